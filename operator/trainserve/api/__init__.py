@@ -1,0 +1,9 @@
+"""The API group `trainserve.io/v1alpha1`: TrainJob and ModelServe as pydantic types.
+
+The types are the one source: the CRDs' schemas, defaults, bounds and columns are generated from them
+(`python -m trainserve.api.crds`), and the operator parses every object through them.
+"""
+
+GROUP = "trainserve.io"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"

@@ -1,0 +1,1 @@
+"""Everything around Triton: the model repository, the development runtime, verification, the client."""
