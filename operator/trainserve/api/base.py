@@ -1,4 +1,4 @@
-"""What both kinds share: the base class of all API types, field types for quantities and names, conditions, resources."""
+"""What both kinds share: the base of all API types, field types for quantities and names, conditions, resources."""
 
 from __future__ import annotations
 
