@@ -1,15 +1,33 @@
 # Every target can be repeated, and run again after a kill at any point: dev/setup.sh finishes what is missing.
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
+PORTIONS := operator models serving cli dev
 
-.PHONY: setup demo demo-down test check crds bench clean
-setup: ; @dev/setup.sh
+.PHONY: setup setup-python demo demo-down check test crds bench
 
-check: setup
+demo: setup ## the main job, end to end, on a real control plane
+	@$(PYTHON) -m trainserve.dev.demo
+
+demo-down: setup-python ## stop everything that the demo started
+	@$(PYTHON) -m trainserve.dev down
+
+test: setup ## all tests, those on the real API server included
+	$(PYTHON) -m pytest --cov --cov-report=term $(PYTEST_ARGS)
+
+check: setup-python ## lint, types, who may import whom
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
-	.venv/bin/mypy operator models serving cli dev
+	.venv/bin/mypy $(PORTIONS)
 	.venv/bin/lint-imports
 
-crds: setup
+bench: setup ## prints tables and writes bench/results/*.json
+	@for program in bench/operator.py bench/serving.py; do $(PYTHON) $$program || exit 1; done
+
+crds: setup-python ## regenerate the chart's CRDs from the API types
 	$(PYTHON) -m trainserve.api.crds charts/trainserve/files/crds
+
+setup:
+	@dev/setup.sh
+
+setup-python:
+	@dev/setup.sh python

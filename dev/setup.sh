@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Brings a fresh checkout to where every make target works: the virtual environment, then the programs of the
+# development cluster. What is there already is left alone, so a second run takes a fraction of a second; a run that
+# was killed is finished by the next one.
+#
+#   dev/setup.sh            all of it
+#   dev/setup.sh python     the virtual environment only (what `make check` needs)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+stamp=.venv/.trainserve-installed
+want=$(cat pyproject.toml constraints.txt dev/setup.sh | sha256sum)
+
+say() { printf '%s  %s\n' "$(date +%T)" "$*"; }
+
+install_python() {
+  local candidate python=
+  for candidate in python3 python3.13 python3.12 python3.11; do
+    if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then python=$candidate; break; fi
+  done
+  [ -n "$python" ] || { echo "setup: no Python found; TrainServe needs Python 3.11 or newer" >&2; exit 1; }
+  if ! "$python" -c 'import ensurepip' 2>/dev/null; then
+    say "installing python3-venv (Debian keeps it apart from python3)"
+    apt-get update -qq || true # one unreachable archive must not stop an install that the others can serve
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3-venv >/dev/null
+  fi
+  say "creating .venv with $("$python" --version)"
+  [ -x .venv/bin/pip ] || "$python" -m venv --clear .venv
+  .venv/bin/pip install --quiet --disable-pip-version-check uv==0.13.9 2>&1 | grep -v 'is ignored: it is neither' || true
+  # torch by pip and first: on machines without a GPU that serve a CPU build under this version, the project's own
+  # range is then satisfied by it and the GPU build with its gigabytes of CUDA is never drawn in.
+  if ! .venv/bin/python -c 'import torch' 2>/dev/null; then
+    if command -v nvidia-smi >/dev/null; then torch='torch>=2.9,<3'; else torch='torch==2.13.0'; fi
+    say "installing $torch (the largest package)"
+    .venv/bin/pip install --disable-pip-version-check "$torch" 2>&1 | grep -v 'is ignored: it is neither' | tail -n 2
+  fi
+  say "installing the project and its tools"
+  .venv/bin/uv pip install --quiet --python .venv/bin/python --constraints constraints.txt --editable '.[dev]'
+  printf '%s' "$want" > "$stamp"
+}
+
+# One setup at a time: two make targets started side by side wait for each other here.
+exec 9>.setup.lock
+flock 9
+[ "$(cat "$stamp" 2>/dev/null)" = "$want" ] || install_python
+[ "${1:-all}" = python ] || .venv/bin/python -m trainserve.dev prepare
