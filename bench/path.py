@@ -1,0 +1,193 @@
+"""How fast the main path is, on a development cluster of its own with the operator under the chart's role.
+
+apply -> worker process started    n = 50 jobs, one after another; from before the API's create call until the worker's
+                                   own clock, which it prints as its first act
+last training step -> published    n = 3 digits runs; from the end of the last epoch to the manifest's commit, both by
+                                   the pod's clock
+ModelServe applied -> first answer n = 5; from before the create call until a request is answered with the right label
+1000 no-op TrainJobs               created 16 at a time; until all are Complete; operator's CPU seconds and peak RSS
+
+Run with `make bench`. Figures of one run are comparable with one another; the machines are shared.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any
+
+import numpy as np
+import psutil
+import tritonclient.http
+from lightkube import ApiError, Client, KubeConfig
+from lightkube.generic_resource import create_namespaced_resource
+from lightkube.resources.core_v1 import Pod, Service
+
+from bench.report import Bar, report, versions
+from trainserve.dev.cluster import Cluster
+
+TrainJob = create_namespaced_resource("trainserve.io", "v1alpha1", "TrainJob", "trainjobs")
+ModelServe = create_namespaced_resource("trainserve.io", "v1alpha1", "ModelServe", "modelserves")
+HANG = 600.0
+STARTS, RUNS, SERVES, MANY = 50, 3, 5, 1000
+
+
+def create(client: Client, kind: Any, name: str, spec: dict[str, Any]) -> None:
+    """Creates a TrainJob or ModelServe in the namespace default."""
+    manifest = {"apiVersion": "trainserve.io/v1alpha1", "kind": kind.__name__, "metadata": {"name": name}, "spec": spec}
+    manifest["metadata"]["namespace"] = "default"  # type: ignore[index]
+    client.create(kind(manifest))
+
+
+def condition(thing: Any, kind: str) -> str:
+    """The status of one condition, or an empty string."""
+    found = [c for c in (thing.get("status") or {}).get("conditions") or [] if c["type"] == kind]
+    return str(found[0]["status"]) if found else ""
+
+
+def wait(client: Client, kind: Any, name: str, wanted: str) -> Any:
+    """The object once its condition `wanted` is True."""
+    give_up = time.monotonic() + HANG
+    while time.monotonic() < give_up:
+        thing = client.get(kind, name)
+        if condition(thing, wanted) == "True":
+            return thing
+        if condition(thing, "Failed") == "True":
+            break
+        time.sleep(0.05)
+    raise SystemExit(f"{kind.__name__} {name} did not become {wanted}: {thing.get('status')}")
+
+
+def log(client: Client, job: str, timestamps: bool = False) -> list[str]:
+    """The lines that the job's first pod printed."""
+    return [line.rstrip("\n") for line in client.log(f"{job}-1-0", timestamps=timestamps)]
+
+
+def apply_to_process(client: Client) -> list[float]:
+    """Milliseconds from create call to the worker's first act, for each of STARTS jobs."""
+    times = []
+    for number in range(STARTS):
+        name = f"start-{number}"
+        began = time.time()
+        create(client, TrainJob, name, {"model": {"image": "any", "command": ["date", "+%s.%N"]}})
+        wait(client, TrainJob, name, "Complete")
+        times.append((float(log(client, name)[0]) - began) * 1e3)
+        client.delete(TrainJob, name)
+    return times
+
+
+def step_to_published(client: Client) -> list[float]:
+    """Seconds from the end of the last epoch to the published manifest, by the timestamps of the pod's log."""
+    times = []
+    for number in range(RUNS):
+        name = f"train-{number}"
+        spec = {"model": {"name": "convnet"}, "dataset": {"name": "digits"}, "output": {"model": "digits"}}
+        create(client, TrainJob, name, spec)
+        wait(client, TrainJob, name, "Complete")
+        lines = log(client, name, timestamps=True)
+        (trained,) = [line for line in lines if "epoch 5/5" in line]
+        (published,) = [line for line in lines if " published " in line]
+        times.append(seconds(published) - seconds(trained))
+    return times
+
+
+def seconds(line: str) -> float:
+    """The RFC 3339 timestamp with which `kubectl logs --timestamps` begins a line, in seconds of its day."""
+    hours, minutes, rest = line.split()[0].split("T")[1].rstrip("Z").split(":")
+    return int(hours) * 3600 + int(minutes) * 60 + float(rest)
+
+
+def apply_to_answer(client: Client) -> list[float]:
+    """Seconds from create call to the first right answer through the Service."""
+    from trainserve.models.config import Dataset
+    from trainserve.models.data import load
+
+    data = load(Dataset(name="digits"), seed=0)
+    tensor = tritonclient.http.InferInput("images", [16, *data.test_images.shape[1:]], "UINT8")
+    tensor.set_data_from_numpy(data.test_images[:16])
+    times = []
+    for number in range(SERVES):
+        name = f"serve-{number}"
+        began = time.monotonic()
+        create(client, ModelServe, name, {"model": {"name": "digits"}})
+        while not right(client, name, tensor, data.test_labels[:16]):
+            if time.monotonic() - began > HANG:
+                raise SystemExit(f"{name} never answered")
+            time.sleep(0.02)
+        times.append(time.monotonic() - began)
+        client.delete(ModelServe, name)
+    return times
+
+
+def right(client: Client, name: str, tensor: Any, labels: Any) -> bool:
+    """Whether the service answers and at least 15 of 16 labels are right."""
+    try:
+        spec = client.get(Service, name).spec
+        with tritonclient.http.InferenceServerClient(f"{spec.clusterIP}:8000") as server:  # type: ignore[union-attr]
+            answer = server.infer("digits", [tensor]).as_numpy("probabilities")
+    except (ApiError, OSError, tritonclient.utils.InferenceServerException):
+        return False
+    return bool(np.sum(answer.argmax(axis=1) == labels) >= 15)
+
+
+def many(client: Client, operator: psutil.Process) -> tuple[float, float, float]:
+    """(wall seconds until 1000 no-op jobs are Complete, operator CPU seconds, operator peak RSS in MB)."""
+    before = operator.cpu_times()
+    peak = 0.0
+    began = time.monotonic()
+    spec = {"model": {"image": "any", "command": ["true"]}}
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda i: create(client, TrainJob, f"many-{i}", spec), range(MANY)))
+    while True:
+        peak = max(peak, operator.memory_info().rss / 1e6)
+        done = sum(condition(job, "Complete") == "True" for job in client.list(TrainJob) if "many-" in name_of(job))
+        if done == MANY:
+            break
+        if time.monotonic() - began > HANG:
+            raise SystemExit(f"only {done} of {MANY} jobs completed in {HANG:.0f} s")
+        time.sleep(1)
+    wall = time.monotonic() - began
+    after = operator.cpu_times()
+    return wall, after.user + after.system - before.user - before.system, peak
+
+
+def name_of(thing: Any) -> str:
+    """metadata.name."""
+    return str(thing["metadata"]["name"])
+
+
+def main() -> None:
+    """Measures all four on one cluster and reports."""
+    with tempfile.TemporaryDirectory(prefix="trainserve-bench-") as folder:
+        cluster = Cluster(Path(folder), simulated_gpus=2)
+        try:
+            cluster.up("etcd", "apiserver", "controller-manager", "scheduler", "agent", "operator")
+            client = Client(config=KubeConfig.from_file(cluster.kubeconfig), namespace="default")
+            starts = apply_to_process(client)
+            published = step_to_published(client)
+            answers = apply_to_answer(client)
+            operator = psutil.Process(cluster.pid("operator"))
+            wall, cpu, rss = many(client, operator)
+            assert sum(1 for _ in client.list(Pod)) >= MANY
+        finally:
+            cluster.down()
+    percentiles = quantiles(starts, n=100)
+    bars = [
+        Bar("apply -> worker process started, p50", median(starts), "ms", 300),
+        Bar("apply -> worker process started, p99", percentiles[98], "ms"),
+        Bar("last training step -> version published, median", median(published), "s"),
+        Bar("ModelServe applied -> first right answer, median", median(answers), "s", 5),
+        Bar("1000 no-op TrainJobs all Complete", wall, "s", 60),
+        Bar("operator's CPU for them", cpu, "s"),
+        Bar("operator's peak RSS", rss, "MB", 150),
+    ]
+    counts = {"starts": STARTS, "runs": RUNS, "serves": SERVES, "jobs": MANY}
+    sys.exit(not report("path", bars, counts, versions("kopf", "lightkube", "torch", "onnxruntime")))
+
+
+if __name__ == "__main__":
+    main()

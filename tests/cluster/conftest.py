@@ -1,0 +1,56 @@
+"""The cluster under test: KUBECONFIG's, else a development cluster of this session's own, beside any demo."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from lightkube import Client, KubeConfig
+from lightkube.models.meta_v1 import ObjectMeta
+from lightkube.resources.core_v1 import Namespace
+from tests.cluster.support import Kube
+from trainserve.dev.cluster import Cluster
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster | None]:
+    """The development cluster with the operator, or None when KUBECONFIG names another cluster."""
+    if os.environ.get("KUBECONFIG"):
+        yield None
+        return
+    started = Cluster(tmp_path_factory.mktemp("cluster"), simulated_gpus=2)
+    try:
+        started.up("etcd", "apiserver", "controller-manager", "scheduler", "agent", "operator")
+        yield started
+    finally:
+        started.down()
+
+
+@pytest.fixture
+def dev_cluster(cluster: Cluster | None) -> Cluster:
+    """The development cluster, for tests that kill its parts."""
+    if cluster is None:
+        pytest.skip("kills parts of the cluster: runs on the development cluster only")
+    return cluster
+
+
+@pytest.fixture(scope="module")
+def kube(cluster: Cluster | None, request: pytest.FixtureRequest) -> Iterator[Kube]:
+    """A namespace of the test module's own; deleted with all in it at the end."""
+    kubeconfig = cluster.kubeconfig if cluster else Path(os.environ["KUBECONFIG"])
+    stem = Path(request.node.fspath).stem.replace("_", "-")
+    name = f"{stem}-{os.getpid()}"
+    client = Client(config=KubeConfig.from_file(kubeconfig))
+    client.create(Namespace(metadata=ObjectMeta(name=name)))
+    try:
+        yield Kube(kubeconfig, cluster, name)
+    finally:
+        client.delete(Namespace, name)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "tests/cluster" in str(item.fspath):
+            item.add_marker(pytest.mark.cluster)

@@ -1,0 +1,126 @@
+"""What the cluster tests share: specs to vary, one namespace seen as a user sees it, waiting with a deadline."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lightkube import ApiError, Client, KubeConfig
+from lightkube.generic_resource import create_namespaced_resource
+from lightkube.resources.core_v1 import Pod
+from trainserve.dev.cluster import Cluster
+
+from trainserve.dev import binaries
+
+TrainJob = create_namespaced_resource("trainserve.io", "v1alpha1", "TrainJob", "trainjobs")
+ModelServe = create_namespaced_resource("trainserve.io", "v1alpha1", "ModelServe", "modelserves")
+KINDS: dict[str, Any] = {"TrainJob": TrainJob, "ModelServe": ModelServe, "Pod": Pod}
+
+HANG = 180.0
+"""Seconds after which a wait is taken for a hang; nothing here is measured against it."""
+
+Object = dict[str, Any]
+
+
+def digits(**changes: Any) -> Object:
+    """A TrainJob spec that trains the convnet on digits for one epoch; `changes` replace its top-level fields."""
+    spec: Object = {
+        "model": {"name": "convnet"},
+        "dataset": {"name": "digits"},
+        "trainer": {"epochs": 1, "seed": 7},
+        "output": {"model": "digits"},
+        "policy": {"retries": 0},
+    }
+    return {**spec, **changes}
+
+
+def command(*arguments: str, **changes: Any) -> Object:
+    """A TrainJob spec that runs the user's own command and publishes nothing."""
+    return {"model": {"image": "ignored", "command": list(arguments)}, "policy": {"retries": 0}, **changes}
+
+
+class Kube:
+    """One namespace of the cluster, as a user with admin rights sees it."""
+
+    def __init__(self, kubeconfig: Path, cluster: Cluster | None, namespace: str) -> None:
+        self.kubeconfig, self.cluster, self.namespace = kubeconfig, cluster, namespace
+        self.client = Client(config=KubeConfig.from_file(kubeconfig), namespace=namespace)
+
+    def create(self, kind: str, name: str, spec: Object) -> Object:
+        manifest = {
+            "apiVersion": "trainserve.io/v1alpha1",
+            "kind": kind,
+            "metadata": {"name": name, "namespace": self.namespace},
+            "spec": spec,
+        }
+        return dict(self.client.create(KINDS[kind](manifest)))
+
+    def get(self, kind: str, name: str) -> Object:
+        thing = self.client.get(KINDS[kind], name)
+        return thing if isinstance(thing, dict) else thing.to_dict()
+
+    def pods(self, **labels: str) -> list[Object]:
+        selector = {f"trainserve.io/{key}": value for key, value in labels.items()}
+        return [pod.to_dict() for pod in self.client.list(Pod, labels=selector)]
+
+    def delete(self, kind: str, name: str) -> None:
+        self.client.delete(KINDS[kind], name)
+
+    def wait(self, kind: str, name: str, until: Callable[[Object], Any], timeout: float = HANG) -> Object:
+        """The object once `until` holds; on a hang, fails with what it looked like last."""
+        seen: Object = {}
+
+        def look() -> bool:
+            nonlocal seen
+            seen = self.get(kind, name)
+            return bool(until(seen))
+
+        wait_for(look, timeout, lambda: f"{kind} {name}: {json.dumps(seen.get('status'), indent=1)}")
+        return seen
+
+    def finished(self, name: str, timeout: float = HANG) -> Object:
+        """The TrainJob once it is over, whichever way."""
+        return self.wait("TrainJob", name, lambda job: phase_is_final(job), timeout)
+
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "KUBECONFIG": str(self.kubeconfig)}
+        argv = [str(binaries.kubectl()), "-n", self.namespace, *arguments]
+        return subprocess.run(
+            argv, env=environment, input=stdin, capture_output=True, text=True, timeout=HANG, check=False
+        )
+
+
+def wait_for(condition: Callable[[], bool], timeout: float, what: Callable[[], str]) -> None:
+    """Polls until `condition` holds; the API may be away for a while (some tests take it down)."""
+    give_up = time.monotonic() + timeout
+    while True:
+        try:
+            if condition():
+                return
+        except (ApiError, OSError) as error:
+            if time.monotonic() > give_up:
+                raise AssertionError(f"still failing after {timeout} s: {error}") from error
+        if time.monotonic() > give_up:
+            raise AssertionError(f"not so after {timeout} s: {what()}")
+        time.sleep(0.1)
+
+
+def condition(thing: Object, kind: str) -> Object:
+    """The condition of that type, or an empty one."""
+    found = [c for c in thing.get("status", {}).get("conditions") or [] if c["type"] == kind]
+    return found[0] if found else {}
+
+
+def is_true(thing: Object, kind: str) -> bool:
+    return bool(condition(thing, kind).get("status") == "True")
+
+
+def phase_is_final(job: Object) -> bool:
+    return (
+        is_true(job, "Complete") or is_true(job, "Failed") or bool(condition(job, "Accepted").get("status") == "False")
+    )
