@@ -10,6 +10,7 @@ import pytest
 from lightkube import Client, KubeConfig
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.core_v1 import Namespace
+
 from tests.cluster.support import Kube
 from trainserve.dev.cluster import Cluster
 

@@ -13,9 +13,9 @@ from typing import Any
 from lightkube import ApiError, Client, KubeConfig
 from lightkube.generic_resource import create_namespaced_resource
 from lightkube.resources.core_v1 import Pod
-from trainserve.dev.cluster import Cluster
 
 from trainserve.dev import binaries
+from trainserve.dev.cluster import Cluster
 
 TrainJob = create_namespaced_resource("trainserve.io", "v1alpha1", "TrainJob", "trainjobs")
 ModelServe = create_namespaced_resource("trainserve.io", "v1alpha1", "ModelServe", "modelserves")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from lightkube import ApiError
+
 from tests.cluster.support import Kube, Object, command, condition, digits, is_true, wait_for
 from trainserve.dev.cluster import Cluster
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import psutil
 import pytest
+
 from tests.cluster.support import Kube, Object, command, condition, digits, is_true, wait_for
 from trainserve.dev.cluster import Cluster
 

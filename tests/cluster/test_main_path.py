@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tritonclient.grpc
 import tritonclient.http
+
 from tests.cluster.support import Kube, Object, condition, digits, is_true, wait_for
 from trainserve.models.config import Dataset
 from trainserve.models.data import load

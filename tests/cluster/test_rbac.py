@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 from lightkube.models.authorization_v1 import ResourceAttributes, SubjectAccessReviewSpec
 from lightkube.resources.authorization_v1 import SubjectAccessReview
+
 from tests.cluster.support import Kube
 
 ROLE = Path("charts/trainserve/files/operator-role.yaml")

@@ -1,0 +1,190 @@
+"""`python -m trainserve.dev.demo`: applies the digits example, watches it train and serve, and checks the answers.
+
+Exit status 0 only if every step was verified: the run completed and published, the service became ready with exactly
+that version, and the served model's accuracy on the test images is the one that the training run reported.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+from lightkube import ApiError, Client, KubeConfig
+from lightkube.core.exceptions import ConfigError
+from lightkube.generic_resource import create_namespaced_resource
+from lightkube.resources.core_v1 import Service
+from rich.console import Console
+from rich.table import Table
+
+from trainserve.dev import binaries
+from trainserve.dev.cluster import Cluster
+from trainserve.dev.demo.requests import Answers, ask
+from trainserve.dev.demo.watch import DemoError, Object, conditions, follow
+
+TrainJob = create_namespaced_resource("trainserve.io", "v1alpha1", "TrainJob", "trainjobs")
+ModelServe = create_namespaced_resource("trainserve.io", "v1alpha1", "ModelServe", "modelserves")
+EXAMPLE = Path("examples/digits")
+NAMESPACE = "default"
+SHOWN = 10
+"""Rows of the table of predictions."""
+
+
+def kubectl(kubeconfig: Path, *arguments: str) -> None:
+    """Runs kubectl as a user would, showing the command and what it prints."""
+    click.echo(f"$ kubectl {' '.join(arguments)}")
+    environment = {**os.environ, "KUBECONFIG": str(kubeconfig)}
+    done = subprocess.run([binaries.kubectl(), *arguments], env=environment, check=False)
+    if done.returncode:
+        raise DemoError(f"kubectl {' '.join(arguments)} ended with status {done.returncode}")
+
+
+def finished(job: Object) -> bool:
+    """Whether a TrainJob has come to its end, good or bad."""
+    now = conditions(job)
+    return any(now.get(kind, {}).get("status") == "True" for kind in ("Complete", "Failed")) or (
+        now.get("Accepted", {}).get("status") == "False"
+    )
+
+
+def serves(version: int) -> Any:
+    """A predicate: this ModelServe is ready and takes traffic with `version`."""
+
+    def ready(serve: Object) -> bool:
+        is_ready = conditions(serve).get("Ready", {}).get("status") == "True"
+        return is_ready and serve["status"].get("version") == version
+
+    return ready
+
+
+def train(console: Console, client: Client, kubeconfig: Path) -> Object:
+    """Applies the TrainJob and follows it to its end; returns it. Raises DemoError unless it published a version."""
+    kubectl(kubeconfig, "delete", "tsj", "digits", "--ignore-not-found")  # a run's spec is immutable: train anew
+    kubectl(kubeconfig, "apply", "-f", str(EXAMPLE / "trainjob.yaml"))
+    job = follow(console, client, TrainJob, "digits", finished, 300)
+    if conditions(job).get("Complete", {}).get("status") != "True":
+        raise DemoError("the TrainJob did not complete; its conditions above say why")
+    artifact, result = job["status"]["artifact"], job["status"]["result"]
+    console.print(
+        f"  published version {artifact['version']}: accuracy {result['accuracy']:.4f}, {artifact['bytes']:,} bytes, "
+        f"opset {artifact['opset']}, onnxruntime within {artifact['parity']['maxAbs']:.1e} of PyTorch",
+        highlight=False,
+    )
+    console.print(f"  {artifact['uri']}  {artifact['digest'][:19]}…", highlight=False)
+    return job
+
+
+def predictions(console: Console, answers: list[Answers], labels: Any) -> None:
+    """Prints the first predictions against their labels, then accuracy and latency for each protocol."""
+    http, grpc = answers
+    table = Table("image", "label", "HTTP", "gRPC", "probability", title="Predictions against labels")
+    for row in range(SHOWN):
+        right = http.predictions[row] == labels[row] == grpc.predictions[row]
+        table.add_row(
+            str(row),
+            str(labels[row]),
+            str(http.predictions[row]),
+            str(grpc.predictions[row]),
+            f"{http.probabilities[row]:.3f}",
+            style="" if right else "red",
+        )
+    console.print(table)
+    summary = Table("protocol", "images", "accuracy", "p50", "p99", title="One request an image")
+    for each in answers:
+        p50, p99 = each.percentile(50), each.percentile(99)
+        summary.add_row(
+            each.protocol, str(len(labels)), f"{each.accuracy(labels):.4f}", f"{p50:.2f} ms", f"{p99:.2f} ms"
+        )
+    console.print(summary)
+
+
+def check_answers(console: Console, host: str, job: Object) -> None:
+    """Sends the test split over HTTP and gRPC; raises DemoError unless both are as accurate as the run reported."""
+    from trainserve.models.config import Dataset  # here, because scikit-learn takes a second to import
+    from trainserve.models.data import load
+
+    data = load(Dataset(name="digits"), seed=0)
+    images, labels = data.test_images, data.test_labels
+    answers = [ask("HTTP", f"{host}:8000", "digits", images), ask("gRPC", f"{host}:8001", "digits", images)]
+    predictions(console, answers, labels)
+    reported = job["status"]["result"]["accuracy"]
+    for each in answers:
+        if abs(each.accuracy(labels) - reported) > 1e-6:
+            raise DemoError(f"{each.protocol}: accuracy {each.accuracy(labels):.4f} is not the run's {reported:.4f}")
+
+
+def next_steps(console: Console, kubeconfig: Path, host: str, cluster: Cluster | None) -> None:
+    """What a newcomer may want to look at now."""
+    console.print("\nThe cluster is still up. Look around:", style="bold")
+    lines = [
+        f"export KUBECONFIG={kubeconfig}",
+        "kubectl get tsj,tsm,pods",
+        "kubectl describe tsj digits",
+        "kubectl logs -l trainserve.io/trainjob=digits",
+        f"curl -s http://{host}:8000/v2/models/digits",
+        f"curl -s http://{host}:8002/metrics | grep ^nv_inference",
+    ]
+    if cluster:
+        lines.append(f"curl -s {cluster.metrics_url} | grep ^trainserve_")
+        lines.append(".venv/bin/trainserve models ls --store .dev/store")
+    for line in lines:
+        console.print(f"  {line}", highlight=False, soft_wrap=True)
+    if cluster:
+        console.print("make demo-down stops all of it.")
+
+
+def connect() -> tuple[Path, Cluster | None]:
+    """The cluster that KUBECONFIG names, else the development cluster, brought up."""
+    if given := os.environ.get("KUBECONFIG"):
+        click.echo(f"Using the cluster of KUBECONFIG={given}; nothing is started here.")
+        return Path(given), None
+    cluster = Cluster(Path(".dev").absolute())
+    cluster.up("etcd", "apiserver", "controller-manager", "scheduler", "agent", "operator")
+    return cluster.kubeconfig, cluster
+
+
+def demo(console: Console) -> None:
+    """The five steps; raises DemoError at the first that does not hold."""
+    console.rule("1  a Kubernetes cluster and the operator")
+    kubeconfig, cluster = connect()
+    client = Client(config=KubeConfig.from_file(kubeconfig), namespace=NAMESPACE)
+    kubectl(kubeconfig, "get", "nodes", "-L", "nvidia.com/gpu.product,trainserve.io/gpu-simulated")
+    kubectl(kubeconfig, "get", "crd", "trainjobs.trainserve.io", "modelserves.trainserve.io")
+
+    console.rule("2  train, export, check, publish")
+    job = train(console, client, kubeconfig)
+    version = job["status"]["artifact"]["version"]
+
+    console.rule("3  serve on Triton")
+    kubectl(kubeconfig, "apply", "-f", str(EXAMPLE / "modelserve.yaml"))
+    follow(console, client, ModelServe, "digits", serves(version), 180)
+    kubectl(kubeconfig, "get", "tsj,tsm")
+
+    console.rule("4  ask it")
+    service = client.get(Service, "digits")
+    host = (service.spec.clusterIP if service.spec else None) or ""
+    check_answers(console, host, job)
+    console.print(
+        f"Every step verified: trained, checked, published, served as version {version}, right answers.", style="green"
+    )
+    next_steps(console, kubeconfig, host, cluster)
+
+
+def main() -> None:
+    """Entry point of `make demo`."""
+    console = Console()
+    began = time.monotonic()
+    try:
+        demo(console)
+    except (DemoError, ApiError, ConfigError, OSError) as error:
+        console.print(f"demo: {error}", style="bold red", highlight=False, markup=False)
+        sys.exit(1)
+    console.print(f"{time.monotonic() - began:.0f} s.")
+
+
+if __name__ == "__main__":
+    main()

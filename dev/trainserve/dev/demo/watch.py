@@ -1,0 +1,86 @@
+"""Follows one object until it reaches an end: a line per change of its conditions, a bar while it reports progress."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from lightkube import ApiError, Client
+from lightkube.generic_resource import GenericNamespacedResource
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+Object = dict[str, Any]
+
+
+class DemoError(Exception):
+    """A step of the demo did not hold; the message says which and what was seen."""
+
+
+def conditions(thing: Object) -> dict[str, Object]:
+    """An object's conditions by type."""
+    return {c["type"]: c for c in thing.get("status", {}).get("conditions") or []}
+
+
+def changes(before: dict[str, Object], now: dict[str, Object]) -> Iterator[str]:
+    """What a reader should hear about: a condition that appeared, or changed its status or reason."""
+    for name, condition in now.items():
+        old = before.get(name, {})
+        if (old.get("status"), old.get("reason")) != (condition["status"], condition["reason"]):
+            message = f": {condition['message']}" if condition.get("message") else ""
+            yield f"{name}={condition['status']} {condition['reason']}{message}"
+
+
+def follow(
+    console: Console,
+    client: Client,
+    kind: type[GenericNamespacedResource],
+    name: str,
+    ended: Callable[[Object], bool],
+    deadline: float,
+) -> Object:
+    """Reports an object's changes until `ended` says so; returns it then. Raises DemoError after `deadline` seconds."""
+    label = f"{kind.__name__.lower()}/{name}"
+    give_up = time.monotonic() + deadline
+    seen: dict[str, Object] = {}
+    epoch = None
+    columns = (
+        TextColumn("  {task.description}"),
+        BarColumn(40),
+        TextColumn("{task.fields[note]}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(label, total=100, note="")
+        while True:
+            try:
+                thing: Object = dict(client.get(kind, name))
+            except ApiError as error:
+                raise DemoError(f"{label}: {error}") from error
+            now = conditions(thing)
+            for line in changes(seen, now):
+                console.print(f"  {time.strftime('%T')}  {label}  {line}", highlight=False, markup=False)
+            seen = now
+            progress = thing.get("status", {}).get("progress") or {}
+            if progress and not console.is_terminal and progress.get("epoch") != epoch:
+                console.print(f"  {time.strftime('%T')}  {label}  {progress.get('percent')} %  {describe(progress)}")
+            epoch = progress.get("epoch")
+            if progress:
+                bar.update(task, completed=progress.get("percent") or 0, note=describe(progress))
+            if ended(thing):
+                return thing
+            if time.monotonic() > give_up:
+                raise DemoError(f"{label}: not done after {deadline:.0f} s; it says {list(changes({}, now))}")
+            time.sleep(0.25)
+
+
+def describe(progress: Object) -> str:
+    """The TrainJob's progress in a few words: epoch 3/5, loss, accuracy, images per second."""
+    parts = []
+    if progress.get("epoch") is not None:
+        parts.append(f"epoch {progress['epoch']}/{progress.get('epochs')}")
+    for key, form in (("loss", "loss {:.3f}"), ("accuracy", "accuracy {:.3f}"), ("samplesPerSecond", "{:.0f} img/s")):
+        if progress.get(key) is not None:
+            parts.append(form.format(progress[key]))
+    return "  ".join(parts)
