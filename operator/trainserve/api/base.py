@@ -2,28 +2,141 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
 
-QUANTITY_PATTERN = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$"
+QUANTITY_PATTERN = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$"
 DURATION_PATTERN = r"^[0-9]+(\.[0-9]+)?(us|ms|s|m|h)$"
 NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+OBJECT_NAME_PATTERN = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
+"""Names of our objects are also names of Services, which must start with a letter (RFC 1035)."""
 DIGEST_PATTERN = r"^sha256:[0-9a-f]{64}$"
+MAX_COUNT = 2**31 - 1
+"""Upper bound of whole numbers that have no nearer one: what Kubernetes' own int32 fields hold."""
 
-Quantity = Annotated[str, Field(pattern=QUANTITY_PATTERN, examples=["500m", "4Gi"])]
-"""A Kubernetes resource quantity: cores for cpu, bytes for memory."""
-Duration = Annotated[str, Field(pattern=DURATION_PATTERN, examples=["500us", "20ms", "1.5s"])]
+
+def _number_as_text(value: Any) -> Any:
+    """A manifest may say `cpu: 2` as well as `cpu: "2"`, as in a Pod."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else value
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN: a figure that is not a number is left out."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+Quantity = Annotated[
+    str,
+    BeforeValidator(_number_as_text),
+    Field(pattern=QUANTITY_PATTERN),
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": QUANTITY_PATTERN}],
+        }
+    ),
+]
+"""A Kubernetes resource quantity: cores for cpu, bytes for memory, such as 500m or 4Gi."""
+Duration = Annotated[str, Field(pattern=DURATION_PATTERN, max_length=32)]
+"""A number and one unit, such as 500us, 20ms or 1.5s; `trainserve.api.duration` reads it."""
 ModelName = Annotated[str, Field(pattern=NAME_PATTERN, min_length=1, max_length=40)]
 """A model's name in the store: also a folder, a Triton model name and a label value."""
 Digest = Annotated[str, Field(pattern=DIGEST_PATTERN)]
+Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+"""RFC 3339, UTC."""
+Figure = Annotated[float | None, BeforeValidator(_finite)]
+"""A measured number; NaN and infinities become none."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule between the fields of one type, said twice: in CEL for servers that have it, and for the operator."""
+
+    message: str
+    cel: str
+    holds: Callable[[Any], bool]
+
+
+def exactly_one_of(*fields: str) -> Rule:
+    """One of these optional fields is set and no other."""
+    names = [to_camel(field) for field in fields]
+    return Rule(
+        message=f"exactly one of {', '.join(names)} must be set",
+        cel=f"[{', '.join(f'has(self.{name})' for name in names)}].filter(x, x).size() == 1",
+        holds=lambda value: sum(getattr(value, field) is not None for field in fields) == 1,
+    )
+
+
+def requires(field: str, *others: str) -> Rule:
+    """Where this optional field is set, one of the others must be too."""
+    name, names = to_camel(field), [to_camel(other) for other in others]
+    return Rule(
+        message=f"{name} can only be set together with {' or '.join(names)}",
+        cel=f"!has(self.{name}) || {' || '.join(f'has(self.{other})' for other in names)}",
+        holds=lambda value: getattr(value, field) is None or any(getattr(value, other) is not None for other in others),
+    )
+
+
+def stays_inside(field: str) -> Rule:
+    """A path in this address may not climb out of its root."""
+    name = to_camel(field)
+    return Rule(
+        message=f"{name} must not contain '..' as a path segment",
+        cel=rf"!has(self.{name}) || !self.{name}.matches(r'(^|/)[.][.](/|$)')",
+        holds=lambda value: not re.search(r"(^|/)\.\.(/|$)", getattr(value, field) or ""),
+    )
 
 
 class ApiType(BaseModel):
-    """Base of every API type: camelCase on the wire, unknown fields refused by name."""
+    """Base of every API type: camelCase on the wire, unknown fields refused by name, no conversion between types."""
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        protected_namespaces=(),
+    )
+
+    rules: ClassVar[tuple[Rule, ...]] = ()
+
+    @model_validator(mode="after")
+    def _keep_rules(self) -> Self:
+        broken = [rule.message for rule in self.rules if not rule.holds(self)]
+        if broken:
+            raise PydanticCustomError("rule", "{broken}", {"broken": "; ".join(broken)})
+        return self
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Carry the rules into the schema as CEL, where `trainserve.api.schema` finds them."""
+        schema = handler(core_schema)
+        if cls.rules:
+            rules = [{"rule": rule.cel, "message": rule.message} for rule in cls.rules]
+            handler.resolve_ref_schema(schema)["x-kubernetes-validations"] = rules
+        return schema
+
+
+class StatusType(ApiType):
+    """Base of what the operator observed: like the API server, it drops what it does not know."""
+
+    model_config = ConfigDict(extra="ignore")
 
 
 class Toleration(ApiType):
@@ -33,14 +146,14 @@ class Toleration(ApiType):
     operator: Literal["Exists", "Equal"] | None = None
     value: str | None = None
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
-    toleration_seconds: int | None = Field(None, ge=0)
+    toleration_seconds: int | None = Field(None, ge=0, le=MAX_COUNT)
 
 
 class Gpu(ApiType):
     """Which GPU will do; matched against the labels that GPU feature discovery sets."""
 
     product: list[str] | None = Field(
-        None, min_length=1, description="Accepted values of the node label nvidia.com/gpu.product."
+        None, min_length=1, max_length=64, description="Accepted values of the node label nvidia.com/gpu.product."
     )
     min_memory: Quantity | None = Field(None, description="Least memory of one GPU, in bytes (nvidia.com/gpu.memory).")
     mig: str | None = Field(
@@ -52,19 +165,34 @@ class Resources(ApiType):
     """What one pod gets."""
 
     gpus: int = Field(0, ge=0, le=16, description="GPUs of one pod (nvidia.com/gpu).")
-    gpu: Gpu | None = None
+    gpu: Gpu | None = Field(None, description="Which GPU will do. Unset: any.")
     cpu: Quantity | None = Field(None, description="CPU cores, as request and limit. Unset: no request.")
     memory: Quantity | None = Field(None, description="Memory in bytes, as request and limit. Unset: no request.")
-    node_selector: dict[str, str] | None = None
-    tolerations: list[Toleration] | None = None
+    node_selector: dict[str, str] | None = Field(None, description="Labels that the node must have.")
+    tolerations: list[Toleration] | None = Field(None, description="Taints that the pods tolerate.")
+
+    rules = (
+        Rule(
+            message="gpu can only be set where gpus is at least 1",
+            cel="!has(self.gpu) || self.gpus > 0",
+            holds=lambda resources: resources.gpu is None or resources.gpus > 0,
+        ),
+    )
 
 
-class Condition(ApiType):
+class Condition(StatusType):
     """A condition as in Kubernetes' metav1.Condition."""
 
     type: str
     status: Literal["True", "False", "Unknown"]
     reason: str
     message: str = ""
-    last_transition_time: str = Field(description="RFC 3339, UTC; moves only when status changes.")
+    last_transition_time: Timestamp = Field(description="Moves only when status changes.")
     observed_generation: int | None = None
+
+
+Conditions = Annotated[
+    list[Condition],
+    Field(json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}),
+]
+"""One condition per type, as server-side apply should merge them."""

@@ -2,36 +2,81 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, computed_field
 
-from trainserve.api.base import ApiType, Condition, Digest, Duration, ModelName, Resources
+from trainserve.api.base import (
+    MAX_COUNT,
+    OBJECT_NAME_PATTERN,
+    ApiType,
+    Conditions,
+    Digest,
+    Duration,
+    Figure,
+    ModelName,
+    Resources,
+    Rule,
+    StatusType,
+    Timestamp,
+    exactly_one_of,
+    requires,
+    stays_inside,
+)
+
+NAME_LIMIT = 40
+"""Longest name of a ModelServe: its ReplicaSets are named <serve>-<10 digits of a digest>-<10 of a template's hash>,
+and a name that is also a label has 63 characters."""
 
 
 class ModelRef(ApiType):
     """Which version is served: name (newest), name + version, trainJob (what that run published), or uri + digest."""
 
     name: ModelName | None = Field(None, description="Name in the model store, in this namespace.")
-    version: int | None = Field(None, ge=1, description="Pins one version; unset follows the newest.")
-    train_job: str | None = Field(None, min_length=1, max_length=63, description="A TrainJob of this namespace.")
-    uri: str | None = Field(None, min_length=1, description="A version's folder in the model store.")
+    version: int | None = Field(None, ge=1, le=MAX_COUNT, description="Pins one version; unset follows the newest.")
+    train_job: str | None = Field(
+        None, pattern=OBJECT_NAME_PATTERN, max_length=63, description="A TrainJob of this namespace."
+    )
+    uri: str | None = Field(
+        None,
+        pattern=r"^(pvc|file|s3)://(\S*/)?[^/\s]+/[^/\s]+/[1-9][0-9]*$",
+        max_length=1024,
+        description="A version's folder in the model store: <root>/<namespace>/<model>/<version>.",
+    )
     digest: Digest | None = Field(None, description="sha256 of the version's manifest.json; required with uri.")
+
+    rules = (
+        exactly_one_of("name", "train_job", "uri"),
+        requires("version", "name"),
+        requires("uri", "digest"),
+        requires("digest", "uri"),
+        stays_inside("uri"),
+    )
 
 
 class Autoscaling(ApiType):
     """Replicas by load."""
 
-    min: int = Field(1, ge=0)
-    max: int = Field(ge=1)
-    metric: Literal["concurrency", "queueRatio", "gpuUtilization"] = "concurrency"
-    target: float = Field(gt=0)
+    min: int = Field(1, ge=0, le=1000, description="Fewest replicas.")
+    max: int = Field(ge=1, le=1000, description="Most replicas.")
+    metric: Literal["concurrency", "queueRatio", "gpuUtilization"] = Field(
+        "concurrency", description="Requests in flight per replica, share of time spent queued, or share of GPU busy."
+    )
+    target: float = Field(gt=0, description="Value of the metric that is aimed at.")
+
+    rules = (
+        Rule(
+            message="min must not be greater than max",
+            cel="self.min <= self.max",
+            holds=lambda autoscaling: autoscaling.min <= autoscaling.max,
+        ),
+    )
 
 
 class DynamicBatching(ApiType):
     """How Triton gathers single requests into batches."""
 
-    max_batch: int = Field(64, ge=1, le=4096)
+    max_batch: int = Field(64, ge=1, le=4096, description="Most samples in one batch.")
     max_queue_delay: Duration | None = Field(
         None, description="How long a request may wait for company. Unset: not at all."
     )
@@ -42,15 +87,15 @@ class Triton(ApiType):
 
     image: str | None = Field(None, min_length=1, description="Unset: the operator's default image.")
     instances: int = Field(1, ge=1, le=64, description="Model instances per pod.")
-    dynamic_batching: DynamicBatching = Field(default_factory=DynamicBatching)
-    warmup: bool = False
-    response_cache: bool = False
+    dynamic_batching: DynamicBatching = DynamicBatching()
+    warmup: bool = Field(False, description="Run the model once before the server is ready.")
+    response_cache: bool = Field(False, description="Answer repeated requests from memory.")
 
 
 class Slo(ApiType):
     """The latency objective."""
 
-    p99: Duration
+    p99: Duration = Field(description="99 of 100 requests are answered within this.")
 
 
 class Verify(ApiType):
@@ -62,59 +107,70 @@ class Verify(ApiType):
 class Rollout(ApiType):
     """How a new version replaces the old one."""
 
-    strategy: Literal["BlueGreen", "Canary"] = "BlueGreen"
-    verify: Verify = Field(default_factory=Verify)
-    steps: list[int] | None = None
-    interval: Duration | None = None
+    strategy: Literal["BlueGreen", "Canary"] = Field(
+        "BlueGreen", description="All traffic at once when the new version is verified, or step by step."
+    )
+    verify: Verify = Verify()
+    steps: list[Annotated[int, Field(ge=1, le=100)]] | None = Field(
+        None, min_length=1, max_length=100, description="Percent of the traffic that each step of a canary gets."
+    )
+    interval: Duration | None = Field(None, description="Time between two steps of a canary.")
 
 
 class ModelServeSpec(ApiType):
     """The desired service."""
 
     model: ModelRef
-    replicas: int = Field(1, ge=0, le=1000)
+    replicas: int = Field(1, ge=0, le=1000, description="Pods that serve the model.")
     autoscaling: Autoscaling | None = None
-    resources: Resources = Field(default_factory=Resources)
-    triton: Triton = Field(default_factory=Triton)
+    resources: Resources = Resources()
+    triton: Triton = Triton()
     slo: Slo | None = None
-    rollout: Rollout = Field(default_factory=Rollout)
+    rollout: Rollout = Rollout()
 
 
-class Replicas(ApiType):
+class Replicas(StatusType):
     """Pods of the version that takes traffic."""
 
     desired: int
     ready: int
 
 
-class Latency(ApiType):
+class Latency(StatusType):
     """As the pods' own probes measured it: one inference at a time, milliseconds."""
 
-    p50_ms: float | None = None
-    p99_ms: float | None = None
+    p50_ms: Figure = None
+    p99_ms: Figure = None
 
 
-class Tuning(ApiType):
+class Tuning(StatusType):
     """The settings chosen to hold the objective."""
 
     max_batch: int | None = None
     instances: int | None = None
-    p99_ms: float | None = None
+    p99_ms: Figure = None
 
 
-class HistoryEntry(ApiType):
+class HistoryEntry(StatusType):
     """A version that took traffic, and since when."""
 
     version: int | None = None
     digest: str
-    time: str
+    time: Timestamp
 
 
-class ModelServeStatus(ApiType):
+class ModelServeColumns(StatusType):
+    """Figures as `kubectl get modelserves` prints them; a printer column can only show a field as it stands."""
+
+    replicas: str | None = Field(None, description="Ready and desired replicas, such as 1/2.")
+    p99: str | None = Field(None, description="Latency with its unit, such as 2.1ms.")
+
+
+class ModelServeStatus(StatusType):
     """What the operator observed."""
 
     phase: str | None = None
-    conditions: list[Condition] | None = None
+    conditions: Conditions | None = None
     observed_generation: int | None = None
     url: str | None = None
     grpc_url: str | None = None
@@ -124,3 +180,12 @@ class ModelServeStatus(ApiType):
     latency: Latency | None = None
     tuning: Tuning | None = None
     history: list[HistoryEntry] | None = None
+
+    @computed_field
+    def columns(self) -> ModelServeColumns:
+        """Derived from replicas and latency, for the printer columns; written and never read."""
+        p99_ms = self.latency.p99_ms if self.latency else None
+        return ModelServeColumns(
+            replicas=f"{self.replicas.ready}/{self.replicas.desired}" if self.replicas else None,
+            p99=None if p99_ms is None else f"{p99_ms:.1f}ms",
+        )

@@ -1,0 +1,96 @@
+"""From a pydantic type to the structural OpenAPI v3 schema that a CustomResourceDefinition may hold.
+
+The API server refuses what pydantic's own JSON schema is full of: references, `null` as a type, titles, closed objects.
+Rules: https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/#specifying-a-structural-schema
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+Schema = dict[str, Any]
+
+_KEPT = (
+    "type",
+    "format",
+    "description",
+    "enum",
+    "pattern",
+    "minimum",
+    "maximum",
+    "minLength",
+    "maxLength",
+    "minItems",
+    "maxItems",
+    "required",
+    "x-kubernetes-list-type",
+    "x-kubernetes-list-map-keys",
+    "x-kubernetes-validations",
+)
+
+
+def structural_schema(model: type[BaseModel], *, mode: Literal["validation", "serialization"] = "validation") -> Schema:
+    """The schema of a type as it is read or, with `mode="serialization"`, as it is written (computed fields too)."""
+    schema = model.model_json_schema(by_alias=True, mode=mode)
+    return _structural(schema, schema.get("$defs", {}))
+
+
+def _structural(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> Schema:
+    node = _resolved(node, definitions)
+    if "anyOf" in node:
+        return _int_or_string(node, [_structural(choice, definitions) for choice in node["anyOf"]])
+    schema: Schema = {key: node[key] for key in _KEPT if key in node}
+    if "const" in node:
+        schema["enum"] = [node["const"]]
+    for bound, name in (("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")):
+        if name in node:
+            schema |= {bound: node[name], name: True}
+    if node.get("default") is not None:
+        # An object's own defaults fill an empty one, and are said once, where they belong.
+        schema["default"] = {} if node.get("type") == "object" else node["default"]
+    if "items" in node:
+        schema["items"] = _structural(node["items"], definitions)
+    if "properties" in node:
+        schema["properties"] = {name: _structural(field, definitions) for name, field in node["properties"].items()}
+        computed = {name for name, field in node["properties"].items() if field.get("readOnly")}
+        schema["required"] = [name for name in node.get("required", []) if name not in computed]
+        if not schema["required"]:
+            del schema["required"]
+    elif node.get("additionalProperties") is True:
+        schema["x-kubernetes-preserve-unknown-fields"] = True
+    elif node.get("additionalProperties"):
+        schema["additionalProperties"] = _structural(node["additionalProperties"], definitions)
+    return schema
+
+
+def _resolved(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The node with references followed and `null` taken away: an optional field is one that may be absent.
+
+    What stands beside a reference (a description, a default) goes before what the reference says.
+    """
+    while True:
+        if "$ref" in node:
+            inner = definitions[node["$ref"].rsplit("/", 1)[-1]]
+        elif len(choices := [choice for choice in node.get("anyOf", ()) if choice.get("type") != "null"]) == 1:
+            (inner,) = choices
+        else:
+            return {**node, "anyOf": choices} if choices else node
+        node = {**inner, **{key: value for key, value in node.items() if key not in ("$ref", "anyOf")}}
+
+
+def _int_or_string(node: Mapping[str, Any], choices: list[Schema]) -> Schema:
+    """The one union that a structural schema knows. A bound holds for the number, a pattern for the text."""
+    if [choice.get("type") for choice in choices] != ["integer", "string"]:
+        raise TypeError(f"no structural schema for this union, only for integer and string: {choices}")
+    number, text = choices
+    schema = {key: node[key] for key in ("description", "default") if node.get(key) is not None}
+    schema |= {key: number[key] for key in ("minimum", "maximum") if key in number}
+    pattern = text.get("pattern") or f"^({'|'.join(text['enum'])})$"
+    return schema | {
+        "x-kubernetes-int-or-string": True,
+        "anyOf": [{"type": "integer"}, {"type": "string"}],
+        "pattern": pattern,
+    }
