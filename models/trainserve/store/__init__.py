@@ -1,1 +1,47 @@
-"""The model store: publish, resolve, fetch and verify versions. Imports neither torch nor onnx."""
+"""The model store: publish, resolve, fetch and verify versions. Imports neither torch nor onnx.
+
+`<root>/<namespace>/<model>/<version>/{model.onnx, manifest.json, samples.npz}`; a root is a folder, `file://` or any
+fsspec URL. A version without `manifest.json` does not exist, and one that has it never changes. docs/contracts.md has
+the formats.
+"""
+
+from trainserve.store.errors import DigestMismatch, ModelNotFound, StoreError, VersionNotFound
+from trainserve.store.manifest import (
+    Energy,
+    FileEntry,
+    Manifest,
+    ManifestDraft,
+    Metrics,
+    Parity,
+    Preprocessing,
+    Tensor,
+    TrainJobRef,
+)
+from trainserve.store.publish import Published, publish
+from trainserve.store.read import Resolved, address, fetch, manifest, models, resolve, verify, versions
+
+__all__ = [
+    "DigestMismatch",
+    "Energy",
+    "FileEntry",
+    "Manifest",
+    "ManifestDraft",
+    "Metrics",
+    "ModelNotFound",
+    "Parity",
+    "Preprocessing",
+    "Published",
+    "Resolved",
+    "StoreError",
+    "Tensor",
+    "TrainJobRef",
+    "VersionNotFound",
+    "address",
+    "fetch",
+    "manifest",
+    "models",
+    "publish",
+    "resolve",
+    "verify",
+    "versions",
+]

@@ -1,0 +1,31 @@
+"""What can go wrong with the store, one class per thing a caller can act on."""
+
+from __future__ import annotations
+
+import os
+
+
+class StoreError(Exception):
+    """The store cannot be read or written; the message names the path and the system's own words."""
+
+    @classmethod
+    def of(cls, doing: str, path: object, error: BaseException) -> StoreError:
+        """From a failure of the file system or of the object store at `path`."""
+        words = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+        return cls(f"cannot {doing} {path}: {words or type(error).__name__}")
+
+
+class ModelNotFound(StoreError):
+    """Nothing is published under that name."""
+
+
+class VersionNotFound(StoreError):
+    """The model exists, that version of it does not."""
+
+
+class DigestMismatch(StoreError):
+    """A file's bytes are not those that were published. Nothing of it was left behind."""
+
+    def __init__(self, path: str, expected: str, found: str) -> None:
+        super().__init__(f"{path}: expected sha256:{expected}, found sha256:{found}")
+        self.path, self.expected, self.found = path, expected, found

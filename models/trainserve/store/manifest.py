@@ -1,0 +1,128 @@
+"""manifest.json: what a version is, written once. camelCase on the wire, sorted keys; docs/contracts.md shows one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic.alias_generators import to_camel
+
+from trainserve.store import names
+from trainserve.store.errors import StoreError
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", protected_namespaces=())
+
+
+class FileEntry(_Part):
+    """One file of the version."""
+
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    bytes: int = Field(ge=0)
+
+
+class Tensor(_Part):
+    """An input or output of the graph; -1 is the batch axis. dtype in numpy's names."""
+
+    name: str
+    dtype: str
+    shape: list[int]
+
+
+class Preprocessing(_Part):
+    """What the graph does to raw images: (x * scale - mean) / std, mean and std per channel."""
+
+    scale: float
+    mean: list[float]
+    std: list[float]
+
+
+class Metrics(_Part):
+    """Measured on the test split; accuracy is a share, loss the mean cross entropy."""
+
+    accuracy: float
+    loss: float
+
+
+class Parity(_Part):
+    """Largest differences between onnxruntime and PyTorch, the bounds they were held to, on how many samples."""
+
+    max_abs: float
+    max_rel: float
+    rtol: float
+    atol: float
+    samples: int
+
+
+class Energy(_Part):
+    """Energy of the training, in joules; null where no counter exists."""
+
+    joules: float | None = None
+    source: Literal["nvml", "rapl", "none"] = "none"
+
+
+class TrainJobRef(_Part):
+    """The run that made the version. Publishing is idempotent per uid; a run by hand has none."""
+
+    name: str
+    uid: str | None = None
+    attempt: int = 1
+
+
+class ManifestDraft(_Part):
+    """What the publisher knows before the version has a number."""
+
+    opset: int
+    ir_version: int
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+    labels: list[str]
+    preprocessing: Preprocessing
+    metrics: Metrics
+    parity: Parity
+    energy: Energy = Field(default_factory=Energy)
+    train_job: TrainJobRef
+    spec: dict[str, Any]
+
+
+class Manifest(ManifestDraft):
+    """A published version."""
+
+    format_version: Literal[1] = 1
+    namespace: str
+    model: str
+    version: int = Field(ge=1)
+    created: str = Field(description="RFC 3339, UTC.")
+    files: dict[str, FileEntry]
+
+    @field_validator("files")
+    @classmethod
+    def _plain_file_names(cls, files: dict[str, FileEntry]) -> dict[str, FileEntry]:
+        for name in files:
+            try:
+                names.file(name)
+            except StoreError as error:
+                raise ValueError(str(error)) from None
+        return files
+
+    def to_bytes(self) -> bytes:
+        """The bytes of manifest.json."""
+        return json.dumps(self.model_dump(by_alias=True), sort_keys=True, indent=1).encode() + b"\n"
+
+    @classmethod
+    def from_bytes(cls, content: bytes, path: object) -> Manifest:
+        """Parse; raises StoreError naming `path` when the bytes are no manifest that this release can read."""
+        try:
+            return cls.model_validate_json(content)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            field = ".".join(str(part) for part in first["loc"])
+            raise StoreError(f"{path}: not a manifest: {field + ': ' if field else ''}{first['msg']}") from None
+
+
+def digest(content: bytes) -> str:
+    """A version's digest from the bytes of its manifest.json: `sha256:<hex>`."""
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"

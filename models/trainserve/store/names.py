@@ -1,0 +1,38 @@
+"""Names that become folders: what is allowed, so that no name ever leads out of the store."""
+
+from __future__ import annotations
+
+import re
+
+from trainserve.store.errors import StoreError
+
+# Kubernetes' rule for namespaces (RFC 1123 label); the API's `ModelName` is the same with at most 40 characters.
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
+_VERSION = re.compile(r"[1-9][0-9]{0,8}")
+
+MANIFEST = "manifest.json"
+
+
+def is_label(value: str) -> bool:
+    """Whether `value` may name a namespace or a model."""
+    return bool(_LABEL.fullmatch(value))
+
+
+def label(what: str, value: str) -> str:
+    """`value`, when it may name a namespace or a model. Raises StoreError naming `what` and the value."""
+    if not is_label(value):
+        raise StoreError(f"{what}: {value!r} is not allowed; must be 1 to 63 of a-z, 0-9 and inner '-'")
+    return value
+
+
+def file(value: str) -> str:
+    """`value`, when it may name a file of a version. Raises StoreError."""
+    if not _FILE.fullmatch(value):
+        raise StoreError(f"file name: {value!r} is not allowed; must be letters, digits, '_', '-' and '.', no folders")
+    return value
+
+
+def version(folder: str) -> int | None:
+    """The version that a folder's name stands for, or None when it is no version's folder."""
+    return int(folder) if _VERSION.fullmatch(folder) else None

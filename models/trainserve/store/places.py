@@ -1,0 +1,114 @@
+"""Where a store's root is: a local folder (plain file operations, fsspec never imported) or any other fsspec URL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import unquote, urlsplit
+
+from trainserve.store.errors import StoreError
+
+_CHUNK = 1 << 20
+
+
+class Place(Protocol):
+    """Reading below a root. Paths are relative to it, with '/'. A path that does not exist raises FileNotFoundError."""
+
+    def list(self, path: str) -> list[str]:
+        """Names of the folder's entries; empty when there is no such folder."""
+        ...
+
+    def exists(self, path: str) -> bool:
+        """Whether the file is there."""
+        ...
+
+    def read(self, path: str) -> bytes:
+        """The whole file."""
+        ...
+
+    def chunks(self, path: str) -> Iterator[bytes]:
+        """The file in pieces of at most 1 MiB."""
+        ...
+
+
+class LocalPlace:
+    """A folder of this machine: a mounted volume in a pod."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def list(self, path: str) -> list[str]:
+        """See Place."""
+        try:
+            return sorted(entry.name for entry in (self.root / path).iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def exists(self, path: str) -> bool:
+        """See Place."""
+        return (self.root / path).is_file()
+
+    def read(self, path: str) -> bytes:
+        """See Place."""
+        return (self.root / path).read_bytes()
+
+    def chunks(self, path: str) -> Iterator[bytes]:
+        """See Place."""
+        with (self.root / path).open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                yield chunk
+
+
+class RemotePlace:
+    """A prefix in an object store (or whatever else fsspec reaches). Credentials come from the environment."""
+
+    def __init__(self, url: str) -> None:
+        import fsspec  # type: ignore[import-untyped]  # 0.1 s that a local root does not pay
+
+        try:
+            self.fs: Any
+            self.fs, self.root = fsspec.core.url_to_fs(url)
+        except (ImportError, ValueError) as error:
+            raise StoreError.of("open", url, error) from error
+
+    def path(self, path: str) -> str:
+        """The file system's own name of `path`."""
+        return f"{self.root.rstrip('/')}/{path}".rstrip("/")
+
+    def list(self, path: str) -> list[str]:
+        """See Place."""
+        # Listings are cached by fsspec; a version published a moment ago must be seen.
+        self.fs.invalidate_cache(self.path(path))
+        try:
+            found = self.fs.ls(self.path(path), detail=False)
+        except FileNotFoundError:
+            return []
+        return sorted(str(name).rstrip("/").rsplit("/", 1)[-1] for name in found)
+
+    def exists(self, path: str) -> bool:
+        """See Place."""
+        return bool(self.fs.isfile(self.path(path)))
+
+    def read(self, path: str) -> bytes:
+        """See Place."""
+        return bytes(self.fs.cat_file(self.path(path)))
+
+    def chunks(self, path: str) -> Iterator[bytes]:
+        """See Place."""
+        with self.fs.open(self.path(path), "rb") as file:
+            while chunk := file.read(_CHUNK):
+                yield chunk
+
+
+def place(root: str | Path) -> LocalPlace | RemotePlace:
+    """The place a root names: a path, `file:///abs/folder`, or another fsspec URL such as `s3://bucket/prefix`."""
+    text = str(root)
+    if "://" not in text:
+        return LocalPlace(Path(text))
+    parts = urlsplit(text)
+    if parts.scheme == "file":
+        return LocalPlace(Path(unquote(parts.path)))
+    if parts.scheme == "pvc":
+        raise StoreError(f"{text}: a claim is read where it is mounted; give the mounted folder as the root")
+    return RemotePlace(text)

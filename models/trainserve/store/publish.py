@@ -1,0 +1,57 @@
+"""Publishing the next version: visible whole or not at all, whatever happens, and once per TrainJob uid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainserve.store import publish_local, publish_remote
+from trainserve.store.manifest import Manifest, ManifestDraft, digest
+from trainserve.store.names import MANIFEST
+from trainserve.store.places import LocalPlace, place
+from trainserve.store.publication import prepare
+from trainserve.store.read import address
+
+
+@dataclass(frozen=True)
+class Published:
+    """What was published, or found to be there already (`existed`). `bytes` counts its files."""
+
+    uri: str
+    version: int
+    digest: str
+    bytes: int
+    existed: bool
+    manifest: Manifest
+
+
+def publish(
+    root: str | Path,
+    namespace: str,
+    model: str,
+    files: Mapping[str, Path],
+    draft: ManifestDraft,
+    public_root: str | None = None,
+) -> Published:
+    """Publish `files` (name in the version -> local file) as the model's next version.
+
+    A second publish with the same `draft.train_job.uid` changes nothing and returns the version that is there.
+    Raises StoreError naming the path and the system's words; then no version has appeared and earlier ones are as
+    before.
+    """
+    publication = prepare(namespace, model, files, draft)
+    at = place(root)
+    if isinstance(at, LocalPlace):
+        content, existed = publish_local.publish(at, publication)
+    else:
+        content, existed = publish_remote.publish(at, publication)
+    manifest = Manifest.from_bytes(content, f"{publication.folder}/{MANIFEST}")
+    return Published(
+        uri=address(public_root or str(root), namespace, model, manifest.version),
+        version=manifest.version,
+        digest=digest(content),
+        bytes=sum(entry.bytes for entry in manifest.files.values()),
+        existed=existed,
+        manifest=manifest,
+    )

@@ -1,0 +1,127 @@
+"""Publishing into a folder: written beside, made durable, then renamed into its number in one step.
+
+A version appears by one rename of a whole folder, which fails when the number is taken (rename(2): ENOTEMPTY), so
+neither a kill nor a full disk nor a second publisher can leave half of one. A lock per model (flock, released by the
+kernel when its holder dies) makes publishers take turns; whoever holds it knows that every unfinished folder was left
+by a dead one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from trainserve.store.errors import StoreError
+from trainserve.store.names import MANIFEST, version
+from trainserve.store.places import LocalPlace
+from trainserve.store.publication import Publication
+
+_UNFINISHED = ".publishing-"
+
+
+def publish(at: LocalPlace, publication: Publication) -> tuple[bytes, bool]:
+    """The manifest of the version now there, and whether it was there before. Raises StoreError."""
+    folder = at.root / publication.folder
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _turn(folder) as alone:
+            if alone:
+                _clean(folder)
+            if there := publication.already_there(at):
+                return there, True
+            return _publish(folder, publication), False
+    except OSError as error:
+        raise StoreError.of("publish to", error.filename or folder, error) from error
+
+
+@contextlib.contextmanager
+def _turn(folder: Path) -> Iterator[bool]:
+    """Hold the model's lock. Yields False where the file system knows no locks: the rename alone then decides."""
+    with (folder / ".lock").open("ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            alone = True
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
+                raise
+            alone = False
+        yield alone
+
+
+def _clean(folder: Path) -> None:
+    for leftover in folder.glob(f"{_UNFINISHED}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _publish(folder: Path, publication: Publication) -> bytes:
+    unfinished = folder / f"{_UNFINISHED}{secrets.token_hex(8)}"
+    try:
+        unfinished.mkdir()
+        for name, source in publication.files.items():
+            _copy(source, unfinished / name)
+        number = _next(folder)
+        while True:
+            content = publication.manifest(number)
+            _write(unfinished / MANIFEST, content)
+            _sync_folder(unfinished)
+            if _appear(unfinished, folder / str(number)):
+                break
+            number += 1
+        for parent in (folder, folder.parent, folder.parent.parent):
+            _sync_folder(parent)
+        return content
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+
+
+def _next(folder: Path) -> int:
+    """One more than the highest number in use, by whole versions or otherwise: a number never means two things."""
+    return 1 + max((version(entry.name) or 0 for entry in folder.iterdir()), default=0)
+
+
+def _appear(unfinished: Path, final: Path) -> bool:
+    """Give the finished folder its number; False when the number is taken."""
+    try:
+        unfinished.rename(final)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            return False
+        raise
+    return True
+
+
+def _copy(source: Path, target: Path) -> None:
+    with source.open("rb") as file, target.open("xb") as out:
+        try:
+            shutil.copyfileobj(file, out, 1 << 20)
+            out.flush()
+            os.fsync(out.fileno())
+        except OSError as error:
+            error.filename = error.filename or str(target)
+            raise
+
+
+def _write(target: Path, content: bytes) -> None:
+    with target.open("wb") as out:
+        try:
+            out.write(content)
+            out.flush()
+            os.fsync(out.fileno())
+        except OSError as error:
+            error.filename = error.filename or str(target)
+            raise
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,48 @@
+"""Publishing into an object store: the number is claimed, the files are put, manifest.json last and only if absent.
+
+Object stores rename nothing, so the number is taken by a conditional put of `<version>/claim`; a claim whose publisher
+died is a number that no version ever has. The conditional put is fsspec's `pipe_file(mode="create")`: S3 (s3fs), Google
+Cloud Storage (gcsfs) and fsspec's memory file system have it. Where a file system lacks it, publishing is refused
+rather than done unsafely.
+"""
+
+from __future__ import annotations
+
+from trainserve.store.errors import StoreError
+from trainserve.store.names import MANIFEST, version
+from trainserve.store.places import RemotePlace
+from trainserve.store.publication import Publication
+
+_CONDITIONAL = ("s3", "s3a", "gs", "gcs", "memory")
+
+
+def publish(at: RemotePlace, publication: Publication) -> tuple[bytes, bool]:
+    """The manifest of the version now there, and whether it was there before. Raises StoreError."""
+    protocol = at.fs.protocol if isinstance(at.fs.protocol, str) else at.fs.protocol[0]
+    if protocol not in _CONDITIONAL:
+        raise StoreError(
+            f"cannot publish to {protocol}://: it has no conditional put; use one of s3://, gs:// or a mounted folder"
+        )
+    try:
+        if there := publication.already_there(at):
+            return there, True
+        number = _claim(at, publication.folder)
+        folder = f"{publication.folder}/{number}"
+        for name, source in publication.files.items():
+            at.fs.put_file(str(source), at.path(f"{folder}/{name}"))
+        content = publication.manifest(number)
+        at.fs.pipe_file(at.path(f"{folder}/{MANIFEST}"), content, mode="create")
+        return content, False
+    except OSError as error:
+        raise StoreError.of("publish to", at.path(publication.folder), error) from error
+
+
+def _claim(at: RemotePlace, folder: str) -> int:
+    number = 1 + max((version(name) or 0 for name in at.list(folder)), default=0)
+    while True:
+        try:
+            at.fs.pipe_file(at.path(f"{folder}/{number}/claim"), b"", mode="create")
+        except FileExistsError:
+            number += 1
+        else:
+            return number
