@@ -241,6 +241,10 @@ class TrainJobStatus(StatusType):
     observed_generation: int | None = None
     start_time: Timestamp | None = None
     completion_time: Timestamp | None = None
+    spec_digests: dict[str, str] | None = Field(
+        None,
+        description="Digest of each field of the spec that the first attempt was built from; it cannot change after.",
+    )
     attempts: list[Attempt] | None = None
     progress: Progress | None = None
     result: Result | None = None

@@ -1,0 +1,76 @@
+"""Manifests that the types accept, drawn by Hypothesis from the types themselves."""
+
+from typing import Any
+
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from trainserve.api.base import ApiType
+
+Schema = dict[str, Any]
+
+
+def specs(model: type[ApiType]) -> st.SearchStrategy[dict[str, Any]]:
+    """Manifests of this type: every field within its own bounds, optional ones there or not, all rules kept."""
+    return specs_without_rules(model).filter(lambda manifest: _accepts(model, manifest))
+
+
+def specs_without_rules(model: type[ApiType]) -> st.SearchStrategy[dict[str, Any]]:
+    """The same, but for the rules between the type's own fields, which may be broken."""
+    schema = model.model_json_schema(by_alias=True)
+    return _values(schema, schema.get("$defs", {}))
+
+
+def _values(schema: Schema, definitions: dict[str, Schema]) -> st.SearchStrategy[Any]:
+    match schema:
+        case {"$ref": reference}:
+            name = reference.rsplit("/", 1)[-1]
+            (model,) = (model for model in ApiType.__subclasses__() if model.__name__ == name)
+            return _values(definitions[name], definitions).filter(lambda value: _accepts(model, value))
+        case {"anyOf": choices}:
+            return st.one_of(_values(choice, definitions) for choice in choices if choice != {"type": "null"})
+        case {"const": value}:
+            return st.just(value)
+        case {"enum": values}:
+            return st.sampled_from(values)
+        case {"type": "boolean"}:
+            return st.booleans()
+        case {"type": "integer"}:
+            return st.integers(schema.get("minimum"), schema.get("maximum", 2**31))
+        case {"type": "number"}:
+            low = schema.get("minimum", schema.get("exclusiveMinimum"))
+            return st.floats(low, schema.get("maximum", schema.get("exclusiveMaximum", 1e6)))
+        case {"type": "string", "pattern": pattern}:
+            texts = st.from_regex(pattern, fullmatch=True, alphabet=st.characters(codec="ascii"))
+            return texts.filter(lambda text: len(text) <= schema.get("maxLength", 10_000))
+        case {"type": "string"}:
+            return st.text(min_size=schema.get("minLength", 0), max_size=min(schema.get("maxLength", 20), 20))
+        case {"type": "array", "items": items}:
+            return st.lists(_values(items, definitions), min_size=schema.get("minItems", 0), max_size=3)
+        case {"type": "object", "properties": properties}:
+            required = set(schema.get("required", ()))
+            fields = {name: _values(field, definitions) for name, field in properties.items()}
+            return st.fixed_dictionaries(
+                {name: field for name, field in fields.items() if name in required},
+                optional={name: field for name, field in fields.items() if name not in required},
+            )
+        case {"type": "object", "additionalProperties": True}:
+            return st.dictionaries(st.text(max_size=5), ANYTHING, max_size=3)
+        case {"type": "object", "additionalProperties": inner}:
+            return st.dictionaries(st.text(max_size=20), _values(inner, definitions), max_size=3)
+    raise TypeError(f"no strategy for {schema}")
+
+
+ANYTHING: st.SearchStrategy[Any] = st.recursive(
+    st.booleans() | st.integers(-(2**31), 2**31) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5), inner, max_size=2),
+    max_leaves=5,
+)
+
+
+def _accepts(model: type[ApiType], manifest: Any) -> bool:
+    try:
+        model.model_validate(manifest)
+    except ValidationError:
+        return False
+    return True

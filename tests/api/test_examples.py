@@ -1,0 +1,26 @@
+"""The examples work as they stand: nothing in them is refused or unsupported."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from trainserve.api import API_VERSION
+from trainserve.api.support import unsupported
+from trainserve.api.validate import parse_modelserve, parse_trainjob
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+PARSERS = {"TrainJob": parse_trainjob, "ModelServe": parse_modelserve}
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.rglob("*.yaml")), ids=lambda path: str(path.relative_to(EXAMPLES)))
+def test_an_example_is_accepted_in_full(path: Path) -> None:
+    for manifest in yaml.safe_load_all(path.read_text()):
+        assert manifest["apiVersion"] == API_VERSION
+        assert unsupported(PARSERS[manifest["kind"]](manifest)) == []
+
+
+def test_the_digits_service_follows_what_the_digits_run_publishes() -> None:
+    job = parse_trainjob(yaml.safe_load((EXAMPLES / "digits" / "trainjob.yaml").read_text()))
+    serve = parse_modelserve(yaml.safe_load((EXAMPLES / "digits" / "modelserve.yaml").read_text()))
+    assert job.output and serve.model.name == job.output.model

@@ -1,0 +1,84 @@
+"""A rule is said twice, in CEL and in Python: both must say the same of every object."""
+
+from typing import Any
+
+import cel
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from tests.api.specs import specs, specs_without_rules
+from trainserve.api.base import ApiType
+from trainserve.api.crds import trainjob_crd
+from trainserve.api.trainjob import TrainJobSpec
+
+RULED = sorted((model for model in ApiType.__subclasses__() if model.rules), key=lambda model: model.__name__)
+
+
+@pytest.mark.parametrize("model", RULED, ids=lambda model: model.__name__)
+@given(data=st.data())
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+def test_cel_and_python_break_the_same_rules(model: type[ApiType], data: st.DataObject) -> None:
+    manifest = data.draw(specs_without_rules(model))
+    broken_in_python = _broken(model, manifest)
+    defaults = {field.alias: field.default for field in model.model_fields.values() if isinstance(field.default, int)}
+    as_stored = {**defaults, **manifest}
+    broken_in_cel = {rule.message for rule in model.rules if not cel.evaluate(rule.cel, {"self": as_stored})}
+    assert broken_in_cel == broken_in_python
+
+
+def _broken(model: type[ApiType], manifest: dict[str, Any]) -> set[str]:
+    try:
+        model.model_validate(manifest)
+    except ValidationError as error:
+        assume(all(detail["type"] == "rule" for detail in error.errors()))
+        return {message for detail in error.errors() for message in detail["ctx"]["broken"].split("; ")}
+    return set()
+
+
+def test_every_type_with_rules_is_known_here() -> None:
+    assert {model.__name__ for model in RULED} == {
+        "Autoscaling", "Dataset", "ModelRef", "ModelSource", "Resources", "TrainJobSpec",
+    }  # fmt: skip
+
+
+SPEC = {
+    "model": {"name": "convnet"},
+    "dataset": {"name": "digits"},
+    "output": {"model": "digits"},
+    "trainer": {"epochs": 5},
+    "policy": {"retries": 3},
+}
+STARTED = {"attempts": [{"number": 1}]}
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "allowed"),
+    [
+        ({}, STARTED, True),
+        ({"trainer": {"epochs": 6}}, STARTED, False),
+        ({"gates": {"minAccuracy": 0.5}}, STARTED, False),
+        ({"policy": {"retries": 5}}, STARTED, True),
+        ({"trainer": {"epochs": 6}}, {"attempts": []}, True),
+        ({"trainer": {"epochs": 6}}, None, True),
+    ],
+)
+def test_a_started_spec_may_change_its_policy_alone(
+    change: dict[str, Any], status: dict[str, Any] | None, allowed: bool
+) -> None:
+    (version,) = trainjob_crd()["spec"]["versions"]
+    (rule,) = version["schema"]["openAPIV3Schema"]["x-kubernetes-validations"]
+    old = {"spec": SPEC} | ({} if status is None else {"status": status})
+    new = {**old, "spec": {**SPEC, **change}}
+    assert cel.evaluate(rule["rule"], {"self": new, "oldSelf": old}) is allowed
+    assert cel.evaluate(rule["rule"], {"self": old, "oldSelf": new}) is allowed
+
+
+@given(specs(TrainJobSpec))
+@settings(max_examples=20, deadline=None)
+def test_an_unchanged_spec_is_never_refused(spec: dict[str, Any]) -> None:
+    (version,) = trainjob_crd()["spec"]["versions"]
+    (rule,) = version["schema"]["openAPIV3Schema"]["x-kubernetes-validations"]
+    same = {"spec": spec, "status": STARTED}
+    assert cel.evaluate(rule["rule"], {"self": same, "oldSelf": same}) is True
