@@ -1,0 +1,98 @@
+"""`python -m trainserve.serving fetch|resolve|probe`: what runs in the pods of a ModelServe (docs/contracts.md).
+
+Each command imports only what it needs: it starts in a fraction of a second, on every pod.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.group()
+def main() -> None:
+    """What runs in the pods of a ModelServe."""
+
+
+@main.command()
+@click.option("--store", "root", required=True, help="The store's root as mounted here, or its s3:// URL.")
+@click.option("--path", required=True, help="<namespace>/<model>/<version> below the root.")
+@click.option("--digest", required=True, help="sha256:<hex> of the version's manifest.json.")
+@click.option("--into", required=True, type=click.Path(path_type=Path), help="Folder for version/ and repository/.")
+@click.option("--model-name", required=True, help="Name under which Triton serves the model.")
+@click.option("--max-batch", type=click.IntRange(1), default=64, show_default=True)
+@click.option("--instances", type=click.IntRange(1), default=1, show_default=True, help="Per pod, or per GPU.")
+@click.option("--max-queue-delay-us", type=click.IntRange(0), help="How long a request may wait for company.")
+@click.option("--gpus", type=click.IntRange(0), default=0, show_default=True, help="GPUs the pod requested.")
+def fetch(
+    root: str,
+    path: str,
+    digest: str,
+    into: Path,
+    model_name: str,
+    max_batch: int,
+    instances: int,
+    max_queue_delay_us: int | None,
+    gpus: int,
+) -> None:
+    """Fetch a version, verify every byte of it and write its Triton model repository."""
+    from trainserve.serving import termination
+    from trainserve.serving.fetch import fetch as run
+    from trainserve.serving.repository import Settings
+
+    parts = path.split("/")
+    if len(parts) != 3 or not parts[2].isdecimal():
+        raise click.BadParameter(f"{path!r} is not <namespace>/<model>/<version>", param_hint="--path")
+    settings = Settings(max_batch, max_queue_delay_us, instances, gpus)
+    outcome = run(root, parts[0], parts[1], int(parts[2]), digest, into, model_name, settings)
+    termination.report(outcome)
+    sys.exit(outcome["outcome"] == "Failed")
+
+
+@main.command()
+@click.option("--store", "root", required=True, help="The store's root as mounted here, or its s3:// URL.")
+@click.option("--public-root", required=True, help="The store's root as others know it.")
+@click.option("--namespace", required=True)
+@click.option("--model", required=True)
+@click.option("--version", type=click.IntRange(1), help="Unset: the newest.")
+def resolve(root: str, public_root: str, namespace: str, model: str, version: int | None) -> None:
+    """Say which version of a model is meant, with its address and digest."""
+    from trainserve.serving import termination
+    from trainserve.serving.resolve import resolve as run
+
+    outcome = run(root, public_root, namespace, model, version)
+    termination.report(outcome)
+    sys.exit(outcome["outcome"] == "Failed")
+
+
+@main.command()
+@click.option("--version", required=True, type=click.Path(path_type=Path), help="Folder of the fetched version.")
+@click.option("--model-name", required=True, help="Name under which Triton serves the model.")
+@click.option("--url", required=True, help="<host>:<port> of Triton's HTTP endpoint.")
+@click.option("--listen", required=True, help="<host>:<port> for /readyz, /livez, /report and /metrics.")
+@click.option("--samples", type=click.IntRange(1), default=64, show_default=True, help="Recorded samples, at most.")
+def probe(version: Path, model_name: str, url: str, listen: str, samples: int) -> None:
+    """Verify a server with the version's recorded samples, and keep asking whether it is alive."""
+    from trainserve.serving import endpoints
+    from trainserve.serving.probe import Probe, Recorded
+    from trainserve.store import StoreError
+
+    try:
+        recorded = Recorded.load(version, samples)
+    except (OSError, ValueError, StoreError) as error:
+        raise click.ClickException(f"cannot read {version}: {error}") from error
+    host, port = _address("--url", url)
+    endpoints.serve(Probe(host, port, model_name, recorded), *_address("--listen", listen))
+
+
+def _address(option: str, value: str) -> tuple[str, int]:
+    host, _, port = value.rpartition(":")
+    if not host or not port.isdecimal():
+        raise click.BadParameter(f"{value!r} is not <host>:<port>", param_hint=option)
+    return host.strip("[]"), int(port)
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m trainserve.serving")

@@ -1,0 +1,63 @@
+"""The probe's HTTP endpoints: /readyz, /livez, /report and /metrics (docs/contracts.md)."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from trainserve.serving.probe import Probe
+
+
+def answer(probe: Probe, path: str) -> tuple[HTTPStatus, str, bytes]:
+    """Status, content type and body for a GET of `path`."""
+    if path == "/livez":
+        alive, words = probe.alive()
+        return HTTPStatus.OK if alive else HTTPStatus.SERVICE_UNAVAILABLE, "text/plain", f"{words}\n".encode()
+    if path == "/readyz":
+        status = HTTPStatus.OK if probe.verified else HTTPStatus.SERVICE_UNAVAILABLE
+        return status, "text/plain", f"{probe.reason}: {probe.message}\n".encode()
+    if path == "/report":
+        return HTTPStatus.OK, "application/json", json.dumps(probe.report()).encode()
+    if path == "/metrics":
+        return HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(probe.registry)
+    return HTTPStatus.NOT_FOUND, "text/plain", b"/livez /readyz /report /metrics\n"
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 64
+
+
+def serve(probe: Probe, host: str, port: int) -> None:
+    """Serve until SIGTERM or SIGINT, verifying the server as soon as it is ready."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status, kind, body = answer(probe, self.path.partition("?")[0])
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *arguments: object) -> None:
+            """Probed every second: requests are not worth a line each."""
+
+    stopped = threading.Event()
+    with _Server((host, port), Handler) as server:
+
+        def verify() -> None:
+            probe.verify_when_ready(stopped)
+            if not stopped.is_set():
+                print(json.dumps(probe.report()), flush=True)
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stopped.set())
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=verify, daemon=True).start()
+        stopped.wait()

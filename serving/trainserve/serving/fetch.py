@@ -1,0 +1,41 @@
+"""What the init container of a serving pod does: fetch a pinned version, check every byte, write the repository."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from trainserve import store
+from trainserve.serving import repository
+
+
+def fetch(
+    root: str,
+    namespace: str,
+    model: str,
+    version: int,
+    digest: str,
+    into: Path,
+    model_name: str,
+    settings: repository.Settings,
+) -> dict[str, Any]:
+    """Makes `<into>/version` and `<into>/repository`; returns the termination message (docs/contracts.md).
+
+    Nothing is written to the repository unless every digest matched.
+    """
+    try:
+        manifest = store.fetch(root, namespace, model, version, into / "version", digest)
+        repository.write(into / "version", into / "repository", model_name, manifest, settings)
+    except store.ModelNotFound as error:
+        return _failed("VersionNotFound", error)
+    except store.StoreError as error:
+        return _failed(type(error).__name__, error)
+    except repository.UnservableModel as error:
+        return _failed("UnservableModel", error)
+    except OSError as error:
+        return _failed("StoreError", f"cannot write {error.filename or into}: {error.strerror}")
+    return {"outcome": "Fetched", "version": manifest.version, "digest": digest}
+
+
+def _failed(reason: str, message: object) -> dict[str, Any]:
+    return {"outcome": "Failed", "reason": reason, "message": str(message)}

@@ -1,0 +1,67 @@
+"""Compares what a running server answered with what PyTorch gave for the same samples. Pure: arrays in, verdict out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Arrays = Mapping[str, np.ndarray[Any, Any]]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`max_abs` and `max_rel` are the largest differences; `worst` the sample furthest outside, or nearest to, the
+    bound |got - expected| <= atol + rtol * |expected| (numpy.isclose)."""
+
+    matches: bool
+    samples: int
+    max_abs: float
+    max_rel: float
+    worst: int
+    message: str
+
+
+def compare(expected: Arrays, got: Arrays, rtol: float, atol: float) -> Comparison:
+    """Compare every output of `expected`, whose arrays have one row per sample, with `got`.
+
+    A missing output, another shape and a NaN do not match.
+    """
+    samples = min(len(array) for array in expected.values())
+    max_abs = max_rel = 0.0
+    worst, worst_output, worst_excess = 0, "", -np.inf
+    for name, truth in expected.items():
+        if name not in got:
+            return _unlike(samples, f"output {name} is missing; the server sent {', '.join(got) or 'none'}")
+        answer = got[name]
+        if answer.shape != truth.shape:
+            return _unlike(samples, f"output {name}: shape {list(answer.shape)} instead of {list(truth.shape)}")
+        wide, answered = truth.astype(np.float64), answer.astype(np.float64)
+        difference = np.abs(answered - wide).reshape(samples, -1)
+        size = np.abs(wide).reshape(samples, -1)
+        difference[np.isnan(difference)] = np.inf
+        relative = np.divide(difference, size, out=np.zeros_like(difference), where=size > atol)
+        max_abs, max_rel = max(max_abs, float(difference.max())), max(max_rel, float(relative.max()))
+        excess = (difference - (atol + rtol * size)).max(axis=1)
+        if excess.max() > worst_excess:
+            worst_excess, worst, worst_output = float(excess.max()), int(excess.argmax()), name
+    matches = worst_excess <= 0
+    message = f"{samples} samples, max abs difference {max_abs:.2g}"
+    if not matches:
+        message += (
+            f", outside rtol {rtol:g} and atol {atol:g}; worst: sample {worst}, output {worst_output}, expected "
+            f"{_shown(expected[worst_output][worst])}, got {_shown(got[worst_output][worst])}"
+        )
+    return Comparison(matches, samples, max_abs, max_rel, worst, message)
+
+
+def _unlike(samples: int, message: str) -> Comparison:
+    return Comparison(False, samples, float("inf"), float("inf"), 0, message)
+
+
+def _shown(row: np.ndarray[Any, Any]) -> str:
+    values = row.reshape(-1)
+    text = ", ".join(f"{value:.4g}" for value in values[:10])
+    return f"[{text}{', …' if values.size > 10 else ''}]"

@@ -1,0 +1,74 @@
+"""A real server for the tests of this room, with a few models; each test that hurts one starts its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.serving.versions import publish_convnet
+from trainserve import store
+from trainserve.serving import repository, runtime
+from trainserve.serving.fetch import fetch
+from trainserve.serving.server import DevelopmentServer
+from trainserve.store import Published
+
+
+@pytest.fixture(scope="session")
+def command() -> Path:
+    """The development `tritonserver`."""
+    return runtime.install()
+
+
+@pytest.fixture(scope="session")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with default/digits version 1, and version 2 whose recorded outputs are not what the graph gives."""
+    folder = tmp_path_factory.mktemp("store")
+    publish_convnet(folder, tmp_path_factory.mktemp("work"))
+    publish_convnet(folder, tmp_path_factory.mktemp("work"), error=0.01)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def published(root: Path) -> Published:
+    """Version 1."""
+    found = store.resolve(root, "default", "digits", 1)
+    manifest = store.manifest(root, "default", "digits", 1)
+    return Published(found.uri, 1, found.digest, 0, True, manifest)
+
+
+@pytest.fixture(scope="session")
+def fetched(root: Path, published: Published, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the init container leaves: version/ and repository/."""
+    into = tmp_path_factory.mktemp("fetched")
+    outcome = fetch(
+        str(root), "default", "digits", 1, published.digest, into, "digits", repository.Settings(max_batch=32)
+    )
+    assert outcome["outcome"] == "Fetched", outcome
+    return into
+
+
+@pytest.fixture(scope="session")
+def server(command: Path, fetched: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevelopmentServer]:
+    """The session's server, serving `digits` version 1."""
+    log = tmp_path_factory.mktemp("server") / "log"
+    with DevelopmentServer(command, fetched / "repository", log, "--disable-auto-complete-config") as running:
+        yield running
+
+
+@pytest.fixture
+def start(command: Path, fetched: Path, tmp_path: Path) -> Iterator[Callable[..., DevelopmentServer]]:
+    """Starts a server of the test's own; it is stopped with the test."""
+    started: list[DevelopmentServer] = []
+
+    def begin(models: Path | None = None, *arguments: str) -> DevelopmentServer:
+        started.append(
+            DevelopmentServer(command, models or fetched / "repository", tmp_path / f"log{len(started)}", *arguments)
+        )
+        started[-1].start()
+        return started[-1]
+
+    yield begin
+    for each in started:
+        each.stop()

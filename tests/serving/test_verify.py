@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from trainserve.serving.verify import compare
+
+EXPECTED = {"probabilities": np.array([[0.1, 0.9], [0.8, 0.2], [0.5, 0.5]], np.float32)}
+
+
+def test_equal_outputs_match() -> None:
+    result = compare(EXPECTED, EXPECTED, rtol=1e-3, atol=1e-5)
+    assert (result.matches, result.samples, result.max_abs, result.max_rel) == (True, 3, 0.0, 0.0)
+
+
+def test_a_difference_within_the_tolerance_matches_and_is_reported() -> None:
+    got = {"probabilities": EXPECTED["probabilities"] * np.float32(1.0005)}
+    result = compare(EXPECTED, got, rtol=1e-3, atol=1e-5)
+    assert result.matches
+    assert result.max_abs == pytest.approx(0.00045, rel=1e-3)
+    assert result.max_rel == pytest.approx(0.0005, rel=1e-2)
+
+
+def test_the_worst_sample_is_named_with_both_values() -> None:
+    got = {"probabilities": EXPECTED["probabilities"] + np.array([[0], [0.01], [0.002]], np.float32)}
+    result = compare(EXPECTED, got, rtol=1e-3, atol=1e-5)
+    assert not result.matches
+    assert result.worst == 1
+    assert "sample 1, output probabilities, expected [0.8, 0.2], got [0.81, 0.21]" in result.message
+
+
+@pytest.mark.parametrize(
+    ("got", "words"),
+    [
+        ({}, "output probabilities is missing; the server sent none"),
+        ({"probabilities": np.zeros((3, 3))}, "shape [3, 3] instead of [3, 2]"),
+        ({"probabilities": np.full((3, 2), np.nan)}, "sample 0"),
+    ],
+)
+def test_what_is_not_an_answer_does_not_match(got: dict[str, np.ndarray], words: str) -> None:
+    result = compare(EXPECTED, got, rtol=1e-3, atol=1e-5)
+    assert not result.matches
+    assert words in result.message
+
+
+def test_every_output_counts() -> None:
+    expected = EXPECTED | {"features": np.ones((3, 4), np.float32)}
+    result = compare(expected, EXPECTED | {"features": np.zeros((3, 4), np.float32)}, rtol=1e-3, atol=1e-5)
+    assert not result.matches
+    assert "output features" in result.message
