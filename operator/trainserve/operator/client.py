@@ -1,0 +1,213 @@
+"""The few ways in which the operator writes to the API server, over lightkube."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import httpx2
+import kopf
+from lightkube import ApiError, AsyncClient
+from lightkube.config.client_adapter import verify_cluster
+from lightkube.config.kubeconfig import KubeConfig, SingleConfig
+from lightkube.generic_resource import create_namespaced_resource
+from lightkube.types import CascadeType, PatchType
+
+from trainserve.api import API_VERSION, GROUP, VERSION
+from trainserve.operator import labels, times
+from trainserve.operator.plan import Delete, Event, Object
+
+CONNECTIONS = 32
+"""Of Kopf's pool: unlimited, it grows to hundreds of megabytes with a thousand objects."""
+TOKEN_LIFETIME = timedelta(minutes=30)
+"""After this a ServiceAccount's token file is read again; the kubelet renews it well before it expires."""
+
+RESOURCES = {
+    "TrainJob": create_namespaced_resource(GROUP, VERSION, "TrainJob", "trainjobs"),
+    "ModelServe": create_namespaced_resource(GROUP, VERSION, "ModelServe", "modelserves"),
+    "Pod": create_namespaced_resource("", "v1", "Pod", "pods"),
+    "Service": create_namespaced_resource("", "v1", "Service", "services"),
+    "ConfigMap": create_namespaced_resource("", "v1", "ConfigMap", "configmaps"),
+    "Deployment": create_namespaced_resource("apps", "v1", "Deployment", "deployments"),
+    "Event": create_namespaced_resource("", "v1", "Event", "events"),
+    "Lease": create_namespaced_resource("coordination.k8s.io", "v1", "Lease", "leases"),
+}
+
+OWN_KINDS = ("TrainJob", "ModelServe")
+
+
+class NameTaken(Exception):
+    """A child's name belongs to an object that is not ours; its message says which."""
+
+
+def kube_config() -> SingleConfig:
+    """The file that KUBECONFIG names, else the pod's own ServiceAccount."""
+    path = os.environ.get("KUBECONFIG")
+    config = (KubeConfig.from_file(path) if path else KubeConfig.from_service_account()).get()
+    assert config is not None
+    return config
+
+
+def kopf_session(config: SingleConfig) -> kopf.AiohttpSession:
+    """Kopf's HTTP session with a bounded pool, and a token that is read again before it expires."""
+    user = config.user
+    assert user is not None
+    token = Path(user.token_file).read_text(encoding="utf-8").strip() if user.token_file else user.token
+    verify: ssl.SSLContext | bool = False
+    if config.cluster.server.startswith("https"):
+        verify = verify_cluster(config.cluster, user, config.abs_file)
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=CONNECTIONS, ssl=verify),
+        headers={"Authorization": f"Bearer {token}"} if token else {},
+    )
+    return kopf.AiohttpSession(
+        server=config.cluster.server,
+        aiohttp_session=session,
+        expiration=datetime.now(UTC) + TOKEN_LIFETIME if user.token_file else None,
+    )
+
+
+class Client:
+    """Reads and writes of plain JSON objects, under one field manager."""
+
+    def __init__(self, config: SingleConfig) -> None:
+        self._client = AsyncClient(config, field_manager=labels.MANAGER, timeout=httpx2.Timeout(10.0))
+
+    async def list(self, kind: str) -> tuple[list[Object], int]:
+        """Every object of a kind that concerns us, in all namespaces, and the revision at which that was so."""
+        selector: Any = None if kind in OWN_KINDS else {labels.MANAGED_BY: labels.MANAGER}
+        found = self._client.list(RESOURCES[kind], namespace="*", labels=selector, chunk_size=500)
+        objects: list[Object] = [dict(item) async for item in found]
+        return objects, int(found.resourceVersion)
+
+    async def get(self, kind: str, namespace: str, name: str) -> Object | None:
+        """The object as it is now, or None."""
+        try:
+            return dict(await self._client.get(RESOURCES[kind], name, namespace=namespace))
+        except ApiError as error:
+            if error.status.code == 404:
+                return None
+            raise
+
+    async def create(self, wanted: Object) -> Object:
+        """Create the object, or answer the existing one if its owner is the same. Raises NameTaken if it is not."""
+        kind, metadata = wanted["kind"], wanted["metadata"]
+        try:
+            return dict(await self._client.create(RESOURCES[kind].from_dict(wanted)))
+        except ApiError as error:
+            if error.status.code != 409:
+                raise
+        existing = await self._ours(wanted)
+        if existing is None:
+            raise NameTaken(f"{kind} {metadata['namespace']}/{metadata['name']} is just being deleted")
+        return existing
+
+    async def apply(self, wanted: Object, *, known: bool) -> Object:
+        """Bring the object to this state by server-side apply. Raises NameTaken if an unrelated one has its name."""
+        if not known:
+            await self._ours(wanted)
+        metadata = wanted["metadata"]
+        applied = await self._client.patch(
+            RESOURCES[wanted["kind"]],
+            metadata["name"],
+            wanted,
+            namespace=metadata["namespace"],
+            patch_type=PatchType.APPLY,
+            force=True,
+        )
+        return dict(applied)
+
+    async def _ours(self, wanted: Object) -> Object | None:
+        metadata = wanted["metadata"]
+        existing = await self.get(wanted["kind"], metadata["namespace"], metadata["name"])
+        if existing is not None and not labels.owned_by(existing, metadata["ownerReferences"][0]["uid"]):
+            raise NameTaken(f"{wanted['kind']} {metadata['namespace']}/{metadata['name']} belongs to something else")
+        return existing
+
+    async def delete(self, namespace: str, delete: Delete) -> None:
+        """Delete a child; one that is gone already is as good."""
+        try:
+            await self._client.delete(
+                RESOURCES[delete.kind],
+                delete.name,
+                namespace=namespace,
+                grace_period=0 if delete.force else None,
+                cascade=CascadeType.BACKGROUND,
+            )
+        except ApiError as error:
+            if error.status.code != 404:
+                raise
+
+    async def write_status(self, owner: Object, change: Object) -> Object | None:
+        """Merge `change` into the status; None when the object is gone or another has taken its name."""
+        metadata = owner["metadata"]
+        patch = {"metadata": {"uid": metadata["uid"]}, "status": change}
+        try:
+            written = await self._client.patch(
+                RESOURCES[owner["kind"]].Status,
+                metadata["name"],
+                patch,
+                namespace=metadata["namespace"],
+                patch_type=PatchType.MERGE,
+            )
+        except ApiError as error:
+            if error.status.code in (404, 409):
+                return None
+            raise
+        return dict(written)
+
+    async def tell(self, owner: Object, event: Event) -> None:
+        """Post an event about `owner`. Its name follows from what it says, so telling it twice is one event."""
+        metadata = owner["metadata"]
+        instant = times.to_text(times.now())
+        body = {
+            "metadata": {
+                "name": f"{metadata['name']}.{metadata['uid'][:8]}.{event.key}".lower(),
+                "namespace": metadata["namespace"],
+            },
+            "involvedObject": {
+                "apiVersion": API_VERSION,
+                "kind": owner["kind"],
+                "namespace": metadata["namespace"],
+                "name": metadata["name"],
+                "uid": metadata["uid"],
+            },
+            "type": event.type,
+            "reason": event.reason,
+            "message": event.message[:1024],
+            "source": {"component": labels.MANAGER},
+            "firstTimestamp": instant,
+            "lastTimestamp": instant,
+            "count": 1,
+        }
+        try:
+            await self._client.create(RESOURCES["Event"].from_dict(body))
+        except ApiError as error:
+            if error.status.code != 409:
+                raise
+
+    async def get_lease(self, namespace: str, name: str) -> Object | None:
+        """The lease with its resourceVersion, or None."""
+        return await self.get("Lease", namespace, name)
+
+    async def put_lease(self, lease: Object) -> bool:
+        """Create or replace the lease; False when somebody else was faster."""
+        resource = RESOURCES["Lease"].from_dict(lease)
+        try:
+            if "resourceVersion" in lease["metadata"]:
+                await self._client.replace(resource)
+            else:
+                await self._client.create(resource)
+        except ApiError as error:
+            if error.status.code == 409:
+                return False
+            raise
+        return True
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()

@@ -1,0 +1,128 @@
+"""The operator's parts put together: cache, queue, reconcilers, poller, Lease, metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import time
+from collections.abc import Coroutine
+from typing import Any
+
+from prometheus_client import start_http_server
+
+from trainserve.operator.cache import Cache
+from trainserve.operator.client import Client
+from trainserve.operator.lease import Lease
+from trainserve.operator.metrics import Metrics
+from trainserve.operator.modelserve.kind import ModelServes
+from trainserve.operator.observer import Observer
+from trainserve.operator.plan import Object
+from trainserve.operator.poller import Poller
+from trainserve.operator.reconcile import Reconciler
+from trainserve.operator.settings import Settings
+from trainserve.operator.trainjob.kind import TrainJobs
+from trainserve.operator.workqueue import Key, Workers
+
+logger = logging.getLogger(__name__)
+
+STALLED = 180.0
+"""Seconds for which a key may be due or worked on before the process counts as unhealthy; more than a reconcile's own
+limit."""
+
+
+class Unhealthy(Exception):
+    """The process lives but does not get on; its message says where."""
+
+
+class Engine:
+    """Starts and stops the parts; takes in watch events."""
+
+    def __init__(self, settings: Settings, client: Client) -> None:
+        self._settings, self._client = settings, client
+        self._cache = Cache()
+        self._metrics = Metrics(self._cache)
+        self._lease = Lease(client, settings.lease_namespace)
+        self._acting = asyncio.Event()
+        self._workers = Workers(self._reconcile, self._acting)
+        self._poller = Poller(self._workers.add)
+        self._reconcilers = {
+            kind.name: Reconciler(kind, self._cache, client, self._poller, self._metrics)
+            for kind in (TrainJobs(settings), ModelServes(settings, self._cache))
+        }
+        self._observer = Observer(self._cache, client, self._workers.add, self._forget)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Start everything; returns at once. Work begins when the Lease is held and every kind was listed."""
+        self._server, self._server_thread = start_http_server(
+            self._settings.metrics_port, self._settings.metrics_host, registry=self._metrics.registry
+        )
+        for name, part in {
+            "lease": self._lease.run(),
+            "gate": self._gate(),
+            "observer": self._observer.run(),
+            "poller": self._poller.run(),
+            "workers": self._workers.run(),
+        }.items():
+            self._tasks.append(asyncio.create_task(self._guard(name, part), name=name))
+
+    async def stop(self) -> None:
+        """Stop everything, finish nothing: whatever is under way is taken up by whoever is next."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        try:
+            await self._lease.release()
+        except Exception as error:
+            logger.warning("the lease could not be released: %s", error)
+        await self._client.close()
+        self._server.shutdown()
+        self._server.server_close()
+
+    def observe(self, kind: str, change: str | None, raw: Any) -> None:
+        """Take in one watch event."""
+        self._observer.observe(kind, change, raw)
+
+    def health(self) -> dict[str, Any]:
+        """Figures of the queue. Raises Unhealthy when they show that nothing gets on."""
+        ended = [task.get_name() for task in self._tasks if task.done()]
+        if ended:
+            raise Unhealthy(f"ended: {', '.join(ended)}")
+        age = self._workers.oldest_age()
+        if age > STALLED:
+            raise Unhealthy(f"the oldest queued object has waited for {age:.0f} s, at most {STALLED:.0f} s are healthy")
+        return {"oldestAgeSeconds": round(age, 3), "depth": self._workers.depth(), "acting": self._acting.is_set()}
+
+    async def _reconcile(self, key: Key) -> float | None:
+        started, result = time.perf_counter(), "error"
+        try:
+            again = await self._reconcilers[key.kind].reconcile(key.namespace, key.name)
+            result = "success"
+            return again
+        finally:
+            self._metrics.reconciles.labels(key.kind, result).inc()
+            self._metrics.duration.observe(time.perf_counter() - started)
+
+    def _forget(self, gone: Object) -> None:
+        for reconciler in self._reconcilers.values():
+            reconciler.forget(gone["metadata"]["uid"])
+
+    async def _gate(self) -> None:
+        await self._observer.synced.wait()
+        while True:
+            await self._lease.held.wait()
+            self._acting.set()
+            await self._lease.lost.wait()
+            self._acting.clear()
+
+    async def _guard(self, name: str, part: Coroutine[Any, Any, None]) -> None:
+        try:
+            await part
+        except Exception as error:
+            logger.error("%s: %s; the process ends", name, error, exc_info=error)
+            self._acting.clear()
+            # Kopf's own way out: it stops its watches, then calls on.cleanup.
+            os.kill(os.getpid(), signal.SIGTERM)
+            raise

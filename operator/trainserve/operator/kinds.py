@@ -1,0 +1,25 @@
+"""What a reconciled kind consists of: whom to ask about it, and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Protocol
+
+from trainserve.operator.plan import Object, Plan
+from trainserve.operator.poller import Target
+
+Answers = Mapping[str, dict[str, Any]]
+"""The latest answers of pods, by the pod's uid."""
+
+
+class Kind(Protocol):
+    """One of our kinds, as the reconciler sees it. Both functions are pure."""
+
+    name: str
+
+    def targets(self, owner: Object, children: list[Object], answers: Answers) -> dict[str, Target]:
+        """Pods to ask, by uid."""
+
+    def plan(self, owner: Object, children: list[Object], answers: Answers, now: datetime) -> Plan:
+        """The next step."""

@@ -1,0 +1,79 @@
+"""The operator's process: Kopf's wiring around the engine. Start it with `kopf run -m trainserve.operator.main`.
+
+Kopf watches and probes; it holds no logic. Its `on.event` handlers, the only ones without finalizers and lost retries,
+feed the cache and the queue. The Lease is taken in the background and gates the workers: Kopf serves the liveness
+probe only after `on.startup` has returned, and a replica that waits must not be killed for it.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import kopf
+
+from trainserve.api import GROUP
+from trainserve.operator import client, labels
+from trainserve.operator.engine import Engine
+from trainserve.operator.settings import Settings
+
+OWN = {"trainjobs": "TrainJob", "modelserves": "ModelServe"}
+CHILDREN = {"pods": "Pod", "services": "Service", "configmaps": "ConfigMap", "deployments": "Deployment"}
+
+
+@kopf.on.startup()
+async def start(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: Any) -> None:
+    """Configure Kopf and start the engine."""
+    configure(settings)
+    memo.engine = Engine(Settings.from_environment(os.environ), client.Client(client.kube_config()))
+    await memo.engine.start()
+
+
+@kopf.on.login()
+async def login(**_: Any) -> kopf.AiohttpSession:
+    """Log Kopf in with a bounded pool of connections."""
+    return client.kopf_session(client.kube_config())
+
+
+@kopf.on.cleanup()
+async def stop(memo: kopf.Memo, **_: Any) -> None:
+    """Stop the engine and let the next replica begin."""
+    await memo.engine.stop()
+
+
+@kopf.on.probe(id="queue")
+async def probe(memo: kopf.Memo, **_: Any) -> dict[str, Any]:
+    """Progress, not merely life: fails when a key has waited for too long or a part of the engine has ended."""
+    return dict(memo.engine.health())
+
+
+def configure(settings: kopf.OperatorSettings) -> None:
+    """Kopf's settings, as measured."""
+    settings.watching.server_timeout = 600
+    settings.watching.client_timeout = 660
+    settings.watching.chunk_size = 500
+    for plural in CHILDREN:
+        settings.watching.label_selectors[plural] = labels.SELECTOR
+    settings.peering.standalone = True
+    settings.posting.enabled = False
+    settings.posting.loggers = False
+    # Both kinds and all namespaces are fixed, so nothing needs to be discovered while running.
+    settings.scanning.disabled = True
+
+
+async def observe_own(memo: kopf.Memo, resource: kopf.Resource, event: kopf.RawEvent, **_: Any) -> None:
+    """One of our objects changed."""
+    memo.engine.observe(OWN[resource.plural], event["type"], event["object"])
+
+
+async def observe_child(memo: kopf.Memo, resource: kopf.Resource, event: kopf.RawEvent, **_: Any) -> None:
+    """One of their children changed."""
+    memo.engine.observe(CHILDREN[resource.plural], event["type"], event["object"])
+
+
+for _plural in OWN:
+    kopf.on.event(GROUP, _plural)(observe_own)
+kopf.on.event("", "v1", "pods")(observe_child)
+kopf.on.event("", "v1", "services")(observe_child)
+kopf.on.event("", "v1", "configmaps")(observe_child)
+kopf.on.event("apps", "v1", "deployments")(observe_child)

@@ -1,0 +1,1 @@
+"""ModelServe: which version is meant, its Deployment, and when it takes traffic."""

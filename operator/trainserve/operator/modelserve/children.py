@@ -1,0 +1,55 @@
+"""A ModelServe's own children, sorted by what they are for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from trainserve.operator import labels
+from trainserve.operator.modelserve import version as versions
+from trainserve.operator.modelserve.version import Version
+from trainserve.operator.plan import Object
+
+
+@dataclass(frozen=True)
+class Children:
+    """Deployments and pods by name, and the Service."""
+
+    deployments: dict[str, Object]
+    resolvers: dict[str, Object]
+    serving: list[Object]
+    service: Object | None
+
+    @classmethod
+    def of(cls, serve: Object, children: list[Object]) -> Children:
+        """Sort them; what an earlier ModelServe of the same name left behind is not ours."""
+        uid = serve["metadata"]["uid"]
+        own = [child for child in children if labels.owned_by(child, uid)]
+        return cls(
+            deployments={child["metadata"]["name"]: child for child in own if child["kind"] == "Deployment"},
+            resolvers={child["metadata"]["name"]: child for child in own if child["kind"] == "Pod"},
+            serving=[
+                child
+                for child in children
+                if child["kind"] == "Pod" and (child["metadata"].get("annotations") or {}).get(labels.OWNER_UID) == uid
+            ],
+            service=next((child for child in own if child["kind"] == "Service"), None),
+        )
+
+    def active(self) -> str | None:
+        """The version suffix that the Service selects."""
+        if self.service is None:
+            return None
+        suffix: str | None = (self.service["spec"].get("selector") or {}).get(labels.VERSION)
+        return suffix
+
+    def resolver(self, name: str) -> Object | None:
+        """The pod that asks the store, if there is one of that name."""
+        return self.resolvers.get(name)
+
+    def pods_of(self, suffix: str) -> list[Object]:
+        """Pods that serve one version."""
+        return [pod for pod in self.serving if pod["metadata"]["labels"].get(labels.VERSION) == suffix]
+
+    def versions(self) -> list[Version]:
+        """Versions that have a Deployment."""
+        return [version for child in self.deployments.values() if (version := versions.read(child)) is not None]

@@ -1,0 +1,118 @@
+"""What a version's pods say about it: whether it is verified, how fast it answers, what keeps it from serving."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from trainserve.operator import pods
+from trainserve.operator.conditions import Condition
+from trainserve.operator.kinds import Answers
+from trainserve.operator.modelserve.builders import PROBE
+from trainserve.operator.plan import Object
+from trainserve.operator.poller import Target
+
+UNVERIFIED_EVERY = 0.5
+VERIFIED_EVERY = 30.0
+"""Seconds between two questions to a pod's probe."""
+
+
+class Trouble(NamedTuple):
+    """Why a version does not become ready."""
+
+    reason: str
+    message: str
+
+
+def targets(serving: Iterable[Object], answers: Answers) -> dict[str, Target]:
+    """The probe of every pod that has an address, often until it has verified its samples."""
+    asked = {}
+    for pod in serving:
+        address = (pod.get("status") or {}).get("podIP")
+        if address and (pod["status"].get("phase") == "Running") and not pods.deleting(pod):
+            verified = answers.get(pod["metadata"]["uid"], {}).get("verified") is True and pods.is_ready(pod)
+            every = VERIFIED_EVERY if verified else UNVERIFIED_EVERY
+            asked[pod["metadata"]["uid"]] = Target(f"http://{address}:{PROBE}/report", every)
+    return asked
+
+
+def verified(serving: Sequence[Object], answers: Answers) -> Condition:
+    """The condition `Verified`: every pod that has judged its version must have found it right."""
+    for pod in serving:
+        trouble = _fetch_failure(pod)
+        if trouble is not None and trouble.reason == "DigestMismatch":
+            return Condition("Verified", "False", trouble.reason, trouble.message)
+    reports = _reports(serving, answers)
+    for report in reports:
+        if report.get("verified") is False:
+            reason = str(report.get("reason") or "OutputMismatch")
+            return Condition("Verified", "False", reason, str(report.get("message") or ""))
+    for report in reports:
+        if report.get("verified") is True:
+            reason = str(report.get("reason") or "SamplesMatch")
+            return Condition("Verified", "True", reason, str(report.get("message") or ""))
+    return Condition("Verified", "Unknown", "Pending", "no pod has sent its recorded samples through the server yet")
+
+
+def latency(serving: Sequence[Object], answers: Answers) -> dict[str, float] | None:
+    """The slowest pod's figures, in milliseconds: percentiles of several pods cannot be added up."""
+    reports = _reports(serving, answers)
+    slowest = {
+        name: max(figures)
+        for name in ("p50Ms", "p99Ms")
+        if (
+            figures := [
+                round(float(report[name]), 2) for report in reports if isinstance(report.get(name), int | float)
+            ]
+        )
+    }
+    return slowest or None
+
+
+def trouble(serving: Sequence[Object], answers: Answers) -> Trouble | None:
+    """The first reason found for which a pod is not ready."""
+    for pod in serving:
+        if pods.is_ready(pod) or pods.deleting(pod):
+            continue
+        found = _unschedulable(pod) or _fetch_failure(pod) or _container_failure(pod)
+        if found is not None:
+            return found
+    failed = verified(serving, answers)
+    return Trouble(failed.reason, failed.message) if failed.status == "False" else None
+
+
+def _reports(serving: Sequence[Object], answers: Answers) -> list[dict[str, Any]]:
+    return [answers[pod["metadata"]["uid"]] for pod in serving if pod["metadata"]["uid"] in answers]
+
+
+def _unschedulable(pod: Object) -> Trouble | None:
+    message = pods.unschedulable(pod)
+    return None if message is None else Trouble("Unschedulable", message)
+
+
+def _fetch_failure(pod: Mapping[str, Any]) -> Trouble | None:
+    end = pods.terminated(pod, "fetch")
+    if end is None or end.get("exitCode") == 0:
+        return None
+    said = pods.message(end) or {}
+    if said.get("reason"):
+        return Trouble(str(said["reason"]), str(said.get("message") or ""))
+    return Trouble(
+        "FetchFailed", f"container fetch ended with exit code {end.get('exitCode')}: {end.get('message') or ''}"
+    )
+
+
+def _container_failure(pod: Object) -> Trouble | None:
+    for name in ("fetch", "triton", "probe"):
+        waiting, end = pods.waiting(pod, name) or {}, pods.terminated(pod, name)
+        said = f"container {name}: {waiting.get('message') or waiting.get('reason')}"
+        if waiting.get("reason") in pods.PULL_FAILURES:
+            return Trouble("ImagePull", said)
+        if waiting.get("reason") in pods.CREATE_FAILURES:
+            return Trouble("ContainerConfig", said)
+        if end is not None and end.get("reason") == "OOMKilled":
+            return Trouble("OutOfMemory", f"container {name} used more memory than its limit")
+        if waiting.get("reason") == "CrashLoopBackOff":
+            code = end.get("exitCode") if end else None
+            return Trouble("CrashLoop", f"container {name} keeps ending, last with exit code {code}")
+    return None

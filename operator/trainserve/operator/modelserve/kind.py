@@ -1,0 +1,32 @@
+"""ModelServe as the reconciler sees it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from trainserve.operator.cache import Cache
+from trainserve.operator.kinds import Answers
+from trainserve.operator.modelserve import health
+from trainserve.operator.modelserve.children import Children
+from trainserve.operator.modelserve.plan import plan
+from trainserve.operator.plan import Object, Plan
+from trainserve.operator.poller import Target
+from trainserve.operator.settings import Settings
+
+
+class ModelServes:
+    """Binds the pure functions of this room to the operator's settings and its view of TrainJobs."""
+
+    name = "ModelServe"
+
+    def __init__(self, settings: Settings, cache: Cache) -> None:
+        self._settings, self._cache = settings, cache
+
+    def targets(self, owner: Object, children: list[Object], answers: Answers) -> dict[str, Target]:
+        """The probes of the serving pods."""
+        return health.targets(Children.of(owner, children).serving, answers)
+
+    def plan(self, owner: Object, children: list[Object], answers: Answers, now: datetime) -> Plan:
+        """The next step of one service."""
+        jobs = self._cache.in_namespace("TrainJob", owner["metadata"]["namespace"])
+        return plan(owner, children, jobs, answers, self._settings, now)

@@ -1,0 +1,242 @@
+"""What a ModelServe needs next: a pure function of its spec, its status, its children, the TrainJobs beside it and the
+time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from trainserve.api.modelserve import ModelServeSpec, ModelServeStatus
+from trainserve.api.validate import parse_modelserve
+from trainserve.operator import conditions, pods, times
+from trainserve.operator.conditions import Condition
+from trainserve.operator.kinds import Answers
+from trainserve.operator.modelserve import builders, health
+from trainserve.operator.modelserve.checks import first_refusal
+from trainserve.operator.modelserve.children import Children
+from trainserve.operator.modelserve.resolve import Unresolved, answer_of, resolve
+from trainserve.operator.modelserve.version import Version
+from trainserve.operator.plan import Delete, Event, Object, Plan
+from trainserve.operator.settings import Settings
+
+HISTORY = 10
+"""Versions that the status remembers."""
+DRAIN = timedelta(seconds=2)
+"""Between moving the Service and deleting what it pointed to: every node must have heard of it."""
+ASK_AGAIN = (timedelta(seconds=5), timedelta(minutes=5))
+"""Shortest and longest pause before the store is asked again; it grows with the time already waited."""
+
+
+def plan(
+    serve: Object, children: list[Object], jobs: Iterable[Object], answers: Answers, settings: Settings, now: datetime
+) -> Plan:
+    """Decide the next step. `jobs` are the namespace's TrainJobs, `answers` the reports of the serving pods by uid."""
+    return _Planner(serve, Children.of(serve, children), jobs, answers, settings, now).plan()
+
+
+class _Planner:
+    """One pass over one ModelServe: reads what was observed, collects into `result`."""
+
+    def __init__(
+        self,
+        serve: Object,
+        children: Children,
+        jobs: Iterable[Object],
+        answers: Answers,
+        settings: Settings,
+        now: datetime,
+    ) -> None:
+        self.serve, self.children, self.jobs, self.answers = serve, children, jobs, answers
+        self.settings, self.now = settings, now
+        self.name, self.namespace = serve["metadata"]["name"], serve["metadata"]["namespace"]
+        self.generation = int(serve["metadata"].get("generation", 1))
+        self.old: Object = serve.get("status") or {}
+        self.status: Object = dict(self.old)
+        self.observed: list[Condition] = []
+        self.result = Plan(status={})
+
+    def plan(self) -> Plan:
+        refusal = first_refusal(self.serve, self.settings.store)
+        if refusal is not None:
+            self._observe("Accepted", "False", refusal.reason, refusal.message)
+            self._warn(refusal.reason, refusal.message, f"{refusal.reason}-{self.generation}")
+            return self._finish()
+        self._observe("Accepted", "True", "Accepted", "")
+        spec = parse_modelserve(self.serve)
+        target = self._resolve(spec)
+        if isinstance(target, Version):
+            self._roll_out(spec, target)
+        self._report_traffic(spec)
+        return self._finish()
+
+    def _resolve(self, spec: ModelServeSpec) -> Version | None:
+        pod = self.children.resolver(builders.resolver_name(self.serve))
+        ended = pods.terminated(pod, "resolve") if pod else None
+        answer = answer_of(pods.message(ended), str(spec.model.name)) if ended else None
+        found = resolve(spec.model, self.jobs, self.children.versions(), answer)
+        if isinstance(found, Version):
+            if self.settings.store.path_of(found.uri) is None:
+                self._unresolved("NotInStore", f"{found} is at {found.uri}, not in {self.settings.store.public}")
+                return None
+            self._observe("ModelResolved", "True", "Resolved", f"{found} ({found.digest})")
+            if builders.deployment_name(self.name, found) in self.children.deployments:
+                # The Deployment remembers the version from here on.
+                self.result.delete += [Delete("Pod", name) for name in self.children.resolvers]
+            return found
+        before = conditions.find(self.old.get("conditions"), "ModelResolved")
+        if found.ask_store:
+            self._ask_store(spec, pod, ended, before)
+        same_question = before is not None and before.get("observedGeneration") == self.generation
+        if before is not None and found.reason == "Resolving" and same_question and before["status"] == "False":
+            # While the store is asked again, the last answer is worth more than that it is being asked.
+            found = Unresolved(before["reason"], before["message"])
+        self._unresolved(found.reason, found.message)
+        return None
+
+    def _ask_store(
+        self, spec: ModelServeSpec, pod: Object | None, ended: Any, before: Mapping[str, Any] | None
+    ) -> None:
+        others = [name for name in self.children.resolvers if name != builders.resolver_name(self.serve)]
+        self.result.delete += [Delete("Pod", name) for name in others]
+        if pod is None:
+            self.result.create.append(builders.resolver_pod(self.serve, spec.model, self.settings))
+        elif ended is not None and not pods.deleting(pod):
+            finished = times.from_text(ended["finishedAt"]) if ended.get("finishedAt") else self.now
+            since = times.from_text(before["lastTransitionTime"]) if before else finished
+            pause = min(max(finished - since, ASK_AGAIN[0]), ASK_AGAIN[1])
+            if finished + pause <= self.now:
+                self.result.delete.append(Delete("Pod", pod["metadata"]["name"]))
+            else:
+                self.result.requeue_after = (finished + pause - self.now).total_seconds()
+
+    def _unresolved(self, reason: str, message: str) -> None:
+        self._observe("ModelResolved", "False", reason, message)
+        if reason != "Resolving":
+            self._warn(reason, message, f"{reason}-{self.generation}")
+
+    def _roll_out(self, spec: ModelServeSpec, target: Version) -> None:
+        wanted = builders.deployment(self.serve, spec, target, self.settings)
+        known = self.children.deployments.get(wanted["metadata"]["name"])
+        if not builders.is_applied(wanted, known) or known is None or known["spec"].get("replicas") != spec.replicas:
+            self.result.apply.append(wanted)
+            known = None
+        ready = known is not None and _available(known, spec.replicas)
+        active = self.children.active()
+        if active is None or (ready and active != target.suffix):
+            active = target.suffix
+        service = builders.service(self.serve, active)
+        if not builders.is_applied(service, self.children.service) or self.children.active() != active:
+            self.result.apply.append(service)
+        serving = self.children.pods_of(target.suffix)
+        judged = health.verified(serving, self.answers)
+        if judged.status == "Unknown" and ready and spec.replicas and _verified_before(self.old, target):
+            # A restarted operator has not asked the pods again yet, and they are ready only because they are verified.
+            return self._settle(spec, target, ready=ready, serving=serving)
+        self.observed.append(judged)
+        return self._settle(spec, target, ready=ready, serving=serving)
+
+    def _settle(self, spec: ModelServeSpec, target: Version, *, ready: bool, serving: list[Object]) -> None:
+        if ready:
+            self._observe("Progressing", "False", "UpToDate", str(target))
+            self._take_traffic(target)
+            self._retire(target)
+            return
+        trouble = health.trouble(serving, self.answers)
+        if trouble is None:
+            self._observe("Progressing", "True", "RollingOut", f"{target} is being started and verified")
+            return
+        serving_on = self.old.get("version") if self.children.active() != target.suffix else None
+        kept = f"; version {serving_on} goes on serving" if serving_on else ""
+        self._observe("Progressing", "False", trouble.reason, f"{target}: {trouble.message}{kept}")
+        self._warn(trouble.reason, f"{target}: {trouble.message}{kept}", f"{trouble.reason}-{target.suffix}")
+
+    def _take_traffic(self, target: Version) -> None:
+        history = list(self.old.get("history") or [])
+        if not history or history[-1]["digest"] != target.digest:
+            history.append({"version": target.number, "digest": target.digest, "time": times.to_text(self.now)})
+            message = f"{target} takes traffic"
+            self.result.events.append(Event("Normal", "Serving", message, f"serving-{target.suffix}-{len(history)}"))
+            self.result.urgent = True
+        self.status |= {"history": history[-HISTORY:], "version": target.number, "digest": target.digest}
+
+    def _retire(self, target: Version) -> None:
+        old = [name for name in self.children.deployments if name != builders.deployment_name(self.name, target)]
+        if not old:
+            return
+        since = self.status["history"][-1]["time"]
+        left = (times.from_text(since) + DRAIN - self.now).total_seconds()
+        if self.children.active() != target.suffix or left > 0:
+            self.result.requeue_after = max(left, DRAIN.total_seconds() / 2)
+        else:
+            self.result.delete += [Delete("Deployment", name) for name in old]
+
+    def _report_traffic(self, spec: ModelServeSpec) -> None:
+        """What the version that the Service points to can do now."""
+        active = self.children.active()
+        pods_there = self.children.pods_of(active) if active else []
+        deployment = self.children.deployments.get(f"{self.name}-{active}")
+        ready = int(((deployment or {}).get("status") or {}).get("readyReplicas") or 0)
+        self.status["replicas"] = {"desired": spec.replicas, "ready": ready}
+        host = f"{self.name}.{self.namespace}.svc"
+        self.status |= {"url": f"http://{host}:{builders.HTTP}", "grpcUrl": f"{host}:{builders.GRPC}"}
+        if (measured := health.latency(pods_there, self.answers)) is not None:
+            self.status["latency"] = measured
+        if ready >= spec.replicas > 0:
+            self._observe("Ready", "True", "Serving", "")
+        elif ready > 0:
+            self._observe("Ready", "True", "PartlyServing", f"{ready} of {spec.replicas} replicas are ready")
+        elif spec.replicas == 0:
+            self._observe("Ready", "False", "ScaledToZero", "spec.replicas is 0")
+        else:
+            trouble = health.trouble(pods_there, self.answers)
+            reason, message = trouble or ("NotReady", "no replica is ready")
+            self._observe("Ready", "False", reason, message)
+
+    def _finish(self) -> Plan:
+        merged = conditions.merge(self.old.get("conditions"), self.observed, self.generation, self.now)
+        self.status |= {"conditions": merged, "observedGeneration": self.generation, "phase": phase(merged)}
+        parsed = ModelServeStatus.model_validate(self.status)
+        self.result.status = parsed.model_dump(mode="json", by_alias=True, exclude_none=True)
+        if self.result.status["phase"] != self.old.get("phase"):
+            self.result.urgent = True
+        return self.result
+
+    def _observe(self, kind: str, status: conditions.Truth, reason: str, message: str) -> None:
+        self.observed.append(Condition(kind, status, reason, message))
+
+    def _warn(self, reason: str, message: str, key: str) -> None:
+        self.result.events.append(Event("Warning", reason, message, key))
+
+
+def phase(known: Iterable[Mapping[str, Any]]) -> str:
+    """One word for a reader: Refused, Waiting, Starting, Updating, Ready, Degraded or Failed."""
+    found = {condition["type"]: condition for condition in known}
+    progressing = found.get("Progressing", {})
+    serving = found.get("Ready", {})
+    if serving.get("status") == "True":
+        if progressing.get("status") == "True":
+            return "Updating"
+        whole = serving["reason"] == "Serving" and progressing.get("reason", "UpToDate") == "UpToDate"
+        return "Ready" if whole else "Degraded"
+    if found["Accepted"]["status"] == "False":
+        return "Refused"
+    if found.get("ModelResolved", {}).get("status") == "False":
+        return "Waiting"
+    if progressing.get("status") == "False" and progressing["reason"] != "UpToDate":
+        return "Failed"
+    return "Starting"
+
+
+def _available(deployment: Object, replicas: int) -> bool:
+    """Whether the pods of the Deployment's newest template all take part."""
+    status = deployment.get("status") or {}
+    return (
+        status.get("observedGeneration", 0) >= deployment["metadata"].get("generation", 1)
+        and (status.get("updatedReplicas") or 0) >= replicas
+        and (status.get("availableReplicas") or 0) >= replicas
+    )
+
+
+def _verified_before(status: Object, target: Version) -> bool:
+    return status.get("digest") == target.digest and conditions.is_true(status.get("conditions"), "Verified")

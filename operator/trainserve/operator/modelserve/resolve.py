@@ -1,0 +1,93 @@
+"""Which version a ModelServe means, from what TrainJobs report, what is served already, and what a resolver pod
+answered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from trainserve.api.modelserve import ModelRef
+from trainserve.operator import conditions
+from trainserve.operator.modelserve.version import Version
+from trainserve.operator.plan import Object
+
+
+@dataclass(frozen=True)
+class Unresolved:
+    """No version yet, and why."""
+
+    reason: str
+    message: str
+    ask_store: bool = False
+    """Whether the store may know: then a pod is to look, since the operator reads no storage."""
+
+
+def resolve(
+    ref: ModelRef, jobs: Iterable[Object], served: Sequence[Version], answer: Version | Unresolved | None
+) -> Version | Unresolved:
+    """`jobs` are the namespace's TrainJobs, `served` what this ModelServe has Deployments for, `answer` the resolver
+    pod's."""
+    if ref.uri is not None:
+        return _from_address(ref.uri, ref.digest or "")
+    if ref.train_job is not None:
+        return _from_job(ref.train_job, jobs, served)
+    candidates = [version for version in (*_published(jobs), *served) if version.model == ref.name]
+    if isinstance(answer, Version):
+        candidates.append(answer)
+    if ref.version is not None:
+        candidates = [version for version in candidates if version.number == ref.version]
+    if candidates:
+        return max(candidates, key=lambda version: version.number)
+    which = f"model {ref.name}" + (f" version {ref.version}" if ref.version else "")
+    return answer or Unresolved(
+        "Resolving", f"{which}: no TrainJob here has published it; asking the store", ask_store=True
+    )
+
+
+def answer_of(message: Mapping[str, Any] | None, model: str) -> Version | Unresolved:
+    """What a resolver pod's termination message says; None when it left none that can be read."""
+    if message is not None and message.get("outcome") == "Resolved":
+        return Version(
+            model=model, number=int(message["version"]), uri=str(message["uri"]), digest=str(message["digest"])
+        )
+    if message is not None and message.get("reason"):
+        return Unresolved(str(message["reason"]), str(message.get("message") or ""), ask_store=True)
+    return Unresolved("StoreError", "the pod that asks the store ended without an answer", ask_store=True)
+
+
+def _from_address(uri: str, digest: str) -> Version:
+    model, number = uri.rsplit("/", 2)[1:]
+    return Version(model=model, number=int(number), uri=uri, digest=digest)
+
+
+def _from_job(name: str, jobs: Iterable[Object], served: Sequence[Version]) -> Version | Unresolved:
+    job = next((job for job in jobs if job["metadata"]["name"] == name), None)
+    if job is None:
+        kept = next((version for version in served if version.train_job == name), None)
+        return kept or Unresolved("TrainJobNotFound", f"TrainJob {name} does not exist in this namespace (yet)")
+    found = next(iter(_published([job])), None)
+    if found is not None:
+        return found
+    known = (job.get("status") or {}).get("conditions")
+    failed = conditions.find(known, "Failed")
+    if failed is not None and failed["status"] == "True":
+        return Unresolved("TrainJobFailed", f"TrainJob {name} failed: {failed['reason']}: {failed['message']}")
+    if conditions.is_true(known, "Complete"):
+        return Unresolved("TrainJobPublishedNothing", f"TrainJob {name} is complete and has no output.model")
+    phase = (job.get("status") or {}).get("phase") or "Pending"
+    return Unresolved("TrainJobNotComplete", f"TrainJob {name} is not complete yet (phase {phase})")
+
+
+def _published(jobs: Iterable[Object]) -> Iterable[Version]:
+    for job in jobs:
+        artifact = (job.get("status") or {}).get("artifact")
+        model = (job["spec"].get("output") or {}).get("model")
+        if artifact and model:
+            yield Version(
+                model=model,
+                number=artifact["version"],
+                uri=artifact["uri"],
+                digest=artifact["digest"],
+                train_job=job["metadata"]["name"],
+            )

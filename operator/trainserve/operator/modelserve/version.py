@@ -1,0 +1,44 @@
+"""A published version, and how it is written down on the objects that serve it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+ANNOTATION = "trainserve.io/served-version"
+"""On a Deployment: the version it serves, so that it outlives the TrainJob that published it."""
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of one model in the store."""
+
+    model: str
+    number: int
+    uri: str
+    digest: str
+    train_job: str | None = None
+
+    @property
+    def suffix(self) -> str:
+        """Ten digits of the digest: in the Deployment's name and in the label that the Service selects by.
+
+        The digest and not the number, since two models, or a store made anew, have the same numbers.
+        """
+        return self.digest.removeprefix("sha256:")[:10]
+
+    def __str__(self) -> str:
+        return f"{self.model} version {self.number}"
+
+
+def write(version: Version) -> str:
+    """As the annotation holds it."""
+    return json.dumps(asdict(version), sort_keys=True)
+
+
+def read(deployment: Mapping[str, Any]) -> Version | None:
+    """The version that a Deployment of ours serves."""
+    text = (deployment["metadata"].get("annotations") or {}).get(ANNOTATION)
+    return Version(**json.loads(text)) if text else None

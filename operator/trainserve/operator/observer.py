@@ -1,0 +1,104 @@
+"""From watch events to the cache and the queue, and a full look where a watch may have missed something."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from trainserve.operator.cache import KEPT, PARENTS, Cache, parents
+from trainserve.operator.client import Client
+from trainserve.operator.plan import Object
+from trainserve.operator.workqueue import Key
+
+logger = logging.getLogger(__name__)
+
+SETTLE = 1.0
+"""Seconds to wait after a watch has listed anew, for the rest of that list."""
+RETRY = 2.0
+
+
+class Observer:
+    """Keeps the cache up to date and enqueues what a change concerns."""
+
+    def __init__(
+        self, cache: Cache, client: Client, wake: Callable[[Key], None], forget: Callable[[Object], None]
+    ) -> None:
+        self._cache, self._client, self._wake, self._forget = cache, client, wake, forget
+        self._relisted: set[str] = set()
+        self._listed_again = asyncio.Event()
+        self.synced = asyncio.Event()
+        """Set once every kind has been listed: before that, a missing child may only be one not seen yet."""
+
+    def observe(self, kind: str, change: str | None, raw: Any) -> None:
+        """Take in one watch event. `change` is None for what a watch lists when it begins, or begins again."""
+        if change == "DELETED":
+            self._gone(kind, raw)
+            return
+        if change is None:
+            self._relisted.add(kind)
+            self._listed_again.set()
+        before = self._cache.get(kind, raw["metadata"]["namespace"], raw["metadata"]["name"])
+        if self._cache.put(kind, raw) or change is None:
+            self._wake_all(kind, raw, before)
+
+    async def run(self) -> None:
+        """List every kind, then again each one whose watch had to begin anew: Kopf does not tell what was deleted
+        meanwhile."""
+        self._relisted |= set(KEPT)
+        while True:
+            for kind in sorted(self._relisted):
+                await self._list(kind)
+            if not self._relisted:
+                self.synced.set()
+                await self._listed_again.wait()
+                self._listed_again.clear()
+            await asyncio.sleep(SETTLE if self.synced.is_set() else RETRY)
+
+    async def _list(self, kind: str) -> None:
+        self._relisted.discard(kind)
+        try:
+            found, revision = await self._client.list(kind)
+        except Exception as error:
+            logger.warning("listing %ss: %s; again in a moment", kind, error or type(error).__name__)
+            self._relisted.add(kind)
+            return
+        for raw in found:
+            before = self._cache.get(kind, raw["metadata"]["namespace"], raw["metadata"]["name"])
+            if self._cache.put(kind, raw):
+                self._wake_all(kind, raw, before)
+        there = {raw["metadata"]["uid"] for raw in found}
+        for known in self._cache.all(kind):
+            if known["metadata"]["uid"] not in there and int(known["metadata"]["resourceVersion"]) <= revision:
+                self._gone(kind, known)
+
+    def _gone(self, kind: str, raw: Any) -> None:
+        self._cache.drop(kind, raw)
+        self._wake_all(kind, raw, None)
+        if kind in PARENTS:
+            self._forget(raw)
+
+    def _wake_all(self, kind: str, raw: Any, before: Object | None) -> None:
+        for key in concerned(kind, raw, before, self._cache):
+            self._wake(key)
+
+
+def concerned(kind: str, raw: Any, before: Object | None, cache: Cache) -> Iterable[Key]:
+    """Keys to look at again after a change: the object itself, the parent of a child, and who waits for a TrainJob."""
+    metadata = raw["metadata"]
+    if kind not in PARENTS:
+        return parents(kind, raw)
+    keys = [Key(kind, metadata["namespace"], metadata["name"])]
+    if kind == "TrainJob" and (before is None or _published(before) != _published(raw)):
+        model = (raw["spec"].get("output") or {}).get("model")
+        for serve in cache.in_namespace("ModelServe", metadata["namespace"]):
+            wanted = serve["spec"].get("model") or {}
+            if wanted.get("trainJob") == metadata["name"] or (model is not None and wanted.get("name") == model):
+                keys.append(Key("ModelServe", metadata["namespace"], serve["metadata"]["name"]))
+    return keys
+
+
+def _published(job: Object) -> tuple[Any, Any]:
+    status = job.get("status") or {}
+    return status.get("phase"), status.get("artifact")

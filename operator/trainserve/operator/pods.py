@@ -1,0 +1,137 @@
+"""What training and serving pods share: placement and resources when building, failures when reading."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from lightkube.utils.quantity import parse_quantity
+
+from trainserve.api.base import Resources
+
+GPU_RESOURCE = "nvidia.com/gpu"
+GPU_PRODUCT = "nvidia.com/gpu.product"
+GPU_MEMORY = "nvidia.com/gpu.memory"
+"""Node labels as GPU feature discovery sets them; memory in MiB."""
+
+HARDENED = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+POD_IP = {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
+
+
+def limits(resources: Resources) -> dict[str, Any]:
+    """A container's `resources`: requests equal limits, so that a pod is neither starved nor a noisy neighbour."""
+    amounts: dict[str, str] = {}
+    if resources.cpu is not None:
+        amounts["cpu"] = resources.cpu
+    if resources.memory is not None:
+        amounts["memory"] = resources.memory
+    if resources.gpus:
+        amounts[GPU_RESOURCE] = str(resources.gpus)
+    return {"requests": dict(amounts), "limits": amounts} if amounts else {}
+
+
+def placement(resources: Resources) -> dict[str, Any]:
+    """The part of a pod's spec that says where it may run."""
+    placed: dict[str, Any] = {}
+    if resources.node_selector:
+        placed["nodeSelector"] = dict(resources.node_selector)
+    if resources.tolerations:
+        placed["tolerations"] = [
+            toleration.model_dump(by_alias=True, exclude_none=True) for toleration in resources.tolerations
+        ]
+    if expressions := _gpu_expressions(resources):
+        terms = [{"matchExpressions": expressions}]
+        required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}
+        placed["affinity"] = {"nodeAffinity": required}
+    return placed
+
+
+def _gpu_expressions(resources: Resources) -> list[dict[str, Any]]:
+    gpu = resources.gpu
+    expressions: list[dict[str, Any]] = []
+    if gpu is None:
+        return expressions
+    if gpu.product:
+        expressions.append({"key": GPU_PRODUCT, "operator": "In", "values": list(gpu.product)})
+    if gpu.min_memory:
+        # Gt is the only order that node affinity knows; "at least n" is "more than n - 1".
+        least = math.ceil(_number(gpu.min_memory) / 2**20)
+        expressions.append({"key": GPU_MEMORY, "operator": "Gt", "values": [str(least - 1)]})
+    return expressions
+
+
+def _number(quantity: str) -> Decimal:
+    number = parse_quantity(quantity)
+    assert number is not None
+    return number
+
+
+def threads(resources: Resources) -> list[dict[str, str]]:
+    """OMP_NUM_THREADS from the cpu limit: the default takes every core of the node, which is slower when shared."""
+    if resources.cpu is None:
+        return []
+    return [{"name": "OMP_NUM_THREADS", "value": str(max(1, int(_number(resources.cpu))))}]
+
+
+def container_status(pod: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Status of a container or init container; empty while the node has not reported it."""
+    status = pod.get("status") or {}
+    reported = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
+    return next((container for container in reported if container["name"] == name), {})
+
+
+def terminated(pod: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
+    """How the container ended: now, or the last time if it was restarted since."""
+    container = container_status(pod, name)
+    for state in ("state", "lastState"):
+        end = (container.get(state) or {}).get("terminated")
+        if end is not None:
+            return dict(end)
+    return None
+
+
+def waiting(pod: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
+    """Why the container does not run yet, as the kubelet says it."""
+    reason = (container_status(pod, name).get("state") or {}).get("waiting")
+    return dict(reason) if reason else None
+
+
+def message(end: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The termination message if it is one of ours: a JSON object with an `outcome`."""
+    try:
+        parsed = json.loads(end.get("message") or "")
+    except ValueError:
+        return None
+    return parsed if isinstance(parsed, dict) and isinstance(parsed.get("outcome"), str) else None
+
+
+def unschedulable(pod: Mapping[str, Any]) -> str | None:
+    """The scheduler's own words while no node fits."""
+    for condition in (pod.get("status") or {}).get("conditions") or []:
+        if condition["type"] == "PodScheduled" and condition["status"] == "False":
+            return str(condition.get("message") or condition.get("reason") or "no node fits")
+    return None
+
+
+def scheduled(pod: Mapping[str, Any]) -> bool:
+    """Whether a node was chosen."""
+    conditions = (pod.get("status") or {}).get("conditions") or []
+    return any(condition["type"] == "PodScheduled" and condition["status"] == "True" for condition in conditions)
+
+
+def is_ready(pod: Mapping[str, Any]) -> bool:
+    """Whether every container passes its readiness probe."""
+    conditions = (pod.get("status") or {}).get("conditions") or []
+    return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
+
+
+def deleting(pod: Mapping[str, Any]) -> bool:
+    """Whether the pod was told to go."""
+    return "deletionTimestamp" in pod["metadata"]
+
+
+PULL_FAILURES = ("ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull")
+CREATE_FAILURES = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError")

@@ -1,0 +1,98 @@
+"""Asks pods how they are: one shared poller with few connections, for training progress and serving reports alike.
+
+The operator pulls, so pods need no credentials and a lost answer costs nothing but a moment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+
+from trainserve.operator.workqueue import Key
+
+logger = logging.getLogger(__name__)
+
+TICK = 0.25
+TIMEOUT = aiohttp.ClientTimeout(total=2.0)
+CONNECTIONS = 32
+MAX_BYTES = 64 * 1024
+"""A pod may run anybody's code: a longer answer is not read."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What to ask, and how often."""
+
+    url: str
+    every: float
+    """Seconds."""
+
+
+@dataclass
+class _Followed:
+    target: Target
+    due: float
+    answer: dict[str, Any] | None = None
+    asking: bool = False
+
+
+class Poller:
+    """Keeps the latest answers of the targets that reconciles name; wakes their key when one changes."""
+
+    def __init__(self, wake: Callable[[Key], None]) -> None:
+        self._wake = wake
+        self._followed: dict[Key, dict[str, _Followed]] = {}
+
+    def follow(self, key: Key, targets: Mapping[str, Target]) -> None:
+        """Ask exactly these on behalf of `key`, by an identity that changes with the pod."""
+        before = self._followed.pop(key, {})
+        kept = {}
+        for identity, target in targets.items():
+            known = before.get(identity)
+            if known is None or known.target.url != target.url:
+                known = _Followed(target, due=0.0)
+            else:
+                known.due -= max(0.0, known.target.every - target.every)
+                known.target = target
+            kept[identity] = known
+        if kept:
+            self._followed[key] = kept
+
+    def answers(self, key: Key) -> dict[str, dict[str, Any]]:
+        """The latest answer of each target of `key` that has given one."""
+        followed = self._followed.get(key, {})
+        return {identity: found.answer for identity, found in followed.items() if found.answer is not None}
+
+    async def run(self) -> None:
+        """Ask until cancelled."""
+        connector = aiohttp.TCPConnector(limit=CONNECTIONS)
+        async with aiohttp.ClientSession(connector=connector, timeout=TIMEOUT) as session, asyncio.TaskGroup() as tasks:
+            while True:
+                now = time.monotonic()
+                for key, targets in self._followed.items():
+                    for followed in targets.values():
+                        if followed.due <= now and not followed.asking:
+                            followed.asking = True
+                            tasks.create_task(self._ask(session, key, followed))
+                await asyncio.sleep(TICK)
+
+    async def _ask(self, session: aiohttp.ClientSession, key: Key, followed: _Followed) -> None:
+        try:
+            async with session.get(followed.target.url, allow_redirects=False) as response:
+                body = await response.content.read(MAX_BYTES)
+                answer = await response.json() if response.status == 200 and len(body) < MAX_BYTES else None
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            logger.debug("%s: %s", followed.target.url, error)
+            answer = None
+        finally:
+            followed.asking = False
+            followed.due = time.monotonic() + followed.target.every
+        if isinstance(answer, dict) and answer != followed.answer:
+            followed.answer = answer
+            self._wake(key)

@@ -1,0 +1,91 @@
+"""One reconcile: observe from the cache, plan, do what the plan says, write the status if it changed, tell events."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from trainserve.operator import times
+from trainserve.operator.cache import Cache
+from trainserve.operator.client import Client
+from trainserve.operator.kinds import Kind
+from trainserve.operator.metrics import Metrics
+from trainserve.operator.plan import Object, Plan
+from trainserve.operator.poller import Poller
+from trainserve.operator.workqueue import Key
+
+STATUS_INTERVAL = 1.0
+"""Seconds between two status writes of one object, unless the plan says it is urgent: a short job passes through its
+states faster than anybody reads them, and a thousand of them share one API server."""
+
+
+class Reconciler:
+    """Brings objects of one kind towards what its plan says."""
+
+    def __init__(self, kind: Kind, cache: Cache, client: Client, poller: Poller, metrics: Metrics) -> None:
+        self._kind, self._cache, self._client, self._poller, self._metrics = kind, cache, client, poller, metrics
+        self._written: dict[str, float] = {}
+        """When the status of an object, by uid, was last written."""
+        self._told: dict[str, set[str]] = {}
+        """Events that this process has posted, by uid."""
+
+    async def reconcile(self, namespace: str, name: str) -> float | None:
+        """Take one step; answer after how many seconds to look again, if at all."""
+        parent = Key(self._kind.name, namespace, name)
+        owner = self._cache.get(*parent)
+        if owner is None or "deletionTimestamp" in owner["metadata"]:
+            self._poller.follow(parent, {})
+            return None
+        children = self._cache.children(parent)
+        answers = self._poller.answers(parent)
+        self._poller.follow(parent, self._kind.targets(owner, children, answers))
+        plan = self._kind.plan(owner, children, answers, times.now())
+        await self._change_children(parent, plan)
+        return await self._report(owner, plan)
+
+    def forget(self, uid: str) -> None:
+        """The object is gone."""
+        self._written.pop(uid, None)
+        self._told.pop(uid, None)
+
+    async def _change_children(self, parent: Key, plan: Plan) -> None:
+        for wanted in plan.create:
+            self._cache.put(wanted["kind"], await self._client.create(wanted))
+        for wanted in plan.apply:
+            known = self._cache.child(parent, wanted["kind"], wanted["metadata"]["name"]) is not None
+            self._cache.put(wanted["kind"], await self._client.apply(wanted, known=known))
+        for delete in plan.delete:
+            await self._client.delete(parent.namespace, delete)
+
+    async def _report(self, owner: Object, plan: Plan) -> float | None:
+        uid = owner["metadata"]["uid"]
+        change = difference(owner.get("status") or {}, plan.status)
+        if not change:
+            return plan.requeue_after
+        wait = self._written.get(uid, 0.0) + STATUS_INTERVAL - time.monotonic()
+        if wait > 0 and not plan.urgent:
+            return wait if plan.requeue_after is None else min(wait, plan.requeue_after)
+        written = await self._client.write_status(owner, change)
+        if written is None:
+            return None
+        self._written[uid] = time.monotonic()
+        self._cache.put(self._kind.name, written)
+        told = self._told.setdefault(uid, set())
+        for event in plan.events:
+            if event.key not in told:
+                await self._client.tell(owner, event)
+                told.add(event.key)
+        return plan.requeue_after
+
+
+def difference(before: Object, after: Object) -> Object:
+    """The JSON merge patch (RFC 7386) that turns one object into the other; empty when they are equal."""
+    change: dict[str, Any] = {name: None for name in before if name not in after}
+    for name, value in after.items():
+        known = before.get(name)
+        if isinstance(value, dict) and isinstance(known, dict):
+            if inner := difference(known, value):
+                change[name] = inner
+        elif known != value:
+            change[name] = value
+    return change

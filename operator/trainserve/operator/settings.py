@@ -1,0 +1,58 @@
+"""The operator's configuration: the environment of its process, read once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from trainserve.operator.store import StoreRoot
+
+TRAINER_IMAGE = "trainserve-trainer:0.1.0"
+SERVING_IMAGE = "trainserve-serving:0.1.0"
+TRITON_IMAGE = "nvcr.io/nvidia/tritonserver:25.08-py3"
+
+
+class InvalidSetting(ValueError):
+    """An environment variable that cannot be meant."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """See docs/contracts.md, "The operator's process"."""
+
+    store: StoreRoot
+    store_secret: str | None
+    trainer_image: str
+    serving_image: str
+    triton_image: str
+    metrics_host: str
+    metrics_port: int
+    lease_namespace: str
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Settings:
+        """Read the variables. Raises InvalidSetting with the variable's name, its value and what is allowed."""
+        address = environment.get("TRAINSERVE_METRICS_ADDRESS", "0.0.0.0:9090")
+        host, _, port = address.rpartition(":")
+        if not host or not port.isdigit():
+            raise InvalidSetting(f"TRAINSERVE_METRICS_ADDRESS={address!r}: expected host:port, such as 0.0.0.0:9090")
+        root = environment.get("TRAINSERVE_STORE", "pvc://trainserve-models")
+        try:
+            store = StoreRoot.parse(root)
+        except ValueError as error:
+            raise InvalidSetting(f"TRAINSERVE_STORE={root!r}: {error}") from error
+        return cls(
+            store=store,
+            store_secret=environment.get("TRAINSERVE_STORE_SECRET") or None,
+            trainer_image=environment.get("TRAINSERVE_TRAINER_IMAGE") or TRAINER_IMAGE,
+            serving_image=environment.get("TRAINSERVE_SERVING_IMAGE") or SERVING_IMAGE,
+            triton_image=environment.get("TRAINSERVE_TRITON_IMAGE") or TRITON_IMAGE,
+            metrics_host=host.strip("[]"),
+            metrics_port=int(port),
+            lease_namespace=environment.get("TRAINSERVE_LEASE_NAMESPACE") or "trainserve-system",
+        )
+
+    def store_credentials(self) -> list[dict[str, Any]]:
+        """`envFrom` of containers that reach the store: the namespace's own Secret, if it has one."""
+        return [{"secretRef": {"name": self.store_secret, "optional": True}}] if self.store_secret else []

@@ -1,0 +1,60 @@
+"""The model store as the operator knows it: an address that pods mount. The operator itself never reads it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+MOUNT_PATH = "/var/lib/trainserve/store"
+VOLUME = "store"
+
+
+@dataclass(frozen=True)
+class StoreRoot:
+    """The public root, and how a pod reaches it."""
+
+    public: str
+
+    @classmethod
+    def parse(cls, text: str) -> StoreRoot:
+        """Accept `pvc://<claim>`, `file:///abs/folder` and `s3://bucket[/prefix]`; raise ValueError for the rest."""
+        public = text.rstrip("/")
+        scheme, separator, rest = public.partition("://")
+        if not separator or not rest:
+            raise ValueError("expected pvc://<claim>, file:///abs/folder or s3://bucket/prefix")
+        if scheme == "pvc" and "/" in rest:
+            raise ValueError("a claim's name holds no slash: the store is the whole claim")
+        if scheme == "file" and not rest.startswith("/"):
+            raise ValueError("file:// needs an absolute folder, as in file:///srv/models")
+        if scheme not in ("pvc", "file", "s3"):
+            raise ValueError("expected pvc://<claim>, file:///abs/folder or s3://bucket/prefix")
+        return cls(public)
+
+    @property
+    def mounted(self) -> str:
+        """The root as a pod sees it."""
+        return self.public if self.public.startswith("s3://") else MOUNT_PATH
+
+    def volumes(self) -> list[dict[str, Any]]:
+        """The pod's volume, if the store is one."""
+        scheme, _, rest = self.public.partition("://")
+        if scheme == "pvc":
+            return [{"name": VOLUME, "persistentVolumeClaim": {"claimName": rest}}]
+        if scheme == "file":
+            return [{"name": VOLUME, "hostPath": {"path": rest, "type": "DirectoryOrCreate"}}]
+        return []
+
+    def mounts(self, *, read_only: bool) -> list[dict[str, Any]]:
+        """The container's mount of that volume."""
+        return [{"name": VOLUME, "mountPath": MOUNT_PATH, "readOnly": read_only}] if self.volumes() else []
+
+    def address(self, namespace: str, model: str, version: int) -> str:
+        """Public address of a version."""
+        return f"{self.public}/{namespace}/{model}/{version}"
+
+    def path_of(self, uri: str) -> str | None:
+        """`<namespace>/<model>/<version>` of a public address, or None when it is not in this store."""
+        prefix = f"{self.public}/"
+        path = uri.rstrip("/").removeprefix(prefix)
+        inside = uri.startswith(prefix) and len(path.split("/")) == 3 and ".." not in path.split("/")
+        return path if inside else None

@@ -1,0 +1,1 @@
+"""TrainJob: attempts, their pods, and what became of them."""

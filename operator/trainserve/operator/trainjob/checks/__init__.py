@@ -1,0 +1,21 @@
+"""Why a TrainJob is not accepted: a chain of small pure functions, one subject each; the first that objects is
+heard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from trainserve.operator.plan import Object
+from trainserve.operator.refusal import Refusal
+from trainserve.operator.trainjob.checks import invalid_spec, not_supported, spec_changed
+
+CHECKS: tuple[Callable[[Object], Refusal | None], ...] = (
+    invalid_spec.check,
+    not_supported.check,
+    spec_changed.check,
+)
+
+
+def first_refusal(job: Object) -> Refusal | None:
+    """The first objection, in the order in which a user would fix them."""
+    return next((refusal for check in CHECKS if (refusal := check(job)) is not None), None)

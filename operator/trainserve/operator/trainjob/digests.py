@@ -1,0 +1,25 @@
+"""Fingerprints of what a TrainJob trains, to notice and to name a change after its first attempt has started."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from trainserve.api.trainjob import TrainJobSpec
+
+DIGITS = 12
+
+
+def spec_digests(spec: TrainJobSpec) -> dict[str, str]:
+    """The first digits of the sha256 of each field of the spec, policy aside.
+
+    Fields at their defaults do not count, so neither writing a default out nor an operator that knows more fields is a
+    change.
+    """
+    said = spec.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"policy"})
+    return {field: _digest(value) for field, value in said.items()}
+
+
+def _digest(value: object) -> str:
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:DIGITS]

@@ -1,0 +1,152 @@
+"""What became of an attempt, read from its pods: termination messages, exit codes, and what the node and scheduler
+did."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from trainserve.api.trainjob import Artifact, Progress, Result
+from trainserve.operator import pods
+
+CONTAINER = "trainer"
+
+PREEMPTED = "Preempted"
+NODE_LOST = "NodeLost"
+NODE_REFUSED = "NodeRefused"
+INTERRUPTED = "Interrupted"
+INFRASTRUCTURE = frozenset({PREEMPTED, NODE_LOST, NODE_REFUSED, INTERRUPTED})
+"""Faults of the cluster: they restart the gang without using up a retry."""
+
+DETERMINISTIC = frozenset({"GateNotMet", "ParityFailed", "DataError", "InvalidImage", "InvalidResult"})
+"""The same spec and seed give the same answer again: no further attempt is made."""
+
+POD_REASONS = {
+    "Preempting": PREEMPTED,
+    "Preempted": PREEMPTED,
+    "Evicted": PREEMPTED,
+    "Shutdown": PREEMPTED,
+    "NodeShutdown": PREEMPTED,
+    "Terminated": PREEMPTED,
+    "NodeLost": NODE_LOST,
+    "UnexpectedAdmissionError": NODE_REFUSED,
+    "NodeAffinity": NODE_REFUSED,
+}
+"""`status.reason` of pods, as kubelets and the node controller write it."""
+
+DISRUPTIONS = {"DeletionByTaintManager": NODE_LOST, "DeletionByPodGC": NODE_LOST}
+"""Reasons of the condition DisruptionTarget (Kubernetes 1.26 on); every other one means preempted or evicted."""
+
+SIGTERM_EXIT = 143
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an attempt, or one pod of it, ended."""
+
+    reason: str
+    message: str
+    exit_code: int | None = None
+    finished: str | None = None
+    """RFC 3339, from the node's clock; None when nobody saw the end."""
+    succeeded: bool = False
+    progress: dict[str, Any] | None = None
+    result: dict[str, Any] | None = None
+    artifact: dict[str, Any] | None = field(default=None)
+
+    @property
+    def infrastructure(self) -> bool:
+        """Whether the cluster is to blame, rather than the run."""
+        return self.reason in INFRASTRUCTURE
+
+
+def of_pod(pod: Mapping[str, Any]) -> Outcome | None:
+    """The pod's outcome; None while it goes on."""
+    status = pod.get("status") or {}
+    end = pods.terminated(pod, CONTAINER)
+    if status.get("phase") == "Succeeded":
+        return _succeeded(end or {})
+    if status.get("phase") == "Failed":
+        return _disturbed(pod) or _failed(end, status)
+    waiting = pods.waiting(pod, CONTAINER)
+    if waiting is not None and waiting.get("reason") == "InvalidImageName":
+        return Outcome("InvalidImage", waiting.get("message") or "the image's name is invalid")
+    return None
+
+
+def of_gang(names: list[str], found: Mapping[str, Mapping[str, Any]]) -> Outcome | None:
+    """The attempt's outcome from its pods by name, rank 0 first; None while it goes on.
+
+    One failed pod ends the gang. When several failed, a fault of the cluster explains the others (a lost peer makes
+    the rest fail with errors of their own); else the pod that failed first does.
+    """
+    ends = [of_pod(found[name]) if name in found else _vanished(name) for name in names]
+    failures = [end for end in ends if end is not None and not end.succeeded]
+    if failures:
+        return min(failures, key=lambda end: (not end.infrastructure, end.finished or "~"))
+    return ends[0] if all(end is not None for end in ends) else None
+
+
+def typed(model: type[BaseModel], reported: Any) -> dict[str, Any] | None:
+    """What a pod reported, in the form that the status has; None when it is nothing of the kind."""
+    if not isinstance(reported, dict) or not reported:
+        return None
+    try:
+        return model.model_validate(reported).model_dump(mode="json", by_alias=True, exclude_none=True)
+    except ValidationError:
+        return None
+
+
+def _succeeded(end: Mapping[str, Any]) -> Outcome:
+    said = pods.message(end) or {}
+    artifact = typed(Artifact, said.get("artifact"))
+    if said.get("artifact") and artifact is None:
+        return Outcome("InvalidResult", "the pod's termination message names an artifact that cannot be read", 0)
+    return Outcome(
+        "Succeeded",
+        "",
+        exit_code=0,
+        finished=end.get("finishedAt"),
+        succeeded=True,
+        progress=typed(Progress, said.get("progress")),
+        result=typed(Result, said.get("result")),
+        artifact=artifact,
+    )
+
+
+def _failed(end: Mapping[str, Any] | None, status: Mapping[str, Any]) -> Outcome:
+    if end is None:
+        return Outcome(NODE_LOST, status.get("message") or "the node reported no end of the container")
+    code, finished = end.get("exitCode"), end.get("finishedAt")
+    if end.get("reason") == "ContainerStatusUnknown":
+        return Outcome(NODE_LOST, "the node lost track of the container", code, finished)
+    said = pods.message(end) or {}
+    result, progress = typed(Result, said.get("result")), typed(Progress, said.get("progress"))
+    if end.get("reason") == "OOMKilled":
+        return Outcome("OutOfMemory", "the container used more memory than its limit", code, finished)
+    if said.get("reason"):
+        message = str(said.get("message") or "")
+        return Outcome(str(said["reason"]), message, code, finished, progress=progress, result=result)
+    if code == SIGTERM_EXIT:
+        return Outcome(INTERRUPTED, "the pod was told to stop", code, finished)
+    text = (end.get("message") or "").strip()
+    return Outcome("UserError", f"exit code {code}" + (f": {text[-800:]}" if text else ""), code, finished)
+
+
+def _disturbed(pod: Mapping[str, Any]) -> Outcome | None:
+    status = pod["status"]
+    message = status.get("message") or ""
+    for condition in status.get("conditions") or []:
+        if condition["type"] == "DisruptionTarget" and condition["status"] == "True":
+            reason = DISRUPTIONS.get(condition.get("reason", ""), PREEMPTED)
+            return Outcome(reason, condition.get("message") or message or condition.get("reason", ""))
+    said = status.get("reason") or ""
+    known = NODE_REFUSED if said.startswith("OutOf") else POD_REASONS.get(said)
+    return Outcome(known, f"{said}: {message}" if message else said) if known else None
+
+
+def _vanished(name: str) -> Outcome:
+    return Outcome(PREEMPTED, f"pod {name} was deleted before it ended")

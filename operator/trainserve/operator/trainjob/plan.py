@@ -1,0 +1,217 @@
+"""What a TrainJob needs next: a pure function of its spec, its status, its pods and the time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from trainserve.api.trainjob import TrainJobStatus
+from trainserve.api.validate import parse_trainjob
+from trainserve.operator import conditions, labels, pods, times
+from trainserve.operator.conditions import Condition
+from trainserve.operator.plan import Delete, Event, Object, Plan
+from trainserve.operator.settings import Settings
+from trainserve.operator.trainjob import retry
+from trainserve.operator.trainjob.builders import attempt_objects
+from trainserve.operator.trainjob.checks import first_refusal
+from trainserve.operator.trainjob.digests import spec_digests
+from trainserve.operator.trainjob.outcome import Outcome, of_gang
+from trainserve.operator.trainjob.state import observe, phase
+
+FORCE_AFTER = timedelta(seconds=60)
+"""Past its grace period, a pod that is still there is on a node that does not answer."""
+
+
+def plan(
+    job: Object, children: list[Object], progress: Mapping[str, Any] | None, settings: Settings, now: datetime
+) -> Plan:
+    """Decide the next step. `progress` is what rank 0 of the current attempt said last, if it was asked."""
+    return _Planner(job, children, progress, settings, now).plan()
+
+
+class _Planner:
+    """One pass over one job: reads `job` and `children`, collects into `result`."""
+
+    def __init__(
+        self,
+        job: Object,
+        children: list[Object],
+        progress: Mapping[str, Any] | None,
+        settings: Settings,
+        now: datetime,
+    ) -> None:
+        self.job, self.settings, self.now, self.progress = job, settings, now, progress
+        self.name, self.uid = job["metadata"]["name"], job["metadata"]["uid"]
+        self.old: Object = job.get("status") or {}
+        self.status: Object = dict(self.old)
+        self.attempts: list[Object] = [dict(attempt) for attempt in self.old.get("attempts") or []]
+        own = [child for child in children if child["kind"] == "Pod" and labels.owned_by(child, self.uid)]
+        self.pods = {pod["metadata"]["name"]: pod for pod in own}
+        self.observed: list[Condition] = []
+        self.result = Plan(status={})
+
+    def plan(self) -> Plan:
+        refusal = first_refusal(self.job)
+        if refusal is None:
+            self._observe("Accepted", "True", "Accepted", "")
+        else:
+            self._observe("Accepted", "False", refusal.reason, refusal.message)
+            self._warn(refusal.reason, refusal.message, f"{refusal.reason}-{self._generation}")
+        over = any(conditions.is_true(self.old.get("conditions"), kind) for kind in ("Complete", "Failed"))
+        if not over:
+            self._advance(accepted=refusal is None)
+        return self._finish()
+
+    def _advance(self, *, accepted: bool) -> None:
+        latest = self.attempts[-1] if self.attempts else None
+        unrecorded = max((_attempt_of(pod) for pod in self.pods.values()), default=0)
+        if unrecorded > (latest["number"] if latest else 0):
+            # The operator died between creating these pods and recording them.
+            self._start(unrecorded, accepted)
+        elif latest is None:
+            self._start(1, accepted)
+        elif "completionTime" not in latest:
+            self._follow(latest)
+        else:
+            self._after(latest, accepted)
+
+    def _start(self, number: int, accepted: bool) -> None:
+        if not accepted:
+            return
+        spec = parse_trainjob(self.job)
+        objects = attempt_objects(self.job, spec, number, self.settings)
+        names = [wanted["metadata"]["name"] for wanted in objects if wanted["kind"] == "Pod"]
+        self.result.create = [wanted for wanted in objects if wanted["metadata"]["name"] not in self.pods]
+        self.attempts.append({"number": number, "pods": names, "startTime": times.to_text(self.now)})
+        self.status.setdefault("startTime", times.to_text(self.now))
+        self.status.setdefault("specDigests", self._digests_of_first_pod() or spec_digests(spec))
+        self._observe("Scheduled", "False", "Pending", "the pods are created")
+        self._observe("Running", "False", "Pending", f"attempt {number} starts")
+        self.result.urgent = True
+
+    def _digests_of_first_pod(self) -> dict[str, str] | None:
+        for pod in self.pods.values():
+            said = (pod["metadata"].get("annotations") or {}).get(labels.SPEC_DIGESTS)
+            if said is not None:
+                return dict(json.loads(said))
+        return None
+
+    def _follow(self, attempt: Object) -> None:
+        outcome = of_gang(attempt["pods"], self.pods)
+        if outcome is None:
+            self.observed += observe([self.pods[name] for name in attempt["pods"]])
+            self._tell_if_unschedulable(attempt)
+            if self.progress is not None:
+                self.status["progress"] = dict(self.progress)
+            self._stop_lost([self.pods[name] for name in attempt["pods"]])
+            return
+        attempt["completionTime"] = outcome.finished or times.to_text(self.now)
+        attempt["reason"] = outcome.reason
+        attempt |= {"message": outcome.message[:1000]} if outcome.message else {}
+        attempt |= {"exitCode": outcome.exit_code} if outcome.exit_code is not None else {}
+        self.attempts[-1] = attempt
+        for field in ("progress", "result", "artifact"):
+            if (reported := getattr(outcome, field)) is not None:
+                self.status[field] = reported
+        self.result.urgent = True
+        if outcome.succeeded:
+            self._complete(attempt, outcome)
+        else:
+            self._after(attempt, accepted=True)
+
+    def _complete(self, attempt: Object, outcome: Outcome) -> None:
+        output = self.job["spec"].get("output")
+        if output is not None and outcome.artifact is None:
+            attempt["reason"] = "NothingPublished"
+            attempt["message"] = "the pod ended well but reported no published version"
+            self._fail(attempt, "")
+            return
+        # A fast pod may never have been seen waiting or running.
+        self._observe("Scheduled", "True", "Scheduled", "")
+        self._observe("Running", "False", "Finished", "")
+        if outcome.artifact is not None:
+            message = f"version {outcome.artifact['version']} at {outcome.artifact['uri']}"
+            self._observe("Published", "True", "Published", message)
+            self._tell("Published", message, "published")
+        self._observe("Complete", "True", "Succeeded", f"attempt {attempt['number']} succeeded")
+        self.status["completionTime"] = attempt["completionTime"]
+        self._tell("Complete", f"attempt {attempt['number']} succeeded", "complete")
+
+    def _after(self, attempt: Object, accepted: bool) -> None:
+        """The latest attempt has failed: stop what is left of the gang, then try again or give up."""
+        decision = retry.decide(self.attempts, int((self.job["spec"].get("policy") or {}).get("retries", 3)))
+        alive = [
+            pod for pod in self.pods.values() if (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed")
+        ]
+        self.result.delete += [Delete("Pod", pod["metadata"]["name"]) for pod in alive if not pods.deleting(pod)]
+        self._stop_lost(alive)
+        if isinstance(decision, retry.GiveUp):
+            self._fail(attempt, decision.because)
+            return
+        number = attempt["number"] + 1
+        failure = f"attempt {attempt['number']} failed: {attempt.get('message') or attempt['reason']}"
+        if alive:
+            self._observe("Running", "False", attempt["reason"], f"{failure}; its other pods are being stopped")
+        elif decision.at > self.now:
+            when = times.to_text(decision.at)
+            self._observe("Running", "False", attempt["reason"], f"{failure}; attempt {number} starts at {when}")
+            self.result.requeue_after = (decision.at - self.now).total_seconds()
+        else:
+            self._start(number, accepted)
+        self._warn(attempt["reason"], failure, f"attempt-{attempt['number']}")
+
+    def _fail(self, attempt: Object, because: str) -> None:
+        message = attempt.get("message") or attempt["reason"]
+        message = f"{message} ({because})" if because else message
+        self._observe("Running", "False", "Finished", "")
+        if self.job["spec"].get("output") is not None:
+            self._observe("Published", "False", attempt["reason"], "nothing was published")
+        self._observe("Failed", "True", attempt["reason"], message)
+        self.status["completionTime"] = attempt["completionTime"]
+        self._warn(attempt["reason"], message, "failed")
+
+    def _stop_lost(self, found: list[Object]) -> None:
+        """Delete for good what was told to go and stays, on a node that does not answer."""
+        for pod in filter(pods.deleting, found):
+            lost_at = times.from_text(pod["metadata"]["deletionTimestamp"]) + FORCE_AFTER
+            if lost_at <= self.now:
+                self.result.delete.append(Delete("Pod", pod["metadata"]["name"], force=True))
+            else:
+                wait = (lost_at - self.now).total_seconds()
+                self.result.requeue_after = min(wait, self.result.requeue_after or wait)
+
+    def _tell_if_unschedulable(self, attempt: Object) -> None:
+        for condition in self.observed:
+            if condition.type == "Scheduled" and condition.reason == "Unschedulable":
+                self._warn("Unschedulable", condition.message, f"unschedulable-{attempt['number']}")
+
+    def _finish(self) -> Plan:
+        before = self.old.get("conditions")
+        merged = conditions.merge(before, self.observed, self._generation, self.now)
+        self.status |= {"conditions": merged, "observedGeneration": self._generation, "phase": phase(merged)}
+        if self.attempts:
+            self.status["attempts"] = self.attempts
+        parsed = TrainJobStatus.model_validate(self.status)
+        self.result.status = parsed.model_dump(mode="json", by_alias=True, exclude_none=True)
+        if self.result.status["phase"] != self.old.get("phase") and self.result.status["phase"] == "Refused":
+            self.result.urgent = True
+        return self.result
+
+    @property
+    def _generation(self) -> int:
+        return int(self.job["metadata"].get("generation", 1))
+
+    def _observe(self, kind: str, status: conditions.Truth, reason: str, message: str) -> None:
+        self.observed.append(Condition(kind, status, reason, message))
+
+    def _tell(self, reason: str, message: str, key: str) -> None:
+        self.result.events.append(Event("Normal", reason, message, key))
+
+    def _warn(self, reason: str, message: str, key: str) -> None:
+        self.result.events.append(Event("Warning", reason, message, key))
+
+
+def _attempt_of(pod: Object) -> int:
+    return int(pod["metadata"]["labels"][labels.ATTEMPT])

@@ -1,0 +1,61 @@
+"""Whether, and when, a failed attempt is followed by another.
+
+- A fault of the cluster restarts the gang and uses up no retry; the pause doubles with each such fault in a row.
+- A deterministic failure (a gate, parity, bad data) fails the job at once: the same seed gives the same answer.
+- Any other failure uses up a retry, after a pause that doubles each time; the same error twice in a row, the second
+  time within
+  a minute of its start, stops early.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import takewhile
+from typing import Any
+
+from trainserve.operator import times
+from trainserve.operator.trainjob.outcome import DETERMINISTIC, INFRASTRUCTURE
+
+BACKOFF_BASE = timedelta(seconds=2)
+RESTART_BASE = timedelta(seconds=1)
+BACKOFF_LIMIT = timedelta(minutes=5)
+AT_ONCE = timedelta(seconds=60)
+
+Attempt = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Again:
+    """Another attempt is due at this instant."""
+
+    at: datetime
+
+
+@dataclass(frozen=True)
+class GiveUp:
+    """No further attempt; why, in addition to the failure itself (empty when that says enough)."""
+
+    because: str
+
+
+def decide(attempts: Sequence[Attempt], retries: int) -> Again | GiveUp:
+    """Judge a job by its finished attempts, the failed last one included."""
+    last = attempts[-1]
+    ended = times.from_text(last["completionTime"])
+    if last["reason"] in INFRASTRUCTURE:
+        streak = len(list(takewhile(lambda attempt: attempt["reason"] in INFRASTRUCTURE, reversed(attempts))))
+        return Again(ended + min(RESTART_BASE * 2 ** min(streak - 1, 20), BACKOFF_LIMIT))
+    if last["reason"] in DETERMINISTIC:
+        return GiveUp("")
+    counted = [attempt for attempt in attempts if attempt["reason"] not in INFRASTRUCTURE]
+    if len(counted) > retries:
+        return GiveUp(f"{len(counted)} attempts failed (policy.retries: {retries})" if retries else "")
+    if len(counted) > 1 and _same_error(counted[-2], last) and ended - times.from_text(last["startTime"]) <= AT_ONCE:
+        return GiveUp(f"attempts {counted[-2]['number']} and {last['number']} failed at once with the same error")
+    return Again(ended + min(BACKOFF_BASE * 2 ** min(len(counted) - 1, 20), BACKOFF_LIMIT))
+
+
+def _same_error(one: Attempt, other: Attempt) -> bool:
+    return all(one.get(field) == other.get(field) for field in ("reason", "exitCode", "message"))

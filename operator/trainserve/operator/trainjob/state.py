@@ -1,0 +1,60 @@
+"""What a TrainJob's pods and conditions amount to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from trainserve.operator import conditions, pods
+from trainserve.operator.conditions import Condition
+from trainserve.operator.plan import Object
+from trainserve.operator.trainjob.outcome import CONTAINER
+
+
+def observe(gang: Sequence[Object]) -> list[Condition]:
+    """`Scheduled` and `Running` of an attempt that goes on."""
+    return [_scheduled(gang), _running(gang)]
+
+
+def phase(known: Iterable[Mapping[str, Any]]) -> str:
+    """One word for the printer column: Refused, Pending, Unschedulable, Running, Restarting, Complete or Failed."""
+    found = {condition["type"]: condition for condition in known}
+    if conditions.is_true(found.values(), "Complete"):
+        return "Complete"
+    if conditions.is_true(found.values(), "Failed"):
+        return "Failed"
+    if found["Accepted"]["status"] == "False" and "Running" not in found:
+        return "Refused"
+    if conditions.is_true(found.values(), "Running"):
+        return "Running"
+    if found.get("Scheduled", {}).get("reason") == "Unschedulable":
+        return "Unschedulable"
+    if found.get("Running", {}).get("reason", "Pending") not in WAITING:
+        return "Restarting"
+    return "Pending"
+
+
+WAITING = ("Pending", "ImagePull", "ContainerConfig")
+"""Reasons for which an attempt does not run *yet*; with any other, the one before it failed."""
+
+
+def _scheduled(gang: Sequence[Object]) -> Condition:
+    for pod in gang:
+        if (message := pods.unschedulable(pod)) is not None:
+            return Condition("Scheduled", "False", "Unschedulable", message)
+    if all(pods.scheduled(pod) for pod in gang):
+        return Condition("Scheduled", "True", "Scheduled")
+    return Condition("Scheduled", "False", "Pending", "the pods are created")
+
+
+def _running(gang: Sequence[Object]) -> Condition:
+    for pod in gang:
+        waiting = pods.waiting(pod, CONTAINER) or {}
+        said = f"{pod['metadata']['name']}: {waiting.get('message') or waiting.get('reason')}"
+        if waiting.get("reason") in pods.PULL_FAILURES:
+            return Condition("Running", "False", "ImagePull", said)
+        if waiting.get("reason") in pods.CREATE_FAILURES:
+            return Condition("Running", "False", "ContainerConfig", said)
+    if all((pod.get("status") or {}).get("phase") in ("Running", "Succeeded") for pod in gang):
+        return Condition("Running", "True", "Running")
+    return Condition("Running", "False", "Pending", "the pods are starting")
