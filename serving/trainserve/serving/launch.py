@@ -134,6 +134,7 @@ def run(arguments: Sequence[str], runtime: Path) -> int:
         status = server.wait()
     finally:
         remove(prefix)
+        sweep()
     return status if status >= 0 else 128 - status
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import re
 import signal
 import socket
 import subprocess
@@ -16,10 +17,11 @@ READY_SECONDS = 30.0
 """Only a hang reaches it: with a few models the server is ready in 0.3 to 1.5 s."""
 EXIT_SECONDS = 5
 """Passed as --exit-timeout-secs: one idle keep-alive connection uses it up."""
+_ERROR = re.compile(r"[EF]\d{4} ")  # glog's error and fatal lines
 
 
 class ServerNotReady(Exception):
-    """The server ended, or never became ready; the message ends with the end of its log."""
+    """The server ended, or never became ready; the message holds the errors of its log."""
 
 
 class DevelopmentServer:
@@ -65,8 +67,8 @@ class DevelopmentServer:
         while not self.ready():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 status = self.process.poll()
-                self.stop()
-                raise ServerNotReady(f"tritonserver (exit status {status}): {self.log.read_text()[-2000:]}")
+                self.kill()
+                raise ServerNotReady(f"tritonserver (exit status {status}): {self._errors()}")
             time.sleep(0.02)
 
     def ready(self) -> bool:
@@ -90,6 +92,16 @@ class DevelopmentServer:
                 self.process.wait(EXIT_SECONDS + 5)
             self.process.kill()
         return self.process.wait()
+
+    def kill(self) -> None:
+        """SIGKILL; its shared memory is swept when the next server starts or ends."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+    def _errors(self) -> str:
+        lines = self.log.read_text(errors="replace").splitlines()
+        return "\n".join([line for line in lines if _ERROR.match(line)] or lines[-5:])
 
     def __enter__(self) -> Self:
         """Start."""

@@ -1,0 +1,116 @@
+"""The python-based backend, where it differs from a plain session."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from tests.serving.graphs import convnet
+from tests.serving.versions import answers, images
+from trainserve.serving.client import Client, RequestFailed
+from trainserve.serving.server import DevelopmentServer
+
+Start = Callable[..., DevelopmentServer]
+
+
+def save(model: onnx.ModelProto, repository: Path, name: str, config: str | None = None) -> None:
+    folder = repository / name / "1"
+    folder.mkdir(parents=True)
+    onnx.save(model, folder / "model.onnx")
+    if config is not None:
+        (folder.parent / "config.pbtxt").write_text(config)
+
+
+def lookup() -> onnx.ModelProto:
+    """int64 indices (batch, 1) to two outputs; an index outside 0..4 fails at run time, inside onnxruntime."""
+    table = helper.make_tensor("table", TensorProto.FLOAT, [5], [0.0, 10.0, 20.0, 30.0, 40.0])
+    graph = helper.make_graph(
+        [
+            helper.make_node("Gather", ["table", "indices"], ["found"]),
+            helper.make_node("Neg", ["found"], ["negated"]),
+        ],
+        "lookup",
+        [helper.make_tensor_value_info("indices", TensorProto.INT64, ["batch", 1])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 1]) for name in ("found", "negated")],
+        [table],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+
+
+LOOKUP = """
+backend: "onnxruntime"
+max_batch_size: 16
+dynamic_batching { max_queue_delay_microseconds: 200000 preferred_batch_size: 8 }
+instance_group [{ count: 1 kind: KIND_CPU }]
+"""
+
+
+@pytest.fixture
+def lookup_server(start: Start, tmp_path: Path) -> DevelopmentServer:
+    save(lookup(), tmp_path / "models", "lookup", LOOKUP)
+    return start(tmp_path / "models")
+
+
+def test_the_error_of_one_request_is_not_its_neighbours(lookup_server: DevelopmentServer) -> None:
+    indices = [0, 1, 99, 2, 3, 4, -77, 1]  # eight requests: one batch, held together by the queue delay
+    found: dict[int, float | str] = {}
+
+    def ask(position: int) -> None:
+        with Client(lookup_server.url) as client:
+            model = client.model("lookup")
+            together.wait()
+            try:
+                answer = client.infer(model, {"indices": np.array([[indices[position]]])})
+                found[position] = float(answer["found"][0, 0])
+            except RequestFailed as error:
+                found[position] = str(error)
+
+    together = threading.Barrier(len(indices))
+    threads = [threading.Thread(target=ask, args=(position,)) for position in range(len(indices))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    failed = {position: words for position, words in found.items() if isinstance(words, str)}
+    assert set(failed) == {2, 6}
+    assert "idx=99" in failed[2]
+    assert "idx=-77" in failed[6]
+    assert [found[position] for position in (0, 1, 3, 4, 5, 7)] == [0.0, 10.0, 20.0, 30.0, 40.0, 10.0]
+
+
+def test_only_the_outputs_asked_for_are_sent(lookup_server: DevelopmentServer) -> None:
+    with Client(lookup_server.url) as client:
+        model = client.model("lookup")
+        both = client.infer(model, {"indices": np.array([[3], [1]])})
+        one = client._infer(model, {"indices": np.array([[3], [1]])}, [client._requested("negated")])
+    assert {name: array.ravel().tolist() for name, array in both.items()} == {
+        "found": [30.0, 10.0],
+        "negated": [-30.0, -10.0],
+    }
+    assert [output["name"] for output in one.get_response()["outputs"]] == ["negated"]
+
+
+def test_a_graph_without_a_configuration_is_described_from_itself(start: Start, tmp_path: Path) -> None:
+    save(convnet(), tmp_path / "models", "bare", 'backend: "onnxruntime"')
+    server = start(tmp_path / "models")
+    with Client(server.url) as client:
+        model = client.model("bare")
+        assert model.inputs[0].shape == (-1, 28, 28, 1)
+        answer = client.infer(model, {"images": images(3)})["probabilities"]
+    np.testing.assert_allclose(answer, answers(convnet(), images(3)), rtol=1e-4, atol=1e-6)
+
+
+def test_a_graph_with_a_fixed_batch_is_served(start: Start, tmp_path: Path) -> None:
+    save(convnet(batch=2), tmp_path / "models", "fixed", 'backend: "onnxruntime"')
+    server = start(tmp_path / "models")
+    with Client(server.url) as client:
+        model = client.model("fixed")
+        assert model.inputs[0].shape == (2, 28, 28, 1)
+        answer = client.infer(model, {"images": images(2)})["probabilities"]
+    np.testing.assert_allclose(answer, answers(convnet(), images(2)), rtol=1e-4, atol=1e-6)

@@ -1,0 +1,267 @@
+"""`python -m trainserve.serving fetch|resolve|probe`, as the pods run them."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from trainserve import store
+from trainserve.serving import repository
+from trainserve.serving.fetch import fetch
+from trainserve.serving.server import DevelopmentServer
+from trainserve.store import Published
+
+Start = Callable[..., DevelopmentServer]
+
+
+def run(*arguments: str | Path, **environment: str) -> tuple[int, dict, str]:
+    """Exit status, the termination message on stdout, and stderr."""
+    command = [sys.executable, "-m", "trainserve.serving", *map(str, arguments)]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False, env=environment or None)
+    return finished.returncode, json.loads(finished.stdout or "{}"), finished.stderr
+
+
+def fetching(root: Path, into: Path, digest: str, path: str = "default/digits/1") -> list[str | Path]:
+    return [
+        *("fetch", "--store", root, "--path", path, "--digest", digest, "--into", into),
+        *("--model-name", "digits", "--max-batch", "16", "--instances", "2", "--max-queue-delay-us", "50"),
+    ]
+
+
+def test_fetch_leaves_a_verified_version_and_a_repository(root: Path, published: Published, tmp_path: Path) -> None:
+    log = tmp_path / "termination"
+    status, outcome, _ = run(
+        *fetching(root, tmp_path / "run", published.digest), TRAINSERVE_TERMINATION_LOG=str(log), PATH=""
+    )
+    assert (status, outcome) == (0, {"outcome": "Fetched", "version": 1, "digest": published.digest})
+    assert json.loads(log.read_text()) == outcome
+    assert {path.name for path in (tmp_path / "run/version").iterdir()} == {
+        "manifest.json",
+        "model.onnx",
+        "samples.npz",
+    }
+    text = (tmp_path / "run/repository/digits/config.pbtxt").read_text()
+    assert "max_batch_size: 16" in text
+    assert "count: 2" in text
+    assert "max_queue_delay_microseconds: 50" in text
+    model = tmp_path / "run/repository/digits/1/model.onnx"
+    assert model.read_bytes() == (root / "default/digits/1/model.onnx").read_bytes()
+
+
+def test_fetch_twice_leaves_the_same(root: Path, published: Published, tmp_path: Path) -> None:
+    for _ in range(2):
+        assert run(*fetching(root, tmp_path / "run", published.digest))[0] == 0
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["repository", "version"]
+
+
+def test_fetch_refuses_another_digest_naming_both(root: Path, published: Published, tmp_path: Path) -> None:
+    wanted = "sha256:" + "0" * 64
+    status, outcome, _ = run(*fetching(root, tmp_path / "run", wanted))
+    assert (status, outcome["outcome"], outcome["reason"]) == (1, "Failed", "DigestMismatch")
+    assert wanted in outcome["message"]
+    assert published.digest in outcome["message"]
+    assert not (tmp_path / "run/repository").exists()
+
+
+def test_fetch_refuses_changed_bytes_naming_both_digests(root: Path, published: Published, tmp_path: Path) -> None:
+    shutil.copytree(root, tmp_path / "store")
+    model = tmp_path / "store/default/digits/1/model.onnx"
+    content = bytearray(model.read_bytes())
+    content[-1] ^= 1
+    model.chmod(0o644)
+    model.write_bytes(content)
+    status, outcome, _ = run(*fetching(tmp_path / "store", tmp_path / "run", published.digest))
+    assert (status, outcome["reason"]) == (1, "DigestMismatch")
+    assert published.manifest.files["model.onnx"].sha256 in outcome["message"]
+    assert outcome["message"].count("sha256:") == 2
+    assert not (tmp_path / "run/repository").exists()
+
+
+def test_fetch_says_which_versions_there_are(root: Path, published: Published, tmp_path: Path) -> None:
+    status, outcome, _ = run(*fetching(root, tmp_path / "run", published.digest, "default/digits/7"))
+    assert (status, outcome["reason"]) == (1, "VersionNotFound")
+    assert outcome["message"] == "model digits: version 7 does not exist; published: 1, 2"
+
+
+@pytest.mark.parametrize("path", ["default/digits", "default/digits/latest", "a/b/c/1"])
+def test_fetch_refuses_a_path_that_is_no_version(root: Path, published: Published, tmp_path: Path, path: str) -> None:
+    status, _, errors = run(*fetching(root, tmp_path / "run", published.digest, path))
+    assert status == 2
+    assert "is not <namespace>/<model>/<version>" in errors
+
+
+def resolving(root: Path, *more: str) -> tuple[int, dict, str]:
+    return run("resolve", "--store", root, "--public-root", "pvc://models", "--namespace", "default", *more)
+
+
+def test_resolve_finds_the_newest_and_gives_its_public_address(root: Path) -> None:
+    newest = store.resolve(root, "default", "digits")
+    status, outcome, _ = resolving(root, "--model", "digits")
+    assert (status, outcome) == (
+        0,
+        {"outcome": "Resolved", "uri": "pvc://models/default/digits/2", "version": 2, "digest": newest.digest},
+    )
+
+
+def test_resolve_finds_the_version_named(root: Path, published: Published) -> None:
+    _, outcome, _ = resolving(root, "--model", "digits", "--version", "1")
+    assert (outcome["version"], outcome["digest"]) == (1, published.digest)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason", "words"),
+    [
+        (["--model", "digits", "--version", "7"], "VersionNotFound", "published: 1, 2"),
+        (["--model", "letters"], "ModelNotFound", "models there: digits"),
+        (["--model", "../digits"], "StoreError", "not allowed"),
+    ],
+)
+def test_resolve_says_what_there_is_instead(root: Path, arguments: list[str], reason: str, words: str) -> None:
+    status, outcome, _ = resolving(root, *arguments)
+    assert (status, outcome["outcome"], outcome["reason"]) == (1, "Failed", reason)
+    assert words in outcome["message"]
+
+
+@dataclass
+class Running:
+    """A probe's process."""
+
+    process: subprocess.Popen[bytes]
+    address: str
+
+    def get(self, path: str) -> tuple[int, str]:
+        connection = http.client.HTTPConnection(self.address, timeout=10)
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return response.status, response.read().decode()
+        except OSError:
+            return 0, ""
+        finally:
+            connection.close()
+
+    def wait_for(self, path: str, status: int, seconds: float = 20.0) -> float:
+        """Seconds until `path` answered `status`."""
+        begun = time.monotonic()
+        while self.get(path)[0] != status:
+            assert time.monotonic() - begun < seconds, self.get(path)
+            time.sleep(0.02)
+        return time.monotonic() - begun
+
+    def report(self) -> dict:
+        return json.loads(self.get("/report")[1])
+
+
+@pytest.fixture
+def probe() -> Iterator[Callable[[Path, DevelopmentServer], Running]]:
+    """Starts a probe of a server with a fetched version's folder; it is stopped with the test."""
+    started: list[Running] = []
+
+    def begin(version: Path, server: DevelopmentServer) -> Running:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{free.getsockname()[1]}"
+        options = ["--version", str(version), "--model-name", "digits", "--url", server.url, "--listen", address]
+        process = subprocess.Popen([sys.executable, "-m", "trainserve.serving", "probe", *options, "--samples", "48"])
+        started.append(Running(process, address))
+        started[-1].wait_for("/report", 200)
+        return started[-1]
+
+    yield begin
+    for each in started:
+        each.process.terminate()
+        each.process.wait(10)
+
+
+def test_a_right_server_is_verified_with_its_samples(server: DevelopmentServer, fetched: Path, probe) -> None:
+    running = probe(fetched / "version", server)
+    running.wait_for("/readyz", 200)
+    report = running.report()
+    assert (report["verified"], report["reason"], report["samples"]) == (True, "SamplesMatch", 48)
+    assert report["maxAbs"] < 1e-5
+    assert 0 < report["p50Ms"] <= report["p99Ms"]
+    assert running.get("/livez") == (200, "ok\n")
+    assert "trainserve_probe_verified 1.0" in running.get("/metrics")[1]
+    assert running.get("/else")[0] == 404
+
+
+def test_a_server_that_answers_otherwise_never_becomes_ready(
+    server: DevelopmentServer, root: Path, tmp_path: Path, probe
+) -> None:
+    digest = store.resolve(root, "default", "digits", 2).digest
+    outcome = fetch(str(root), "default", "digits", 2, digest, tmp_path, "digits", repository.Settings())
+    assert outcome["outcome"] == "Fetched"
+    running = probe(tmp_path / "version", server)
+    wait = time.monotonic() + 20
+    while running.report()["verified"] is None:
+        assert time.monotonic() < wait
+        time.sleep(0.02)
+    report = running.report()
+    assert (report["verified"], report["reason"]) == (False, "OutputMismatch")
+    assert "worst: sample 17" in report["message"]
+    status, words = running.get("/readyz")
+    assert status == 503
+    assert "worst: sample 17" in words
+    assert running.get("/livez")[0] == 200
+
+
+def test_a_killed_backend_process_fails_liveness_within_5_s_and_a_restart_heals_it(
+    start: Start, fetched: Path, probe
+) -> None:
+    server = start()
+    running = probe(fetched / "version", server)
+    running.wait_for("/readyz", 200)
+    (stub,) = [
+        process
+        for process in psutil.Process(server.process.pid).children(recursive=True)
+        if process.name().startswith("triton_python")
+    ]
+    stub.kill()
+    assert running.wait_for("/livez", 503) < 5
+    assert server.ready(), "Triton's own readiness notices a dead backend now: is this probe still needed?"
+    server.kill()
+    assert running.get("/livez")[0] == 503
+    server.start()
+    assert running.wait_for("/livez", 200) < 5
+    assert running.get("/readyz")[0] == 200
+
+
+def test_the_probe_waits_for_a_server_that_comes_later(start: Start, fetched: Path, probe) -> None:
+    server = start()
+    server.kill()
+    running = probe(fetched / "version", server)
+    assert running.report() | {"message": ""} == {
+        "verified": None,
+        "reason": "Waiting",
+        "message": "",
+        "samples": 48,
+        "maxAbs": None,
+        "maxRel": None,
+        "p50Ms": None,
+        "p99Ms": None,
+    }
+    assert (running.get("/readyz")[0], running.get("/livez")[0]) == (503, 503)
+    server.start()
+    running.wait_for("/readyz", 200)
+
+
+def test_the_probe_refuses_a_version_without_samples(fetched: Path, tmp_path: Path) -> None:
+    shutil.copytree(fetched / "version", tmp_path / "version")
+    (tmp_path / "version/samples.npz").unlink()
+    status, _, errors = run(
+        *("probe", "--version", tmp_path / "version", "--model-name", "digits"),
+        *("--url", "127.0.0.1:1", "--listen", "127.0.0.1:0"),
+    )
+    assert status == 1
+    assert "samples.npz" in errors
