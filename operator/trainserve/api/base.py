@@ -186,7 +186,7 @@ class Condition(StatusType):
     type: str
     status: Literal["True", "False", "Unknown"]
     reason: str
-    message: str = ""
+    message: str
     last_transition_time: Timestamp = Field(description="Moves only when status changes.")
     observed_generation: int | None = None
 

@@ -48,8 +48,7 @@ def _structural(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> Sche
     for bound, name in (("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")):
         if name in node:
             schema |= {bound: node[name], name: True}
-    # An API server of 1.20 takes an empty text for null and refuses the definition.
-    if node.get("default") not in (None, ""):
+    if node.get("default") is not None:
         # An object's own defaults fill an empty one, and are said once, where they belong.
         schema["default"] = {} if node.get("type") == "object" else node["default"]
     if "items" in node:

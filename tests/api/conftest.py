@@ -1,0 +1,34 @@
+"""A real API server with TrainServe's kinds, for what only it can say."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from trainserve.dev import binaries
+from trainserve.dev.cluster import CHART, Cluster
+
+
+@pytest.fixture(scope="session")
+def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """An administrator's kubeconfig: of KUBECONFIG's cluster, else of an API server for this session, and no more."""
+    if given := os.environ.get("KUBECONFIG"):
+        yield Path(given)
+        return
+    cluster = Cluster(tmp_path_factory.mktemp("apiserver"))
+    try:
+        cluster.up("apiserver")
+        definitions = str(CHART / "files" / "crds")
+        kubectl = [str(binaries.kubectl()), "--kubeconfig", str(cluster.kubeconfig)]
+        # --validate=false: a kubectl that asks a server before 1.25 what is valid does not know of CEL.
+        subprocess.run([*kubectl, "apply", "--validate=false", "-f", definitions], check=True)
+        subprocess.run(
+            [*kubectl, "wait", "--for=condition=Established", "--timeout=60s", "-f", definitions], check=True
+        )
+        yield cluster.kubeconfig
+    finally:
+        cluster.down()

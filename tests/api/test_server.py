@@ -1,0 +1,186 @@
+"""What a real API server makes of the definitions: it takes them, fills in defaults, refuses and prints."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from lightkube import ApiError, Client, KubeConfig
+from lightkube.generic_resource import create_namespaced_resource
+from lightkube.models.meta_v1 import ObjectMeta
+from lightkube.resources.core_v1 import Namespace
+from lightkube.types import PatchType
+
+from tests.api.specs import specs
+from trainserve.api import API_VERSION, GROUP, VERSION
+from trainserve.api.modelserve import ModelServeSpec, ModelServeStatus, Replicas
+from trainserve.api.trainjob import Progress, Result, TrainJobSpec, TrainJobStatus
+from trainserve.api.validate import parse_modelserve, parse_trainjob
+from trainserve.dev import binaries
+
+pytestmark = pytest.mark.cluster
+
+KINDS: dict[str, Any] = {
+    kind: create_namespaced_resource(GROUP, VERSION, kind, f"{kind.lower()}s") for kind in ("TrainJob", "ModelServe")
+}
+ZOO = {"model": {"name": "convnet"}, "dataset": {"name": "digits"}, "output": {"model": "digits"}}
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+Kubectl = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def client(kubeconfig: Path) -> Iterator[Client]:
+    """A client in a namespace of this module's own."""
+    name = f"api-{os.getpid()}"
+    with Client(config=KubeConfig.from_file(kubeconfig), namespace=name, trust_env=False) as client:
+        client.create(Namespace(metadata=ObjectMeta(name=name)))
+        yield client
+        client.delete(Namespace, name)
+
+
+@pytest.fixture
+def kubectl(client: Client, kubeconfig: Path) -> Kubectl:
+    """Runs kubectl in the module's namespace; `stdin` is what `-f -` reads."""
+
+    def run(*arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+        argv = [str(binaries.kubectl()), "--kubeconfig", str(kubeconfig), "-n", client.namespace, *arguments]
+        return subprocess.run(argv, input=stdin, capture_output=True, text=True)
+
+    return run
+
+
+def manifest(kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
+    return {"apiVersion": API_VERSION, "kind": kind, "metadata": {"name": name}, "spec": spec}
+
+
+def create(client: Client, kind: str, name: str, spec: dict[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
+    return dict(client.create(KINDS[kind](manifest(kind, name, spec)), dry_run=dry_run))
+
+
+@given(spec=specs(TrainJobSpec))
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_the_server_takes_every_trainjob_that_the_types_take(client: Client, spec: dict[str, Any]) -> None:
+    stored = create(client, "TrainJob", "any", spec, dry_run=True)
+    assert parse_trainjob(stored) == TrainJobSpec.model_validate(spec)
+
+
+@given(spec=specs(ModelServeSpec))
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_the_server_takes_every_modelserve_that_the_types_take(client: Client, spec: dict[str, Any]) -> None:
+    stored = create(client, "ModelServe", "any", spec, dry_run=True)
+    assert parse_modelserve(stored) == ModelServeSpec.model_validate(spec)
+
+
+def test_the_server_fills_in_every_default_that_the_types_have(client: Client) -> None:
+    stored = create(client, "TrainJob", "defaults", ZOO, dry_run=True)
+    filled = TrainJobSpec.model_validate(ZOO).model_dump(by_alias=True, exclude_none=True)
+    assert stored["spec"] == filled
+
+
+def test_null_means_unset(client: Client) -> None:
+    spec = {**ZOO, "resources": {"gpus": 1, "gpu": {"minMemory": "40Gi", "mig": None}}, "checkpoint": None}
+    assert parse_trainjob(create(client, "TrainJob", "nulls", spec, dry_run=True)).checkpoint is None
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"trainer": {"batchSize": 0}}, "spec.trainer.batchSize in body should be greater than or equal to 1"),
+        ({"gates": {"minAccuracy": 1.5}}, "spec.gates.minAccuracy in body should be less than or equal to 1"),
+        ({"resources": {"gpus": -1}}, "spec.resources.gpus in body should be greater than or equal to 0"),
+        ({"resources": {"cpu": "many"}}, "spec.resources.cpu in body should match"),
+        ({"workers": {"processesPerNode": "two"}}, "spec.workers.processesPerNode in body should match"),
+        ({"trainer": {"optimizer": "adagrad"}}, 'spec.trainer.optimizer: Unsupported value: "adagrad"'),
+    ],
+)
+def test_the_schema_refuses_at_creation(client: Client, change: dict[str, Any], said: str) -> None:
+    with pytest.raises(ApiError) as refused:
+        create(client, "TrainJob", "bad", {**ZOO, **change}, dry_run=True)
+    assert refused.value.status.code == 422
+    assert said in (refused.value.status.message or "")
+
+
+@pytest.mark.parametrize(("kind", "limit"), [("TrainJob", 52), ("ModelServe", 40)])
+def test_the_schema_refuses_a_name_that_leaves_no_room_for_children(client: Client, kind: str, limit: int) -> None:
+    spec = ZOO if kind == "TrainJob" else {"model": {"name": "digits"}}
+    create(client, kind, "a" * limit, spec, dry_run=True)
+    with pytest.raises(ApiError, match=rf"metadata\.name .*{limit}"):
+        create(client, kind, "a" * (limit + 1), spec, dry_run=True)
+
+
+def test_kubectl_refuses_an_unknown_field_by_name(kubectl: Kubectl) -> None:
+    bad = manifest("TrainJob", "unknown", {**ZOO, "trainer": {"batchsize": 8}})
+    done = kubectl("apply", "-f", "-", stdin=json.dumps(bad))
+    assert done.returncode != 0
+    assert "batchsize" in done.stderr
+
+
+def test_kubectl_prints_the_columns(kubectl: Kubectl, client: Client) -> None:
+    for example in sorted((EXAMPLES / "digits").glob("*.yaml")):
+        assert kubectl("apply", "-f", str(example)).returncode == 0
+    digest = "sha256:" + 64 * "a"
+    running = TrainJobStatus.model_validate(
+        {
+            "phase": "Succeeded",
+            "artifact": {
+                "uri": "pvc://trainserve-models/default/digits/1",
+                "version": 1,
+                "digest": digest,
+                "bytes": 1,
+                "opset": 18,
+                "parity": {"maxAbs": 1e-7, "maxRel": 1e-6},
+            },
+        }
+    ).model_copy(
+        update={
+            "progress": Progress(epoch=5, epochs=5, samples_per_second=4437.2),
+            "result": Result(accuracy=0.97368),
+        }
+    )
+    ready = {
+        "type": "Ready",
+        "status": "True",
+        "reason": "Serving",
+        "message": "1 of 1 pods serve version 1",
+        "lastTransitionTime": "2026-11-22T16:00:00Z",
+    }
+    serving = ModelServeStatus.model_validate(
+        {"conditions": [ready], "version": 1, "url": "http://digits:8000", "latency": {"p99Ms": 2.14}}
+    ).model_copy(update={"replicas": Replicas(desired=1, ready=1)})
+    for kind, status in (("TrainJob", running), ("ModelServe", serving)):
+        body = {"status": status.model_dump(by_alias=True, exclude_none=True, mode="json")}
+        written = client.patch(KINDS[kind].Status, "digits", body, patch_type=PatchType.MERGE)
+        assert written["status"] == body["status"], "a status field is not in the schema"
+    assert _table(kubectl("get", "tsj").stdout) == {
+        "NAME": "digits", "PHASE": "Succeeded", "EPOCH": "5/5", "ACCURACY": "0.974", "IMG/S": "4437", "VERSION": "1",
+    }  # fmt: skip
+    assert _table(kubectl("get", "tsm").stdout) == {
+        "NAME": "digits", "READY": "True", "VERSION": "1", "REPLICAS": "1/1", "P99": "2.1ms", "URL": "http://digits:8000",
+    }  # fmt: skip
+
+
+def test_kubectl_explains_a_field(kubectl: Kubectl) -> None:
+    assert "Samples per optimizer step" in kubectl("explain", "trainjob.spec.trainer.batchSize").stdout
+
+
+def test_the_definitions_of_the_server_lost_nothing_but_cel(kubectl: Kubectl) -> None:
+    """A schema that is not structural is stored too, but with a condition that says so and without pruning."""
+    for plural in ("trainjobs", "modelserves"):
+        stored = yaml.safe_load(kubectl("get", "crd", f"{plural}.{GROUP}", "-o", "yaml").stdout)
+        assert not [c for c in stored["status"]["conditions"] if c["type"] == "NonStructuralSchema"]
+
+
+def _table(output: str) -> dict[str, str]:
+    """The one row, by column; the age is left out, for it is never the same."""
+    header, row = output.splitlines()
+    cells = dict(zip(header.split(), row.split(), strict=True))
+    del cells["AGE"]
+    return cells
