@@ -1,0 +1,128 @@
+"""Memory and CPU limits of containers, by cgroup v1 or v2, whichever the machine has.
+
+Groups lie directly below the hierarchy's root, under a name made from the agent's folder, so that they are found again
+without any record. Where they cannot be written, limits are not enforced and the log says so once.
+"""
+
+import contextlib
+import hashlib
+import logging
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path("/sys/fs/cgroup")
+CPU_PERIOD_MICROSECONDS = 100_000
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """`memory` in bytes, `cpu` in cores; None is unlimited."""
+
+    memory: int | None = None
+    cpu: float | None = None
+
+
+class Cgroups:
+    """The groups of one agent's containers."""
+
+    def __init__(self, directory: Path, root: Path = ROOT) -> None:
+        self._name = _group_name(directory)
+        self._root = root
+        self._unified = (root / "cgroup.controllers").exists()
+        self._usable = True
+        if self._unified:
+            with contextlib.suppress(OSError):
+                for parent in (root, root / self._name):
+                    parent.mkdir(exist_ok=True)
+                    (parent / "cgroup.subtree_control").write_text("+memory +cpu")
+
+    def create(self, container: str, limits: Limits) -> list[Path]:
+        """Groups for a container (an id without slashes) under `limits`; its first process joins each of them."""
+        try:
+            return self._create_unified(container, limits) if self._unified else self._create_split(container, limits)
+        except OSError as error:
+            if self._usable:
+                logger.warning("cgroups cannot be written (%s): memory and cpu limits are not enforced", error)
+            self._usable = False
+            return []
+
+    def out_of_memory(self, container: str) -> bool:
+        """Whether the kernel killed a process of the container for reaching its memory limit."""
+        events = "memory.events" if self._unified else "memory.oom_control"
+        group = self._root / ("" if self._unified else "memory") / self._name / container
+        with contextlib.suppress(OSError):
+            counts = dict(line.split() for line in (group / events).read_text().splitlines())
+            return int(counts.get("oom_kill", 0)) > 0
+        return False
+
+    def remove(self, container: str) -> None:
+        """Delete a container's groups; its processes must have ended."""
+        for hierarchy in ("", "memory", "cpu"):
+            _remove(self._root / hierarchy / self._name / container)
+
+    def _create_unified(self, container: str, limits: Limits) -> list[Path]:
+        if limits == Limits():
+            return []
+        group = self._root / self._name / container
+        group.mkdir(parents=True, exist_ok=True)
+        if limits.memory is not None:
+            (group / "memory.max").write_text(str(limits.memory))
+            with contextlib.suppress(OSError):  # absent without swap accounting
+                (group / "memory.swap.max").write_text("0")
+        if limits.cpu is not None:
+            (group / "cpu.max").write_text(f"{_quota(limits.cpu)} {CPU_PERIOD_MICROSECONDS}")
+        return [group]
+
+    def _create_split(self, container: str, limits: Limits) -> list[Path]:
+        groups = []
+        if limits.memory is not None:
+            group = self._root / "memory" / self._name / container
+            group.mkdir(parents=True, exist_ok=True)
+            (group / "memory.limit_in_bytes").write_text(str(limits.memory))
+            with contextlib.suppress(OSError):  # absent without swap accounting
+                (group / "memory.memsw.limit_in_bytes").write_text(str(limits.memory))
+            groups.append(group)
+        if limits.cpu is not None:
+            group = self._root / "cpu" / self._name / container
+            group.mkdir(parents=True, exist_ok=True)
+            (group / "cpu.cfs_period_us").write_text(str(CPU_PERIOD_MICROSECONDS))
+            (group / "cpu.cfs_quota_us").write_text(str(_quota(limits.cpu)))
+            groups.append(group)
+        return groups
+
+
+def remove_all(directory: Path, root: Path = ROOT) -> None:
+    """Delete the groups of every container of the agent with state in `directory`; their processes must have ended."""
+    for hierarchy in ("", "memory", "cpu"):
+        parent = root / hierarchy / _group_name(directory)
+        if parent.is_dir():
+            for group in parent.iterdir():
+                if group.is_dir():
+                    _remove(group)
+            _remove(parent)
+
+
+def _remove(group: Path) -> None:
+    # A killed process leaves its group a moment after it is reaped.
+    for _ in range(50):
+        try:
+            group.rmdir()
+        except FileNotFoundError:
+            return
+        except OSError:
+            time.sleep(0.002)
+        else:
+            return
+    logger.warning("cgroup %s could not be removed", group)
+
+
+def _quota(cpu: float) -> int:
+    return max(1000, int(cpu * CPU_PERIOD_MICROSECONDS))
+
+
+def _group_name(directory: Path) -> str:
+    return "trainserve-" + hashlib.sha256(os.fsencode(directory.resolve())).hexdigest()[:12]

@@ -1,0 +1,300 @@
+"""One container of a pod: started, kept under its restart policy, probed, stopped; taken over from a former agent."""
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+import aiohttp
+
+from trainserve.dev.agent import probes
+from trainserve.dev.agent.client import ApiError
+from trainserve.dev.agent.environment import ConfigError
+from trainserve.dev.agent.host import Host, cancel, first_of
+from trainserve.dev.agent.records import Attempt, ContainerRecord, PodFolder, Running, Terminated, Waiting, restarted
+from trainserve.dev.agent.restart import next_backoff, should_restart
+from trainserve.dev.agent.runtime import Process
+
+Object = dict[str, Any]
+Configure = Callable[[Object, Attempt], Awaitable[Process]]
+"""The process of a container's attempt. Raises ConfigError, ApiError, aiohttp.ClientError, OSError."""
+
+RETRY_SECONDS = (0.25, 0.5, 1, 2, 4, 8)
+# A kubelet leaves a container at least this long to end after its preStop hook (pkg/kubelet/kuberuntime).
+LEAST_GRACE_SECONDS = 2.0
+
+logger = logging.getLogger(__name__)
+
+
+class ContainerWorker:
+    """Runs one container; `record` is what its status shows, `changed` is called whenever that is another."""
+
+    def __init__(
+        self,
+        host: Host,
+        pod: Object,
+        spec: Object,
+        folder: PodFolder,
+        *,
+        pod_ip: str,
+        configure: Configure,
+        changed: Callable[[], None],
+    ) -> None:
+        self.spec = spec
+        self.name: str = spec["name"]
+        self.record = ContainerRecord(self.name, spec["image"])
+        self._host = host
+        self._pod = pod
+        self._folder = folder
+        self._configure = configure
+        self._changed = changed
+        self._attempt: Attempt | None = None
+        self._process: Process | None = None
+        self._prober = probes.Prober(host.probes, spec, pod_ip, self._execute)
+        self._starting: asyncio.Task[None] | None = None
+
+    def restore(self, status: Object | None) -> None:
+        """Take over what a former agent left on disk; `status` is what it last reported of this container."""
+        attempts = self._folder.attempts(self.name)
+        if not attempts:
+            return
+        self._attempt = attempts[-1]
+        last = self._result(attempts[-2]) if len(attempts) > 1 and attempts[-2].ended() else None
+        same = status is not None and status.get("containerID") == self._attempt.container_id
+        self.record = replace(
+            self.record,
+            last=last,
+            restarts=self._attempt.number,
+            started=same and bool(status and status.get("started")),
+            ready=same and bool(status and status.get("ready")),
+        )
+        if self._attempt.ended():
+            self._collect(self._attempt)
+        elif (started_at := self._attempt.started_at()) is not None:
+            self._set(state=Running(started_at), container_id=self._attempt.container_id)
+
+    @property
+    def attempt(self) -> Attempt | None:
+        """The last attempt, None before the first."""
+        return self._attempt
+
+    async def keep(self, policy: str) -> Terminated:
+        """Run the container, again and again as `policy` says. Returns how it ended for good."""
+        backoff = 0.0
+        attempt = self._attempt or self._folder.attempt(self.name, 0)
+        while True:
+            ended = await self._run(attempt, backoff)
+            if not should_restart(policy, ended.exit_code):
+                return ended
+            before = attempt.backoff() if attempt.number else None
+            backoff = next_backoff(before, ended.finished_at - ended.started_at)
+            wait = ended.finished_at + backoff - time.time()
+            if wait > 0:
+                message = f"back-off {backoff:g}s restarting failed container={self.name}"
+                self._set(state=Waiting("CrashLoopBackOff", message), last=ended, ready=False, started=False)
+                self._host.warn(self._pod, "BackOff", message)
+                await asyncio.sleep(wait)
+            attempt = self._folder.attempt(self.name, attempt.number + 1)
+            self.record = restarted(self.record)
+            self._folder.forget_before(self.name, attempt.number - 1)
+
+    async def stop(self, grace: float, now: asyncio.Event) -> None:
+        """Stop it if it runs: preStop hook, SIGTERM, SIGKILL after `grace` seconds, or at once when `now` is set."""
+        attempt = self._attempt
+        if self._starting is not None:
+            await self._starting
+        if attempt is None or attempt.ended() or attempt.started_at() is None:
+            if attempt is not None and attempt.ended():
+                self._collect(attempt)
+            return
+        exited = asyncio.create_task(self._host.runtime.wait(attempt.folder))
+        hurry = asyncio.create_task(now.wait())
+        try:
+            if grace > 0 and not now.is_set():
+                deadline = time.monotonic() + grace
+                if hook := self.spec.get("lifecycle", {}).get("preStop"):
+                    running = asyncio.create_task(self._run_hook("PreStop", hook))
+                    await first_of(running, exited, hurry, timeout=grace)
+                    await cancel([running])
+                await self._host.runtime.signal(attempt.folder, signal.SIGTERM)
+                await first_of(exited, hurry, timeout=max(LEAST_GRACE_SECONDS, deadline - time.monotonic()))
+            if not exited.done():
+                await self._host.runtime.kill(attempt.folder)
+            await exited
+        finally:
+            await cancel([exited, hurry])
+        self._collect(attempt)
+
+    async def _run(self, attempt: Attempt, backoff: float) -> Terminated:
+        """One attempt, from wherever it stands to its end."""
+        self._attempt = attempt
+        if attempt.ended():
+            return self._collect(attempt)
+        if attempt.started_at() is None:
+            process = await self._configured(attempt)
+            if not attempt.folder.exists():
+                attempt.create(backoff=backoff)
+            # Whoever stops the container meanwhile must know whether there is a process to stop.
+            self._starting = asyncio.create_task(self._host.runtime.start(attempt.folder, process))
+            await asyncio.shield(self._starting)
+            if attempt.ended() and attempt.started_at() is None:
+                ended = self._collect(attempt)
+                self._host.warn(self._pod, "Failed", f"Error: {ended.message}")
+                return ended
+        probed = self.spec.keys() & {"startupProbe", "readinessProbe"}
+        fresh = not self.record.started
+        started_at = attempt.started_at() or time.time()
+        self._set(
+            state=Running(started_at),
+            container_id=attempt.container_id,
+            started=self.record.started or "startupProbe" not in self.spec,
+            ready=self.record.ready or not probed,
+        )
+        self._host.logs.begin(attempt)
+        tasks = [asyncio.create_task(self._watch_health(attempt, started_at))]
+        if fresh and (hook := self.spec.get("lifecycle", {}).get("postStart")):
+            tasks.append(asyncio.create_task(self._post_start(attempt, hook)))
+        try:
+            await self._host.runtime.wait(attempt.folder)
+        finally:
+            await cancel(tasks)
+        return self._collect(attempt)
+
+    async def _configured(self, attempt: Attempt) -> Process:
+        """The attempt's process, waiting as long as what it refers to does not exist."""
+        tries = 0
+        while True:
+            try:
+                self._process = await self._configure(self.spec, attempt)
+            except ConfigError as error:
+                self._set(state=Waiting("CreateContainerConfigError", str(error)))
+                self._host.warn(self._pod, "Failed", f"Error: {error}")
+            except (ApiError, aiohttp.ClientError, TimeoutError, OSError) as error:
+                self._set(state=Waiting("CreateContainerError", str(error)))
+            else:
+                return self._process
+            await asyncio.sleep(RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)])
+            tries += 1
+
+    def _collect(self, attempt: Attempt) -> Terminated:
+        """Record how an attempt ended, and free what it held."""
+        if self._host.cgroups.out_of_memory(attempt.group):
+            attempt.mark_out_of_memory()
+        self._host.cgroups.remove(attempt.group)
+        self._host.logs.end(attempt)
+        ended = self._result(attempt)
+        self._set(state=ended, container_id=attempt.container_id, ready=False, started=False)
+        return ended
+
+    def _result(self, attempt: Attempt) -> Terminated:
+        return attempt.result(policy=self.spec.get("terminationMessagePolicy", "File"))
+
+    def _set(self, **changes: Any) -> None:
+        record = replace(self.record, **changes)
+        if record != self.record:
+            self.record = record
+            self._changed()
+
+    async def _watch_health(self, attempt: Attempt, started_at: float) -> None:
+        """Probe: startup first, then readiness and liveness beside each other."""
+        unhealthy = asyncio.Event()
+
+        def doubt(kind: str) -> Callable[[str], None]:
+            return lambda message: self._host.warn(self._pod, "Unhealthy", f"{kind} probe failed: {message}")
+
+        def delay(probe: Object) -> float:
+            return max(0.0, started_at + float(probe.get("initialDelaySeconds", 0)) - time.time())
+
+        def watch(kind: str, *, healthy: bool, changed: Callable[[bool, str], None]) -> asyncio.Task[None]:
+            probe = self.spec[kind]
+            check = probes.watch(
+                lambda: self._prober.check(probe),
+                probe,
+                healthy=healthy,
+                delay=delay(probe),
+                changed=changed,
+                failed=doubt(kind.removesuffix("Probe").capitalize()),
+            )
+            return asyncio.create_task(check)
+
+        tasks = []
+        try:
+            if "startupProbe" in self.spec and not self.record.started:
+                tasks.append(
+                    asyncio.create_task(
+                        self._watch_startup(attempt, delay(self.spec["startupProbe"]), doubt("Startup"))
+                    )
+                )
+                await tasks[0]
+                if not self.record.started:
+                    return
+            if "readinessProbe" in self.spec:
+                tasks.append(
+                    watch("readinessProbe", healthy=self.record.ready, changed=lambda ok, _: self._set(ready=ok))
+                )
+            else:
+                self._set(ready=True)
+            if "livenessProbe" in self.spec:
+                tasks.append(watch("livenessProbe", healthy=True, changed=lambda ok, _: unhealthy.set()))
+                await unhealthy.wait()
+                await self._kill_unhealthy(attempt, "failed liveness probe")
+            await asyncio.gather(*tasks)
+        finally:
+            await cancel(tasks)
+
+    async def _watch_startup(self, attempt: Attempt, delay: float, failed: Callable[[str], None]) -> None:
+        """Return once the container has started; kill it when it does not."""
+        probe = self.spec["startupProbe"]
+        await asyncio.sleep(delay)
+        belief = probes.Belief(healthy=False)
+        while not belief.healthy:
+            success, message = await self._prober.check(probe)
+            belief = probes.judge(belief, success, probe)
+            if not success:
+                failed(message)
+                if belief.run >= probe.get("failureThreshold", 3):
+                    await self._kill_unhealthy(attempt, "failed startup probe")
+                    return
+            if not belief.healthy:
+                await asyncio.sleep(probe.get("periodSeconds", 10))
+        self._set(started=True)
+
+    async def _kill_unhealthy(self, attempt: Attempt, why: str) -> None:
+        self._host.warn(self._pod, "Killing", f"Container {self.name} {why}, will be restarted")
+        await self._stop_attempt(attempt)
+
+    async def _stop_attempt(self, attempt: Attempt) -> None:
+        grace = float(self._pod["spec"].get("terminationGracePeriodSeconds", 30))
+        await self.stop(grace, asyncio.Event())
+
+    async def _post_start(self, attempt: Attempt, hook: Object) -> None:
+        if not await self._run_hook("PostStart", hook):
+            await self._stop_attempt(attempt)
+
+    async def _run_hook(self, kind: str, hook: Object) -> bool:
+        """Run a lifecycle hook; whether it succeeded."""
+        try:
+            if action := hook.get("exec"):
+                code, output = await self._execute(action["command"])
+                problem = f"exit code {code}: {output}" if code else ""
+            elif action := hook.get("httpGet"):
+                status, body = await self._prober.http_get(action)
+                problem = f"status {status}: {body}" if status >= 400 else ""
+            else:
+                problem = f"{', '.join(hook)} is not a hook this node runs"
+        except (OSError, aiohttp.ClientError) as error:
+            problem = str(error)
+        if problem:
+            self._host.warn(self._pod, f"Failed{kind}Hook", f"{kind} hook of container {self.name} failed: {problem}")
+        return not problem
+
+    async def _execute(self, command: list[str]) -> tuple[int, str]:
+        attempt = self._attempt
+        assert attempt is not None
+        if self._process is None:
+            self._process = await self._configure(self.spec, attempt)
+        result = await self._host.runtime.execute(attempt.folder, command, self._process.env, self._process.cwd)
+        return result.exit_code, result.output

@@ -1,0 +1,352 @@
+"""The parent of every container process: starts them, reaps them, and writes down how each ended.
+
+One small process per node that outlives the agent, as containerd outlives a kubelet. The agent talks to it over a Unix
+socket, one JSON object a line: `start`, `exec`, `signal`, `kill`, `adopt`. What must survive either of them lies in the
+attempt's folder: `started.json` (pid, startTicks, bootId, startedAt) and `exit.json` (exitCode, finishedAt, and `error`
+when the command could not be started). Standard library only: its memory is what every fork copies.
+"""
+
+import contextlib
+import fcntl
+import gc
+import json
+import os
+import resource
+import selectors
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trainserve.dev.agent import processes, sandbox
+
+# What containerd reports for a command that cannot be started (pkg/cri/server/container_start.go: "StartError").
+START_ERROR = 128
+# What a kubelet reports when a container's end was seen by nobody (pkg/kubelet/status: "ContainerStatusUnknown").
+UNKNOWN_EXIT = 137
+EXEC_OUTPUT_BYTES = 10 * 1024
+
+
+def socket_path(directory: int) -> str:
+    """The launcher's socket under an open folder: Unix socket paths are limited to 107 bytes, the folder's is not."""
+    return f"/proc/self/fd/{directory}/launcher.sock"
+
+
+def write_atomically(path: Path, value: dict[str, Any]) -> None:
+    """Write JSON so that a reader sees all of it or none."""
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(value))
+    temporary.replace(path)
+
+
+@dataclass
+class Container:
+    """A container's main process. `namespace` is an open descriptor of its mount namespace, once it has one."""
+
+    folder: Path
+    pid: int
+    namespace: int | None = None
+
+
+@dataclass
+class Command:
+    """A command run inside a container for a probe or hook; its output goes to the memory file `output`."""
+
+    request: int
+    output: int
+
+
+class Launcher:
+    """The launcher's state and its single-threaded loop."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.stage = directory / "stage"
+        self.boot_id = processes.boot_id()
+        self.selector = selectors.DefaultSelector()
+        self.agent: socket.socket | None = None
+        self.inbox = b""
+        self.containers: dict[str, Container] = {}
+        self.by_pid: dict[int, Container] = {}
+        self.starting: dict[int, Callable[[], None]] = {}
+        self.commands: dict[int, Command] = {}
+
+    def serve(self, ready: int) -> None:
+        """Listen and work until killed. `ready` is a descriptor closed once the socket accepts connections."""
+        self.stage.mkdir(parents=True, exist_ok=True)
+        sandbox.become_subreaper()
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        wake_reader, wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(wake_writer)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        path = socket_path(os.open(self.directory, os.O_PATH | os.O_CLOEXEC))
+        Path(path).unlink(missing_ok=True)
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(path)
+        listener.listen()
+        os.close(ready)
+        self.selector.register(wake_reader, selectors.EVENT_READ, lambda: self._reap(wake_reader))
+        self.selector.register(listener, selectors.EVENT_READ, lambda: self._accept(listener))
+        gc.freeze()
+        while True:
+            for key, _ in self.selector.select():
+                key.data()
+
+    def _accept(self, listener: socket.socket) -> None:
+        self._drop_agent()
+        self.agent, _ = listener.accept()
+        self.selector.register(self.agent, selectors.EVENT_READ, self._receive)
+
+    def _drop_agent(self) -> None:
+        if self.agent is not None:
+            self.selector.unregister(self.agent)
+            self.agent.close()
+        self.agent, self.inbox = None, b""
+
+    def _receive(self) -> None:
+        assert self.agent is not None
+        try:
+            received = self.agent.recv(1 << 18)
+        except OSError:
+            received = b""
+        if not received:
+            self._drop_agent()
+            return
+        *lines, self.inbox = (self.inbox + received).split(b"\n")
+        for line in lines:
+            request = json.loads(line)
+            handle = {
+                "start": self._start,
+                "exec": self._exec,
+                "signal": self._signal,
+                "kill": self._kill,
+                "adopt": self._adopt,
+            }
+            handle[request["op"]](request)
+
+    def _send(self, message: dict[str, Any]) -> None:
+        if self.agent is not None:
+            try:
+                self.agent.sendall(json.dumps(message).encode() + b"\n")
+            except OSError:
+                self._drop_agent()
+
+    def _start(self, request: dict[str, Any]) -> None:
+        """Start a container's main process; answered once it runs, or with `error`."""
+        folder = Path(request["folder"])
+        if request["folder"] in self.containers or (folder / "started.json").exists():
+            self._send({"id": request["id"]})
+            return
+        ours, childs = socket.socketpair()
+        pid = os.fork()
+        if pid == 0:
+            self._become_container(childs, folder, request)
+        childs.close()
+        container = self.containers[request["folder"]] = self.by_pid[pid] = Container(folder, pid)
+
+        def finish() -> None:
+            self.selector.unregister(ours)
+            del self.starting[pid]
+            self._started(container, ours, request)
+
+        self.starting[pid] = finish
+        self.selector.register(ours, selectors.EVENT_READ, finish)
+
+    def _become_container(self, report: socket.socket, folder: Path, request: dict[str, Any]) -> None:
+        """In the child: report the namespace's descriptor, then run the command; report the reason where that fails."""
+        try:
+            _reset_signals()
+            os.setsid()
+            for group in request["cgroups"]:
+                with open(f"{group}/cgroup.procs", "w") as procs:  # noqa: PTH123
+                    procs.write("0")
+            log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
+            sandbox.enter(str(self.stage), str(self.directory.parent), request["hostname"], request["mounts"])
+            namespace = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+            socket.send_fds(report, [b"."], [namespace])
+            null = os.open(os.devnull, os.O_RDONLY)
+            for target, source in enumerate((null, log, log)):
+                os.dup2(source, target)
+            os.makedirs(request["cwd"], exist_ok=True)  # noqa: PTH103
+            os.chdir(request["cwd"])
+            _execute(request)
+        except BaseException as error:
+            with contextlib.suppress(OSError):
+                report.sendall(_start_failure(request["argv"], error).encode())
+        finally:
+            os._exit(START_ERROR)
+
+    def _started(self, container: Container, report: socket.socket, request: dict[str, Any]) -> None:
+        # The first byte brings the namespace; then the socket closes at exec, or after the reason why there was none.
+        said, descriptors, _, _ = socket.recv_fds(report, 1, 1)
+        container.namespace = descriptors[0] if descriptors else None
+        error = (said if not descriptors else b"") + b"".join(iter(lambda: report.recv(4096), b""))
+        report.close()
+        now = time.time()
+        if error:
+            write_atomically(
+                container.folder / "exit.json",
+                {"exitCode": START_ERROR, "error": error.decode(errors="replace"), "finishedAt": now},
+            )
+            self._send({"id": request["id"], "error": error.decode(errors="replace")})
+            return
+        started = {
+            "pid": container.pid,
+            "startTicks": processes.start_ticks(container.pid),
+            "bootId": self.boot_id,
+            "startedAt": now,
+        }
+        write_atomically(container.folder / "started.json", started)
+        self._send({"id": request["id"]})
+
+    def _exec(self, request: dict[str, Any]) -> None:
+        """Run a command in a container's sandbox; answered with `exitCode` and `output` when it ends."""
+        container = self.containers.get(request["folder"])
+        if container is None or container.namespace is None:
+            self._send({"id": request["id"], "exitCode": 126, "output": "the container is not running"})
+            return
+        output = os.memfd_create("output")
+        pid = os.fork()
+        if pid == 0:
+            try:
+                _reset_signals()
+                os.setsid()
+                os.dup2(output, 1)
+                os.dup2(output, 2)
+                os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+                root = os.open(f"/proc/{container.pid}/root", os.O_PATH)
+                sandbox.join(container.namespace, root)
+                os.chdir(request["cwd"])
+                _execute(request)
+            except BaseException as error:
+                os.write(2, _start_failure(request["argv"], error).encode())
+            finally:
+                os._exit(126)
+        self.commands[pid] = Command(request["id"], output)
+
+    def _signal(self, request: dict[str, Any]) -> None:
+        """Send a signal to a container's main process."""
+        if container := self.containers.get(request["folder"]):
+            os.kill(container.pid, request["signal"])
+
+    def _kill(self, request: dict[str, Any]) -> None:
+        """SIGKILL all processes of a container, or of a command run in it (`exec`)."""
+        for pid, command in self.commands.items():
+            if command.request == request.get("exec"):
+                os.killpg(pid, signal.SIGKILL)
+        if container := self.containers.get(request.get("folder", "")):
+            os.kill(container.pid, signal.SIGKILL)
+            if container.namespace is not None:
+                processes.kill_members(container.namespace)
+
+    def _adopt(self, request: dict[str, Any]) -> None:
+        """Watch a container that another launcher started: its exit code is lost to all, but its end is seen."""
+        folder, started = Path(request["folder"]), request["started"]
+        if (folder / "exit.json").exists():
+            self._send({"exited": request["folder"]})
+            return
+        if request["folder"] in self.containers:
+            return
+        try:
+            watch = os.pidfd_open(started["pid"])
+            same = (started["bootId"], started["startTicks"]) == (self.boot_id, processes.start_ticks(started["pid"]))
+            if not same:
+                os.close(watch)
+                raise ProcessLookupError
+            namespace = os.open(f"/proc/{started['pid']}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            processes.kill_using(folder)
+            self._record_unknown_exit(folder)
+            self._send({"exited": request["folder"]})
+        else:
+            container = Container(folder, started["pid"], namespace)
+            self.containers[request["folder"]] = container
+
+            def ended() -> None:
+                self.selector.unregister(watch)
+                os.close(watch)
+                self._record_unknown_exit(folder)
+                self._ended(container)
+
+            self.selector.register(watch, selectors.EVENT_READ, ended)
+
+    def _record_unknown_exit(self, folder: Path) -> None:
+        write_atomically(folder / "exit.json", {"exitCode": UNKNOWN_EXIT, "lost": True, "finishedAt": time.time()})
+
+    def _reap(self, wake_reader: int) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.read(wake_reader, 4096)
+        while True:
+            try:
+                result = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if result is None:
+                return
+            pid = result.si_pid
+            if finish := self.starting.get(pid):
+                finish()
+            os.waitpid(pid, 0)
+            code = result.si_status if result.si_code == os.CLD_EXITED else 128 + result.si_status
+            if command := self.commands.pop(pid, None):
+                self._answer_command(pid, command, code)
+            elif container := self.by_pid.pop(pid, None):
+                exit_file = container.folder / "exit.json"
+                if not exit_file.exists():
+                    write_atomically(exit_file, {"exitCode": code, "finishedAt": time.time()})
+                self._ended(container)
+
+    def _ended(self, container: Container) -> None:
+        if container.namespace is not None:
+            # A container ends with its first process, as where that process is the first of a pid namespace.
+            processes.kill_members(container.namespace)
+            os.close(container.namespace)
+        del self.containers[str(container.folder)]
+        self._send({"exited": str(container.folder)})
+
+    def _answer_command(self, pid: int, command: Command, code: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
+        output = os.pread(command.output, EXEC_OUTPUT_BYTES, 0).decode(errors="replace")
+        os.close(command.output)
+        self._send({"id": command.request, "exitCode": code, "output": output})
+
+
+def _execute(request: dict[str, Any]) -> None:
+    os.execvpe(request["argv"][0], request["argv"], request["env"])  # noqa: S606
+
+
+def _reset_signals() -> None:
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    os.umask(0o022)
+
+
+def _start_failure(argv: list[str], error: BaseException) -> str:
+    if isinstance(error, FileNotFoundError) and error.filename is None:
+        where = "executable file not found in $PATH" if "/" not in argv[0] else "no such file or directory"
+        return f'exec: "{argv[0]}": {where}'
+    return f'exec: "{argv[0]}": {error}'
+
+
+def main(directory: Path, ready: int) -> None:
+    """Serve for the agent whose state is in `directory`; a second launcher for the same folder ends at once."""
+    lock = os.open(directory / "launcher.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, json.dumps({"pid": os.getpid(), "startTicks": processes.start_ticks(os.getpid())}).encode(), 0)
+    Launcher(directory).serve(ready)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -1,0 +1,301 @@
+"""One pod on the node, from the moment it is bound until its object is gone.
+
+All it decides is in the modules it uses (status, restart, probes, volumes, environment); here is the order of things.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import aiohttp
+from lightkube.utils.quantity import parse_quantity
+
+from trainserve.dev.agent import environment, gpus
+from trainserve.dev.agent.cgroups import Limits
+from trainserve.dev.agent.client import ApiError
+from trainserve.dev.agent.container import RETRY_SECONDS, ContainerWorker
+from trainserve.dev.agent.gpus import OutOfGpus
+from trainserve.dev.agent.host import Host, cancel, first_of
+from trainserve.dev.agent.hosts import hostname, service_lines
+from trainserve.dev.agent.records import Attempt, PodFolder
+from trainserve.dev.agent.restart import init_policy
+from trainserve.dev.agent.runtime import Process
+from trainserve.dev.agent.sandbox import Mount
+from trainserve.dev.agent.status import PodFacts, is_terminal, pod_status
+from trainserve.dev.agent.volumes import VolumeError, VolumeMaker, Volumes, container_mounts
+
+Object = dict[str, Any]
+
+# Long enough for a command that ends at once to be reported once, short enough for nobody to notice.
+REPORT_DELAY_SECONDS = 0.01
+
+logger = logging.getLogger(__name__)
+
+
+class PodWorker:
+    """Runs a pod. `peers` lists the pods of the node with their addresses, for names."""
+
+    def __init__(self, host: Host, pod: Object, peers: Callable[[], list[tuple[Object, str]]]) -> None:
+        self.pod = pod
+        self.uid: str = pod["metadata"]["uid"]
+        self.folder = PodFolder(host.directory / "pods" / self.uid)
+        self.containers: dict[str, ContainerWorker] = {}
+        self._host = host
+        self._peers = peers
+        self._failure: tuple[str, str] | None = None
+        self._devices: dict[str, list[str]] = {}
+        self._volumes: Volumes | None = None
+        self._dirty = asyncio.Event()
+        self._deleted = asyncio.Event()
+        self._gone = asyncio.Event()
+        self._writing = asyncio.Lock()
+        self._written: Object | None = None
+        self._load()
+        self.update(pod)
+
+    @property
+    def name(self) -> str:
+        """namespace/name."""
+        return f"{self.pod['metadata']['namespace']}/{self.pod['metadata']['name']}"
+
+    def update(self, pod: Object) -> None:
+        """Take in a newer version of the Pod."""
+        if int(pod["metadata"]["resourceVersion"]) >= int(self.pod["metadata"]["resourceVersion"]):
+            self.pod = pod
+        if pod["metadata"].get("deletionTimestamp"):
+            self._deleted.set()
+
+    def gone(self) -> None:
+        """The Pod's object no longer exists: nothing may run for it."""
+        self._gone.set()
+        self._deleted.set()
+
+    async def run(self) -> None:
+        """Do all that is to be done for this pod. Returns when its object is gone and nothing of it runs."""
+        if not is_terminal(self.pod):
+            reporter = asyncio.create_task(self._report())
+            try:
+                await self._run_to_end()
+            finally:
+                await cancel([reporter])
+        else:
+            self._release()
+        await self._deleted.wait()
+        await self._delete_object()
+
+    def _load(self) -> None:
+        """Take over from a former agent, or begin."""
+        metadata, spec = self.pod["metadata"], self.pod["spec"]
+        record = self.folder.load()
+        self.start_time: float = record.get("startTime", time.time())
+        self.ip: str = record.get("ip") or (self._host.ip if spec.get("hostNetwork") else self._host.addresses.take())
+        self._record = record | {
+            "namespace": metadata["namespace"],
+            "name": metadata["name"],
+            "ip": self.ip,
+            "startTime": self.start_time,
+        }
+        status = self.pod.get("status", {})
+        known = {
+            each["name"]: each
+            for each in [*status.get("containerStatuses", ()), *status.get("initContainerStatuses", ())]
+        }
+        for each in [*spec.get("initContainers", ()), *spec["containers"]]:
+            worker = ContainerWorker(
+                self._host,
+                self.pod,
+                each,
+                self.folder,
+                pod_ip=self.ip,
+                configure=self._configure,
+                changed=self._dirty.set,
+            )
+            self.containers[each["name"]] = worker
+            if record:
+                worker.restore(known.get(each["name"]))
+
+    async def _run_to_end(self) -> None:
+        """Run the containers until they have ended for good, or must not run any longer; then report that."""
+        life = asyncio.create_task(self._live())
+        deleted = asyncio.create_task(self._deleted.wait())
+        deadline = self.pod["spec"].get("activeDeadlineSeconds")
+        left = None if deadline is None else max(0.0, self.start_time + deadline - time.time())
+        try:
+            await first_of(life, deleted, timeout=left)
+            if not life.done():
+                if not self._deleted.is_set():
+                    self._failure = (
+                        "DeadlineExceeded",
+                        "Pod was active on the node longer than the specified deadline",
+                    )
+                await cancel([life])
+                await self._stop()
+            else:
+                life.result()
+        except OutOfGpus as error:
+            self._failure = (f"OutOf{gpus.RESOURCE}", f"Pod {error}")
+        finally:
+            await cancel([life, deleted])
+        self._release()
+        await self._write_status()
+
+    async def _live(self) -> None:
+        spec = self.pod["spec"]
+        if count := gpus.needed(self.pod):
+            devices = self._host.gpus.allocate(self.uid, count)
+            self._devices = gpus.shares(self.pod, devices)
+            self._record["devices"] = devices
+        self.folder.save(self._record)
+        self._dirty.set()
+        self._volumes = await self._prepare_volumes()
+        self._host.names_changed.set()
+        namespace = self.pod["metadata"]["namespace"]
+        shared = service_lines(self._host.services.values(), self._peers(), namespace)
+        self._host.hosts.add(self.folder.hosts, self.pod, self.ip, shared)
+        renewal = asyncio.create_task(self._renew_tokens())
+        policy = spec.get("restartPolicy", "Always")
+        try:
+            for each in spec.get("initContainers", ()):
+                if (await self.containers[each["name"]].keep(init_policy(policy))).exit_code != 0:
+                    return
+            async with asyncio.TaskGroup() as together:
+                for each in spec["containers"]:
+                    together.create_task(self.containers[each["name"]].keep(policy))
+        finally:
+            await cancel([renewal])
+
+    async def _stop(self) -> None:
+        metadata, spec = self.pod["metadata"], self.pod["spec"]
+        grace = metadata.get("deletionGracePeriodSeconds", spec.get("terminationGracePeriodSeconds", 30))
+        await asyncio.gather(*(worker.stop(float(grace), self._gone) for worker in self.containers.values()))
+
+    def _release(self) -> None:
+        """Free what a pod holds only while it runs."""
+        self._host.gpus.release(self.uid)
+        self._host.hosts.remove(self.uid)
+
+    async def _prepare_volumes(self) -> Volumes:
+        tries = 0
+        while True:
+            try:
+                return await self._volume_maker().prepare(self._facts(), self.folder.volume)
+            except (VolumeError, ApiError, aiohttp.ClientError, TimeoutError) as error:
+                self._host.warn(self.pod, "FailedMount", str(error))
+            await asyncio.sleep(RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)])
+            tries += 1
+
+    async def _renew_tokens(self) -> None:
+        assert self._volumes is not None
+        renew_at = self._volumes.renew_at
+        while renew_at is not None:
+            await asyncio.sleep(max(1.0, renew_at - time.time()))
+            try:
+                renew_at = await self._volume_maker().renew(self._facts(), self.folder.volume)
+            except (VolumeError, ApiError, aiohttp.ClientError, TimeoutError) as error:
+                logger.warning("pod %s: service account token: %s", self.name, error)
+
+    def _volume_maker(self) -> VolumeMaker:
+        async def volume(name: str) -> Object:
+            return await self._host.client.get(f"/api/v1/persistentvolumes/{name}")
+
+        return VolumeMaker(self._fetch, volume, self._host.request_token)
+
+    async def _configure(self, container: Object, attempt: Attempt) -> Process:
+        """Everything a container's process needs, from the API server as it is now."""
+        facts, name = self._facts(), hostname(self.pod)
+        env = await environment.environment(container, facts, self._host.base_environment(name), self._fetch)
+        # Last, so that no manifest can reach another pod's devices.
+        env["CUDA_VISIBLE_DEVICES"] = ",".join(self._devices.get(container["name"], []))
+        argv = environment.expand_command(container, env)
+        if self._volumes is None:
+            self._volumes = await self._volume_maker().prepare(facts, self.folder.volume)
+        message_path = container.get("terminationMessagePath", "/dev/termination-log")
+        mounts = [
+            Mount(source=str(self.folder.hosts), target="/etc/hosts", readOnly=False),
+            *container_mounts(container, self._volumes, env),
+            Mount(source=str(attempt.termination), target=message_path, readOnly=False),
+        ]
+        groups = self._host.cgroups.create(attempt.group, limits(container))
+        return Process(argv, env, container.get("workingDir") or "/", name, mounts, groups)
+
+    def _facts(self) -> environment.PodFacts:
+        return environment.PodFacts(self.pod, self.ip, self._host.ip, self._host.allocatable)
+
+    async def _fetch(self, plural: str, name: str) -> Object | None:
+        return await self._host.fetch(self.pod["metadata"]["namespace"], plural, name)
+
+    def _status(self) -> Object:
+        spec = self.pod["spec"]
+        facts = PodFacts(
+            pod=self.pod,
+            init_containers=[self.containers[each["name"]].record for each in spec.get("initContainers", ())],
+            containers=[self.containers[each["name"]].record for each in spec["containers"]],
+            host_ip=self._host.ip,
+            pod_ip=self.ip,
+            start_time=self.start_time,
+            now=time.time(),
+            failure=self._failure,
+        )
+        return pod_status(facts)
+
+    async def _report(self) -> None:
+        while True:
+            await self._dirty.wait()
+            await asyncio.sleep(REPORT_DELAY_SECONDS)
+            self._dirty.clear()
+            await self._write_status()
+
+    async def _write_status(self) -> None:
+        """Bring the Pod's status up to date, trying until it is or the Pod is gone."""
+        metadata = self.pod["metadata"]
+        path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}"
+        async with self._writing:
+            tries = 0
+            while not self._gone.is_set():
+                status = self._status()
+                if status == self._written:
+                    return
+                try:
+                    answer = await self._host.client.patch(
+                        f"{path}/status", {"metadata": {"uid": self.uid}, "status": status}
+                    )
+                except ApiError as error:
+                    if error.status in (404, 409):
+                        return
+                    logger.warning("pod %s: status: %s", self.name, error)
+                except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                    logger.warning("pod %s: status: %s", self.name, error)
+                else:
+                    self._written = status
+                    self.update(answer)
+                    return
+                await asyncio.sleep(RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)])
+                tries += 1
+
+    async def _delete_object(self) -> None:
+        """Delete the Pod's object, now that nothing of it runs."""
+        metadata = self.pod["metadata"]
+        path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}"
+        tries = 0
+        while not self._gone.is_set():
+            try:
+                await self._host.client.delete(path, {"gracePeriodSeconds": 0, "preconditions": {"uid": self.uid}})
+            except ApiError as error:
+                if error.status in (404, 409):
+                    return
+                logger.warning("pod %s: delete: %s", self.name, error)
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                logger.warning("pod %s: delete: %s", self.name, error)
+            else:
+                return
+            await asyncio.sleep(RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)])
+            tries += 1
+
+
+def limits(container: Object) -> Limits:
+    """The memory (bytes) and cpu (cores) a container may use."""
+    declared = (container.get("resources") or {}).get("limits", {})
+    memory, cpu = (parse_quantity(declared[key]) if key in declared else None for key in ("memory", "cpu"))
+    return Limits(None if memory is None else int(memory), None if cpu is None else float(cpu))

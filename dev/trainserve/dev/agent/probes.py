@@ -1,0 +1,117 @@
+"""Probes: how one check is made, and when results in a row change what is believed of a container."""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+
+Object = dict[str, Any]
+Execute = Callable[[list[str]], Awaitable[tuple[int, str]]]
+"""Runs a command in the container: exit code and output."""
+
+
+@dataclass(frozen=True)
+class Belief:
+    """What a probe has made believed (`healthy`), and how many results in a row (`run`) said `last`."""
+
+    healthy: bool
+    last: bool | None = None
+    run: int = 0
+
+
+def judge(belief: Belief, success: bool, probe: Object) -> Belief:
+    """The belief after one more result: it changes after `failureThreshold` or `successThreshold` in a row."""
+    run = belief.run + 1 if success == belief.last else 1
+    threshold = probe.get("successThreshold", 1) if success else probe.get("failureThreshold", 3)
+    return Belief(success if run >= threshold else belief.healthy, success, run)
+
+
+class Prober:
+    """Makes the checks of one container: `pod_ip` is the default host, `execute` runs commands in it."""
+
+    def __init__(self, session: aiohttp.ClientSession, container: Object, pod_ip: str, execute: Execute) -> None:
+        self._session = session
+        self._container = container
+        self._pod_ip = pod_ip
+        self._execute = execute
+
+    async def check(self, probe: Object) -> tuple[bool, str]:
+        """One check, within the probe's timeout: whether it succeeded, and what it said."""
+        try:
+            async with asyncio.timeout(probe.get("timeoutSeconds", 1)):
+                return await self._check(probe)
+        except TimeoutError:
+            return False, f"probe timed out after {probe.get('timeoutSeconds', 1)} s"
+        except (OSError, aiohttp.ClientError) as error:
+            return False, str(error)
+
+    async def _check(self, probe: Object) -> tuple[bool, str]:
+        if action := probe.get("exec"):
+            code, output = await self._execute(action["command"])
+            return code == 0, output
+        if action := probe.get("httpGet"):
+            status, body = await self.http_get(action)
+            # Redirects are not followed and count as success (pkg/probe/http).
+            return 200 <= status < 400, f"HTTP probe failed with statuscode: {status}" + (f": {body}" if body else "")
+        action = probe["tcpSocket"]
+        _, writer = await asyncio.open_connection(action.get("host") or self._pod_ip, self._port(action["port"]))
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+        return True, ""
+
+    async def http_get(self, action: Object) -> tuple[int, str]:
+        """Status and the first 200 characters of what an `httpGet` answers. Raises OSError, aiohttp.ClientError."""
+        host = action.get("host") or self._pod_ip
+        scheme, path = action.get("scheme", "HTTP").lower(), action.get("path", "/").lstrip("/")
+        url = f"{scheme}://{host}:{self._port(action['port'])}/{path}"
+        headers = {"User-Agent": "kube-probe/1.20", "Connection": "close"}
+        headers |= {each["name"]: each["value"] for each in action.get("httpHeaders", ())}
+        async with self._session.get(url, headers=headers, allow_redirects=False) as response:
+            return response.status, (await response.content.read(200)).decode(errors="replace")
+
+    def _port(self, port: int | str) -> int:
+        return named_port(self._container, port)
+
+
+def named_port(container: Object, port: int | str) -> int:
+    """A port by number or by the name the container gives it. Raises OSError for a name it does not give."""
+    if isinstance(port, int) or port.isdigit():
+        return int(port)
+    for each in container.get("ports", ()):
+        if each.get("name") == port:
+            return int(each["containerPort"])
+    raise OSError(f"container {container['name']} has no port named {port!r}")
+
+
+def probe_session() -> aiohttp.ClientSession:
+    """A session for probes: certificates are not verified (as a kubelet does not), connections not kept."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context, force_close=True, limit=0))
+
+
+async def watch(
+    check: Callable[[], Awaitable[tuple[bool, str]]],
+    probe: Object,
+    *,
+    healthy: bool,
+    delay: float,
+    changed: Callable[[bool, str], None],
+    failed: Callable[[str], None],
+) -> None:
+    """Check every period for ever, after `delay` seconds; `changed` hears of a new belief, `failed` of failures."""
+    await asyncio.sleep(delay)
+    belief = Belief(healthy)
+    while True:
+        success, message = await check()
+        if not success:
+            failed(message)
+        was, belief = belief.healthy, judge(belief, success, probe)
+        if belief.healthy != was:
+            changed(belief.healthy, message)
+        await asyncio.sleep(probe.get("periodSeconds", 10))

@@ -1,0 +1,93 @@
+"""What /proc says about processes: which one a pid means, and which ones live in a container's sandbox."""
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from trainserve.dev.agent.sandbox import parse_mountinfo
+
+CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def start_ticks(pid: int) -> int | None:
+    """Clock ticks between boot and the start of `pid`; with the pid they name a process for good; None if gone."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    fields = stat[stat.rindex(")") + 2 :].split()
+    return None if fields[0] in "ZX" else int(fields[19])
+
+
+def boot_id() -> str:
+    """The kernel's random id of this boot: pids and ticks of another boot mean nothing."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def members(namespace: int) -> list[int]:
+    """Processes in the mount namespace with inode `namespace`; hold it open, for the kernel reuses inodes at once."""
+    found = []
+    for pid in _pids():
+        with contextlib.suppress(OSError):
+            if os.stat(f"/proc/{pid}/ns/mnt").st_ino == namespace:  # noqa: PTH116 (hot: every process of the machine)
+                found.append(pid)
+    return found
+
+
+def kill_members(namespace: int) -> None:
+    """SIGKILL every process of a mount namespace, those that left their parent, group and session included."""
+    # A second round catches children forked while the first was under way.
+    while pids := members(namespace):
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.001)
+
+
+def using(folder: Path) -> list[int]:
+    """Processes of other mount namespaces with something below `folder` mounted: containers, found without records."""
+    device, inside = _location(folder)
+    own = Path("/proc/self/ns/mnt").stat().st_ino
+    verdicts = {own: False}
+    found = []
+    for pid in _pids():
+        with contextlib.suppress(OSError):
+            namespace = os.stat(f"/proc/{pid}/ns/mnt").st_ino  # noqa: PTH116
+            if namespace not in verdicts:
+                points = parse_mountinfo(Path(f"/proc/{pid}/mountinfo").read_text())
+                verdicts[namespace] = any(
+                    point.device == device and f"{point.root}/".startswith(f"{inside}/") for point in points
+                )
+            if verdicts[namespace]:
+                found.append(pid)
+    return found
+
+
+def kill_using(folder: Path) -> int:
+    """SIGKILL the processes `using` finds, until there are none. Returns how many there were."""
+    killed: set[int] = set()
+    while pids := using(folder):
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        killed.update(pids)
+        time.sleep(0.002)
+    return len(killed)
+
+
+def _pids() -> Iterator[int]:
+    return (int(name) for name in os.listdir("/proc") if name.isdigit())  # noqa: PTH208
+
+
+def _location(folder: Path) -> tuple[str, str]:
+    """The device and the path within its file system of a folder."""
+    path = str(folder.resolve())
+    points = parse_mountinfo(Path("/proc/self/mountinfo").read_text())
+    point = max(
+        (each for each in points if f"{path}/".startswith(f"{each.path.rstrip('/')}/")), key=lambda each: len(each.path)
+    )
+    inside = f"{point.root.rstrip('/')}/{path[len(point.path.rstrip('/')) :].lstrip('/')}"
+    return point.device, inside.rstrip("/")
