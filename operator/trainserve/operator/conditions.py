@@ -21,7 +21,8 @@ class Condition:
     type: str
     status: Truth
     reason: str
-    message: str = ""
+    message: str
+    """For people; never empty: an API server 1.20 takes an empty string for null and refuses it."""
 
 
 def merge(

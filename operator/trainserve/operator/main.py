@@ -7,6 +7,7 @@ probe only after `on.startup` has returned, and a replica that waits must not be
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Any
 
@@ -25,6 +26,9 @@ CHILDREN = {"pods": "Pod", "services": "Service", "configmaps": "ConfigMap", "de
 async def start(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: Any) -> None:
     """Configure Kopf and start the engine."""
     configure(settings)
+    # One line for each request and each event would bury the log.
+    for chatty in ("httpx2", "kopf.objects"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     memo.engine = Engine(Settings.from_environment(os.environ), client.Client(client.kube_config()))
     await memo.engine.start()
 

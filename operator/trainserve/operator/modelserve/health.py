@@ -46,11 +46,11 @@ def verified(serving: Sequence[Object], answers: Answers) -> Condition:
     for report in reports:
         if report.get("verified") is False:
             reason = str(report.get("reason") or "OutputMismatch")
-            return Condition("Verified", "False", reason, str(report.get("message") or ""))
+            return Condition("Verified", "False", reason, str(report.get("message") or reason))
     for report in reports:
         if report.get("verified") is True:
             reason = str(report.get("reason") or "SamplesMatch")
-            return Condition("Verified", "True", reason, str(report.get("message") or ""))
+            return Condition("Verified", "True", reason, str(report.get("message") or reason))
     return Condition("Verified", "Unknown", "Pending", "no pod has sent its recorded samples through the server yet")
 
 
@@ -96,7 +96,7 @@ def _fetch_failure(pod: Mapping[str, Any]) -> Trouble | None:
         return None
     said = pods.message(end) or {}
     if said.get("reason"):
-        return Trouble(str(said["reason"]), str(said.get("message") or ""))
+        return Trouble(str(said["reason"]), str(said.get("message") or said["reason"]))
     return Trouble(
         "FetchFailed", f"container fetch ended with exit code {end.get('exitCode')}: {end.get('message') or ''}"
     )

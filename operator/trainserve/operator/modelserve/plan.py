@@ -62,7 +62,7 @@ class _Planner:
             self._observe("Accepted", "False", refusal.reason, refusal.message)
             self._warn(refusal.reason, refusal.message, f"{refusal.reason}-{self.generation}")
             return self._finish()
-        self._observe("Accepted", "True", "Accepted", "")
+        self._observe("Accepted", "True", "Accepted", "the spec is valid")
         spec = parse_modelserve(self.serve)
         target = self._resolve(spec)
         if isinstance(target, Version):
@@ -112,7 +112,7 @@ class _Planner:
 
     def _unresolved(self, reason: str, message: str) -> None:
         self._observe("ModelResolved", "False", reason, message)
-        if reason != "Resolving":
+        if reason not in ("Resolving", "TrainJobNotComplete"):
             self._warn(reason, message, f"{reason}-{self.generation}")
 
     def _roll_out(self, spec: ModelServeSpec, target: Version) -> None:
@@ -183,7 +183,7 @@ class _Planner:
         if (measured := health.latency(pods_there, self.answers)) is not None:
             self.status["latency"] = measured
         if ready >= spec.replicas > 0:
-            self._observe("Ready", "True", "Serving", "")
+            self._observe("Ready", "True", "Serving", f"{ready} of {spec.replicas} replicas are ready")
         elif ready > 0:
             self._observe("Ready", "True", "PartlyServing", f"{ready} of {spec.replicas} replicas are ready")
         elif spec.replicas == 0:

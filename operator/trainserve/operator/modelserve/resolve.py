@@ -52,7 +52,7 @@ def answer_of(message: Mapping[str, Any] | None, model: str) -> Version | Unreso
             model=model, number=int(message["version"]), uri=str(message["uri"]), digest=str(message["digest"])
         )
     if message is not None and message.get("reason"):
-        return Unresolved(str(message["reason"]), str(message.get("message") or ""), ask_store=True)
+        return Unresolved(str(message["reason"]), str(message.get("message") or message["reason"]), ask_store=True)
     return Unresolved("StoreError", "the pod that asks the store ended without an answer", ask_store=True)
 
 

@@ -128,7 +128,7 @@ def _failed(end: Mapping[str, Any] | None, status: Mapping[str, Any]) -> Outcome
     if end.get("reason") == "OOMKilled":
         return Outcome("OutOfMemory", "the container used more memory than its limit", code, finished)
     if said.get("reason"):
-        message = str(said.get("message") or "")
+        message = str(said.get("message") or said["reason"])
         return Outcome(str(said["reason"]), message, code, finished, progress=progress, result=result)
     if code == SIGTERM_EXIT:
         return Outcome(INTERRUPTED, "the pod was told to stop", code, finished)

@@ -55,7 +55,7 @@ class _Planner:
     def plan(self) -> Plan:
         refusal = first_refusal(self.job)
         if refusal is None:
-            self._observe("Accepted", "True", "Accepted", "")
+            self._observe("Accepted", "True", "Accepted", "the spec is valid")
         else:
             self._observe("Accepted", "False", refusal.reason, refusal.message)
             self._warn(refusal.reason, refusal.message, f"{refusal.reason}-{self._generation}")
@@ -129,8 +129,8 @@ class _Planner:
             self._fail(attempt, "")
             return
         # A fast pod may never have been seen waiting or running.
-        self._observe("Scheduled", "True", "Scheduled", "")
-        self._observe("Running", "False", "Finished", "")
+        self._observe("Scheduled", "True", "Scheduled", "every pod had a node")
+        self._observe("Running", "False", "Finished", f"attempt {attempt['number']} has ended")
         if outcome.artifact is not None:
             message = f"version {outcome.artifact['version']} at {outcome.artifact['uri']}"
             self._observe("Published", "True", "Published", message)
@@ -165,7 +165,7 @@ class _Planner:
     def _fail(self, attempt: Object, because: str) -> None:
         message = attempt.get("message") or attempt["reason"]
         message = f"{message} ({because})" if because else message
-        self._observe("Running", "False", "Finished", "")
+        self._observe("Running", "False", "Finished", f"attempt {attempt['number']} has ended")
         if self.job["spec"].get("output") is not None:
             self._observe("Published", "False", attempt["reason"], "nothing was published")
         self._observe("Failed", "True", attempt["reason"], message)

@@ -43,7 +43,7 @@ def _scheduled(gang: Sequence[Object]) -> Condition:
         if (message := pods.unschedulable(pod)) is not None:
             return Condition("Scheduled", "False", "Unschedulable", message)
     if all(pods.scheduled(pod) for pod in gang):
-        return Condition("Scheduled", "True", "Scheduled")
+        return Condition("Scheduled", "True", "Scheduled", "every pod has a node")
     return Condition("Scheduled", "False", "Pending", "the pods are created")
 
 
@@ -56,5 +56,5 @@ def _running(gang: Sequence[Object]) -> Condition:
         if waiting.get("reason") in pods.CREATE_FAILURES:
             return Condition("Running", "False", "ContainerConfig", said)
     if all((pod.get("status") or {}).get("phase") in ("Running", "Succeeded") for pod in gang):
-        return Condition("Running", "True", "Running")
+        return Condition("Running", "True", "Running", "every pod runs")
     return Condition("Running", "False", "Pending", "the pods are starting")
