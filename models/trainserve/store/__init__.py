@@ -17,7 +17,7 @@ from trainserve.store.manifest import (
     Tensor,
     TrainJobRef,
 )
-from trainserve.store.publish import Published, publish
+from trainserve.store.publish import Published, publish, published_by
 from trainserve.store.read import Resolved, address, fetch, manifest, models, resolve, verify, versions
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "manifest",
     "models",
     "publish",
+    "published_by",
     "resolve",
     "verify",
     "versions",

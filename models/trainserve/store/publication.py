@@ -43,16 +43,16 @@ class Publication:
             files=dict(self.entries),
         ).to_bytes()
 
-    def already_there(self, at: Place) -> bytes | None:
-        """The manifest of the version that the same TrainJob uid published before, if any."""
-        uid = self.draft.train_job.uid
-        if uid is None:
-            return None
-        for version in reversed(published(at, self.folder)):
-            content = at.read(f"{self.folder}/{version}/{MANIFEST}")
-            if _uid(content) == uid:
-                return content
+
+def by_uid(at: Place, folder: str, uid: str | None) -> bytes | None:
+    """The manifest of the version in a model's folder that the TrainJob `uid` published, if any."""
+    if uid is None:
         return None
+    for version in reversed(published(at, folder)):
+        content = at.read(f"{folder}/{version}/{MANIFEST}")
+        if _uid(content) == uid:
+            return content
+    return None
 
 
 def prepare(namespace: str, model: str, files: Mapping[str, Path], draft: ManifestDraft) -> Publication:

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainserve.store import publish_local, publish_remote
+from trainserve.store import names, publish_local, publish_remote
+from trainserve.store.errors import StoreError
 from trainserve.store.manifest import Manifest, ManifestDraft, digest
 from trainserve.store.names import MANIFEST
 from trainserve.store.places import LocalPlace, place
-from trainserve.store.publication import prepare
+from trainserve.store.publication import by_uid, prepare
 from trainserve.store.read import address
 
 
@@ -46,9 +47,25 @@ def publish(
         content, existed = publish_local.publish(at, publication)
     else:
         content, existed = publish_remote.publish(at, publication)
-    manifest = Manifest.from_bytes(content, f"{publication.folder}/{MANIFEST}")
+    return _published(content, existed, public_root or str(root))
+
+
+def published_by(
+    root: str | Path, namespace: str, model: str, uid: str, public_root: str | None = None
+) -> Published | None:
+    """The version that the TrainJob `uid` published under that name, if it did. Raises StoreError."""
+    at = place(root)
+    try:
+        content = by_uid(at, f"{names.label('namespace', namespace)}/{names.label('model', model)}", uid)
+    except OSError as error:
+        raise StoreError.of("read", root, error) from error
+    return None if content is None else _published(content, True, public_root or str(root))
+
+
+def _published(content: bytes, existed: bool, public_root: str) -> Published:
+    manifest = Manifest.from_bytes(content, MANIFEST)
     return Published(
-        uri=address(public_root or str(root), namespace, model, manifest.version),
+        uri=address(public_root, manifest.namespace, manifest.model, manifest.version),
         version=manifest.version,
         digest=digest(content),
         bytes=sum(entry.bytes for entry in manifest.files.values()),

@@ -20,7 +20,7 @@ from pathlib import Path
 from trainserve.store.errors import StoreError
 from trainserve.store.names import MANIFEST, version
 from trainserve.store.places import LocalPlace
-from trainserve.store.publication import Publication
+from trainserve.store.publication import Publication, by_uid
 
 _UNFINISHED = ".publishing-"
 
@@ -33,7 +33,7 @@ def publish(at: LocalPlace, publication: Publication) -> tuple[bytes, bool]:
         with _turn(folder) as alone:
             if alone:
                 _clean(folder)
-            if there := publication.already_there(at):
+            if there := by_uid(at, publication.folder, publication.draft.train_job.uid):
                 return there, True
             return _publish(folder, publication), False
     except OSError as error:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from trainserve.store.errors import StoreError
 from trainserve.store.names import MANIFEST, version
 from trainserve.store.places import RemotePlace
-from trainserve.store.publication import Publication
+from trainserve.store.publication import Publication, by_uid
 
 _CONDITIONAL = ("s3", "s3a", "gs", "gcs", "memory")
 
@@ -24,7 +24,7 @@ def publish(at: RemotePlace, publication: Publication) -> tuple[bytes, bool]:
             f"cannot publish to {protocol}://: it has no conditional put; use one of s3://, gs:// or a mounted folder"
         )
     try:
-        if there := publication.already_there(at):
+        if there := by_uid(at, publication.folder, publication.draft.train_job.uid):
             return there, True
         number = _claim(at, publication.folder)
         folder = f"{publication.folder}/{number}"

@@ -1,0 +1,68 @@
+"""`python -m trainserve.models CONFIG.json`: one training run, from the data to a published version.
+
+CONFIG.json as in docs/contracts.md; without the argument $TRAINSERVE_CONFIG. Exit codes: 0 published, 1 bad
+configuration, 10 gate not met, 11 parity failed, 12 bad data, 13 could not publish, 143 stopped by SIGTERM.
+"""
+
+from __future__ import annotations
+
+import time
+
+_STARTED = time.perf_counter()
+
+import os  # noqa: E402
+import signal  # noqa: E402
+import sys  # noqa: E402
+import traceback  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import Any, NoReturn  # noqa: E402
+
+from trainserve.models import result, server  # noqa: E402
+from trainserve.models.errors import Interrupted, RunFailed, UserError  # noqa: E402
+from trainserve.models.interrupt import Interrupt  # noqa: E402
+from trainserve.models.progress import Progress  # noqa: E402
+
+
+def main(arguments: list[str]) -> NoReturn:
+    """Run, write the termination message, exit."""
+    if arguments in (["-h"], ["--help"]):
+        print(__doc__)
+        sys.exit(0)
+    interrupt, progress = Interrupt(), Progress()
+    measured: dict[str, Any] = {}
+    interrupt.install()
+    server.serve(progress)  # before pydantic and torch are imported: a pod answers within a moment of its start
+    try:
+        message, code = _run(arguments, progress, interrupt, measured), 0
+    except (RunFailed, Interrupted) as error:
+        message, code = result.failure(error.reason, str(error), progress, measured), error.exit_code
+    except Exception as error:
+        traceback.print_exc()
+        text = f"unexpected {type(error).__name__}: {error}"
+        message, code = result.failure(UserError.reason, text, progress, measured), UserError.exit_code
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    result.write(message)
+    sys.stderr.flush()
+    # Not sys.exit: the warm-up thread may be in the middle of an import, and there is nothing left to tidy.
+    os._exit(code)
+
+
+def _run(arguments: list[str], progress: Progress, interrupt: Interrupt, measured: dict[str, Any]) -> dict[str, Any]:
+    path = _config_path(arguments)
+    from trainserve.models import config
+    from trainserve.models.run import Run
+    from trainserve.models.terminal import Terminal
+
+    with Terminal(_STARTED) as terminal:
+        return Run(config.load(path), progress, terminal, interrupt, measured).execute()
+
+
+def _config_path(arguments: list[str]) -> Path:
+    given = arguments or [path for path in [os.environ.get("TRAINSERVE_CONFIG")] if path]
+    if len(given) != 1:
+        raise UserError(f"usage: python -m trainserve.models CONFIG.json ({len(given)} arguments were given)")
+    return Path(given[0])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

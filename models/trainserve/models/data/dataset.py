@@ -1,0 +1,95 @@
+"""What every data set is once loaded, the checks all of them pass, and the split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainserve.models.errors import DataError
+
+Images = NDArray[Any]
+"""(N, H, W, C), uint8 0..255 or float32, finite."""
+Labels = NDArray[np.int64]
+
+
+_CHUNK = 256
+"""Images turned into floats at a time, so that statistics need no second copy of the data."""
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """(images * scale - mean) / std, mean and std per channel: what the network sees."""
+
+    scale: float
+    mean: list[float]
+    std: list[float]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Images (N, H, W, C) with labels (N,) of 0..classes-1, and the classes' names."""
+
+    name: str
+    train_images: Images
+    train_labels: Labels
+    test_images: Images
+    test_labels: Labels
+    labels: list[str]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(H, W, C) of one image."""
+        height, width, channels = self.train_images.shape[1:]
+        return height, width, channels
+
+    def normalisation(self) -> Normalisation:
+        """Mean 0 and deviation 1 per channel over the training split; uint8 is first scaled to 0..1."""
+        sums, squares = np.zeros(self.shape[2]), np.zeros(self.shape[2])
+        for start in range(0, len(self.train_images), _CHUNK):
+            chunk = self.train_images[start : start + _CHUNK].astype(np.float64)
+            sums += chunk.sum(axis=(0, 1, 2))
+            squares += np.square(chunk).sum(axis=(0, 1, 2))
+        pixels = self.train_images.size / self.shape[2]
+        mean = sums / pixels
+        std = np.sqrt(np.maximum(squares / pixels - np.square(mean), 0))
+        scale = 1 / 255 if self.train_images.dtype == np.uint8 else 1.0
+        # A channel that never varies stays as it is instead of being divided by nothing.
+        return Normalisation(scale, (mean * scale).tolist(), np.where(std > 0, std * scale, 1.0).tolist())
+
+    def __str__(self) -> str:
+        height, width, channels = self.shape
+        return (
+            f"{self.name}: {len(self.train_images)} training and {len(self.test_images)} test images of "
+            f"{height}x{width}x{channels} {self.train_images.dtype}, {len(self.labels)} classes"
+        )
+
+
+def checked(dataset: Dataset, source: str) -> Dataset:
+    """The data set, when it can be trained on. Raises DataError naming `source`, a file or a built-in name."""
+    for part, labels in (("training", dataset.train_labels), ("test", dataset.test_labels)):
+        if len(labels) == 0:
+            raise DataError(f"{source}: 0 samples in the {part} split; at least 1 is needed")
+    present = np.unique(dataset.train_labels)
+    classes = len(dataset.labels)
+    missing = np.setdiff1d(np.arange(classes), present)
+    if len(missing):
+        raise DataError(f"{source}: class {missing[0]} is missing from the training split ({classes} classes)")
+    if classes < 2:
+        raise DataError(f"{source}: only class 0 occurs; at least 2 classes are needed")
+    return dataset
+
+
+def split(labels: Labels, test: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Indices of the training and of the test samples, shuffled; each class is divided by the same share, rounded down.
+
+    Depends on the labels, the share and the seed alone.
+    """
+    shuffled = np.random.default_rng(seed).permutation(len(labels))
+    held_out = np.zeros(len(labels), dtype=bool)
+    for label in np.unique(labels):
+        members = shuffled[labels[shuffled] == label]
+        held_out[members[: int(len(members) * test)]] = True
+    return shuffled[~held_out[shuffled]], shuffled[held_out[shuffled]]

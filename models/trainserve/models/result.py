@@ -1,0 +1,58 @@
+"""The run's one result: the termination message, JSON under 4 KiB, to Kubernetes and as the last line of stdout."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from trainserve.models.progress import Progress
+
+LIMIT = 4096
+"""Kubernetes truncates a container's termination message beyond this many bytes."""
+
+
+def success(outcome: str, progress: Progress, measured: dict[str, Any]) -> dict[str, Any]:
+    """The message of a run that did what was asked: outcome Published, or Trained where no output was asked for."""
+    return {"outcome": outcome, "progress": progress.report(), "result": measured}
+
+
+def failure(reason: str, text: str, progress: Progress, measured: dict[str, Any]) -> dict[str, Any]:
+    """The message of a run that failed, with what it had measured by then."""
+    return success("Failed", progress, measured) | {"reason": reason, "message": " ".join(text.split())}
+
+
+def write(message: dict[str, Any]) -> None:
+    """To $TRAINSERVE_TERMINATION_LOG, else /dev/termination-log where that is a file; and to stdout."""
+    line = encode(message)
+    path = _path()
+    if path is not None:
+        try:
+            path.write_text(line)
+        except OSError as error:
+            print(f"cannot write the termination message to {path}: {error.strerror}", file=sys.stderr)
+    print(line, flush=True)
+
+
+def encode(message: dict[str, Any]) -> str:
+    """One line of JSON under LIMIT bytes; a text that is too long is cut, never the structure."""
+    line = json.dumps(message, allow_nan=False)
+    if len(line) >= LIMIT and "message" in message:
+        over = len(line) - LIMIT + 4
+        # A character can take up to 12 bytes as JSON (a surrogate pair), so what is cut is counted in encoded bytes.
+        text = json.dumps(message["message"])[1 : -1 - over]
+        while True:
+            try:
+                return json.dumps({**message, "message": json.loads(f'"{text}"') + "..."})
+            except ValueError:
+                text = text[:-1]
+    return line
+
+
+def _path() -> Path | None:
+    if given := os.environ.get("TRAINSERVE_TERMINATION_LOG"):
+        return Path(given)
+    default = Path("/dev/termination-log")
+    return default if default.is_file() else None

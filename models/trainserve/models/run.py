@@ -1,0 +1,242 @@
+"""One run, its steps in order: data, train, evaluate, export, check, parity, gates, publish."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trainserve import store
+from trainserve.models import data, device, gates, result, warmup, zoo
+from trainserve.models.config import Config
+from trainserve.models.errors import PublishFailed
+from trainserve.models.interrupt import Interrupt
+from trainserve.models.progress import Progress
+from trainserve.models.terminal import Terminal
+
+if TYPE_CHECKING:
+    import torch
+
+    from trainserve.models.data.dataset import Dataset
+    from trainserve.models.evaluate import Evaluation
+    from trainserve.models.export import Exported
+    from trainserve.models.network import Network
+    from trainserve.models.parity import Measured
+    from trainserve.models.train import Report
+
+_TRAINED, _EVALUATED, _EXPORTED, _COMPARED = 90, 92, 96, 98
+"""Percent of the run that each step's end stands for."""
+
+
+class Run:
+    """`execute` does all of it. torch is imported by the steps that need it, so that bad input is refused without."""
+
+    def __init__(
+        self, config: Config, progress: Progress, terminal: Terminal, interrupt: Interrupt, measured: dict[str, Any]
+    ) -> None:
+        """`measured` is filled as the status field `result`, so that a caller has it when `execute` raises."""
+        self.config, self.progress, self.terminal, self.interrupt = config, progress, terminal, interrupt
+        self.measured = measured
+        self.energy: dict[str, Any] = {}
+        self.last_step = 0.0
+
+    def execute(self) -> dict[str, Any]:
+        """The termination message of a run that did not fail.
+
+        Raises RunFailed or Interrupted; then nothing was published.
+        """
+        if (earlier := self._published_before()) is not None:
+            return earlier
+        dataset = data.load(self.config.dataset, self.config.trainer.seed)
+        self.terminal.say(f"data: {dataset}")
+        network = self._train(dataset)
+        with _scratch() as scratch:
+            exported, compared = self._export(network, dataset, scratch)
+            gates.check(self.config.gates, self.measured["accuracy"])
+            if self.config.output is None:
+                self.progress.update(percent=100)
+                return result.success("Trained", self.progress, self.measured)
+            return self._publish(network, dataset, exported, compared, scratch)
+
+    def _train(self, dataset: Dataset) -> Network:
+        import torch
+
+        from trainserve.models.energy import EnergyMeter
+        from trainserve.models.evaluate import evaluate
+        from trainserve.models.network import Network
+        from trainserve.models.train import train
+
+        config = self.config
+        on = device.choose()
+        torch.manual_seed(config.trainer.seed)
+        body = zoo.build(config.model.name, config.model.options, dataset.shape, len(dataset.labels))
+        network = Network(dataset.normalisation(), body).to(on)
+        parameters = sum(parameter.numel() for parameter in network.parameters())
+        self.terminal.say(f"model: {config.model.name}, {parameters} parameters, on {_describe(on)}")
+        warmup.start()
+        energy = EnergyMeter(on)
+        with self.interrupt.at_checks_only():
+            trained = train(network, dataset, config.trainer, on, self._trained, self.interrupt)
+        self.last_step = time.perf_counter()
+        self.energy = {"joules": energy.joules(), "source": energy.source}
+        self._evaluated(trained, evaluate(network, dataset, on), on)
+        return network
+
+    def _trained(self, report: Report) -> None:
+        eta = report.seconds / report.step * (report.steps - report.step)
+        self.progress.update(
+            epoch=report.epoch,
+            epochs=self.config.trainer.epochs,
+            step=report.step,
+            percent=_TRAINED * report.step // report.steps,
+            samples_per_second=round(report.samples_per_second, 1),
+            eta_seconds=round(eta, 1),
+            loss=report.loss,
+            accuracy=report.accuracy,
+            samples=report.samples,
+            step_seconds=report.seconds,
+        )
+        self.terminal.trained(report, self.config.trainer.epochs, eta)
+
+    def _evaluated(self, trained: Report, evaluation: Evaluation, on: torch.device) -> None:
+        self.measured.update(
+            {
+                "accuracy": evaluation.accuracy,
+                "loss": evaluation.loss,
+                "samplesPerSecond": round(trained.samples_per_second, 1),
+                "secondsLost": 0.0,
+                "energyJoules": self.energy["joules"],
+                "gpuSeconds": round(trained.seconds, 3) if on.type == "cuda" else 0.0,
+            }
+        )
+        self.progress.update(percent=_EVALUATED, loss=evaluation.loss, accuracy=evaluation.accuracy, eta_seconds=None)
+        self.terminal.say(f"test split: accuracy {evaluation.accuracy:.4f}, loss {evaluation.loss:.4f}")
+
+    def _export(self, network: Network, dataset: Dataset, scratch: Path) -> tuple[Exported, Measured]:
+        from trainserve.models.export import export
+        from trainserve.models.parity import measure
+
+        path = scratch / "model.onnx"
+        with _written_to(path):
+            exported = export(network, dataset, self.config.export.opset, path)
+        self.progress.update(percent=_EXPORTED)
+        self.terminal.say(f"exported: opset {exported.opset}, IR {exported.ir_version}, {path.stat().st_size} bytes")
+        compared = measure(network, path, dataset, self.config.export.parity)
+        self.progress.update(percent=_COMPARED)
+        self.terminal.say(
+            f"parity: max abs {compared.max_abs:.2g}, max rel {compared.max_rel:.2g} on {len(compared.images)} samples"
+        )
+        return exported, compared
+
+    def _publish(
+        self, network: Network, dataset: Dataset, exported: Exported, compared: Measured, scratch: Path
+    ) -> dict[str, Any]:
+        from trainserve.models import samples
+
+        assert self.config.output is not None and self.config.store is not None
+        recorded = scratch / "samples.npz"
+        with _written_to(recorded):
+            samples.write(recorded, compared)
+        self.interrupt.too_late()
+        draft = self._draft(network, dataset, exported, compared)
+        files = {"model.onnx": exported.path, "samples.npz": recorded}
+        job, root, public = self.config.job, self.config.store.root, self.config.store.public_root
+        try:
+            published = store.publish(root, job.namespace, self.config.output.model, files, draft, public)
+        except store.StoreError as error:
+            raise PublishFailed(str(error)) from error
+        after = time.perf_counter() - self.last_step
+        self.terminal.say(f"published: {published.uri} {published.digest}, {after:.2f} s after the last training step")
+        return self._published(published)
+
+    def _draft(self, network: Network, dataset: Dataset, exported: Exported, compared: Measured) -> store.ManifestDraft:
+        from trainserve.models.export import INPUT, OUTPUT
+
+        normalisation, config = network.normalisation, self.config
+        return store.ManifestDraft(
+            opset=exported.opset,
+            ir_version=exported.ir_version,
+            inputs=[store.Tensor(name=INPUT, dtype=exported.dtype, shape=exported.input_shape)],
+            outputs=[store.Tensor(name=OUTPUT, dtype="float32", shape=exported.output_shape)],
+            labels=dataset.labels,
+            preprocessing=store.Preprocessing(
+                scale=normalisation.scale, mean=normalisation.mean, std=normalisation.std
+            ),
+            metrics=store.Metrics(accuracy=self.measured["accuracy"], loss=self.measured["loss"]),
+            parity=store.Parity(
+                max_abs=compared.max_abs,
+                max_rel=compared.max_rel,
+                rtol=config.export.parity.rtol,
+                atol=config.export.parity.atol,
+                samples=len(compared.images),
+            ),
+            energy=store.Energy(**self.energy),
+            train_job=store.TrainJobRef(name=config.job.name, uid=config.job.uid, attempt=config.job.attempt),
+            spec=config.spec(),
+        )
+
+    def _published_before(self) -> dict[str, Any] | None:
+        """The message of an earlier attempt that published and was not heard."""
+        config = self.config
+        if config.output is None or config.store is None or config.job.uid is None:
+            return None
+        root, job, public = config.store.root, config.job, config.store.public_root
+        try:
+            published = store.published_by(root, job.namespace, config.output.model, config.job.uid, public)
+        except store.StoreError as error:
+            raise PublishFailed(str(error)) from error
+        if published is None:
+            return None
+        metrics = published.manifest.metrics
+        self.measured.update(accuracy=metrics.accuracy, loss=metrics.loss)
+        self.terminal.say(
+            f"published before: {published.uri} {published.digest}, by an earlier attempt of this TrainJob"
+        )
+        return self._published(published)
+
+    def _published(self, published: store.Published) -> dict[str, Any]:
+        self.progress.update(percent=100)
+        manifest = published.manifest
+        return result.success("Published", self.progress, self.measured) | {
+            "artifact": {
+                "uri": published.uri,
+                "version": published.version,
+                "digest": published.digest,
+                "bytes": published.bytes,
+                "opset": manifest.opset,
+                "parity": {"maxAbs": manifest.parity.max_abs, "maxRel": manifest.parity.max_rel},
+            }
+        }
+
+
+def _describe(on: torch.device) -> str:
+    import torch
+
+    if on.type == "cuda":
+        return torch.cuda.get_device_name(on)
+    return f"the CPU, {torch.get_num_threads()} thread(s)"
+
+
+@contextlib.contextmanager
+def _scratch() -> Iterator[Path]:
+    """$TRAINSERVE_OUTPUT, else a temporary folder."""
+    if given := os.environ.get("TRAINSERVE_OUTPUT"):
+        with _written_to(Path(given)):
+            Path(given).mkdir(parents=True, exist_ok=True)
+        yield Path(given)
+        return
+    with tempfile.TemporaryDirectory(prefix="trainserve-") as folder:
+        yield Path(folder)
+
+
+@contextlib.contextmanager
+def _written_to(path: Path) -> Iterator[None]:
+    """Inside, failures to write become PublishFailed naming the path."""
+    try:
+        yield
+    except OSError as error:
+        raise PublishFailed(f"cannot write {error.filename or path}: {error.strerror or error}") from error

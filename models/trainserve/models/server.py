@@ -1,0 +1,59 @@
+"""The run over HTTP: `/progress` (JSON), `/metrics` (Prometheus), `/healthz`. Up before anything heavy is imported."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from trainserve.models.progress import Progress
+
+DEFAULT_PORT = 9400
+
+
+def serve(progress: Progress) -> ThreadingHTTPServer | None:
+    """Listen on POD_IP:TRAINSERVE_PROGRESS_PORT in a thread; outside a pod (no POD_IP) nobody would ask, so not at all.
+
+    A port that cannot be had costs the progress, not the run: it is said on stderr.
+    """
+    address, port = os.environ.get("POD_IP"), os.environ.get("TRAINSERVE_PROGRESS_PORT", str(DEFAULT_PORT))
+    if not address:
+        return None
+    try:
+        server = ThreadingHTTPServer((address, int(port)), _handler(progress))
+    except (OSError, ValueError, OverflowError) as error:
+        print(f"progress is not served: cannot listen on {address}:{port}: {error}", file=sys.stderr, flush=True)
+        return None
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, name="progress", daemon=True).start()
+    return server
+
+
+def _handler(progress: Progress) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            match self.path:
+                case "/progress":
+                    self._answer(200, "application/json", json.dumps(progress.report()).encode())
+                case "/metrics":
+                    from trainserve.models import metrics  # 0.07 s that only the first scrape pays
+
+                    self._answer(200, "text/plain; version=0.0.4; charset=utf-8", metrics.render(progress))
+                case "/healthz":
+                    self._answer(200, "text/plain", b"ok\n")
+                case _:
+                    self._answer(404, "text/plain", b"there are /progress, /metrics and /healthz\n")
+
+        def _answer(self, status: int, kind: str, content: bytes) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, format: str, *arguments: object) -> None:
+            """A poll every few seconds is nothing to log."""
+
+    return Handler

@@ -1,0 +1,181 @@
+"""One real digits run per session, as a pod runs it; and runs inside this process for everything smaller."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+# Set before torch is imported: the tests share two cores with whatever else runs.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+Config = dict[str, Any]
+
+
+def digits_config(root: Path | str, **changes: Any) -> Config:
+    """The contract's example, small changes by section: `trainer={"epochs": 1}`."""
+    config: Config = {
+        "job": {"namespace": "default", "name": "digits", "uid": "uid-1", "attempt": 1},
+        "store": {"root": str(root), "publicRoot": "pvc://trainserve-models"},
+        "model": {"name": "convnet", "options": {}},
+        "dataset": {"name": "digits"},
+        "trainer": {"epochs": 5, "batchSize": 64, "optimizer": "adam", "learningRate": 0.001, "seed": 0},
+        "export": {"opset": 18, "precision": "fp32", "dynamicBatch": True, "parity": {"rtol": 1e-3, "atol": 1e-5}},
+        "gates": {"minAccuracy": 0.95},
+        "output": {"model": "digits"},
+    }
+    for section, fields in changes.items():
+        config[section] = {**config[section], **fields} if isinstance(fields, dict) else fields
+    return config
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@dataclass
+class Pod:
+    """`python -m trainserve.models` as a pod starts it."""
+
+    process: "subprocess.Popen[str]"
+    url: str
+    termination_log: Path
+    answers: list[Any] = field(default_factory=list)
+
+    def get(self, path: str) -> str:
+        """An answer of the running pod; waits until it listens."""
+        while True:
+            try:
+                with urllib.request.urlopen(self.url + path, timeout=10) as answer:
+                    return str(answer.read().decode())
+            except OSError:
+                assert self.process.poll() is None, "the run ended before it answered"
+                time.sleep(0.005)
+
+    def wait_for(self, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """The first /progress that satisfies `condition`."""
+        while not condition(progress := json.loads(self.get("/progress"))):
+            time.sleep(0.02)
+        return dict(progress)
+
+    def finish(self) -> tuple[int, str, str]:
+        out, err = self.process.communicate(timeout=120)
+        return self.process.returncode, out, err
+
+    @property
+    def message(self) -> dict[str, Any]:
+        return dict(json.loads(self.termination_log.read_text()))
+
+
+@pytest.fixture(scope="session")
+def start_pod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Pod]]:
+    pods = []
+
+    def start(config: Config | str, **environment: str) -> Pod:
+        folder = tmp_path_factory.mktemp("pod")
+        path = folder / "config.json"
+        path.write_text(config if isinstance(config, str) else json.dumps(config))
+        port = free_port()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "trainserve.models", str(path)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={
+                **os.environ,
+                "POD_IP": "127.0.0.1",
+                "TRAINSERVE_PROGRESS_PORT": str(port),
+                "TRAINSERVE_TERMINATION_LOG": str(folder / "termination-log"),
+                "TRAINSERVE_OUTPUT": str(folder / "output"),
+                **environment,
+            },
+        )
+        pods.append(Pod(process, f"http://127.0.0.1:{port}", folder / "termination-log"))
+        return pods[-1]
+
+    yield start
+    for pod in pods:
+        if pod.process.poll() is None:
+            pod.process.kill()
+        pod.process.communicate()
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """What the session's run left, and what it answered over HTTP on its way."""
+
+    root: Path
+    config: Config
+    message: dict[str, Any]
+    stdout: str
+    stderr: str
+    first_answer: dict[str, Any]
+    seconds_to_first_answer: float
+    while_training: dict[str, Any]
+    metrics: str
+
+    @property
+    def version(self) -> Path:
+        return self.root / "default/digits/1"
+
+
+@pytest.fixture(scope="session")
+def digits_run(start_pod: Callable[..., Pod], tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
+    root = tmp_path_factory.mktemp("store")
+    config = digits_config(root)
+    began = time.perf_counter()
+    pod = start_pod(config)
+    first = json.loads(pod.get("/progress"))
+    seconds = time.perf_counter() - began
+    assert pod.get("/healthz") == "ok\n"
+    training = pod.wait_for(lambda progress: progress.get("step", 0) > 1)
+    metrics = pod.get("/metrics")
+    code, out, err = pod.finish()
+    assert code == 0, err
+    return FinishedRun(root, config, pod.message, out, err, first, seconds, training, metrics)
+
+
+@pytest.fixture
+def execute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Config], dict[str, Any]]:
+    """A run inside this process: its termination message, or what it raised."""
+    from trainserve.models.config import parse
+    from trainserve.models.interrupt import Interrupt
+    from trainserve.models.progress import Progress
+    from trainserve.models.run import Run
+    from trainserve.models.terminal import Terminal
+
+    monkeypatch.setenv("TRAINSERVE_OUTPUT", str(tmp_path / "output"))
+
+    def run(config: Config) -> dict[str, Any]:
+        with Terminal(time.perf_counter()) as terminal:
+            return Run(parse(config), Progress(), terminal, Interrupt(), {}).execute()
+
+    return run
+
+
+@pytest.fixture
+def stripes(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a small .npz, quickly learnt: class c is a bright row c. Arrays can be replaced, or left out (None)."""
+
+    def write(classes: int = 3, shape: tuple[int, ...] = (8, 8), count: int = 60, **arrays: Any) -> Path:
+        random = np.random.default_rng(0)
+        y = np.arange(count) % classes
+        x = random.integers(0, 60, (count, *shape)).astype(np.uint8)
+        x[np.arange(count), y] = 255
+        content = {"x": x, "y": y, **arrays}
+        path = tmp_path / "stripes.npz"
+        np.savez(path, **{name: array for name, array in content.items() if array is not None})
+        return path
+
+    return write

@@ -1,0 +1,146 @@
+"""Bad input: every field out of range, of the wrong type or unknown is refused in one line."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trainserve.models.config import load, parse
+from trainserve.models.errors import UserError
+
+from .conftest import digits_config
+
+BAD = [
+    ("trainer.batchSize", 0, "trainer.batchSize: 0 is not allowed; must be >= 1"),
+    ("trainer.batchSize", 2_000_000, "trainer.batchSize: 2000000 is not allowed; must be <= 1048576"),
+    ("trainer.batchSize", "64", 'trainer.batchSize: "64" is not allowed; must be a valid integer'),
+    ("trainer.batchSize", 6.5, "trainer.batchSize: 6.5 is not allowed; must be a valid integer"),
+    ("trainer.batchSize", True, "trainer.batchSize: true is not allowed; must be a valid integer"),
+    ("trainer.batchSize", None, "trainer.batchSize: null is not allowed; must be a valid integer"),
+    ("trainer.epochs", 0, "trainer.epochs: 0 is not allowed; must be >= 1"),
+    ("trainer.epochs", -3, "trainer.epochs: -3 is not allowed; must be >= 1"),
+    ("trainer.optimizer", "lion", "trainer.optimizer: \"lion\" is not allowed; must be 'adam', 'adamw' or 'sgd'"),
+    ("trainer.learningRate", 0, "trainer.learningRate: 0 is not allowed; must be > 0"),
+    ("trainer.learningRate", 11, "trainer.learningRate: 11 is not allowed; must be <= 10"),
+    ("trainer.learningRate", float("nan"), "trainer.learningRate: NaN is not allowed; must be a finite number"),
+    ("trainer.precision", "bf16", "trainer.precision: \"bf16\" is not allowed; must be 'auto' or 'fp32'"),
+    ("trainer.seed", -1, "trainer.seed: -1 is not allowed; must be >= 0"),
+    ("trainer.seed", 2**32, "trainer.seed: 4294967296 is not allowed; must be <= 4294967295"),
+    ("trainer.momentum", 0.9, "trainer.momentum: unknown field; allowed: epochs, batchSize, optimizer, learningRate, "),
+    ("export.opset", 17, "export.opset: 17 is not allowed; must be >= 18"),
+    ("export.opset", 21, "export.opset: 21 is not allowed; must be <= 20"),
+    ("export.precision", "int8", "export.precision: \"int8\" is not allowed; must be 'fp32'"),
+    ("export.dynamicBatch", False, "export.dynamicBatch: false is not allowed; must be true"),
+    ("export.parity.rtol", -1, "export.parity.rtol: -1 is not allowed; must be >= 0"),
+    ("export.parity.atol", 2, "export.parity.atol: 2 is not allowed; must be <= 1"),
+    ("gates.minAccuracy", 1.5, "gates.minAccuracy: 1.5 is not allowed; must be <= 1"),
+    ("gates.minAccuracy", -0.1, "gates.minAccuracy: -0.1 is not allowed; must be >= 0"),
+    ("gates.minAcuracy", 0.5, "gates.minAcuracy: unknown field; allowed: minAccuracy"),
+    ("model.name", "convnte", "model.name: 'convnte' is unknown; did you mean 'convnet'? known: convnet"),
+    ("model.name", 3, "model.name: 3 is not allowed; must be a valid string"),
+    ("model.options", [], "model.options: [] is not allowed; must be a valid dictionary"),
+    ("dataset.name", "digit", "dataset.name: 'digit' is unknown; did you mean 'digits'? known: digits"),
+    ("dataset.name", "imagenet", "dataset.name: 'imagenet' is unknown; known: digits"),
+    ("dataset.path", "/x.npz", "dataset: exactly one of name and path is required"),
+    ("dataset.split", {"test": 0}, "dataset.split.test: 0 is not allowed; must be > 0"),
+    ("dataset.split", {"test": 1}, "dataset.split.test: 1 is not allowed; must be < 1"),
+    ("output.model", "Digits", 'output.model: "Digits" is not allowed; '),
+    ("output.model", "../digits", 'output.model: "../digits" is not allowed; '),
+    ("output.model", "d" * 41, f'output.model: "{"d" * 41}" is not allowed; '),
+    ("job.attempt", 0, "job.attempt: 0 is not allowed; must be >= 1"),
+    ("job.namespace", "a/b", 'job.namespace: "a/b" is not allowed; '),
+    ("store.root", "", 'store.root: "" is not allowed; '),
+    ("workers", {}, "workers: unknown field; allowed: job, store, model, dataset, trainer, export, gates, output"),
+    ("trainer", 5, "trainer: 5 is not allowed; "),
+]
+
+
+@pytest.mark.parametrize(("field", "value", "text"), BAD, ids=[f"{field}={value!r:.20}" for field, value, _ in BAD])
+def test_a_bad_field_is_refused_by_name_with_value_and_what_is_allowed(field: str, value: Any, text: str) -> None:
+    config = digits_config("/store")
+    *sections, last = field.split(".")
+    target = config
+    for section in sections:
+        target = target[section]
+    target[last] = value
+    with pytest.raises(UserError) as error:
+        parse(config)
+    assert str(error.value).startswith(text)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("section", ["model", "dataset"])
+def test_a_missing_section_is_named(section: str) -> None:
+    config = digits_config("/store")
+    del config[section]
+    with pytest.raises(UserError, match=rf"^{section}: required$"):
+        parse(config)
+
+
+def test_output_needs_a_store() -> None:
+    config = digits_config("/store")
+    del config["store"]
+    with pytest.raises(UserError, match=r"^store: required when output is given$"):
+        parse(config)
+
+
+def test_the_contracts_example_is_taken_and_kept_as_the_spec() -> None:
+    config = parse(digits_config("/store"))
+    assert config.spec()["trainer"] == {
+        "epochs": 5,
+        "batchSize": 64,
+        "optimizer": "adam",
+        "learningRate": 0.001,
+        "precision": "auto",
+        "seed": 0,
+    }
+    assert "store" not in config.spec()
+
+
+@pytest.mark.parametrize(
+    ("content", "text"), [("", "not JSON"), ('{"a": ', "not JSON"), ("[]", r"config: \[\] is not")]
+)
+def test_a_file_that_is_no_config_is_named(tmp_path: Path, content: str, text: str) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(content)
+    with pytest.raises(UserError, match=text):
+        load(path)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"config\.json: No such file or directory"):
+        load(tmp_path / "config.json")
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"depth": 3}, "model.options.depth: unknown option; allowed: channels, hidden"),
+        ({"channels": 0}, "model.options.channels: 0 is not allowed; must be >= 1"),
+        ({"hidden": "wide"}, 'model.options.hidden: "wide" is not allowed; must be a valid integer'),
+    ],
+)
+def test_bad_options_of_a_model_are_refused_by_name(options: dict[str, Any], text: str) -> None:
+    from trainserve.models import zoo
+
+    with pytest.raises(UserError) as error:
+        zoo.build("convnet", options, (28, 28, 1), 10)
+    assert str(error.value) == text
+
+
+def test_options_change_the_model() -> None:
+    from trainserve.models import zoo
+
+    body = zoo.build("convnet", {"channels": 8, "hidden": 16}, (28, 28, 3), 4)
+    assert [tuple(weights.shape) for weights in body.parameters() if weights.ndim > 1] == [
+        (8, 3, 3, 3),
+        (16, 13 * 13 * 8),
+        (4, 16),
+    ]
+
+
+def test_json_is_what_a_message_shows_of_a_value() -> None:
+    with pytest.raises(UserError) as error:
+        parse(json.loads('{"model": {"name": "convnet"}, "dataset": {"name": "digits"}, "gates": [1, 2]}'))
+    assert str(error.value).startswith("gates: [1, 2] is not allowed; ")

@@ -1,0 +1,185 @@
+"""Data sets: what they hold, how they are divided, and what a bad file is told."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trainserve.models import data
+from trainserve.models.config import parse
+from trainserve.models.data.dataset import Dataset, split
+from trainserve.models.data.digits import bilinear
+from trainserve.models.errors import DataError
+
+Write = Callable[..., Path]
+
+
+def load(seed: int = 0, **dataset: Any) -> Dataset:
+    return data.load(parse({"model": {"name": "convnet"}, "dataset": dataset}).dataset, seed)
+
+
+def test_digits_are_scikit_learns_upsampled() -> None:
+    from sklearn.datasets import load_digits
+
+    digits = load(name="digits")
+    assert digits.shape == (28, 28, 1)
+    assert digits.train_images.dtype == np.uint8
+    assert digits.labels == list("0123456789")
+    original = load_digits()
+    everything = np.concatenate([digits.train_labels, digits.test_labels])
+    assert np.bincount(everything).tolist() == np.bincount(original.target).tolist()
+    images = np.concatenate([digits.train_images, digits.test_images])[..., 0].astype(float)
+    assert images.mean() == pytest.approx(original.images.mean() * 255 / 16, rel=0.02)
+    assert images.max() == 255
+
+
+def test_bilinear_weights_keep_constant_and_straight_lines() -> None:
+    weights = bilinear(8, 28)
+    assert weights.sum(axis=1) == pytest.approx(np.ones(28))
+    line = weights @ np.arange(8, dtype=np.float32)
+    assert np.diff(line)[3:-3] == pytest.approx(np.full(21, 8 / 28), abs=1e-5)
+    assert (line[0], line[-1]) == (0, 7)
+
+
+def test_the_split_depends_on_the_seed_alone() -> None:
+    first, again, other = load(name="digits"), load(name="digits"), load(name="digits", seed=1)
+    assert np.array_equal(first.train_images, again.train_images)
+    assert not np.array_equal(first.train_labels, other.train_labels)
+
+
+def test_the_share_of_the_test_split_is_as_asked() -> None:
+    digits = load(name="digits", split={"test": 0.5})
+    assert len(digits.test_images) == pytest.approx(1797 / 2, abs=10)
+
+
+@given(
+    labels=st.lists(st.integers(0, 5), min_size=1, max_size=60),
+    test=st.floats(0.01, 0.99),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_a_split_divides_every_class_and_loses_nothing(labels: list[int], test: float, seed: int) -> None:
+    array = np.array(labels)
+    train, held_out = split(array, test, seed)
+    assert sorted([*train, *held_out]) == list(range(len(labels)))
+    for label in set(labels):
+        members = labels.count(label)
+        assert int((array[held_out] == label).sum()) == int(members * test)
+        assert int((array[train] == label).sum()) >= 1
+
+
+def test_an_npz_with_a_test_part_of_its_own_is_taken_as_it_is(stripes: Write) -> None:
+    x_test, y_test = np.zeros((4, 8, 8), dtype=np.uint8), np.array([0, 1, 2, 0])
+    dataset = load(path=str(stripes(x_test=x_test, y_test=y_test)))
+    assert (len(dataset.train_images), len(dataset.test_images)) == (60, 4)
+    assert dataset.shape == (8, 8, 1)
+    assert dataset.labels == ["0", "1", "2"]
+
+
+def test_images_are_normalised_over_the_training_split(stripes: Write) -> None:
+    x = np.random.default_rng(0).integers(0, 256, (600, 5, 6, 3)).astype(np.uint8)
+    x[..., 2] = 7
+    dataset = load(path=str(stripes(x=x, y=np.arange(600) % 3)))
+    normalisation = dataset.normalisation()
+    scaled = dataset.train_images / 255
+    assert normalisation.mean == pytest.approx(scaled.mean(axis=(0, 1, 2)))
+    assert normalisation.std[:2] == pytest.approx(scaled.std(axis=(0, 1, 2))[:2])
+    assert normalisation.std[2] == pytest.approx(1.0, abs=1e-6) or normalisation.std[2] == 1.0
+
+
+UINT8 = np.uint8
+BAD: list[tuple[dict[str, Any], str]] = [
+    ({"x": None}, r"array 'x' is missing; there are: y"),
+    ({"y": None}, r"array 'y' is missing; there are: x"),
+    ({"x_test": np.zeros((2, 8, 8), UINT8)}, r"x_test and y_test belong together; there are: x, x_test, y"),
+    ({"x": np.zeros((60, 8), UINT8)}, r"x has shape \(60, 8\); must be \(N, H, W\) or \(N, H, W, C\)"),
+    ({"x": np.zeros((60, 8, 8, 1, 1), UINT8)}, r"x has shape \(60, 8, 8, 1, 1\); must be"),
+    ({"x": np.zeros((60, 0, 8), UINT8)}, r"x has shape \(60, 0, 8\); must be"),
+    ({"x": np.zeros((60, 8, 8), np.int32)}, r"x is int32; must be uint8 or float"),
+    ({"x": np.full((60, 8, 8), np.nan)}, r"x holds values that are not finite numbers"),
+    ({"x": np.full((60, 8, 8), 1e300)}, r"x holds values that are not finite numbers"),
+    ({"y": np.zeros(59, int)}, r"x has 60 samples and y has 59; must be equal"),
+    ({"y": np.zeros((60, 1), int)}, r"y has shape \(60, 1\); must be \(N,\)"),
+    ({"y": np.zeros(60)}, r"y is float64; must be integers"),
+    ({"y": np.arange(60) - 1}, r"y: label -1 is negative; must be 0 or more"),
+    ({"y": np.arange(60) * 10**12}, r"y: label 59000000000000 is outside 0\.\.59"),
+    ({"x": np.zeros((0, 8, 8), UINT8), "y": np.zeros(0, int)}, r"0 samples in x; at least 1 is needed"),
+    ({"y": np.arange(60) % 2 * 2}, r"class 1 is missing from the training split \(3 classes\)"),
+    (
+        {"x_test": np.zeros((2, 8, 8), UINT8), "y_test": np.array([0, 3])},
+        r"class 3 is missing from the training split \(4 classes\)",
+    ),
+    ({"y": np.zeros(60, int)}, r"only class 0 occurs; at least 2 classes are needed"),
+    ({"y": np.arange(60)}, r"0 samples in the test split; at least 1 is needed"),
+    (
+        {"x_test": np.zeros((2, 9, 8), UINT8), "y_test": np.array([0, 1])},
+        r"x_test is uint8 of \(9, 8, 1\) and x is uint8 of \(8, 8, 1\); must be equal",
+    ),
+    (
+        {"x_test": np.zeros((0, 8, 8), UINT8), "y_test": np.zeros(0, int)},
+        r"0 samples in x_test; at least 1 is needed",
+    ),
+    ({"x": np.array([{}] * 60)}, r"cannot be read: Object arrays cannot be loaded"),
+]
+
+
+@pytest.mark.parametrize(("arrays", "text"), BAD, ids=[text[:40] for _, text in BAD])
+def test_a_bad_npz_is_refused_with_the_files_name(stripes: Write, arrays: dict[str, Any], text: str) -> None:
+    path = stripes(**arrays)
+    with pytest.raises(DataError, match=f"^{path}: {text}"):
+        load(path=str(path))
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"absent\.npz: No such file or directory"):
+        load(path=str(tmp_path / "absent.npz"))
+
+
+def test_a_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="Is a directory"):
+        load(path=str(tmp_path))
+
+
+@pytest.mark.parametrize("content", [b"", b"not a zip", b"\x93NUMPY"])
+def test_a_file_that_is_no_npz_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "data.npz"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"data\.npz: truncated, or not an \.npz file"):
+        load(path=str(path))
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])
+def test_a_truncated_file_is_named(stripes: Write, share: float) -> None:
+    path = stripes()
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(DataError, match=f"^{path}: "):
+        load(path=str(path))
+
+
+@given(position=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+def test_a_flipped_bit_is_an_error_or_harmless_never_a_crash(
+    tmp_path_factory: pytest.TempPathFactory, position: float, bit: int
+) -> None:
+    path = tmp_path_factory.mktemp("flip") / "data.npz"
+    y = np.arange(30) % 3
+    np.savez_compressed(path, x=np.zeros((30, 4, 4), UINT8), y=y)
+    content = bytearray(path.read_bytes())
+    content[int(position * len(content))] ^= 1 << bit
+    path.write_bytes(content)
+    try:
+        dataset = load(path=str(path))
+    except DataError as error:
+        assert str(error).startswith(str(path))
+    else:
+        assert len(dataset.train_images) + len(dataset.test_images) == 30
+
+
+def test_images_too_small_for_the_model_are_named() -> None:
+    from trainserve.models import zoo
+
+    with pytest.raises(DataError, match="images of 3x8 are too small for convnet; at least 4x4 is needed"):
+        zoo.build("convnet", {}, (3, 8, 1), 2)
