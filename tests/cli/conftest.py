@@ -1,0 +1,43 @@
+"""The served model of tests/serving, asked through the command line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.serving.conftest import command, fetched, published, root, server
+from trainserve.cli.main import main
+
+__all__ = ["command", "fetched", "published", "root", "server"]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a command left."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def trainserve(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., Finished]:
+    """Runs `trainserve` with arguments in an empty folder, in this process: what it prints and exits with."""
+
+    def run(*arguments: object, **environment: str) -> Finished:
+        monkeypatch.chdir(tmp_path)
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(sys, "argv", ["trainserve", *map(str, arguments)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return Finished(int(ended.value.code or 0), *capfd.readouterr())
+
+    return run

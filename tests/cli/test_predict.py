@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.serving.graphs import convnet
+from tests.serving.versions import LABELS, answers, images
+from trainserve.serving.server import DevelopmentServer
+
+
+@pytest.fixture
+def sample(tmp_path: Path) -> Path:
+    """One 28x28 greyscale PNG."""
+    path = tmp_path / "sample.png"
+    Image.fromarray(images(1)[0, :, :, 0]).save(path)
+    return path
+
+
+def expected(inputs: np.ndarray) -> list[tuple[str, float]]:
+    return [(LABELS[row.argmax()], float(row.max())) for row in answers(convnet(), inputs)]
+
+
+def urls(server: DevelopmentServer) -> list[str]:
+    return [server.url, f"http://{server.url}", f"grpc://{server.grpc_url}"]
+
+
+@pytest.mark.parametrize("form", [0, 1, 2])
+def test_an_image_gets_its_label_and_probability(
+    trainserve, server: DevelopmentServer, sample: Path, form: int
+) -> None:
+    finished = trainserve("predict", sample, "--url", urls(server)[form])
+    ((label, probability),) = expected(images(1))
+    assert (finished.status, finished.err) == (0, "")
+    assert finished.out.splitlines()[1].split() == [str(sample), "0", label, f"{probability:.4f}"]
+
+
+def test_arrays_of_more_rows_than_a_batch_are_answered_row_by_row(
+    trainserve, server: DevelopmentServer, fetched: Path, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "many.npy", images(70, seed=5))
+    finished = trainserve(
+        "predict", "many.npy", fetched / "version/samples.npz", "--url", server.url, "--model", "digits", "-o", "json"
+    )
+    results = json.loads(finished.out)
+    assert len(results) == 70 + 64
+    found = [(each["label"], pytest.approx(each["probability"], rel=1e-4)) for each in results]
+    assert expected(images(70, seed=5)) + expected(images(64)) == found
+    assert results[0]["probabilities"].keys() == set(LABELS)
+
+
+def test_a_photo_is_brought_to_the_models_size_and_mode_and_that_is_said(
+    trainserve, server: DevelopmentServer, tmp_path: Path
+) -> None:
+    photo = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    Image.fromarray(photo).save(tmp_path / "photo.jpg")
+    finished = trainserve("predict", "photo.jpg", "--url", server.url)
+    assert finished.status == 0
+    assert finished.err == "trainserve: photo.jpg: converted RGB to greyscale, resized 64x48 to 28x28\n"
+
+
+def test_one_sample_needs_no_batch_axis(trainserve, server: DevelopmentServer, tmp_path: Path) -> None:
+    np.save(tmp_path / "one.npy", images(1)[0])
+    finished = trainserve("predict", "one.npy", "--url", server.url)
+    assert finished.out.splitlines()[1].split()[2] == expected(images(1))[0][0]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (np.zeros((1, 14, 14, 1), np.uint8), "takes uint8 [n, 28, 28, 1], given uint8 [1, 14, 14, 1]"),
+        (np.zeros((1, 28, 28, 1)), "takes uint8 [n, 28, 28, 1], given float64 [1, 28, 28, 1]"),
+        (np.zeros((0, 28, 28, 1), np.uint8), "hold 0 rows"),
+    ],
+)
+def test_an_array_that_does_not_fit_is_refused_naming_both_shapes(
+    trainserve, server: DevelopmentServer, tmp_path: Path, content: np.ndarray, words: str
+) -> None:
+    np.save(tmp_path / "array.npy", content)
+    finished = trainserve("predict", "array.npy", "--url", server.url)
+    assert (finished.status, finished.out) == (2, "")
+    (line,) = finished.err.splitlines()
+    assert line.startswith("trainserve: array.npy: ")
+    assert words in line
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("missing.png", None, "No such file or directory"),
+        ("text.png", b"not an image", "cannot identify image file"),
+        ("array.npy", b"not an array", "not a readable npy file"),
+        ("notes.txt", b"", ".txt suffix; must be one of .jpeg, .jpg, .npy, .npz, .png"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_one_line_and_exit_2(
+    trainserve, server: DevelopmentServer, tmp_path: Path, name: str, content: bytes | None, words: str
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    finished = trainserve("predict", name, "--url", server.url)
+    assert (finished.status, len(finished.err.splitlines())) == (2, 1)
+    assert f"trainserve: {name}: " in finished.err
+    assert words in finished.err
+
+
+def test_an_archive_without_the_input_names_what_it_holds(
+    trainserve, server: DevelopmentServer, tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "other.npz", pictures=images(1))
+    finished = trainserve("predict", "other.npz", "--url", server.url)
+    assert finished.status == 2
+    assert "no array named images, which the model takes; the file holds pictures" in finished.err
+
+
+def test_a_failed_request_is_one_line_and_exit_1(trainserve, server: DevelopmentServer, sample: Path) -> None:
+    unknown = trainserve("predict", sample, "--url", server.url, "--model", "letters")
+    nobody = trainserve("predict", sample, "--url", "127.0.0.1:1")
+    for finished, words in ((unknown, "letters"), (nobody, "127.0.0.1:1: Connection refused")):
+        assert (finished.status, finished.out, len(finished.err.splitlines())) == (1, "", 1)
+        assert words in finished.err
+
+
+def test_a_cluster_that_cannot_be_reached_is_one_line_and_exit_1(trainserve, sample: Path, tmp_path: Path) -> None:
+    finished = trainserve("predict", sample, "--serve", "digits", KUBECONFIG=str(tmp_path / "none"))
+    assert (finished.status, finished.out, len(finished.err.splitlines())) == (1, "", 1)
+    assert finished.err.startswith("trainserve: kubectl ")
