@@ -17,7 +17,7 @@ step "1/6: installing the Go toolchain and build tools from Debian"
 need=(golang-go golang-github-modern-go-reflect2-dev rsync jq dpkg-dev)
 if ! dpkg -s "${need[@]}" >/dev/null 2>&1; then
   apt-get update -qq || true # another configured archive may be unreachable; the install below is what decides
-  apt-get install -y -qq --no-install-recommends "${need[@]}"
+  apt-get install -y -qq --no-install-recommends -o DPkg::Lock::Timeout=300 "${need[@]}"
 fi
 
 rm -rf "$work"
@@ -53,7 +53,8 @@ KUBE_GIT_MINOR='20'
 VERSION
 
 step "5/6: compiling (the long step)"
-export GOPATH=$gopath GO111MODULE=off CGO_ENABLED=0 GOFLAGS=-tags=providerless GOCACHE=$work/gocache
+export GOPATH=$gopath GO111MODULE=off CGO_ENABLED=0 GOCACHE=$work/gocache
+export GOFLAGS="-tags=providerless -v" # -v names each package as it is compiled: the caller's measure of progress
 export KUBE_GIT_VERSION_FILE=$work/version
 programs=(kube-apiserver kube-controller-manager kube-scheduler)
 make all WHAT="$(printf 'cmd/%s ' "${programs[@]}")" GOLDFLAGS="-s -w"

@@ -1,0 +1,137 @@
+"""Which loopback addresses and ports a cluster has, so that clusters side by side never meet.
+
+Every cluster of this machine has a number of its own, and with it a range of Service addresses, a range of pod
+addresses and a block of ports. Who has which number is written down in one file under a lock; a number is free again
+when the cluster's folder is gone.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainserve.dev.locks import held
+
+SERVICES = ipaddress.IPv4Network("127.96.0.0/12")
+PODS = ipaddress.IPv4Network("127.64.0.0/12")
+CLUSTERS = 256
+"""So many clusters can be side by side, each with 4096 Service and 4096 pod addresses."""
+FIRST_PORT = 20000
+"""Below the range from which Linux takes the ports of outgoing connections (32768 and up)."""
+PORTS = (
+    "etcd",
+    "etcd-peer",
+    "apiserver",
+    "controller-manager",
+    "scheduler",
+    "scheduler-plain",
+    "kubelet",
+    "metrics",
+    "liveness",
+)
+BLOCK = 16
+
+
+class AddressesUnavailable(Exception):
+    """No number is free, or this cluster's number belongs to another cluster; the message says what to remove."""
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """The loopback addresses and ports of one cluster."""
+
+    number: int
+    ports: Mapping[str, int]
+
+    @property
+    def services(self) -> ipaddress.IPv4Network:
+        """The range that Services get their clusterIP from."""
+        return _share(SERVICES, self.number)
+
+    @property
+    def pods(self) -> ipaddress.IPv4Network:
+        """The range that pods get their address from."""
+        return _share(PODS, self.number)
+
+    @property
+    def kubernetes_service(self) -> str:
+        """The clusterIP of Service `default/kubernetes`: the first of the range, by Kubernetes' rule."""
+        return str(self.services[1])
+
+
+def _share(network: ipaddress.IPv4Network, number: int) -> ipaddress.IPv4Network:
+    size = network.num_addresses // CLUSTERS
+    return ipaddress.IPv4Network(
+        (int(network.network_address) + number * size, network.max_prefixlen - size.bit_length() + 1)
+    )
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on that loopback port now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: closing connections do not count
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def block(number: int) -> dict[str, int]:
+    """The ports of the cluster with that number."""
+    return {name: FIRST_PORT + number * BLOCK + offset for offset, name in enumerate(PORTS)}
+
+
+def claim(register: Path, folder: Path, number: int | None, free: Callable[[int], bool] = is_free) -> Addresses:
+    """Gives the cluster in `folder` a number with free ports, or confirms the `number` that it has already.
+
+    `register` is the file of this machine's clusters. Raises AddressesUnavailable.
+    """
+    with held(register.with_suffix(".lock")):
+        owners = _read(register)
+        if number is not None:
+            owner = owners.setdefault(number, folder)
+            if owner != folder:
+                raise AddressesUnavailable(
+                    f"{folder} was cluster {number}, which is now {owner}: remove one of the two folders"
+                )
+        else:
+            usable = (each for each in range(CLUSTERS) if each not in owners and all(map(free, block(each).values())))
+            number = next((each for each, owner in owners.items() if owner == folder), None)
+            if number is None:
+                number = next(usable, None)
+            if number is None:
+                raise AddressesUnavailable(f"all {CLUSTERS} clusters of {register} are taken: remove their folders")
+            owners[number] = folder
+        _write(register, owners)
+    return Addresses(number, block(number))
+
+
+def moved(addresses: Addresses, taken: set[str], free: Callable[[int], bool] = is_free) -> Addresses:
+    """The same addresses with other ports for the names in `taken`, which foreign processes listen on."""
+    usable = (port for port in range(FIRST_PORT + CLUSTERS * BLOCK, 32768) if free(port))
+    in_use = set(addresses.ports.values())
+    others = (port for port in usable if port not in in_use)
+    return Addresses(
+        addresses.number, {name: next(others) if name in taken else port for name, port in addresses.ports.items()}
+    )
+
+
+def _read(register: Path) -> dict[int, Path]:
+    try:
+        entries = json.loads(register.read_text())
+    except FileNotFoundError:
+        return {}
+    owners = {int(number): Path(folder) for number, folder in entries.items()}
+    return {number: folder for number, folder in owners.items() if folder.is_dir()}
+
+
+def _write(register: Path, owners: Mapping[int, Path]) -> None:
+    partial = register.with_name(f".{register.name}.{os.getpid()}")
+    partial.write_text(json.dumps({str(number): str(folder) for number, folder in sorted(owners.items())}, indent=1))
+    partial.rename(register)

@@ -1,0 +1,166 @@
+"""The parts of a cluster: what each is started with, which ports it listens on, and how it says that it is ready."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from trainserve.dev import controlplane, pki
+from trainserve.dev.addresses import Addresses
+from trainserve.dev.binaries import Binaries, default_cache
+from trainserve.dev.health import answers
+from trainserve.dev.pki import Pki
+from trainserve.dev.state import SYSTEM_NAMESPACE, kubeconfig, write
+
+STAGES = (("etcd",), ("apiserver",), ("controller-manager", "scheduler"), ("agent", "operator"))
+"""In the order of starting; those of one stage start together."""
+COMPONENTS = tuple(component for stage in STAGES for component in stage)
+PORTS = {
+    "etcd": ("etcd", "etcd-peer"),
+    "apiserver": ("apiserver",),
+    "controller-manager": ("controller-manager",),
+    "scheduler": ("scheduler", "scheduler-plain"),
+    "agent": ("kubelet",),
+    "operator": ("metrics", "liveness"),
+}
+
+
+def with_needs(components: Iterable[str]) -> list[str]:
+    """The components and what they need, in the order of starting: all need the API server, and that needs etcd."""
+    wanted = set(components)
+    if wanted - {"etcd"}:
+        wanted |= {"etcd", "apiserver"}
+    return [component for component in COMPONENTS if component in wanted]
+
+
+@dataclass(frozen=True)
+class Component:
+    """How to run one part."""
+
+    command: list[str]
+    ready: Callable[[], bool]
+    environment: dict[str, str] = field(default_factory=dict)
+    """Beside what the starter's own environment has."""
+
+
+class Layout:
+    """The files of a cluster's folder (docs/contracts.md, "The development cluster")."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.state = folder / "cluster.json"
+        self.lock = folder / "cluster.lock"
+        self.kubeconfig = folder / "kubeconfig"
+        self.operator_kubeconfig = folder / "operator.kubeconfig"
+        self.pki = folder / "pki"
+        self.etcd = folder / "etcd"
+        self.store = folder / "store"
+
+    def log(self, component: str) -> Path:
+        """Where a component's output goes."""
+        return self.folder / "logs" / f"{component}.log"
+
+    def kubeconfig_of(self, component: str) -> Path:
+        """The kubeconfig of a part of the control plane."""
+        return self.folder / "control-plane" / f"{component}.kubeconfig"
+
+    @property
+    def scheduler_config(self) -> Path:
+        """The scheduler's settings."""
+        return self.folder / "control-plane" / "scheduler.json"
+
+
+class Components:
+    """The components of one cluster with its addresses; writes the files that their commands name."""
+
+    def __init__(self, layout: Layout, addresses: Addresses, binaries: Binaries, simulated_gpus: int) -> None:
+        self.layout, self.addresses, self.binaries = layout, addresses, binaries
+        self.simulated_gpus = simulated_gpus
+        self.pki: Pki = pki.ensure(layout.pki, addresses.kubernetes_service)
+        self.server = f"https://127.0.0.1:{addresses.ports['apiserver']}"
+
+    def write_files(self) -> None:
+        """Kubeconfigs of the administrator and the control plane, and the scheduler's settings."""
+        layout = self.layout
+        for user, path in (
+            ("admin", layout.kubeconfig),
+            ("controller-manager", layout.kubeconfig_of("controller-manager")),
+            ("scheduler", layout.kubeconfig_of("scheduler")),
+        ):
+            self.write_kubeconfig(path, user, self.pki.token(user))
+        settings = controlplane.scheduler_config(
+            self.binaries.version, self.addresses, layout.kubeconfig_of("scheduler")
+        )
+        write(layout.scheduler_config, json.dumps(settings, indent=1))
+        layout.store.mkdir(exist_ok=True)
+
+    def write_kubeconfig(self, path: Path, user: str, token: str) -> None:
+        """Writes a kubeconfig for this cluster."""
+        write(path, yaml.safe_dump(kubeconfig(self.server, self.pki.ca.read_bytes(), user, token), sort_keys=False))
+
+    def component(self, name: str) -> Component:
+        """How to run the component of that name."""
+        build: dict[str, Callable[[], Component]] = {
+            "etcd": self._etcd,
+            "apiserver": self._apiserver,
+            "controller-manager": self._controller_manager,
+            "scheduler": self._scheduler,
+            "agent": self._agent,
+            "operator": self._operator,
+        }
+        return build[name]()
+
+    def _etcd(self) -> Component:
+        command = controlplane.etcd(self.binaries, self.pki, self.addresses, self.layout.etcd)
+        certificate = (self.pki.certificate("etcd"), self.pki.key("etcd"))
+        url = f"https://127.0.0.1:{self.addresses.ports['etcd']}/health"
+        return Component(command, lambda: answers(url, authority=self.pki.ca, certificate=certificate))
+
+    def _apiserver(self) -> Component:
+        command = controlplane.apiserver(self.binaries, self.pki, self.addresses)
+        url, token = f"{self.server}/readyz", self.pki.token("admin")
+        return Component(command, lambda: answers(url, authority=self.pki.ca, token=token))
+
+    def _controller_manager(self) -> Component:
+        own = self.layout.kubeconfig_of("controller-manager")
+        command = controlplane.controller_manager(self.binaries, self.pki, self.addresses, own)
+        url = f"https://127.0.0.1:{self.addresses.ports['controller-manager']}/healthz"
+        return Component(command, lambda: answers(url))
+
+    def _scheduler(self) -> Component:
+        own = self.layout.kubeconfig_of("scheduler")
+        command = controlplane.scheduler(self.binaries, self.addresses, own, self.layout.scheduler_config)
+        url = f"https://127.0.0.1:{self.addresses.ports['scheduler']}/healthz"
+        return Component(command, lambda: answers(url))
+
+    def _agent(self) -> Component:
+        command = [sys.executable, "-m", "trainserve.dev.agent"]
+        command += ["--kubeconfig", str(self.layout.kubeconfig), "--directory", str(self.layout.folder)]
+        command += ["--simulated-gpus", str(self.simulated_gpus), "--pod-cidr", str(self.addresses.pods)]
+        command += ["--kubelet-port", str(self.addresses.ports["kubelet"])]
+        for folder in (Path(sys.executable).parent, default_cache() / "bin"):  # what images would bring
+            command += ["--path-prepend", str(folder)]
+        url = f"https://127.0.0.1:{self.addresses.ports['kubelet']}/healthz"
+        return Component(command, lambda: answers(url) and self._node_is_ready())
+
+    def _node_is_ready(self) -> bool:
+        from trainserve.dev import bootstrap  # here, because Kubernetes' types take a while to import
+
+        with bootstrap.connect(self.layout.kubeconfig) as client:
+            return bootstrap.node_is_ready(client)
+
+    def _operator(self) -> Component:
+        liveness = f"http://127.0.0.1:{self.addresses.ports['liveness']}/healthz"
+        kopf = [sys.executable, "-m", "kopf", "run", "-m", "trainserve.operator.main", "--all-namespaces"]
+        environment = {
+            "KUBECONFIG": str(self.layout.operator_kubeconfig),
+            "TRAINSERVE_STORE": f"file://{self.layout.store}",
+            "TRAINSERVE_METRICS_ADDRESS": f"127.0.0.1:{self.addresses.ports['metrics']}",
+            "TRAINSERVE_LEASE_NAMESPACE": SYSTEM_NAMESPACE,
+        }
+        return Component([*kopf, f"--liveness={liveness}"], lambda: answers(liveness), environment)

@@ -1,0 +1,151 @@
+"""What each program of the control plane is started with. Pure: addresses and files in, argument lists out.
+
+Every flag here is known to Kubernetes 1.20 up to the newest, but for the few that are chosen by version.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from trainserve.dev.addresses import Addresses
+from trainserve.dev.binaries import Binaries
+from trainserve.dev.pki import Pki
+
+LOOPBACK = "127.0.0.1"
+WITHOUT_INSECURE_PORT = (1, 24)
+"""The release that dropped --port from the controller manager and the scheduler; before it, that port was open."""
+SCHEDULER_CONFIG_V1 = (1, 25)
+SCHEDULER_CONFIG_V1BETA2 = (1, 22)
+"""The releases from which these versions of kubescheduler.config.k8s.io are served; before them it was v1beta1."""
+DISABLED_CONTROLLERS = ("endpoint", "endpointslice", "endpointslicemirroring")
+"""Pods' addresses are loopback addresses, which Endpoints refuse: the node finds a Service's pods by itself."""
+NODE_GRACE = "20s"
+"""How long a node may be silent before it is taken for lost (Kubernetes' own default is 40 s or more)."""
+
+
+def etcd(binaries: Binaries, pki: Pki, addresses: Addresses, data: Path) -> list[str]:
+    """etcd as a single member, for clients with a certificate of this cluster only.
+
+    Without fsync where it can be had: the page cache survives any killed process, and only a crash of the machine
+    could lose what a development cluster holds.
+    """
+    client, peer = f"https://{LOOPBACK}:{addresses.ports['etcd']}", f"https://{LOOPBACK}:{addresses.ports['etcd-peer']}"
+    certificate, key = pki.certificate("etcd"), pki.key("etcd")
+    return [
+        str(binaries.program("etcd")),
+        f"--data-dir={data}",
+        "--name=trainserve-dev",
+        "--heartbeat-interval=20",
+        "--election-timeout=200",  # milliseconds; a single member waits for nobody, but waits this long
+        f"--listen-client-urls={client}",
+        f"--advertise-client-urls={client}",
+        f"--listen-peer-urls={peer}",
+        f"--initial-advertise-peer-urls={peer}",
+        f"--initial-cluster=trainserve-dev={peer}",
+        "--client-cert-auth",
+        f"--trusted-ca-file={pki.ca}",
+        f"--cert-file={certificate}",
+        f"--key-file={key}",
+        "--peer-client-cert-auth",
+        f"--peer-trusted-ca-file={pki.ca}",
+        f"--peer-cert-file={certificate}",
+        f"--peer-key-file={key}",
+        "--logger=zap",
+        "--log-level=warn",
+        *(["--unsafe-no-fsync"] if binaries.etcd_skips_fsync else []),
+    ]
+
+
+def apiserver(binaries: Binaries, pki: Pki, addresses: Addresses) -> list[str]:
+    """kube-apiserver with RBAC, static tokens for the control plane and signed ones for service accounts."""
+    return [
+        str(binaries.program("kube-apiserver")),
+        f"--bind-address={LOOPBACK}",
+        f"--secure-port={addresses.ports['apiserver']}",
+        f"--advertise-address={LOOPBACK}",
+        "--endpoint-reconciler-type=none",  # Endpoints refuse the loopback address that it would write
+        f"--etcd-servers=https://{LOOPBACK}:{addresses.ports['etcd']}",
+        f"--etcd-cafile={pki.ca}",
+        f"--etcd-certfile={pki.certificate('etcd')}",
+        f"--etcd-keyfile={pki.key('etcd')}",
+        f"--service-cluster-ip-range={addresses.services}",
+        f"--tls-cert-file={pki.certificate('apiserver')}",
+        f"--tls-private-key-file={pki.key('apiserver')}",
+        f"--client-ca-file={pki.ca}",
+        # No proxy in front has such a certificate; without these, what else asks for them complains all the time.
+        f"--requestheader-client-ca-file={pki.ca}",
+        "--requestheader-allowed-names=trainserve-dev-front-proxy",
+        "--requestheader-username-headers=X-Remote-User",
+        "--requestheader-group-headers=X-Remote-Group",
+        "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+        f"--token-auth-file={pki.tokens}",
+        "--authorization-mode=RBAC",
+        "--service-account-issuer=https://kubernetes.default.svc",
+        f"--service-account-key-file={pki.service_accounts}",
+        f"--service-account-signing-key-file={pki.service_accounts}",
+        f"--kubelet-client-certificate={pki.certificate('kubelet-client')}",
+        f"--kubelet-client-key={pki.key('kubelet-client')}",
+        "--kubelet-preferred-address-types=InternalIP",
+        "--allow-privileged=true",
+    ]
+
+
+def controller_manager(binaries: Binaries, pki: Pki, addresses: Addresses, kubeconfig: Path) -> list[str]:
+    """kube-controller-manager without the controllers that cannot work on loopback."""
+    return [
+        str(binaries.program("kube-controller-manager")),
+        *_client("controller-manager", binaries, addresses, kubeconfig),
+        f"--kubeconfig={kubeconfig}",
+        "--leader-elect=false",
+        f"--controllers=*,{','.join(f'-{name}' for name in DISABLED_CONTROLLERS)}",
+        "--use-service-account-credentials",
+        f"--service-account-private-key-file={pki.service_accounts}",
+        f"--root-ca-file={pki.ca}",
+        f"--cluster-signing-cert-file={pki.ca}",
+        f"--cluster-signing-key-file={pki.ca_key}",
+        "--node-monitor-period=2s",
+        f"--node-monitor-grace-period={NODE_GRACE}",
+        "--kube-api-qps=500",
+        "--kube-api-burst=1000",
+    ]
+
+
+def scheduler(binaries: Binaries, addresses: Addresses, kubeconfig: Path, config: Path) -> list[str]:
+    """kube-scheduler; the rest of its settings are in `config`, the file that holds `scheduler_config`."""
+    return [
+        str(binaries.program("kube-scheduler")),
+        *_client("scheduler", binaries, addresses, kubeconfig),
+        f"--config={config}",
+    ]
+
+
+def scheduler_config(version: tuple[int, int], addresses: Addresses, kubeconfig: Path) -> dict[str, Any]:
+    """The scheduler's KubeSchedulerConfiguration: fast towards the API, and quick to retry a pod that did not fit.
+
+    Its fields: https://kubernetes.io/docs/reference/config-api/kube-scheduler-config.v1/ (the older ones besides).
+    """
+    api, plain_http = "v1" if version >= SCHEDULER_CONFIG_V1 else "v1beta2", {}
+    if version < SCHEDULER_CONFIG_V1BETA2:
+        # There these two cannot be turned off, and by default they listen on every address of the machine.
+        address = f"{LOOPBACK}:{addresses.ports['scheduler-plain']}"
+        api, plain_http = "v1beta1", {"healthzBindAddress": address, "metricsBindAddress": address}
+    return {
+        "apiVersion": f"kubescheduler.config.k8s.io/{api}",
+        "kind": "KubeSchedulerConfiguration",
+        "clientConnection": {"kubeconfig": str(kubeconfig), "qps": 1000, "burst": 1000},
+        "leaderElection": {"leaderElect": False},
+        "podInitialBackoffSeconds": 1,
+        "podMaxBackoffSeconds": 1,
+        **plain_http,
+    }
+
+
+def _client(component: str, binaries: Binaries, addresses: Addresses, kubeconfig: Path) -> list[str]:
+    return [
+        f"--bind-address={LOOPBACK}",
+        f"--secure-port={addresses.ports[component]}",
+        f"--authentication-kubeconfig={kubeconfig}",
+        f"--authorization-kubeconfig={kubeconfig}",
+        *(["--port=0"] if binaries.version < WITHOUT_INSECURE_PORT else []),
+    ]

@@ -1,0 +1,144 @@
+"""The ways to get the control plane's programs: a verified download, a build here, a Debian package unpacked.
+
+Each way writes to a partial name and renames, so that what has its final name is whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import shutil
+import subprocess
+import tempfile
+import urllib.request
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from trainserve.dev.progress import Task
+
+RELEASES = "https://dl.k8s.io/release"
+SILENCE_SECONDS = 3.0
+"""How long the release server may say nothing: where it cannot be reached, no time is to be lost."""
+BUILD_SCRIPT = Path(__file__).with_name("build_kubernetes.sh")
+BUILD_LINES = 1250
+"""Lines in the log of a finished build, nearly all of them the name of a compiled package: the bar's scale."""
+
+
+class FetchError(Exception):
+    """This way does not serve here; the message says why."""
+
+
+def download_kubernetes(target: Path, version: str, programs: Sequence[str], task: Task, lock: int) -> None:
+    """Downloads a release's programs into `target`, each kept only if its sha256 is the published one.
+
+    Layout of the release server: https://kubernetes.io/releases/download/#binaries. Raises FetchError.
+    """
+    architecture = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    target.mkdir(parents=True, exist_ok=True)
+    for name in programs:
+        url = f"{RELEASES}/{version}/bin/linux/{architecture}/{name}"
+        partial = target / f".{name}.partial"
+        try:
+            with urllib.request.urlopen(f"{url}.sha256", timeout=SILENCE_SECONDS) as answer:  # noqa: S310
+                published = answer.read(64).decode("ascii", "replace")
+            received = download(url, partial, task)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise FetchError(f"downloading {url}: {error}") from error
+        if received != published:
+            partial.unlink()
+            raise FetchError(f"downloading {url}: its sha256 is {received}, but {published} is published")
+        partial.chmod(0o755)
+        partial.rename(target / name)
+
+
+def download(url: str, path: Path, task: Task) -> str:
+    """Writes what `url` serves to `path`; returns its sha256 (hex). Raises OSError, also when it is cut short."""
+    digest = hashlib.sha256()
+    with urllib.request.urlopen(url, timeout=SILENCE_SECONDS) as answer, path.open("wb") as file:  # noqa: S310
+        total = int(answer.headers.get("Content-Length", 0))
+        while chunk := answer.read(1 << 20):
+            digest.update(chunk)
+            file.write(chunk)
+            task.update(f"downloading {url}", file.tell(), total or None)
+    return digest.hexdigest()
+
+
+def build_kubernetes(target: Path, version: str, programs: Sequence[str], task: Task, lock: int) -> None:
+    """Builds the programs from Debian's source package into `target`. Raises FetchError.
+
+    The build inherits the descriptor `lock`, so a build that outlives its killed caller is waited for, not repeated.
+    """
+    need("apt-get")
+    log = target.parent / "build.log"
+    command = [str(BUILD_SCRIPT), str(target), str(target.parent / "build")]
+    run_logged(command, log, watch=lambda: show_build(log, task), keep_open=[lock])
+    if missing := [name for name in programs if not (target / name).is_file()]:
+        raise FetchError(f"the build of Kubernetes {version} left no {', '.join(missing)} in {target}: see {log}")
+
+
+def show_build(log: Path, task: Task) -> None:
+    """Shows the build's newest `step` line, and how far its log has come."""
+    lines = log.read_text(errors="replace").splitlines()
+    steps = [line for line in lines if line.startswith("step ")]
+    if steps:
+        task.update(f"building Kubernetes, {steps[-1]}", min(len(lines), BUILD_LINES), BUILD_LINES)
+
+
+def unpack_etcd(target: Path, task: Task) -> None:
+    """Takes etcd out of Debian's package etcd-server and puts it into the folder `target`. Raises FetchError.
+
+    The package is not installed, because that would start and enable a service.
+    """
+    need("apt-get")
+    log = target / "fetch.log"
+    fetch = ["apt-get", "download", "-o", "APT::Sandbox::User=root", "etcd-server"]
+    with tempfile.TemporaryDirectory(prefix="trainserve-etcd-") as scratch:
+        try:
+            task.update("fetching Debian's package etcd-server")
+            run_logged(fetch, log, folder=scratch)
+        except FetchError:
+            task.update("updating Debian's package lists")
+            with suppress(FetchError):  # one unreachable archive must not stop what the others can serve
+                run_logged(["apt-get", "update"], log)
+            run_logged(fetch, log, folder=scratch)
+        package = next(Path(scratch).glob("etcd-server_*.deb"))
+        run_logged(["dpkg-deb", "-x", str(package), scratch], log)
+        partial = target / ".etcd.partial"
+        shutil.copy(Path(scratch, "usr/bin/etcd"), partial)
+        partial.rename(target / "etcd")
+
+
+def need(program: str) -> None:
+    """Raises FetchError unless `program` is on PATH."""
+    if not shutil.which(program):
+        raise FetchError(f"{program} is not on PATH (Debian's packages are needed)")
+
+
+def run_logged(
+    argv: Sequence[str],
+    log: Path,
+    *,
+    watch: Callable[[], None] = lambda: None,
+    keep_open: Sequence[int] = (),
+    folder: str | None = None,
+) -> None:
+    """Runs `argv` with its output in `log`, calling `watch` twice a second. Raises FetchError on a bad status.
+
+    The output goes to a file rather than a pipe, so that a command whose reader was killed can finish its work.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as output:
+        child = subprocess.Popen(
+            argv, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output, pass_fds=keep_open
+        )
+    while True:
+        try:
+            status = child.wait(timeout=0.5)
+            break
+        except subprocess.TimeoutExpired:
+            watch()
+    if status:
+        last = log.read_text(errors="replace").strip().splitlines()[-1:]
+        raise FetchError(f"{Path(argv[0]).name} ended with status {status}: {' '.join(last)} (see {log})")

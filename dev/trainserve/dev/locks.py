@@ -1,0 +1,29 @@
+"""Locks between processes, which the kernel releases when their holder dies."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def held(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[int]:
+    """Holds the lock file `path` (created if absent) for the block; calls `waiting` once if another holds it.
+
+    Yields the file descriptor: a child that inherits it keeps the lock held until it ends too (flock(2): the lock
+    belongs to the open file, not to the process), so work that outlives a killed parent is not begun a second time.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waiting()
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield descriptor
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,117 @@
+"""Programs that outlive their starter: started detached, known by pid and start time, stopped gently, then for good."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+GRACE_SECONDS = 10.0
+CLOCK_SECONDS = 2.0
+"""How far two readings of one start time may differ: the kernel counts from boot, and the clock may be set since."""
+MARK = "TRAINSERVE_DEV_COMPONENT"
+"""Environment variable that names a component's cluster and part: it finds one that was never written down."""
+KILLED_SECONDS = 30.0
+POLL_SECONDS = 0.01
+_children: list[subprocess.Popen[bytes]] = []
+"""What this very process started: its children stay zombies until it asks for their status."""
+
+
+class StillRunning(Exception):
+    """A program that not even SIGKILL ends, as when it hangs in the kernel; the message names it."""
+
+
+@dataclass(frozen=True)
+class Process:
+    """A started program. The pid alone would not do: the kernel gives it to another program later."""
+
+    pid: int
+    started: float
+    """Seconds since the epoch, as the kernel gives it (psutil.Process.create_time)."""
+    command: tuple[str, ...]
+
+    @property
+    def alive(self) -> bool:
+        """Whether this very program still runs."""
+        for child in _children:
+            child.poll()
+        try:
+            process = psutil.Process(self.pid)
+            same = abs(process.create_time() - self.started) < CLOCK_SECONDS
+            return same and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
+
+    def send(self, number: signal.Signals) -> None:
+        """Sends a signal to this very program, if it still runs."""
+        if self.alive:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+
+def start(
+    command: Sequence[str], *, mark: str, log: Path, environment: Mapping[str, str], folder: Path | None = None
+) -> Process:
+    """Starts a program in a session of its own, appending its output to `log`. Raises OSError."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env={**environment, MARK: mark},
+            cwd=folder,
+            start_new_session=True,
+        )
+    _children.append(child)
+    return Process(child.pid, psutil.Process(child.pid).create_time(), tuple(command))
+
+
+def stop(processes: Iterable[Process], grace: float = GRACE_SECONDS) -> None:
+    """Ends programs together: SIGTERM, then SIGKILL for those that are left after `grace` seconds."""
+    left = [process for process in processes if process.alive]
+    for number, seconds in ((signal.SIGTERM, grace), (signal.SIGKILL, KILLED_SECONDS)):
+        if seconds > 0:
+            for process in left:
+                process.send(number)
+            left = _left_after(left, seconds)
+    if left:
+        raise StillRunning(f"SIGKILL did not end {', '.join(f'{each.pid} ({each.command[0]})' for each in left)}")
+
+
+def _left_after(processes: list[Process], seconds: float) -> list[Process]:
+    give_up = time.monotonic() + seconds
+    while (processes := [process for process in processes if process.alive]) and time.monotonic() < give_up:
+        time.sleep(POLL_SECONDS)
+    return processes
+
+
+def marked(prefix: str) -> list[Process]:
+    """Running programs whose mark begins with `prefix`: components, and children that inherited their environment."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(MARK, "").startswith(prefix):
+                found.append(Process(process.pid, process.create_time(), tuple(process.cmdline())))
+        except (psutil.Error, OSError):
+            continue
+    return found
+
+
+def last_words(log: Path) -> str:
+    """The last line of a log that says something, shortened to fit a message."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - 8192))
+            lines = file.read().decode(errors="replace").strip().splitlines()
+    except FileNotFoundError:
+        return ""
+    return lines[-1][:300] if lines else ""

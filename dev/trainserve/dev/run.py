@@ -1,0 +1,89 @@
+"""Starting the components of a cluster and waiting until each is ready."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from trainserve.dev import addresses, process, state
+from trainserve.dev.binaries import Binaries
+from trainserve.dev.components import PORTS, Components, Layout
+from trainserve.dev.progress import Progress, Task
+from trainserve.dev.state import State
+
+READY_SECONDS = 120.0
+POLL_SECONDS = 0.05
+
+
+class ClusterError(Exception):
+    """The cluster cannot be brought to what was asked; the message names the component, its log and what it said."""
+
+
+class PortTaken(ClusterError):
+    """A component ended because another program listens on its port."""
+
+
+def mark(folder: Path, component: str) -> str:
+    """What every process of a component has in its environment (process.MARK)."""
+    return f"{folder}:{component}"
+
+
+class Run:
+    """One command's work on a cluster, whose lock the caller holds."""
+
+    def __init__(self, layout: Layout, current: State, binaries: Binaries, progress: Progress, task: Task) -> None:
+        self.layout, self.state, self.progress, self.task = layout, current, progress, task
+        self.components = Components(layout, current.addresses, binaries, current.simulated_gpus)
+        self.components.write_files()
+        self.started: set[str] = set()
+
+    def start(self, name: str) -> None:
+        """Starts a component, unless it runs already with the command that it would get."""
+        component = self.components.component(name)
+        running = self.state.processes.get(name)
+        if running and running.alive:
+            if running.command == tuple(component.command):
+                return
+            process.stop([running])
+        self.state.starting = (name, tuple(component.command))
+        state.save(self.layout.state, self.state)
+        self.state.processes[name] = process.start(
+            component.command,
+            mark=mark(self.layout.folder, name),
+            log=self.layout.log(name),
+            environment={**os.environ, **component.environment},
+        )
+        self.state.starting = None
+        state.save(self.layout.state, self.state)
+        self.started.add(name)
+
+    def await_ready(self, name: str, seconds: float = READY_SECONDS) -> None:
+        """Returns once the component says that it is ready. Raises ClusterError when it ends or takes too long."""
+        ready = self.components.component(name).ready
+        started, log = self.state.processes[name], self.layout.log(name)
+        self.task.update(f"waiting for {name}")
+        give_up = time.monotonic() + seconds
+        while not ready():
+            if not started.alive:
+                told = f"{name} ended before it was ready: {process.last_words(log)} (see {log})"
+                ports = [self.state.addresses.ports[port] for port in PORTS[name]]
+                raise (ClusterError if all(map(addresses.is_free, ports)) else PortTaken)(told)
+            if time.monotonic() > give_up:
+                raise ClusterError(f"{name} was not ready after {seconds:.0f} s: {process.last_words(log)} (see {log})")
+            time.sleep(POLL_SECONDS)
+        told = f"ready in {time.time() - started.started:.1f} s" if name in self.started else "runs already"
+        self.progress.note(f"{name}: {told} (pid {started.pid})")
+
+    def bootstrap(self, chart: Path) -> None:
+        """Gives the API server what TrainServe needs, and the operator its kubeconfig. Raises ClusterError."""
+        from trainserve.dev import bootstrap  # here, because Kubernetes' types take a while to import
+
+        self.task.update("applying CRDs and the operator's role")
+        with bootstrap.connect(self.layout.kubeconfig) as client:
+            try:
+                bootstrap.bootstrap(client, chart)
+                token = bootstrap.operator_token(client)
+            except bootstrap.BootstrapError as error:
+                raise ClusterError(str(error)) from error
+        self.components.write_kubeconfig(self.layout.operator_kubeconfig, bootstrap.OPERATOR, token)

@@ -1,0 +1,318 @@
+"""The development cluster's real control plane: up, down, killed, recovered, side by side. No node is needed here."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import yaml
+from lightkube import ApiError, Client, KubeConfig
+from lightkube.models.authorization_v1 import ResourceAttributes, SelfSubjectAccessReviewSpec
+from lightkube.models.core_v1 import NodeStatus
+from lightkube.models.meta_v1 import ObjectMeta
+from lightkube.resources.apiextensions_v1 import CustomResourceDefinition
+from lightkube.resources.authorization_v1 import SelfSubjectAccessReview
+from lightkube.resources.core_v1 import ConfigMap, Node, Pod, Secret, Service
+
+from trainserve.dev import addresses, process, state
+from trainserve.dev.cluster import CHART, Cluster
+from trainserve.dev.components import PORTS
+from trainserve.dev.run import ClusterError
+
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.skipif(bool(os.environ.get("KUBECONFIG")), reason="KUBECONFIG names a cluster; none is started"),
+]
+CONTROL_PLANE = ("etcd", "apiserver", "controller-manager", "scheduler")
+HANG = 60.0
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    one = Cluster(tmp_path_factory.mktemp("control-plane"))
+    try:
+        one.up(*CONTROL_PLANE)
+        yield one
+    finally:
+        one.down()
+
+
+@pytest.fixture
+def up(cluster: Cluster) -> Cluster:
+    """The shared cluster with all of the control plane running, whatever the test before did to it."""
+    cluster.up(*CONTROL_PLANE)
+    return cluster
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Iterator[Cluster]:
+    """A cluster of the test's own, not yet up."""
+    one = Cluster(tmp_path / "cluster")
+    try:
+        yield one
+    finally:
+        one.down()
+
+
+def admin(cluster: Cluster) -> Client:
+    return Client(config=KubeConfig.from_file(cluster.kubeconfig), trust_env=False)
+
+
+def operator(cluster: Cluster) -> Client:
+    return Client(config=KubeConfig.from_file(cluster.operator_kubeconfig), trust_env=False)
+
+
+def pids(cluster: Cluster) -> dict[str, int | None]:
+    return {name: status.pid for name, status in cluster.status().items() if status.state == "running"}
+
+
+def processes(cluster: Cluster) -> list[process.Process]:
+    return process.marked(f"{cluster.directory}:")
+
+
+def wait_for(condition: Callable[[], Any], what: str) -> None:
+    give_up = time.monotonic() + HANG
+    while not condition():
+        assert time.monotonic() < give_up, f"not so after {HANG} s: {what}"
+        time.sleep(0.02)
+
+
+def keep(cluster: Cluster, name: str) -> None:
+    admin(cluster).create(ConfigMap(metadata=ObjectMeta(name=name, namespace="default"), data={"kept": "yes"}))
+
+
+def kept(cluster: Cluster, name: str) -> bool:
+    data = admin(cluster).get(ConfigMap, name, namespace="default").data
+    return data == {"kept": "yes"}
+
+
+def test_up_serves_the_kinds_of_trainserve(up: Cluster) -> None:
+    names = {each.metadata.name for each in admin(up).list(CustomResourceDefinition) if each.metadata}
+    assert {"trainjobs.trainserve.io", "modelserves.trainserve.io"} <= names
+
+
+def test_the_admin_context_has_the_documented_name(up: Cluster) -> None:
+    assert yaml.safe_load(up.kubeconfig.read_text())["current-context"] == "trainserve-dev"
+
+
+def test_secrets_of_the_cluster_are_for_its_owner_only(up: Cluster) -> None:
+    for path in (up.directory, up.kubeconfig, up.operator_kubeconfig):
+        assert path.stat().st_mode & 0o077 == 0
+
+
+def test_everything_listens_on_loopback_only(up: Cluster) -> None:
+    listening = [
+        connection.laddr
+        for pid in pids(up).values()
+        for connection in psutil.Process(pid).net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+    assert {address.ip for address in listening} == {"127.0.0.1"}
+    ports = {each.addresses.ports[port] for each in [recorded(up)] for name in CONTROL_PLANE for port in PORTS[name]}
+    assert {address.port for address in listening} == ports
+
+
+def test_service_addresses_are_loopback_addresses_of_this_cluster(up: Cluster) -> None:
+    spec = admin(up).get(Service, "kubernetes", namespace="default").spec
+    assert spec is not None
+    assert spec.clusterIP == recorded(up).addresses.kubernetes_service
+
+
+def test_the_scheduler_binds_a_pod_to_a_node_that_has_room(up: Cluster) -> None:
+    client = admin(up)
+    room = {"cpu": "1", "memory": "1Gi", "pods": "10"}
+    node = Node(metadata=ObjectMeta(name="paper"), status=NodeStatus(capacity=room, allocatable=room))
+    client.create(node)
+    try:
+        pod = {"containers": [{"name": "main", "image": "ignored"}], "tolerations": [{"operator": "Exists"}]}
+        client.create(Pod.from_dict({"metadata": {"name": "bound", "namespace": "default"}, "spec": pod}))
+        wait_for(lambda: client.get(Pod, "bound", namespace="default").spec.nodeName == "paper", "the binding")
+        client.delete(Pod, "bound", namespace="default", grace_period=0)
+    finally:
+        client.delete(Node, "paper")
+
+
+def test_up_again_starts_nothing_anew(up: Cluster) -> None:
+    before = pids(up)
+    up.up(*CONTROL_PLANE)
+    assert pids(up) == before
+    assert set(before) == set(CONTROL_PLANE)
+
+
+@pytest.mark.parametrize("component", CONTROL_PLANE)
+def test_a_killed_component_is_seen_to_have_died_and_comes_back_alone(up: Cluster, component: str) -> None:
+    keep(up, f"before-{component}")
+    before = pids(up)
+    up.kill(component)
+    assert up.status()[component].state == "died"
+    up.start(component)
+    after = pids(up)
+    assert {name for name in CONTROL_PLANE if before[name] != after[name]} == {component}
+    assert kept(up, f"before-{component}")
+
+
+def test_after_all_components_were_killed_up_brings_everything_back(up: Cluster) -> None:
+    keep(up, "before-all")
+    for component in CONTROL_PLANE:
+        up.kill(component)
+    up.up(*CONTROL_PLANE)
+    assert set(pids(up)) == set(CONTROL_PLANE)
+    assert kept(up, "before-all")
+
+
+def test_a_component_that_was_started_but_never_written_down_does_not_run_twice(up: Cluster) -> None:
+    forgotten = recorded(up)
+    lost = forgotten.processes.pop("scheduler")
+    forgotten.starting = ("scheduler", lost.command)
+    state.save(up.layout.state, forgotten)
+    up.up(*CONTROL_PLANE)
+    assert not lost.alive
+    assert len(processes(up)) == len(CONTROL_PLANE)
+
+
+def test_a_taken_port_is_left_to_its_owner(up: Cluster) -> None:
+    port = recorded(up).addresses.ports["apiserver"]
+    up.kill("apiserver")
+    with socket.socket() as foreign:
+        foreign.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        wait_for(lambda: addresses.is_free(port), "the port to be given back")
+        foreign.bind(("127.0.0.1", port))
+        foreign.listen()
+        up.up(*CONTROL_PLANE)
+    assert recorded(up).addresses.ports["apiserver"] != port
+    keep(up, "on-another-port")
+
+
+@pytest.mark.parametrize("moment", ["etcd", "apiserver", "controller-manager"])
+def test_up_that_was_killed_while_it_waited_is_finished_by_the_next(other: Cluster, moment: str) -> None:
+    code = (
+        "import sys; from pathlib import Path; from rich.console import Console;"
+        "from trainserve.dev.cluster import Cluster; from trainserve.dev.progress import ConsoleProgress;"
+        "Cluster(Path(sys.argv[1]), progress=ConsoleProgress(Console())).up(*sys.argv[2:])"
+    )
+    command = [sys.executable, "-c", code, str(other.directory), *CONTROL_PLANE]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as killed:
+        assert killed.stdout is not None
+        next(line for line in killed.stdout if f"waiting for {moment}" in line)
+        killed.send_signal(signal.SIGKILL)
+    other.up(*CONTROL_PLANE)
+    assert len(processes(other)) == len(CONTROL_PLANE)
+    assert set(pids(other)) == set(CONTROL_PLANE)
+
+
+def test_two_clusters_side_by_side_know_nothing_of_each_other(up: Cluster, other: Cluster) -> None:
+    other.up(*CONTROL_PLANE)
+    keep(up, "mine")
+    with pytest.raises(ApiError, match="not found"):
+        kept(other, "mine")
+    before = pids(up)
+    other.down()
+    assert processes(other) == []
+    assert pids(up) == before
+    assert kept(up, "mine")
+
+
+def test_down_leaves_nothing_running_and_the_next_up_has_the_data(other: Cluster) -> None:
+    other.up(*CONTROL_PLANE)
+    keep(other, "before-down")
+    other.down()
+    assert processes(other) == []
+    assert {status.state for status in other.status().values()} == {"stopped"}
+    assert all(map(addresses.is_free, recorded(other).addresses.ports.values()))
+    other.up(*CONTROL_PLANE)
+    assert kept(other, "before-down")
+
+
+def test_down_stops_what_runs_even_when_its_record_is_gone(other: Cluster) -> None:
+    other.up("etcd")
+    other.layout.state.unlink()
+    other.down()
+    assert processes(other) == []
+
+
+def test_down_of_a_folder_that_was_never_up_does_nothing(tmp_path: Path) -> None:
+    Cluster(tmp_path / "nothing").down()
+    assert not (tmp_path / "nothing").exists()
+
+
+def test_a_component_that_cannot_start_is_named_with_its_log(other: Cluster) -> None:
+    torn = other.layout.etcd / "member" / "snap" / "db"
+    torn.parent.mkdir(parents=True)
+    torn.write_bytes(b"not a database")
+    with pytest.raises(ClusterError, match=rf"etcd ended before it was ready: .+ \(see {other.layout.log('etcd')}\)"):
+        other.up("etcd")
+
+
+def test_unknown_components_are_refused_with_the_known_ones(other: Cluster) -> None:
+    with pytest.raises(ValueError, match="unknown components kubelet; there are etcd, apiserver"):
+        other.up("kubelet")
+
+
+def granted() -> set[tuple[str, str, str]]:
+    """Group, resource and verb of all that the chart's role grants."""
+    rules = yaml.safe_load((CHART / "files" / "operator-role.yaml").read_text())["rules"]
+    products = (itertools.product(rule["apiGroups"], rule["resources"], rule["verbs"]) for rule in rules)
+    return set(itertools.chain.from_iterable(products))
+
+
+VERBS = ("get", "list", "watch", "create", "update", "patch", "delete", "deletecollection")
+FORBIDDEN = [("", "secrets"), ("", "nodes"), ("", "serviceaccounts"), ("", "persistentvolumeclaims"), ("", "pods/exec")]
+FORBIDDEN += [("apps", "daemonsets"), ("batch", "jobs"), ("rbac.authorization.k8s.io", "clusterroles")]
+
+
+def test_every_verb_that_is_not_in_the_operators_role_is_denied(up: Cluster) -> None:
+    client, expected, allowed = operator(up), granted(), set()
+    resources = {(group, resource) for group, resource, _ in expected}.union(FORBIDDEN)
+    for (group, path), verb in itertools.product(resources, VERBS):
+        resource, _, subresource = path.partition("/")
+        attributes = ResourceAttributes(
+            group=group, resource=resource, subresource=subresource, verb=verb, namespace="default"
+        )
+        review = SelfSubjectAccessReview(
+            SelfSubjectAccessReviewSpec(resourceAttributes=attributes), metadata=ObjectMeta()
+        )
+        if (status := client.create(review).status) and status.allowed:
+            allowed.add((group, path, verb))
+    assert allowed == expected
+
+
+def test_the_operator_is_refused_the_secrets_of_its_own_namespace(up: Cluster) -> None:
+    with pytest.raises(ApiError, match=r"trainserve-operator.*cannot list resource") as refused:
+        list(operator(up).list(Secret, namespace="trainserve-system"))
+    assert refused.value.status.code == 403
+
+
+def test_a_rule_that_the_chart_drops_is_dropped_from_the_running_cluster(up: Cluster, tmp_path: Path) -> None:
+    chart = tmp_path / "chart"
+    (chart / "files" / "crds").mkdir(parents=True)
+    pods = {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}
+    (chart / "files" / "operator-role.yaml").write_text(yaml.safe_dump({"rules": [pods]}))
+    assert list(operator(up).list(Pod, namespace="default")) is not None
+    Cluster(up.directory, chart=chart).up(*CONTROL_PLANE)
+    list(operator(up).list(Pod, namespace="default"))
+    with pytest.raises(ApiError, match="cannot list resource"):
+        list(operator(up).list(ConfigMap, namespace="default"))
+
+
+def recorded(cluster: Cluster) -> state.State:
+    current = state.load(cluster.layout.state)
+    assert current is not None
+    return current
+
+
+def test_the_record_says_where_everything_is(up: Cluster) -> None:
+    content = json.loads((up.directory / "cluster.json").read_text())
+    assert content["server"] == f"https://127.0.0.1:{content['ports']['apiserver']}"
+    assert set(content["processes"]) == set(CONTROL_PLANE)
+    assert up.metrics_url == f"http://127.0.0.1:{content['ports']['metrics']}/metrics"
