@@ -1,0 +1,21 @@
+# The operator: Kopf and a Kubernetes client, no torch.
+#
+#   docker build -f images/operator.Dockerfile -t registry.example.org/team/trainserve-operator:0.1.0 .
+#
+# Not built by this project's own tests: the machine that runs them has no Docker engine.
+FROM python:3.12.11-slim-bookworm AS build
+WORKDIR /src
+COPY pyproject.toml constraints.txt README.md ./
+COPY operator ./operator
+COPY models ./models
+COPY serving ./serving
+COPY cli ./cli
+COPY dev ./dev
+RUN python -m venv /opt/trainserve \
+ && /opt/trainserve/bin/pip install --no-cache-dir --constraint constraints.txt '.[operator]'
+
+FROM python:3.12.11-slim-bookworm
+COPY --from=build /opt/trainserve /opt/trainserve
+ENV PATH=/opt/trainserve/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+USER 65532:65532
+CMD ["python", "-m", "kopf", "run", "-m", "trainserve.operator.main", "--all-namespaces", "--liveness=http://0.0.0.0:8080/healthz"]

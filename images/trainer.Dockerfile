@@ -1,0 +1,25 @@
+# What runs beside the operator: training pods (python -m trainserve.models), and the fetch, resolve and probe containers
+# of serving pods (python -m trainserve.serving). Triton itself runs in NVIDIA's own image.
+#
+#   docker build -f images/trainer.Dockerfile -t registry.example.org/team/trainserve-trainer:0.1.0 .
+#
+# PyPI's torch for Linux brings its CUDA libraries along; the node needs NVIDIA's driver and container toolkit only.
+# Not built by this project's own tests: the machine that runs them has no Docker engine.
+FROM python:3.12.11-slim-bookworm AS build
+WORKDIR /src
+COPY pyproject.toml constraints.txt README.md ./
+COPY operator ./operator
+COPY models ./models
+COPY serving ./serving
+COPY cli ./cli
+COPY dev ./dev
+RUN python -m venv /opt/trainserve \
+ && /opt/trainserve/bin/pip install --no-cache-dir --constraint constraints.txt '.[train,serve]'
+
+FROM python:3.12.11-slim-bookworm
+COPY --from=build /opt/trainserve /opt/trainserve
+# The driver's libraries and tools that NVIDIA's container toolkit puts in, where a node has GPUs.
+ENV PATH=/opt/trainserve/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
+    NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
+USER 65532:65532
+CMD ["python", "-m", "trainserve.models", "/etc/trainserve/config.json"]
