@@ -88,7 +88,7 @@ class _Planner:
         self.status.setdefault("startTime", times.to_text(self.now))
         self.status.setdefault("specDigests", self._digests_of_first_pod() or spec_digests(spec))
         self._observe("Scheduled", "False", "Pending", "the pods are created")
-        self._observe("Running", "False", "Pending", f"attempt {number} starts")
+        self._observe("Running", "False", "Pending", "the pods are starting")
         self.result.urgent = True
 
     def _digests_of_first_pod(self) -> dict[str, str] | None:

@@ -1,0 +1,117 @@
+"""Who acts: at most one replica, and somebody soon."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Any
+
+import pytest
+
+from trainserve.operator import lease as module
+from trainserve.operator.lease import Lease, LeaseLost
+
+
+class Api:
+    """A Lease in memory, with the API server's optimistic concurrency."""
+
+    def __init__(self) -> None:
+        self.lease: dict[str, Any] | None = None
+        self.away = False
+
+    async def get_lease(self, namespace: str, name: str) -> dict[str, Any] | None:
+        if self.away:
+            raise ConnectionError("the API server is away")
+        return None if self.lease is None else {**self.lease, "metadata": dict(self.lease["metadata"])}
+
+    async def put_lease(self, lease: dict[str, Any]) -> bool:
+        if self.away:
+            raise ConnectionError("the API server is away")
+        known = self.lease["metadata"]["resourceVersion"] if self.lease else None
+        if lease["metadata"].get("resourceVersion") != known:
+            return False
+        metadata = lease["metadata"] | {"resourceVersion": str(int(known or 0) + 1)}
+        self.lease = {**lease, "metadata": metadata}
+        return True
+
+    def holder(self) -> str:
+        assert self.lease is not None
+        return str(self.lease["spec"]["holderIdentity"])
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, seconds in {"RETRY_EVERY": 0.01, "RENEW_EVERY": 0.01, "RENEW_DEADLINE": 0.2, "DURATION": 0.4}.items():
+        monkeypatch.setattr(module, name, seconds)
+
+
+async def within(seconds: float, event: asyncio.Event) -> None:
+    async with asyncio.timeout(seconds):
+        await event.wait()
+
+
+async def test_the_second_replica_waits_until_the_first_one_lets_go() -> None:
+    api = Api()
+    first, second = Lease(api, "system", "host_a_1"), Lease(api, "system", "host_b_1")
+    one = asyncio.create_task(first.run())
+    await within(30, first.held)
+    two = asyncio.create_task(second.run())
+    with pytest.raises(TimeoutError):
+        await within(0.6, second.held)
+    one.cancel()
+    await first.release()
+    await within(30, second.held)
+    assert api.holder() == "host_b_1"
+    two.cancel()
+
+
+async def test_a_holder_that_died_elsewhere_is_succeeded_when_its_lease_runs_out() -> None:
+    api = Api()
+    first, second = Lease(api, "system", "host_a_1"), Lease(api, "system", "host_b_1")
+    one = asyncio.create_task(first.run())
+    await within(30, first.held)
+    one.cancel()
+    two = asyncio.create_task(second.run())
+    await within(30, second.held)
+    assert api.holder() == "host_b_1"
+    two.cancel()
+
+
+async def test_a_holder_that_died_on_this_host_is_succeeded_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "DURATION", 3600.0)
+    api = Api()
+    gone = Lease(api, "system", f"{socket.gethostname()}_4194305")  # beyond the largest process id of Linux
+    one = asyncio.create_task(gone.run())
+    await within(30, gone.held)
+    one.cancel()
+    second = Lease(api, "system")
+    two = asyncio.create_task(second.run())
+    await within(30, second.held)
+    two.cancel()
+
+
+async def test_an_outage_stops_the_holder_and_its_end_lets_it_go_on() -> None:
+    api = Api()
+    lease = Lease(api, "system", "host_a_1")
+    task = asyncio.create_task(lease.run())
+    await within(30, lease.held)
+    api.away = True
+    await within(30, lease.lost)
+    assert not lease.held.is_set()
+    api.away = False
+    await within(30, lease.held)
+    task.cancel()
+
+
+async def test_a_lease_taken_by_another_ends_the_holder() -> None:
+    api = Api()
+    lease = Lease(api, "system", "host_a_1")
+    task = asyncio.create_task(lease.run())
+    await within(30, lease.held)
+    assert api.lease is not None
+    taken = {**api.lease["spec"], "holderIdentity": "host_b_1"}
+    api.lease = {"metadata": {"name": "n", "namespace": "system", "resourceVersion": "99"}, "spec": taken}
+    with pytest.raises(LeaseLost, match="taken from host_a_1"):
+        async with asyncio.timeout(30):
+            await task
+    assert not lease.held.is_set()

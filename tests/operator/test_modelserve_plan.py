@@ -1,0 +1,291 @@
+"""From a ModelServe, its children and the TrainJobs beside it to the next step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.operator.support import DIGEST, OTHER_DIGEST, SETTINGS, after, at, condition, ended, failed, trainjob
+from trainserve.operator import labels
+from trainserve.operator.modelserve.plan import plan
+from trainserve.operator.plan import Delete, Object, Plan
+
+SUFFIX, OTHER = DIGEST[7:17], OTHER_DIGEST[7:17]
+
+
+def artifact(number: int, digest: str) -> Object:
+    return {"uri": f"file:///srv/models/default/digits/{number}", "version": number, "digest": digest}
+
+
+FIRST = trainjob(name="one", status={"phase": "Complete", "artifact": artifact(1, DIGEST)})
+SECOND = trainjob(name="two", status={"phase": "Complete", "artifact": artifact(2, OTHER_DIGEST)})
+VERIFIED: Object = {"verified": True, "reason": "SamplesMatch", "message": "64 samples", "p50Ms": 0.7, "p99Ms": 2.1}
+
+
+class Serve:
+    """A ModelServe between reconciles, without an API server: what is planned becomes what is."""
+
+    def __init__(self, *jobs: Object, **spec: Any) -> None:
+        self.object: Object = {
+            "apiVersion": "trainserve.io/v1alpha1",
+            "kind": "ModelServe",
+            "metadata": {"name": "digits", "namespace": "default", "uid": "serve-uid", "generation": 1},
+            "spec": {"model": {"name": "digits"}} | spec,
+        }
+        self.jobs, self.children = list(jobs), dict[tuple[str, str], Object]()
+        self.answers: dict[str, Object] = {}
+
+    def step(self, seconds: float = 0.0) -> Plan:
+        """Plan at that many seconds after NOW, and carry it out."""
+        done = plan(self.object, list(self.children.values()), self.jobs, self.answers, SETTINGS, after(seconds))
+        for wanted in (*done.create, *done.apply):
+            at_name = wanted["kind"], wanted["metadata"]["name"]
+            self.children[at_name] = {**self.children.get(at_name, {}), **wanted}
+        for delete in done.delete:
+            del self.children[delete.kind, delete.name]
+        self.object = self.object | {"status": done.status}
+        return done
+
+    @property
+    def status(self) -> Object:
+        return dict(self.object["status"])
+
+    def deployments(self) -> list[str]:
+        return sorted(name for kind, name in self.children if kind == "Deployment")
+
+    def active(self) -> str:
+        return str(self.children["Service", "digits"]["spec"]["selector"][labels.VERSION])
+
+    def add_pod(self, suffix: str, status: Object, report: Object | None = None) -> None:
+        """A pod of that version, as the Deployment's controller makes it."""
+        template = self.children["Deployment", f"digits-{suffix}"]["spec"]["template"]["metadata"]
+        name = f"digits-{suffix}-x"
+        metadata = {**template, "name": name, "namespace": "default", "uid": name}
+        self.children["Pod", name] = {"kind": "Pod", "metadata": metadata, "status": status}
+        if report is not None:
+            self.answers[name] = report
+
+    def make_ready(self, suffix: str, replicas: int = 1) -> None:
+        ready = {"phase": "Running", "podIP": "10.0.0.9", "conditions": [{"type": "Ready", "status": "True"}]}
+        self.add_pod(suffix, ready, VERIFIED)
+        counts = dict.fromkeys(("updatedReplicas", "availableReplicas", "readyReplicas"), replicas)
+        self.children["Deployment", f"digits-{suffix}"]["status"] = {"observedGeneration": 1, **counts}
+
+    @classmethod
+    def ready(cls, *jobs: Object, **spec: Any) -> Serve:
+        """One that serves the first version."""
+        serve = cls(*jobs, **spec)
+        serve.step()
+        serve.make_ready(SUFFIX)
+        serve.step(5)
+        return serve
+
+
+def test_a_resolved_version_gets_a_deployment_and_a_service() -> None:
+    serve = Serve(FIRST)
+    serve.step()
+    assert serve.deployments() == [f"digits-{SUFFIX}"]
+    assert serve.active() == SUFFIX
+    assert condition(serve.status, "ModelResolved")["status"] == "True"
+    assert condition(serve.status, "Ready")["status"] == "False"
+    assert serve.status["phase"] == "Starting"
+    assert serve.status["url"] == "http://digits.default.svc:8000"
+    assert serve.status["grpcUrl"] == "digits.default.svc:8001"
+    assert "version" not in serve.status
+
+
+def test_a_verified_version_takes_traffic() -> None:
+    serve = Serve.ready(FIRST)
+    assert condition(serve.status, "Ready")["status"] == "True"
+    assert condition(serve.status, "Verified")["reason"] == "SamplesMatch"
+    assert serve.status["phase"] == "Ready"
+    assert serve.status["version"] == 1
+    assert serve.status["digest"] == DIGEST
+    assert serve.status["replicas"] == {"desired": 1, "ready": 1}
+    assert serve.status["latency"] == {"p50Ms": 0.7, "p99Ms": 2.1}
+    assert serve.status["history"] == [{"version": 1, "digest": DIGEST, "time": at(5)}]
+
+
+def test_planning_again_without_news_changes_nothing() -> None:
+    serve = Serve.ready(FIRST)
+    status = serve.status
+    again = serve.step(60)
+    assert (again.apply, again.create, again.delete) == ([], [], [])
+    assert again.status == status
+
+
+def test_the_service_moves_only_when_the_new_version_is_available_and_the_old_one_goes_after_that() -> None:
+    serve = Serve.ready(FIRST)
+    serve.jobs.append(SECOND)
+    serve.step(10)
+    assert serve.deployments() == sorted([f"digits-{SUFFIX}", f"digits-{OTHER}"])
+    assert (serve.active(), serve.status["version"], serve.status["phase"]) == (SUFFIX, 1, "Updating")
+    serve.make_ready(OTHER)
+    moved = serve.step(11)
+    assert (serve.active(), serve.status["version"]) == (OTHER, 2)
+    assert moved.delete == []
+    assert moved.requeue_after is not None
+    serve.step(13)
+    assert serve.deployments() == [f"digits-{OTHER}"]
+    assert [entry["version"] for entry in serve.status["history"]] == [1, 2]
+
+
+def test_a_new_version_with_other_bytes_leaves_the_old_one_serving_and_says_why() -> None:
+    serve = Serve.ready(FIRST)
+    serve.jobs.append(SECOND)
+    serve.step(10)
+    refused = ended(1, failed("DigestMismatch", "sha256:a is not sha256:b"), container="fetch")
+    serve.add_pod(OTHER, {"phase": "Pending", "initContainerStatuses": refused["containerStatuses"]})
+    serve.step(12)
+    progressing = condition(serve.status, "Progressing")
+    assert (progressing["status"], progressing["reason"]) == ("False", "DigestMismatch")
+    assert "version 1 goes on serving" in progressing["message"]
+    assert condition(serve.status, "Ready")["status"] == "True"
+    assert condition(serve.status, "Verified")["reason"] == "DigestMismatch"
+    assert (serve.active(), serve.status["version"], serve.status["phase"]) == (SUFFIX, 1, "Degraded")
+
+
+def test_outputs_that_do_not_match_are_not_served() -> None:
+    serve = Serve(FIRST)
+    serve.step()
+    report = {"verified": False, "reason": "OutputMismatch", "message": "max abs difference 0.5"}
+    serve.add_pod(SUFFIX, {"phase": "Running", "podIP": "10.0.0.9"}, report)
+    serve.step(5)
+    assert condition(serve.status, "Verified")["message"] == "max abs difference 0.5"
+    assert condition(serve.status, "Ready")["reason"] == "OutputMismatch"
+    assert serve.status["phase"] == "Failed"
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        ({"conditions": [{"type": "PodScheduled", "status": "False", "message": "no GPU"}]}, "Unschedulable"),
+        ({"containerStatuses": [{"name": "triton", "state": {"waiting": {"reason": "ErrImagePull"}}}]}, "ImagePull"),
+        ({"containerStatuses": [{"name": "probe", "state": {"waiting": {"reason": "CrashLoopBackOff"}}}]}, "CrashLoop"),
+        (
+            {
+                "containerStatuses": [
+                    {
+                        "name": "triton",
+                        "state": {},
+                        "lastState": {"terminated": {"reason": "OOMKilled", "exitCode": 137}},
+                    }
+                ]
+            },
+            "OutOfMemory",
+        ),
+    ],
+)
+def test_what_keeps_a_version_from_serving_is_a_reason(status: Object, reason: str) -> None:
+    serve = Serve(FIRST)
+    serve.step()
+    serve.add_pod(SUFFIX, {"phase": "Pending"} | status)
+    serve.step(5)
+    assert condition(serve.status, "Progressing")["reason"] == reason
+    assert condition(serve.status, "Ready")["reason"] == reason
+
+
+def test_an_available_count_of_an_older_template_is_not_believed() -> None:
+    serve = Serve(FIRST)
+    serve.step()
+    serve.make_ready(SUFFIX)
+    serve.children["Deployment", f"digits-{SUFFIX}"]["metadata"]["generation"] = 2
+    serve.step(5)
+    assert "version" not in serve.status
+
+
+def test_a_changed_setting_is_applied_to_the_same_deployment() -> None:
+    serve = Serve.ready(FIRST)
+    serve.object["spec"]["triton"] = {"instances": 2}
+    changed = serve.step(10)
+    assert [wanted["metadata"]["name"] for wanted in changed.apply] == [f"digits-{SUFFIX}"]
+    fetch = changed.apply[0]["spec"]["template"]["spec"]["initContainers"][0]["command"]
+    assert fetch[fetch.index("--instances") + 1] == "2"
+
+
+def test_a_version_survives_the_deletion_of_its_trainjob() -> None:
+    serve = Serve.ready(FIRST)
+    serve.jobs.clear()
+    kept = serve.step(10)
+    assert (kept.create, kept.delete) == ([], [])
+    assert serve.status["phase"] == "Ready"
+
+
+def test_a_missing_trainjob_is_waited_for() -> None:
+    serve = Serve(model={"trainJob": "one"})
+    nothing = serve.step()
+    assert (nothing.create, nothing.apply) == ([], [])
+    assert condition(serve.status, "ModelResolved")["reason"] == "TrainJobNotFound"
+    assert serve.status["phase"] == "Waiting"
+    serve.jobs.append(FIRST)
+    serve.step(10)
+    assert condition(serve.status, "ModelResolved")["status"] == "True"
+
+
+def test_the_store_is_asked_by_a_pod_and_asked_again_later_and_later() -> None:
+    serve = Serve(model={"name": "digits", "version": 7})
+    (pod,) = serve.step().create
+    assert pod["metadata"]["name"] == "digits-resolve-1"
+    refused = ended(1, failed("VersionNotFound", "published: 1, 2"), container="resolve")
+    serve.children["Pod", "digits-resolve-1"]["status"] = refused
+    waiting = serve.step(10)
+    assert condition(serve.status, "ModelResolved")["reason"] == "VersionNotFound"
+    assert condition(serve.status, "ModelResolved")["message"] == "published: 1, 2"
+    assert waiting.requeue_after == 10.0, "as long again as it has waited already"
+    assert serve.step(20).delete == [Delete("Pod", "digits-resolve-1")]
+    assert serve.step(21).create
+    assert condition(serve.status, "ModelResolved")["reason"] == "VersionNotFound", "the last answer stands meanwhile"
+
+
+def test_the_stores_answer_is_kept_with_the_deployment_and_its_pod_goes() -> None:
+    serve = Serve()
+    serve.step()
+    answer = {"outcome": "Resolved", **artifact(3, DIGEST)}
+    serve.children["Pod", "digits-resolve-1"]["status"] = ended(0, answer, reason="Completed", container="resolve")
+    serve.step(11)
+    assert serve.step(12).delete == [Delete("Pod", "digits-resolve-1")]
+    serve.step(13)
+    assert condition(serve.status, "ModelResolved")["status"] == "True"
+    assert serve.step(14).create == []
+
+
+def test_no_replicas_are_a_choice_and_not_a_failure() -> None:
+    serve = Serve(FIRST, replicas=0)
+    serve.step()
+    serve.children["Deployment", f"digits-{SUFFIX}"]["status"] = {"observedGeneration": 1}
+    serve.step(1)
+    assert condition(serve.status, "Ready")["reason"] == "ScaledToZero"
+
+
+def test_a_restarted_operator_does_not_unverify_what_serves() -> None:
+    serve = Serve.ready(FIRST)
+    serve.answers.clear()
+    serve.step(10)
+    assert condition(serve.status, "Verified")["status"] == "True"
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason", "said"),
+    [
+        ({"model": {}}, "Invalid", "spec.model"),
+        ({"model": {"name": "digits"}, "slo": {"p99": "20ms"}}, "NotSupported", "spec.slo"),
+        ({"model": {"uri": "file:///etc/models/default/digits/1", "digest": DIGEST}}, "Invalid", "spec.model.uri"),
+    ],
+)
+def test_what_cannot_be_acted_on_is_refused_and_nothing_is_touched(spec: Object, reason: str, said: str) -> None:
+    serve = Serve(FIRST, **spec)
+    refused = serve.step()
+    assert (refused.create, refused.apply, refused.delete) == ([], [], [])
+    assert condition(serve.status, "Accepted")["reason"] == reason
+    assert said in condition(serve.status, "Accepted")["message"]
+    assert serve.status["phase"] == "Refused"
+
+
+def test_a_serve_made_anew_does_not_take_its_namesakes_children_for_its_own() -> None:
+    serve = Serve.ready(FIRST)
+    serve.object["metadata"] |= {"uid": "another"}
+    serve.object.pop("status")
+    fresh = serve.step(10)
+    assert [wanted["kind"] for wanted in fresh.apply] == ["Deployment", "Service"]
+    assert condition(fresh.status, "Ready")["status"] == "False"

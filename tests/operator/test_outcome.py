@@ -1,0 +1,91 @@
+"""What a pod's end means."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.operator.support import PUBLISHED, ended, failed
+from trainserve.operator.plan import Object
+from trainserve.operator.trainjob.outcome import of_gang, of_pod
+
+
+def disrupted(reason: str) -> Object:
+    target = {"type": "DisruptionTarget", "status": "True", "reason": reason, "message": "m"}
+    return ended(137) | {"conditions": [target]}
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "infrastructure"),
+    [
+        (ended(1, failed("UserError")), "UserError", False),
+        (ended(10, failed("GateNotMet")), "GateNotMet", False),
+        (ended(13, failed("StoreError")), "StoreError", False),
+        (ended(143, failed("Interrupted")), "Interrupted", True),
+        (ended(143), "Interrupted", True),
+        (ended(3, "boom"), "UserError", False),
+        (ended(128, "exec: no such file", reason="StartError"), "UserError", False),
+        (ended(137, reason="OOMKilled"), "OutOfMemory", False),
+        (ended(137, reason="ContainerStatusUnknown"), "NodeLost", True),
+        ({"phase": "Failed", "reason": "Evicted"}, "Preempted", True),
+        ({"phase": "Failed", "reason": "NodeLost"}, "NodeLost", True),
+        ({"phase": "Failed", "reason": "OutOfcpu"}, "NodeRefused", True),
+        ({"phase": "Failed", "reason": "UnexpectedAdmissionError"}, "NodeRefused", True),
+        ({"phase": "Failed"}, "NodeLost", True),
+        (disrupted("PreemptionByScheduler"), "Preempted", True),
+        (disrupted("DeletionByTaintManager"), "NodeLost", True),
+    ],
+)
+def test_a_failed_pod_has_a_reason_and_somebody_to_blame(status: Object, reason: str, infrastructure: bool) -> None:
+    outcome = of_pod({"status": status})
+    assert outcome is not None
+    assert (outcome.reason, outcome.infrastructure, outcome.succeeded) == (reason, infrastructure, False)
+
+
+def test_what_a_users_command_said_last_is_part_of_the_message() -> None:
+    outcome = of_pod({"status": ended(3, "Traceback: boom\n")})
+    assert outcome is not None
+    assert outcome.message == "exit code 3: Traceback: boom"
+
+
+@pytest.mark.parametrize("status", [{}, {"phase": "Pending"}, {"phase": "Running"}, {"phase": "Unknown"}])
+def test_a_pod_that_goes_on_has_no_outcome(status: Object) -> None:
+    assert of_pod({"status": status}) is None
+
+
+def test_success_carries_what_was_measured_and_published() -> None:
+    outcome = of_pod({"status": ended(0, PUBLISHED, reason="Completed")})
+    assert outcome is not None
+    assert outcome.succeeded
+    assert outcome.result == {"accuracy": 0.97, "loss": 0.1}
+    assert outcome.artifact == PUBLISHED["artifact"]
+
+
+def test_an_artifact_that_cannot_be_read_is_no_success() -> None:
+    outcome = of_pod({"status": ended(0, PUBLISHED | {"artifact": {"version": "one"}}, reason="Completed")})
+    assert outcome is not None
+    assert (outcome.reason, outcome.succeeded) == ("InvalidResult", False)
+
+
+@pytest.mark.parametrize("text", ["not json", "[]", '"x"', '{"outcome": 3}', '{"outcome": "Failed"', "\x00"])
+def test_a_termination_message_that_is_not_ours_is_text(text: str) -> None:
+    outcome = of_pod({"status": ended(1, text)})
+    assert outcome is not None
+    assert outcome.reason == "UserError"
+
+
+def test_a_lost_peer_explains_the_errors_of_the_others() -> None:
+    pods = {
+        "a": {"status": ended(1, failed("UserError", "NCCL"))},
+        "b": {"status": {"phase": "Failed", "reason": "Evicted"}},
+    }
+    outcome = of_gang(["a", "b"], pods)
+    assert outcome is not None
+    assert outcome.reason == "Preempted"
+
+
+def test_a_gang_is_done_only_when_every_pod_is() -> None:
+    done = {"status": ended(0, PUBLISHED, reason="Completed")}
+    assert of_gang(["a", "b"], {"a": done, "b": {"status": {"phase": "Running"}}}) is None
+    outcome = of_gang(["a", "b"], {"a": done, "b": {"status": ended(0, "", reason="Completed")}})
+    assert outcome is not None
+    assert outcome.artifact == PUBLISHED["artifact"]

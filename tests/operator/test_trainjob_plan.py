@@ -1,0 +1,329 @@
+"""From a TrainJob, its pods and the time to the next step."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.operator.support import (
+    NOW,
+    PUBLISHED,
+    RUNNING,
+    SETTINGS,
+    Run,
+    after,
+    at,
+    command_job,
+    condition,
+    created,
+    ended,
+    failed,
+    gang,
+    pod_of,
+    trainjob,
+)
+from trainserve.operator import labels
+from trainserve.operator.plan import Delete, Object
+from trainserve.operator.trainjob.plan import plan
+
+
+def test_a_new_job_gets_its_configuration_and_then_its_pod() -> None:
+    run = Run(trainjob())
+    assert [(wanted["kind"], wanted["metadata"]["name"]) for wanted in run.step().create] == [
+        ("ConfigMap", "digits-1"),
+        ("Pod", "digits-1-0"),
+    ]
+    assert run.status["attempts"] == [{"number": 1, "pods": ["digits-1-0"], "startTime": at(0)}]
+    assert run.status["phase"] == "Pending"
+
+
+def test_a_users_own_command_needs_a_pod_and_nothing_else() -> None:
+    (pod,) = Run(command_job()).step().create
+    container = pod["spec"]["containers"][0]
+    assert (pod["kind"], container["image"], container["command"]) == ("Pod", "mine", ["true"])
+
+
+def test_planning_again_without_news_changes_nothing() -> None:
+    run = Run(trainjob())
+    run.step()
+    status = run.status
+    again = run.step(5)
+    assert (again.create, again.delete, again.apply) == ([], [], [])
+    assert again.status == status
+
+
+def test_a_running_pod_makes_the_job_running_with_its_progress() -> None:
+    run = Run(trainjob())
+    run.step()
+    run.set("digits-1-0", RUNNING)
+    run.step(2, {"epoch": 2, "epochs": 5, "accuracy": 0.5})
+    assert run.status["phase"] == "Running"
+    assert run.status["progress"]["epoch"] == 2
+    assert run.status["columns"] == {"epoch": "2/5", "accuracy": "0.500"}
+
+
+def test_a_published_version_completes_the_job() -> None:
+    run = Run(trainjob())
+    run.step()
+    run.set("digits-1-0", ended(0, PUBLISHED, reason="Completed"))
+    told = [event.reason for event in run.step(11).events]
+    assert run.status["phase"] == "Complete"
+    assert run.status["artifact"] == PUBLISHED["artifact"]
+    assert run.status["completionTime"] == at(10)
+    assert told == ["Published", "Complete"]
+    assert run.step(12).events == []
+
+
+def test_a_users_own_command_completes_on_exit_0_and_publishes_nothing() -> None:
+    run = Run(command_job())
+    run.step()
+    run.set("digits-1-0", ended(0, "", reason="Completed"))
+    run.step(11)
+    assert run.status["phase"] == "Complete"
+    assert condition(run.status, "Published") == {}
+
+
+def test_a_trainer_that_ends_well_but_reports_no_version_fails_the_job() -> None:
+    run = Run(trainjob())
+    run.step()
+    run.set("digits-1-0", ended(0, "bye", reason="Completed"))
+    run.step(11)
+    assert condition(run.status, "Failed")["reason"] == "NothingPublished"
+
+
+def test_no_node_that_fits_is_said_in_the_schedulers_words() -> None:
+    run = Run(trainjob())
+    run.step()
+    words = "0/1 nodes are available: 1 Insufficient nvidia.com/gpu."
+    refusal = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": words}
+    run.set("digits-1-0", {"phase": "Pending", "conditions": [refusal]})
+    run.step(1)
+    scheduled = condition(run.status, "Scheduled")
+    assert (scheduled["status"], scheduled["reason"], scheduled["message"]) == ("False", "Unschedulable", words)
+    assert run.status["phase"] == "Unschedulable"
+
+
+def test_an_image_that_cannot_be_pulled_is_a_reason_and_not_a_failure() -> None:
+    run = Run(trainjob())
+    run.step()
+    waiting = {"name": "trainer", "state": {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}}
+    run.set("digits-1-0", {"phase": "Pending", "containerStatuses": [waiting]})
+    run.step(1)
+    assert condition(run.status, "Running")["reason"] == "ImagePull"
+    assert condition(run.status, "Failed") == {}
+
+
+@pytest.mark.parametrize("reason", ["GateNotMet", "ParityFailed", "DataError"])
+def test_a_deterministic_failure_is_not_tried_again(reason: str) -> None:
+    run = Run(trainjob())
+    run.step()
+    run.set("digits-1-0", ended(10, failed(reason)))
+    run.step(11)
+    assert condition(run.status, "Failed")["reason"] == reason
+    assert condition(run.status, "Published")["status"] == "False"
+    assert run.step(600).create == []
+
+
+def test_a_failure_is_tried_again_after_a_pause_that_the_status_announces() -> None:
+    run = Run(trainjob())
+    run.step()
+    run.set("digits-1-0", ended(1, failed("UserError")))
+    waiting = run.step(11)
+    assert waiting.create == []
+    assert waiting.requeue_after == 1.0
+    assert "attempt 2 starts at 2026-11-22T16:00:12Z" in condition(run.status, "Running")["message"]
+    assert run.status["phase"] == "Restarting"
+    assert [wanted["metadata"]["name"] for wanted in run.step(12).create] == ["digits-2", "digits-2-0"]
+
+
+def test_the_same_error_twice_at_once_stops_early() -> None:
+    run = Run(trainjob())
+    run.step()
+    run.set("digits-1-0", ended(1, failed("UserError")))
+    run.step(12)
+    run.set("digits-2-0", ended(1, failed("UserError")))
+    run.step(13)
+    assert run.reasons() == ["UserError", "UserError"]
+    assert "same error" in condition(run.status, "Failed")["message"]
+
+
+def test_retries_are_used_up_by_different_errors() -> None:
+    run = Run(trainjob(policy={"retries": 1}))
+    run.step()
+    run.set("digits-1-0", ended(1, failed("UserError", "first")))
+    run.step(12)
+    run.set("digits-2-0", ended(1, failed("UserError", "second")))
+    run.step(13)
+    assert "policy.retries: 1" in condition(run.status, "Failed")["message"]
+
+
+def test_a_preempted_worker_restarts_the_gang_without_using_a_retry() -> None:
+    run = gang(2)
+    run.job["spec"]["policy"] = {"retries": 0}
+    run.set("digits-1-1", {"phase": "Failed", "reason": "Preempting", "message": "for another"})
+    stopping = run.step(5)
+    assert stopping.delete == [Delete("Pod", "digits-1-0")]
+    assert run.reasons() == ["Preempted"]
+    assert created(run.step(30), "Pod")[0]["metadata"]["name"] == "digits-2-0"
+
+
+def test_a_deleted_pod_restarts_the_job_without_using_a_retry() -> None:
+    run = Run(trainjob(policy={"retries": 0}))
+    run.step()
+    del run.children["digits-1-0"]
+    run.step(1)
+    assert run.reasons() == ["Preempted"]
+    assert created(run.step(10), "Pod")
+
+
+def test_the_next_attempt_waits_until_the_last_pod_of_the_gang_is_gone() -> None:
+    run = gang(2)
+    run.set("digits-1-0", ended(1, failed("UserError")))
+    run.set("digits-1-1", RUNNING, deletionTimestamp=at(20))
+    waiting = run.step(15)
+    assert (waiting.create, waiting.delete) == ([], [])
+    assert "being stopped" in condition(run.status, "Running")["message"]
+
+
+def test_a_pod_that_stays_on_a_lost_node_is_deleted_by_force() -> None:
+    run = Run(trainjob())
+    run.step()
+    run.set("digits-1-0", RUNNING, deletionTimestamp=at(0))
+    assert run.step(59).requeue_after == 1.0
+    assert run.step(60).delete == [Delete("Pod", "digits-1-0", force=True)]
+
+
+def test_a_job_made_anew_does_not_adopt_the_pods_of_its_namesake() -> None:
+    run = Run(trainjob())
+    run.step()
+    run.set("digits-1-0", ended(0, PUBLISHED))
+    fresh = plan(trainjob(uid="another"), list(run.children.values()), None, SETTINGS, NOW)
+    assert fresh.status["phase"] == "Pending"
+    assert [owner["uid"] for owner in created(fresh, "Pod")[0]["metadata"]["ownerReferences"]] == ["another"]
+
+
+def test_an_operator_killed_between_creating_and_recording_takes_up_its_pods() -> None:
+    run = Run(trainjob())
+    (pod,) = created(run.step(), "Pod")
+    forgotten = plan(trainjob(), [pod_of(pod, ended(0, PUBLISHED))], None, SETTINGS, after(3))
+    assert created(forgotten, "Pod") == []
+    assert [attempt["number"] for attempt in forgotten.status["attempts"]] == [1]
+
+
+def test_a_spec_changed_before_its_recording_is_noticed_by_the_pods_annotation() -> None:
+    run = Run(trainjob())
+    (pod,) = created(run.step(), "Pod")
+    changed = Run(trainjob(trainer={"epochs": 9}))
+    changed.children = {"digits-1-0": pod_of(pod)}
+    changed.step()
+    changed.step()
+    assert condition(changed.status, "Accepted")["reason"] == "SpecChanged"
+
+
+def test_a_changed_spec_is_refused_by_field_and_what_runs_goes_on() -> None:
+    run = Run(trainjob())
+    run.step()
+    run.set("digits-1-0", RUNNING)
+    run.step(1)
+    run.job["spec"] = run.job["spec"] | {"trainer": {"epochs": 9}}
+    run.step(2)
+    accepted = condition(run.status, "Accepted")
+    assert (accepted["status"], accepted["reason"]) == ("False", "SpecChanged")
+    assert accepted["message"].startswith("spec.trainer:")
+    assert run.status["phase"] == "Running"
+    run.set("digits-1-0", ended(1, failed("UserError")))
+    run.step(11)
+    assert run.step(60).create == []
+
+
+@pytest.mark.parametrize("policy", [{"retries": 7}, {"retries": 0}])
+def test_policy_may_change_while_the_job_runs(policy: Object) -> None:
+    run = Run(trainjob())
+    run.step()
+    run.job["spec"] = run.job["spec"] | {"policy": policy}
+    run.step(1)
+    assert condition(run.status, "Accepted")["status"] == "True"
+
+
+def test_writing_out_a_default_is_no_change() -> None:
+    run = Run(trainjob())
+    run.step()
+    run.job["spec"] = run.job["spec"] | {"trainer": {"epochs": 5, "batchSize": 64}}
+    run.step(1)
+    assert condition(run.status, "Accepted")["status"] == "True"
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason", "said"),
+    [
+        ({"trainer": {"batchSize": 0}}, "Invalid", "spec.trainer.batchSize"),
+        ({"trainer": {"epocs": 3}}, "Invalid", "spec.trainer.epocs"),
+        ({"workers": {"nodes": 2}}, "NotSupported", "spec.workers.nodes"),
+        ({"policy": {"suspend": True}}, "NotSupported", "spec.policy.suspend"),
+    ],
+)
+def test_what_cannot_be_acted_on_is_refused_and_nothing_is_touched(spec: Object, reason: str, said: str) -> None:
+    run = Run(trainjob(**spec))
+    refused = run.step()
+    assert (refused.create, refused.apply, refused.delete) == ([], [], [])
+    accepted = condition(run.status, "Accepted")
+    assert (accepted["status"], accepted["reason"]) == ("False", reason)
+    assert said in accepted["message"]
+    assert run.status["phase"] == "Refused"
+
+
+def test_a_name_that_leaves_no_room_for_the_pods_is_refused() -> None:
+    run = Run(trainjob(name="n" * 60))
+    assert run.step().create == []
+    assert "metadata.name" in condition(run.status, "Accepted")["message"]
+
+
+def test_a_refused_job_starts_once_its_spec_is_mended() -> None:
+    run = Run(trainjob(workers={"nodes": 2}))
+    run.step()
+    run.job["spec"] = trainjob()["spec"]
+    assert created(run.step(5), "Pod")
+    assert run.status["phase"] == "Pending"
+
+
+ENDS: list[Any] = [
+    ended(0, PUBLISHED, reason="Completed"),
+    ended(1, failed("UserError", "a")),
+    ended(1, failed("StoreError", "b")),
+    ended(137, "", reason="OOMKilled"),
+    ended(143),
+    {"phase": "Failed", "reason": "Evicted", "message": "disk"},
+    RUNNING,
+    "deleted",
+    "nothing",
+]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    size=st.integers(1, 3),
+    moves=st.lists(st.tuples(st.integers(0, 2), st.sampled_from(ENDS), st.integers(0, 40)), max_size=25),
+)
+def test_whatever_happens_to_the_pods_no_two_attempts_live_at_once(size: int, moves: list[Any]) -> None:
+    run, clock = gang(size), 0
+    for rank, what, pause in moves:
+        live = [name for name in run.pods() if run.children[name]["status"]["phase"] not in ("Succeeded", "Failed")]
+        if rank < len(live) and what == "deleted":
+            del run.children[live[rank]]
+        elif rank < len(live) and what != "nothing":
+            run.set(live[rank], what)
+        clock += pause
+        run.step(clock)
+        attempts = {
+            run.children[name]["metadata"]["labels"][labels.ATTEMPT]
+            for name in run.pods()
+            if run.children[name]["status"]["phase"] not in ("Succeeded", "Failed")
+        }
+        assert len(attempts) <= 1
+        open_attempts = [attempt for attempt in run.status["attempts"] if "completionTime" not in attempt]
+        assert open_attempts in ([], run.status["attempts"][-1:])
+        assert run.status == json.loads(json.dumps(run.status))
