@@ -59,6 +59,14 @@ def test_fetch_leaves_a_verified_version_and_a_repository(root: Path, published:
     assert model.read_bytes() == (root / "default/digits/1/model.onnx").read_bytes()
 
 
+@pytest.mark.parametrize(("environment", "kind"), [({}, "KIND_GPU"), ({"TRAINSERVE_SIMULATED_GPUS": "1"}, "KIND_CPU")])
+def test_gpus_become_gpu_instances_unless_they_are_simulated(
+    root: Path, published: Published, tmp_path: Path, environment: dict[str, str], kind: str
+) -> None:
+    run(*fetching(root, tmp_path / "run", published.digest), "--gpus", "1", PATH="", **environment)
+    assert f"kind: {kind}" in (tmp_path / "run/repository/digits/config.pbtxt").read_text()
+
+
 def test_fetch_twice_leaves_the_same(root: Path, published: Published, tmp_path: Path) -> None:
     for _ in range(2):
         assert run(*fetching(root, tmp_path / "run", published.digest))[0] == 0

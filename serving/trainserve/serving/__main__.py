@@ -26,6 +26,12 @@ def main() -> None:
 @click.option("--instances", type=click.IntRange(1), default=1, show_default=True, help="Per pod, or per GPU.")
 @click.option("--max-queue-delay-us", type=click.IntRange(0), help="How long a request may wait for company.")
 @click.option("--gpus", type=click.IntRange(0), default=0, show_default=True, help="GPUs the pod requested.")
+@click.option(
+    "--simulated-gpus",
+    is_flag=True,
+    envvar="TRAINSERVE_SIMULATED_GPUS",
+    help="The node's GPUs are simulated: instances on CPU, since Triton refuses GPU instances where there is no GPU.",
+)
 def fetch(
     root: str,
     path: str,
@@ -36,6 +42,7 @@ def fetch(
     instances: int,
     max_queue_delay_us: int | None,
     gpus: int,
+    simulated_gpus: bool,
 ) -> None:
     """Fetch a version, verify every byte of it and write its Triton model repository."""
     from trainserve.serving import termination
@@ -45,7 +52,7 @@ def fetch(
     parts = path.split("/")
     if len(parts) != 3 or not parts[2].isdecimal():
         raise click.BadParameter(f"{path!r} is not <namespace>/<model>/<version>", param_hint="--path")
-    settings = Settings(max_batch, max_queue_delay_us, instances, gpus)
+    settings = Settings(max_batch, max_queue_delay_us, instances, 0 if simulated_gpus else gpus)
     outcome = run(root, parts[0], parts[1], int(parts[2]), digest, into, model_name, settings)
     termination.report(outcome)
     sys.exit(outcome["outcome"] == "Failed")

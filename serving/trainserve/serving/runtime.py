@@ -22,7 +22,6 @@ from pathlib import Path
 from trainserve.serving import launch
 
 CACHE = Path("~/.cache/trainserve")
-RELEASE = "2.51.0"
 SERVER = "nvidia-pytriton==0.7.0"
 PACKAGES = ("numpy==1.26.4", "onnxruntime==1.32.0", "flatbuffers==25.12.19", "protobuf==7.36.2", "packaging==26.3")
 
@@ -42,9 +41,9 @@ def install(cache: Path = CACHE, progress: Progress = lambda line: None) -> Path
     cache = cache.expanduser().absolute()
     runtime, command = cache / "triton", cache / "bin" / "tritonserver"
     (cache / "bin").mkdir(parents=True, exist_ok=True)
-    with _locked(cache / "triton.lock"):
+    with _locked(cache / "triton.lock") as lock:
         if not _current(runtime):
-            _build(runtime, progress)
+            _build(runtime, progress, lock)
         for name in ("onnxruntime/model.py",):
             _write(runtime / "backends" / name, (_ROOM / "backend" / name).read_bytes(), 0o644)
         shebang = f"#!{runtime}/bin/python3 -IS\n".encode()
@@ -61,7 +60,7 @@ def _current(runtime: Path) -> bool:
     return stamp.is_file() and stamp.read_text() == _stamp()
 
 
-def _build(runtime: Path, progress: Progress) -> None:
+def _build(runtime: Path, progress: Progress, lock: int) -> None:
     """Builds the environment aside and renames it into place; the stamp is part of what is renamed."""
     _require_libpython()
     for left in runtime.parent.glob("triton.building-*"):
@@ -71,7 +70,7 @@ def _build(runtime: Path, progress: Progress) -> None:
     venv.create(aside, symlinks=True)
     for packages in (PACKAGES, (SERVER,)):
         progress(f"development server: installing {' '.join(packages)}")
-        _pip(aside / "bin" / "python3", packages)
+        _pip(aside / "bin" / "python3", packages, lock)
     _lay_out_python_backend(aside)
     (aside / "stamp").write_text(_stamp())
     aside.chmod(0o755)
@@ -107,10 +106,14 @@ def _require_libpython() -> None:
         raise RuntimeInstallError(f"{name} is missing; on Debian: apt-get install {package}")
 
 
-def _pip(python: Path, packages: tuple[str, ...]) -> None:
+def _pip(python: Path, packages: tuple[str, ...], lock: int) -> None:
     command = [sys.executable, "-m", "pip", "--python", str(python), "install", "--no-deps", "--quiet"]
     finished = subprocess.run(
-        [*command, "--disable-pip-version-check", *packages], capture_output=True, text=True, check=False
+        [*command, "--disable-pip-version-check", *packages],
+        capture_output=True,
+        text=True,
+        check=False,
+        pass_fds=(lock,),  # if this process is killed, the next one waits until pip has ended too
     )
     if finished.returncode:
         lines = [line for line in finished.stderr.splitlines() if line.startswith("ERROR")] or [finished.stderr]
@@ -129,7 +132,7 @@ def _write(path: Path, content: bytes, mode: int) -> None:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def _locked(path: Path) -> Iterator[int]:
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        yield lock.fileno()

@@ -1,0 +1,72 @@
+"""Installing the development server. What a test installs is built from the packages pip has already downloaded."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from trainserve.serving import runtime
+
+INSTALL = (
+    "import sys, pathlib; from trainserve.serving import runtime; runtime.install(pathlib.Path(sys.argv[1]), print)"
+)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache folder of this module's own; 300 MB that do not wait for pytest to tidy up."""
+    folder = tmp_path_factory.mktemp("cache")
+    yield folder
+    shutil.rmtree(folder)
+
+
+def installing(cache: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, "-c", INSTALL, str(cache)], stdout=subprocess.PIPE, text=True)
+
+
+def test_an_install_that_is_killed_is_finished_by_the_next_and_two_at_once_build_once(cache: Path) -> None:
+    killed = installing(cache)
+    assert killed.stdout is not None
+    while "installing" not in killed.stdout.readline():
+        assert killed.poll() is None
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    assert not (cache / "triton").exists()
+
+    both = [installing(cache) for _ in range(2)]
+    said = [process.communicate()[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert sorted(bool(text) for text in said) == [False, True]
+    assert sorted(path.name for path in cache.iterdir()) == ["bin", "triton", "triton.lock"]
+    usage = subprocess.run([cache / "bin/tritonserver", "--help"], capture_output=True, text=True, check=False)
+    assert "--model-repository" in usage.stdout + usage.stderr
+
+
+def test_what_is_current_is_left_alone_and_what_differs_is_replaced(cache: Path) -> None:
+    backend = cache / "triton/backends/onnxruntime/model.py"
+    before = (cache / "triton/stamp").stat().st_mtime_ns
+    backend.write_text("an older one")
+    begun = time.monotonic()
+    assert runtime.install(cache) == cache / "bin/tritonserver"
+    assert time.monotonic() - begun < 1
+    assert backend.read_text() == (Path(runtime.__file__).parent / "backend/onnxruntime/model.py").read_text()
+    assert (cache / "triton/stamp").stat().st_mtime_ns == before
+
+
+def test_a_package_that_cannot_be_had_is_named_and_nothing_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "PACKAGES", ("trainserve-no-such-package==1.0",))
+    monkeypatch.setitem(os.environ, "PIP_NO_INDEX", "1")
+    with pytest.raises(runtime.RuntimeInstallError, match="trainserve-no-such-package"):
+        runtime.install(tmp_path)
+    assert not (tmp_path / "triton").exists()
+    assert not (tmp_path / "bin/tritonserver").exists()
