@@ -51,6 +51,21 @@ async def probe(memo: kopf.Memo, **_: Any) -> dict[str, Any]:
     return dict(memo.engine.health())
 
 
+class NoDiffs(kopf.DiffBaseStorage):
+    """Nothing here asks what changed between two versions, so Kopf need not copy every object several times to tell."""
+
+    def build(self, **_: Any) -> Any:
+        """No essence to compare."""
+        return None
+
+    def fetch(self, **_: Any) -> Any:
+        """Nothing was stored."""
+        return None
+
+    def store(self, **_: Any) -> None:
+        """Nothing to store: objects are not annotated."""
+
+
 def configure(settings: kopf.OperatorSettings) -> None:
     """Kopf's settings, as measured."""
     settings.watching.server_timeout = 600
@@ -58,6 +73,7 @@ def configure(settings: kopf.OperatorSettings) -> None:
     settings.watching.chunk_size = 500
     for plural in CHILDREN:
         settings.watching.label_selectors[plural] = labels.SELECTOR
+    settings.persistence.diffbase_storage = NoDiffs()
     settings.peering.standalone = True
     settings.posting.enabled = False
     settings.posting.loggers = False
