@@ -163,7 +163,7 @@ def test_a_second_prepare_waits_for_the_first_and_uses_what_it_brought(tmp_path:
     assert found[0].etcd == cache / "etcd" / "etcd"
 
 
-def test_the_shown_progress_of_a_build_is_its_newest_step_and_its_share_of_the_log(tmp_path: Path) -> None:
+def test_a_build_shows_its_newest_step_and_how_much_is_compiled(tmp_path: Path) -> None:
     shown: list[tuple[str, float | None]] = []
 
     class Shown:
@@ -171,9 +171,13 @@ def test_the_shown_progress_of_a_build_is_its_newest_step_and_its_share_of_the_l
             shown.append((detail, completed))
 
     log = tmp_path / "build.log"
-    log.write_text("step 4/6: laying the tree out\nstep 5/6: compiling\nk8s.io/api\nk8s.io/client-go\n")
-    fetch.show_build(log, Shown())
-    assert shown == [("building Kubernetes, step 5/6: compiling", 4)]
+    log.write_text("step 4/6: laying the tree out\nstep 5/6: compiling\n+++ building go targets\n")
+    compiled = tmp_path / "gocache"
+    for name in ("0a/0a11-a", "0a/0a22-a", "0a/0a22-d", "ff/ff33-a"):
+        (compiled / name).parent.mkdir(parents=True, exist_ok=True)
+        (compiled / name).touch()
+    fetch.show_build(log, compiled, Shown())
+    assert shown == [("building Kubernetes, step 5/6: compiling", 3)]
 
 
 def test_a_command_that_fails_is_reported_with_its_last_line_and_its_log(tmp_path: Path) -> None:

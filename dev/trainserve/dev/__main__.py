@@ -9,7 +9,6 @@ from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.table import Table
 
 from trainserve.dev import binaries
 from trainserve.dev.addresses import AddressesUnavailable
@@ -92,13 +91,11 @@ def down(directory: Path) -> None:
 @directory
 def status(directory: Path) -> None:
     """Show what became of each component. Ends with status 1 if one has died."""
-    table = Table("component", "state", "pid", "log")
     components = Cluster(directory).status().values()
     for each in components:
-        style = {"died": "red", "running": "green"}.get(each.state, "dim")
-        table.add_row(each.component, each.state, str(each.pid or ""), str(each.log), style=style)
-    console = Console()
-    console.print(table if console.is_terminal else "\n".join(f"{each.component}\t{each.state}" for each in components))
+        colour = {"died": "red", "running": "green"}.get(each.state)
+        shown = click.style(f"{each.state:<9}", fg=colour, dim=colour is None)
+        click.echo(f"{each.component:<20}{shown}{each.pid or '':<8} {each.log}")
     if any(each.state == "died" for each in components):
         raise SystemExit(1)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -74,20 +75,29 @@ def custom_resource_definitions(folder: Path) -> list[Object]:
 
 
 def put(client: Client, wanted: Object) -> None:
-    """Creates an object, or replaces the one of that name. Raises ApiError.
+    """Creates an object, or replaces the one of that name. Raises BootstrapError when it is refused.
 
     Not server-side apply, which Kubernetes 1.20 refuses for CRDs with fields that it does not know; a write drops them.
     Namespaces and service accounts are left as they are: the control plane keeps its own notes in them.
     """
-    resource, metadata = _RESOURCES[wanted["kind"]], wanted["metadata"]
+    kind, metadata = wanted["kind"], wanted["metadata"]
+    resource = _RESOURCES[kind]
     try:
-        client.create(resource(wanted), namespace=metadata.get("namespace"))
-    except ApiError as error:
-        if error.status.code != 409:
-            raise
-        if wanted["kind"] not in ("Namespace", "ServiceAccount"):
+        if not _created(client, wanted) and kind not in ("Namespace", "ServiceAccount"):
             version = client.get(resource, metadata["name"]).metadata.resourceVersion
             client.replace(resource({**wanted, "metadata": {**metadata, "resourceVersion": version}}))
+    except ApiError as error:
+        raise BootstrapError(f"the API server refused {kind} {metadata['name']}: {error}") from error
+
+
+def _created(client: Client, wanted: Object) -> bool:
+    try:
+        client.create(_RESOURCES[wanted["kind"]](wanted), namespace=wanted["metadata"].get("namespace"))
+    except ApiError as error:
+        if error.status.code == HTTPStatus.CONFLICT:
+            return False
+        raise
+    return True
 
 
 def bootstrap(client: Client, chart: Path, seconds: float = 60.0) -> None:
@@ -132,9 +142,9 @@ def accepts_pods(client: Client) -> bool:
     try:
         client.get(ServiceAccount, "default", namespace="default")
     except ApiError as error:
-        if error.status.code != 404:
-            raise
-        return False
+        if error.status.code == HTTPStatus.NOT_FOUND:
+            return False
+        raise
     return True
 
 

@@ -53,8 +53,8 @@ KUBE_GIT_MINOR='20'
 VERSION
 
 step "5/6: compiling (the long step)"
-export GOPATH=$gopath GO111MODULE=off CGO_ENABLED=0 GOCACHE=$work/gocache
-export GOFLAGS="-tags=providerless -v" # -v names each package as it is compiled: the caller's measure of progress
+export GOPATH=$gopath GO111MODULE=off CGO_ENABLED=0 GOFLAGS=-tags=providerless
+export GOCACHE=$work/gocache # grows with every compiled package: the caller's measure of progress
 export KUBE_GIT_VERSION_FILE=$work/version
 programs=(kube-apiserver kube-controller-manager kube-scheduler)
 make all WHAT="$(printf 'cmd/%s ' "${programs[@]}")" GOLDFLAGS="-s -w"

@@ -17,7 +17,7 @@ from trainserve.dev.health import answers
 from trainserve.dev.pki import Pki
 from trainserve.dev.state import SYSTEM_NAMESPACE, kubeconfig, write
 
-STAGES = (("etcd",), ("apiserver",), ("controller-manager", "scheduler"), ("agent", "operator"))
+STAGES = (("etcd",), ("apiserver",), ("controller-manager", "scheduler", "agent"), ("operator",))
 """In the order of starting; those of one stage start together."""
 COMPONENTS = tuple(component for stage in STAGES for component in stage)
 PORTS = {

@@ -13,6 +13,7 @@ import tempfile
 import urllib.request
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from trainserve.dev.progress import Task
@@ -21,8 +22,8 @@ RELEASES = "https://dl.k8s.io/release"
 SILENCE_SECONDS = 3.0
 """How long the release server may say nothing: where it cannot be reached, no time is to be lost."""
 BUILD_SCRIPT = Path(__file__).with_name("build_kubernetes.sh")
-BUILD_LINES = 1250
-"""Lines in the log of a finished build, nearly all of them the name of a compiled package: the bar's scale."""
+BUILD_RESULTS = 4000
+"""Results in Go's build cache when the build is done: the bar's scale."""
 
 
 class FetchError(Exception):
@@ -72,18 +73,19 @@ def build_kubernetes(target: Path, version: str, programs: Sequence[str], task: 
     """
     need("apt-get")
     log = target.parent / "build.log"
-    command = [str(BUILD_SCRIPT), str(target), str(target.parent / "build")]
-    run_logged(command, log, watch=lambda: show_build(log, task), keep_open=[lock])
+    work = target.parent / "build"
+    watch = partial(show_build, log, work / "gocache", task)
+    run_logged([str(BUILD_SCRIPT), str(target), str(work)], log, watch=watch, keep_open=[lock])
     if missing := [name for name in programs if not (target / name).is_file()]:
         raise FetchError(f"the build of Kubernetes {version} left no {', '.join(missing)} in {target}: see {log}")
 
 
-def show_build(log: Path, task: Task) -> None:
-    """Shows the build's newest `step` line, and how far its log has come."""
-    lines = log.read_text(errors="replace").splitlines()
-    steps = [line for line in lines if line.startswith("step ")]
+def show_build(log: Path, compiled: Path, task: Task) -> None:
+    """Shows the build's newest `step` line, and how much Go's build cache `compiled` has of what it will have."""
+    steps = [line for line in log.read_text(errors="replace").splitlines() if line.startswith("step ")]
     if steps:
-        task.update(f"building Kubernetes, {steps[-1]}", min(len(lines), BUILD_LINES), BUILD_LINES)
+        results = sum(1 for _ in compiled.glob("??/*-a"))
+        task.update(f"building Kubernetes, {steps[-1]}", min(results, BUILD_RESULTS), BUILD_RESULTS)
 
 
 def unpack_etcd(target: Path, task: Task) -> None:

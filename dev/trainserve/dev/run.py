@@ -36,7 +36,7 @@ class Run:
         self.layout, self.state, self.progress, self.task = layout, current, progress, task
         self.components = Components(layout, current.addresses, binaries, current.simulated_gpus)
         self.components.write_files()
-        self.started: set[str] = set()
+        self.started: dict[str, float] = {}
 
     def start(self, name: str) -> None:
         """Starts a component, unless it runs already with the command that it would get."""
@@ -46,6 +46,7 @@ class Run:
             if running.command == tuple(component.command):
                 return
             process.stop([running])
+        self.started[name] = time.monotonic()
         self.state.starting = (name, tuple(component.command))
         state.save(self.layout.state, self.state)
         self.state.processes[name] = process.start(
@@ -56,7 +57,6 @@ class Run:
         )
         self.state.starting = None
         state.save(self.layout.state, self.state)
-        self.started.add(name)
 
     def await_ready(self, name: str, seconds: float = READY_SECONDS) -> None:
         """Returns once the component says that it is ready. Raises ClusterError when it ends or takes too long."""
@@ -72,7 +72,8 @@ class Run:
             if time.monotonic() > give_up:
                 raise ClusterError(f"{name} was not ready after {seconds:.0f} s: {process.last_words(log)} (see {log})")
             time.sleep(POLL_SECONDS)
-        told = f"ready in {time.time() - started.started:.1f} s" if name in self.started else "runs already"
+        since = self.started.get(name)
+        told = f"ready in {time.monotonic() - since:.1f} s" if since else "runs already"
         self.progress.note(f"{name}: {told} (pid {started.pid})")
 
     def bootstrap(self, chart: Path) -> None:
