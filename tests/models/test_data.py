@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainserve.models import data
@@ -160,6 +160,7 @@ def test_a_truncated_file_is_named(stripes: Write, share: float) -> None:
         load(path=str(path))
 
 
+@settings(max_examples=300)
 @given(position=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 def test_a_flipped_bit_is_an_error_or_harmless_never_a_crash(
     tmp_path_factory: pytest.TempPathFactory, position: float, bit: int

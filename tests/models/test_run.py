@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import shutil
 import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -164,6 +166,40 @@ def test_a_store_that_cannot_be_written_is_named(
     config = digits_config(tmp_path / "file", dataset={"name": None, "path": str(stripes())}, gates={})
     with pytest.raises(PublishFailed, match=r"cannot publish to .*/file/.*: Not a directory"):
         execute({**config, "gates": {}})
+
+
+def test_a_full_disk_at_publish_ends_the_run_with_13_and_earlier_versions_as_they_were(
+    digits_run: FinishedRun, start_pod: Callable[..., Pod], tmp_path: Path
+) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(small)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"mounting is not allowed here: {mounted.stderr.decode()}")
+    try:
+        shutil.copytree(digits_run.root / "default", small / "default")
+        config = digits_config(small, job={"uid": "uid-2"}, trainer={"epochs": 1}, gates={"minAccuracy": 0.1})
+        pod = start_pod(config)
+        code, _, err = pod.finish()
+        assert (code, err) == (13, "")
+        assert pod.message["reason"] == "StoreError"
+        assert pod.message["message"].startswith(f"cannot publish to {small}/default/digits/")
+        assert pod.message["message"].endswith("No space left on device")
+        assert pod.message["result"]["accuracy"] > 0.1
+        assert store.versions(small, "default", "digits") == [1]
+        store.verify(small, "default", "digits", 1)
+        assert sorted(path.name for path in (small / "default/digits").iterdir()) == [".lock", "1"]
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+
+def test_a_scratch_folder_that_cannot_be_made_is_named(
+    execute: Execute, stripes: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("TRAINSERVE_OUTPUT", str(tmp_path / "file" / "output"))
+    with pytest.raises(PublishFailed, match=r"cannot write .*/file/output: Not a directory"):
+        execute({"model": {"name": "convnet"}, "dataset": {"path": str(stripes())}, "trainer": {"epochs": 1}})
 
 
 def test_without_output_the_run_trains_and_publishes_nothing(

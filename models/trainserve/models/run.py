@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,6 +43,7 @@ class Run:
         self.config, self.progress, self.terminal, self.interrupt = config, progress, terminal, interrupt
         self.measured = measured
         self.energy: dict[str, Any] = {}
+        self.exporter_loading: threading.Thread | None = None
         self.last_step = 0.0
 
     def execute(self) -> dict[str, Any]:
@@ -77,7 +79,6 @@ class Run:
         network = Network(dataset.normalisation(), body).to(on)
         parameters = sum(parameter.numel() for parameter in network.parameters())
         self.terminal.say(f"model: {config.model.name}, {parameters} parameters, on {_describe(on)}")
-        warmup.start()
         energy = EnergyMeter(on)
         with self.interrupt.at_checks_only():
             trained = train(network, dataset, config.trainer, on, self._trained, self.interrupt)
@@ -87,6 +88,8 @@ class Run:
         return network
 
     def _trained(self, report: Report) -> None:
+        if self.exporter_loading is None:
+            self.exporter_loading = warmup.start()
         eta = report.seconds / report.step * (report.steps - report.step)
         self.progress.update(
             epoch=report.epoch,
@@ -120,6 +123,8 @@ class Run:
         from trainserve.models.export import export
         from trainserve.models.parity import measure
 
+        if self.exporter_loading is not None:
+            self.exporter_loading.join()
         path = scratch / "model.onnx"
         with _written_to(path):
             exported = export(network, dataset, self.config.export.opset, path)

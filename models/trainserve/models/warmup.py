@@ -7,11 +7,29 @@ import importlib
 import logging
 import threading
 
-_MODULES = ("torch._dynamo", "torch.export._trace", "torch.onnx._internal.exporter._core", "onnxruntime", "onnx")
+_MODULES = (
+    "torch.onnx._internal.exporter._compat",
+    "torch.onnx._internal.exporter._core",
+    "torch.export._trace",
+    "torch._export.passes.replace_with_hop_pass_util",
+    "torch._functorch._aot_autograd.subclass_parametrization",
+    "torch._inductor.sizevars",
+    "torch._inductor.fx_passes.dedupe_symint_uses",
+    "torch._subclasses.schema_check_mode",
+    "torch.fx.experimental.validator",
+    "sympy.tensor.tensor",
+    "onnx",
+    "onnxruntime",
+)
+"""What `python -X importtime` shows a first export to import, torch 2.13."""
 
 
 def start() -> threading.Thread:
-    """Begin in a daemon thread; importing is safe beside training and changes no result."""
+    """Begin in a daemon thread.
+
+    To be called once the first training step is done and joined before the export: in between the main thread imports
+    nothing, and so never meets this thread in one of torch's circular imports.
+    """
     thread = threading.Thread(target=_load, name="warm-up", daemon=True)
     thread.start()
     return thread
@@ -20,9 +38,10 @@ def start() -> threading.Thread:
 def _load() -> None:
     quiet()
     # Private names may move; then nothing is saved, and the export imports what it needs itself.
-    with contextlib.suppress(ImportError, AttributeError, TypeError):
-        for module in _MODULES:
+    for module in _MODULES:
+        with contextlib.suppress(ImportError):
             importlib.import_module(module)
+    with contextlib.suppress(ImportError, AttributeError, TypeError):
         registration = importlib.import_module("torch.onnx._internal.exporter._registration")
         registration.ONNXRegistry.from_torchlib(opset_version=18)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +45,13 @@ def _read(path: str) -> dict[str, NDArray[Any]]:
             file.seek(0)
             with np.load(file, allow_pickle=False) as content:
                 return {name: content[name] for name in content.files if name in ("x", "y", "x_test", "y_test")}
+    except DataError:
+        raise
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}") from None
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from None
+    except Exception as error:
+        # Damaged bytes make zipfile, zlib and numpy raise nearly anything (found by flipping bits).
+        raise DataError(f"{path}: cannot be read: {error or type(error).__name__}") from None
 
 
 def _pair(path: str, arrays: dict[str, NDArray[Any]], x: str, y: str) -> tuple[Images, Labels]:

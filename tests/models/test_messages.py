@@ -1,0 +1,156 @@
+"""What a run says: to Kubernetes, over HTTP, and on a terminal."""
+
+import json
+import os
+import pty
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trainserve.models import result, server
+from trainserve.models.errors import Interrupted
+from trainserve.models.interrupt import Interrupt
+from trainserve.models.progress import Progress
+
+from .conftest import digits_config, free_port
+
+
+@given(text=st.text(max_size=3000))
+def test_a_termination_message_is_always_json_under_4_kib(text: str) -> None:
+    message = result.failure("UserError", text, Progress(), {"accuracy": 0.5})
+    line = result.encode(message)
+    assert len(line.encode()) < 4096
+    parsed = json.loads(line)
+    assert {**parsed, "message": ""} == {**message, "message": ""}
+    shown = parsed["message"].removesuffix("...")
+    assert message["message"].startswith(shown)
+
+
+def test_a_long_message_is_cut_and_a_short_one_is_not() -> None:
+    short, long = (result.failure("DataError", text, Progress(), {}) for text in ("short", "x" * 9000))
+    assert json.loads(result.encode(short))["message"] == "short"
+    assert len(result.encode(long)) > 4000
+    assert json.loads(result.encode(long))["message"].endswith("x...")
+
+
+def test_a_message_of_several_lines_becomes_one() -> None:
+    assert result.failure("UserError", "one\n  two", Progress(), {})["message"] == "one two"
+
+
+def test_a_termination_log_that_cannot_be_written_does_not_end_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TRAINSERVE_TERMINATION_LOG", str(tmp_path / "absent" / "log"))
+    result.write({"outcome": "Trained"})
+    out, err = capsys.readouterr()
+    assert json.loads(out) == {"outcome": "Trained"}
+    assert "No such file or directory" in err
+
+
+@pytest.fixture
+def url(monkeypatch: pytest.MonkeyPatch) -> Any:
+    port = free_port()
+    monkeypatch.setenv("POD_IP", "127.0.0.1")
+    monkeypatch.setenv("TRAINSERVE_PROGRESS_PORT", str(port))
+    listening = server.serve(Progress())
+    assert listening is not None
+    yield f"http://127.0.0.1:{port}"
+    listening.shutdown()
+    listening.server_close()
+
+
+def test_an_unknown_path_says_what_there_is(url: str) -> None:
+    with pytest.raises(urllib.error.HTTPError) as error:
+        urllib.request.urlopen(url + "/config")
+    assert error.value.code == 404
+    assert error.value.read() == b"there are /progress, /metrics and /healthz\n"
+
+
+def test_metrics_before_the_first_step_hold_no_invented_loss(url: str) -> None:
+    with urllib.request.urlopen(url + "/metrics") as answer:
+        text = answer.read().decode()
+    assert "trainserve_train_progress_ratio 0.0" in text
+    assert "trainserve_train_loss" not in text
+
+
+def test_without_an_address_nothing_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("POD_IP", raising=False)
+    assert server.serve(Progress()) is None
+
+
+@pytest.mark.parametrize("port", ["99999", "http"])
+def test_a_port_that_cannot_be_had_is_said_and_the_run_goes_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], port: str
+) -> None:
+    monkeypatch.setenv("POD_IP", "127.0.0.1")
+    monkeypatch.setenv("TRAINSERVE_PROGRESS_PORT", port)
+    assert server.serve(Progress()) is None
+    assert f"cannot listen on 127.0.0.1:{port}" in capsys.readouterr().err
+
+
+def test_a_port_in_use_is_said_and_the_run_goes_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        monkeypatch.setenv("POD_IP", "127.0.0.1")
+        monkeypatch.setenv("TRAINSERVE_PROGRESS_PORT", str(taken.getsockname()[1]))
+        assert server.serve(Progress()) is None
+    assert "Address already in use" in capsys.readouterr().err
+
+
+def test_a_terminal_gets_a_progress_bar(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(digits_config(tmp_path / "store", trainer={"epochs": 2}, gates={"minAccuracy": 0.5})))
+    controller, terminal = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "trainserve.models", str(path)],
+        stdout=terminal,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "120"},
+    ) as process:
+        os.close(terminal)
+        shown = b""
+        while True:
+            try:
+                shown += os.read(controller, 65536)
+            except OSError:  # how Linux says that the other end of a terminal was closed
+                break
+    os.close(controller)
+    assert process.returncode == 0
+    text = shown.decode()
+    assert "epoch 2/2" in text
+    assert "100%" in text
+    assert "\x1b[" in text, "drawn in place"
+    assert '"outcome": "Published"' in text
+
+
+def test_sigterm_raises_at_once_outside_of_training() -> None:
+    interrupt = Interrupt()
+    with pytest.raises(Interrupted):
+        interrupt._signalled(15, None)
+
+
+def test_sigterm_waits_for_a_check_inside_of_training_and_is_not_forgotten() -> None:
+    interrupt = Interrupt()
+    reached = False
+    with pytest.raises(Interrupted), interrupt.at_checks_only():
+        interrupt._signalled(15, None)
+        reached = True
+    assert reached
+
+
+def test_sigterm_after_publishing_began_is_too_late() -> None:
+    interrupt = Interrupt()
+    interrupt.too_late()
+    interrupt._signalled(15, None)
+    assert interrupt.requested
