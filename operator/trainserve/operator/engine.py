@@ -48,8 +48,8 @@ class Engine:
         self._workers = Workers(self._reconcile, self._acting)
         self._poller = Poller(self._workers.add)
         self._reconcilers = {
-            kind.name: Reconciler(kind, self._cache, client, self._poller, self._metrics)
-            for kind in (TrainJobs(settings), ModelServes(settings, self._cache))
+            kind.name: Reconciler(kind, self._cache, client, self._poller)
+            for kind in (TrainJobs(settings, self._metrics), ModelServes(settings, self._cache))
         }
         self._observer = Observer(self._cache, client, self._workers.add, self._forget)
         self._tasks: list[asyncio.Task[None]] = []

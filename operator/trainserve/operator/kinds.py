@@ -23,3 +23,6 @@ class Kind(Protocol):
 
     def plan(self, owner: Object, children: list[Object], answers: Answers, now: datetime) -> Plan:
         """The next step."""
+
+    def reported(self, owner: Object, status: Object) -> None:
+        """The status was written; `owner` is the object as it was before."""

@@ -31,7 +31,7 @@ class Metrics:
         )
         self.pending = Histogram(
             "trainserve_trainjob_pending_seconds",
-            "Time from a TrainJob's creation to its first attempt running on every node.",
+            "Time from a TrainJob's creation until it was first seen to run, or to have run if it was quick.",
             buckets=(0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14400),
             registry=self.registry,
         )

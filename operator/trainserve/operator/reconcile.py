@@ -9,7 +9,6 @@ from trainserve.operator import times
 from trainserve.operator.cache import Cache
 from trainserve.operator.client import Client
 from trainserve.operator.kinds import Kind
-from trainserve.operator.metrics import Metrics
 from trainserve.operator.plan import Object, Plan
 from trainserve.operator.poller import Poller
 from trainserve.operator.workqueue import Key
@@ -22,8 +21,8 @@ states faster than anybody reads them, and a thousand of them share one API serv
 class Reconciler:
     """Brings objects of one kind towards what its plan says."""
 
-    def __init__(self, kind: Kind, cache: Cache, client: Client, poller: Poller, metrics: Metrics) -> None:
-        self._kind, self._cache, self._client, self._poller, self._metrics = kind, cache, client, poller, metrics
+    def __init__(self, kind: Kind, cache: Cache, client: Client, poller: Poller) -> None:
+        self._kind, self._cache, self._client, self._poller = kind, cache, client, poller
         self._written: dict[str, float] = {}
         """When the status of an object, by uid, was last written."""
         self._told: dict[str, set[str]] = {}
@@ -70,6 +69,7 @@ class Reconciler:
             return None
         self._written[uid] = time.monotonic()
         self._cache.put(self._kind.name, written)
+        self._kind.reported(owner, plan.status)
         told = self._told.setdefault(uid, set())
         for event in plan.events:
             if event.key not in told:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from trainserve.operator import conditions, times
 from trainserve.operator.kinds import Answers
+from trainserve.operator.metrics import Metrics
 from trainserve.operator.plan import Object, Plan
 from trainserve.operator.poller import Target
 from trainserve.operator.settings import Settings
@@ -17,8 +19,8 @@ class TrainJobs:
 
     name = "TrainJob"
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self._settings, self._metrics = settings, metrics
 
     def targets(self, owner: Object, children: list[Object], answers: Answers) -> dict[str, Target]:
         """Rank 0 of the running attempt."""
@@ -27,3 +29,15 @@ class TrainJobs:
     def plan(self, owner: Object, children: list[Object], answers: Answers, now: datetime) -> Plan:
         """The next step of one run."""
         return plan(owner, children, progress.latest(answers), self._settings, now)
+
+    def reported(self, owner: Object, status: Object) -> None:
+        """Count how long the job waited, once it is first seen to run or to have run."""
+        if not _has_run(owner.get("status") or {}) and _has_run(status):
+            created = times.from_text(owner["metadata"]["creationTimestamp"])
+            self._metrics.pending.observe((times.now() - created).total_seconds())
+
+
+def _has_run(status: Object) -> bool:
+    known = status.get("conditions")
+    again = len(status.get("attempts") or []) > 1
+    return again or any(conditions.is_true(known, kind) for kind in ("Running", "Complete", "Failed"))
