@@ -241,6 +241,27 @@ def test_down_stops_what_runs_even_when_its_record_is_gone(other: Cluster) -> No
     assert processes(other) == []
 
 
+def test_down_ends_the_processes_of_pods_even_when_the_agent_was_killed(other: Cluster) -> None:
+    other.up()
+    client = admin(other)
+    sleep = {"name": "main", "image": "ignored", "command": ["sleep", "86399"]}
+    client.create(
+        Pod.from_dict({"metadata": {"name": "sleeper", "namespace": "default"}, "spec": {"containers": [sleep]}})
+    )
+    wait_for(lambda: client.get(Pod, "sleeper", namespace="default").status.phase == "Running", "the pod to run")
+    assert len(sleepers()) == 1
+    other.kill("agent")
+    assert len(sleepers()) == 1
+    other.down()
+    assert sleepers() == []
+    assert processes(other) == []
+
+
+def sleepers() -> list[int]:
+    """Processes of the test's pod; those that are dead and merely not yet waited for have no command line any more."""
+    return [each.pid for each in psutil.process_iter(["cmdline"]) if each.info["cmdline"] == ["sleep", "86399"]]
+
+
 def test_down_of_a_folder_that_was_never_up_does_nothing(tmp_path: Path) -> None:
     Cluster(tmp_path / "nothing").down()
     assert not (tmp_path / "nothing").exists()

@@ -22,6 +22,8 @@ RELEASES = "https://dl.k8s.io/release"
 SILENCE_SECONDS = 3.0
 """How long the release server may say nothing: where it cannot be reached, no time is to be lost."""
 BUILD_SCRIPT = Path(__file__).with_name("build_kubernetes.sh")
+BUILD_CACHE = "gopath/src/k8s.io/kubernetes/_output/local/go/cache"
+"""Go's build cache below the build's scratch folder; Kubernetes' makefile puts it there."""
 BUILD_RESULTS = 4000
 """Results in Go's build cache when the build is done: the bar's scale."""
 
@@ -74,7 +76,7 @@ def build_kubernetes(target: Path, version: str, programs: Sequence[str], task: 
     need("apt-get")
     log = target.parent / "build.log"
     work = target.parent / "build"
-    watch = partial(show_build, log, work / "gocache", task)
+    watch = partial(show_build, log, work / BUILD_CACHE, task)
     run_logged([str(BUILD_SCRIPT), str(target), str(work)], log, watch=watch, keep_open=[lock])
     if missing := [name for name in programs if not (target / name).is_file()]:
         raise FetchError(f"the build of Kubernetes {version} left no {', '.join(missing)} in {target}: see {log}")
