@@ -82,7 +82,8 @@ def test_it_installs_acts_and_leaves_the_users_objects_behind(
     helm("uninstall", *RELEASE, "--wait")
     assert kubectl("get", *CRDS, "-o", "name").split()
     assert kubectl("get", "trainjob", "kept", "-o", "name") == "trainjob.trainserve.io/kept\n"
-    assert kubectl("-n", "trainserve-chart", "get", "deployments,services,pods", "-o", "name") == ""
+    assert kubectl("-n", "trainserve-chart", "get", "deployments,services", "-o", "name") == ""
+    kubectl("-n", "trainserve-chart", "wait", "--for=delete", "pods", "--all", "--timeout=60s")
 
 
 def _what_happened(kubectl: Kubectl) -> str:
