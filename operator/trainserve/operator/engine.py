@@ -47,11 +47,11 @@ class Engine:
         self._acting = asyncio.Event()
         self._workers = Workers(self._reconcile, self._acting)
         self._poller = Poller(self._workers.add)
+        self._observer = Observer(self._cache, client, self._workers.add, self._forget)
         self._reconcilers = {
-            kind.name: Reconciler(kind, self._cache, client, self._poller)
+            kind.name: Reconciler(kind, self._cache, client, self._poller, self._observer.wrote)
             for kind in (TrainJobs(settings, self._metrics), ModelServes(settings, self._cache))
         }
-        self._observer = Observer(self._cache, client, self._workers.add, self._forget)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:

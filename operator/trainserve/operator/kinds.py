@@ -17,6 +17,8 @@ class Kind(Protocol):
     """One of our kinds, as the reconciler sees it. Both functions are pure."""
 
     name: str
+    blocked: str
+    """The condition that is false while a child's name belongs to something else."""
 
     def targets(self, owner: Object, children: list[Object], answers: Answers) -> dict[str, Target]:
         """Pods to ask, by uid."""

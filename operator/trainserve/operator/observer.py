@@ -43,6 +43,16 @@ class Observer:
         if self._cache.put(kind, raw) or change is None:
             self._wake_all(kind, raw, before)
 
+    def wrote(self, kind: str, raw: Object) -> None:
+        """Take in the answer to a status write of our own: its watch event will be no news, but others may wait for
+        it."""
+        own = Key(kind, raw["metadata"]["namespace"], raw["metadata"]["name"])
+        before = self._cache.get(*own)
+        if self._cache.put(kind, raw):
+            for key in concerned(kind, raw, before, self._cache):
+                if key != own:
+                    self._wake(key)
+
     async def run(self) -> None:
         """List every kind, then again each one whose watch had to begin anew: Kopf does not tell what was deleted
         meanwhile."""

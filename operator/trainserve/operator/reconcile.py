@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
-from trainserve.operator import times
+from trainserve.operator import conditions, times
 from trainserve.operator.cache import Cache
-from trainserve.operator.client import Client
+from trainserve.operator.client import Client, NameTaken
+from trainserve.operator.conditions import Condition
 from trainserve.operator.kinds import Kind
-from trainserve.operator.plan import Object, Plan
+from trainserve.operator.plan import Event, Object, Plan
 from trainserve.operator.poller import Poller
 from trainserve.operator.workqueue import Key
 
@@ -21,8 +23,10 @@ states faster than anybody reads them, and a thousand of them share one API serv
 class Reconciler:
     """Brings objects of one kind towards what its plan says."""
 
-    def __init__(self, kind: Kind, cache: Cache, client: Client, poller: Poller) -> None:
-        self._kind, self._cache, self._client, self._poller = kind, cache, client, poller
+    def __init__(
+        self, kind: Kind, cache: Cache, client: Client, poller: Poller, wrote: Callable[[str, Object], None]
+    ) -> None:
+        self._kind, self._cache, self._client, self._poller, self._wrote = kind, cache, client, poller, wrote
         self._written: dict[str, float] = {}
         """When the status of an object, by uid, was last written."""
         self._told: dict[str, set[str]] = {}
@@ -39,7 +43,11 @@ class Reconciler:
         answers = self._poller.answers(parent)
         self._poller.follow(parent, self._kind.targets(owner, children, answers))
         plan = self._kind.plan(owner, children, answers, times.now())
-        await self._change_children(parent, plan)
+        try:
+            await self._change_children(parent, plan)
+        except NameTaken as error:
+            await self._report(owner, self._blocked(owner, error))
+            raise
         return await self._report(owner, plan)
 
     def forget(self, uid: str) -> None:
@@ -56,6 +64,14 @@ class Reconciler:
         for delete in plan.delete:
             await self._client.delete(parent.namespace, delete)
 
+    def _blocked(self, owner: Object, error: NameTaken) -> Plan:
+        """What was planned did not come about, so nothing of it may be recorded but what stands in its way."""
+        before, generation = owner.get("status") or {}, int(owner["metadata"].get("generation", 1))
+        condition = Condition(self._kind.blocked, "False", "NameTaken", str(error))
+        merged = conditions.merge(before.get("conditions"), [condition], generation, times.now())
+        event = Event("Warning", "NameTaken", str(error), f"nametaken-{generation}")
+        return Plan({"phase": "Pending", **before, "conditions": merged}, events=[event])
+
     async def _report(self, owner: Object, plan: Plan) -> float | None:
         uid = owner["metadata"]["uid"]
         change = difference(owner.get("status") or {}, plan.status)
@@ -68,7 +84,7 @@ class Reconciler:
         if written is None:
             return None
         self._written[uid] = time.monotonic()
-        self._cache.put(self._kind.name, written)
+        self._wrote(self._kind.name, written)
         self._kind.reported(owner, plan.status)
         told = self._told.setdefault(uid, set())
         for event in plan.events:

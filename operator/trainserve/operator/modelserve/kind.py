@@ -18,6 +18,7 @@ class ModelServes:
     """Binds the pure functions of this room to the operator's settings and its view of TrainJobs."""
 
     name = "ModelServe"
+    blocked = "Progressing"
 
     def __init__(self, settings: Settings, cache: Cache) -> None:
         self._settings, self._cache = settings, cache

@@ -18,6 +18,7 @@ class TrainJobs:
     """Binds the pure functions of this room to the operator's settings."""
 
     name = "TrainJob"
+    blocked = "Scheduled"
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._settings, self._metrics = settings, metrics

@@ -1,0 +1,228 @@
+"""The operator in this process, Kopf included, on a real API server; pods' states are written as a kubelet would."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+import threading
+import uuid
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import kopf
+import pytest
+from lightkube import ApiError, AsyncClient, KubeConfig
+from lightkube.generic_resource import create_global_resource, create_namespaced_resource
+from lightkube.types import PatchType
+
+from tests.operator.support import DIGEST, PUBLISHED, command_job, condition, ended, trainjob
+from trainserve.operator import client as own
+from trainserve.operator import main
+from trainserve.operator.engine import Engine
+from trainserve.operator.plan import Object
+
+pytestmark = pytest.mark.cluster
+
+DEADLINE = 60.0
+NAMESPACE = create_global_resource("", "v1", "Namespace", "namespaces")
+ACCOUNT = create_namespaced_resource("", "v1", "ServiceAccount", "serviceaccounts")
+NAMESPACED = own.RESOURCES | {"ServiceAccount": ACCOUNT}
+
+
+class Cluster:
+    """One namespace of the API server, as its administrator sees it."""
+
+    def __init__(self, kubeconfig: Path) -> None:
+        self.client = AsyncClient(KubeConfig.from_file(kubeconfig).get(), trust_env=False)
+        self.namespace = f"operator-{uuid.uuid4().hex[:8]}"
+
+    async def create(self, kind: str, wanted: Object) -> Object:
+        fields = {name: value for name, value in wanted["metadata"].items() if name in ("name", "labels")}
+        body = {**wanted, "metadata": {**fields, "namespace": self.namespace}}
+        return dict(await self.client.create(NAMESPACED[kind](body)))
+
+    async def get(self, kind: str, name: str) -> Object | None:
+        try:
+            return dict(await self.client.get(NAMESPACED[kind], name, namespace=self.namespace))
+        except ApiError as error:
+            if error.status.code == 404:
+                return None
+            raise
+
+    async def list(self, kind: str) -> list[Object]:
+        return [dict(found) async for found in self.client.list(NAMESPACED[kind], namespace=self.namespace)]
+
+    async def set_status(self, kind: str, name: str, status: Object) -> None:
+        await self.client.patch(
+            NAMESPACED[kind].Status, name, {"status": status}, namespace=self.namespace, patch_type=PatchType.MERGE
+        )
+
+    async def wait(self, kind: str, name: str, until: Callable[[Object], Any]) -> Object:
+        """The object once it exists and `until` holds."""
+        async with asyncio.timeout(DEADLINE):
+            while True:
+                found = await self.get(kind, name)
+                with contextlib.suppress(KeyError):
+                    if found is not None and until(found):
+                        return found
+                await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+async def cluster(kubeconfig: Path) -> AsyncIterator[Cluster]:
+    """A namespace with the account that pods need, which no controller makes here."""
+    made = Cluster(kubeconfig)
+    await made.client.create(NAMESPACE({"metadata": {"name": made.namespace}}))
+    await made.create("ServiceAccount", {"metadata": {"name": "default"}})
+    yield made
+    await made.client.close()
+
+
+@contextlib.asynccontextmanager
+async def operator() -> AsyncIterator[Engine]:
+    """The operator as `kopf run` runs it, until the block ends.
+
+    In a thread with an event loop of its own: when Kopf stops, it cancels whatever tasks it finds.
+    """
+    memo, stop, ready = kopf.Memo(), threading.Event(), threading.Event()
+
+    def run() -> None:
+        asyncio.run(kopf.operator(clusterwide=True, memo=memo, stop_flag=stop, ready_flag=ready))
+
+    running = asyncio.create_task(asyncio.to_thread(run))
+    assert await asyncio.to_thread(ready.wait, DEADLINE)
+    try:
+        yield memo.engine
+    finally:
+        stop.set()
+        await running
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch, kubeconfig: Path) -> str:
+    """The operator's environment; answers where it serves its metrics."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    for name, value in {
+        "KUBECONFIG": str(kubeconfig),
+        "TRAINSERVE_STORE": "file:///srv/models",
+        "TRAINSERVE_METRICS_ADDRESS": address,
+        "TRAINSERVE_LEASE_NAMESPACE": "default",
+    }.items():
+        monkeypatch.setenv(name, value)
+    assert main.__name__ == "trainserve.operator.main", "its handlers are registered by importing it"
+    return address
+
+
+@pytest.fixture
+async def engine(environment: str) -> AsyncIterator[Engine]:
+    async with operator() as running:
+        yield running
+
+
+async def test_a_command_runs_to_completion_with_few_writes(cluster: Cluster, engine: Engine) -> None:
+    await cluster.create("TrainJob", command_job())
+    await cluster.wait("TrainJob", "digits", lambda job: job["status"]["phase"] == "Pending")
+    await cluster.set_status("Pod", "digits-1-0", ended(0, reason="Completed"))
+    job = await cluster.wait("TrainJob", "digits", lambda job: job["status"]["phase"] == "Complete")
+    assert job["status"]["attempts"][0]["reason"] == "Succeeded"
+    assert job["status"]["observedGeneration"] == job["metadata"]["generation"]
+    assert await cluster.list("ConfigMap") == []
+    assert (await cluster.get("Pod", "digits-1-0") or {})["metadata"]["ownerReferences"][0]["uid"] == job["metadata"][
+        "uid"
+    ]
+    told = [event["reason"] for event in await cluster.list("Event")]
+    assert told == ["Complete"]
+
+
+async def test_a_restarted_operator_writes_nothing_that_is_not_new(cluster: Cluster, environment: str) -> None:
+    async with operator():
+        await cluster.create("TrainJob", trainjob())
+        before = await cluster.wait("TrainJob", "digits", lambda job: job["status"]["phase"] == "Pending")
+    async with operator() as engine:
+        await cluster.create("TrainJob", command_job() | {"metadata": {"name": "later"}})
+        await cluster.wait("TrainJob", "later", lambda job: job["status"]["phase"] == "Pending")
+        assert engine.health()["acting"]
+        after = await cluster.get("TrainJob", "digits")
+    assert after is not None
+    assert after["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"]
+
+
+async def test_what_happened_while_the_operator_was_away_is_taken_up(cluster: Cluster, environment: str) -> None:
+    async with operator():
+        await cluster.create("TrainJob", trainjob())
+        await cluster.wait("TrainJob", "digits", lambda job: job["status"]["phase"] == "Pending")
+    await cluster.set_status("Pod", "digits-1-0", ended(0, PUBLISHED, reason="Completed"))
+    async with operator():
+        job = await cluster.wait("TrainJob", "digits", lambda job: job["status"]["phase"] == "Complete")
+    assert [attempt["number"] for attempt in job["status"]["attempts"]] == [1]
+    assert job["status"]["artifact"]["digest"] == DIGEST
+
+
+async def test_a_trainers_configuration_reaches_it_as_one_file(cluster: Cluster, engine: Engine) -> None:
+    await cluster.create("TrainJob", trainjob(gates={"minAccuracy": 0.9}))
+    config = await cluster.wait("ConfigMap", "digits-1", lambda config: config["data"])
+    read = json.loads(config["data"]["config.json"])
+    assert read["store"] == {"root": "/var/lib/trainserve/store", "publicRoot": "file:///srv/models"}
+    assert (read["model"], read["output"], read["gates"]) == (
+        {"name": "convnet", "options": {}},
+        {"model": "digits"},
+        {"minAccuracy": 0.9},
+    )
+    assert read["job"]["attempt"] == 1
+
+
+async def test_the_server_takes_the_deployment_and_the_service_as_planned(cluster: Cluster, engine: Engine) -> None:
+    await cluster.create("TrainJob", trainjob())
+    await cluster.create("ModelServe", serve(trainJob="digits"))
+    await cluster.wait("Pod", "digits-1-0", lambda pod: pod["metadata"])
+    waiting = await cluster.wait("ModelServe", "web", lambda web: condition(web["status"], "ModelResolved"))
+    assert condition(waiting["status"], "ModelResolved")["reason"] == "TrainJobNotComplete"
+    await cluster.set_status("Pod", "digits-1-0", ended(0, PUBLISHED, reason="Completed"))
+    name = f"web-{DIGEST[7:17]}"
+    deployment = await cluster.wait("Deployment", name, lambda deployment: deployment["spec"])
+    service = await cluster.wait("Service", "web", lambda service: service["spec"])
+    assert [port["port"] for port in service["spec"]["ports"]] == [8000, 8001, 8002]
+    assert service["spec"]["selector"].items() <= deployment["spec"]["template"]["metadata"]["labels"].items()
+    await cluster.create("TrainJob", command_job() | {"metadata": {"name": "later"}})
+    await cluster.wait("TrainJob", "later", lambda job: job["status"]["phase"] == "Pending")
+    assert (await cluster.get("Deployment", name) or {})["metadata"]["generation"] == 1, "applied once"
+
+
+async def test_a_service_that_belongs_to_somebody_else_is_left_alone(cluster: Cluster, engine: Engine) -> None:
+    foreign = {"metadata": {"name": "web"}, "spec": {"ports": [{"port": 80}], "selector": {"app": "theirs"}}}
+    await cluster.create("Service", foreign)
+    job = await cluster.create("TrainJob", trainjob())
+    artifact = PUBLISHED["artifact"]
+    await cluster.set_status("TrainJob", job["metadata"]["name"], {"artifact": artifact})
+    await cluster.create("ModelServe", serve(trainJob="digits"))
+    web = await cluster.wait(
+        "ModelServe", "web", lambda web: condition(web["status"], "Progressing").get("reason") == "NameTaken"
+    )
+    assert "Service" in condition(web["status"], "Progressing")["message"]
+    assert ((await cluster.get("Service", "web")) or {})["spec"]["selector"] == {"app": "theirs"}
+
+
+async def test_metrics_and_health_tell_how_it_goes(cluster: Cluster, engine: Engine, environment: str) -> None:
+    await cluster.create("TrainJob", command_job())
+    await cluster.wait("TrainJob", "digits", lambda job: job["status"]["phase"] == "Pending")
+    async with aiohttp.ClientSession() as session, session.get(f"http://{environment}/metrics") as answer:
+        text = await answer.text()
+    assert 'trainserve_reconcile_total{kind="TrainJob",result="success"}' in text
+    assert 'trainserve_trainjobs{phase="Pending"}' in text
+    assert engine.health()["acting"]
+
+
+def serve(**model: Any) -> Object:
+    """A ModelServe named web."""
+    return {
+        "apiVersion": "trainserve.io/v1alpha1",
+        "kind": "ModelServe",
+        "metadata": {"name": "web"},
+        "spec": {"model": model},
+    }
