@@ -21,24 +21,40 @@ from lightkube.resources.core_v1 import Service
 from rich.console import Console
 from rich.table import Table
 
+from trainserve.cli import endpoint
 from trainserve.dev import binaries
-from trainserve.dev.cluster import Cluster
+from trainserve.dev.addresses import AddressesUnavailable
+from trainserve.dev.binaries import BinariesUnavailable
+from trainserve.dev.cluster import DEFAULT, Cluster
 from trainserve.dev.demo.requests import Answers, ask
 from trainserve.dev.demo.watch import DemoError, Object, conditions, follow
+from trainserve.dev.progress import ConsoleProgress
+from trainserve.dev.run import ClusterError
+from trainserve.serving.client import Protocol, RequestFailed
 
 TrainJob = create_namespaced_resource("trainserve.io", "v1alpha1", "TrainJob", "trainjobs")
 ModelServe = create_namespaced_resource("trainserve.io", "v1alpha1", "ModelServe", "modelserves")
 EXAMPLE = Path("examples/digits")
 NAMESPACE = "default"
+PROTOCOLS: tuple[Protocol, ...] = ("http", "grpc")
+EXPECTED = (
+    DemoError,
+    ApiError,
+    ConfigError,
+    ClusterError,
+    AddressesUnavailable,
+    BinariesUnavailable,
+    RequestFailed,
+    OSError,
+)
 SHOWN = 10
 """Rows of the table of predictions."""
 
 
-def kubectl(kubeconfig: Path, *arguments: str) -> None:
+def kubectl(*arguments: str) -> None:
     """Runs kubectl as a user would, showing the command and what it prints."""
     click.echo(f"$ kubectl {' '.join(arguments)}")
-    environment = {**os.environ, "KUBECONFIG": str(kubeconfig)}
-    done = subprocess.run([binaries.kubectl(), *arguments], env=environment, check=False)
+    done = subprocess.run([binaries.kubectl(), *arguments], check=False)
     if done.returncode:
         raise DemoError(f"kubectl {' '.join(arguments)} ended with status {done.returncode}")
 
@@ -61,10 +77,10 @@ def serves(version: int) -> Any:
     return ready
 
 
-def train(console: Console, client: Client, kubeconfig: Path) -> Object:
+def train(console: Console, client: Client) -> Object:
     """Applies the TrainJob and follows it to its end; returns it. Raises DemoError unless it published a version."""
-    kubectl(kubeconfig, "delete", "tsj", "digits", "--ignore-not-found")  # a run's spec is immutable: train anew
-    kubectl(kubeconfig, "apply", "-f", str(EXAMPLE / "trainjob.yaml"))
+    kubectl("delete", "tsj", "digits", "--ignore-not-found")  # a run's spec is immutable: train anew
+    kubectl("apply", "-f", str(EXAMPLE / "trainjob.yaml"))
     job = follow(console, client, TrainJob, "digits", finished, 300)
     if conditions(job).get("Complete", {}).get("status") != "True":
         raise DemoError("the TrainJob did not complete; its conditions above say why")
@@ -102,23 +118,28 @@ def predictions(console: Console, answers: list[Answers], labels: Any) -> None:
     console.print(summary)
 
 
-def check_answers(console: Console, host: str, job: Object) -> None:
+def check_answers(console: Console, job: Object) -> None:
     """Sends the test split over HTTP and gRPC; raises DemoError unless both are as accurate as the run reported."""
     from trainserve.models.config import Dataset  # here, because scikit-learn takes a second to import
     from trainserve.models.data import load
 
-    data = load(Dataset(name="digits"), seed=0)
-    images, labels = data.test_images, data.test_labels
-    answers = [ask("HTTP", f"{host}:8000", "digits", images), ask("gRPC", f"{host}:8001", "digits", images)]
-    predictions(console, answers, labels)
+    data = load(Dataset(name="digits"), job["spec"]["trainer"]["seed"])
+    answers = []
+    for protocol in PROTOCOLS:
+        with endpoint.of_serve("digits", NAMESPACE, protocol) as address:
+            answers.append(ask(protocol, address, "digits", data.test_images))
+    predictions(console, answers, data.test_labels)
     reported = job["status"]["result"]["accuracy"]
     for each in answers:
-        if abs(each.accuracy(labels) - reported) > 1e-6:
-            raise DemoError(f"{each.protocol}: accuracy {each.accuracy(labels):.4f} is not the run's {reported:.4f}")
+        seen = each.accuracy(data.test_labels)
+        if abs(seen - reported) > 1e-6:
+            raise DemoError(f"{each.protocol}: accuracy {seen:.4f} is not the {reported:.4f} that the run reported")
 
 
-def next_steps(console: Console, kubeconfig: Path, host: str, cluster: Cluster | None) -> None:
+def next_steps(console: Console, client: Client, kubeconfig: Path, cluster: Cluster | None) -> None:
     """What a newcomer may want to look at now."""
+    service = client.get(Service, "digits")
+    host = (service.spec.clusterIP if service.spec else None) or ""
     console.print("\nThe cluster is still up. Look around:", style="bold")
     lines = [
         f"export KUBECONFIG={kubeconfig}",
@@ -137,41 +158,40 @@ def next_steps(console: Console, kubeconfig: Path, host: str, cluster: Cluster |
         console.print("make demo-down stops all of it.")
 
 
-def connect() -> tuple[Path, Cluster | None]:
+def connect(console: Console) -> tuple[Path, Cluster | None]:
     """The cluster that KUBECONFIG names, else the development cluster, brought up."""
     if given := os.environ.get("KUBECONFIG"):
         click.echo(f"Using the cluster of KUBECONFIG={given}; nothing is started here.")
         return Path(given), None
-    cluster = Cluster(Path(".dev").absolute())
-    cluster.up("etcd", "apiserver", "controller-manager", "scheduler", "agent", "operator")
+    cluster = Cluster(Path(".dev"), progress=ConsoleProgress(console))
+    cluster.up(*DEFAULT, "operator")
     return cluster.kubeconfig, cluster
 
 
 def demo(console: Console) -> None:
     """The five steps; raises DemoError at the first that does not hold."""
     console.rule("1  a Kubernetes cluster and the operator")
-    kubeconfig, cluster = connect()
+    kubeconfig, cluster = connect(console)
+    os.environ["KUBECONFIG"] = str(kubeconfig)  # for kubectl, here and behind the command line's own functions
     client = Client(config=KubeConfig.from_file(kubeconfig), namespace=NAMESPACE)
-    kubectl(kubeconfig, "get", "nodes", "-L", "nvidia.com/gpu.product,trainserve.io/gpu-simulated")
-    kubectl(kubeconfig, "get", "crd", "trainjobs.trainserve.io", "modelserves.trainserve.io")
+    kubectl("get", "nodes", "-L", "nvidia.com/gpu.product,trainserve.io/gpu-simulated")
+    kubectl("get", "crd", "trainjobs.trainserve.io", "modelserves.trainserve.io")
 
     console.rule("2  train, export, check, publish")
-    job = train(console, client, kubeconfig)
+    job = train(console, client)
     version = job["status"]["artifact"]["version"]
 
     console.rule("3  serve on Triton")
-    kubectl(kubeconfig, "apply", "-f", str(EXAMPLE / "modelserve.yaml"))
+    kubectl("apply", "-f", str(EXAMPLE / "modelserve.yaml"))
     follow(console, client, ModelServe, "digits", serves(version), 180)
-    kubectl(kubeconfig, "get", "tsj,tsm")
+    kubectl("get", "tsj,tsm")
 
     console.rule("4  ask it")
-    service = client.get(Service, "digits")
-    host = (service.spec.clusterIP if service.spec else None) or ""
-    check_answers(console, host, job)
+    check_answers(console, job)
     console.print(
         f"Every step verified: trained, checked, published, served as version {version}, right answers.", style="green"
     )
-    next_steps(console, kubeconfig, host, cluster)
+    next_steps(console, client, kubeconfig, cluster)
 
 
 def main() -> None:
@@ -180,8 +200,8 @@ def main() -> None:
     began = time.monotonic()
     try:
         demo(console)
-    except (DemoError, ApiError, ConfigError, OSError) as error:
-        console.print(f"demo: {error}", style="bold red", highlight=False, markup=False)
+    except EXPECTED as error:
+        console.print(f"demo: {error}", style="bold red", highlight=False, markup=False, soft_wrap=True)
         sys.exit(1)
     console.print(f"{time.monotonic() - began:.0f} s.")
 

@@ -1,4 +1,4 @@
-"""Sends test images to a served model, one image a request, with NVIDIA's own client."""
+"""Sends test images to a served model, one image a request, with NVIDIA's tritonclient."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import tritonclient.grpc
-import tritonclient.http
 from numpy.typing import NDArray
+
+from trainserve.serving.client import Client, Protocol
 
 
 @dataclass(frozen=True)
 class Answers:
     """What came back for n images: the predicted class of each, its probability, and how long each took."""
 
-    protocol: str
+    protocol: Protocol
     predictions: NDArray[np.int64]
     probabilities: NDArray[np.float32]
     milliseconds: NDArray[np.float64]
@@ -30,20 +30,15 @@ class Answers:
         return float(np.percentile(self.milliseconds, q))
 
 
-def ask(protocol: str, address: str, model: str, images: NDArray[np.uint8]) -> Answers:
-    """Asks for each of `images` (n, height, width, channels) over `protocol` (HTTP or gRPC) at host:port."""
-    module: Any = {"HTTP": tritonclient.http, "gRPC": tritonclient.grpc}[protocol]
-    client = module.InferenceServerClient(address)
-    predictions, probabilities, milliseconds = [], [], []
-    try:
+def ask(protocol: Protocol, address: str, model: str, images: NDArray[Any]) -> Answers:
+    """Asks for each of `images` (n, height, width, channels) alone, over `protocol`, at host:port."""
+    probabilities, milliseconds = [], []
+    with Client(address, protocol) as client:
+        known = client.model(model)
         for image in images:
-            tensor = module.InferInput("images", [1, *image.shape], "UINT8")
-            tensor.set_data_from_numpy(image[None])
             began = time.perf_counter()
-            answer = client.infer(model, [tensor]).as_numpy("probabilities")[0]
+            answer = client.infer(known, {"images": image[None]})
             milliseconds.append((time.perf_counter() - began) * 1e3)
-            predictions.append(int(answer.argmax()))
-            probabilities.append(float(answer.max()))
-    finally:
-        client.close()
-    return Answers(protocol, np.array(predictions), np.array(probabilities, np.float32), np.array(milliseconds))
+            probabilities.append(answer["probabilities"][0])
+    rows = np.stack(probabilities)
+    return Answers(protocol, rows.argmax(axis=1), rows.max(axis=1), np.array(milliseconds))

@@ -60,11 +60,16 @@ def follow(
                 raise DemoError(f"{label}: {error}") from error
             now = conditions(thing)
             for line in changes(seen, now):
-                console.print(f"  {time.strftime('%T')}  {label}  {line}", highlight=False, markup=False)
+                console.print(
+                    f"  {time.strftime('%T')}  {label}  {line}", highlight=False, markup=False, soft_wrap=True
+                )
             seen = now
             progress = thing.get("status", {}).get("progress") or {}
             if progress and not console.is_terminal and progress.get("epoch") != epoch:
-                console.print(f"  {time.strftime('%T')}  {label}  {progress.get('percent')} %  {describe(progress)}")
+                console.print(
+                    f"  {time.strftime('%T')}  {label}  {progress.get('percent')} %  {describe(progress)}",
+                    soft_wrap=True,
+                )
             epoch = progress.get("epoch")
             if progress:
                 bar.update(task, completed=progress.get("percent") or 0, note=describe(progress))
