@@ -104,6 +104,21 @@ def test_a_file_that_is_gone_is_named(publish: Publish, root: Path, tmp_path: Pa
     assert not (tmp_path / "version").exists()
 
 
+def test_a_full_target_disk_is_named_and_leaves_nothing(publish: Publish, root: Path, tmp_path: Path) -> None:
+    publish()
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32k", "tmpfs", str(small)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"mounting is not allowed here: {mounted.stderr.decode()}")
+    try:
+        with pytest.raises(store.StoreError, match=r"cannot write .*small.*: No space left on device"):
+            store.fetch(root, "default", "digits", 1, small / "version")
+        assert list(small.iterdir()) == []
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+
 def test_a_manifest_that_is_none_is_named(publish: Publish, root: Path) -> None:
     publish()
     (root / "default/digits/1/manifest.json").write_text("{}")

@@ -57,3 +57,14 @@ def test_a_file_system_without_conditional_put_is_refused(publish: Publish) -> N
 def test_an_unknown_protocol_is_named(publish: Publish) -> None:
     with pytest.raises(store.StoreError, match="cannot open nowhere://x"):
         publish(root="nowhere://x")
+
+
+def test_missing_credentials_are_an_error_not_an_empty_store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    with pytest.raises(store.StoreError, match=r"cannot list default/digits: .*[Cc]redentials"):
+        store.versions("s3://bucket/models", "default", "digits")

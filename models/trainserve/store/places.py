@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -81,24 +82,52 @@ class RemotePlace:
         # Listings are cached by fsspec; a version published a moment ago must be seen.
         self.fs.invalidate_cache(self.path(path))
         try:
-            found = self.fs.ls(self.path(path), detail=False)
+            with _errors_of_clients():
+                found = self.fs.ls(self.path(path), detail=False)
         except FileNotFoundError:
             return []
         return sorted(str(name).rstrip("/").rsplit("/", 1)[-1] for name in found)
 
     def exists(self, path: str) -> bool:
         """See Place."""
-        return bool(self.fs.isfile(self.path(path)))
+        # Not fs.isfile: it answers False to every error, missing credentials included.
+        try:
+            with _errors_of_clients():
+                return bool(self.fs.info(self.path(path))["type"] == "file")
+        except FileNotFoundError:
+            return False
 
     def read(self, path: str) -> bytes:
         """See Place."""
-        return bytes(self.fs.cat_file(self.path(path)))
+        with _errors_of_clients():
+            return bytes(self.fs.cat_file(self.path(path)))
+
+    def put(self, path: str, source: Path) -> None:
+        """Copy a local file there."""
+        with _errors_of_clients():
+            self.fs.put_file(str(source), self.path(path))
+
+    def create(self, path: str, content: bytes) -> None:
+        """Write a file only if it is absent; raises FileExistsError otherwise."""
+        with _errors_of_clients():
+            self.fs.pipe_file(self.path(path), content, mode="create")
 
     def chunks(self, path: str) -> Iterator[bytes]:
         """See Place."""
-        with self.fs.open(self.path(path), "rb") as file:
+        with _errors_of_clients(), self.fs.open(self.path(path), "rb") as file:
             while chunk := file.read(_CHUNK):
                 yield chunk
+
+
+@contextlib.contextmanager
+def _errors_of_clients() -> Iterator[None]:
+    """Object stores' clients raise errors of their own (no credentials, no such host); callers know OSError alone."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        raise OSError(f"{type(error).__name__}: {error}") from error
 
 
 def place(root: str | Path) -> LocalPlace | RemotePlace:

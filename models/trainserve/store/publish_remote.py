@@ -29,9 +29,9 @@ def publish(at: RemotePlace, publication: Publication) -> tuple[bytes, bool]:
         number = _claim(at, publication.folder)
         folder = f"{publication.folder}/{number}"
         for name, source in publication.files.items():
-            at.fs.put_file(str(source), at.path(f"{folder}/{name}"))
+            at.put(f"{folder}/{name}", source)
         content = publication.manifest(number)
-        at.fs.pipe_file(at.path(f"{folder}/{MANIFEST}"), content, mode="create")
+        at.create(f"{folder}/{MANIFEST}", content)
         return content, False
     except OSError as error:
         raise StoreError.of("publish to", at.path(publication.folder), error) from error
@@ -41,7 +41,7 @@ def _claim(at: RemotePlace, folder: str) -> int:
     number = 1 + max((version(name) or 0 for name in at.list(folder)), default=0)
     while True:
         try:
-            at.fs.pipe_file(at.path(f"{folder}/{number}/claim"), b"", mode="create")
+            at.create(f"{folder}/{number}/claim", b"")
         except FileExistsError:
             number += 1
         else:

@@ -6,6 +6,7 @@ import hashlib
 import os
 import secrets
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -123,7 +124,11 @@ def _folder(namespace: str, model: str) -> str:
 
 def _version_folder(root: str | Path, namespace: str, model: str, version: int) -> str:
     folder = f"{_folder(namespace, model)}/{int(version)}"
-    if not place(root).exists(f"{folder}/{MANIFEST}"):
+    try:
+        exists = place(root).exists(f"{folder}/{MANIFEST}")
+    except OSError as error:
+        raise StoreError.of("read", f"{folder}/{MANIFEST}", error) from error
+    if not exists:
         raise VersionNotFound(_no_version(model, version, versions(root, namespace, model)))
     return folder
 
@@ -148,14 +153,18 @@ def _checked_manifest(at: Place, folder: str, expected: str | None) -> tuple[Man
 
 
 def _check_file(at: Place, path: str, expected: str, copy: Path | None) -> None:
-    """Hash a file of the store while copying it; raises DigestMismatch."""
+    """Hash a file of the store while copying it; raises DigestMismatch, StoreError when it cannot be read."""
     seen = hashlib.sha256()
-    try:
-        with Path(copy or os.devnull).open("wb") as out:
-            for chunk in at.chunks(path):
-                seen.update(chunk)
-                out.write(chunk)
-    except FileNotFoundError as error:
-        raise StoreError.of("read", path, error) from error
+    with Path(copy or os.devnull).open("wb") as out:
+        for chunk in _chunks(at, path):
+            seen.update(chunk)
+            out.write(chunk)
     if seen.hexdigest() != expected:
         raise DigestMismatch(path, expected, seen.hexdigest())
+
+
+def _chunks(at: Place, path: str) -> Iterator[bytes]:
+    try:
+        yield from at.chunks(path)
+    except OSError as error:
+        raise StoreError.of("read", path, error) from error
