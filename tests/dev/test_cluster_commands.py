@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from trainserve.dev import binaries, controlplane
 from trainserve.dev.addresses import Addresses, block
 from trainserve.dev.binaries import Binaries
-from trainserve.dev.components import COMPONENTS, Components, Layout, with_needs
+from trainserve.dev.components import COMPONENTS, Components, Layout, node_is_ready, with_needs
 from trainserve.dev.pki import Pki
 
 ADDRESSES = Addresses(3, block(3))
@@ -115,6 +116,23 @@ def test_the_operator_runs_as_its_service_account_with_the_store_of_the_cluster(
         "TRAINSERVE_METRICS_ADDRESS": f"127.0.0.1:{ADDRESSES.ports['metrics']}",
         "TRAINSERVE_LEASE_NAMESPACE": "trainserve-system",
     }
+
+
+@pytest.mark.parametrize(
+    ("conditions", "ready"),
+    [
+        ([], False),
+        ([{"type": "Ready", "status": "False"}], False),
+        ([{"type": "MemoryPressure", "status": "True"}, {"type": "Ready", "status": "Unknown"}], False),
+        ([{"type": "MemoryPressure", "status": "False"}, {"type": "Ready", "status": "True"}], True),
+    ],
+)
+def test_a_node_is_ready_when_its_condition_says_so(conditions: list[dict[str, str]], ready: bool) -> None:
+    assert node_is_ready(json.dumps({"items": [{"status": {"conditions": conditions}}]}).encode()) is ready
+
+
+def test_an_api_server_that_does_not_answer_has_no_ready_node() -> None:
+    assert not node_is_ready(None)
 
 
 @pytest.mark.cluster

@@ -25,7 +25,6 @@ TOKEN_SECONDS = 365 * 24 * 3600
 
 Object = dict[str, Any]
 _RESOURCES: dict[str, Any] = {
-    "Node": create_global_resource("", "v1", "Node", "nodes"),
     "Namespace": create_global_resource("", "v1", "Namespace", "namespaces"),
     "ServiceAccount": create_namespaced_resource("", "v1", "ServiceAccount", "serviceaccounts"),
     "ClusterRole": create_global_resource("rbac.authorization.k8s.io", "v1", "ClusterRole", "clusterroles"),
@@ -119,16 +118,6 @@ def operator_token(client: Client) -> str:
     answer = client.create(request, OPERATOR, namespace=SYSTEM_NAMESPACE)
     assert answer.status is not None
     return str(answer.status.token)
-
-
-def node_is_ready(client: Client) -> bool:
-    """Whether any node is ready for pods."""
-    nodes = client.list(_RESOURCES["Node"])
-    return any(
-        condition["type"] == "Ready" and condition["status"] == "True"
-        for node in nodes
-        for condition in (node.get("status") or {}).get("conditions") or []
-    )
 
 
 def _established(client: Client, name: str) -> bool:

@@ -13,7 +13,7 @@ import yaml
 from trainserve.dev import controlplane, pki
 from trainserve.dev.addresses import Addresses
 from trainserve.dev.binaries import Binaries, default_cache
-from trainserve.dev.health import answers
+from trainserve.dev.health import get
 from trainserve.dev.pki import Pki
 from trainserve.dev.state import SYSTEM_NAMESPACE, kubeconfig, write
 
@@ -119,24 +119,23 @@ class Components:
         command = controlplane.etcd(self.binaries, self.pki, self.addresses, self.layout.etcd)
         certificate = (self.pki.certificate("etcd"), self.pki.key("etcd"))
         url = f"https://127.0.0.1:{self.addresses.ports['etcd']}/health"
-        return Component(command, lambda: answers(url, authority=self.pki.ca, certificate=certificate))
+        return Component(command, lambda: get(url, authority=self.pki.ca, certificate=certificate) is not None)
 
     def _apiserver(self) -> Component:
         command = controlplane.apiserver(self.binaries, self.pki, self.addresses)
-        url, token = f"{self.server}/readyz", self.pki.token("admin")
-        return Component(command, lambda: answers(url, authority=self.pki.ca, token=token))
+        return Component(command, lambda: self._ask_api("/readyz") is not None)
 
     def _controller_manager(self) -> Component:
         own = self.layout.kubeconfig_of("controller-manager")
         command = controlplane.controller_manager(self.binaries, self.pki, self.addresses, own)
         url = f"https://127.0.0.1:{self.addresses.ports['controller-manager']}/healthz"
-        return Component(command, lambda: answers(url))
+        return Component(command, lambda: get(url) is not None)
 
     def _scheduler(self) -> Component:
         own = self.layout.kubeconfig_of("scheduler")
         command = controlplane.scheduler(self.binaries, self.addresses, own, self.layout.scheduler_config)
         url = f"https://127.0.0.1:{self.addresses.ports['scheduler']}/healthz"
-        return Component(command, lambda: answers(url))
+        return Component(command, lambda: get(url) is not None)
 
     def _agent(self) -> Component:
         command = [sys.executable, "-m", "trainserve.dev.agent"]
@@ -146,13 +145,10 @@ class Components:
         for folder in (Path(sys.executable).parent, default_cache() / "bin"):  # what images would bring
             command += ["--path-prepend", str(folder)]
         url = f"https://127.0.0.1:{self.addresses.ports['kubelet']}/healthz"
-        return Component(command, lambda: answers(url) and self._node_is_ready())
+        return Component(command, lambda: get(url) is not None and node_is_ready(self._ask_api("/api/v1/nodes")))
 
-    def _node_is_ready(self) -> bool:
-        from trainserve.dev import bootstrap  # here, because Kubernetes' types take a while to import
-
-        with bootstrap.connect(self.layout.kubeconfig) as client:
-            return bootstrap.node_is_ready(client)
+    def _ask_api(self, path: str) -> bytes | None:
+        return get(f"{self.server}{path}", authority=self.pki.ca, token=self.pki.token("admin"))
 
     def _operator(self) -> Component:
         liveness = f"http://127.0.0.1:{self.addresses.ports['liveness']}/healthz"
@@ -163,4 +159,11 @@ class Components:
             "TRAINSERVE_METRICS_ADDRESS": f"127.0.0.1:{self.addresses.ports['metrics']}",
             "TRAINSERVE_LEASE_NAMESPACE": SYSTEM_NAMESPACE,
         }
-        return Component([*kopf, f"--liveness={liveness}"], lambda: answers(liveness), environment)
+        return Component([*kopf, f"--liveness={liveness}"], lambda: get(liveness) is not None, environment)
+
+
+def node_is_ready(nodes: bytes | None) -> bool:
+    """Whether any node of the API server's answer, a NodeList in JSON, is ready for pods."""
+    listed = json.loads(nodes)["items"] if nodes else []
+    conditions = [each for node in listed for each in node["status"].get("conditions", [])]
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)

@@ -1,4 +1,4 @@
-"""Asking a component whether it is ready, over loopback."""
+"""Asking a component over loopback, as for whether it is ready."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 TIMEOUT_SECONDS = 2.0
 
 
-def answers(
+def get(
     url: str, *, authority: Path | None = None, certificate: tuple[Path, Path] | None = None, token: str = ""
-) -> bool:
-    """Whether `url` answers 200 now. An https server without `authority` signed its certificate itself.
+) -> bytes | None:
+    """What `url` answers now, or None unless that is a 200. An https server without `authority` signed for itself.
 
     `certificate` is a client's certificate and key. Proxies of the environment are not used.
     """
@@ -30,8 +30,9 @@ def answers(
         connection = http.client.HTTPConnection(parts.netloc, timeout=TIMEOUT_SECONDS)
     try:
         connection.request("GET", parts.path or "/", headers={"Authorization": f"Bearer {token}"} if token else {})
-        return connection.getresponse().status == http.client.OK
+        answer = connection.getresponse()
+        return answer.read() if answer.status == http.client.OK else None
     except (OSError, http.client.HTTPException):
-        return False
+        return None
     finally:
         connection.close()
