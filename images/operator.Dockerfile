@@ -3,7 +3,7 @@
 #   docker build -f images/operator.Dockerfile -t registry.example.org/team/trainserve-operator:0.1.0 .
 #
 # Not built by this project's own tests: the machine that runs them has no Docker engine.
-FROM python:3.12.11-slim-bookworm AS build
+FROM python:3.11.13-slim-bookworm AS build
 WORKDIR /src
 COPY pyproject.toml constraints.txt README.md ./
 COPY operator ./operator
@@ -14,7 +14,7 @@ COPY dev ./dev
 RUN python -m venv /opt/trainserve \
  && /opt/trainserve/bin/pip install --no-cache-dir --constraint constraints.txt '.[operator]'
 
-FROM python:3.12.11-slim-bookworm
+FROM python:3.11.13-slim-bookworm
 COPY --from=build /opt/trainserve /opt/trainserve
 ENV PATH=/opt/trainserve/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 USER 65532:65532

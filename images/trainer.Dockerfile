@@ -5,7 +5,7 @@
 #
 # PyPI's torch for Linux brings its CUDA libraries along; the node needs NVIDIA's driver and container toolkit only.
 # Not built by this project's own tests: the machine that runs them has no Docker engine.
-FROM python:3.12.11-slim-bookworm AS build
+FROM python:3.11.13-slim-bookworm AS build
 WORKDIR /src
 COPY pyproject.toml constraints.txt README.md ./
 COPY operator ./operator
@@ -16,7 +16,7 @@ COPY dev ./dev
 RUN python -m venv /opt/trainserve \
  && /opt/trainserve/bin/pip install --no-cache-dir --constraint constraints.txt '.[train,serve]'
 
-FROM python:3.12.11-slim-bookworm
+FROM python:3.11.13-slim-bookworm
 COPY --from=build /opt/trainserve /opt/trainserve
 # The driver's libraries and tools that NVIDIA's container toolkit puts in, where a node has GPUs.
 ENV PATH=/opt/trainserve/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
