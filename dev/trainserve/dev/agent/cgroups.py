@@ -30,7 +30,7 @@ class Cgroups:
     """The groups of one agent's containers."""
 
     def __init__(self, directory: Path, root: Path = ROOT) -> None:
-        self._name = _group_name(directory)
+        self._name = group_name(directory)
         self._root = root
         self._unified = (root / "cgroup.controllers").exists()
         self._usable = True
@@ -98,7 +98,7 @@ class Cgroups:
 def remove_all(directory: Path, root: Path = ROOT) -> None:
     """Delete the groups of every container of the agent with state in `directory`; their processes must have ended."""
     for hierarchy in ("", "memory", "cpu"):
-        parent = root / hierarchy / _group_name(directory)
+        parent = root / hierarchy / group_name(directory)
         if parent.is_dir():
             for group in parent.iterdir():
                 if group.is_dir():
@@ -124,5 +124,6 @@ def _quota(cpu: float) -> int:
     return max(1000, int(cpu * CPU_PERIOD_MICROSECONDS))
 
 
-def _group_name(directory: Path) -> str:
+def group_name(directory: Path) -> str:
+    """The name of the parent of all groups of the agent with state in `directory`."""
     return "trainserve-" + hashlib.sha256(os.fsencode(directory.resolve())).hexdigest()[:12]

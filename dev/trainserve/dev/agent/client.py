@@ -41,7 +41,8 @@ class Client:
         config = KubeConfig.from_file(kubeconfig).get()
         assert config is not None and config.user is not None
         self.server = config.cluster.server.rstrip("/")
-        headers = {"Authorization": f"Bearer {config.user.token}"} if config.user.token else {}
+        headers = {"User-Agent": "trainserve-agent"}
+        headers |= {"Authorization": f"Bearer {config.user.token}"} if config.user.token else {}
         self._session = aiohttp.ClientSession(
             headers=headers,
             connector=aiohttp.TCPConnector(ssl=verify_cluster(config.cluster, config.user, config.abs_file), limit=32),

@@ -95,7 +95,9 @@ class Launcher:
         gc.freeze()
         while True:
             for key, _ in self.selector.select():
-                key.data()
+                # What came before in this round may have closed it, or given its number to another.
+                if self.selector.get_map().get(key.fd) is key:
+                    key.data()
 
     def _accept(self, listener: socket.socket) -> None:
         self._drop_agent()
@@ -318,7 +320,12 @@ class Launcher:
 
 
 def _execute(request: dict[str, Any]) -> None:
-    os.execvpe(request["argv"][0], request["argv"], request["env"])  # noqa: S606
+    argv = request["argv"]
+    try:
+        os.execvpe(argv[0], argv, request["env"])  # noqa: S606
+    except FileNotFoundError:
+        reason = "no such file or directory" if "/" in argv[0] else "executable file not found in $PATH"
+        raise FileNotFoundError(reason) from None
 
 
 def _reset_signals() -> None:
@@ -330,9 +337,6 @@ def _reset_signals() -> None:
 
 
 def _start_failure(argv: list[str], error: BaseException) -> str:
-    if isinstance(error, FileNotFoundError) and error.filename is None:
-        where = "executable file not found in $PATH" if "/" not in argv[0] else "no such file or directory"
-        return f'exec: "{argv[0]}": {where}'
     return f'exec: "{argv[0]}": {error}'
 
 

@@ -30,6 +30,8 @@ Object = dict[str, Any]
 
 # Long enough for a command that ends at once to be reported once, short enough for nobody to notice.
 REPORT_DELAY_SECONDS = 0.01
+# A pod that has not started by then says so; most have, and are spared a status of their own for it.
+PATIENCE_SECONDS = 0.2
 
 logger = logging.getLogger(__name__)
 
@@ -148,7 +150,7 @@ class PodWorker:
             self._devices = gpus.shares(self.pod, devices)
             self._record["devices"] = devices
         self.folder.save(self._record)
-        self._dirty.set()
+        asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._dirty.set)
         self._volumes = await self._prepare_volumes()
         self._host.names_changed.set()
         namespace = self.pod["metadata"]["namespace"]

@@ -27,20 +27,14 @@ def boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
-def members(namespace: int) -> list[int]:
-    """Processes in the mount namespace with inode `namespace`; hold it open, for the kernel reuses inodes at once."""
-    found = []
-    for pid in _pids():
-        with contextlib.suppress(OSError):
-            if os.stat(f"/proc/{pid}/ns/mnt").st_ino == namespace:  # noqa: PTH116 (hot: every process of the machine)
-                found.append(pid)
-    return found
-
-
 def kill_members(namespace: int) -> None:
-    """SIGKILL every process of a mount namespace, those that left their parent, group and session included."""
+    """SIGKILL every process in a mount namespace, those that left their parent, group and session included.
+
+    `namespace` is an open descriptor of it: while that is open the kernel gives its inode to no other.
+    """
+    inode = os.fstat(namespace).st_ino
     # A second round catches children forked while the first was under way.
-    while pids := members(namespace):
+    while pids := _members(inode):
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -76,6 +70,15 @@ def kill_using(folder: Path) -> int:
         killed.update(pids)
         time.sleep(0.002)
     return len(killed)
+
+
+def _members(inode: int) -> list[int]:
+    found = []
+    for pid in _pids():
+        with contextlib.suppress(OSError):
+            if os.stat(f"/proc/{pid}/ns/mnt").st_ino == inode:  # noqa: PTH116 (hot: every process of the machine)
+                found.append(pid)
+    return found
 
 
 def _pids() -> Iterator[int]:

@@ -187,7 +187,9 @@ def container_mounts(container: Object, volumes: Volumes, env: Mapping[str, str]
         if sub_path := each.get("subPath") or expand(each.get("subPathExpr", ""), env):
             source = _sub_path(source, sub_path)
         read_only = bool(each.get("readOnly")) or each["name"] in volumes.read_only
-        mounts.append(Mount(source=str(source), target=os.path.normpath(f"/{each['mountPath']}"), readOnly=read_only))
+        mounts.append(
+            Mount(source=str(source), target=os.path.normpath("/" + each["mountPath"].lstrip("/")), readOnly=read_only)
+        )
     return sorted(mounts, key=lambda mount: mount["target"])
 
 

@@ -1,0 +1,143 @@
+"""A cluster of its own for the tests of the node, and a few words to say what pods should do on it."""
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from lightkube import ApiError, Client, KubeConfig
+from lightkube.codecs import from_dict
+from lightkube.resources.core_v1 import Pod
+
+from trainserve.dev.cluster import Cluster
+
+HANG = 60.0
+T = TypeVar("T")
+
+
+def until(condition: Callable[[], T | None], what: str) -> T:
+    """What the condition returns once it is true."""
+    give_up = time.monotonic() + HANG
+    while not (result := condition()):
+        assert time.monotonic() < give_up, f"after {HANG:.0f} s: {what}"
+        time.sleep(0.03)
+    return result
+
+
+class Node:
+    """The cluster as a test sees it."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.client = Client(config=KubeConfig.from_file(cluster.kubeconfig), trust_env=False)
+
+    def create(self, kind: str, name: str, version: str = "v1", **content: Any) -> Any:
+        """Create an object in the default namespace."""
+        metadata = {"name": name, "namespace": "default"} | content.pop("metadata", {})
+        return self.client.create(from_dict({"apiVersion": version, "kind": kind, "metadata": metadata, **content}))
+
+    def run(
+        self, name: str, *command: str, policy: str = "Never", labels: dict[str, str] | None = None, **container: Any
+    ) -> Any:
+        """Create a pod with one container; what belongs to the pod's spec is given as `spec`."""
+        spec = container.pop("spec", {})
+        main = {"name": "main", "image": "none", "command": list(command), **container}
+        spec = {"restartPolicy": policy, "terminationGracePeriodSeconds": 5, "containers": [main]} | spec
+        return self.create("Pod", name, metadata={"labels": labels or {}}, spec=spec)
+
+    def pod(self, name: str) -> dict[str, Any] | None:
+        """The pod as it is now, None where there is none."""
+        try:
+            found: dict[str, Any] = self.client.get(Pod, name).to_dict()
+        except ApiError as error:
+            assert error.status.code == 404
+            return None
+        return found
+
+    def when(self, name: str, condition: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
+        """The pod once the condition is true of it."""
+        last: list[Any] = [None]
+
+        def check() -> dict[str, Any] | None:
+            last[0] = self.pod(name)
+            return last[0] if last[0] and condition(last[0]) else None
+
+        try:
+            return until(check, f"pod {name}")
+        except AssertionError as error:
+            raise AssertionError(f"{error} is {last[0] and last[0]['status']}") from None
+
+    def ended(self, name: str) -> dict[str, Any]:
+        """The state in which the pod's first container has ended, once the pod has."""
+        pod = self.when(name, lambda pod: pod["status"].get("phase") in ("Succeeded", "Failed"))
+        state: dict[str, Any] = pod["status"]["containerStatuses"][0]["state"]["terminated"]
+        return state
+
+    def ready(self, name: str) -> dict[str, Any]:
+        """The pod once it is ready."""
+        return self.when(name, is_ready)
+
+    def delete(self, name: str, grace: int | None = None) -> None:
+        """Ask for the pod's deletion."""
+        self.client.delete(Pod, name, grace_period=grace)
+
+    def gone(self, name: str) -> None:
+        """Wait until the pod's object no longer exists."""
+        until(lambda: self.pod(name) is None, f"pod {name} is not gone")
+
+    def kubectl(self, *arguments: str) -> str:
+        """What kubectl prints."""
+        command = ["kubectl", "--kubeconfig", str(self.cluster.kubeconfig), *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=HANG).stdout
+
+    def log(self, name: str, *options: str) -> str:
+        """The pod's log through the API server."""
+        return self.kubectl("logs", name, *options)
+
+    @property
+    def pods(self) -> Path:
+        """Where the agent keeps its pods."""
+        return self.cluster.directory / "pods"
+
+
+def is_ready(pod: dict[str, Any]) -> bool:
+    """Whether the pod's condition Ready is true."""
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in pod["status"].get("conditions", []))
+
+
+def container(pod: dict[str, Any]) -> dict[str, Any]:
+    """The status of the pod's first container, empty before there is one."""
+    statuses = pod["status"].get("containerStatuses")
+    first: dict[str, Any] = statuses[0] if statuses else {}
+    return first
+
+
+def waits_for(pod: dict[str, Any], reason: str) -> bool:
+    """Whether the pod's first container waits for that reason."""
+    return bool(container(pod).get("state", {}).get("waiting", {}).get("reason") == reason)
+
+
+def processes_with(marker: str) -> list[int]:
+    """The pids of all processes that have `marker` in their command line."""
+    found = []
+    for path in Path("/proc").iterdir():
+        if path.name.isdigit() and int(path.name) != os.getpid():
+            try:
+                if marker.encode() in (path / "cmdline").read_bytes():
+                    found.append(int(path.name))
+            except OSError:
+                continue
+    return found
+
+
+@pytest.fixture(scope="session")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    cluster = Cluster(tmp_path_factory.mktemp("node"), simulated_gpus=3)
+    try:
+        cluster.up()
+        yield Node(cluster)
+    finally:
+        cluster.down()
