@@ -6,6 +6,7 @@ The operator pulls, so pods need no credentials and a lost answer costs nothing 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -86,7 +87,7 @@ class Poller:
         try:
             async with session.get(followed.target.url, allow_redirects=False) as response:
                 body = await response.content.read(MAX_BYTES)
-                answer = await response.json() if response.status == 200 and len(body) < MAX_BYTES else None
+                answer = json.loads(body) if response.status == 200 else None
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             logger.debug("%s: %s", followed.target.url, error)
             answer = None

@@ -1,0 +1,134 @@
+"""The poller: asks real HTTP servers, and believes nothing they cannot say in JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+from aiohttp import web
+
+from trainserve.operator.poller import MAX_BYTES, Poller, Target
+from trainserve.operator.workqueue import Key
+
+KEY = Key("TrainJob", "default", "digits")
+
+
+class Pod:
+    """An HTTP server that answers what it is told to."""
+
+    def __init__(self) -> None:
+        self.body, self.status, self.asked = "{}", 200, 0
+        self.url = ""
+
+    async def answer(self, _: web.Request) -> web.Response:
+        self.asked += 1
+        return web.Response(text=self.body, status=self.status)
+
+
+@pytest.fixture
+async def pod() -> AsyncIterator[Pod]:
+    served = Pod()
+    application = web.Application()
+    application.add_routes([web.get("/progress", served.answer)])
+    runner = web.AppRunner(application)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    host, port = runner.addresses[0][:2]
+    served.url = f"http://{host}:{port}/progress"
+    yield served
+    await runner.cleanup()
+
+
+class Woken:
+    """Records which keys were woken."""
+
+    def __init__(self) -> None:
+        self.keys: asyncio.Queue[Key] = asyncio.Queue()
+
+    def __call__(self, key: Key) -> None:
+        self.keys.put_nowait(key)
+
+    async def once(self) -> Key:
+        async with asyncio.timeout(30):
+            return await self.keys.get()
+
+
+@contextlib.asynccontextmanager
+async def running(poller: Poller) -> AsyncIterator[None]:
+    task = asyncio.create_task(poller.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def asked_again(pod: Pod, times: int) -> None:
+    before = pod.asked
+    async with asyncio.timeout(30):
+        while pod.asked < before + times:  # noqa: ASYNC110 - the server counts, and has no event to wait for
+            await asyncio.sleep(0.01)
+
+
+async def test_an_answer_wakes_its_key_and_is_kept(pod: Pod) -> None:
+    woken = Woken()
+    poller = Poller(woken)
+    pod.body = '{"epoch": 1}'
+    async with running(poller):
+        poller.follow(KEY, {"uid": Target(pod.url, 0.01)})
+        assert await woken.once() == KEY
+        assert poller.answers(KEY) == {"uid": {"epoch": 1}}
+        pod.body = '{"epoch": 2}'
+        await woken.once()
+        assert poller.answers(KEY) == {"uid": {"epoch": 2}}
+
+
+async def test_the_same_answer_again_wakes_nobody(pod: Pod) -> None:
+    woken = Woken()
+    poller = Poller(woken)
+    pod.body = '{"epoch": 1}'
+    async with running(poller):
+        poller.follow(KEY, {"uid": Target(pod.url, 0.01)})
+        await woken.once()
+        await asked_again(pod, 3)
+    assert woken.keys.empty()
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [("nonsense", 200), ("[1]", 200), ('{"epoch": 9}', 500), ('{"x": "' + "y" * MAX_BYTES + '"}', 200), ("\xff", 200)],
+)
+async def test_what_is_no_answer_leaves_the_last_one_standing(pod: Pod, body: str, status: int) -> None:
+    woken = Woken()
+    poller = Poller(woken)
+    pod.body = '{"epoch": 1}'
+    async with running(poller):
+        poller.follow(KEY, {"uid": Target(pod.url, 0.01)})
+        await woken.once()
+        pod.body, pod.status = body, status
+        await asked_again(pod, 3)
+        assert poller.answers(KEY) == {"uid": {"epoch": 1}}
+
+
+async def test_a_pod_that_does_not_listen_holds_nobody_up(pod: Pod) -> None:
+    poller = Poller(Woken())
+    async with running(poller):
+        poller.follow(KEY, {"silent": Target("http://127.0.0.1:1/progress", 0.01), "uid": Target(pod.url, 0.01)})
+        await asked_again(pod, 3)
+        assert poller.answers(KEY) == {"uid": {}}
+
+
+async def test_another_pod_starts_without_the_answers_of_the_last_one(pod: Pod) -> None:
+    woken = Woken()
+    poller = Poller(woken)
+    pod.body = '{"epoch": 1}'
+    async with running(poller):
+        poller.follow(KEY, {"uid": Target(pod.url, 0.01)})
+        await woken.once()
+        poller.follow(KEY, {"another": Target(pod.url, 60)})
+        assert poller.answers(KEY) == {}
+        poller.follow(KEY, {})
+        assert poller.answers(KEY) == {}
