@@ -25,6 +25,14 @@ def test_a_crashing_container_starts_again_at_once_and_then_backs_off(node: Node
     node.delete("crash", grace=0)
 
 
+def test_a_command_that_cannot_be_started_is_not_tried_in_a_tight_loop(node: Node) -> None:
+    node.run("never-starts", "nonsense-command", policy="Always")
+    pod = node.when("never-starts", lambda pod: waits_for(pod, "CrashLoopBackOff"))
+    assert container(pod)["restartCount"] == 1
+    assert container(pod)["lastState"]["terminated"]["reason"] == "StartError"
+    node.delete("never-starts", grace=0)
+
+
 def test_on_failure_a_container_runs_until_it_succeeds(node: Node, tmp_path: Path) -> None:
     volume = {"name": "host", "hostPath": {"path": str(tmp_path)}}
     mount = [{"name": "host", "mountPath": "/host"}]

@@ -15,6 +15,7 @@ from trainserve.dev.agent.leftovers import remove_pod_folders
 from trainserve.dev.agent.pod import PodWorker
 from trainserve.dev.agent.proxy import Proxy
 from trainserve.dev.agent.records import Attempt, PodFolder
+from trainserve.dev.agent.status import is_terminal
 
 Object = dict[str, Any]
 
@@ -40,8 +41,8 @@ class Agent:
         self._proxy = Proxy(self.pods, (server.hostname, server.port or 443))
 
     def pods(self) -> list[tuple[Object, str]]:
-        """The node's pods with their addresses."""
-        return [(worker.pod, worker.ip) for worker in self._workers.values()]
+        """The node's pods that have not ended, with their addresses."""
+        return [(worker.pod, worker.ip) for worker in self._workers.values() if not is_terminal(worker.pod)]
 
     def worker(self, namespace: str, name: str) -> PodWorker | None:
         """The worker of a pod by name; of two with the same name the newer."""
@@ -116,12 +117,7 @@ class Agent:
         self._tasks[worker.uid] = asyncio.create_task(self._work(worker))
 
     async def _work(self, worker: PodWorker) -> None:
-        try:
-            await worker.run()
-        except Exception:
-            # A pod that the agent cannot handle must not take the others with it; it keeps its last status.
-            logger.exception("pod %s", worker.name)
-            return
+        await worker.run()
         del self._workers[worker.uid], self._tasks[worker.uid]
         self._host.addresses.release(worker.ip)
         self._host.forget(worker.uid)

@@ -77,7 +77,7 @@ class Client:
         """
         while True:
             try:
-                listing = await self.get(path, **params, resourceVersion="0")
+                listing = await self.get(path, **params)
                 for item in listing["items"]:
                     yield "ADDED", item
                 yield "SYNCED", listing

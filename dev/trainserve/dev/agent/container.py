@@ -14,7 +14,16 @@ from trainserve.dev.agent import probes
 from trainserve.dev.agent.client import ApiError
 from trainserve.dev.agent.environment import ConfigError
 from trainserve.dev.agent.host import Host, cancel, first_of
-from trainserve.dev.agent.records import Attempt, ContainerRecord, PodFolder, Running, Terminated, Waiting, restarted
+from trainserve.dev.agent.records import (
+    Attempt,
+    ContainerRecord,
+    PodFolder,
+    Running,
+    Terminated,
+    Waiting,
+    ran_seconds,
+    restarted,
+)
 from trainserve.dev.agent.restart import next_backoff, should_restart
 from trainserve.dev.agent.runtime import Process
 
@@ -90,7 +99,7 @@ class ContainerWorker:
             if not should_restart(policy, ended.exit_code):
                 return ended
             before = attempt.backoff() if attempt.number else None
-            backoff = next_backoff(before, ended.finished_at - ended.started_at)
+            backoff = next_backoff(before, ran_seconds(ended))
             wait = ended.finished_at + backoff - time.time()
             if wait > 0:
                 message = f"back-off {backoff:g}s restarting failed container={self.name}"
@@ -283,6 +292,9 @@ class ContainerWorker:
             elif action := hook.get("httpGet"):
                 status, body = await self._prober.http_get(action)
                 problem = f"status {status}: {body}" if status >= 400 else ""
+            elif action := hook.get("sleep"):
+                await asyncio.sleep(action["seconds"])
+                problem = ""
             else:
                 problem = f"{', '.join(hook)} is not a hook this node runs"
         except (OSError, aiohttp.ClientError) as error:

@@ -25,17 +25,23 @@ def service_lines(services: Iterable[Object], pods: Iterable[tuple[Object, str]]
     before it.
     """
     lines = []
-    headless = {}
+    # By the first label selected: a thousand headless Services cost each pod no more than its own few labels.
+    headless: dict[tuple[str, str, str], list[Object]] = {}
     for service in services:
-        address, key = service["spec"].get("clusterIP"), (service["metadata"]["namespace"], service["metadata"]["name"])
-        if address == "None":
-            headless[key] = service["spec"].get("selector") or {}
-        elif address:
-            lines.append(f"{address} {' '.join(_forms(key[1], key[0], namespace))}")
+        address, metadata, selector = (
+            service["spec"].get("clusterIP"),
+            service["metadata"],
+            service["spec"].get("selector"),
+        )
+        if address == "None" and selector:
+            headless.setdefault((metadata["namespace"], *next(iter(selector.items()))), []).append(service)
+        elif address and address != "None":
+            lines.append(f"{address} {' '.join(_forms(metadata['name'], metadata['namespace'], namespace))}")
     for pod, address in pods:
-        metadata, spec = pod["metadata"], pod["spec"]
-        for (home, name), selector in headless.items():
-            if home != metadata["namespace"] or not selects(selector, metadata.get("labels") or {}):
+        spec, home, labels = pod["spec"], pod["metadata"]["namespace"], pod["metadata"].get("labels") or {}
+        for service in (each for label in labels.items() for each in headless.get((home, *label), ())):
+            name = service["metadata"]["name"]
+            if not selects(service["spec"]["selector"], labels):
                 continue
             names = _forms(name, home, namespace)
             if spec.get("subdomain") == name and spec.get("hostname"):

@@ -138,6 +138,11 @@ class PodWorker:
                 life.result()
         except OutOfGpus as error:
             self._failure = (f"OutOf{gpus.RESOURCE}", f"Pod {error}")
+        except Exception as error:
+            # A pod that the agent cannot handle fails and can be deleted; the others go on.
+            logger.exception("pod %s", self.name)
+            self._failure = ("NodeError", f"the node could not run the pod: {error}")
+            await self._stop()
         finally:
             await cancel([life, deleted])
         self._release()
@@ -175,6 +180,7 @@ class PodWorker:
 
     def _release(self) -> None:
         """Free what a pod holds only while it runs."""
+        self._host.names_changed.set()
         self._host.gpus.release(self.uid)
         self._host.hosts.remove(self.uid)
 

@@ -46,7 +46,7 @@ class Prober:
                 return await self._check(probe)
         except TimeoutError:
             return False, f"probe timed out after {probe.get('timeoutSeconds', 1)} s"
-        except (OSError, aiohttp.ClientError) as error:
+        except (OSError, ValueError, aiohttp.ClientError) as error:
             return False, str(error)
 
     async def _check(self, probe: Object) -> tuple[bool, str]:
@@ -57,7 +57,9 @@ class Prober:
             status, body = await self.http_get(action)
             # Redirects are not followed and count as success (pkg/probe/http).
             return 200 <= status < 400, f"HTTP probe failed with statuscode: {status}" + (f": {body}" if body else "")
-        action = probe["tcpSocket"]
+        action = probe.get("tcpSocket")
+        if not action:
+            return False, "this node makes exec, httpGet and tcpSocket probes only"
         _, writer = await asyncio.open_connection(action.get("host") or self._pod_ip, self._port(action["port"]))
         writer.close()
         with contextlib.suppress(OSError):

@@ -62,6 +62,11 @@ class ContainerRecord:
     container_id: str = ""
 
 
+def ran_seconds(ended: Terminated) -> float:
+    """How long a container ran; one that could not be started ran for no time."""
+    return ended.finished_at - ended.started_at if ended.started_at else 0.0
+
+
 @dataclass(frozen=True)
 class Attempt:
     """One start of a container: the folder with all that is known of it."""

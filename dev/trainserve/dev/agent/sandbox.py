@@ -135,7 +135,9 @@ def _overlay(lower: str, target: str, scratch: str) -> None:
     os.mkdir(f"{scratch}/work")
     status = os.stat(lower)
     os.chmod(f"{scratch}/upper", status.st_mode & 0o7777)
-    mount("overlay", target, "overlay", data=f"lowerdir={lower},upperdir={scratch}/upper,workdir={scratch}/work")
+    layers = {"lowerdir": lower, "upperdir": f"{scratch}/upper", "workdir": f"{scratch}/work"}
+    data = ",".join(f"{option}={_escape(path)}" for option, path in layers.items())
+    mount("overlay", target, "overlay", data=data)
 
 
 def _bind(source: str, target: str) -> None:
@@ -156,6 +158,11 @@ def _bind_volume(source: str, volume: Mount) -> None:
 
 def _is_kernels(point: MountPoint) -> bool:
     return point.kind in KERNEL_FILE_SYSTEMS or point.path == "/dev/shm"  # noqa: S108
+
+
+def _escape(path: str) -> str:
+    """A path as an overlay's option: colons separate layers, commas options."""
+    return path.replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")
 
 
 def _unescape(field: str) -> str:
