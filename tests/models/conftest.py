@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -146,7 +147,7 @@ def digits_run(start_pod: Callable[..., Pod], tmp_path_factory: pytest.TempPathF
 
 
 @pytest.fixture
-def execute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Config], dict[str, Any]]:
+def execute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Config], dict[str, Any]]]:
     """A run inside this process: its termination message, or what it raised."""
     from trainserve.models.config import parse
     from trainserve.models.interrupt import Interrupt
@@ -160,7 +161,11 @@ def execute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Config
         with Terminal(time.perf_counter()) as terminal:
             return Run(parse(config), Progress(), terminal, Interrupt(), {}).execute()
 
-    return run
+    yield run
+    # A run that failed left the exporter loading; in a pod the process ends there, here the next test would meet it.
+    for thread in threading.enumerate():
+        if thread.name == "warm-up":
+            thread.join()
 
 
 @pytest.fixture

@@ -37,11 +37,11 @@ def start() -> threading.Thread:
 
 def _load() -> None:
     quiet()
-    # Private names may move; then nothing is saved, and the export imports what it needs itself.
+    # Private names may move, and an import may meet another; then nothing is saved, and the export imports for itself.
     for module in _MODULES:
-        with contextlib.suppress(ImportError):
+        with contextlib.suppress(Exception):
             importlib.import_module(module)
-    with contextlib.suppress(ImportError, AttributeError, TypeError):
+    with contextlib.suppress(Exception):
         registration = importlib.import_module("torch.onnx._internal.exporter._registration")
         registration.ONNXRegistry.from_torchlib(opset_version=18)
 
