@@ -59,14 +59,15 @@ class Observer:
         self._relisted |= set(KEPT)
         while True:
             for kind in sorted(self._relisted):
-                await self._list(kind)
+                await self.list_anew(kind)
             if not self._relisted:
                 self.synced.set()
                 await self._listed_again.wait()
                 self._listed_again.clear()
             await asyncio.sleep(SETTLE if self.synced.is_set() else RETRY)
 
-    async def _list(self, kind: str) -> None:
+    async def list_anew(self, kind: str) -> None:
+        """Compare the cache with everything of a kind that there is."""
         self._relisted.discard(kind)
         try:
             found, revision = await self._client.list(kind)

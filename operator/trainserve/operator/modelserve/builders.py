@@ -22,7 +22,7 @@ PORTS = {"http": HTTP, "grpc": GRPC, "metrics": METRICS}
 APPLIED = "trainserve.io/applied"
 """Annotation with a digest of what was applied, so that applying the same again is skipped."""
 
-DRAIN_SECONDS = 3
+DRAIN_SECONDS = 2
 """preStop: how long a pod still answers after it was told to go, until every node has stopped sending it requests."""
 EXIT_SECONDS = 3
 """Triton's own grace. One idle keep-alive connection uses all of it up, and so does every restart: a backend that dies

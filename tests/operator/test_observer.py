@@ -1,0 +1,114 @@
+"""Who is looked at again after a change."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.operator.support import trainjob
+from trainserve.operator import labels
+from trainserve.operator.cache import Cache
+from trainserve.operator.observer import Observer
+from trainserve.operator.plan import Object
+from trainserve.operator.workqueue import Key
+
+JOB = Key("TrainJob", "default", "digits")
+WEB = Key("ModelServe", "default", "web")
+
+
+class Listing:
+    """Stands for the list requests: what the cluster holds."""
+
+    def __init__(self, *objects: Object) -> None:
+        self.objects = objects
+
+    async def list(self, kind: str) -> tuple[list[Object], int]:
+        return [found for found in self.objects if found["kind"] == kind], 100
+
+
+class Seen:
+    """An observer with what it woke and forgot."""
+
+    def __init__(self, *objects: Object) -> None:
+        self.woken: list[Key] = []
+        self.forgotten: list[str] = []
+        self.cache = Cache()
+        listing: Any = Listing(*objects)
+        self.observer = Observer(
+            self.cache, listing, self.woken.append, lambda gone: self.forgotten.append(gone["metadata"]["uid"])
+        )
+
+    def take(self) -> list[Key]:
+        woken, self.woken[:] = list(self.woken), []
+        return woken
+
+
+def job(revision: int, **status: Any) -> Object:
+    made = trainjob(status=status or None)
+    made["metadata"]["resourceVersion"] = str(revision)
+    return made
+
+
+def serve(revision: int = 1, **model: Any) -> Object:
+    named = {"name": "web", "namespace": "default", "uid": "web-uid", "resourceVersion": str(revision)}
+    return {"kind": "ModelServe", "metadata": named, "spec": {"model": model}}
+
+
+def pod() -> Object:
+    named = {"name": "digits-1-0", "namespace": "default", "uid": "pod-uid", "resourceVersion": "5"}
+    return {"kind": "Pod", "metadata": {**named, "labels": {labels.TRAINJOB: "digits"}}}
+
+
+def test_a_child_wakes_its_parent() -> None:
+    seen = Seen()
+    seen.observer.observe("Pod", "ADDED", pod())
+    assert seen.take() == [JOB]
+    seen.observer.observe("Pod", "DELETED", pod())
+    assert seen.take() == [JOB]
+
+
+def test_a_trainjob_that_gets_on_wakes_the_modelserves_that_wait_for_it() -> None:
+    seen = Seen()
+    seen.observer.observe("ModelServe", "ADDED", serve(trainJob="digits"))
+    seen.take()
+    seen.observer.observe("TrainJob", "ADDED", job(1, phase="Running"))
+    assert seen.take() == [JOB, WEB]
+    seen.observer.observe("TrainJob", "MODIFIED", job(2, phase="Running", progress={"epoch": 1}))
+    assert seen.take() == [JOB], "progress is nothing to them"
+    seen.observer.observe("TrainJob", "MODIFIED", job(3, phase="Complete"))
+    assert seen.take() == [JOB, WEB]
+
+
+def test_a_modelserve_that_follows_a_name_is_woken_by_every_job_that_publishes_under_it() -> None:
+    seen = Seen()
+    seen.observer.observe("ModelServe", "ADDED", serve(name="digits"))
+    seen.observer.observe("ModelServe", "ADDED", serve(name="digits"))
+    seen.take()
+    seen.observer.observe("TrainJob", "ADDED", job(1))
+    assert WEB in seen.take()
+
+
+def test_our_own_write_wakes_others_but_not_its_object() -> None:
+    seen = Seen()
+    seen.observer.observe("ModelServe", "ADDED", serve(trainJob="digits"))
+    seen.observer.observe("TrainJob", "ADDED", job(1, phase="Running"))
+    seen.take()
+    seen.observer.wrote("TrainJob", job(2, phase="Complete"))
+    assert seen.take() == [WEB]
+    seen.observer.observe("TrainJob", "MODIFIED", job(2, phase="Complete"))
+    assert seen.take() == [], "the write's own event"
+
+
+async def test_what_was_deleted_while_no_watch_looked_is_found_by_listing() -> None:
+    seen = Seen(job(1))
+    seen.observer.observe("TrainJob", "ADDED", job(1))
+    seen.observer.observe("ModelServe", "ADDED", serve(trainJob="digits"))
+    seen.observer.observe("Pod", "ADDED", pod())
+    seen.take()
+    await seen.observer.list_anew("Pod")
+    await seen.observer.list_anew("TrainJob")
+    await seen.observer.list_anew("ModelServe")
+    assert seen.cache.get("Pod", "default", "digits-1-0") is None
+    assert seen.cache.get(*JOB) is not None
+    assert seen.cache.get(*WEB) is None
+    assert seen.take() == [JOB, WEB]
+    assert seen.forgotten == ["web-uid"]
