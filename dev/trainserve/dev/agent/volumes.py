@@ -172,7 +172,8 @@ def write_files(folder: Path, files: list[File]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for file in files:
         target = folder / file.path
-        target.parent.mkdir(parents=True, exist_ok=True)
+        if "/" in file.path:
+            target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f"..{target.name}")
         temporary.write_bytes(file.content)
         temporary.chmod(file.mode)
