@@ -7,6 +7,7 @@
 # TARGET_DIR receives the binaries, each by an atomic rename, so a kill never leaves a torn one; WORK_DIR is
 # scratch and is removed on success. Prints "step K/6: ..." lines for the caller's progress bar.
 set -euo pipefail
+{ # read to the end before any of it runs, so that a checkout meanwhile does not change a running build
 target=$1 work=$2
 version=1.20.2
 export DEBIAN_FRONTEND=noninteractive
@@ -70,3 +71,5 @@ for program in "${programs[@]}"; do
   mv "$target/.$program.partial" "$target/$program"
 done
 chmod -R u+w "$work" && rm -rf "$work"
+exit
+}
