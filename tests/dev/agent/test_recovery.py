@@ -65,6 +65,23 @@ def test_a_killed_agent_takes_its_pods_up_again_where_they_are(node: Node) -> No
     node.delete("adopted", grace=0)
 
 
+def test_what_happens_while_the_api_server_is_away_is_reported_when_it_is_back(node: Node) -> None:
+    node.run("unseen", *sleeper("86397"))
+    node.run("stays", *sleeper("86398"), policy="Always")
+    node.ready("unseen")
+    before = node.ready("stays")
+    node.cluster.kill("apiserver")
+    os.kill(running(node, "86397"), signal.SIGTERM)
+    until(lambda: not processes_with("86397"), "it did not end")
+    node.cluster.start("apiserver")
+    assert node.ended("unseen")["exitCode"] == 5
+    after = node.pod("stays")
+    assert after
+    assert container(after) == container(before)
+    node.delete("stays", grace=0)
+    until(lambda: not processes_with("86398"), "the deleted pod still runs")
+
+
 def test_a_killed_launcher_loses_exit_codes_and_nothing_else(node: Node) -> None:
     node.run("outlives", *sleeper("86394"))
     node.ready("outlives")

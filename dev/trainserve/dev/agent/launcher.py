@@ -22,10 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainserve.dev.agent import processes, sandbox
+from trainserve.dev.agent import child, processes, sandbox
 
-# What containerd reports for a command that cannot be started (pkg/cri/server/container_start.go: "StartError").
-START_ERROR = 128
 # What a kubelet reports when a container's end was seen by nobody (pkg/kubelet/status: "ContainerStatusUnknown").
 UNKNOWN_EXIT = 137
 EXEC_OUTPUT_BYTES = 10 * 1024
@@ -147,7 +145,7 @@ class Launcher:
         ours, childs = socket.socketpair()
         pid = os.fork()
         if pid == 0:
-            self._become_container(childs, folder, request)
+            child.become_container(childs, folder, request, self.stage)
         childs.close()
         container = self.containers[request["folder"]] = self.by_pid[pid] = Container(folder, pid)
 
@@ -159,30 +157,6 @@ class Launcher:
         self.starting[pid] = finish
         self.selector.register(ours, selectors.EVENT_READ, finish)
 
-    def _become_container(self, report: socket.socket, folder: Path, request: dict[str, Any]) -> None:
-        """In the child: report the namespace's descriptor, then run the command; report the reason where that fails."""
-        try:
-            _reset_signals()
-            os.setsid()
-            for group in request["cgroups"]:
-                with open(f"{group}/cgroup.procs", "w") as procs:  # noqa: PTH123
-                    procs.write("0")
-            log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
-            sandbox.enter(str(self.stage), str(self.directory.parent), request["hostname"], request["mounts"])
-            namespace = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-            socket.send_fds(report, [b"."], [namespace])
-            null = os.open(os.devnull, os.O_RDONLY)
-            for target, source in enumerate((null, log, log)):
-                os.dup2(source, target)
-            os.makedirs(request["cwd"], exist_ok=True)  # noqa: PTH103
-            os.chdir(request["cwd"])
-            _execute(request)
-        except BaseException as error:
-            with contextlib.suppress(OSError):
-                report.sendall(_start_failure(request["argv"], error).encode())
-        finally:
-            os._exit(START_ERROR)
-
     def _started(self, container: Container, report: socket.socket, request: dict[str, Any]) -> None:
         # The first byte brings the namespace; then the socket closes at exec, or after the reason why there was none.
         said, descriptors, _, _ = socket.recv_fds(report, 1, 1)
@@ -193,7 +167,7 @@ class Launcher:
         if error:
             write_atomically(
                 container.folder / "exit.json",
-                {"exitCode": START_ERROR, "error": error.decode(errors="replace"), "finishedAt": now},
+                {"exitCode": child.START_ERROR, "error": error.decode(errors="replace"), "finishedAt": now},
             )
             self._send({"id": request["id"], "error": error.decode(errors="replace")})
             return
@@ -215,20 +189,7 @@ class Launcher:
         output = os.memfd_create("output")
         pid = os.fork()
         if pid == 0:
-            try:
-                _reset_signals()
-                os.setsid()
-                os.dup2(output, 1)
-                os.dup2(output, 2)
-                os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-                root = os.open(f"/proc/{container.pid}/root", os.O_PATH)
-                sandbox.join(container.namespace, root)
-                os.chdir(request["cwd"])
-                _execute(request)
-            except BaseException as error:
-                os.write(2, _start_failure(request["argv"], error).encode())
-            finally:
-                os._exit(126)
+            child.become_command(output, container.pid, container.namespace, request)
         self.commands[pid] = Command(request["id"], output)
 
     def _signal(self, request: dict[str, Any]) -> None:
@@ -317,27 +278,6 @@ class Launcher:
         output = os.pread(command.output, EXEC_OUTPUT_BYTES, 0).decode(errors="replace")
         os.close(command.output)
         self._send({"id": command.request, "exitCode": code, "output": output})
-
-
-def _execute(request: dict[str, Any]) -> None:
-    argv = request["argv"]
-    try:
-        os.execvpe(argv[0], argv, request["env"])  # noqa: S606
-    except FileNotFoundError:
-        reason = "no such file or directory" if "/" in argv[0] else "executable file not found in $PATH"
-        raise FileNotFoundError(reason) from None
-
-
-def _reset_signals() -> None:
-    signal.set_wakeup_fd(-1)
-    for number in (signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT):
-        signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    os.umask(0o022)
-
-
-def _start_failure(argv: list[str], error: BaseException) -> str:
-    return f'exec: "{argv[0]}": {error}'
 
 
 def main(directory: Path, ready: int) -> None:
