@@ -60,14 +60,18 @@ class Lease:
 
     async def run(self) -> None:
         """Acquire, then renew until cancelled. Raises LeaseLost."""
+        reachable = True
         while True:
             started = time.monotonic()
             try:
                 async with asyncio.timeout(RENEW_DEADLINE / 2):
                     mine = await self._try()
             except Exception as error:
-                logger.warning("lease %s/%s: %s", self._namespace, NAME, error or type(error).__name__)
-                mine = None
+                level = logging.WARNING if reachable else logging.DEBUG
+                logger.log(level, "lease %s/%s: %s", self._namespace, NAME, error or type(error).__name__)
+                reachable, mine = False, None
+            else:
+                reachable = True
             if mine:
                 self._renewed = started
                 if not self.held.is_set():

@@ -51,6 +51,10 @@ async def probe(memo: kopf.Memo, **_: Any) -> dict[str, Any]:
     return dict(memo.engine.health())
 
 
+BACKOFFS = (0.1, 0.3, 1.0, *[2.0] * 1800)
+"""Seconds between tries of a watch: soon back after an outage, and an hour until Kopf gives up and the process ends."""
+
+
 class NoDiffs(kopf.DiffBaseStorage):
     """Nothing here asks what changed between two versions, so Kopf need not copy every object several times to tell."""
 
@@ -71,6 +75,7 @@ def configure(settings: kopf.OperatorSettings) -> None:
     settings.watching.server_timeout = 600
     settings.watching.client_timeout = 660
     settings.watching.chunk_size = 500
+    settings.networking.error_backoffs = BACKOFFS
     for plural in CHILDREN:
         settings.watching.label_selectors[plural] = labels.SELECTOR
     settings.persistence.diffbase_storage = NoDiffs()
