@@ -152,11 +152,15 @@ def test_a_claim_is_the_folder_of_its_volume(node: Node, tmp_path: Path) -> None
 
 
 def test_what_a_container_writes_elsewhere_vanishes_with_it(node: Node) -> None:
-    node.run("writes", "sh", "-c", "echo x > /etc/trainserve-test; mkdir -p /opt/a/b; cat /etc/trainserve-test")
+    script = (
+        "echo x > /etc/trainserve-test; mkdir -p /opt/a/b; cat /etc/trainserve-test; touch /dev/shm/trainserve-test"
+    )
+    node.run("writes", "sh", "-c", script)
     node.ended("writes")
     assert node.log("writes") == "x\n"
     assert not Path("/etc/trainserve-test").exists()
     assert not Path("/opt/a").exists()
+    assert not Path("/dev/shm/trainserve-test").exists()
 
 
 def test_pods_have_distinct_gpus_and_wait_for_one_that_is_free(node: Node) -> None:

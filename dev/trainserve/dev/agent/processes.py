@@ -4,12 +4,12 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from trainserve.dev.agent.sandbox import parse_mountinfo
 
-CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
+KILL_SECONDS = 5.0
 
 
 def start_ticks(pid: int) -> int | None:
@@ -33,12 +33,7 @@ def kill_members(namespace: int) -> None:
     `namespace` is an open descriptor of it: while that is open the kernel gives its inode to no other.
     """
     inode = os.fstat(namespace).st_ino
-    # A second round catches children forked while the first was under way.
-    while pids := _members(inode):
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        time.sleep(0.001)
+    _kill_all(lambda: _members(inode))
 
 
 def using(folder: Path) -> list[int]:
@@ -62,13 +57,19 @@ def using(folder: Path) -> list[int]:
 
 def kill_using(folder: Path) -> int:
     """SIGKILL the processes `using` finds, until there are none. Returns how many there were."""
+    return _kill_all(lambda: using(folder))
+
+
+def _kill_all(find: Callable[[], list[int]]) -> int:
+    # More than one round: some may fork meanwhile. Not for ever: one that hangs in the kernel dies once it is let go.
     killed: set[int] = set()
-    while pids := using(folder):
+    give_up = time.monotonic() + KILL_SECONDS
+    while (pids := find()) and time.monotonic() < give_up:
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         killed.update(pids)
-        time.sleep(0.002)
+        time.sleep(0.001)
     return len(killed)
 
 

@@ -2,7 +2,7 @@
 
 Every file system of the host is the read-only lower layer of an overlay whose upper layer is a tmpfs in the namespace:
 what a container writes outside its volumes vanishes with its last process and never touches the host. Kernel file
-systems (/proc, /sys, /dev/pts, /dev/shm) are the host's own; /dev/shm is therefore shared between pods.
+systems (/proc, /sys, /dev/pts) are the host's own. /dev/shm is the container's: what it leaves there goes with it.
 
 This module runs in a child forked by the launcher: standard library only, no threads, and os.path because
 pathlib would double the time that each start of a container takes.
@@ -28,6 +28,7 @@ KERNEL_FILE_SYSTEMS = frozenset(
     ("proc", "sysfs", "devpts", "mqueue", "hugetlbfs", "cgroup", "cgroup2", "debugfs", "tracefs", "securityfs", "bpf")
 )
 OLD_ROOT = "/.host"
+SHARED_MEMORY = "/dev/shm"  # noqa: S108 (no temporary file of ours is there)
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -104,6 +105,9 @@ def enter(stage: str, hide: str, hostname: str, mounts: Sequence[Mount]) -> None
     os.mkdir(root)
     _overlay("/", root, f"{stage}/0")
     for index, point in enumerate(points, start=1):
+        if point.path == SHARED_MEMORY:
+            mount("tmpfs", root + point.path, "tmpfs", data="mode=1777")
+            continue
         if _is_kernels(point) or not os.path.isdir(point.path):
             _bind(point.path, root + point.path)
             continue
@@ -157,7 +161,7 @@ def _bind_volume(source: str, volume: Mount) -> None:
 
 
 def _is_kernels(point: MountPoint) -> bool:
-    return point.kind in KERNEL_FILE_SYSTEMS or point.path == "/dev/shm"  # noqa: S108
+    return point.kind in KERNEL_FILE_SYSTEMS
 
 
 def _escape(path: str) -> str:
