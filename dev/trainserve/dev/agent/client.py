@@ -75,6 +75,7 @@ class Client:
 
         After each listing comes `("SYNCED", list)`: what was known and is not in `list["items"]` has been deleted.
         """
+        told = ""
         while True:
             try:
                 listing = await self.get(path, **params)
@@ -84,7 +85,9 @@ class Client:
                 async for kind, item in self._follow(path, listing["metadata"]["resourceVersion"], params):
                     yield kind, item
             except (ApiError, aiohttp.ClientError, TimeoutError, OSError) as error:
-                logger.warning("watch of %s: %s", path, error)
+                if str(error) != told:  # an outage is said once, not at every attempt
+                    logger.warning("watch of %s: %s", path, error)
+                told = str(error)
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _follow(self, path: str, version: str, params: dict[str, str]) -> AsyncIterator[tuple[EventKind, Object]]:
