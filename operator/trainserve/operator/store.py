@@ -48,10 +48,6 @@ class StoreRoot:
         """The container's mount of that volume."""
         return [{"name": VOLUME, "mountPath": MOUNT_PATH, "readOnly": read_only}] if self.volumes() else []
 
-    def address(self, namespace: str, model: str, version: int) -> str:
-        """Public address of a version."""
-        return f"{self.public}/{namespace}/{model}/{version}"
-
     def path_of(self, uri: str) -> str | None:
         """`<namespace>/<model>/<version>` of a public address, or None when it is not in this store."""
         prefix = f"{self.public}/"

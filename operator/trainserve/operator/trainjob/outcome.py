@@ -4,7 +4,7 @@ did."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -55,7 +55,7 @@ class Outcome:
     succeeded: bool = False
     progress: dict[str, Any] | None = None
     result: dict[str, Any] | None = None
-    artifact: dict[str, Any] | None = field(default=None)
+    artifact: dict[str, Any] | None = None
 
     @property
     def infrastructure(self) -> bool:
