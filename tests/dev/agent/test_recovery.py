@@ -27,7 +27,10 @@ def running(node: Node, marker: str) -> int:
 
 
 def command(pid: int) -> str:
-    return Path(f"/proc/{pid}/comm").read_text().strip()
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except FileNotFoundError:
+        return ""
 
 
 def test_a_killed_agent_takes_its_pods_up_again_where_they_are(node: Node) -> None:

@@ -92,7 +92,7 @@ def test_peers_find_each_other_by_name_whichever_starts_first(node: Node) -> Non
     node.create("Service", "gang", spec={"clusterIP": "None", "selector": {"app": "gang"}, "ports": [{"port": 1}]})
     names = ["peer-0.gang", "peer-1.gang", "peer-1.gang.default.svc.cluster.local", "kubernetes.default.svc"]
     find = "until getent hosts $name | head -n 1 | grep .; do sleep 0.05; done"
-    script = f"for name in {' '.join(names)}; do {find}; done"
+    script = f"for name in {' '.join(names)}; do {find}; done; exec sleep 1000"
     for rank in (0, 1):
         node.run(
             f"gang-{rank}",
@@ -102,15 +102,14 @@ def test_peers_find_each_other_by_name_whichever_starts_first(node: Node) -> Non
             labels={"app": "gang"},
             spec={"hostname": f"peer-{rank}", "subdomain": "gang"},
         )
-    addresses = []
+    # They stay: the name of a pod that has ended would be gone.
+    addresses = [node.ready(f"gang-{rank}")["status"]["podIP"] for rank in (0, 1)]
     for rank in (0, 1):
-        node.ended(f"gang-{rank}")
-        pod = node.pod(f"gang-{rank}")
-        assert pod
-        addresses.append(pod["status"]["podIP"])
-    for rank in (0, 1):
+        until(lambda rank=rank: len(node.log(f"gang-{rank}").splitlines()) == len(names), "not every name is found")
         found = [line.split()[0] for line in node.log(f"gang-{rank}").splitlines()]
         assert found[:3] == [addresses[0], addresses[1], addresses[1]]
+    for rank in (0, 1):
+        node.delete(f"gang-{rank}", grace=0)
 
 
 def test_a_pod_talks_to_the_api_server_as_its_service_account(node: Node) -> None:

@@ -34,8 +34,11 @@ class AddressPool:
         self._taken: set[str] = set()
         self._next = self._cycle()
 
-    def take(self) -> str:
-        """A free address. Raises RuntimeError when the range is used up."""
+    def take(self, wanted: str = "") -> str:
+        """A free address, `wanted` if that is one. Raises RuntimeError when the range is used up."""
+        if wanted and ipaddress.IPv4Address(wanted) in self._network and wanted not in self._taken:
+            self._taken.add(wanted)
+            return wanted
         for _ in range(self._network.num_addresses):
             if (address := next(self._next)) not in self._taken:
                 self._taken.add(address)

@@ -91,8 +91,11 @@ class PodWorker:
         """Take over from a former agent, or begin."""
         metadata, spec = self.pod["metadata"], self.pod["spec"]
         record = self.folder.load()
+        known_ip = self.pod.get("status", {}).get("podIP", "")
         self.start_time: float = record.get("startTime", time.time())
-        self.ip: str = record.get("ip") or (self._host.ip if spec.get("hostNetwork") else self._host.addresses.take())
+        self.ip: str = record.get("ip") or (
+            self._host.ip if spec.get("hostNetwork") else self._host.addresses.take(known_ip)
+        )
         self._record = record | {
             "namespace": metadata["namespace"],
             "name": metadata["name"],

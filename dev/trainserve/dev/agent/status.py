@@ -40,7 +40,8 @@ def pod_status(facts: PodFacts) -> Object:
         "containerStatuses": [container_status(record) for record in facts.containers],
     }
     if facts.pod_ip:
-        status |= {"podIP": facts.pod_ip, "podIPs": [{"ip": facts.pod_ip}]}
+        # Replaced, for a merge would keep an address from before and a pod may have one only.
+        status |= {"podIP": facts.pod_ip, "podIPs": [{"$patch": "replace"}, {"ip": facts.pod_ip}]}
     if facts.init_containers:
         status["initContainerStatuses"] = [_init_status(record) for record in facts.init_containers]
     return status
