@@ -31,7 +31,7 @@ def kubernetes(folder: Path, version: str = "v1.20.2") -> Path:
 
 @pytest.fixture
 def cache(tmp_path: Path) -> Path:
-    kubernetes(tmp_path / "cache" / "kubernetes" / binaries.VERSION)
+    kubernetes(tmp_path / "cache" / "kubernetes" / binaries.CACHED)
     program(tmp_path / "cache" / "etcd" / "etcd")
     return tmp_path / "cache"
 
@@ -123,7 +123,7 @@ def test_a_download_with_the_published_checksum_is_kept_and_can_be_executed(tmp_
         releases.publish(name, b"#!/bin/sh\necho 'Kubernetes v1.20.2'\n")
     program(tmp_path / "bin" / "etcd")
     found = binaries.prepare(cache=tmp_path / "cache", environment={"PATH": str(tmp_path / "bin")})
-    assert found.kubernetes == tmp_path / "cache" / "kubernetes" / "v1.20.2"
+    assert found.kubernetes == tmp_path / "cache" / "kubernetes" / binaries.CACHED
     assert found.version == (1, 20)
 
 

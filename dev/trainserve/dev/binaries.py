@@ -28,6 +28,8 @@ from trainserve.dev.progress import SILENT, Progress, Task
 VERSION = "v1.20.2"
 """The Kubernetes release that is downloaded or built: the one in Debian 12's source package. One version on every
 machine means that a test which passes on one passes on all; another comes in by KUBEBUILDER_ASSETS or PATH."""
+CACHED = f"{VERSION}-2"
+"""The cache's folder of them; its number is raised when `build_kubernetes.sh` begins to build something else."""
 PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
 
 
@@ -100,7 +102,7 @@ def installed_etcd(folders: Sequence[Path]) -> Path | None:
 
 def cached_kubernetes(cache: Path) -> Path | None:
     """The cache's folder of the three programs, if they are complete."""
-    folder = cache / "kubernetes" / VERSION
+    folder = cache / "kubernetes" / CACHED
     return folder if has_programs(folder) else None
 
 
@@ -121,7 +123,7 @@ def is_program(path: Path) -> bool:
 
 def fetch_kubernetes(cache: Path, task: Task, lock: int) -> Path:
     """Brings the three programs into the cache; the caller holds the lock, whose descriptor is `lock`."""
-    target = cache / "kubernetes" / VERSION
+    target = cache / "kubernetes" / CACHED
     answers = []
     for source in (fetch.download_kubernetes, fetch.build_kubernetes):
         try:
