@@ -52,7 +52,7 @@ def test_assets_with_the_api_server_alone_do_not_mix_versions_with_the_cache(tmp
     program(tmp_path / "assets" / "kube-apiserver", "Kubernetes v1.33.1")
     etcd = program(tmp_path / "assets" / "etcd")
     found = binaries.prepare(cache=cache, environment={"KUBEBUILDER_ASSETS": str(tmp_path / "assets"), "PATH": ""})
-    assert (found.kubernetes, found.version) == (cache / "kubernetes" / binaries.VERSION, (1, 20))
+    assert (found.kubernetes, found.version) == (cache / "kubernetes" / binaries.CACHED, (1, 20))
     assert found.etcd == etcd
 
 

@@ -124,14 +124,18 @@ def test_a_gang_meets_by_name_through_a_headless_service() -> None:
 
 def test_a_version_is_fetched_served_and_probed_by_the_contracts_commands() -> None:
     spec = ModelServeSpec.model_validate(
-        {"model": {"name": "digits"}, "triton": {"dynamicBatching": {"maxBatch": 8, "maxQueueDelay": "1.5ms"}}}
+        {
+            "model": {"name": "digits"},
+            "resources": {"gpus": 2},
+            "triton": {"dynamicBatching": {"maxBatch": 8, "maxQueueDelay": "1.5ms"}},
+        }
     )
     deployment = serving.deployment(SERVE, spec, VERSION, SETTINGS)
     pod = deployment["spec"]["template"]["spec"]
     (fetch,), (triton, probe) = pod["initContainers"], pod["containers"]
     assert " ".join(fetch["command"]) == (
         "python -m trainserve.serving fetch --store /var/lib/trainserve/store --path default/digits/3"
-        f" --digest {DIGEST} --into /var/run/trainserve --model-name digits --max-batch 8 --instances 1"
+        f" --digest {DIGEST} --into /var/run/trainserve --model-name digits --max-batch 8 --instances 1 --gpus 2"
         " --max-queue-delay-us 1500"
     )
     assert {"--http-address=$(POD_IP)", "--model-control-mode=none", "--strict-readiness=true"} <= set(

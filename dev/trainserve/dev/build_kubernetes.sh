@@ -42,9 +42,10 @@ cp -rL /usr/share/gocode/src/github.com/modern-go/reflect2 "$tree/$reflect2"
 # Schema validation takes "" for null under Go >= 1.19: it compares reflect.Values, and both now point to one zero value.
 # Under the Go that released 1.20.2 the comparison was never true for JSON, which leaves `data == nil`.
 null_check='data == nil || reflect.DeepEqual(reflect.Zero(reflect.TypeOf(data)), reflect.ValueOf(data))'
-validate=$tree/vendor/github.com/go-openapi/validate/type.go
-grep -qF "$null_check" "$validate" || { echo "$validate is not the file that this script mends" >&2; exit 1; }
-sed -i "s/ || reflect.DeepEqual(reflect.Zero(reflect.TypeOf(data)), reflect.ValueOf(data))//" "$validate"
+for validate in "$tree"/vendor/{github.com/go-openapi,k8s.io/kube-openapi/pkg/validation}/validate/type.go; do
+  grep -qF "$null_check" "$validate" || { echo "$validate is not the file that this script mends" >&2; exit 1; }
+  sed -i 's/data == nil || reflect.DeepEqual(.*) {/data == nil {/' "$validate"
+done
 
 step "4/6: laying the tree out as a GOPATH"
 gopath=$work/gopath

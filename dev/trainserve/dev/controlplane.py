@@ -106,6 +106,7 @@ def controller_manager(binaries: Binaries, pki: Pki, addresses: Addresses, kubec
         f"--cluster-signing-key-file={pki.ca_key}",
         "--node-monitor-period=2s",
         f"--node-monitor-grace-period={NODE_GRACE}",
+        "--pvclaimbinder-sync-period=1s",
         "--kube-api-qps=500",
         "--kube-api-burst=1000",
     ]

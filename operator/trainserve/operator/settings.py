@@ -9,7 +9,8 @@ from typing import Any
 from trainserve.operator.store import StoreRoot
 
 TRAINER_IMAGE = "trainserve-trainer:0.1.0"
-SERVING_IMAGE = "trainserve-serving:0.1.0"
+SERVING_IMAGE = TRAINER_IMAGE
+"""One image carries what trains and what fetches and probes; Triton's own is NVIDIA's."""
 TRITON_IMAGE = "nvcr.io/nvidia/tritonserver:25.08-py3"
 
 

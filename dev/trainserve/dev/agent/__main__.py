@@ -89,6 +89,7 @@ async def serve(
         logs=LogWatcher(),
         allocatable=machine.allocatable(),
         path_prepend=path_prepend,
+        simulated_gpus=machine.gpus.simulated,
     )
     agent = Agent(host)
     logs = LogServer(agent.find_log, host.logs, directory / "agent")

@@ -143,7 +143,7 @@ async def register(client: Client, node: Object) -> None:
 
 
 async def heartbeat(client: Client, name: str) -> None:
-    """Renew the node's Lease every 10 s, for ever."""
+    """Renew the node's Lease every 10 s, and say Ready again where an outage made the control plane doubt it."""
     collection = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
     while True:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
@@ -155,8 +155,16 @@ async def heartbeat(client: Client, name: str) -> None:
                 if error.status != 404:
                     raise
                 await client.create(collection, {"metadata": {"name": name}, "spec": spec})
+            await _stay_ready(client, name)
         except (ApiError, aiohttp.ClientError, TimeoutError, OSError) as error:
             logger.warning("node lease: %s", error)
             await asyncio.sleep(1)
             continue
         await asyncio.sleep(RENEW_SECONDS)
+
+
+async def _stay_ready(client: Client, name: str) -> None:
+    path = f"/api/v1/nodes/{name}"
+    known = (await client.get(path))["status"].get("conditions", [])
+    if not any(each["type"] == "Ready" and each["status"] == "True" for each in known):
+        await client.patch(f"{path}/status", {"status": {"conditions": conditions(known, time.time())}})

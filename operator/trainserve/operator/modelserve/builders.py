@@ -26,7 +26,7 @@ DRAIN_SECONDS = 2
 """preStop: how long a pod still answers after it was told to go, until every node has stopped sending it requests."""
 EXIT_SECONDS = 3
 """Triton's own grace. One idle keep-alive connection uses all of it up, and so does every restart: a backend that dies
-is to be back within 15 s, its detection (two probes) and this drain included."""
+is to be back within 15 s, its detection (three probes) and this drain included."""
 GRACE_SECONDS = 20
 """More than both, so that nothing is killed in the middle of an answer."""
 STARTUP_SECONDS = 600
@@ -157,7 +157,7 @@ def _fetch(spec: ModelServeSpec, version: Version, settings: Settings, shared: d
     batching = spec.triton.dynamic_batching
     arguments = ["--store", settings.store.mounted, "--path", path, "--digest", version.digest, "--into", SHARED]
     arguments += ["--model-name", version.model, "--max-batch", str(batching.max_batch)]
-    arguments += ["--instances", str(spec.triton.instances)]
+    arguments += ["--instances", str(spec.triton.instances), "--gpus", str(spec.resources.gpus)]
     if batching.max_queue_delay is not None:
         arguments += ["--max-queue-delay-us", str(duration.microseconds(batching.max_queue_delay))]
     return {
@@ -196,12 +196,13 @@ def _triton(spec: ModelServeSpec, settings: Settings, shared: dict[str, Any]) ->
         "startupProbe": ready | {"failureThreshold": STARTUP_SECONDS},
         "readinessProbe": ready | {"failureThreshold": 2},
         # The other container runs a real inference: a server whose backend process died answers its own health checks
-        # with 200.
+        # with 200. The first delay is that container's own start; the timeout, a server under full load.
         "livenessProbe": {
             "httpGet": {"path": "/livez", "port": PROBE},
-            "periodSeconds": 2,
-            "timeoutSeconds": 2,
-            "failureThreshold": 2,
+            "initialDelaySeconds": 5,
+            "periodSeconds": 1,
+            "timeoutSeconds": 5,
+            "failureThreshold": 3,
         },
     }
 
