@@ -55,7 +55,7 @@ spec:
     ("name", "spec", "reason", "said"),
     [
         ("both", digits(model={"name": "convnet", "command": ["true"]}), "Invalid", "spec.model"),
-        ("no-output", {"model": {"name": "convnet"}, "dataset": {"name": "digits"}}, "Invalid", "spec.output"),
+        ("no-output", {"model": {"name": "convnet"}, "dataset": {"name": "digits"}}, "Invalid", "output is required"),
         ("n" * 62, digits(), "Invalid", "metadata.name"),
         ("suspended", digits(policy={"suspend": True}), "NotSupported", "spec.policy.suspend"),
         ("half", digits(export={"precision": "fp16"}), "NotSupported", "spec.export.precision"),
@@ -96,7 +96,7 @@ def failures(kube: Kube) -> dict[str, Object]:
     ("name", "reason", "said"),
     [
         ("unknown-model", "UserError", "convnet"),
-        ("unknown-data", "DataError", "digits"),
+        ("unknown-data", "UserError", "digits"),
         ("gate-not-met", "GateNotMet", "gates.minAccuracy"),
         ("own-code-fails", "UserError", "3"),
         ("no-such-program", "UserError", "/no/such/program"),
@@ -134,7 +134,7 @@ def test_a_spec_cannot_change_once_the_run_has_started(kube: Kube) -> None:
 
 def test_deleting_a_trainjob_while_it_trains_leaves_nothing(kube: Kube) -> None:
     kube.create("TrainJob", "dropped", digits(trainer={"epochs": 500}, output={"model": "dropped"}))
-    kube.wait("TrainJob", "dropped", lambda job: (job["status"].get("progress") or {}).get("epoch"))
+    kube.wait("TrainJob", "dropped", lambda job: (job.get("status", {}).get("progress") or {}).get("epoch"))
     kube.delete("TrainJob", "dropped")
     wait_for(lambda: not kube.pods(trainjob="dropped"), 60, lambda: "its pods are still there")
     left = kube.kubectl("get", "all,configmaps", "-l", "trainserve.io/trainjob=dropped", "-o", "name").stdout

@@ -81,7 +81,9 @@ def _problem(path: str, details: list[ErrorDetails], model: type[BaseModel]) -> 
         case "missing":
             return f"{path}: is required"
         case "rule":
-            return f"{path}: {detail['msg']}, but it is {_shown(detail['input'])}"
+            # The whole spec is no value that a reader looks for.
+            value = "" if path == "spec" else f", but it is {_shown(detail['input'])}"
+            return f"{path}: {detail['msg']}{value}"
         case "extra_forbidden":
             *parents, name = detail["loc"]
             allowed = _fields(parents, model)

@@ -26,7 +26,7 @@ DRAIN_SECONDS = 2
 """preStop: how long a pod still answers after it was told to go, until every node has stopped sending it requests."""
 EXIT_SECONDS = 3
 """Triton's own grace. One idle keep-alive connection uses all of it up, and so does every restart: a backend that dies
-is to be back within 15 s, its detection (three probes) and this drain included."""
+is to be back within 15 s, its detection (two probes) and this drain included."""
 GRACE_SECONDS = 20
 """More than both, so that nothing is killed in the middle of an answer."""
 STARTUP_SECONDS = 600
@@ -202,7 +202,7 @@ def _triton(spec: ModelServeSpec, settings: Settings, shared: dict[str, Any]) ->
             "initialDelaySeconds": 5,
             "periodSeconds": 1,
             "timeoutSeconds": 5,
-            "failureThreshold": 3,
+            "failureThreshold": 2,
         },
     }
 
