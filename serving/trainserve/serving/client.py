@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http.client import HTTPException
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -151,6 +152,8 @@ class Client:
             raise RequestFailed(f"{self.url}: {error.message()}") from error
         except OSError as error:
             raise RequestFailed(f"{self.url}: {error.strerror or error or type(error).__name__}") from error
+        except HTTPException as error:  # geventhttpclient's, such as a connection closed in the middle of an answer
+            raise RequestFailed(f"{self.url}: {error}") from error
 
 
 def _tensor(described: Mapping[str, Any]) -> TensorInfo:
