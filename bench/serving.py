@@ -2,8 +2,9 @@
 FastAPI + onnxruntime, and a plain onnxruntime loop (the limit).
 
 One image of 784 bytes per request, the convnet, onnxruntime with one thread; wrk is the client of all, on the same
-cores. Rounds are interleaved and the median of each is reported; FastAPI runs on uvloop and httptools and answers raw
-bytes, its fastest form.
+cores. Rounds are interleaved and the median of each is reported. FastAPI answers raw bytes, its fastest form, once as
+`pip install fastapi uvicorn` brings it (asyncio and h11; the goal is set against this one) and once with uvicorn's
+optional uvloop and httptools.
 
 Where the time of a request goes at concurrency 32, measured with batches of 17 on 2 cores: the server's instance
 thread and the backend's process take turns, so a cycle is their sum: 270 us onnxruntime, 25 us gathering, 82 us
@@ -72,7 +73,7 @@ async def infer(request: Request) -> Response:
 
 
 quiet = {"log_level": "error", "access_log": False}
-uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[2]), loop="uvloop", http="httptools", **quiet)
+uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[2]), loop=sys.argv[3], http=sys.argv[4], **quiet)
 """
 
 
@@ -98,13 +99,13 @@ def wrk(url: str, headers: dict[str, str], body: bytes, concurrency: int, folder
 
 
 @contextlib.contextmanager
-def fastapi(model: Path, folder: Path) -> Iterator[str]:
-    """The peer's URL while it runs."""
+def fastapi(model: Path, folder: Path, loop: str, http: str) -> Iterator[str]:
+    """The peer's URL while it runs, on uvicorn's `loop` and `http` implementations."""
     (folder / "peer.py").write_text(FASTAPI)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    process = subprocess.Popen([sys.executable, str(folder / "peer.py"), str(model), str(port)])
+    process = subprocess.Popen([sys.executable, str(folder / "peer.py"), str(model), str(port), loop, http])
     try:
         give_up = time.monotonic() + 30
         while time.monotonic() < give_up and process.poll() is None:
@@ -161,12 +162,14 @@ def measure(folder: Path) -> dict[str, list[tuple[float, float, float]]]:
     results: dict[str, list[tuple[float, float, float]]] = {}
     with (
         DevelopmentServer(runtime.install(), models, folder / "log", "--disable-auto-complete-config") as server,
-        fastapi(folder / "model.onnx", folder) as peer,
+        fastapi(folder / "model.onnx", folder, "asyncio", "h11") as peer,
+        fastapi(folder / "model.onnx", folder, "uvloop", "httptools") as fast_peer,
     ):
         systems = {
             "triton": (f"http://{server.url}/v2/models/digits/infer", binary, header + IMAGE),
             "no-op": (f"http://{server.url}/v2/models/noop/infer", binary, header + IMAGE),
             "fastapi": (peer, octets, IMAGE),
+            "fastapi+uvloop": (fast_peer, octets, IMAGE),
         }
         for number in range(ROUNDS + 1):
             for concurrency in CONCURRENCY:
@@ -189,6 +192,7 @@ def main() -> bool:
     bars = [
         Bar("triton / no-op, c=32", rate["triton c=32"] / rate["no-op c=32"], "", 0.75, "more"),
         Bar("triton / fastapi, c=32", rate["triton c=32"] / rate["fastapi c=32"], "", 3.5, "more"),
+        Bar("triton / fastapi+uvloop, c=32", rate["triton c=32"] / rate["fastapi+uvloop c=32"], ""),
     ]
     for key, figures in results.items():
         bars.append(Bar(key, rate[key], "req/s"))

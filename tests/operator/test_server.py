@@ -16,7 +16,8 @@ import aiohttp
 import kopf
 import pytest
 from lightkube import ApiError, AsyncClient, KubeConfig
-from lightkube.generic_resource import create_global_resource, create_namespaced_resource
+from lightkube.models.meta_v1 import ObjectMeta
+from lightkube.resources.core_v1 import Namespace, ServiceAccount
 from lightkube.types import PatchType
 
 from tests.operator.support import DIGEST, PUBLISHED, command_job, condition, ended, trainjob
@@ -28,9 +29,6 @@ from trainserve.operator.plan import Object
 pytestmark = pytest.mark.cluster
 
 DEADLINE = 60.0
-NAMESPACE = create_global_resource("", "v1", "Namespace", "namespaces")
-ACCOUNT = create_namespaced_resource("", "v1", "ServiceAccount", "serviceaccounts")
-NAMESPACED = own.RESOURCES | {"ServiceAccount": ACCOUNT}
 
 
 class Cluster:
@@ -43,22 +41,22 @@ class Cluster:
     async def create(self, kind: str, wanted: Object) -> Object:
         fields = {name: value for name, value in wanted["metadata"].items() if name in ("name", "labels")}
         body = {**wanted, "metadata": {**fields, "namespace": self.namespace}}
-        return dict(await self.client.create(NAMESPACED[kind](body)))
+        return dict(await self.client.create(own.RESOURCES[kind](body)))
 
     async def get(self, kind: str, name: str) -> Object | None:
         try:
-            return dict(await self.client.get(NAMESPACED[kind], name, namespace=self.namespace))
+            return dict(await self.client.get(own.RESOURCES[kind], name, namespace=self.namespace))
         except ApiError as error:
             if error.status.code == 404:
                 return None
             raise
 
     async def list(self, kind: str) -> list[Object]:
-        return [dict(found) async for found in self.client.list(NAMESPACED[kind], namespace=self.namespace)]
+        return [dict(found) async for found in self.client.list(own.RESOURCES[kind], namespace=self.namespace)]
 
     async def set_status(self, kind: str, name: str, status: Object) -> None:
         await self.client.patch(
-            NAMESPACED[kind].Status, name, {"status": status}, namespace=self.namespace, patch_type=PatchType.MERGE
+            own.RESOURCES[kind].Status, name, {"status": status}, namespace=self.namespace, patch_type=PatchType.MERGE
         )
 
     async def wait(self, kind: str, name: str, until: Callable[[Object], Any]) -> Object:
@@ -76,8 +74,8 @@ class Cluster:
 async def cluster(kubeconfig: Path) -> AsyncIterator[Cluster]:
     """A namespace with the account that pods need, which no controller makes here."""
     made = Cluster(kubeconfig)
-    await made.client.create(NAMESPACE({"metadata": {"name": made.namespace}}))
-    await made.create("ServiceAccount", {"metadata": {"name": "default"}})
+    await made.client.create(Namespace(metadata=ObjectMeta(name=made.namespace)))
+    await made.client.create(ServiceAccount(metadata=ObjectMeta(name="default", namespace=made.namespace)))
     yield made
     await made.client.close()
 

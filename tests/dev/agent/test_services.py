@@ -46,8 +46,9 @@ def answer(url: str) -> str | None:
 
 def service_url(node: Node, name: str, app: str) -> str:
     ports = [{"port": 80, "targetPort": "web"}]
-    created = node.create("Service", name, spec={"selector": {"app": app}, "ports": ports})
-    assert isinstance(created, Service) and created.spec
+    node.create("Service", name, spec={"selector": {"app": app}, "ports": ports})
+    created = node.client.get(Service, name)
+    assert created.spec
     return f"http://{created.spec.clusterIP}:80"
 
 
