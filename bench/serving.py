@@ -12,8 +12,8 @@ building responses (70 % of it in pb_utils.Tensor), 593 us Triton: HTTP, queue, 
 instances halve the batches and lose 20 %; a queue delay loses more.
 
 Both goals lie within the spread of runs on 2 shared cores: seconds at 22,000 requests/s with 10 % of the cores idle
-alternate with seconds at 16,000 with 25-30 % idle, at the same batch sizes (16) and whatever maxBatch and delay are; the
-no-op model shows it less, because it leaves the cores no time to sleep between two hand-offs.
+alternate with seconds at 16,000 with 25-30 % idle, at the same batch sizes (16) and whatever maxBatch and delay are.
+The no-op model shows it less, because it leaves the cores no time to sleep between two hand-offs.
 
 Run with `make bench`. Figures of one run are comparable with one another; the machines are shared.
 """
