@@ -46,6 +46,8 @@ spec:
   output: {model: digits}
   trainer: {epocs: 3}
 """
+    # A new cluster serves its kinds a moment before it publishes the schema that kubectl checks against.
+    wait_for(lambda: kube.kubectl("explain", "tsj.spec.trainer").returncode == 0, 60, lambda: "no schema published")
     done = kube.kubectl("apply", "-f", "-", stdin=manifest)
     assert done.returncode != 0
     assert "epocs" in done.stderr

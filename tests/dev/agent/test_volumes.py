@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from trainserve.dev.agent.environment import ConfigError
-from trainserve.dev.agent.volumes import File, Volumes, container_mounts, object_files, write_files
+from trainserve.dev.agent.sandbox import Mount
+from trainserve.dev.agent.volumes import File, Volumes, container_mounts, object_files, uncovered, write_files
 
 DATA = {"a": b"1", "b": b"2"}
 
@@ -45,3 +46,9 @@ def test_a_sub_path_cannot_leave_its_volume(tmp_path: Path, sub_path: str) -> No
     mount = {"name": "data", "mountPath": "/srv", "subPath": sub_path}
     with pytest.raises(ConfigError, match="leads out of its volume"):
         container_mounts({"volumeMounts": [mount]}, Volumes({"data": tmp_path}, frozenset(), None), {})
+
+
+def test_a_volume_over_a_folder_above_does_not_hide_what_an_image_would_bring() -> None:
+    volume = Mount(source="/pods/scratch", target="/srv", readOnly=False)
+    folders = [Path("/srv/checkout"), Path("/home/checkout"), Path("/srv")]
+    assert uncovered([volume], folders) == [Mount(source="/srv/checkout", target="/srv/checkout", readOnly=True)]

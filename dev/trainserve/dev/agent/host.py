@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
+import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -99,6 +100,12 @@ class Host:
                 "KUBERNETES_SERVICE_PORT_HTTPS": port,
             }
         return values
+
+    @property
+    def image_folders(self) -> set[Path]:
+        """Where the programs are that a pod's image would have brought, this checkout included."""
+        checkout, python = Path(__file__).parents[4], Path(sys.base_prefix)
+        return {checkout, python, *(folder.parent for folder in self.path_prepend)}
 
     async def fetch(self, namespace: str, plural: str, name: str) -> Object | None:
         """A namespaced object of the core group, None where there is none. Raises ApiError, aiohttp.ClientError."""

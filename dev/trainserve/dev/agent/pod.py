@@ -24,7 +24,7 @@ from trainserve.dev.agent.restart import init_policy
 from trainserve.dev.agent.runtime import Process
 from trainserve.dev.agent.sandbox import Mount
 from trainserve.dev.agent.status import PodFacts, is_terminal, pod_status
-from trainserve.dev.agent.volumes import VolumeError, VolumeMaker, Volumes, container_mounts
+from trainserve.dev.agent.volumes import VolumeError, VolumeMaker, Volumes, container_mounts, uncovered
 
 Object = dict[str, Any]
 
@@ -228,6 +228,7 @@ class PodWorker:
             *container_mounts(container, self._volumes, env),
             Mount(source=str(attempt.termination), target=message_path, readOnly=False),
         ]
+        mounts += uncovered(mounts, self._host.image_folders)
         groups = self._host.cgroups.create(attempt.group, limits(container))
         return Process(argv, env, container.get("workingDir") or "/", name, mounts, groups)
 

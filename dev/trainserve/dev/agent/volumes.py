@@ -7,7 +7,7 @@ are renewed. Volumes of other kinds than those below are refused by name.
 import contextlib
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -197,6 +197,16 @@ def container_mounts(container: Object, volumes: Volumes, env: Mapping[str, str]
 def _folder(path: str) -> Path:
     Path(path).mkdir(parents=True, exist_ok=True)
     return Path(path)
+
+
+def uncovered(mounts: Iterable[Mount], folders: Iterable[Path]) -> list[Mount]:
+    """Mounts that bring those of `folders` back which a volume, mounted on a folder above, would hide.
+
+    They are what an image would have brought: a checkout below /tmp must not vanish in a pod that mounts /tmp.
+    """
+    targets = [Path(each["target"]) for each in mounts]
+    hidden = {folder for folder in folders for target in targets if target in folder.parents}
+    return [Mount(source=str(folder), target=str(folder), readOnly=True) for folder in sorted(hidden)]
 
 
 def _sub_path(volume: Path, sub_path: str) -> Path:
