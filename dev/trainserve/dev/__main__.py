@@ -85,6 +85,7 @@ def up(directory: Path, simulated_gpus: int | None, operator: bool) -> None:
 def down(directory: Path) -> None:
     """Stop the cluster and every process of its pods. Its data stay in the folder, for the next `up`."""
     Cluster(directory, progress=ConsoleProgress(Console())).down()
+    click.echo(f"nothing of {directory.absolute()} runs any more; its data stay for the next up")
 
 
 @cli.command()
