@@ -11,9 +11,9 @@ thread and the backend's process take turns, so a cycle is their sum: 270 us onn
 building responses (70 % of it in pb_utils.Tensor), 593 us Triton: HTTP, queue, shared memory and hand-off. Two
 instances halve the batches and lose 20 %; a queue delay loses more.
 
-Both goals lie within the spread of runs on 2 shared cores: seconds at 22,000 requests/s with 10 % of the cores idle
-alternate with seconds at 16,000 with 25-30 % idle, at the same batch sizes (16) and whatever maxBatch and delay are.
-The no-op model shows it less, because it leaves the cores no time to sleep between two hand-offs.
+Of Triton's share, waking a sleeping HTTP thread for each answer is a large part: with its default of eight threads the
+same 2 cores gave 16,000-22,000 requests/s and stood idle for 10-30 % of the time; with one (serving/launch.py: half the
+cores) 19,000-24,000.
 
 Run with `make bench`. Figures of one run are comparable with one another; the machines are shared.
 """
