@@ -23,6 +23,18 @@ install_python() {
     apt-get update -qq || true # one unreachable archive must not stop an install that the others can serve
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3-venv >/dev/null
   fi
+  # Triton's python backend links Python's library, which Debian keeps apart from python3, too.
+  if ! "$python" - <<'CHECK' 2>/dev/null
+import ctypes, os, sys, sysconfig
+name = "libpython%d.%d.so.1.0" % sys.version_info[:2]
+path = os.path.join(sysconfig.get_config_var("LIBDIR") or "", name)
+ctypes.CDLL(path if os.path.exists(path) else name)
+CHECK
+  then
+    say "installing Python's library"
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
+      "$("$python" -c 'import sys; print("libpython%d.%d" % sys.version_info[:2])')" >/dev/null || true # prepare says so
+  fi
   say "creating .venv with $("$python" --version)"
   [ -x .venv/bin/pip ] || "$python" -m venv --clear .venv
   .venv/bin/pip install --quiet --disable-pip-version-check uv==0.13.9 2>&1 | grep -v 'is ignored: it is neither' || true
