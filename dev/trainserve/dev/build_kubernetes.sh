@@ -27,7 +27,9 @@ cd "$work"
 
 step "2/6: fetching the kubernetes ${version} source package"
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
-echo "deb-src [signed-by=$keyring] http://deb.debian.org/debian bookworm main" > sources.list
+mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Codename: bookworm' 'Component: main' | head -n 1)
+[ -n "$mirror" ] || { echo "apt has no source for Debian bookworm main" >&2; exit 1; }
+echo "deb-src [signed-by=$keyring] $mirror bookworm main" > sources.list
 apt_private=(-o "Dir::Etc::SourceList=$work/sources.list" -o Dir::Etc::SourceParts=/dev/null
              -o "Dir::State::Lists=$work/lists" -o APT::Sandbox::User=root)
 apt-get "${apt_private[@]}" update -qq
