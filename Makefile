@@ -11,8 +11,9 @@ demo: setup ## the main job, end to end, on a real control plane
 demo-down: setup-python ## stop everything that the demo started
 	@$(PYTHON) -m trainserve.dev down
 
+# Two workers, a file to one of them: the tests wait more than they compute, and a file's tests share its servers.
 test: setup ## all tests, those on the real API server included
-	$(PYTHON) -m pytest --cov --cov-report=term $(PYTEST_ARGS)
+	$(PYTHON) -m pytest --numprocesses 2 --dist loadfile --cov --cov-report=term $(PYTEST_ARGS)
 
 check: setup-python ## lint, types, who may import whom
 	.venv/bin/ruff format --check .
