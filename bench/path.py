@@ -112,7 +112,7 @@ def apply_to_answer(client: Client) -> list[float]:
         name = f"serve-{number}"
         began = time.monotonic()
         create(client, ModelServe, name, {"model": {"name": "digits"}})
-        while not right(client, name, data.test_images[:16], data.test_labels[:16]):
+        while not right(client, name, data.test_images[:16], data.test_targets[:16]):
             if time.monotonic() - began > HANG:
                 raise SystemExit(f"{name} never answered")
             time.sleep(0.02)

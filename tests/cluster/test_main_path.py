@@ -99,7 +99,7 @@ def test_the_served_model_is_as_accurate_as_the_run_reported(
     for start in range(0, whole, 64):
         tensor.set_data_from_numpy(data.test_images[start : start + 64])
         answer = client.infer("digits", [tensor]).as_numpy("probabilities")
-        right += int((answer.argmax(axis=1) == data.test_labels[start : start + 64]).sum())
+        right += int((answer.argmax(axis=1) == data.test_targets[start : start + 64]).sum())
     client.close()
     assert right / whole == pytest.approx(trained["status"]["result"]["accuracy"], abs=0.03)
 

@@ -30,7 +30,7 @@ def test_digits_are_scikit_learns_upsampled() -> None:
     assert digits.train_images.dtype == np.uint8
     assert digits.labels == list("0123456789")
     original = load_digits()
-    everything = np.concatenate([digits.train_labels, digits.test_labels])
+    everything = np.concatenate([digits.train_targets, digits.test_targets])
     assert np.bincount(everything).tolist() == np.bincount(original.target).tolist()
     images = np.concatenate([digits.train_images, digits.test_images])[..., 0].astype(float)
     assert images.mean() == pytest.approx(original.images.mean() * 255 / 16, rel=0.02)
@@ -48,7 +48,7 @@ def test_bilinear_weights_keep_constant_and_straight_lines() -> None:
 def test_the_split_depends_on_the_seed_alone() -> None:
     first, again, other = load(name="digits"), load(name="digits"), load(name="digits", seed=1)
     assert np.array_equal(first.train_images, again.train_images)
-    assert not np.array_equal(first.train_labels, other.train_labels)
+    assert not np.array_equal(first.train_targets, other.train_targets)
 
 
 def test_the_share_of_the_test_split_is_as_asked() -> None:

@@ -112,9 +112,9 @@ def test_parity_takes_all_samples_there_are_when_they_are_few(digits: Dataset, t
     few = Dataset(
         "few",
         digits.train_images[:20],
-        digits.train_labels[:20],
+        digits.train_targets[:20],
         digits.test_images[:5],
-        digits.test_labels[:5],
+        digits.test_targets[:5],
         digits.labels,
     )
     network = Network(few.normalisation(), zoo.build("convnet", {}, few.shape, 10))

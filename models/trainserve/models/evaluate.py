@@ -26,7 +26,7 @@ def evaluate(network: Network, dataset: Dataset, device: torch.device) -> Evalua
     """Measure `network`, which is on `device`; leaves it in evaluation mode."""
     network.eval()
     right, loss = 0, 0.0
-    images, labels = torch.from_numpy(dataset.test_images), torch.from_numpy(dataset.test_labels)
+    images, labels = torch.from_numpy(dataset.test_images), torch.from_numpy(dataset.test_targets)
     for batch, truth in zip(torch.split(images, BATCH), torch.split(labels, BATCH), strict=True):
         logits = network.logits(batch.to(device)).cpu()
         right += int((logits.argmax(dim=1) == truth).sum())

@@ -68,7 +68,7 @@ def _run(session: Any, images: NDArray[Any], size: int) -> NDArray[np.float32]:
 def _samples(dataset: Dataset) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """Evenly over the test split, filled up from the training split."""
     tested = np.linspace(0, len(dataset.test_images) - 1, min(SAMPLES, len(dataset.test_images))).astype(int)
-    images, labels = dataset.test_images[tested], dataset.test_labels[tested]
+    images, labels = dataset.test_images[tested], dataset.test_targets[tested]
     more = SAMPLES - len(images)
     images = np.concatenate([images, dataset.train_images[:more]])
-    return images, np.concatenate([labels, dataset.train_labels[:more]])
+    return images, np.concatenate([labels, dataset.train_targets[:more]])

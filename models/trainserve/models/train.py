@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from trainserve.models.batches import Resident
 from trainserve.models.config import Trainer
 from trainserve.models.data.dataset import Dataset
 from trainserve.models.errors import UserError
@@ -59,30 +60,29 @@ def train(
     `report` is called at every epoch's end and twice a second. Raises UserError when the loss is no longer finite, and
     Interrupted between two steps.
     """
-    images = torch.from_numpy(dataset.train_images).to(device)
-    labels = torch.from_numpy(dataset.train_labels).to(device)
+    source = Resident(dataset.train_images, dataset.train_targets, device)
     optimizer = _optimizer(network, config)
     shuffle = torch.Generator().manual_seed(config.seed)
-    count, size = len(images), min(config.batch_size, len(images))
+    count, size = len(dataset.train_images), min(config.batch_size, len(dataset.train_images))
     steps = math.ceil(count / size) * config.epochs
     network.train()
     step = 0
     start = time.perf_counter()
     first_step_end = next_report = start
     for epoch in range(1, config.epochs + 1):
-        order = torch.randperm(count, generator=shuffle).to(device)
+        order = torch.randperm(count, generator=shuffle)
         sums = torch.zeros(2, dtype=torch.float64, device=device)
         seen = 0
-        for batch in torch.split(order, size):
+        for images, labels in source.take(torch.split(order, size)):
             interrupt.check()
-            logits = network.logits(images[batch])
-            loss = nn.functional.cross_entropy(logits, labels[batch])
+            logits = network.logits(images)
+            loss = nn.functional.cross_entropy(logits, labels)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-            _count(sums, loss, logits, labels[batch])
+            _count(sums, loss, logits, labels)
             step += 1
-            seen += len(batch)
+            seen += len(labels)
             ended = seen == count
             now = time.perf_counter()
             if step == 1:

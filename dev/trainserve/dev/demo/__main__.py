@@ -128,10 +128,10 @@ def check_answers(console: Console, job: Object) -> None:
     for protocol in PROTOCOLS:
         with endpoint.of_serve("digits", NAMESPACE, protocol) as address:
             answers.append(ask(protocol, address, "digits", data.test_images))
-    predictions(console, answers, data.test_labels)
+    predictions(console, answers, data.test_targets)
     reported = job["status"]["result"]["accuracy"]
     for each in answers:
-        seen = each.accuracy(data.test_labels)
+        seen = each.accuracy(data.test_targets)
         if abs(seen - reported) > 1e-6:
             raise DemoError(f"{each.protocol}: accuracy {seen:.4f} is not the {reported:.4f} that the run reported")
 

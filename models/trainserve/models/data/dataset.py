@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,9 @@ from trainserve.models.errors import DataError
 
 Images = NDArray[Any]
 """(N, H, W, C), uint8 0..255 or float32, finite."""
-Labels = NDArray[np.int64]
+Task = Literal["classification", "regression"]
+Targets = NDArray[Any]
+"""(N,) int64 class numbers 0..classes-1; of a regression (N, K) float32, finite."""
 
 
 _CHUNK = 256
@@ -30,14 +32,15 @@ class Normalisation:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images (N, H, W, C) with labels (N,) of 0..classes-1, and the classes' names."""
+    """Images (N, H, W, C) with their targets. `labels` names the classes, of a regression the K targets."""
 
     name: str
     train_images: Images
-    train_labels: Labels
+    train_targets: Targets
     test_images: Images
-    test_labels: Labels
+    test_targets: Targets
     labels: list[str]
+    task: Task = "classification"
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -69,10 +72,10 @@ class Dataset:
 
 def checked(dataset: Dataset, source: str) -> Dataset:
     """The data set, when it can be trained on. Raises DataError naming `source`, a file or a built-in name."""
-    for part, labels in (("training", dataset.train_labels), ("test", dataset.test_labels)):
+    for part, labels in (("training", dataset.train_targets), ("test", dataset.test_targets)):
         if len(labels) == 0:
             raise DataError(f"{source}: 0 samples in the {part} split; at least 1 is needed")
-    present = np.unique(dataset.train_labels)
+    present = np.unique(dataset.train_targets)
     classes = len(dataset.labels)
     missing = np.setdiff1d(np.arange(classes), present)
     if len(missing):
@@ -82,7 +85,7 @@ def checked(dataset: Dataset, source: str) -> Dataset:
     return dataset
 
 
-def split(labels: Labels, test: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def split(labels: Targets, test: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Indices of the training and of the test samples, shuffled; each class is divided by the same share, rounded down.
 
     Depends on the labels, the share and the seed alone.

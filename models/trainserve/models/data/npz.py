@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainserve.models.data.dataset import Dataset, Images, Labels, checked, split
+from trainserve.models.data.dataset import Dataset, Images, Targets, checked, split
 from trainserve.models.errors import DataError
 
 
@@ -23,18 +23,18 @@ def load(path: str, test: float, seed: int) -> Dataset:
         raise DataError(f"{path}: x_test and y_test belong together; there are: {', '.join(sorted(arrays))}")
     images, labels = _pair(path, arrays, "x", "y")
     if "x_test" in arrays:
-        test_images, test_labels = _pair(path, arrays, "x_test", "y_test")
+        test_images, test_targets = _pair(path, arrays, "x_test", "y_test")
         _same_kind(path, images, test_images)
     else:
         train, held_out = split(labels, test, seed)
-        images, labels, test_images, test_labels = images[train], labels[train], images[held_out], labels[held_out]
-    highest = max(map(int, (*labels.max(initial=-1, keepdims=True), *test_labels.max(initial=-1, keepdims=True))))
+        images, labels, test_images, test_targets = images[train], labels[train], images[held_out], labels[held_out]
+    highest = max(map(int, (*labels.max(initial=-1, keepdims=True), *test_targets.max(initial=-1, keepdims=True))))
     if highest >= max(len(arrays["y"]), 1):
         raise DataError(
             f"{path}: y: label {highest} is outside 0..{max(len(arrays['y']) - 1, 0)} (one class per sample)"
         )
     names = [str(number) for number in range(highest + 1)]
-    return checked(Dataset(Path(path).stem, images, labels, test_images, test_labels, names), path)
+    return checked(Dataset(Path(path).stem, images, labels, test_images, test_targets, names), path)
 
 
 def _read(path: str) -> dict[str, NDArray[Any]]:
@@ -54,7 +54,7 @@ def _read(path: str) -> dict[str, NDArray[Any]]:
         raise DataError(f"{path}: cannot be read: {error or type(error).__name__}") from None
 
 
-def _pair(path: str, arrays: dict[str, NDArray[Any]], x: str, y: str) -> tuple[Images, Labels]:
+def _pair(path: str, arrays: dict[str, NDArray[Any]], x: str, y: str) -> tuple[Images, Targets]:
     images, labels = arrays[x], arrays[y]
     if images.ndim not in (3, 4) or 0 in images.shape[1:]:
         raise DataError(f"{path}: {x} has shape {images.shape}; must be (N, H, W) or (N, H, W, C)")

@@ -1,0 +1,31 @@
+"""`export` and `gates`: what becomes of the trained model, and what must hold before it is published."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from trainserve.models.config.base import Section
+
+
+class Parity(Section):
+    """|onnx - torch| <= atol + rtol * |torch|."""
+
+    rtol: float = Field(1e-3, ge=0, le=1)
+    atol: float = Field(1e-5, ge=0, le=1)
+
+
+class Export(Section):
+    """How the trained model becomes ONNX."""
+
+    opset: int = Field(18, ge=18, le=20)
+    precision: Literal["fp32"] = "fp32"
+    dynamic_batch: Literal[True] = True
+    parity: Parity = Field(default_factory=Parity)
+
+
+class Gates(Section):
+    """What must hold before anything is published."""
+
+    min_accuracy: float | None = Field(None, ge=0, le=1)

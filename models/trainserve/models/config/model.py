@@ -1,0 +1,23 @@
+"""`model`: what is trained."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from pydantic import Field, model_validator
+
+from trainserve.models.config.base import Section, unknown
+from trainserve.models.zoo import MODELS
+
+
+class Model(Section):
+    """A model of the zoo and its arguments."""
+
+    name: str
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if self.name not in MODELS:
+            raise ValueError(f"name: {unknown(self.name, MODELS)}")
+        return self
