@@ -37,9 +37,6 @@ BAD = [
     ("gates.minAccuracy", 1.5, "gates.minAccuracy: 1.5 is not allowed; must be <= 1"),
     ("gates.minAccuracy", -0.1, "gates.minAccuracy: -0.1 is not allowed; must be >= 0"),
     ("gates.minAcuracy", 0.5, "gates.minAcuracy: unknown field; allowed: minAccuracy"),
-    ("model.name", "convnte", "model.name: 'convnte' is unknown; did you mean 'convnet'? known: convnet"),
-    ("model.name", 3, "model.name: 3 is not allowed; must be a valid string"),
-    ("model.options", [], "model.options: [] is not allowed; must be a valid dictionary"),
     ("dataset.name", "digit", "dataset.name: 'digit' is unknown; did you mean 'digits'? known: digits"),
     ("dataset.name", "imagenet", "dataset.name: 'imagenet' is unknown; known: digits"),
     ("dataset.path", "/x.npz", "dataset: exactly one of name and path is required"),
@@ -111,33 +108,6 @@ def test_a_file_that_is_no_config_is_named(tmp_path: Path, content: str, text: s
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"config\.json: No such file or directory"):
         load(tmp_path / "config.json")
-
-
-@pytest.mark.parametrize(
-    ("options", "text"),
-    [
-        ({"depth": 3}, "model.options.depth: unknown option; allowed: channels, hidden"),
-        ({"channels": 0}, "model.options.channels: 0 is not allowed; must be >= 1"),
-        ({"hidden": "wide"}, 'model.options.hidden: "wide" is not allowed; must be a valid integer'),
-    ],
-)
-def test_bad_options_of_a_model_are_refused_by_name(options: dict[str, Any], text: str) -> None:
-    from trainserve.models import zoo
-
-    with pytest.raises(UserError) as error:
-        zoo.build("convnet", options, (28, 28, 1), 10)
-    assert str(error.value) == text
-
-
-def test_options_change_the_model() -> None:
-    from trainserve.models import zoo
-
-    body = zoo.build("convnet", {"channels": 8, "hidden": 16}, (28, 28, 3), 4)
-    assert [tuple(weights.shape) for weights in body.parameters() if weights.ndim > 1] == [
-        (8, 3, 3, 3),
-        (16, 13 * 13 * 8),
-        (4, 16),
-    ]
 
 
 def test_json_is_what_a_message_shows_of_a_value() -> None:

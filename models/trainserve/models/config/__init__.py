@@ -10,7 +10,7 @@ from typing import Annotated, Any, Self, TypeVar
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from trainserve.models.config import refusal
-from trainserve.models.config.base import Name, Section, unknown
+from trainserve.models.config.base import Name, Section, guess, unknown
 from trainserve.models.config.dataset import Dataset
 from trainserve.models.config.export import Export, Gates, Parity
 from trainserve.models.config.model import Model
@@ -93,7 +93,10 @@ def options(kind: type[_Options], given: Mapping[str, Any], field: str) -> _Opti
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         if first["type"] == "extra_forbidden":
-            allowed = ", ".join(info.alias or name for name, info in kind.model_fields.items())
-            raise UserError(f"{field}.{first['loc'][0]}: unknown option; allowed: {allowed}") from None
+            allowed = [info.alias or name for name, info in kind.model_fields.items()]
+            name = str(first["loc"][0])
+            raise UserError(
+                f"{field}.{name}: unknown option; {guess(name, allowed)}allowed: {', '.join(allowed)}"
+            ) from None
         first["loc"] = (*field.split("."), *first["loc"])
         raise UserError(refusal.line(kind, first)) from None

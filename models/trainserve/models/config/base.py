@@ -29,6 +29,10 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", min_leng
 def unknown(name: str, known: Iterable[str]) -> str:
     """`'convnte' is unknown; did you mean 'convnet'? known: convnet`."""
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    guess = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
-    return f"{name!r} is unknown; {guess}known: {', '.join(names)}"
+    return f"{name!r} is unknown; {guess(name, names)}known: {', '.join(names)}"
+
+
+def guess(name: str, known: Iterable[str]) -> str:
+    """`did you mean 'convnet'? `, ready to be followed by more; empty when nothing known is close."""
+    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(map(repr, close))}? " if close else ""

@@ -6,8 +6,8 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from trainserve.models.config.base import Section, unknown
-from trainserve.models.zoo import MODELS
+from trainserve.models import zoo
+from trainserve.models.config.base import Section
 
 
 class Model(Section):
@@ -18,6 +18,6 @@ class Model(Section):
 
     @model_validator(mode="after")
     def _known(self) -> Self:
-        if self.name not in MODELS:
-            raise ValueError(f"name: {unknown(self.name, MODELS)}")
+        if (reason := zoo.refusal(self.name)) is not None:
+            raise ValueError(f"name: {reason}")
         return self

@@ -1,4 +1,4 @@
-"""`convnet`: convolution 3x3 to 32 channels, ReLU, max-pool 2, flatten, dense 128, ReLU, dense `classes`.
+"""`convnet`: convolution 3x3 to 32 channels, ReLU, max-pool 2, flatten, dense 128, ReLU, dense `outputs`.
 
 The classic first CNN, written so that it is fast: pooling before ReLU is the same function on a quarter of the values,
 and flattening in NHWC order keeps the memory layout that the convolution prefers.
@@ -7,16 +7,15 @@ and flattening in NHWC order keeps the memory layout that the convolution prefer
 from __future__ import annotations
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 
+from trainserve.models.config.base import Section
 from trainserve.models.errors import DataError
 
 
-class Options(BaseModel):
+class Options(Section):
     """Widths of the two hidden layers."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     channels: int = Field(32, ge=1, le=4096)
     hidden: int = Field(128, ge=1, le=65536)
@@ -25,23 +24,23 @@ class Options(BaseModel):
 class ConvNet(nn.Module):
     """See the module."""
 
-    def __init__(self, options: Options, shape: tuple[int, int, int], classes: int) -> None:
+    def __init__(self, options: Options, shape: tuple[int, int, int], outputs: int) -> None:
         super().__init__()
         height, width, channels = shape
         self.convolution = nn.Conv2d(channels, options.channels, 3)
         self.hidden = nn.Linear((height - 2) // 2 * ((width - 2) // 2) * options.channels, options.hidden)
-        self.head = nn.Linear(options.hidden, classes)
+        self.head = nn.Linear(options.hidden, outputs)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) float32 to logits (N, classes)."""
+        """(N, C, H, W) float32 to (N, outputs)."""
         features = torch.relu(nn.functional.max_pool2d(self.convolution(images), 2))
         flat = features.permute(0, 2, 3, 1).flatten(1)
-        logits: Tensor = self.head(torch.relu(self.hidden(flat)))
-        return logits
+        outputs: Tensor = self.head(torch.relu(self.hidden(flat)))
+        return outputs
 
 
-def build(options: Options, shape: tuple[int, int, int], classes: int) -> ConvNet:
+def build(options: Options, shape: tuple[int, int, int], outputs: int) -> ConvNet:
     """For images of `shape` (H, W, C). Raises DataError when they are too small to be convolved and pooled."""
     if min(shape[:2]) < 4:
         raise DataError(f"images of {shape[0]}x{shape[1]} are too small for convnet; at least 4x4 is needed")
-    return ConvNet(options, shape, classes).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    return ConvNet(options, shape, outputs).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
