@@ -35,7 +35,7 @@ def digits_config(root: Path | str, **changes: Any) -> Config:
         "output": {"model": "digits"},
     }
     for section, fields in changes.items():
-        config[section] = {**config[section], **fields} if isinstance(fields, dict) else fields
+        config[section] = {**config.get(section, {}), **fields} if isinstance(fields, dict) else fields
     return config
 
 

@@ -26,7 +26,9 @@ def test_the_run_publishes_and_says_so_in_the_contracts_form(digits_run: Finishe
     assert message["progress"]["percent"] == 100
     assert message["result"]["accuracy"] >= 0.95
     assert message["result"]["samplesPerSecond"] > 100
-    assert message["result"]["energyJoules"] is None
+    energy = message["result"]["energy"]
+    assert message["result"]["energyJoules"] == energy["joules"]
+    assert (energy["joules"] is None) == (energy["source"] == "none") == bool(energy["reason"])
     content = (digits_run.version / "manifest.json").read_bytes()
     assert message["artifact"] == {
         "uri": "pvc://trainserve-models/default/digits/1",
@@ -94,7 +96,7 @@ def test_the_manifest_is_what_the_contract_shows(digits_run: FinishedRun) -> Non
     assert manifest["parity"]["samples"] == 256
     assert 0 < manifest["parity"]["maxAbs"] < 1e-4
     assert (manifest["parity"]["rtol"], manifest["parity"]["atol"]) == (1e-3, 1e-5)
-    assert manifest["energy"] == {"joules": None, "source": "none"}
+    assert manifest["energy"] == digits_run.message["result"]["energy"]
     assert manifest["trainJob"] == {"name": "digits", "uid": "uid-1", "attempt": 1}
     assert manifest["spec"]["trainer"]["epochs"] == 5
     assert manifest["spec"]["dataset"]["name"] == "digits"

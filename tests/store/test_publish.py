@@ -31,7 +31,7 @@ def test_a_version_holds_its_files_and_a_manifest_with_their_digests(
     assert manifest["formatVersion"] == 1
     assert (manifest["namespace"], manifest["model"], manifest["version"]) == ("default", "digits", 1)
     assert manifest["trainJob"] == {"name": "digits", "uid": "uid-1", "attempt": 1}
-    assert manifest["energy"] == {"joules": None, "source": "none"}
+    assert (manifest["energy"]["joules"], manifest["energy"]["source"]) == (None, "none")
     for name, path in files.items():
         entry = {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "bytes": path.stat().st_size}
         assert manifest["files"][name] == entry

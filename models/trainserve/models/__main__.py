@@ -53,8 +53,9 @@ def _run(arguments: list[str], progress: Progress, interrupt: Interrupt, measure
     from trainserve.models.run import Run
     from trainserve.models.terminal import Terminal
 
-    with Terminal(_STARTED) as terminal:
-        return Run(config.load(path), progress, terminal, interrupt, measured).execute()
+    loaded = config.load(path)
+    with Terminal(_STARTED, loaded.log.format) as terminal:
+        return Run(loaded, progress, terminal, interrupt, measured).execute()
 
 
 def _config_path(arguments: list[str]) -> Path:

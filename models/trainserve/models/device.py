@@ -21,6 +21,16 @@ def choose() -> torch.device:
     return torch.device("cpu")
 
 
+def gpus(on: torch.device) -> tuple[str, ...]:
+    """UUIDs, in NVML's form, of the GPUs that this machine's processes of the run train on; none when it is the CPU."""
+    import torch
+
+    if on.type != "cuda":
+        return ()
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return tuple(f"GPU-{torch.cuda.get_device_properties(index).uuid}" for index in range(local))
+
+
 def threads() -> int:
     """OMP_NUM_THREADS where it is set, else the cores this process may run on, at most the cgroup's CPU limit."""
     asked = os.environ.get("OMP_NUM_THREADS", "")

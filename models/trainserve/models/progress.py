@@ -10,7 +10,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class State:
-    """One moment. `percent` is of the whole run; loss and accuracy are the running epoch's, then the test split's."""
+    """One moment. `percent` is of the whole run; loss and accuracy are the running epoch's, then the test split's.
+
+    `gpus` are the UUIDs of those that train here; their utilization (0..1, mean) and memory (all of it) as last seen.
+    """
 
     epoch: int | None = None
     epochs: int | None = None
@@ -20,13 +23,16 @@ class State:
     eta_seconds: float | None = None
     loss: float | None = None
     accuracy: float | None = None
+    gpu_utilization: float | None = None
+    gpu_memory_bytes: int | None = None
     samples: int = 0
     step_seconds: float = 0.0
+    gpus: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The TrainJob's status field `progress`, camelCase; what is not known yet is left out."""
         known = {field.name: getattr(self, field.name) for field in fields(self)}
-        del known["samples"], known["step_seconds"]
+        del known["samples"], known["step_seconds"], known["gpus"]
         return {_camel(name): value for name, value in known.items() if value is not None}
 
 

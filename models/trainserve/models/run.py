@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainserve import store
-from trainserve.models import data, device, gates, result, warmup, zoo
+from trainserve.models import data, device, energy, gates, nvml, result, warmup, zoo
 from trainserve.models.config import Config
+from trainserve.models.energy import Energy, EnergyMeter
 from trainserve.models.errors import PublishFailed
 from trainserve.models.interrupt import Interrupt
 from trainserve.models.progress import Progress
+from trainserve.models.rapl import Rapl
 from trainserve.models.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ class Run:
         """`measured` is filled as the status field `result`, so that a caller has it when `execute` raises."""
         self.config, self.progress, self.terminal, self.interrupt = config, progress, terminal, interrupt
         self.measured = measured
-        self.energy: dict[str, Any] = {}
+        self.energy: EnergyMeter | None = None
         self.exporter_loading: threading.Thread | None = None
         self.last_step = 0.0
 
@@ -67,7 +69,6 @@ class Run:
     def _train(self, dataset: Dataset) -> Network:
         import torch
 
-        from trainserve.models.energy import EnergyMeter
         from trainserve.models.evaluate import evaluate
         from trainserve.models.network import Network
         from trainserve.models.train import train
@@ -79,11 +80,13 @@ class Run:
         network = Network(dataset.normalisation(), body).to(on)
         parameters = sum(parameter.numel() for parameter in network.parameters())
         self.terminal.say(f"model: {config.model.name}, {parameters} parameters, on {_describe(on)}")
-        energy = EnergyMeter(on)
+        gpus = device.gpus(on)
+        self.progress.update(gpus=gpus)
+        self.energy = EnergyMeter(gpus, Rapl())
         with self.interrupt.at_checks_only():
             trained = train(network, dataset, config.trainer, on, self._trained, self.interrupt)
         self.last_step = time.perf_counter()
-        self.energy = {"joules": energy.joules(), "source": energy.source}
+        self._used(energy.summary(self.energy.read(), trained.samples, len(dataset.train_images), config.energy))
         self._evaluated(trained, evaluate(network, dataset, on), on)
         return network
 
@@ -102,8 +105,15 @@ class Run:
             accuracy=report.accuracy,
             samples=report.samples,
             step_seconds=report.seconds,
+            **_load(self.progress.state.gpus),
         )
-        self.terminal.trained(report, self.config.trainer.epochs, eta)
+        self.terminal.trained(report, self.progress.state)
+        if self.energy is not None:
+            self.energy.update()
+
+    def _used(self, used: Energy) -> None:
+        self.measured.update({"energyJoules": used.joules, "energy": used.to_json()})
+        self.terminal.say(f"energy: {used}", **used.to_json())
 
     def _evaluated(self, trained: Report, evaluation: Evaluation, on: torch.device) -> None:
         self.measured.update(
@@ -112,7 +122,6 @@ class Run:
                 "loss": evaluation.loss,
                 "samplesPerSecond": round(trained.samples_per_second, 1),
                 "secondsLost": 0.0,
-                "energyJoules": self.energy["joules"],
                 "gpuSeconds": round(trained.seconds, 3) if on.type == "cuda" else 0.0,
             }
         )
@@ -179,7 +188,7 @@ class Run:
                 atol=config.export.parity.atol,
                 samples=len(compared.images),
             ),
-            energy=store.Energy(**self.energy),
+            energy=store.Energy(**self.measured["energy"]),
             train_job=store.TrainJobRef(name=config.job.name, uid=config.job.uid, attempt=config.job.attempt),
             spec=config.spec(),
         )
@@ -224,6 +233,20 @@ def _describe(on: torch.device) -> str:
     if on.type == "cuda":
         return torch.cuda.get_device_name(on)
     return f"the CPU, {torch.get_num_threads()} thread(s)"
+
+
+def _load(gpus: tuple[str, ...]) -> dict[str, Any]:
+    """The State's fields about the GPUs; none of them where the driver does not say."""
+    try:
+        loads = [nvml.load(uuid) for uuid in gpus]
+    except nvml.Unreadable:
+        return {}
+    if not loads:
+        return {}
+    return {
+        "gpu_utilization": round(sum(load.utilization for load in loads) / len(loads), 3),
+        "gpu_memory_bytes": sum(load.memory_used for load in loads),
+    }
 
 
 @contextlib.contextmanager

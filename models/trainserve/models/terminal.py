@@ -1,11 +1,15 @@
-"""Progress for whoever watches: a bar where stdout is a terminal, plain lines otherwise."""
+"""Progress for whoever watches: a bar where stdout is a terminal, plain lines otherwise, JSON lines on request."""
 
 from __future__ import annotations
 
+import json
 import sys
 import time
+from datetime import UTC, datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from trainserve.models.progress import State
 
 if TYPE_CHECKING:
     import rich.progress
@@ -19,23 +23,24 @@ EPOCH_LINE_EVERY = 0.2
 
 
 class Terminal:
-    """Says what happens. `since` is the perf_counter reading that times count from."""
+    """Says what happens. `since`: the perf_counter reading that times count from; `form`: the config's log.format."""
 
-    def __init__(self, since: float) -> None:
+    def __init__(self, since: float, form: Literal["auto", "json"] = "auto") -> None:
         self._since = since
+        self._json = form == "json"
         self._bar: rich.progress.Progress | None = None
         self._task: rich.progress.TaskID | None = None
-        self._last_line = 0.0
+        self._last_line = float("-inf")
 
     def __enter__(self) -> Self:
-        if sys.stdout.isatty():
+        if sys.stdout.isatty() and not self._json:
             from rich import progress
 
             self._bar = progress.Progress(
                 progress.TextColumn("{task.description}"),
-                progress.BarColumn(),
+                progress.BarColumn(bar_width=None),
                 progress.TaskProgressColumn(),
-                progress.TimeRemainingColumn(),
+                expand=True,
             )
             self._bar.start()
         return self
@@ -46,27 +51,61 @@ class Terminal:
         if self._bar is not None:
             self._bar.stop()
 
-    def say(self, text: str) -> None:
-        """One line, with the seconds since the process started."""
+    def say(self, text: str, **numbers: Any) -> None:
+        """`text` is `subject: what there is to say`. A line has the seconds since the process started before it.
+
+        As JSON the subject is the line's event, and `numbers`, which the text words, are fields of their own.
+        """
+        if self._json:
+            event, _, message = text.partition(": ")
+            self._write(event, {"message": message, **numbers})
+            return
         line = f"{time.perf_counter() - self._since:7.2f} s  {text}"
         if self._bar is not None:
             self._bar.console.print(line, markup=False, highlight=False)
         else:
             print(line, flush=True)
 
-    def trained(self, report: Report, epochs: int, eta: float) -> None:
-        """Where the training loop is."""
-        text = (
-            f"epoch {report.epoch}/{epochs}  loss {report.loss:.4f}  accuracy {report.accuracy:.4f}  "
-            f"{report.samples_per_second:.0f} images/s"
-        )
+    def trained(self, report: Report, state: State) -> None:
+        """Where the training loop is; `state` is what /progress says of it."""
         if self._bar is not None:
             if self._task is None:
-                self._task = self._bar.add_task(text, total=report.steps)
-            self._bar.update(self._task, completed=report.step, description=text)
+                self._task = self._bar.add_task("", total=report.steps)
+            self._bar.update(self._task, completed=report.step, description=_worded(state))
             return
         now = time.perf_counter()
         every = EPOCH_LINE_EVERY if report.epoch_ended else LINE_EVERY
-        if now - self._last_line >= every or report.step == report.steps:
-            self._last_line = now
-            self.say(f"{text}  {100 * report.step // report.steps} %  ETA {eta:.0f} s")
+        if now - self._last_line < every and report.step < report.steps:
+            return
+        self._last_line = now
+        if self._json:
+            self._write("training", state.to_json())
+        else:
+            self.say(f"{_worded(state)}  {100 * report.step // report.steps} %")
+
+    def _write(self, event: str, content: dict[str, Any]) -> None:
+        when = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        print(json.dumps({"time": when, "event": event, **content}), flush=True)
+
+
+def _worded(state: State) -> str:
+    parts = [f"epoch {state.epoch}/{state.epochs}"]
+    if state.loss is not None:
+        parts.append(f"loss {state.loss:.4f}")
+    if state.accuracy is not None:
+        parts.append(f"accuracy {state.accuracy:.4f}")
+    if state.samples_per_second is not None:
+        parts.append(f"{state.samples_per_second:.0f} images/s")
+    if state.gpu_utilization is not None and state.gpu_memory_bytes is not None:
+        parts.append(f"GPU {state.gpu_utilization:.0%} {state.gpu_memory_bytes / 2**30:.1f} GiB")
+    if state.eta_seconds is not None:
+        parts.append(f"ETA {_duration(state.eta_seconds)}")
+    return "  ".join(parts)
+
+
+def _duration(seconds: float) -> str:
+    """`42 s`, `3:07 min`, `2:05 h`."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d} min" if minutes < 100 else f"{minutes // 60}:{minutes % 60:02d} h"

@@ -58,10 +58,19 @@ class Parity(_Part):
 
 
 class Energy(_Part):
-    """Energy of the training, in joules; null where no counter exists."""
+    """Energy of the training, in joules; null where no counter exists, and then `reason` says why.
+
+    `joules` are the GPUs' boards (nvml) or, without a GPU, the machine's processors (rapl); `cpu_joules` are always the
+    latter, whatever ran there. Emissions are of `joules`.
+    """
 
     joules: float | None = None
     source: Literal["nvml", "rapl", "none"] = "none"
+    reason: str | None = None
+    joules_per_epoch: float | None = None
+    joules_per_image: float | None = None
+    cpu_joules: float | None = None
+    grams_co2e: float | None = Field(None, alias="gramsCO2e")
 
 
 class TrainJobRef(_Part):

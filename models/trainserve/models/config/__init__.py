@@ -12,12 +12,28 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from trainserve.models.config import refusal
 from trainserve.models.config.base import Name, Section, guess, unknown
 from trainserve.models.config.dataset import Dataset
+from trainserve.models.config.energy import Energy
 from trainserve.models.config.export import Export, Gates, Parity
+from trainserve.models.config.log import Log
 from trainserve.models.config.model import Model
 from trainserve.models.config.trainer import Trainer
 from trainserve.models.errors import UserError
 
-__all__ = ["Config", "Dataset", "Export", "Gates", "Model", "Parity", "Trainer", "load", "options", "parse", "unknown"]
+__all__ = [
+    "Config",
+    "Dataset",
+    "Energy",
+    "Export",
+    "Gates",
+    "Log",
+    "Model",
+    "Parity",
+    "Trainer",
+    "load",
+    "options",
+    "parse",
+    "unknown",
+]
 
 _Options = TypeVar("_Options", bound=BaseModel)
 
@@ -54,6 +70,8 @@ class Config(Section):
     trainer: Trainer = Field(default_factory=Trainer)
     export: Export = Field(default_factory=Export)
     gates: Gates = Field(default_factory=Gates)
+    energy: Energy = Field(default_factory=Energy)
+    log: Log = Field(default_factory=Log)
     output: Output | None = None
 
     @model_validator(mode="after")
