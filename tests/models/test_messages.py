@@ -6,8 +6,10 @@ import pty
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ from trainserve.models import result, server
 from trainserve.models.errors import Interrupted
 from trainserve.models.interrupt import Interrupt
 from trainserve.models.progress import Progress
+from trainserve.models.terminal import Terminal, duration
+from trainserve.models.train import Report
 
 from .conftest import digits_config, free_port
 
@@ -56,11 +60,16 @@ def test_a_termination_log_that_cannot_be_written_does_not_end_the_run(
 
 
 @pytest.fixture
-def url(monkeypatch: pytest.MonkeyPatch) -> Any:
+def progress() -> Progress:
+    return Progress()
+
+
+@pytest.fixture
+def url(monkeypatch: pytest.MonkeyPatch, progress: Progress) -> Any:
     port = free_port()
     monkeypatch.setenv("POD_IP", "127.0.0.1")
     monkeypatch.setenv("TRAINSERVE_PROGRESS_PORT", str(port))
-    listening = server.serve(Progress())
+    listening = server.serve(progress)
     assert listening is not None
     yield f"http://127.0.0.1:{port}"
     listening.shutdown()
@@ -72,6 +81,22 @@ def test_an_unknown_path_says_what_there_is(url: str) -> None:
         urllib.request.urlopen(url + "/config")
     assert error.value.code == 404
     assert error.value.read() == b"there are /progress, /metrics and /healthz\n"
+
+
+def test_metrics_hold_the_numbers_of_progress(url: str, progress: Progress) -> None:
+    progress.update(loss=0.25, accuracy=0.5, samples_per_second=320.0, eta_seconds=42.0, epoch=2, step=15, samples=960)
+    with urllib.request.urlopen(url + "/metrics") as answer:
+        lines = answer.read().decode().splitlines()
+    for line in ("loss 0.25", "accuracy 0.5", "samples_per_second 320.0", "eta_seconds 42.0", "samples_total 960.0"):
+        assert f"trainserve_train_{line}" in lines
+    assert "trainserve_train_step_duration_seconds_count 15.0" in lines
+    assert not [line for line in lines if "_gpu_" in line], "there is none"
+
+
+def test_metrics_of_a_gpu_that_the_driver_does_not_know_are_absent(url: str, progress: Progress) -> None:
+    progress.update(gpus=("GPU-00000000-0000-0000-0000-000000000000",))
+    with urllib.request.urlopen(url + "/metrics") as answer:
+        assert b"_gpu_" not in answer.read()
 
 
 def test_metrics_before_the_first_step_hold_no_invented_loss(url: str) -> None:
@@ -132,6 +157,76 @@ def test_a_terminal_gets_a_progress_bar(tmp_path: Path) -> None:
     assert "100%" in text
     assert "\x1b[" in text, "drawn in place"
     assert '"outcome": "Published"' in text
+
+
+def trained(terminal: Terminal, progress: Progress, **changes: Any) -> None:
+    """A moment of a training, as the run hands it to the terminal."""
+    report = {"epoch": 2, "step": 15, "steps": 20, "samples": 960, "seconds": 3.0, "loss": 0.25, "accuracy": 0.5}
+    last = Report(**{**report, "epoch_ended": False, "samples_per_second": 320.0, **changes})
+    progress.update(epoch=last.epoch, epochs=3, step=last.step, loss=last.loss, accuracy=last.accuracy, eta_seconds=1.0)
+    terminal.trained(last, progress.state)
+
+
+def test_without_a_terminal_progress_is_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    with Terminal(time.perf_counter()) as terminal:
+        progress = Progress()
+        progress.update(samples_per_second=320.0)
+        trained(terminal, progress)
+        terminal.say("energy: 3 J (rapl)", joules=3.0)
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.endswith(" s  epoch 2/3  loss 0.2500  accuracy 0.5000  320 images/s  ETA 1 s  75 %")
+    assert second.endswith(" s  energy: 3 J (rapl)")
+
+
+def test_plain_lines_of_one_epoch_are_seconds_apart_and_the_last_is_always_written(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with Terminal(time.perf_counter()) as terminal:
+        for step in (15, 16, 17, 20):
+            trained(terminal, Progress(), step=step)
+    assert [line.split()[-2] for line in capsys.readouterr().out.splitlines()] == ["75", "100"]
+
+
+def test_a_regression_has_no_accuracy_to_tell(capsys: pytest.CaptureFixture[str]) -> None:
+    with Terminal(time.perf_counter()) as terminal:
+        trained(terminal, Progress(), accuracy=None)
+    assert "accuracy" not in capsys.readouterr().out
+
+
+def test_on_request_every_line_is_json_with_time_event_and_the_numbers_of_progress(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    progress = Progress()
+    progress.update(gpu_utilization=0.9, gpu_memory_bytes=2**30)
+    with Terminal(time.perf_counter(), "json") as terminal:
+        terminal.say("test split: accuracy 0.9", accuracy=0.9)
+        trained(terminal, progress)
+    said, training = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    for line in (said, training):
+        assert datetime.fromisoformat(line.pop("time")).tzinfo is not None
+    assert said == {"event": "test split", "message": "accuracy 0.9", "accuracy": 0.9}
+    assert training.pop("event") == "training"
+    progress_now = progress.report()
+    del progress_now["updatedTime"]
+    assert training == progress_now
+    assert {"epoch", "loss", "accuracy", "etaSeconds", "gpuUtilization", "gpuMemoryBytes"} <= training.keys()
+
+
+def test_json_lines_are_json_lines_on_a_terminal_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    controller, end = pty.openpty()
+    with os.fdopen(end, "w") as tty:
+        monkeypatch.setattr(sys, "stdout", tty)
+        with Terminal(time.perf_counter(), "json") as terminal:
+            terminal.say("data: digits")
+    assert json.loads(os.read(controller, 65536))["message"] == "digits"
+    os.close(controller)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0 s"), (99.4, "99 s"), (187, "3:07 min"), (5999, "99:59 min"), (7500, "2:05 h")]
+)
+def test_a_duration_is_worded_for_people(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
 
 
 def test_sigterm_raises_at_once_outside_of_training() -> None:

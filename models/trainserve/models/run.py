@@ -99,7 +99,7 @@ class Run:
             epochs=self.config.trainer.epochs,
             step=report.step,
             percent=_TRAINED * report.step // report.steps,
-            samples_per_second=round(report.samples_per_second, 1),
+            samples_per_second=round(report.samples_per_second, 1) or None,
             eta_seconds=round(eta, 1),
             loss=report.loss,
             accuracy=report.accuracy,
@@ -126,7 +126,11 @@ class Run:
             }
         )
         self.progress.update(percent=_EVALUATED, loss=evaluation.loss, accuracy=evaluation.accuracy, eta_seconds=None)
-        self.terminal.say(f"test split: accuracy {evaluation.accuracy:.4f}, loss {evaluation.loss:.4f}")
+        self.terminal.say(
+            f"test split: accuracy {evaluation.accuracy:.4f}, loss {evaluation.loss:.4f}",
+            accuracy=evaluation.accuracy,
+            loss=evaluation.loss,
+        )
 
     def _export(self, network: Network, dataset: Dataset, scratch: Path) -> tuple[Exported, Measured]:
         from trainserve.models.export import export

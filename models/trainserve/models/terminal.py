@@ -99,11 +99,11 @@ def _worded(state: State) -> str:
     if state.gpu_utilization is not None and state.gpu_memory_bytes is not None:
         parts.append(f"GPU {state.gpu_utilization:.0%} {state.gpu_memory_bytes / 2**30:.1f} GiB")
     if state.eta_seconds is not None:
-        parts.append(f"ETA {_duration(state.eta_seconds)}")
+        parts.append(f"ETA {duration(state.eta_seconds)}")
     return "  ".join(parts)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """`42 s`, `3:07 min`, `2:05 h`."""
     if seconds < 100:
         return f"{seconds:.0f} s"
