@@ -86,8 +86,8 @@ def test_metrics_are_prometheus_text(digits_run: FinishedRun) -> None:
 
 def test_the_manifest_is_what_the_contract_shows(digits_run: FinishedRun) -> None:
     manifest = json.loads((digits_run.version / "manifest.json").read_text())
-    assert manifest["inputs"] == [{"name": "images", "dtype": "uint8", "shape": [-1, 28, 28, 1]}]
-    assert manifest["outputs"] == [{"name": "probabilities", "dtype": "float32", "shape": [-1, 10]}]
+    assert manifest["inputs"] == [{"name": "images", "dtype": "uint8", "shape": [-1, 28, 28, 1], "indexes": None}]
+    assert manifest["outputs"] == [{"name": "probabilities", "dtype": "float32", "shape": [-1, 10], "indexes": None}]
     assert manifest["labels"] == [str(digit) for digit in range(10)]
     assert manifest["opset"] == 18
     assert manifest["irVersion"] <= 10

@@ -48,3 +48,20 @@ def test_every_output_counts() -> None:
     result = compare(expected, EXPECTED | {"features": np.zeros((3, 4), np.float32)}, rtol=1e-3, atol=1e-5)
     assert not result.matches
     assert "output features" in result.message
+
+
+TOP = {"probabilities": np.array([[0.2, 0.4001, 0.4], [0.1, 0.2, 0.7]], np.float32), "top": np.array([[1, 2], [2, 1]])}
+POINTS = {"top": "probabilities"}
+
+
+def test_of_two_classes_as_good_as_equal_either_may_come_first() -> None:
+    got = {**TOP, "top": np.array([[2, 1], [2, 1]])}
+    assert compare(TOP, got, rtol=1e-3, atol=1e-5, indexes=POINTS).matches
+    assert not compare(TOP, got, rtol=1e-3, atol=1e-5).matches
+
+
+@pytest.mark.parametrize("top", [[[1, 2], [2, 0]], [[1, 1], [2, 1]], [[1, 2], [2, 3]], [[1, 2], [-1, 1]]])
+def test_a_wrong_a_repeated_and_an_impossible_class_do_not_match(top: list[list[int]]) -> None:
+    result = compare(TOP, {**TOP, "top": np.array(top)}, rtol=1e-3, atol=1e-5, indexes=POINTS)
+    assert not result.matches
+    assert "output top" in result.message

@@ -1,107 +1,142 @@
-"""The trained network as one ONNX file: raw images in, probabilities out, nothing of this machine in it."""
+"""The trained network as an ONNX file: raw images in, probabilities out, nothing of this machine in it."""
 
 from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
+from trainserve.models import onnx_file, unsupported
 from trainserve.models.data.dataset import Dataset
 from trainserve.models.errors import RunFailed, UserError
-from trainserve.models.network import Network
+from trainserve.models.graph import Graph
+from trainserve.models.session import Session
 from trainserve.models.warmup import quiet
 
 if TYPE_CHECKING:
-    import onnx
+    pass
 
-INPUT, OUTPUT = "images", "probabilities"
 MAX_IR_VERSION = 10
 """Loads on every onnxruntime from 1.19 to 1.32, and so on every Triton from 24.10."""
+BATCHES = (1, 2, 7, 64)
+"""Every export is run once with each of these."""
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What the file is. Shapes have -1 for the batch axis."""
+    """What was written. `files`: name in the version -> file, model.onnx and weights beside it, if they are."""
 
     path: Path
+    files: Mapping[str, Path]
     opset: int
     ir_version: int
-    dtype: str
-    input_shape: list[int]
-    output_shape: list[int]
+
+    @property
+    def bytes(self) -> int:
+        """Of all files together."""
+        return sum(path.stat().st_size for path in self.files.values())
 
 
-def export(network: Network, dataset: Dataset, opset: int, path: Path) -> Exported:
-    """Write `path`. The network is taken to the CPU and put into evaluation mode.
+def export(graph: Graph, dataset: Dataset, opset: int, path: Path) -> Exported:
+    """Write `path`, and beside it the weights when they are more than a file can hold.
 
-    Raises UserError when the model holds what cannot be exported.
+    Raises UserError naming the operator when the model holds what cannot be exported, or works with one batch only.
     """
     import onnx
 
     quiet()
-    network = network.cpu().eval()
+    graph.eval()
+    program = _program(graph, dataset, opset)
+    beside = _weights(program) > onnx_file.INLINE_LIMIT
+    files = {path.name: path}
+    if beside:
+        files[path.name + onnx_file.EXTERNAL_DATA] = path.with_name(path.name + onnx_file.EXTERNAL_DATA)
+        program.save(path, external_data=True)
+        model = onnx.load(path, load_external_data=False)
+    else:
+        model = program.model_proto
+    onnx_file.strip(model)
+    if random := onnx_file.random_operator(model):
+        raise UserError(f"model: operator {random} answers at random; it must do nothing in evaluation mode")
+    onnx.helper.set_model_props(model, _properties(graph, dataset))
+    path.write_bytes(model.SerializeToString())
+    return checked(graph, dataset, files)
+
+
+def checked(graph: Graph, dataset: Dataset, files: Mapping[str, Path]) -> Exported:
+    """The written files, when they are what every server can load and answer any batch. Raises UserError, RunFailed."""
+    import onnx
+
+    path = next(iter(files.values()))
+    onnx.checker.check_model(path, full_check=True)
+    model = onnx.load(path, load_external_data=False)
+    if fixed := onnx_file.fixed_batch(model):
+        raise UserError(
+            f"model: its batch axis is fixed at {fixed} by an operator that is given a number for it, such as reshape"
+        )
+    if model.ir_version > MAX_IR_VERSION:
+        raise RunFailed(f"the exporter wrote IR version {model.ir_version}; at most {MAX_IR_VERSION} is served")
+    _check_batches(graph, dataset, Session(path))
+    return Exported(path, files, onnx_file.opset(model), model.ir_version)
+
+
+def _program(graph: Graph, dataset: Dataset, opset: int) -> torch.onnx.ONNXProgram:
     # Two samples: an example of one would let the exporter believe that the batch is always one.
-    example = torch.from_numpy(dataset.test_images[:1]).repeat(2, 1, 1, 1)
+    example = torch.from_numpy(graph.given(dataset.test_images[:1])).repeat(2, 1, 1, 1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         try:
             program = torch.onnx.export(
-                network,
+                graph,
                 (example,),
                 dynamo=True,
                 external_data=False,
                 opset_version=opset,
-                input_names=[INPUT],
-                output_names=[OUTPUT],
-                dynamic_shapes={"images": {0: torch.export.Dim("batch")}},
+                input_names=[graph.signature.input.name],
+                output_names=graph.signature.names,
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
                 verbose=False,
             )
         except torch.onnx.errors.OnnxExporterError as error:
-            raise UserError(f"model: cannot be exported to ONNX: {str(error).strip().splitlines()[0]}") from error
+            raise UserError(f"model: cannot be exported to ONNX: {unsupported.reason(error)}") from error
     assert program is not None
-    model = program.model_proto
-    strip(model)
-    height, width, channels = dataset.shape
-    onnx.helper.set_model_props(model, _properties(network, dataset))
-    onnx.checker.check_model(model, full_check=True)
-    if model.ir_version > MAX_IR_VERSION:
-        raise RunFailed(f"the exporter wrote IR version {model.ir_version}; at most {MAX_IR_VERSION} is served")
-    path.write_bytes(model.SerializeToString())
-    return Exported(
-        path=path,
-        opset=next(entry.version for entry in model.opset_import if entry.domain == ""),
-        ir_version=model.ir_version,
-        dtype=str(dataset.test_images.dtype),
-        input_shape=[-1, height, width, channels],
-        output_shape=[-1, len(dataset.labels)],
-    )
+    return program
 
 
-def strip(model: onnx.ModelProto) -> None:
-    """Remove what the exporter notes of its own work: stack traces with local paths, names of Python modules."""
-    graphs = [model.graph, *model.functions]
-    for graph in graphs:
-        graph.ClearField("metadata_props")
-        graph.ClearField("doc_string")
-        for node in graph.node:
-            node.ClearField("metadata_props")
-            node.ClearField("doc_string")
-            graphs.extend(attribute.g for attribute in node.attribute if attribute.HasField("g"))
-        for value in graph.value_info:
-            value.ClearField("metadata_props")
-    for value in (*model.graph.input, *model.graph.output, *model.graph.initializer):
-        value.ClearField("metadata_props")
+def _check_batches(graph: Graph, dataset: Dataset, session: Session) -> None:
+    given = graph.given(dataset.test_images[: max(BATCHES)])
+    given = given[np.arange(max(BATCHES)) % len(given)]
+    for batch in BATCHES:
+        answers = session.run(given[:batch], batch)
+        for output in graph.signature.outputs:
+            expected = [batch, *output.shape[1:]]
+            if list(answers[output.name].shape) != expected:
+                raise UserError(
+                    f"model: output {output.name} has shape {list(answers[output.name].shape)} for a batch of {batch}; "
+                    f"must be {expected}: its batch axis is fixed"
+                )
 
 
-def _properties(network: Network, dataset: Dataset) -> dict[str, str]:
-    normalisation = network.normalisation
+def _weights(program: torch.onnx.ONNXProgram) -> int:
+    return sum(value.const_value.nbytes for value in program.model.graph.initializers.values() if value.const_value)
+
+
+def _properties(graph: Graph, dataset: Dataset) -> dict[str, str]:
+    return {"labels": json.dumps(dataset.labels), "preprocessing": json.dumps(preprocessing(graph))}
+
+
+def preprocessing(graph: Graph) -> dict[str, Any]:
+    """What is done to raw images, and `by` whom: the graph, or the client whose tensor it takes."""
+    normalisation = graph.network.normalisation
     return {
-        "labels": json.dumps(dataset.labels),
-        "preprocessing": json.dumps(
-            {"scale": normalisation.scale, "mean": normalisation.mean, "std": normalisation.std}
-        ),
+        "scale": normalisation.scale,
+        "mean": normalisation.mean,
+        "std": normalisation.std,
+        "by": "graph" if graph.signature.takes_images else "client",
     }

@@ -1,33 +1,43 @@
-"""The whole function from raw images to probabilities: what is trained, exported and served is this one module."""
+"""From raw images to what is answered: what is trained, exported and served is this one module."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from trainserve.models.data.dataset import Normalisation
+from trainserve.models.data.dataset import Normalisation, Task
 
 
 class Network(nn.Module):
-    """Normalisation, the zoo's network, and softmax."""
+    """Normalisation, the zoo's network, and for classification softmax."""
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, normalisation: Normalisation, body: nn.Module) -> None:
+    def __init__(self, normalisation: Normalisation, body: nn.Module, task: Task = "classification") -> None:
+        """`body` takes (N, C, H, W) float32, normalised, and gives (N, K): logits, or a regression's values."""
         super().__init__()
         self.normalisation = normalisation
         self.register_buffer("mean", torch.tensor(normalisation.mean))
         self.register_buffer("std", torch.tensor(normalisation.std))
         self.body = body
+        self.task = task
 
-    def logits(self, images: Tensor) -> Tensor:
-        """(N, H, W, C) as in the data set to logits (N, classes)."""
+    def normalised(self, images: Tensor) -> Tensor:
+        """(N, H, W, C) as in the data set to what `body` takes, (N, C, H, W) float32."""
         normalised = (images.to(torch.float32) * self.normalisation.scale - self.mean) / self.std
         # NHWC storage seen as NCHW is torch's channels_last: no copy.
-        logits: Tensor = self.body(normalised.permute(0, 3, 1, 2))
+        return normalised.permute(0, 3, 1, 2)
+
+    def logits(self, images: Tensor) -> Tensor:
+        """(N, H, W, C) as in the data set to (N, K), what the loss is computed from."""
+        logits: Tensor = self.body(self.normalised(images))
         return logits
 
+    def answers(self, logits: Tensor) -> Tensor:
+        """What the outputs of `body` mean: probabilities of the classes, or a regression's values as they are."""
+        return torch.softmax(logits, dim=1) if self.task == "classification" else logits
+
     def forward(self, images: Tensor) -> Tensor:
-        """(N, H, W, C) as in the data set to probabilities (N, classes)."""
-        return torch.softmax(self.logits(images), dim=1)
+        """(N, H, W, C) as in the data set to probabilities or values (N, K)."""
+        return self.answers(self.logits(images))

@@ -24,14 +24,14 @@ from trainserve.models.terminal import Terminal
 if TYPE_CHECKING:
     import torch
 
+    from trainserve.models.artifact import Artifact
     from trainserve.models.data.dataset import Dataset
     from trainserve.models.evaluate import Evaluation
-    from trainserve.models.export import Exported
     from trainserve.models.network import Network
-    from trainserve.models.parity import Measured
+    from trainserve.models.signature import Signature
     from trainserve.models.train import Report
 
-_TRAINED, _EVALUATED, _EXPORTED, _COMPARED = 90, 92, 96, 98
+_TRAINED, _EVALUATED, _EXPORTED = 90, 92, 98
 """Percent of the run that each step's end stands for."""
 
 
@@ -57,14 +57,20 @@ class Run:
             return earlier
         dataset = data.load(self.config.dataset, self.config.trainer.seed)
         self.terminal.say(f"data: {dataset}")
+        signature = self._signature(dataset)
         network = self._train(dataset)
         with _scratch() as scratch:
-            exported, compared = self._export(network, dataset, scratch)
+            artifact = self._export(network, dataset, signature, scratch)
             gates.check(self.config.gates, self.measured["accuracy"])
             if self.config.output is None:
                 self.progress.update(percent=100)
                 return result.success("Trained", self.progress, self.measured)
-            return self._publish(network, dataset, exported, compared, scratch)
+            return self._publish(artifact, dataset, scratch)
+
+    def _signature(self, dataset: Dataset) -> Signature:
+        from trainserve.models.signature import signature
+
+        return signature(self.config.export, dataset)
 
     def _train(self, dataset: Dataset) -> Network:
         import torch
@@ -77,7 +83,7 @@ class Run:
         on = device.choose()
         torch.manual_seed(config.trainer.seed)
         body = zoo.build(config.model.name, config.model.options, dataset.shape, len(dataset.labels))
-        network = Network(dataset.normalisation(), body).to(on)
+        network = Network(dataset.normalisation(), body, dataset.task).to(on)
         parameters = sum(parameter.numel() for parameter in network.parameters())
         self.terminal.say(f"model: {config.model.name}, {parameters} parameters, on {_describe(on)}")
         gpus = device.gpus(on)
@@ -132,36 +138,25 @@ class Run:
             loss=evaluation.loss,
         )
 
-    def _export(self, network: Network, dataset: Dataset, scratch: Path) -> tuple[Exported, Measured]:
-        from trainserve.models.export import export
-        from trainserve.models.parity import measure
+    def _export(self, network: Network, dataset: Dataset, signature: Signature, scratch: Path) -> Artifact:
+        from trainserve.models import artifact
+        from trainserve.models.graph import Graph
 
         if self.exporter_loading is not None:
             self.exporter_loading.join()
-        path = scratch / "model.onnx"
-        with _written_to(path):
-            exported = export(network, dataset, self.config.export.opset, path)
+        with _written_to(scratch / "model.onnx"):
+            made = artifact.make(Graph(network, signature), dataset, self.config, scratch)
         self.progress.update(percent=_EXPORTED)
-        self.terminal.say(f"exported: opset {exported.opset}, IR {exported.ir_version}, {path.stat().st_size} bytes")
-        compared = measure(network, path, dataset, self.config.export.parity)
-        self.progress.update(percent=_COMPARED)
-        self.terminal.say(
-            f"parity: max abs {compared.max_abs:.2g}, max rel {compared.max_rel:.2g} on {len(compared.images)} samples"
-        )
-        return exported, compared
+        self.terminal.say(f"exported: {made}")
+        return made
 
-    def _publish(
-        self, network: Network, dataset: Dataset, exported: Exported, compared: Measured, scratch: Path
-    ) -> dict[str, Any]:
-        from trainserve.models import samples
-
+    def _publish(self, artifact: Artifact, dataset: Dataset, scratch: Path) -> dict[str, Any]:
         assert self.config.output is not None and self.config.store is not None
-        recorded = scratch / "samples.npz"
-        with _written_to(recorded):
-            samples.write(recorded, compared)
+        with _written_to(scratch):
+            files = artifact.record(scratch)
         self.interrupt.too_late()
-        draft = self._draft(network, dataset, exported, compared)
-        files = {"model.onnx": exported.path, "samples.npz": recorded}
+        metrics = store.Metrics(accuracy=self.measured["accuracy"], loss=self.measured["loss"])
+        draft = artifact.draft(self.config, dataset, metrics, store.Energy(**self.measured["energy"]))
         job, root, public = self.config.job, self.config.store.root, self.config.store.public_root
         try:
             published = store.publish(root, job.namespace, self.config.output.model, files, draft, public)
@@ -170,32 +165,6 @@ class Run:
         after = time.perf_counter() - self.last_step
         self.terminal.say(f"published: {published.uri} {published.digest}, {after:.2f} s after the last training step")
         return self._published(published)
-
-    def _draft(self, network: Network, dataset: Dataset, exported: Exported, compared: Measured) -> store.ManifestDraft:
-        from trainserve.models.export import INPUT, OUTPUT
-
-        normalisation, config = network.normalisation, self.config
-        return store.ManifestDraft(
-            opset=exported.opset,
-            ir_version=exported.ir_version,
-            inputs=[store.Tensor(name=INPUT, dtype=exported.dtype, shape=exported.input_shape)],
-            outputs=[store.Tensor(name=OUTPUT, dtype="float32", shape=exported.output_shape)],
-            labels=dataset.labels,
-            preprocessing=store.Preprocessing(
-                scale=normalisation.scale, mean=normalisation.mean, std=normalisation.std
-            ),
-            metrics=store.Metrics(accuracy=self.measured["accuracy"], loss=self.measured["loss"]),
-            parity=store.Parity(
-                max_abs=compared.max_abs,
-                max_rel=compared.max_rel,
-                rtol=config.export.parity.rtol,
-                atol=config.export.parity.atol,
-                samples=len(compared.images),
-            ),
-            energy=store.Energy(**self.measured["energy"]),
-            train_job=store.TrainJobRef(name=config.job.name, uid=config.job.uid, attempt=config.job.attempt),
-            spec=config.spec(),
-        )
 
     def _published_before(self) -> dict[str, Any] | None:
         """The message of an earlier attempt that published and was not heard."""

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from trainserve.models.export import INPUT, OUTPUT
 from trainserve.models.parity import Measured
+from trainserve.models.signature import Signature
 
 RECORDED = 64
 
 
-def write(path: Path, compared: Measured) -> None:
+def write(path: Path, signature: Signature, compared: Measured) -> None:
     """RECORDED samples, or all there are if fewer, evenly over those that parity was measured on."""
-    chosen = np.linspace(0, len(compared.images) - 1, min(RECORDED, len(compared.images))).astype(int)
-    arrays = {INPUT: compared.images[chosen], OUTPUT: compared.outputs[chosen]}
-    np.savez(path, labels=compared.labels[chosen], **arrays)
+    chosen = np.linspace(0, len(compared.given) - 1, min(RECORDED, len(compared.given))).astype(int)
+    arrays = {name: answers[chosen] for name, answers in compared.answers.items()}
+    np.savez(path, **{signature.input.name: compared.given[chosen], "labels": compared.targets[chosen]}, **arrays)

@@ -25,19 +25,27 @@ class FileEntry(_Part):
 
 
 class Tensor(_Part):
-    """An input or output of the graph; -1 is the batch axis. dtype in numpy's names."""
+    """An input or output of the graph; -1 is the batch axis. dtype in numpy's names.
+
+    `indexes` names the output that this one's values are positions in, along its last axis, largest value first.
+    """
 
     name: str
     dtype: str
     shape: list[int]
+    indexes: str | None = None
 
 
 class Preprocessing(_Part):
-    """What the graph does to raw images: (x * scale - mean) / std, mean and std per channel."""
+    """What is done to raw images: (x * scale - mean) / std, mean and std per channel.
+
+    `by` the graph, which takes images; or by the client, of a graph that takes the finished tensor.
+    """
 
     scale: float
     mean: list[float]
     std: list[float]
+    by: Literal["graph", "client"] = "graph"
 
 
 class Metrics(_Part):

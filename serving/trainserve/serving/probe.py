@@ -10,7 +10,8 @@ import http.client
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 class Recorded:
     """A version's samples: inputs and the outputs PyTorch gave, one row per sample in every array.
 
-    `batch` is how many rows a request holds: 1, or the graph's fixed batch.
+    `batch` is how many rows a request holds: 1, or the graph's fixed batch. `indexes` as `verify.compare` takes it.
     """
 
     inputs: dict[str, np.ndarray[Any, Any]]
@@ -44,6 +45,7 @@ class Recorded:
     rtol: float
     atol: float
     batch: int = 1
+    indexes: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """How many samples there are."""
@@ -68,6 +70,7 @@ class Recorded:
             manifest.parity.rtol,
             manifest.parity.atol,
             batch,
+            {tensor.name: tensor.indexes for tensor in manifest.outputs if tensor.indexes},
         )
 
 
@@ -126,7 +129,7 @@ class Probe:
             for name in self.recorded.outputs
             if all(name in answer for answer in answers)
         }
-        result = compare(self.recorded.outputs, got, self.recorded.rtol, self.recorded.atol)
+        result = compare(self.recorded.outputs, got, self.recorded.rtol, self.recorded.atol, self.recorded.indexes)
         self.max_abs, self.max_rel, self.message = result.max_abs, result.max_rel, result.message
         self.verified, self.reason = result.matches, "SamplesMatch" if result.matches else "OutputMismatch"
         self._verified.set(result.matches)

@@ -24,11 +24,16 @@ class Comparison:
     message: str
 
 
-def compare(expected: Arrays, got: Arrays, rtol: float, atol: float) -> Comparison:
+def compare(
+    expected: Arrays, got: Arrays, rtol: float, atol: float, indexes: Mapping[str, str] | None = None
+) -> Comparison:
     """Compare every output of `expected`, whose arrays have one row per sample, with `got`.
 
-    A missing output, another shape and a NaN do not match.
+    A missing output, another shape and a NaN do not match. `indexes` names for an output of positions (the labels of
+    the top k) the output that they point into: what they point at is compared, at twice the tolerance, so that of two
+    classes as good as equal either may come first.
     """
+    indexes = indexes or {}
     samples = min(len(array) for array in expected.values())
     max_abs = max_rel = 0.0
     worst, worst_output, worst_excess = 0, "", -np.inf
@@ -38,13 +43,20 @@ def compare(expected: Arrays, got: Arrays, rtol: float, atol: float) -> Comparis
         answer = got[name]
         if answer.shape != truth.shape:
             return _unlike(samples, f"output {name}: shape {list(answer.shape)} instead of {list(truth.shape)}")
+        slack = 1
+        if name in indexes:
+            slack, whole = 2, expected[indexes[name]]
+            if not _distinct(answer, whole.shape[-1]):
+                return _unlike(samples, f"output {name}: not distinct positions in {indexes[name]}")
+            truth, answer = np.take_along_axis(whole, truth, -1), np.take_along_axis(whole, answer, -1)
         wide, answered = truth.astype(np.float64), answer.astype(np.float64)
         difference = np.abs(answered - wide).reshape(samples, -1)
         size = np.abs(wide).reshape(samples, -1)
         difference[np.isnan(difference)] = np.inf
         relative = np.divide(difference, size, out=np.zeros_like(difference), where=size > atol)
-        max_abs, max_rel = max(max_abs, float(difference.max())), max(max_rel, float(relative.max()))
-        excess = (difference - (atol + rtol * size)).max(axis=1)
+        if name not in indexes:
+            max_abs, max_rel = max(max_abs, float(difference.max())), max(max_rel, float(relative.max()))
+        excess = (difference - slack * (atol + rtol * size)).max(axis=1)
         if excess.max() > worst_excess:
             worst_excess, worst, worst_output = float(excess.max()), int(excess.argmax()), name
     matches = worst_excess <= 0
@@ -55,6 +67,12 @@ def compare(expected: Arrays, got: Arrays, rtol: float, atol: float) -> Comparis
             f"{_shown(expected[worst_output][worst])}, got {_shown(got[worst_output][worst])}"
         )
     return Comparison(matches, samples, max_abs, max_rel, worst, message)
+
+
+def _distinct(positions: np.ndarray[Any, Any], size: int) -> bool:
+    ordered = np.sort(positions, axis=-1)
+    inside = ordered.min() >= 0 and ordered.max() < size
+    return bool(inside and (ordered[..., 1:] != ordered[..., :-1]).all())
 
 
 def _unlike(samples: int, message: str) -> Comparison:

@@ -1,0 +1,71 @@
+"""What a run hands to the store: the exported file with all that was measured of it, and the manifest's draft."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainserve import store
+from trainserve.models import export, parity, samples
+from trainserve.models.config import Config
+from trainserve.models.data.dataset import Dataset
+from trainserve.models.export import Exported
+from trainserve.models.graph import Graph
+from trainserve.models.parity import Measured
+from trainserve.models.session import Session
+
+SAMPLES = "samples.npz"
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """Checked, and not published yet."""
+
+    graph: Graph
+    exported: Exported
+    compared: Measured
+
+    def __str__(self) -> str:
+        exported, compared = self.exported, self.compared
+        return (
+            f"opset {exported.opset}, IR {exported.ir_version}, {exported.bytes} bytes; parity: "
+            f"max abs {compared.max_abs:.2g}, max rel {compared.max_rel:.2g} on {len(compared.given)} samples"
+        )
+
+    def record(self, folder: Path) -> Mapping[str, Path]:
+        """Write the samples into `folder`; all files of the version, by their names in it."""
+        samples.write(folder / SAMPLES, self.graph.signature, self.compared)
+        return {**self.exported.files, SAMPLES: folder / SAMPLES}
+
+    def draft(
+        self, config: Config, dataset: Dataset, metrics: store.Metrics, energy: store.Energy
+    ) -> store.ManifestDraft:
+        """The manifest before the version has a number."""
+        signature, compared, job = self.graph.signature, self.compared, config.job
+        return store.ManifestDraft(
+            opset=self.exported.opset,
+            ir_version=self.exported.ir_version,
+            inputs=[signature.input],
+            outputs=signature.outputs,
+            labels=dataset.labels,
+            preprocessing=store.Preprocessing(**export.preprocessing(self.graph)),
+            metrics=metrics,
+            parity=store.Parity(
+                max_abs=compared.max_abs,
+                max_rel=compared.max_rel,
+                rtol=compared.tolerance.rtol,
+                atol=compared.tolerance.atol,
+                samples=len(compared.given),
+            ),
+            energy=energy,
+            train_job=store.TrainJobRef(name=job.name, uid=job.uid, attempt=job.attempt),
+            spec=config.spec(),
+        )
+
+
+def make(graph: Graph, dataset: Dataset, config: Config, folder: Path) -> Artifact:
+    """Export into `folder` and check. Raises UserError, ParityFailed, or OSError when it cannot be written."""
+    exported = export.export(graph, dataset, config.export.opset, folder / "model.onnx")
+    compared = parity.measure(graph, Session(exported.path), dataset, config.export)
+    return Artifact(graph, exported, compared)

@@ -1,0 +1,59 @@
+"""The exported file run by onnxruntime on the CPU, as a server runs it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from trainserve.models.errors import UserError
+
+_NOT_IMPLEMENTED = re.compile(r"implementation for (?P<operator>\w+)\(|Fatal error: (?P<unknown>\S+?)\(-?\d+\) is not")
+_FAILED_NODE = re.compile(r"running (?P<operator>\w+) node")
+
+
+class Session:
+    """One loaded file."""
+
+    def __init__(self, model: Path) -> None:
+        """Raises UserError naming the operator when onnxruntime cannot load the file."""
+        import onnxruntime  # type: ignore[import-untyped]
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        options.log_severity_level = 4  # what it says of an error is in the exception
+        try:
+            self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            raise UserError(f"model: onnxruntime cannot load the export: {_told(error, _NOT_IMPLEMENTED)}") from error
+        (self._input,) = [tensor.name for tensor in self._session.get_inputs()]
+        self._outputs = [tensor.name for tensor in self._session.get_outputs()]
+
+    def run(self, given: NDArray[Any], batch: int) -> dict[str, NDArray[Any]]:
+        """The outputs by name for all of `given`, `batch` rows at a time.
+
+        Raises UserError naming the operator when a node fails.
+        """
+        parts = []
+        for start in range(0, len(given), batch):
+            part = given[start : start + batch]
+            try:
+                parts.append(self._session.run(None, {self._input: part}))
+            except Exception as error:
+                told = _told(error, _FAILED_NODE)
+                raise UserError(
+                    f"model: onnxruntime cannot run the export on a batch of {len(part)}: {told}"
+                ) from error
+        return {name: np.concatenate([part[position] for part in parts]) for position, name in enumerate(self._outputs)}
+
+
+def _told(error: Exception, operator: re.Pattern[str]) -> str:
+    """`operator X: onnxruntime's words`, on one line."""
+    text = " ".join(str(error).split())
+    found = operator.search(text)
+    named = next((name for name in found.groups() if name), None) if found else None
+    return f"operator {named}: {text}" if named else text

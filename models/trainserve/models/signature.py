@@ -1,0 +1,57 @@
+"""What the exported graph takes and gives: names, types and shapes, known before anything is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from trainserve import store
+from trainserve.models.config import Export
+from trainserve.models.data.dataset import Dataset
+from trainserve.models.errors import UserError
+
+PROBABILITIES, VALUES, TOP_PROBABILITIES, TOP_LABELS = "probabilities", "values", "top_probabilities", "top_labels"
+
+
+@dataclass(frozen=True)
+class Signature:
+    """`input` is named as `export.input` says: images (N, H, W, C) as in the data set, or tensor (N, C, H, W) float32.
+
+    `outputs` begins with the whole answer, (N, K); -1 stands for the batch axis.
+    """
+
+    input: store.Tensor
+    outputs: list[store.Tensor]
+    top_k: int | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """Of the outputs, in the graph's order."""
+        return [output.name for output in self.outputs]
+
+    @property
+    def takes_images(self) -> bool:
+        """Whether the graph normalises; else whoever asks it does."""
+        return self.input.name == "images"
+
+
+def signature(config: Export, dataset: Dataset) -> Signature:
+    """Raises UserError when the data set's task or classes do not allow what is asked for."""
+    height, width, channels = dataset.shape
+    if config.input == "images":
+        given = store.Tensor(name="images", dtype=str(dataset.train_images.dtype), shape=[-1, height, width, channels])
+    else:
+        given = store.Tensor(name="tensor", dtype="float32", shape=[-1, channels, height, width])
+    count, top_k = len(dataset.labels), config.top_k
+    if dataset.task == "regression":
+        if top_k is not None:
+            raise UserError(f"export.topK: {top_k} is not allowed; a regression has no classes to choose from")
+        return Signature(given, [store.Tensor(name=VALUES, dtype="float32", shape=[-1, count])])
+    outputs = [store.Tensor(name=PROBABILITIES, dtype="float32", shape=[-1, count])]
+    if top_k is not None:
+        if top_k > count:
+            raise UserError(f"export.topK: {top_k} is not allowed; must be 1 to {count}, the number of classes")
+        outputs += [
+            store.Tensor(name=TOP_PROBABILITIES, dtype="float32", shape=[-1, top_k]),
+            store.Tensor(name=TOP_LABELS, dtype="int64", shape=[-1, top_k], indexes=PROBABILITIES),
+        ]
+    return Signature(given, outputs, top_k)

@@ -1,0 +1,51 @@
+"""What the tests of the export share: a small data set, and an export in one call."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from trainserve.models.config import Export
+from trainserve.models.data.dataset import Dataset
+from trainserve.models.export import Exported, export
+from trainserve.models.graph import Graph
+from trainserve.models.network import Network
+from trainserve.models.signature import signature
+
+
+def dataset(shape: tuple[int, int, int] = (8, 8, 1), classes: int = 5, count: int = 300) -> Dataset:
+    """`count` training and as many test images; class c has a bright row c."""
+    random = np.random.default_rng(0)
+    targets = np.arange(2 * count) % classes
+    images = random.integers(0, 60, (2 * count, *shape)).astype(np.uint8)
+    images[np.arange(2 * count), targets % shape[0]] = 255
+    labels = [f"row {label}" for label in range(classes)]
+    return Dataset("rows", images[:count], targets[:count], images[count:], targets[count:], labels)
+
+
+def regression(shape: tuple[int, int, int] = (8, 8, 1), outputs: int = 2) -> Dataset:
+    """The targets are the classes' numbers, negative in the second column."""
+    classes = dataset(shape)
+    targets = {
+        part: np.stack([getattr(classes, part), -getattr(classes, part)], 1)[:, :outputs].astype(np.float32)
+        for part in ("train_targets", "test_targets")
+    }
+    labels = ["up", "down"][:outputs]
+    return replace(classes, task="regression", labels=labels, **targets)
+
+
+def graph(data: Dataset, body: nn.Module, **config: Any) -> Graph:
+    """`config` as in CONFIG.json's `export`."""
+    return Graph(Network(data.normalisation(), body, data.task), signature(Export.model_validate(config), data))
+
+
+def exported(data: Dataset, body: nn.Module, folder: Path, **config: Any) -> tuple[Graph, Exported]:
+    made = graph(data, body, **config)
+    return made, export(made, data, config.get("opset", 18), folder / "model.onnx")
+
+
+def linear(data: Dataset) -> nn.Module:
+    """The smallest network."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(int(np.prod(data.shape)), len(data.labels)))
