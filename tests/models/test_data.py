@@ -9,17 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainserve.models import data
-from trainserve.models.config import parse
-from trainserve.models.data.dataset import Dataset, split
+from trainserve.models.data.dataset import split
 from trainserve.models.data.digits import bilinear
 from trainserve.models.errors import DataError
 
+from .data_files import load
+
 Write = Callable[..., Path]
-
-
-def load(seed: int = 0, **dataset: Any) -> Dataset:
-    return data.load(parse({"model": {"name": "convnet"}, "dataset": dataset}).dataset, seed)
 
 
 def test_digits_are_scikit_learns_upsampled() -> None:
@@ -90,6 +86,61 @@ def test_images_are_normalised_over_the_training_split(stripes: Write) -> None:
     assert normalisation.std[2] == pytest.approx(1.0, abs=1e-6) or normalisation.std[2] == 1.0
 
 
+def test_the_values_of_a_regression_are_split_by_the_share(stripes: Write) -> None:
+    y = np.random.default_rng(0).normal(size=(60, 2))
+    dataset = load(path=str(stripes(y=y)), task="regression", split={"test": 0.25})
+    assert (dataset.train_targets.shape, dataset.test_targets.shape) == ((45, 2), (15, 2))
+    assert (dataset.task, dataset.labels, dataset.train_targets.dtype) == ("regression", ["0", "1"], np.float32)
+    both = np.concatenate([dataset.train_targets, dataset.test_targets])
+    assert np.array_equal(np.sort(both, axis=0), np.sort(y.astype(np.float32), axis=0))
+
+
+def test_one_value_a_sample_may_be_flat(stripes: Write) -> None:
+    dataset = load(path=str(stripes(y=np.linspace(0, 1, 60))), task="regression")
+    assert dataset.train_targets.shape == (48, 1)
+
+
+def test_arrays_are_resized_too(stripes: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRAINSERVE_CACHE", str(tmp_path / "cache"))
+    x = np.arange(60, dtype=np.float32)[:, None, None, None] * np.ones((60, 8, 10, 2), np.float32)
+    dataset = load(path=str(stripes(x=x)), size=[16, 5])
+    assert dataset.shape == (16, 5, 2)
+    assert sorted(dataset.test_images.max(axis=(1, 2, 3))) == pytest.approx(sorted(dataset.test_images[:, 3, 2, 1]))
+
+
+def test_a_large_file_is_unpacked_and_mapped(stripes: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRAINSERVE_CACHE", str(tmp_path / "cache"))
+    x = np.random.default_rng(0).normal(size=(60, 8, 8))
+    small = load(path=str(stripes(x=x)))
+    for module in ("arrays", "npz"):
+        monkeypatch.setattr(f"trainserve.models.data.{module}.LARGE", 100)
+    large = load(path=str(stripes(x=x)))
+    assert isinstance(large.train_images, np.memmap)
+    for name in ("train_images", "train_targets", "test_images", "test_targets"):
+        assert np.array_equal(getattr(large, name), getattr(small, name))
+    again = load(path=str(stripes(x=x + 1)))
+    assert not np.array_equal(again.train_images, large.train_images)
+
+
+BAD_REGRESSIONS: list[tuple[dict[str, Any], str]] = [
+    ({"y": np.arange(60)}, r"y is int64; must be floats in a regression"),
+    ({"y": np.zeros((60, 1, 1))}, r"y has shape \(60, 1, 1\); must be \(N,\) or \(N, K\) in a regression"),
+    ({"y": np.zeros((60, 0))}, r"y has shape \(60, 0\); must be"),
+    ({"y": np.where(np.arange(60) == 7, np.nan, 0)}, r"y holds values that are not finite numbers, .* in sample 7"),
+    (
+        {"y": np.zeros((60, 2)), "x_test": np.zeros((2, 8, 8), np.uint8), "y_test": np.zeros((2, 3))},
+        r"y_test has 3 values a sample and y has 2; must be equal",
+    ),
+]
+
+
+@pytest.mark.parametrize(("arrays", "text"), BAD_REGRESSIONS, ids=[text[:40] for _, text in BAD_REGRESSIONS])
+def test_bad_values_are_refused_with_the_files_name(stripes: Write, arrays: dict[str, Any], text: str) -> None:
+    path = stripes(**arrays)
+    with pytest.raises(DataError, match=f"^{path}: {text}"):
+        load(path=str(path), task="regression")
+
+
 UINT8 = np.uint8
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"x": None}, r"array 'x' is missing; there are: y"),
@@ -136,11 +187,6 @@ def test_a_bad_npz_is_refused_with_the_files_name(stripes: Write, arrays: dict[s
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"absent\.npz: No such file or directory"):
         load(path=str(tmp_path / "absent.npz"))
-
-
-def test_a_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="Is a directory"):
-        load(path=str(tmp_path))
 
 
 @pytest.mark.parametrize("content", [b"", b"not a zip", b"\x93NUMPY"])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Self
+import json
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from trainserve.models.config.base import Section, unknown
-from trainserve.models.data import DATASETS
+from trainserve.models.data import BUILT_IN, DATASETS
+
+Pixels = Annotated[int, Field(ge=1, le=4096)]
 
 
 class Split(Section):
@@ -17,17 +20,42 @@ class Split(Section):
 
 
 class Dataset(Section):
-    """Exactly one of a built-in name and a file's path; `uri` says where that file came from."""
+    """Exactly one of a built-in name and a path; `uri` says where what lies at the path came from.
+
+    `format` is npz, images or parquet, told by the suffix where it is not given; `size` is [H, W], to which every image
+    is resized.
+    """
 
     name: str | None = None
     path: str | None = Field(None, min_length=1)
     uri: str | None = None
+    format: Literal["npz", "images", "parquet"] | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+    size: list[Pixels] | None = None
+    task: Literal["classification", "regression"] = "classification"
     split: Split = Field(default_factory=Split)
+
+    @field_validator("size", mode="before")
+    @classmethod
+    def _height_and_width(cls, size: object) -> object:
+        if size is not None and not (isinstance(size, list) and len(size) == 2):
+            raise ValueError(f"{json.dumps(size, default=str)} is not allowed; must be [height, width] in pixels")
+        return size
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         if (self.name is None) == (self.path is None):
             raise ValueError("exactly one of name and path is required")
-        if self.name is not None and self.name not in DATASETS:
-            raise ValueError(f"name: {unknown(self.name, DATASETS)}")
+        if self.name is not None:
+            self._built_in(self.name)
         return self
+
+    def _built_in(self, name: str) -> None:
+        if name not in DATASETS:
+            raise ValueError(f"name: {unknown(name, DATASETS)}")
+        if self.format is not None:
+            raise ValueError(f"format: {self.format!r} is not allowed; {name} is built in and has none")
+        if self.options and not BUILT_IN[name].options:
+            raise ValueError(f"options: {', '.join(self.options)} is not allowed; {name} takes none")
+        if self.task not in BUILT_IN[name].tasks:
+            raise ValueError(f"task: {self.task!r} is not allowed; {name} has classes: classification")

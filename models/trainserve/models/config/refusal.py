@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from pydantic import BaseModel
@@ -34,7 +35,7 @@ def line(root: type[BaseModel], error: ErrorDetails) -> str:
 
 
 def _names_a_field(error: object) -> bool:
-    return str(error).startswith("name: ")
+    return re.match(r"[a-zA-Z]+: ", str(error)) is not None
 
 
 def _fields(root: type[BaseModel], section: tuple[int | str, ...]) -> list[str]:

@@ -1,25 +1,40 @@
-"""Data sets: built in by name, or a file. Each gives images, labels and a deterministic split, checked before training.
+"""Data sets: built in by name, or read from a file or a folder; each is checked before training, its split exact.
 
 This module imports neither numpy nor torch, so that the names are known before either is loaded.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from trainserve.models.config import Dataset as DatasetConfig
     from trainserve.models.data.dataset import Dataset
+    from trainserve.models.data.watch import Watch
 
-DATASETS = ("digits",)
+
+@dataclass(frozen=True)
+class BuiltIn:
+    """What a config may ask of a data set that has a name."""
+
+    tasks: tuple[str, ...] = ("classification",)
+    options: bool = False
 
 
-def load(config: DatasetConfig, seed: int) -> Dataset:
-    """The data set that the config means, ready to train on. Raises DataError naming the file and what is wrong."""
-    if config.path is not None:
-        from trainserve.models.data import npz
+BUILT_IN = {
+    "digits": BuiltIn(),
+    "fashion-mnist": BuiltIn(),
+    "synthetic": BuiltIn(tasks=("classification", "regression"), options=True),
+}
+DATASETS = tuple(BUILT_IN)
 
-        return npz.load(config.path, config.split.test, seed)
-    from trainserve.models.data import digits
 
-    return digits.load(config.split.test, seed)
+def load(config: DatasetConfig, seed: int, watch: Watch | None = None) -> Dataset:
+    """The data set that the config means, ready to train on; `watch` is told how far fetching and decoding are.
+
+    Raises DataError naming the file and what is wrong, UserError naming an option that is.
+    """
+    from trainserve.models.data import reading
+
+    return reading.load(config, seed, watch)

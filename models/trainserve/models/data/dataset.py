@@ -64,35 +64,42 @@ class Dataset:
 
     def __str__(self) -> str:
         height, width, channels = self.shape
+        outputs = f"{len(self.labels)} {'classes' if self.task == 'classification' else 'target(s)'}"
         return (
             f"{self.name}: {len(self.train_images)} training and {len(self.test_images)} test images of "
-            f"{height}x{width}x{channels} {self.train_images.dtype}, {len(self.labels)} classes"
+            f"{height}x{width}x{channels} {self.train_images.dtype}, {outputs}"
         )
 
 
-def checked(dataset: Dataset, source: str) -> Dataset:
-    """The data set, when it can be trained on. Raises DataError naming `source`, a file or a built-in name."""
-    for part, labels in (("training", dataset.train_targets), ("test", dataset.test_targets)):
-        if len(labels) == 0:
+def check(train: Targets, test: Targets, labels: list[str], source: str) -> None:
+    """Raise DataError, naming `source` (a file or a built-in name), when these targets cannot be trained on."""
+    for part, targets in (("training", train), ("test", test)):
+        if len(targets) == 0:
             raise DataError(f"{source}: 0 samples in the {part} split; at least 1 is needed")
-    present = np.unique(dataset.train_targets)
-    classes = len(dataset.labels)
-    missing = np.setdiff1d(np.arange(classes), present)
+    if train.dtype.kind == "f":
+        return
+    classes = len(labels)
+    for targets in (train, test):
+        if (outside := targets[(targets < 0) | (targets >= classes)]).size:
+            raise DataError(f"{source}: label {outside[0]} is outside 0..{classes - 1}")
+    missing = np.setdiff1d(np.arange(classes), train)
     if len(missing):
-        raise DataError(f"{source}: class {missing[0]} is missing from the training split ({classes} classes)")
+        name = "" if labels[missing[0]] == str(missing[0]) else f" ({labels[missing[0]]})"
+        raise DataError(f"{source}: class {missing[0]}{name} is missing from the training split ({classes} classes)")
     if classes < 2:
         raise DataError(f"{source}: only class 0 occurs; at least 2 classes are needed")
-    return dataset
 
 
-def split(labels: Targets, test: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def split(targets: Targets, test: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Indices of the training and of the test samples, shuffled; each class is divided by the same share, rounded down.
 
-    Depends on the labels, the share and the seed alone.
+    Depends on the targets, the share and the seed alone. Floats have no classes and are divided as one.
     """
-    shuffled = np.random.default_rng(seed).permutation(len(labels))
-    held_out = np.zeros(len(labels), dtype=bool)
-    for label in np.unique(labels):
-        members = shuffled[labels[shuffled] == label]
-        held_out[members[: int(len(members) * test)]] = True
-    return shuffled[~held_out[shuffled]], shuffled[held_out[shuffled]]
+    shuffled = np.random.default_rng(seed).permutation(len(targets))
+    classes = targets[shuffled] if targets.dtype.kind != "f" else np.zeros(len(targets), np.int64)
+    by_class = np.argsort(classes, kind="stable")
+    _, first, count = np.unique(classes[by_class], return_index=True, return_counts=True)
+    rank = np.arange(len(targets)) - np.repeat(first, count)
+    held_out = np.zeros(len(targets), dtype=bool)
+    held_out[by_class] = rank < np.repeat((count * test).astype(np.int64), count)
+    return shuffled[~held_out], shuffled[held_out]

@@ -1,0 +1,127 @@
+"""From a source to a data set: checked, divided, decoded once, and mapped from the cache when it is large."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainserve.models.data.cache import Cache
+from trainserve.models.data.dataset import Dataset, Images, check, split
+from trainserve.models.data.source import Part, Source
+
+LARGE = 256 << 20
+"""Bytes of decoded images above which they are mapped from a file instead of being read into memory."""
+
+Rows = NDArray[np.int64]
+Home = tuple[Images, Rows]
+"""An array, and the samples that are its rows."""
+
+
+def dataset(source: Source, share: float, seed: int, cache: Cache) -> Dataset:
+    """Decode `source`. Without a test part of its own it is split: by its targets, `share` and `seed`.
+
+    Raises DataError; targets are checked before anything is decoded.
+    """
+    if source.test is None:
+        train, held_out = split(source.train.targets, share, seed)
+        targets = source.train.targets[train], source.train.targets[held_out]
+    else:
+        train, held_out = np.arange(len(source.train.targets)), np.arange(len(source.test.targets))
+        targets = source.train.targets, source.test.targets
+    check(*targets, source.labels, source.file)
+    if source.bytes() > LARGE:
+        images = _mapped(source, train, held_out, share, seed, cache)
+    elif not source.encoded:
+        images = _new(source, len(train)), _new(source, len(held_out))
+        _decode(source, [(images[0], train), (images[1], held_out)], cache)
+    else:
+        images = _read(source, train, held_out, cache)
+    return Dataset(source.name, images[0], targets[0], images[1], targets[1], source.labels, source.task)
+
+
+def _mapped(
+    source: Source, train: Rows, held_out: Rows, share: float, seed: int, cache: Cache
+) -> tuple[Images, Images]:
+    """Each split in a file of its own, in the order of the split: the pages of one are of no use to the other."""
+    divided = "" if source.test else f"-{share!r}-{seed}"
+
+    def make(room: Path) -> None:
+        homes = [
+            (_create(room / f"{name}.npy", source, len(rows)), rows)
+            for name, rows in (("train", train), ("test", held_out))
+        ]
+        _decode(source, homes, cache)
+
+    folder = cache.get(f"arrays-{source.digest}{divided}", make)
+    return _map(folder / "train.npy"), _map(folder / "test.npy")
+
+
+def _read(source: Source, train: Rows, held_out: Rows, cache: Cache) -> tuple[Images, Images]:
+    """Kept in the source's order, so that runs with many seeds share one copy."""
+    parts = [part for part in (source.train, source.test) if part is not None]
+
+    def make(room: Path) -> None:
+        for number, part in enumerate(parts):
+            everything = np.arange(len(part.targets))
+            home = _create(room / f"{number}.npy", source, len(everything)), everything
+            _fill(part, [home], cache)
+
+    folder = cache.get(f"arrays-{source.digest}", make)
+    images = [_map(folder / f"{number}.npy") for number in range(len(parts))]
+    return images[0][train], images[-1][held_out]
+
+
+def _decode(source: Source, homes: Sequence[Home], cache: Cache) -> None:
+    if source.test is None:
+        _fill(source.train, homes, cache)
+    else:
+        _fill(source.train, homes[:1], cache)
+        _fill(source.test, homes[1:], cache)
+
+
+def _fill(part: Part, homes: Sequence[Home], cache: Cache) -> None:
+    """Decode every sample of `part` once, into the row it has in each of the arrays, if any."""
+    places = []
+    for array, rows in homes:
+        place = np.full(len(part.targets), -1)
+        place[rows] = np.arange(len(rows))
+        places.append((array, place))
+    start = 0
+    with cache.watch.task("decoding", len(part.targets), "images") as moved:
+        for block in part.blocks():
+            for array, place in places:
+                at = place[start : start + len(block)]
+                array[at[at >= 0]] = block[at >= 0]
+            start += len(block)
+            moved(len(block))
+
+
+def _new(source: Source, count: int) -> Images:
+    return np.empty((count, *source.shape), source.dtype)
+
+
+def _create(path: Path, source: Source, count: int) -> Images:
+    """A new .npy file, mapped. Its space is taken at once: on a full disk a mapped write is no error but a crash."""
+    shape = (count, *source.shape)
+    with path.open("wb") as file:
+        header: dict[str, Any] = {
+            "shape": shape,
+            "fortran_order": False,
+            "descr": np.lib.format.dtype_to_descr(source.dtype),
+        }
+        np.lib.format.write_array_header_1_0(file, header)
+        file.flush()
+        os.posix_fallocate(file.fileno(), 0, file.tell() + int(np.prod(shape)) * source.dtype.itemsize)
+    images: Images = np.load(path, mmap_mode="r+")
+    return images
+
+
+def _map(path: Path) -> Images:
+    """Copy on write, never written to: torch takes no array that is read-only."""
+    images: Images = np.load(path, mmap_mode="c")
+    return images

@@ -1,0 +1,119 @@
+"""The cache of data sets: what was fetched and what was decoded, each under the digest it follows from.
+
+An entry is made in a folder of its own and renamed when it is whole and on the disk, so what can be seen is whole. A
+process that dies leaves a part that nobody sees, and the next one that makes anything sweeps it away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
+
+from trainserve.models.data.watch import Watch
+from trainserve.models.errors import DataError
+
+VARIABLE = "TRAINSERVE_CACHE"
+
+
+class Cache:
+    """`root` is $TRAINSERVE_CACHE, else ~/.cache/trainserve/data."""
+
+    def __init__(self, watch: Watch, root: Path | None = None) -> None:
+        self.root = root or Path(os.environ.get(VARIABLE) or Path.home() / ".cache/trainserve/data")
+        self.watch = watch
+
+    def entry(self, key: str) -> Path | None:
+        """What is kept under `key`, if it is."""
+        path = self.root / key
+        return path if path.exists() else None
+
+    def get(self, key: str, make: Callable[[Path], None]) -> Path:
+        """The entry `key`; where it is absent, `make` fills an empty folder that becomes it."""
+        if there := self.entry(key):
+            return there
+        with self.room(key) as room:
+            if there := self.entry(key):
+                return there
+            make(room)
+            return self.keep(room, key)
+
+    @contextlib.contextmanager
+    def room(self, key: str) -> Iterator[Path]:
+        """An empty folder for whoever makes `key`: one process at a time, and at the end nothing is left of it.
+
+        Raises DataError when the cache cannot be written.
+        """
+        with self._errors(), self._alone(key):
+            room = self.root / "partial" / key
+            self._sweep()
+            shutil.rmtree(room, ignore_errors=True)
+            room.mkdir(parents=True)
+            try:
+                yield room
+            finally:
+                shutil.rmtree(room, ignore_errors=True)
+
+    def keep(self, room: Path, key: str) -> Path:
+        """Make the room the entry `key`, once all in it is on the disk; an entry that is there already stays."""
+        for folder, _, files in os.walk(room, topdown=False):
+            for name in files:
+                _sync(Path(folder, name))
+            _sync(Path(folder))
+        path = self.root / key
+        with contextlib.suppress(FileExistsError):
+            try:
+                room.rename(path)
+            except OSError as error:
+                if error.errno != errno.ENOTEMPTY:
+                    raise
+        _sync(self.root)
+        return path
+
+    @contextlib.contextmanager
+    def _alone(self, key: str) -> Iterator[None]:
+        with self._lock(key) as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self.watch.say(f"waiting for another process that is filling {self.root / key}")
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _sweep(self) -> None:
+        """Remove what processes that died have left."""
+        for part in [*self.root.glob("partial/*")]:
+            with self._lock(part.name) as lock, contextlib.suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(part, ignore_errors=True)
+
+    def _lock(self, key: str) -> IO[bytes]:
+        path = self.root / "locks" / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("ab")
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise DataError(
+                    f"{self.root}: no space left for the data set; make room, or set {VARIABLE} to a folder that has it"
+                ) from error
+            raise DataError(
+                f"{error.filename or self.root}: {error.strerror or error}; {VARIABLE} must name a folder to write to"
+            ) from error
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,51 @@
+"""What a file or a folder is known by: the sha256 of its content, or cheaper, of what the file system says of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+_CHUNK = 1 << 20
+_SETTLED = 2.0
+"""Seconds after which a file that changes once more surely has another modification time."""
+
+
+def of(path: Path, moved: Callable[[int], None] = lambda _: None) -> str:
+    """`sha256:<hex>` of a file's bytes, or of a folder's listing; `moved` is told the bytes that were read."""
+    if path.is_dir():
+        return of_listing((file.relative_to(path).as_posix(), of(file, moved)) for file in files(path))
+    sha256 = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            sha256.update(chunk)
+            moved(len(chunk))
+    return f"sha256:{sha256.hexdigest()}"
+
+
+def of_listing(entries: Iterable[tuple[str, str]]) -> str:
+    """Of a folder, from the names and digests of its files: what `sha256sum` prints of them all, hashed.
+
+    In a shell: `find * -type f | LC_ALL=C sort | xargs -d '\\n' sha256sum | sha256sum`.
+    """
+    lines = [f"{digest.removeprefix('sha256:')}  {name}\n" for name, digest in sorted(entries)]
+    return f"sha256:{hashlib.sha256(''.join(lines).encode()).hexdigest()}"
+
+
+def fingerprint(path: Path) -> str:
+    """The same as long as nobody writes to the path; of the content itself while that is only a moment old."""
+    entries, newest = [], 0
+    for file in files(path) if path.is_dir() else [path]:
+        status = file.stat()
+        entries.append([str(file), status.st_size, status.st_mtime_ns, status.st_ino])
+        newest = max(newest, status.st_mtime_ns)
+    if time.time_ns() - newest < _SETTLED * 1e9:
+        return of(path)
+    return hashlib.sha256(json.dumps(entries).encode()).hexdigest()
+
+
+def files(folder: Path) -> list[Path]:
+    """All below a folder, in the order of their names."""
+    return sorted(path for path in folder.rglob("*") if path.is_file())

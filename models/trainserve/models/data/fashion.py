@@ -1,0 +1,106 @@
+"""`fashion-mnist`: 60,000 training and 10,000 test images of clothes, 28x28, one channel, ten classes.
+
+Source: Zalando Research (MIT licence), as Debian's package `dataset-fashion-mnist` carries it. The package is fetched
+with apt and unpacked into the cache, never installed; where it is installed, its files are read where they lie.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+
+from trainserve.models.data import idx
+from trainserve.models.data.cache import Cache
+from trainserve.models.data.source import Source, in_memory
+from trainserve.models.errors import DataError
+
+PACKAGE = "dataset-fashion-mnist"
+VARIABLE = "TRAINSERVE_FASHION_MNIST"
+_INSTALLED = Path("usr/share/datasets/fashion-mnist")
+_FILES = {
+    "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+    "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+    "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+    "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+}
+"""sha256 of the files once decompressed: Zalando's own and Debian's differ in their compression alone."""
+_KEY = "fashion-mnist-" + hashlib.sha256("".join(_FILES.values()).encode()).hexdigest()
+LABELS = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
+
+
+def source(cache: Cache) -> Source:
+    """Images (N, 28, 28, 1) uint8. Raises DataError when the files cannot be had, or are not the published ones."""
+    folder = cache.get(_KEY, lambda room: _stage(room, cache))
+    train, test = (
+        in_memory(
+            idx.read(folder / f"{part}-labels-idx1-ubyte").astype(np.int64),
+            idx.read(folder / f"{part}-images-idx3-ubyte")[..., None],
+        )
+        for part in ("train", "t10k")
+    )
+    name = "fashion-mnist"
+    return Source(name, name, (28, 28, 1), np.dtype(np.uint8), LABELS, "classification", train, test, _KEY)
+
+
+def _stage(room: Path, cache: Cache) -> None:
+    if given := os.environ.get(VARIABLE):
+        found = Path(given)
+    elif ("/" / _INSTALLED).is_dir():
+        found = "/" / _INSTALLED
+    else:
+        cache.watch.say(f"fashion-mnist: fetching Debian's package {PACKAGE} (31 MB)")
+        found = _package(room / "package") / _INSTALLED
+    for name, digest in _FILES.items():
+        content = _content(found / name)
+        if (sha256 := hashlib.sha256(content).hexdigest()) != digest:
+            raise DataError(f"{found / name}: expected sha256:{digest}, found sha256:{sha256} (decompressed)")
+        (room / name).write_bytes(content)
+    shutil.rmtree(room / "package", ignore_errors=True)
+
+
+def _content(path: Path) -> bytes:
+    compressed = path.with_name(f"{path.name}.gz")
+    try:
+        return path.read_bytes() if path.exists() else gzip.decompress(compressed.read_bytes())
+    except (OSError, EOFError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{compressed}: {reason}; {VARIABLE} names the folder of its four IDX files") from None
+
+
+def _package(folder: Path) -> Path:
+    """The package's tree, below `folder`. Lists of packages of our own, where the machine has none or old ones."""
+    lists = folder / "lists"
+    lists.mkdir(parents=True)
+    own = ["-o", f"Dir::State::Lists={lists}"]
+    # apt warns that its own user may not write here; what it verifies is the same.
+    apt = ["apt-get", "-qq", "-o", "APT::Sandbox::User=root"]
+    try:
+        if _run([*apt, "download", PACKAGE], folder):
+            errors = _run([*apt, *own, "update"], folder) or _run([*apt, *own, "download", PACKAGE], folder)
+            if errors:
+                raise DataError(_unreachable(errors))
+        packed = next(folder.glob("*.deb"))
+        if errors := _run(["dpkg", "-x", packed.name, "tree"], folder):
+            raise DataError(_unreachable(errors))
+    except FileNotFoundError as error:
+        raise DataError(_unreachable(f"{error.filename} is not on this machine")) from None
+    return folder / "tree"
+
+
+def _run(command: list[str], folder: Path) -> str:
+    """What it said when it failed; empty when it did not."""
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    return "" if done.returncode == 0 else " ".join(done.stderr.split()) or f"{command[0]} ended with {done.returncode}"
+
+
+def _unreachable(why: str) -> str:
+    return (
+        f"fashion-mnist: apt cannot fetch Debian's package {PACKAGE}: {why}; "
+        f"or set {VARIABLE} to a folder with its four IDX files"
+    )

@@ -1,0 +1,87 @@
+"""`synthetic`: images made up from the seed, of any shape and number, that a small network learns.
+
+Each class has a pattern, coarse and random; an image is its class's pattern under noise. In a regression there is one
+pattern for each target, and an image is their sum weighted by the targets, which are uniform in -1..1, under noise.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from trainserve.models.config import options
+from trainserve.models.data.dataset import Images, Targets, Task
+from trainserve.models.data.source import Part, Source, block_length
+
+_CELLS = 4
+"""A pattern has at most this many cells along an axis."""
+_PATTERN, _NOISE = 80.0, 40.0
+"""Standard deviations, in grey levels around 128."""
+
+Side = Annotated[int, Field(ge=1, le=4096)]
+
+
+class _Options(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    shape: Annotated[list[Side], Field(min_length=3, max_length=3)] = [28, 28, 1]
+    samples: int = Field(10_000, ge=1, le=1_000_000_000)
+
+
+class Classes(_Options):
+    """`shape` is [height, width, channels]."""
+
+    classes: int = Field(10, ge=2, le=100_000)
+
+
+class Values(_Options):
+    """`shape` is [height, width, channels]."""
+
+    targets: int = Field(1, ge=1, le=10_000)
+
+
+def source(given: dict[str, Any], task: Task, seed: int) -> Source:
+    """Images (N, H, W, C) uint8. Raises UserError for options that are not allowed."""
+    chosen = options(Classes if task == "classification" else Values, given, "dataset.options")
+    outputs = chosen.classes if isinstance(chosen, Classes) else chosen.targets  # type: ignore[attr-defined]
+    height, width, channels = chosen.shape
+    shape = (height, width, channels)
+    random = np.random.default_rng(seed)
+    coarse = random.standard_normal((outputs, min(height, _CELLS), min(width, _CELLS), channels)).astype(np.float32)
+    if task == "classification":
+        targets: Targets = random.permutation(np.arange(chosen.samples) % outputs)
+    else:
+        targets = random.uniform(-1, 1, (chosen.samples, outputs)).astype(np.float32)
+
+    def blocks() -> Iterator[Images]:
+        step = block_length(shape, np.dtype(np.float32))
+        for start in range(0, chosen.samples, step):
+            drawn = _cells(targets[start : start + step], coarse)
+            yield _images(drawn, shape, np.random.default_rng([seed, start]))
+
+    digest = hashlib.sha256(json.dumps(["synthetic", 1, seed, task, chosen.model_dump()]).encode()).hexdigest()
+    labels = [str(number) for number in range(outputs)]
+    part = Part(targets, blocks)
+    return Source("synthetic", "synthetic", shape, np.dtype(np.uint8), labels, task, part, None, digest)
+
+
+def _cells(targets: Targets, coarse: NDArray[np.float32]) -> NDArray[np.float32]:
+    if targets.dtype.kind != "f":
+        return coarse[targets]
+    flat: NDArray[np.float32] = targets @ coarse.reshape(len(coarse), -1)
+    return flat.reshape(len(targets), *coarse.shape[1:])
+
+
+def _images(cells: NDArray[np.float32], shape: tuple[int, int, int], random: np.random.Generator) -> Images:
+    rows = np.arange(shape[0]) * cells.shape[1] // shape[0]
+    columns = np.arange(shape[1]) * cells.shape[2] // shape[1]
+    pattern = cells[:, rows][:, :, columns]
+    noise = random.standard_normal(pattern.shape, dtype=np.float32)
+    grey = 128 + _PATTERN * pattern + _NOISE * noise
+    return grey.clip(0, 255).astype(np.uint8)
