@@ -23,20 +23,20 @@ from trainserve.models.errors import DataError
 PACKAGE = "dataset-fashion-mnist"
 VARIABLE = "TRAINSERVE_FASHION_MNIST"
 _INSTALLED = Path("usr/share/datasets/fashion-mnist")
-_FILES = {
+FILES = {
     "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
     "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
     "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
     "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 }
 """sha256 of the files once decompressed: Zalando's own and Debian's differ in their compression alone."""
-_KEY = "fashion-mnist-" + hashlib.sha256("".join(_FILES.values()).encode()).hexdigest()
+_KEY = "fashion-mnist-" + hashlib.sha256("".join(FILES.values()).encode()).hexdigest()
 LABELS = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
 
 
 def source(cache: Cache) -> Source:
     """Images (N, 28, 28, 1) uint8. Raises DataError when the files cannot be had, or are not the published ones."""
-    folder = cache.get(_KEY, lambda room: _stage(room, cache))
+    folder = files(cache)
     train, test = (
         in_memory(
             idx.read(folder / f"{part}-labels-idx1-ubyte").astype(np.int64),
@@ -48,6 +48,11 @@ def source(cache: Cache) -> Source:
     return Source(name, name, (28, 28, 1), np.dtype(np.uint8), LABELS, "classification", train, test, _KEY)
 
 
+def files(cache: Cache) -> Path:
+    """The folder of the four FILES, decompressed. Raises DataError when they cannot be had, or are not those."""
+    return cache.get(_KEY, lambda room: _stage(room, cache))
+
+
 def _stage(room: Path, cache: Cache) -> None:
     if given := os.environ.get(VARIABLE):
         found = Path(given)
@@ -56,7 +61,7 @@ def _stage(room: Path, cache: Cache) -> None:
     else:
         cache.watch.say(f"fashion-mnist: fetching Debian's package {PACKAGE} (31 MB)")
         found = _package(room / "package") / _INSTALLED
-    for name, digest in _FILES.items():
+    for name, digest in FILES.items():
         content = _content(found / name)
         if (sha256 := hashlib.sha256(content).hexdigest()) != digest:
             raise DataError(f"{found / name}: expected sha256:{digest}, found sha256:{sha256} (decompressed)")
