@@ -47,6 +47,8 @@ CHECK
   fi
   say "installing the project and its tools"
   .venv/bin/uv pip install --quiet --python .venv/bin/python --constraints constraints.txt --editable '.[dev]'
+  # Without what they ask for: torchvision would have the torch of its own build. zoo/torchvision.py says how it loads.
+  .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps torchvision==0.28.0 timm==1.0.31
   printf '%s' "$want" > "$stamp"
 }
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainserve import store
-from trainserve.models import data, device, energy, gates, nvml, result, warmup, zoo
+from trainserve.models import body, data, device, energy, gates, nvml, result, warmup
 from trainserve.models.config import Config
 from trainserve.models.energy import Energy, EnergyMeter
 from trainserve.models.errors import PublishFailed
@@ -82,14 +82,14 @@ class Run:
         config = self.config
         on = device.choose()
         torch.manual_seed(config.trainer.seed)
-        body = zoo.build(config.model.name, config.model.options, dataset.shape, len(dataset.labels))
-        network = Network(dataset.normalisation(), body, dataset.task).to(on)
+        built = body.build(config.model, config.folder, dataset.shape, len(dataset.labels), self.terminal.say)
+        network = Network(dataset.normalisation(), built, dataset.task).to(on)
         parameters = sum(parameter.numel() for parameter in network.parameters())
-        self.terminal.say(f"model: {config.model.name}, {parameters} parameters, on {_describe(on)}")
+        self.terminal.say(f"model: {config.model}, {parameters} parameters, on {_describe(on)}")
         gpus = device.gpus(on)
         self.progress.update(gpus=gpus)
         self.energy = EnergyMeter(gpus, Rapl())
-        with self.interrupt.at_checks_only():
+        with self.interrupt.at_checks_only(), body.blaming(config.model, config.folder):
             trained = train(network, dataset, config.trainer, on, self._trained, self.interrupt)
         self.last_step = time.perf_counter()
         self._used(energy.summary(self.energy.read(), trained.samples, len(dataset.train_images), config.energy))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_validator
 
 from trainserve.models.config import refusal
 from trainserve.models.config.base import Name, Section, guess, unknown
@@ -32,6 +32,7 @@ __all__ = [
     "load",
     "options",
     "parse",
+    "read",
     "unknown",
 ]
 
@@ -73,6 +74,12 @@ class Config(Section):
     energy: Energy = Field(default_factory=Energy)
     log: Log = Field(default_factory=Log)
     output: Output | None = None
+    _folder: Path = PrivateAttr(default=Path())
+
+    @property
+    def folder(self) -> Path:
+        """Where the file is that this was read from: what paths of the model are relative to."""
+        return self._folder
 
     @model_validator(mode="after")
     def _a_place_for_the_output(self) -> Self:
@@ -87,21 +94,27 @@ class Config(Section):
 
 def load(path: Path) -> Config:
     """Read CONFIG.json. Raises UserError with one line that names the field, its value and what is allowed."""
+    return parse(read(path), path.parent)
+
+
+def read(path: Path) -> object:
+    """The JSON in a file. Raises UserError."""
     try:
-        content = json.loads(path.read_bytes())
+        return json.loads(path.read_bytes())
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
     except ValueError as error:
         raise UserError(f"{path}: not JSON: {error}") from None
-    return parse(content)
 
 
-def parse(content: object) -> Config:
-    """A parsed CONFIG.json as a Config. Raises UserError."""
+def parse(content: object, folder: Path | None = None) -> Config:
+    """A parsed CONFIG.json, which lies in `folder` (the working folder by default), as a Config. Raises UserError."""
     try:
-        return Config.model_validate(content)
+        config = Config.model_validate(content)
     except ValidationError as error:
         raise UserError(refusal.line(Config, error.errors(include_url=False)[0])) from None
+    config._folder = (folder or Path()).absolute()
+    return config
 
 
 def options(kind: type[_Options], given: Mapping[str, Any], field: str) -> _Options:

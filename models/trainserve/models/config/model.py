@@ -1,23 +1,51 @@
-"""`model`: what is trained."""
+"""`model`: what is trained, what it begins with, and what of it stays as it is."""
 
 from __future__ import annotations
 
-from typing import Any, Self
+import json
+import re
+from typing import Annotated, Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from trainserve.models import zoo
 from trainserve.models.config.base import Section
 
 
-class Model(Section):
-    """A model of the zoo and its arguments."""
+class Pretrained(Section):
+    """A file of weights: its path; `uri` says where it came from, `digest` what its content must be."""
 
-    name: str
+    path: str = Field(min_length=1)
+    uri: str | None = Field(None, min_length=1)
+    digest: str | None = Field(None, pattern=r"^sha256:[0-9a-f]{64}$")
+
+
+class Model(Section):
+    """A model of the zoo or of timm by name, or the user's own function that builds one, and its arguments.
+
+    `freeze`: globs of parameter names.
+    """
+
+    name: str | None = None
+    script: str | None = None
     options: dict[str, Any] = Field(default_factory=dict)
+    pretrained: Pretrained | None = None
+    freeze: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list)
+
+    @field_validator("script")
+    @classmethod
+    def _file_and_function(cls, script: str | None) -> str | None:
+        if script is not None and not re.fullmatch(r"[^:]+\.py(:[A-Za-z_]\w*)?", script):
+            raise ValueError(f'{json.dumps(script)} is not allowed; must be "path.py:function", or "path.py"')
+        return script
 
     @model_validator(mode="after")
     def _known(self) -> Self:
-        if (reason := zoo.refusal(self.name)) is not None:
+        if (self.name is None) == (self.script is None):
+            raise ValueError("exactly one of name and script is required")
+        if self.name is not None and (reason := zoo.refusal(self.name)) is not None:
             raise ValueError(f"name: {reason}")
         return self
+
+    def __str__(self) -> str:
+        return self.name or self.script or ""

@@ -13,6 +13,8 @@ Parameters for 10 classes of 32x32x3 images, and of 28x28x1:
 | resnet18 | basic blocks                                           | 11,173,962 | 11,172,810 |
 | resnet34 | basic blocks, twice as deep                            | 21,282,122 | 21,280,970 |
 | resnet50 | bottleneck blocks                                      | 23,520,842 | 23,519,690 |
+
+Besides them `timm/<name>` is any model of timm where that is installed, and `path.py:function` the user's own.
 """
 
 from __future__ import annotations
@@ -30,16 +32,26 @@ REFUSED = {
     "rnn": "'rnn' is refused: PyTorch exports a plain RNN with its number of time steps frozen; use 'lstm' or 'gru'"
 }
 """What one would look for here, and why it is not."""
+TIMM = "timm/"
 
 
 def build(name: str, given: Mapping[str, Any], shape: tuple[int, int, int], outputs: int) -> nn.Module:
     """The network: (N, C, H, W) float32 in, (N, outputs) out. `shape` is (H, W, C).
 
-    Raises UserError for an unknown name and for options the model does not take, DataError for images it cannot take.
+    Raises UserError for an unknown name, for options the model does not take and for what fails in the user's own code,
+    DataError for images the model cannot take.
     """
     from trainserve.models.config import options
     from trainserve.models.zoo import convnet, recurrent, resnet
 
+    if name.startswith(TIMM):
+        from trainserve.models.zoo import from_timm
+
+        return from_timm.build(name.removeprefix(TIMM), given, shape, outputs)
+    if ".py:" in name:
+        from trainserve.models.zoo import script
+
+        return script.build(name, given, shape, outputs)
     match name:
         case "convnet":
             return convnet.build(options(convnet.Options, given, "model.options"), shape, outputs)
@@ -54,9 +66,9 @@ def build(name: str, given: Mapping[str, Any], shape: tuple[int, int, int], outp
 
 
 def refusal(name: str) -> str | None:
-    """Why there is no model of that name, None when there is one."""
+    """Why there is no model of that name, None when there is one; timm's names are known to timm alone."""
     from trainserve.models.config.base import unknown
 
-    if name in MODELS:
+    if name in MODELS or (name.startswith(TIMM) and name != TIMM):
         return None
-    return REFUSED.get(name) or unknown(name, MODELS)
+    return REFUSED.get(name) or unknown(name, [*MODELS, "timm/<name>"])

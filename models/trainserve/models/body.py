@@ -1,0 +1,55 @@
+"""The network that a config's `model` asks for: built, given the weights it begins with, frozen in part."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trainserve.models import zoo
+from trainserve.models.config import Model
+from trainserve.models.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def build(
+    config: Model, folder: Path, shape: tuple[int, int, int], outputs: int, say: Callable[[str], None]
+) -> nn.Module:
+    """For images of `shape` (H, W, C). Paths are relative to `folder`; `say` is told what was loaded and frozen.
+
+    Raises UserError and DataError as `zoo.build`, and UserError for weights and globs that do not fit.
+    """
+    from trainserve.models import freeze, pretrained
+
+    network = zoo.build(config.name or _script(config, folder), config.options, shape, outputs)
+    if config.pretrained is not None:
+        path = folder / config.pretrained.path
+        pretrained.verify(path, config.pretrained.digest)
+        say(f"pretrained: {pretrained.load(network, path)}")
+    if config.freeze:
+        say(f"frozen: {freeze.freeze(network, config.freeze)}")
+    return network
+
+
+def _script(config: Model, folder: Path) -> str:
+    assert config.script is not None
+    if ":" not in config.script:
+        raise UserError(
+            f'model.script: "{config.script}" is a whole script; a network is built by "{config.script}:function"'
+        )
+    return str(folder / config.script)
+
+
+@contextlib.contextmanager
+def blaming(config: Model, folder: Path) -> Iterator[None]:
+    """Inside, what goes wrong in the user's own code becomes a UserError that names file and line."""
+    if config.script is None:
+        yield
+        return
+    from trainserve.models.zoo import script
+
+    with script.blaming((folder / config.script.partition(":")[0]).absolute()):
+        yield

@@ -1,0 +1,76 @@
+"""`timm/<name>`: any model of timm (https://github.com/huggingface/pytorch-image-models), where timm is installed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib.util import find_spec
+from typing import Any
+
+from torch import nn
+
+from trainserve.models.config.base import guess
+from trainserve.models.errors import UserError
+from trainserve.models.zoo import TIMM, ready
+from trainserve.models.zoo.torchvision import declare_operators
+
+OURS = {
+    "in_chans": "the data set's images set it",
+    "num_classes": "the data set's labels set it",
+    "pretrained": "weights come from model.pretrained",
+    "pretrained_cfg": "weights come from model.pretrained",
+    "pretrained_cfg_overlay": "weights come from model.pretrained",
+    "checkpoint_path": "weights come from model.pretrained",
+    "cache_dir": "weights come from model.pretrained",
+    "features_only": "a model must give one output per class or target",
+    "scriptable": "models are exported, not scripted",
+    "exportable": "it is always on",
+}
+"""Arguments of timm's that are not the config's to give, and why."""
+
+
+def build(name: str, given: Mapping[str, Any], shape: tuple[int, int, int], outputs: int) -> nn.Module:
+    """timm's model `name`, with `given` as further arguments of `timm.create_model`.
+
+    A model of one fixed image size (most vision transformers) is built for the size of the data's.
+    Raises UserError when timm is not installed, when it knows no such model, or refuses the options or the images.
+    """
+    timm = _timm(name)
+    if not timm.is_model(name):
+        known = timm.list_models()
+        raise UserError(
+            f"model.name: {TIMM + name!r} is unknown; {guess(TIMM + name, [TIMM + one for one in known])}"
+            f"timm {timm.__version__} has {len(known)} models"
+        )
+    for option in given:
+        if option in OURS:
+            raise UserError(f"model.options.{option}: not allowed; {OURS[option]}")
+    sized = {"img_size": shape[:2]} if getattr(timm.get_pretrained_cfg(name), "fixed_input_size", False) else {}
+    arguments = {**sized, **given, "in_chans": shape[2], "num_classes": outputs, "exportable": True}
+    try:
+        network: nn.Module = timm.create_model(name, **arguments)
+    except Exception as error:  # whatever its constructors think of their arguments
+        raise UserError(
+            f"model.options: {TIMM}{name} cannot be built with {json.dumps(dict(given))}: {ready.told(error)}"
+        ) from error
+    try:
+        ready.check(network, shape, outputs)
+    except Exception as error:
+        height, width, channels = shape
+        raise UserError(
+            f"model.name: {TIMM}{name} cannot take images of {height}x{width}x{channels}: {ready.told(error)}"
+        ) from error
+    return ready.channels_last(network)
+
+
+def _timm(name: str) -> Any:
+    if find_spec("timm") is None:
+        raise UserError(
+            f"model.name: {TIMM + name!r} needs timm, which is not installed: pip install 'trainserve[timm]'"
+        )
+    declare_operators()
+    try:
+        import timm
+    except ImportError as error:
+        raise UserError(f"model.name: {TIMM + name!r} needs timm, which cannot be imported: {error}") from error
+    return timm

@@ -1,0 +1,120 @@
+"""`model.script: "path.py:function"`: a network that the user's own function builds and this project's loop trains.
+
+The function is called as f(shape=(H, W, C), outputs=K, **options) and returns an nn.Module that takes
+(N, C, H, W) float32 and gives (N, K).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import inspect
+import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from torch import nn
+
+from trainserve.models.config.base import guess
+from trainserve.models.errors import RunFailed, UserError
+from trainserve.models.zoo import ready
+
+FIELD = "model.script"
+_OURS = Path(__file__).parents[1]
+
+
+def build(reference: str, given: Mapping[str, Any], shape: tuple[int, int, int], outputs: int) -> nn.Module:
+    """What the function that `reference` names returns, `given` being its options.
+
+    Raises UserError, with file and line where it is the user's code that fails.
+    """
+    file, _, name = reference.rpartition(":")
+    path = Path(file).absolute()
+    with blaming(path):
+        function = _function(_module(path), name, path)
+        arguments = _arguments(function, given, shape, outputs, f"{path.name}:{name}")
+        network = function(**arguments)
+        if not isinstance(network, nn.Module):
+            came = f"{type(network).__module__}.{type(network).__qualname__}".removeprefix("builtins.")
+            raise UserError(f"{FIELD}: {path.name}:{name} returns {came}; must be a torch.nn.Module")
+        try:
+            ready.check(network, shape, outputs)
+        except ready.WrongOutput as error:
+            raise UserError(f"{FIELD}: {path.name}:{name} returns {type(network).__name__}: {error}") from None
+    return ready.channels_last(network)
+
+
+@contextlib.contextmanager
+def blaming(path: Path) -> Iterator[None]:
+    """Inside, what goes wrong in code of the file's folder becomes a UserError that names file and line."""
+    try:
+        yield
+    except RunFailed:
+        raise
+    except SyntaxError as error:
+        raise UserError(f"{FIELD}: {Path(error.filename or path).name}, line {error.lineno}: {error.msg}") from error
+    except (Exception, SystemExit) as error:
+        place = _place(error, path)
+        if place is None:
+            raise
+        raise UserError(f"{FIELD}: {place}: {ready.told(error)}") from error
+
+
+def _place(error: BaseException, path: Path) -> str | None:
+    """`net.py, line 12`: the innermost frame of code in the folder of `path`, None where there is none."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        file = Path(frame.filename)
+        theirs = "site-packages" not in file.parts and not file.is_relative_to(_OURS)
+        if theirs and file.is_relative_to(path.parent):
+            return f"{file.relative_to(path.parent)}, line {frame.lineno}"
+    return None
+
+
+def _module(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise UserError(f"{FIELD}: {path}: {'not a file' if path.exists() else 'no such file'}")
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))  # last, so that files beside it are found and hide nothing of ours
+    name = f"trainserve_script_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and pickle look their module up there
+    spec.loader.exec_module(module)
+    return module
+
+
+def _function(module: ModuleType, name: str, path: Path) -> Any:
+    function = getattr(module, name, None)
+    if callable(function):
+        return function
+    if function is not None:
+        raise UserError(f"{FIELD}: {name!r} in {path} is {type(function).__name__}; must be a function")
+    own = [each for each, value in vars(module).items() if callable(value) and not each.startswith("_")]
+    raise UserError(
+        f"{FIELD}: {path} has no function {name!r}; {guess(name, own)}it has: {', '.join(sorted(own)) or 'none'}"
+    )
+
+
+def _arguments(
+    function: Any, given: Mapping[str, Any], shape: tuple[int, int, int], outputs: int, name: str
+) -> dict[str, Any]:
+    ours = {"shape": shape, "outputs": outputs}
+    for option in given:
+        if option in ours:
+            raise UserError(f"model.options.{option}: not allowed; the data set sets it")
+    arguments = ours | dict(given)
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # some functions written in C have none
+        return arguments
+    try:
+        signature.bind(**arguments)
+    except TypeError as error:
+        raise UserError(
+            f"model.options: {name} is called with {', '.join(arguments)} by name and takes {signature}: {error}"
+        ) from None
+    return arguments

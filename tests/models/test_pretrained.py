@@ -1,0 +1,190 @@
+"""Weights to begin with: which files are taken, what must fit, and that nothing is ever unpickled."""
+
+import hashlib
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from trainserve.models import pretrained, zoo
+from trainserve.models.data.dataset import Normalisation
+from trainserve.models.errors import UserError
+from trainserve.models.network import Network
+from trainserve.models.zoo.torchvision import declare_operators
+
+SHAPE = (28, 28, 1)
+
+
+def convnet(outputs: int = 10, hidden: int = 8, seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return zoo.build("convnet", {"channels": 4, "hidden": hidden}, SHAPE, outputs)
+
+
+def same(one: nn.Module, other: nn.Module, *but: str) -> bool:
+    theirs = other.state_dict()
+    return all(torch.equal(value, theirs[name]) for name, value in one.state_dict().items() if name not in but)
+
+
+def contiguous(network: nn.Module) -> dict[str, Tensor]:
+    return {name: value.contiguous() for name, value in network.state_dict().items()}
+
+
+@pytest.mark.parametrize("form", ["safetensors", "torch", "legacy", "wrapped", "compiled", "checkpoint"])
+def test_the_weights_of_a_file_are_taken_bit_for_bit(form: str, tmp_path: Path) -> None:
+    theirs, ours, path = convnet(seed=1), convnet(seed=2), tmp_path / "weights"
+    state = theirs.state_dict()
+    match form:
+        case "safetensors":
+            save_file(contiguous(theirs), path)
+        case "torch":
+            torch.save(state, path)
+        case "legacy":
+            torch.save(state, path, _use_new_zipfile_serialization=False)
+        case "wrapped":
+            torch.save({"epoch": 3, "state_dict": {f"module.{name}": value for name, value in state.items()}}, path)
+        case "compiled":
+            torch.save({f"module._orig_mod.{name}": value for name, value in state.items()}, path)
+        case "checkpoint":
+            network = Network(Normalisation(1.0, [0.0], [1.0]), theirs)
+            torch.save({"step": 3, "run": "{}", "network": network.state_dict(), "average": None}, path)
+    assert not same(theirs, ours)
+    assert pretrained.load(ours, path) == f"6 tensors from {path}"
+    assert same(theirs, ours)
+
+
+def test_of_a_checkpoint_with_averaged_weights_these_are_taken(tmp_path: Path) -> None:
+    network, average, ours = convnet(seed=1), convnet(seed=2), convnet(seed=3)
+    torch.save({"network": network.state_dict(), "average": average.state_dict()}, tmp_path / "step-1.pt")
+    pretrained.load(ours, tmp_path / "step-1.pt")
+    assert same(average, ours)
+
+
+def test_a_head_of_another_size_is_new(tmp_path: Path) -> None:
+    theirs, ours, path = convnet(outputs=10, seed=1), convnet(outputs=4, seed=2), tmp_path / "weights"
+    torch.save(theirs.state_dict(), path)
+    before = convnet(outputs=4, seed=2)
+    assert pretrained.load(ours, path) == f"4 tensors from {path}; the head head has another size there and is new"
+    assert same(ours, theirs, "head.weight", "head.bias")
+    assert same(ours, before, *[name for name in ours.state_dict() if not name.startswith("head.")])
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50"])
+def test_our_resnets_are_torchvisions_weight_by_weight_and_function_by_function(name: str, tmp_path: Path) -> None:
+    declare_operators()
+    import torchvision
+
+    torch.manual_seed(0)
+    theirs = getattr(torchvision.models, name)()
+    with torch.no_grad():
+        for parameter in theirs.parameters():
+            parameter.mul_(torch.rand_like(parameter) + 0.5)
+    save_file(theirs.state_dict(), tmp_path / "weights")
+    ours = zoo.build(name, {"stem": "imagenet"}, (64, 64, 3), 1000)
+    pretrained.load(ours, tmp_path / "weights")
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(ours.eval()(images), theirs.eval()(images), rtol=1e-3, atol=1e-4)
+
+
+def test_timms_resnet_fits_ours_of_that_name(tmp_path: Path) -> None:
+    torch.save(zoo.build("timm/resnet18", {}, (64, 64, 3), 1000).state_dict(), tmp_path / "weights")
+    ours = zoo.build("resnet18", {"stem": "imagenet"}, (224, 224, 3), 5)
+    assert pretrained.load(ours, tmp_path / "weights").endswith("the head fc has another size there and is new")
+
+
+def test_files_that_do_not_count_batches_fit(tmp_path: Path) -> None:
+    theirs = zoo.build("resnet9", {"width": 2}, SHAPE, 10).state_dict()
+    torch.save({name: value for name, value in theirs.items() if "num_batches" not in name}, tmp_path / "weights")
+    assert pretrained.load(zoo.build("resnet9", {"width": 2}, SHAPE, 10), tmp_path / "weights")
+
+
+def test_tensors_that_do_not_fit_are_named_and_nothing_is_loaded(tmp_path: Path) -> None:
+    path, ours, before = tmp_path / "weights", convnet(hidden=16, seed=2), convnet(hidden=16, seed=2)
+    theirs = convnet(hidden=8, seed=1).state_dict()
+    theirs["extra.weight"] = torch.zeros(1)
+    theirs["convolution.weight"] = theirs["convolution.weight"].to(torch.int8)
+    del theirs["convolution.bias"]
+    torch.save(theirs, path)
+    with pytest.raises(UserError) as error:
+        pretrained.load(ours, path)
+    assert str(error.value) == (
+        f"model.pretrained: {path}: convolution.weight is int8 (4, 1, 3, 3), must be float32 (4, 1, 3, 3); "
+        "hidden.weight is float32 (8, 676), must be float32 (16, 676); hidden.bias is float32 (8,), must be float32 "
+        "(16,); convolution.bias is missing; extra.weight is not in the model"
+    )
+    assert same(ours, before)
+
+
+def test_of_many_that_do_not_fit_some_are_named_and_the_rest_counted(tmp_path: Path) -> None:
+    torch.save(convnet().state_dict(), tmp_path / "weights")
+    with pytest.raises(UserError, match=r"conv1\.weight is missing; .*; and \d+ more$"):
+        pretrained.load(zoo.build("resnet18", {}, SHAPE, 10), tmp_path / "weights")
+
+
+class Trap:
+    """Unpickled, it would leave a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("by_torch", [True, False])
+def test_a_file_of_python_objects_is_refused_and_none_of_them_comes_to_life(by_torch: bool, tmp_path: Path) -> None:
+    path, trap = tmp_path / "weights.pt", Trap(tmp_path / "sprung")
+    if by_torch:
+        torch.save({"state_dict": convnet().state_dict(), "trap": trap}, path)
+    else:
+        path.write_bytes(pickle.dumps(trap))
+    with pytest.raises(UserError, match=r"holds Python objects, which are never unpickled, or is damaged; must be a "):
+        pretrained.load(convnet(), path)
+    assert not trap.path.exists()
+
+
+@pytest.mark.parametrize("form", ["safetensors", "torch"])
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
+def test_a_truncated_file_is_refused_by_name(form: str, share: float, tmp_path: Path) -> None:
+    path = tmp_path / "weights"
+    if form == "safetensors":
+        save_file(contiguous(convnet()), path)
+    else:
+        torch.save(convnet().state_dict(), path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * share)])
+    with pytest.raises(UserError, match=rf"^model\.pretrained: {path}: (truncated|holds Python objects)"):
+        pretrained.load(convnet(), path)
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ([1, 2], "holds a list; must be a state dict"),
+        ({}, "not a state dict: it is empty"),
+        ({"epoch": 3, "lr": 0.1}, "not a state dict: epoch, lr"),
+    ],
+)
+def test_a_file_without_a_state_dict_is_told_by_what_it_holds(content: object, text: str, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "weights")
+    with pytest.raises(UserError) as error:
+        pretrained.load(convnet(), tmp_path / "weights")
+    assert str(error.value) == f"model.pretrained: {tmp_path / 'weights'}: {text}"
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^model\.pretrained: .*/weights: No such file or directory$"):
+        pretrained.load(convnet(), tmp_path / "weights")
+
+
+def test_a_wrong_digest_names_both(tmp_path: Path) -> None:
+    path = tmp_path / "weights"
+    path.write_bytes(b"bytes")
+    found = f"sha256:{hashlib.sha256(b'bytes').hexdigest()}"
+    pretrained.verify(path, found)
+    with pytest.raises(UserError) as error:
+        pretrained.verify(path, f"sha256:{'0' * 64}")
+    assert str(error.value) == f"model.pretrained.digest: {path} is {found}; must be sha256:{'0' * 64}"
