@@ -1,7 +1,9 @@
 """Manifests that the types accept, drawn by Hypothesis from the types themselves."""
 
+from random import Random
 from typing import Any
 
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -9,10 +11,21 @@ from trainserve.api.base import ApiType
 
 Schema = dict[str, Any]
 
+WHOLE_SPECS = settings(
+    deadline=None,
+    suppress_health_check=[
+        HealthCheck.large_base_example,  # it has a value for every field
+        HealthCheck.data_too_large,
+        HealthCheck.filter_too_much,
+        HealthCheck.function_scoped_fixture,  # an API server that remembers no dry run
+    ],
+)
+
 
 def specs(model: type[ApiType]) -> st.SearchStrategy[dict[str, Any]]:
     """Manifests of this type: every field within its own bounds, optional ones there or not, all rules kept."""
-    return specs_without_rules(model).filter(lambda manifest: _accepts(model, manifest))
+    schema = model.model_json_schema(by_alias=True)
+    return _accepted(model, schema, schema.get("$defs", {}))
 
 
 def specs_without_rules(model: type[ApiType]) -> st.SearchStrategy[dict[str, Any]]:
@@ -26,7 +39,7 @@ def _values(schema: Schema, definitions: dict[str, Schema]) -> st.SearchStrategy
         case {"$ref": reference}:
             name = reference.rsplit("/", 1)[-1]
             (model,) = (model for model in ApiType.__subclasses__() if model.__name__ == name)
-            return _values(definitions[name], definitions).filter(lambda value: _accepts(model, value))
+            return _accepted(model, definitions[name], definitions)
         case {"anyOf": choices}:
             return st.one_of(_values(choice, definitions) for choice in choices if choice != {"type": "null"})
         case {"const": value}:
@@ -60,6 +73,24 @@ def _values(schema: Schema, definitions: dict[str, Schema]) -> st.SearchStrategy
         case {"type": "object", "additionalProperties": inner}:
             return st.dictionaries(st.text(min_size=1, max_size=20), _values(inner, definitions), max_size=3)
     raise TypeError(f"no strategy for {schema}")
+
+
+def _accepted(model: type[ApiType], schema: Schema, definitions: dict[str, Schema]) -> st.SearchStrategy[Any]:
+    """A value for every field, of which those stay that keep the rules: rules ask for fields together or for one."""
+    fields = {name: _values(field, definitions) for name, field in schema["properties"].items()}
+    optional = sorted(fields.keys() - set(schema.get("required", ())))
+
+    def keep(drawn: tuple[dict[str, Any], Random]) -> dict[str, Any] | None:
+        values, random = drawn
+        for _ in range(300):
+            left_out = {name for name in optional if random.random() < 0.5}
+            manifest = {name: value for name, value in values.items() if name not in left_out}
+            if _accepts(model, manifest):
+                return manifest
+        return None
+
+    drawn = st.tuples(st.fixed_dictionaries(fields), st.randoms(use_true_random=False))
+    return drawn.map(keep).filter(lambda manifest: manifest is not None)
 
 
 ANYTHING: st.SearchStrategy[Any] = st.recursive(

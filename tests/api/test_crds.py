@@ -9,10 +9,11 @@ import pytest
 import yaml
 from hypothesis import given, settings
 
-from tests.api.specs import specs
+from tests.api.specs import WHOLE_SPECS, specs
 from trainserve.api.crds import as_yaml, modelserve_crd, trainjob_crd
 from trainserve.api.modelserve import ModelServeSpec, ModelServeStatus
-from trainserve.api.trainjob import Progress, Result, TrainJobSpec, TrainJobStatus
+from trainserve.api.trainjob import TrainJobSpec
+from trainserve.api.trainjob_status import Progress, Result, TrainJobStatus
 
 ROOT = Path(__file__).parents[2]
 CRDS = {"trainjobs": trainjob_crd(), "modelserves": modelserve_crd()}
@@ -77,13 +78,13 @@ def test_nothing_is_left_that_a_structural_schema_may_not_hold(plural: str) -> N
         assert not ("properties" in node and "additionalProperties" in node)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(WHOLE_SPECS, max_examples=60)
 @given(spec=specs(TrainJobSpec))
 def test_any_trainjob_that_the_types_accept_fits_the_schema_and_comes_back_the_same(spec: dict[str, Any]) -> None:
     _fits_and_comes_back("trainjobs", TrainJobSpec, spec)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(WHOLE_SPECS, max_examples=60)
 @given(spec=specs(ModelServeSpec))
 def test_any_modelserve_that_the_types_accept_fits_the_schema_and_comes_back_the_same(spec: dict[str, Any]) -> None:
     _fits_and_comes_back("modelserves", ModelServeSpec, spec)
@@ -124,6 +125,39 @@ def test_columns_come_from_progress_until_there_is_a_result() -> None:
     finished = running.model_copy(update={"result": Result(accuracy=0.9736842)})
     assert finished.columns.accuracy == "0.974"
     assert TrainJobStatus().columns.model_dump(exclude_none=True) == {}
+
+
+def test_what_a_trainjob_measured_fits_the_schema() -> None:
+    status = {
+        "progress": {"epoch": 1, "gpuUtilization": 0.9, "gpuMemoryBytes": 2**33, "samplesPerSecond": 10.5},
+        "result": {
+            "accuracy": 0.97,
+            "precision": "bf16",
+            "exportedAccuracy": 0.96,
+            "energyJoules": 120.5,
+            "energy": {
+                "joules": 120.5,
+                "source": "nvml",
+                "reason": "no RAPL counter",
+                "joulesPerEpoch": 24.1,
+                "joulesPerImage": 0.01,
+                "cpuJoules": 60.0,
+                "gramsCO2e": 0.0127,
+            },
+        },
+        "artifact": {
+            "uri": "pvc://trainserve-models/default/digits/1",
+            "version": 1,
+            "digest": "sha256:" + 64 * "a",
+            "bytes": 1,
+            "opset": 18,
+            "precision": "int8",
+            "parity": {"maxAbs": 1e-7, "maxRel": 1e-6},
+        },
+    }
+    written = TrainJobStatus.model_validate(status).model_dump(by_alias=True, exclude_none=True, mode="json")
+    jsonschema.Draft4Validator(closed(schema_of("trainjobs", "status"))).validate(written)
+    assert {**written, "columns": None} == {**status, "columns": None}
 
 
 def test_a_status_with_every_field_fits_the_schema() -> None:

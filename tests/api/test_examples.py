@@ -15,7 +15,9 @@ PARSERS = {"TrainJob": parse_trainjob, "ModelServe": parse_modelserve}
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.rglob("*.yaml")), ids=lambda path: str(path.relative_to(EXAMPLES)))
 def test_an_example_is_accepted_in_full(path: Path) -> None:
-    for manifest in yaml.safe_load_all(path.read_text()):
+    manifests = [each for each in yaml.safe_load_all(path.read_text()) if each["kind"] not in ("ConfigMap", "Secret")]
+    assert manifests
+    for manifest in manifests:
         assert manifest["apiVersion"] == API_VERSION
         assert unsupported(PARSERS[manifest["kind"]](manifest)) == []
 

@@ -4,13 +4,14 @@ from typing import Any
 
 import cel
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tests.api.specs import specs, specs_without_rules
+from tests.api.specs import WHOLE_SPECS, specs, specs_without_rules
 from trainserve.api.base import ApiType
 from trainserve.api.crds import trainjob_crd
+from trainserve.api.schema import structural_schema
 from trainserve.api.trainjob import TrainJobSpec
 
 RULED = sorted((model for model in ApiType.__subclasses__() if model.rules), key=lambda model: model.__name__)
@@ -18,14 +19,22 @@ RULED = sorted((model for model in ApiType.__subclasses__() if model.rules), key
 
 @pytest.mark.parametrize("model", RULED, ids=lambda model: model.__name__)
 @given(data=st.data())
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(WHOLE_SPECS, max_examples=30)
 def test_cel_and_python_break_the_same_rules(model: type[ApiType], data: st.DataObject) -> None:
     manifest = data.draw(specs_without_rules(model))
     broken_in_python = _broken(model, manifest)
-    defaults = {field.alias: field.default for field in model.model_fields.values() if isinstance(field.default, int)}
-    as_stored = {**defaults, **manifest}
-    broken_in_cel = {rule.message for rule in model.rules if not cel.evaluate(rule.cel, {"self": as_stored})}
+    stored = as_stored(manifest, structural_schema(model))
+    broken_in_cel = {rule.message for rule in model.rules if not cel.evaluate(rule.cel, {"self": stored})}
     assert broken_in_cel == broken_in_python
+
+
+def as_stored(value: Any, schema: dict[str, Any]) -> Any:
+    """The value with the schema's defaults filled in, as the API server does before it evaluates rules."""
+    if not isinstance(value, dict) or "properties" not in schema:
+        return value
+    fields = schema["properties"]
+    filled = {name: field["default"] for name, field in fields.items() if "default" in field} | value
+    return {name: as_stored(inner, fields.get(name, {})) for name, inner in filled.items()}
 
 
 def _broken(model: type[ApiType], manifest: dict[str, Any]) -> set[str]:
@@ -39,7 +48,7 @@ def _broken(model: type[ApiType], manifest: dict[str, Any]) -> set[str]:
 
 def test_every_type_with_rules_is_known_here() -> None:
     assert {model.__name__ for model in RULED} == {
-        "Autoscaling", "Dataset", "ModelRef", "ModelSource", "Resources", "TrainJobSpec",
+        "Autoscaling", "Dataset", "ModelRef", "ModelSource", "Pretrained", "Resources", "TrainJobSpec", "Trainer",
     }  # fmt: skip
 
 
@@ -76,7 +85,7 @@ def test_a_started_spec_may_change_its_policy_alone(
 
 
 @given(specs(TrainJobSpec))
-@settings(max_examples=20, deadline=None)
+@settings(WHOLE_SPECS, max_examples=20)
 def test_an_unchanged_spec_is_never_refused(spec: dict[str, Any]) -> None:
     (version,) = trainjob_crd()["spec"]["versions"]
     (rule,) = version["schema"]["openAPIV3Schema"]["x-kubernetes-validations"]

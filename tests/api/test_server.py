@@ -11,17 +11,18 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from lightkube import ApiError, Client, KubeConfig
 from lightkube.generic_resource import create_namespaced_resource
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.core_v1 import Namespace
 from lightkube.types import PatchType
 
-from tests.api.specs import specs
+from tests.api.specs import WHOLE_SPECS, specs
 from trainserve.api import API_VERSION, GROUP, VERSION
 from trainserve.api.modelserve import ModelServeSpec, ModelServeStatus, Replicas
-from trainserve.api.trainjob import Progress, Result, TrainJobSpec, TrainJobStatus
+from trainserve.api.trainjob import TrainJobSpec
+from trainserve.api.trainjob_status import Progress, Result, TrainJobStatus
 from trainserve.api.validate import parse_modelserve, parse_trainjob
 from trainserve.dev import binaries
 
@@ -66,14 +67,14 @@ def create(client: Client, kind: str, name: str, spec: dict[str, Any], *, dry_ru
 
 
 @given(spec=specs(TrainJobSpec))
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(WHOLE_SPECS, max_examples=50)
 def test_the_server_takes_every_trainjob_that_the_types_take(client: Client, spec: dict[str, Any]) -> None:
     stored = create(client, "TrainJob", "any", spec, dry_run=True)
     assert parse_trainjob(stored) == TrainJobSpec.model_validate(spec)
 
 
 @given(spec=specs(ModelServeSpec))
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(WHOLE_SPECS, max_examples=50)
 def test_the_server_takes_every_modelserve_that_the_types_take(client: Client, spec: dict[str, Any]) -> None:
     stored = create(client, "ModelServe", "any", spec, dry_run=True)
     assert parse_modelserve(stored) == ModelServeSpec.model_validate(spec)

@@ -28,9 +28,46 @@ def modelserve(name: str = "digits", **changes: Any) -> dict[str, Any]:
         (
             {"trainer": {"batchsize": 8}},
             "spec.trainer.batchsize: unknown field; did you mean batchSize? "
-            "allowed here: batchSize, epochs, learningRate, optimizer, precision, seed",
+            "allowed here: accumulate, augment, batchSize, ema, epochs, labelSmoothing, learningRate, momentum, "
+            "optimizer, precision, schedule, seed, weightDecay",
         ),
         ({"trainer": 5}, "spec.trainer: 5 must be an object"),
+        ({"trainer": {"momentum": 1.0}}, "spec.trainer.momentum: 1.0 must be less than 1"),
+        (
+            {"trainer": {"schedule": "linear"}},
+            "spec.trainer.schedule: \"linear\" must be 'constant', 'cosine' or 'onecycle'",
+        ),
+        (
+            {"trainer": {"batchSize": 4, "accumulate": 8}},
+            'spec.trainer: accumulate must be at most batchSize, but it is {"batchSize": 4, "accumulate": 8}',
+        ),
+        ({"trainer": {"augment": {"crop": -1}}}, "spec.trainer.augment.crop: -1 must be greater than or equal to 0"),
+        (
+            {"dataset": {"name": "digits", "size": [28]}},
+            "spec.dataset.size: [28] must have at least 2 items after validation, not 1",
+        ),
+        (
+            {"dataset": {"name": "digits", "size": [28, 0]}},
+            "spec.dataset.size[1]: 0 must be greater than or equal to 1",
+        ),
+        (
+            {"dataset": {"name": "digits", "digest": "sha256:" + 64 * "a"}},
+            "spec.dataset: digest can only be set together with uri, but it is "
+            '{"name": "digits", "digest": "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa...',
+        ),
+        (
+            {"model": {"name": "convnet", "pretrained": {"uri": "file:///weights.pt"}}},
+            'spec.model.pretrained.uri: "file:///weights.pt" must match pattern '
+            r"'^(pvc|s3|https)://[^/\s]+/\S+$'",
+        ),
+        (
+            {"model": {"script": "train.py", "freeze": ["*"]}},
+            "spec.model: options, pretrained and freeze can only be set together with name or a script's function, "
+            'but it is {"script": "train.py", "freeze": ["*"]}',
+        ),
+        ({"export": {"topK": 0}}, "spec.export.topK: 0 must be greater than or equal to 1"),
+        ({"log": {"format": "xml"}}, "spec.log.format: \"xml\" must be 'auto' or 'json'"),
+        ({"energy": {"gridIntensity": -1}}, "spec.energy.gridIntensity: -1 must be greater than or equal to 0"),
         ({"gates": {"minAccuracy": 1.5}}, "spec.gates.minAccuracy: 1.5 must be less than or equal to 1"),
         ({"resources": {"gpus": -1}}, "spec.resources.gpus: -1 must be greater than or equal to 0"),
         (
@@ -71,8 +108,8 @@ def modelserve(name: str = "digits", **changes: Any) -> dict[str, Any]:
         ({"output": {}}, "spec.output.model: is required"),
         (
             {"epochs": 5},
-            "spec.epochs: unknown field; allowed here: checkpoint, dataset, export, gates, model, output, policy, "
-            "resources, trainer, workers",
+            "spec.epochs: unknown field; allowed here: checkpoint, dataset, energy, export, gates, log, model, output, "
+            "policy, resources, trainer, workers",
         ),
     ],
 )
@@ -87,6 +124,32 @@ def test_a_zoo_model_needs(missing: str) -> None:
     spec = {field: value for field, value in ZOO.items() if field != missing}
     with pytest.raises(InvalidSpec, match=f"^spec: {missing} is required to train a zoo model"):
         parse_trainjob({"metadata": {"name": "digits"}, "spec": spec})
+
+
+@pytest.mark.parametrize("script", ["train.sh", "pvc://code", "s3://code/train.py", "train.py:1", "a b.py", ":f"])
+def test_a_script_is_a_python_file_in_a_place_that_can_be_mounted(script: str) -> None:
+    with pytest.raises(InvalidSpec, match=r"^spec\.model\.script: .* must match pattern"):
+        parse_trainjob(trainjob(model={"script": script}))
+
+
+@pytest.mark.parametrize("script", ["../net.py", "pvc://code/../net.py", "/srv/../net.py:f"])
+def test_a_script_stays_inside_its_place(script: str) -> None:
+    with pytest.raises(InvalidSpec, match=r"must not contain '..' as a path segment"):
+        parse_trainjob(trainjob(model={"script": script}))
+
+
+def test_a_function_of_a_script_needs_a_data_set_and_a_whole_script_does_not() -> None:
+    parse_trainjob({"metadata": {"name": "own"}, "spec": {"model": {"script": "train.py"}}})
+    with pytest.raises(InvalidSpec, match=r"^spec: dataset is required to train a zoo model or what a script's"):
+        parse_trainjob({"metadata": {"name": "own"}, "spec": {"model": {"script": "train.py:build"}}})
+
+
+def test_each_process_has_a_gpu_of_its_own() -> None:
+    workers = {"nodes": 1, "processesPerNode": 4}
+    parse_trainjob(trainjob(workers=workers))
+    parse_trainjob(trainjob(workers=workers, resources={"gpus": 4}))
+    with pytest.raises(InvalidSpec, match=r"^spec: workers\.processesPerNode must be at most resources\.gpus"):
+        parse_trainjob(trainjob(workers=workers, resources={"gpus": 2}))
 
 
 @pytest.mark.parametrize(

@@ -60,8 +60,9 @@ spec:
         ("no-output", {"model": {"name": "convnet"}, "dataset": {"name": "digits"}}, "Invalid", "output is required"),
         ("n" * 62, digits(), "Invalid", "metadata.name"),
         ("suspended", digits(policy={"suspend": True}), "NotSupported", "spec.policy.suspend"),
-        ("half", digits(export={"precision": "fp16"}), "NotSupported", "spec.export.precision"),
-        ("gang", digits(workers={"nodes": 2}), "NotSupported", "spec.workers.nodes"),
+        ("slice", digits(resources={"gpus": 1, "gpu": {"mig": "1g.10gb"}}), "NotSupported", "spec.resources.gpu.mig"),
+        ("own", command("true", trainer={"epochs": 9}), "NotSupported", "spec.trainer"),
+        ("crowd", digits(resources={"gpus": 1}, workers={"processesPerNode": 2}), "Invalid", "processesPerNode"),
     ],
 )
 def test_the_operator_refuses_it_and_starts_nothing(

@@ -6,7 +6,6 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from trainserve.operator import labels
 from trainserve.operator.plan import Object, Plan
 from trainserve.operator.settings import Settings
 from trainserve.operator.trainjob.plan import plan as plan_trainjob
@@ -106,8 +105,10 @@ class Run:
         """Plan at that many seconds after NOW, and carry it out."""
         plan = plan_trainjob(self.job, list(self.children.values()), progress, SETTINGS, after(seconds))
         for wanted in plan.create:
-            assert wanted["metadata"]["name"] not in self.children, "created twice"
-            self.children[wanted["metadata"]["name"]] = pod_of(wanted) if wanted["kind"] == "Pod" else wanted
+            pod, name = wanted["kind"] == "Pod", wanted["metadata"]["name"]
+            key = name if pod else f"{wanted['kind']}/{name}"
+            assert key not in self.children, "created twice"
+            self.children[key] = pod_of(wanted) if pod else wanted
         for delete in plan.delete:
             self.children.pop(delete.name)
         self.job = self.job | {"status": plan.status}
@@ -129,18 +130,9 @@ class Run:
 
 
 def gang(size: int) -> Run:
-    """A run whose first attempt consists of that many running pods.
-
-    The API refuses more than one node for now, so the pods of the other ranks are made from those of rank 0.
-    """
-    run = Run(trainjob())
+    """A run whose first attempt consists of that many running pods."""
+    run = Run(trainjob(workers={"nodes": size}))
     run.step()
-    first = run.children["digits-1-0"]
-    for rank in range(1, size):
-        name = f"digits-1-{rank}"
-        numbered = first["metadata"]["labels"] | {labels.RANK: str(rank)}
-        run.children[name] = first | {"metadata": first["metadata"] | {"name": name, "labels": numbered}}
-    run.job["status"]["attempts"][0]["pods"] = run.pods()
     for name in run.pods():
         run.set(name, RUNNING)
     return run

@@ -14,7 +14,9 @@ from trainserve.operator.modelserve import builders as serving
 from trainserve.operator.modelserve.version import Version, read
 from trainserve.operator.plan import Object
 from trainserve.operator.settings import Settings
-from trainserve.operator.trainjob.builders import attempt_objects, run_config
+from trainserve.operator.trainjob.builders import attempt_objects
+from trainserve.operator.trainjob.config import run_config
+from trainserve.operator.trainjob.gang import port
 
 SERVE: Object = trainjob(name="web") | {"kind": "ModelServe"}
 VERSION = Version("digits", 3, "file:///srv/models/default/digits/3", DIGEST)
@@ -26,6 +28,19 @@ def objects(job: Object, settings: Settings = SETTINGS) -> list[Object]:
 
 def pod_spec(job: Object, settings: Settings = SETTINGS) -> Object:
     return dict(objects(job, settings)[-1]["spec"])
+
+
+def run(settings: Settings = SETTINGS, **spec: Any) -> tuple[Object, Object]:
+    """Spec of rank 0's pod and the CONFIG.json that it reads."""
+    created = objects(trainjob(**spec), settings)
+    (pod, *_) = [wanted for wanted in created if wanted["kind"] == "Pod"]
+    return pod["spec"], json.loads(created[0]["data"]["config.json"])
+
+
+def mounts(spec: Object) -> dict[str, tuple[str, bool]]:
+    """Volume and whether it is read-only, by the path where it is mounted."""
+    (container,) = spec["containers"]
+    return {each["mountPath"]: (each["name"], bool(each.get("readOnly"))) for each in container["volumeMounts"]}
 
 
 def settings(store: str, **more: str) -> Settings:
@@ -64,7 +79,7 @@ def test_a_store_on_a_volume_is_mounted(store: str, volume: Object) -> None:
 def test_a_store_on_s3_is_reached_with_the_namespaces_secret() -> None:
     remote = settings("s3://bucket/models/", TRAINSERVE_STORE_SECRET="s3-keys")
     spec = pod_spec(trainjob(), remote)
-    assert [volume["name"] for volume in spec["volumes"]] == ["output", "config"]
+    assert [volume["name"] for volume in spec["volumes"]] == ["output", "cache", "config"]
     assert spec["containers"][0]["envFrom"] == [{"secretRef": {"name": "s3-keys", "optional": True}}]
     job = trainjob()
     config = run_config(job, TrainJobSpec.model_validate(job["spec"]), 1, remote)
@@ -72,13 +87,94 @@ def test_a_store_on_s3_is_reached_with_the_namespaces_secret() -> None:
 
 
 def test_a_data_set_on_a_claim_is_mounted_read_only_and_named_in_the_file() -> None:
-    config_map, pod = objects(trainjob(dataset={"uri": "pvc://data/sets/a.npz"}))
-    assert json.loads(config_map["data"]["config.json"])["dataset"] == {
+    spec, config = run(dataset={"uri": "pvc://data/sets/a.npz"})
+    assert config["dataset"] == {
         "uri": "pvc://data/sets/a.npz",
         "path": "/var/lib/trainserve/data/sets/a.npz",
+        "task": "classification",
     }
-    claim = {"name": "data", "persistentVolumeClaim": {"claimName": "data", "readOnly": True}}
-    assert claim in pod["spec"]["volumes"]
+    assert {"name": "data", "persistentVolumeClaim": {"claimName": "data", "readOnly": True}} in spec["volumes"]
+    assert mounts(spec)["/var/lib/trainserve/data"] == ("data", True)
+
+
+@pytest.mark.parametrize("uri", ["s3://bucket/sets/a.npz", "https://host/sets/a.npz"])
+def test_a_data_set_elsewhere_is_fetched_by_the_pod_into_a_cache_of_its_own(uri: str) -> None:
+    digest = "sha256:" + 64 * "0"
+    spec, config = run(settings("pvc://models", TRAINSERVE_STORE_SECRET="keys"), dataset={"uri": uri, "digest": digest})
+    assert config["dataset"] == {"uri": uri, "digest": digest, "task": "classification"}
+    (container,) = spec["containers"]
+    assert container["envFrom"] == [{"secretRef": {"name": "keys", "optional": True}}]
+    assert mounts(spec)[env(container)["TRAINSERVE_CACHE"]] == ("cache", False)
+    assert {"name": "cache", "emptyDir": {}} in spec["volumes"]
+
+
+def test_weights_to_start_from_are_mounted_where_the_file_says() -> None:
+    digest = "sha256:" + 64 * "0"
+    uri = "pvc://weights/resnet.safetensors"
+    spec, config = run(model={"name": "resnet18", "pretrained": {"uri": uri, "digest": digest}, "freeze": ["stem.*"]})
+    assert config["model"] == {
+        "name": "resnet18",
+        "pretrained": {"uri": uri, "digest": digest, "path": "/var/lib/trainserve/pretrained/resnet.safetensors"},
+        "freeze": ["stem.*"],
+    }
+    assert mounts(spec)["/var/lib/trainserve/pretrained"] == ("pretrained", True)
+
+
+def test_weights_elsewhere_are_left_to_the_pod() -> None:
+    _, config = run(model={"name": "resnet18", "pretrained": {"uri": "s3://weights/resnet.safetensors"}})
+    assert config["model"]["pretrained"] == {"uri": "s3://weights/resnet.safetensors"}
+
+
+@pytest.mark.parametrize(
+    ("script", "path", "volume"),
+    [
+        ("configmap://code/net.py:build", "/var/lib/trainserve/script/net.py:build", {"configMap": {"name": "code"}}),
+        (
+            "pvc://code/src/train.py",
+            "/var/lib/trainserve/script/src/train.py",
+            {"persistentVolumeClaim": {"claimName": "code", "readOnly": True}},
+        ),
+        ("/opt/train.py", "/opt/train.py", None),
+    ],
+)
+def test_a_script_is_mounted_read_only_and_run_as_the_trainer_is(script: str, path: str, volume: Object | None) -> None:
+    spec, config = run(model={"script": script, "image": "mine"})
+    assert config["model"] == {"script": path}
+    (container,) = spec["containers"]
+    assert (container["image"], container["command"][:3]) == ("mine", ["python", "-m", "trainserve.models"])
+    scripts = [found for found in spec["volumes"] if found["name"] == "script"]
+    assert scripts == ([] if volume is None else [{"name": "script", **volume}])
+    assert mounts(spec).get("/var/lib/trainserve/script") == (None if volume is None else ("script", True))
+
+
+def test_a_claim_named_twice_is_one_volume_mounted_twice() -> None:
+    spec, _ = run(
+        settings("pvc://shared"),
+        model={"name": "convnet", "pretrained": {"uri": "pvc://shared/a.pt"}},
+        dataset={"uri": "pvc://shared/a.npz"},
+    )
+    claims = [volume for volume in spec["volumes"] if "persistentVolumeClaim" in volume]
+    assert claims == [{"name": "store", "persistentVolumeClaim": {"claimName": "shared"}}]
+    assert {path: mount for path, mount in mounts(spec).items() if mount[0] == "store"} == {
+        "/var/lib/trainserve/store": ("store", False),
+        "/var/lib/trainserve/data": ("store", True),
+        "/var/lib/trainserve/pretrained": ("store", True),
+    }
+
+
+def test_checkpoints_lie_beside_the_store_in_a_folder_that_every_attempt_finds() -> None:
+    job = trainjob(checkpoint={"everyEpochs": 2})
+    spec = TrainJobSpec.model_validate(job["spec"])
+    first, second = (run_config(job, spec, attempt, SETTINGS)["checkpoint"] for attempt in (1, 2))
+    folder = "/var/lib/trainserve/store/.checkpoints/default/job-uid"
+    assert first == second == {"folder": folder, "everyEpochs": 2, "keep": 2}
+
+
+def test_what_the_operator_alone_acts_on_is_not_told_to_the_pod() -> None:
+    _, config = run(workers={"nodes": 2}, resources={"gpus": 1}, policy={"retries": 0})
+    assert config.keys() == {
+        "job", "store", "model", "dataset", "trainer", "export", "output", "log",
+    }  # fmt: skip
 
 
 def test_gpus_and_their_kind_become_resources_and_affinity() -> None:
@@ -87,7 +183,7 @@ def test_gpus_and_their_kind_become_resources_and_affinity() -> None:
     container = spec["containers"][0]
     assert container["resources"]["limits"] == {"cpu": "2500m", "memory": "4Gi", "nvidia.com/gpu": "2"}
     assert container["resources"]["requests"] == container["resources"]["limits"]
-    assert env(container)["OMP_NUM_THREADS"] == "2"
+    assert env(container)["OMP_NUM_THREADS"] == "1", "a process for each GPU, and all of them share the cores"
     required = spec["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
     assert required["nodeSelectorTerms"][0]["matchExpressions"] == [
         {"key": "nvidia.com/gpu.product", "operator": "In", "values": ["NVIDIA-H200"]},
@@ -117,9 +213,54 @@ def test_a_gang_meets_by_name_through_a_headless_service() -> None:
     )
     assert service["spec"]["selector"].items() <= second["metadata"]["labels"].items()
     assert (second["spec"]["hostname"], second["spec"]["subdomain"]) == ("digits-1-1", "digits-1")
-    variables = env(second["spec"]["containers"][0])
+    (container,) = second["spec"]["containers"]
+    variables = env(container)
+    assert container["command"][:3] == ["torchrun", "-m", "trainserve.models"]
     assert (variables["PET_NODE_RANK"], variables["PET_MASTER_ADDR"]) == ("1", "digits-1-0.digits-1")
+    assert (variables["PET_NNODES"], variables["PET_NPROC_PER_NODE"], variables["PET_MAX_RESTARTS"]) == ("2", "1", "0")
+    assert int(variables["PET_MASTER_PORT"]) == service["spec"]["ports"][0]["port"]
     assert first["metadata"]["labels"]["trainserve.io/rank"] == "0"
+
+
+def test_pods_of_a_gang_keep_apart_where_there_are_nodes_enough() -> None:
+    spec = pod_spec(trainjob(workers={"nodes": 2}, resources={"gpus": 1, "gpu": {"minMemory": "40Gi"}}))
+    (apart,) = spec["affinity"]["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+    assert apart["podAffinityTerm"]["labelSelector"]["matchLabels"] == {
+        "trainserve.io/trainjob": "digits",
+        "trainserve.io/attempt": "1",
+    }
+    assert "nodeAffinity" in spec["affinity"]
+
+
+def test_gangs_that_share_a_network_meet_at_ports_of_their_own() -> None:
+    ports = {port(trainjob(uid=f"uid-{number}"), attempt) for number in range(20) for attempt in (1, 2)}
+    assert len(ports) > 35
+    assert all(29500 <= each < 32768 for each in ports), "no ephemeral port, which any program may hold"
+
+
+@pytest.mark.parametrize(
+    ("workers", "gpus", "processes"), [({}, 0, 1), ({}, 4, 4), ({"processesPerNode": 2}, 0, 2), ({"nodes": 2}, 1, 1)]
+)
+def test_a_pod_has_a_process_for_each_gpu_unless_told(workers: Object, gpus: int, processes: int) -> None:
+    spec = pod_spec(trainjob(workers=workers, resources={"gpus": gpus}))
+    variables = env(spec["containers"][0])
+    assert variables.get("PET_NPROC_PER_NODE", "1") == str(processes)
+    assert ("/dev/shm" in mounts(spec)) is (processes > 1)
+
+
+def test_processes_of_one_pod_meet_at_its_own_address() -> None:
+    spec = pod_spec(trainjob(workers={"processesPerNode": 2}))
+    (container,) = spec["containers"]
+    assert env(container)["PET_MASTER_ADDR"] == "$(POD_IP)"
+    names = [variable["name"] for variable in container["env"]]
+    assert names.index("POD_IP") < names.index("PET_MASTER_ADDR"), "references are to variables that come before"
+    assert "subdomain" not in spec
+
+
+def test_a_users_own_command_is_told_how_to_meet_and_run_as_it_is() -> None:
+    (container,) = pod_spec(command_job(workers={"nodes": 2}))["containers"]
+    assert container["command"] == ["true"]
+    assert env(container)["PET_NNODES"] == "2"
 
 
 def test_a_version_is_fetched_served_and_probed_by_the_contracts_commands() -> None:

@@ -83,6 +83,16 @@ def test_a_lost_peer_explains_the_errors_of_the_others() -> None:
     assert outcome.reason == "Preempted"
 
 
+def test_bad_data_explains_the_errors_of_the_peers_that_it_took_down() -> None:
+    pods = {
+        "a": {"status": ended(1, failed("UserError", "connection closed by peer"))},
+        "b": {"status": ended(1, failed("DataError", "a.npz: truncated"))},
+    }
+    outcome = of_gang(["a", "b"], pods)
+    assert outcome is not None
+    assert (outcome.reason, outcome.message) == ("DataError", "a.npz: truncated")
+
+
 def test_a_gang_is_done_only_when_every_pod_is() -> None:
     done = {"status": ended(0, PUBLISHED, reason="Completed")}
     assert of_gang(["a", "b"], {"a": done, "b": {"status": {"phase": "Running"}}}) is None

@@ -168,7 +168,7 @@ async def test_a_trainers_configuration_reaches_it_as_one_file(cluster: Cluster,
     read = json.loads(config["data"]["config.json"])
     assert read["store"] == {"root": "/var/lib/trainserve/store", "publicRoot": "file:///srv/models"}
     assert (read["model"], read["output"], read["gates"]) == (
-        {"name": "convnet", "options": {}},
+        {"name": "convnet"},
         {"model": "digits"},
         {"minAccuracy": 0.9},
     )

@@ -28,6 +28,7 @@ from tests.operator.support import (
 )
 from trainserve.operator import labels
 from trainserve.operator.plan import Delete, Object
+from trainserve.operator.settings import Settings
 from trainserve.operator.trainjob.plan import plan
 
 
@@ -262,7 +263,7 @@ def test_writing_out_a_default_is_no_change() -> None:
     [
         ({"trainer": {"batchSize": 0}}, "Invalid", "spec.trainer.batchSize"),
         ({"trainer": {"epocs": 3}}, "Invalid", "spec.trainer.epocs"),
-        ({"workers": {"nodes": 2}}, "NotSupported", "spec.workers.nodes"),
+        ({"resources": {"gpus": 1, "gpu": {"mig": "1g.10gb"}}}, "NotSupported", "spec.resources.gpu.mig"),
         ({"policy": {"suspend": True}}, "NotSupported", "spec.policy.suspend"),
     ],
 )
@@ -276,6 +277,16 @@ def test_what_cannot_be_acted_on_is_refused_and_nothing_is_touched(spec: Object,
     assert run.status["phase"] == "Refused"
 
 
+def test_checkpoints_are_refused_where_the_store_is_no_volume() -> None:
+    remote = Settings.from_environment({"TRAINSERVE_STORE": "s3://bucket/models"})
+    refused = plan(trainjob(checkpoint={}), [], None, remote, NOW)
+    accepted = condition(refused.status, "Accepted")
+    assert (refused.create, accepted["reason"]) == ([], "NotSupported")
+    assert accepted["message"].startswith("spec.checkpoint: ")
+    assert "s3://bucket/models" in accepted["message"]
+    assert plan(trainjob(), [], None, remote, NOW).create
+
+
 def test_a_name_that_leaves_no_room_for_the_pods_is_refused() -> None:
     run = Run(trainjob(name="n" * 60))
     assert run.step().create == []
@@ -283,7 +294,7 @@ def test_a_name_that_leaves_no_room_for_the_pods_is_refused() -> None:
 
 
 def test_a_refused_job_starts_once_its_spec_is_mended() -> None:
-    run = Run(trainjob(workers={"nodes": 2}))
+    run = Run(trainjob(policy={"suspend": True}))
     run.step()
     run.job["spec"] = trainjob()["spec"]
     assert created(run.step(5), "Pod")

@@ -14,7 +14,8 @@ from trainserve.api import GROUP, VERSION, modelserve, trainjob
 from trainserve.api.base import OBJECT_NAME_PATTERN
 from trainserve.api.modelserve import ModelServeSpec, ModelServeStatus
 from trainserve.api.schema import structural_schema
-from trainserve.api.trainjob import TrainJobSpec, TrainJobStatus
+from trainserve.api.trainjob import TrainJobSpec
+from trainserve.api.trainjob_status import TrainJobStatus
 
 Manifest = dict[str, Any]
 

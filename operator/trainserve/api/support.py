@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from trainserve.api.base import ApiType
 from trainserve.api.modelserve import ModelServeSpec
-from trainserve.api.trainjob import Export, TrainJobSpec
+from trainserve.api.training import Export, Log, Trainer
+from trainserve.api.trainjob import TrainJobSpec
 
 
 @dataclass(frozen=True)
@@ -37,34 +39,29 @@ def _runs_own_command(spec: TrainJobSpec) -> bool:
     return spec.model.command is not None
 
 
+def _of_no_command(field: str, default: ApiType | None = None) -> Limit:
+    """A field that says something to our trainer, and nothing to the user's own command."""
+    unset = () if default is None else (default.model_dump(by_alias=True, exclude_none=True),)
+    return Limit(
+        field,
+        _one_of(*unset),
+        "leaving it unset where model.command is set: the command is run as it is",
+        where=_runs_own_command,
+    )
+
+
 _RESOURCES = (Limit("resources.gpu.mig", _never, "whole GPUs (leave it unset)"),)
 
 TRAINJOB_LIMITS = (
-    Limit("model.name", lambda name: "/" not in name, "names of the built-in zoo, such as convnet"),
-    Limit("model.options", lambda options: not options, "the zoo model as it is (leave it unset)"),
-    Limit("model.script", _never, "model.command"),
-    Limit(
-        "dataset.uri",
-        lambda uri: uri.startswith("pvc://") and uri.endswith(".npz"),
-        "pvc://<claim>/<path>.npz",
-    ),
-    Limit("trainer.precision", _one_of("auto", "fp32"), "auto, fp32"),
-    Limit("workers.nodes", _one_of(1), "1"),
-    Limit("workers.processesPerNode", _one_of("auto", 1), "auto, 1"),
     *_RESOURCES,
-    Limit("checkpoint", _never, "runs without checkpoints (leave it unset)"),
-    Limit("export.precision", _one_of("fp32"), "fp32"),
-    Limit("export.dynamicBatch", _one_of(True), "true"),
-    Limit(
-        "export",
-        _one_of(Export().model_dump(by_alias=True)),
-        "the defaults where model.command is set: its result is not exported",
-        where=_runs_own_command,
-    ),
-    Limit("gates", _never, "gates of zoo models: leave it unset where model.command is set", where=_runs_own_command),
-    Limit(
-        "output", _never, "publishing zoo models: leave it unset where model.command is set", where=_runs_own_command
-    ),
+    _of_no_command("dataset"),
+    _of_no_command("trainer", Trainer()),
+    _of_no_command("checkpoint"),
+    _of_no_command("export", Export()),
+    _of_no_command("gates"),
+    _of_no_command("output"),
+    _of_no_command("energy"),
+    _of_no_command("log", Log()),
     Limit("policy.suspend", _one_of(False), "false"),
     Limit("policy.activeDeadlineSeconds", _never, "runs without a deadline (leave it unset)"),
     Limit("policy.pendingDeadlineSeconds", _never, "waiting without a deadline (leave it unset)"),

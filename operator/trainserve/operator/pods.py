@@ -69,11 +69,12 @@ def _number(quantity: str) -> Decimal:
     return number
 
 
-def threads(resources: Resources) -> list[dict[str, str]]:
-    """OMP_NUM_THREADS from the cpu limit: the default takes every core of the node, which is slower when shared."""
+def threads(resources: Resources, processes: int = 1) -> list[dict[str, str]]:
+    """OMP_NUM_THREADS from the cpu limit, which that many processes share: the default takes every core of the node,
+    which is slower when shared."""
     if resources.cpu is None:
         return []
-    return [{"name": "OMP_NUM_THREADS", "value": str(max(1, int(_number(resources.cpu))))}]
+    return [{"name": "OMP_NUM_THREADS", "value": str(max(1, int(_number(resources.cpu)) // processes))}]
 
 
 def container_status(pod: Mapping[str, Any], name: str) -> Mapping[str, Any]:

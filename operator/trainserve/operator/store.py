@@ -7,6 +7,7 @@ from typing import Any
 
 MOUNT_PATH = "/var/lib/trainserve/store"
 VOLUME = "store"
+CHECKPOINTS = ".checkpoints"
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,19 @@ class StoreRoot:
     def mounted(self) -> str:
         """The root as a pod sees it."""
         return self.public if self.public.startswith("s3://") else MOUNT_PATH
+
+    @property
+    def is_mounted(self) -> bool:
+        """Whether pods see it as a folder."""
+        return self.mounted == MOUNT_PATH
+
+    def checkpoints(self, namespace: str, uid: str) -> str:
+        """The folder of one TrainJob's checkpoints, as its pods see it; a store that is not mounted has none.
+
+        Readers of the store never see it: no namespace begins with a dot.
+        """
+        assert self.is_mounted
+        return f"{MOUNT_PATH}/{CHECKPOINTS}/{namespace}/{uid}"
 
     def volumes(self) -> list[dict[str, Any]]:
         """The pod's volume, if the store is one."""

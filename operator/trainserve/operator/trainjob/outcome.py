@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from trainserve.api.trainjob import Artifact, Progress, Result
+from trainserve.api.trainjob_status import Artifact, Progress, Result
 from trainserve.operator import pods
 
 CONTAINER = "trainer"
@@ -62,6 +62,11 @@ class Outcome:
         """Whether the cluster is to blame, rather than the run."""
         return self.reason in INFRASTRUCTURE
 
+    @property
+    def deterministic(self) -> bool:
+        """Whether it would end the same way again."""
+        return self.reason in DETERMINISTIC
+
 
 def of_pod(pod: Mapping[str, Any]) -> Outcome | None:
     """The pod's outcome; None while it goes on."""
@@ -81,12 +86,13 @@ def of_gang(names: list[str], found: Mapping[str, Mapping[str, Any]]) -> Outcome
     """The attempt's outcome from its pods by name, rank 0 first; None while it goes on.
 
     One failed pod ends the gang. When several failed, a fault of the cluster explains the others (a lost peer makes
-    the rest fail with errors of their own); else the pod that failed first does.
+    the rest fail with errors of their own), and so does what only the run itself can find wrong; else the pod that
+    failed first does.
     """
     ends = [of_pod(found[name]) if name in found else _vanished(name) for name in names]
     failures = [end for end in ends if end is not None and not end.succeeded]
     if failures:
-        return min(failures, key=lambda end: (not end.infrastructure, end.finished or "~"))
+        return min(failures, key=lambda end: (not end.infrastructure, not end.deterministic, end.finished or "~"))
     return ends[0] if all(end is not None for end in ends) else None
 
 

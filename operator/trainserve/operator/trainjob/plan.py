@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from trainserve.api.trainjob import TrainJobStatus
+from trainserve.api.trainjob_status import TrainJobStatus
 from trainserve.api.validate import parse_trainjob
 from trainserve.operator import conditions, labels, pods, times
 from trainserve.operator.conditions import Condition
@@ -53,7 +53,7 @@ class _Planner:
         self.result = Plan(status={})
 
     def plan(self) -> Plan:
-        refusal = first_refusal(self.job)
+        refusal = first_refusal(self.job, self.settings)
         if refusal is None:
             self._observe("Accepted", "True", "Accepted", "the spec is valid")
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from trainserve.api.trainjob import Progress
+from trainserve.api.trainjob_status import Progress
 from trainserve.operator import labels
 from trainserve.operator.plan import Object
 from trainserve.operator.poller import Target

@@ -7,15 +7,17 @@ from collections.abc import Callable
 
 from trainserve.operator.plan import Object
 from trainserve.operator.refusal import Refusal
-from trainserve.operator.trainjob.checks import invalid_spec, not_supported, spec_changed
+from trainserve.operator.settings import Settings
+from trainserve.operator.trainjob.checks import checkpoint_place, invalid_spec, not_supported, spec_changed
 
-CHECKS: tuple[Callable[[Object], Refusal | None], ...] = (
+CHECKS: tuple[Callable[[Object, Settings], Refusal | None], ...] = (
     invalid_spec.check,
     not_supported.check,
+    checkpoint_place.check,
     spec_changed.check,
 )
 
 
-def first_refusal(job: Object) -> Refusal | None:
+def first_refusal(job: Object, settings: Settings) -> Refusal | None:
     """The first objection, in the order in which a user would fix them."""
-    return next((refusal for check in CHECKS if (refusal := check(job)) is not None), None)
+    return next((refusal for check in CHECKS if (refusal := check(job, settings)) is not None), None)

@@ -6,9 +6,10 @@ from trainserve.api.support import unsupported
 from trainserve.api.validate import parse_trainjob
 from trainserve.operator.plan import Object
 from trainserve.operator.refusal import Refusal
+from trainserve.operator.settings import Settings
 
 
-def check(job: Object) -> Refusal | None:
+def check(job: Object, settings: Settings) -> Refusal | None:
     """Object with the fields that would be ignored."""
     problems = unsupported(parse_trainjob(job))
     return Refusal("NotSupported", "\n".join(problems)) if problems else None

@@ -5,10 +5,11 @@ from __future__ import annotations
 from trainserve.api.validate import parse_trainjob
 from trainserve.operator.plan import Object
 from trainserve.operator.refusal import Refusal
+from trainserve.operator.settings import Settings
 from trainserve.operator.trainjob.digests import spec_digests
 
 
-def check(job: Object) -> Refusal | None:
+def check(job: Object, settings: Settings) -> Refusal | None:
     """Object when the spec is no longer the one that the first attempt was built from."""
     started_with = (job.get("status") or {}).get("specDigests")
     if started_with is None:

@@ -1,0 +1,58 @@
+"""Several processes that train one model: how they find each other. torchrun starts those of one pod."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from trainserve.api.trainjob import TrainJobSpec
+from trainserve.operator import labels
+from trainserve.operator.plan import Object
+from trainserve.operator.trainjob.names import attempt_name, pod_name
+
+FIRST_PORT, PORTS = 29500, 3000
+"""From torchrun's default port up to where ephemeral ports begin."""
+
+
+def processes(spec: TrainJobSpec) -> int:
+    """Processes in each pod."""
+    return spec.workers.processes(spec.resources.gpus)
+
+
+def is_gang(spec: TrainJobSpec) -> bool:
+    """Whether there is more than one process."""
+    return spec.workers.nodes * processes(spec) > 1
+
+
+def port(job: Object, attempt: int) -> int:
+    """Where the gang meets. Gangs that share a network (that of the development cluster's node) do not meet others."""
+    digest = hashlib.sha256(f"{job['metadata']['uid']}/{attempt}".encode()).digest()
+    return FIRST_PORT + int.from_bytes(digest[:4]) % PORTS
+
+
+def rendezvous(job: Object, spec: TrainJobSpec, attempt: int, rank: int) -> list[dict[str, str]]:
+    """torchrun's own variables (torch.distributed.run: every option is also read from PET_<OPTION>).
+
+    Rank 0's pod is where the gang meets. A process that fails ends its pod: the operator restarts the gang as new pods.
+    """
+    name = job["metadata"]["name"]
+    first = f"{pod_name(name, attempt, 0)}.{attempt_name(name, attempt)}"
+    variables = {
+        "NNODES": spec.workers.nodes,
+        "NPROC_PER_NODE": processes(spec),
+        "NODE_RANK": rank,
+        "MASTER_ADDR": first if spec.workers.nodes > 1 else "$(POD_IP)",
+        "MASTER_PORT": port(job, attempt),
+        "MAX_RESTARTS": 0,
+    }
+    return [{"name": f"PET_{name}", "value": str(value)} for name, value in variables.items()]
+
+
+def place(pod: Object, job: Object, attempt: int) -> None:
+    """Give a pod of several the name by which the others find it, on another node than theirs where there is one."""
+    selector = {labels.TRAINJOB: job["metadata"]["name"], labels.ATTEMPT: str(attempt)}
+    term = {"labelSelector": {"matchLabels": selector}, "topologyKey": "kubernetes.io/hostname"}
+    apart = {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "podAffinityTerm": term}]}
+    spec: dict[str, Any] = pod["spec"]
+    spec |= {"hostname": pod["metadata"]["name"], "subdomain": attempt_name(job["metadata"]["name"], attempt)}
+    spec["affinity"] = spec.get("affinity", {}) | {"podAntiAffinity": apart}

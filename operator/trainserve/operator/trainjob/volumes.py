@@ -1,0 +1,70 @@
+"""What a training pod is given to read and write: volumes, where they are mounted, and what the paths in them are.
+
+A claim becomes one volume however often it is named: a kubelet waits for ever for the second volume of one claim
+(kubernetes/kubernetes#132921).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from trainserve.operator.store import StoreRoot
+
+ROOT = "/var/lib/trainserve"
+OUTPUT_FOLDER = f"{ROOT}/output"
+CACHE_FOLDER = f"{ROOT}/cache"
+CLAIM, CONFIG_MAP = "pvc://", "configmap://"
+
+
+def path_of(name: str, address: str) -> str:
+    """Where a pod finds what an address means that it mounts as `name`; any other address as it is."""
+    if not address.startswith((CLAIM, CONFIG_MAP)):
+        return address
+    _, _, path = address.partition("://")[2].partition("/")
+    return f"{ROOT}/{name}/{path}"
+
+
+@dataclass
+class Volumes:
+    """Collects `volumes` of a pod and `mounts` of its container. `folder` of a mount is below ROOT."""
+
+    volumes: list[dict[str, Any]] = field(default_factory=list)
+    mounts: list[dict[str, Any]] = field(default_factory=list)
+    _claims: dict[str, str] = field(default_factory=dict)
+
+    def scratch(self, name: str, path: str, **empty_dir: str) -> None:
+        """An empty folder of the pod's own."""
+        self._add({"name": name, "emptyDir": empty_dir}, {"mountPath": path})
+
+    def store(self, store: StoreRoot) -> None:
+        """The model store, to publish into."""
+        self.volumes += store.volumes()
+        self.mounts += store.mounts(read_only=False)
+        for volume in store.volumes():
+            if claim := volume.get("persistentVolumeClaim"):
+                self._claims[claim["claimName"]] = volume["name"]
+
+    def config_map(self, name: str, config_map: str, path: str) -> None:
+        """The entries of a ConfigMap as files."""
+        self._add({"name": name, "configMap": {"name": config_map}}, {"mountPath": path, "readOnly": True})
+
+    def readable(self, name: str, address: str) -> None:
+        """What `pvc://<claim>/<path>` or `configmap://<name>/<file>` means, read-only at `path_of`; else nothing."""
+        source, _, _ = address.partition("://")[2].partition("/")
+        if address.startswith(CONFIG_MAP):
+            self.config_map(name, source, f"{ROOT}/{name}")
+        elif address.startswith(CLAIM):
+            self._claim(name, source, f"{ROOT}/{name}")
+
+    def _claim(self, name: str, claim: str, path: str) -> None:
+        mount = {"mountPath": path, "readOnly": True}
+        if claim in self._claims:
+            self.mounts.append({"name": self._claims[claim], **mount})
+        else:
+            self._claims[claim] = name
+            self._add({"name": name, "persistentVolumeClaim": {"claimName": claim, "readOnly": True}}, mount)
+
+    def _add(self, volume: dict[str, Any], mount: dict[str, Any]) -> None:
+        self.volumes.append(volume)
+        self.mounts.append({"name": volume["name"], **mount})
