@@ -113,6 +113,7 @@ def test_the_operator_runs_as_its_service_account_with_the_store_of_the_cluster(
     assert operator.environment == {
         "KUBECONFIG": f"{tmp_path}/c/operator.kubeconfig",
         "TRAINSERVE_STORE": f"file://{tmp_path}/c/store",
+        "TRAINSERVE_STORE_SECRET": "trainserve-store",
         "TRAINSERVE_METRICS_ADDRESS": f"127.0.0.1:{ADDRESSES.ports['metrics']}",
         "TRAINSERVE_LEASE_NAMESPACE": "trainserve-system",
     }

@@ -19,6 +19,8 @@ from trainserve.dev.state import SYSTEM_NAMESPACE, kubeconfig, write
 
 STAGES = (("etcd",), ("apiserver",), ("controller-manager", "scheduler", "agent"), ("operator",))
 """In the order of starting; those of one stage start together."""
+STORE_SECRET = "trainserve-store"
+"""A Secret that a namespace may have, for training pods whose data needs credentials."""
 COMPONENTS = tuple(component for stage in STAGES for component in stage)
 PORTS = {
     "etcd": ("etcd", "etcd-peer"),
@@ -156,6 +158,7 @@ class Components:
         environment = {
             "KUBECONFIG": str(self.layout.operator_kubeconfig),
             "TRAINSERVE_STORE": f"file://{self.layout.store}",
+            "TRAINSERVE_STORE_SECRET": STORE_SECRET,
             "TRAINSERVE_METRICS_ADDRESS": f"127.0.0.1:{self.addresses.ports['metrics']}",
             "TRAINSERVE_LEASE_NAMESPACE": SYSTEM_NAMESPACE,
         }
