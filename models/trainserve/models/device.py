@@ -7,17 +7,30 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trainserve.models.errors import UserError
+from trainserve.models.rank import Rank
+
 if TYPE_CHECKING:
     import torch
 
 
-def choose() -> torch.device:
-    """The first visible GPU, else the CPU, its threads set."""
+def choose(rank: Rank) -> torch.device:
+    """This process's GPU where torch sees one for each process here, else the CPU, its threads set.
+
+    Raises UserError when there are GPUs, but fewer than processes.
+    """
     import torch
 
     if torch.cuda.is_available():
-        return torch.device("cuda", 0)
-    torch.set_num_threads(threads())
+        if (count := torch.cuda.device_count()) < rank.local_size:
+            raise UserError(
+                f"LOCAL_WORLD_SIZE: {rank.local_size} processes are not allowed; must be <= the {count} GPUs here"
+            )
+        on = torch.device("cuda", rank.local)
+        torch.cuda.set_device(on)
+        torch.backends.cudnn.benchmark = True  # every full part has one shape
+        return on
+    torch.set_num_threads(threads(rank.local_size))
     return torch.device("cpu")
 
 
@@ -31,14 +44,18 @@ def gpus(on: torch.device) -> tuple[str, ...]:
     return tuple(f"GPU-{torch.cuda.get_device_properties(index).uuid}" for index in range(local))
 
 
-def threads() -> int:
-    """OMP_NUM_THREADS where it is set, else the cores this process may run on, at most the cgroup's CPU limit."""
+def threads(processes: int = 1) -> int:
+    """OMP_NUM_THREADS where it is set, else this process's share of the cores that the pod may run on, at least 1.
+
+    Those are the cores it is bound to, at most as many as the cgroup's CPU limit.
+    """
     asked = os.environ.get("OMP_NUM_THREADS", "")
     if asked.isdecimal() and int(asked) > 0:
         return int(asked)
     limit = cpu_limit(Path("/sys/fs/cgroup"))
     cores = len(os.sched_getaffinity(0))
-    return cores if limit is None else max(1, min(cores, math.ceil(limit)))
+    usable = cores if limit is None else min(cores, math.ceil(limit))
+    return max(1, usable // processes)
 
 
 def cpu_limit(cgroup: Path) -> float | None:

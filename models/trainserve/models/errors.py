@@ -8,8 +8,8 @@ from typing import ClassVar
 class RunFailed(Exception):
     """Base: `reason` is what the TrainJob's condition will say, the message is one line."""
 
-    reason: ClassVar[str]
-    exit_code: ClassVar[int]
+    reason: str
+    exit_code: int
 
 
 class UserError(RunFailed):
@@ -45,6 +45,28 @@ class PublishFailed(RunFailed):
 
     reason = "StoreError"
     exit_code = 13
+
+
+class CheckpointFailed(RunFailed):
+    """The state of the run could not be saved; earlier checkpoints are as they were."""
+
+    reason = "StoreError"
+    exit_code = 13
+
+
+class RankLost(RunFailed):
+    """Another process of the run is gone, or never came; trying again may help."""
+
+    reason = "RankLost"
+    exit_code = 14
+
+
+class PeerFailed(RunFailed):
+    """Another process of the run failed, with its reason and its exit code."""
+
+    def __init__(self, message: str, reason: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.reason, self.exit_code = reason, exit_code
 
 
 class Interrupted(BaseException):

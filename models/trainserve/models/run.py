@@ -7,7 +7,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from trainserve.models.energy import Energy, EnergyMeter
 from trainserve.models.errors import PublishFailed
 from trainserve.models.interrupt import Interrupt
 from trainserve.models.progress import Progress
+from trainserve.models.rank import Rank
 from trainserve.models.rapl import Rapl
 from trainserve.models.terminal import Terminal
 
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
     import torch
 
     from trainserve.models.artifact import Artifact
+    from trainserve.models.checkpoint import Checkpoints
     from trainserve.models.data.dataset import Dataset
+    from trainserve.models.distributed import Gang
     from trainserve.models.evaluate import Evaluation
     from trainserve.models.network import Network
     from trainserve.models.signature import Signature
@@ -39,27 +42,47 @@ class Run:
     """`execute` does all of it. torch is imported by the steps that need it, so that bad input is refused without."""
 
     def __init__(
-        self, config: Config, progress: Progress, terminal: Terminal, interrupt: Interrupt, measured: dict[str, Any]
+        self,
+        config: Config,
+        progress: Progress,
+        terminal: Terminal,
+        interrupt: Interrupt,
+        measured: dict[str, Any],
+        rank: Rank | None = None,
     ) -> None:
-        """`measured` is filled as the status field `result`, so that a caller has it when `execute` raises."""
+        """`measured` is filled as the status field `result`, so that a caller has it when `execute` raises.
+
+        `rank`: which process of the run this is; without it the only one.
+        """
         self.config, self.progress, self.terminal, self.interrupt = config, progress, terminal, interrupt
         self.measured = measured
+        self.rank = rank or Rank()
         self.energy: EnergyMeter | None = None
         self.exporter_loading: threading.Thread | None = None
         self.last_step = 0.0
 
     def execute(self) -> dict[str, Any]:
-        """The termination message of a run that did not fail.
+        """The termination message of a run that did not fail; only rank 0's says what became of it.
 
         Raises RunFailed or Interrupted; then nothing was published.
         """
         if (earlier := self._published_before()) is not None:
             return earlier
+        if self.rank.size == 1:
+            return self._execute(None)
+        from trainserve.models.distributed import gang_of
+
+        with gang_of(self.rank) as gang:
+            return self._execute(gang)
+
+    def _execute(self, gang: Gang | None) -> dict[str, Any]:
         dataset = data.load(self.config.dataset, self.config.trainer.seed)
         self.terminal.say(f"data: {dataset}")
         signature = self._signature(dataset)
-        network = self._train(dataset)
-        with _scratch() as scratch:
+        network = self._train(dataset, gang)
+        if not self.rank.first:
+            return result.success("Trained", self.progress, {})
+        with scratch_folder() as scratch:
             artifact = self._export(network, dataset, signature, scratch)
             gates.check(self.config.gates, self.measured["accuracy"])
             if self.config.output is None:
@@ -72,15 +95,16 @@ class Run:
 
         return signature(self.config.export, dataset)
 
-    def _train(self, dataset: Dataset) -> Network:
+    def _train(self, dataset: Dataset, gang: Gang | None) -> Network:
         import torch
 
+        from trainserve.models.distributed import ALONE
         from trainserve.models.evaluate import evaluate
         from trainserve.models.network import Network
         from trainserve.models.train import train
 
         config = self.config
-        on = device.choose()
+        on, world = device.choose(self.rank), gang or ALONE
         torch.manual_seed(config.trainer.seed)
         built = body.build(config.model, config.folder, dataset.shape, len(dataset.labels), self.terminal.say)
         network = Network(dataset.normalisation(), built, dataset.task).to(on)
@@ -89,12 +113,34 @@ class Run:
         gpus = device.gpus(on)
         self.progress.update(gpus=gpus)
         self.energy = EnergyMeter(gpus, Rapl())
-        with self.interrupt.at_checks_only(), body.blaming(config.model, config.folder):
-            trained = train(network, dataset, config.trainer, on, self._trained, self.interrupt)
+        world.meet(on)
+        with (
+            self.interrupt.at_checks_only(),
+            world.together(),
+            body.blaming(config.model, config.folder),
+            self._checkpoints(dataset) as checkpoints,
+        ):
+            report, say = self._trained if self.rank.first else _nothing, self.terminal.say
+            trained = train(network, dataset, config.trainer, on, report, self.interrupt, world, checkpoints, say)
+        if not self.rank.first:
+            return network
         self.last_step = time.perf_counter()
         self._used(energy.summary(self.energy.read(), trained.samples, len(dataset.train_images), config.energy))
         self._evaluated(trained, evaluate(network, dataset, on), on)
         return network
+
+    @contextlib.contextmanager
+    def _checkpoints(self, dataset: Dataset) -> Iterator[Checkpoints | None]:
+        """Rank 0's, where the config has a section for them."""
+        if self.config.checkpoint is None or not self.rank.first:
+            yield None
+            return
+        from trainserve.models.checkpoint import opened
+
+        run = {section: self.config.spec()[section] for section in ("model", "dataset", "trainer")}
+        images = {"trainingSamples": len(dataset.train_images), "shape": list(dataset.shape), "labels": dataset.labels}
+        with opened(self.config.checkpoint, {**run, "data": images}, self.terminal.say) as checkpoints:
+            yield checkpoints
 
     def _trained(self, report: Report) -> None:
         if self.exporter_loading is None:
@@ -127,8 +173,8 @@ class Run:
                 "accuracy": evaluation.accuracy,
                 "loss": evaluation.loss,
                 "samplesPerSecond": round(trained.samples_per_second, 1),
-                "secondsLost": 0.0,
-                "gpuSeconds": round(trained.seconds, 3) if on.type == "cuda" else 0.0,
+                "secondsLost": round(trained.seconds_lost, 3),
+                "gpuSeconds": round(trained.seconds * self.rank.size, 3) if on.type == "cuda" else 0.0,
             }
         )
         self.progress.update(percent=_EVALUATED, loss=evaluation.loss, accuracy=evaluation.accuracy, eta_seconds=None)
@@ -144,19 +190,21 @@ class Run:
 
         if self.exporter_loading is not None:
             self.exporter_loading.join()
-        with _written_to(scratch / "model.onnx"):
+        with written_to(scratch / "model.onnx"):
             made = artifact.make(Graph(network, signature), dataset, self.config, scratch)
         self.progress.update(percent=_EXPORTED)
         self.terminal.say(f"exported: {made}")
         return made
 
     def _publish(self, artifact: Artifact, dataset: Dataset, scratch: Path) -> dict[str, Any]:
-        assert self.config.output is not None and self.config.store is not None
-        with _written_to(scratch):
+        with written_to(scratch):
             files = artifact.record(scratch)
-        self.interrupt.too_late()
         metrics = store.Metrics(accuracy=self.measured["accuracy"], loss=self.measured["loss"])
-        draft = artifact.draft(self.config, dataset, metrics, store.Energy(**self.measured["energy"]))
+        return self._send(files, artifact.draft(self.config, dataset, metrics, store.Energy(**self.measured["energy"])))
+
+    def _send(self, files: Mapping[str, Path], draft: store.ManifestDraft) -> dict[str, Any]:
+        assert self.config.output is not None and self.config.store is not None
+        self.interrupt.too_late()
         job, root, public = self.config.job, self.config.store.root, self.config.store.public_root
         try:
             published = store.publish(root, job.namespace, self.config.output.model, files, draft, public)
@@ -200,6 +248,10 @@ class Run:
         }
 
 
+def _nothing(report: Report) -> None:
+    """Rank 0 reports for all."""
+
+
 def _describe(on: torch.device) -> str:
     import torch
 
@@ -223,10 +275,10 @@ def _load(gpus: tuple[str, ...]) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _scratch() -> Iterator[Path]:
+def scratch_folder() -> Iterator[Path]:
     """$TRAINSERVE_OUTPUT, else a temporary folder."""
     if given := os.environ.get("TRAINSERVE_OUTPUT"):
-        with _written_to(Path(given)):
+        with written_to(Path(given)):
             Path(given).mkdir(parents=True, exist_ok=True)
         yield Path(given)
         return
@@ -235,7 +287,7 @@ def _scratch() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _written_to(path: Path) -> Iterator[None]:
+def written_to(path: Path) -> Iterator[None]:
     """Inside, failures to write become PublishFailed naming the path."""
     try:
         yield

@@ -1,30 +1,42 @@
 """The training loop.
 
-What:  shuffled epochs over data that is resident on the device as one tensor; cross entropy; Adam, AdamW or SGD
-       (momentum 0.9), fused. Deterministic from the seed: the same config gives the same weights, bit for bit, on a CPU
-       with the same number of threads. Nothing in a step waits for the device; loss and accuracy are summed there and
-       read twice a second.
-Speed: digits (1442 images of 28x28, batch 64), one thread of a shared AVX512 core: 6,700 images/s when the machine is
-       quiet, 3,900 in the median of 5 runs beside other work.
-On a GPU the same code runs on CUDA; it has not been measured there yet.
+What:  shuffled epochs of optimizer steps over data that is on the device; cross entropy with label smoothing, or mean
+       squared error; SGD, Adam or AdamW with a constant, cosine or OneCycle rate; gradient accumulation, an average of
+       the weights, augmentation; bf16 where the device has units for it; one process or several. Deterministic from
+       the seed: the same config, world size and number of threads give the same weights on a CPU, bit for bit, also
+       when the run was stopped anywhere and went on from a checkpoint. Nothing in a step waits for the device; loss
+       and accuracy are summed there and read twice a second.
+Speed: see bench/training.py.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from trainserve.models.batches import Resident
+from trainserve.models import checkpoint, optim, precision, speedup
+from trainserve.models.augment import Augment
+from trainserve.models.batches import batches
+from trainserve.models.checkpoint import Checkpoints
 from trainserve.models.config import Trainer
-from trainserve.models.data.dataset import Dataset
-from trainserve.models.errors import UserError
+from trainserve.models.data.dataset import Dataset, Task
+from trainserve.models.distributed import ALONE, Alone
+from trainserve.models.ema import Average
+from trainserve.models.errors import Interrupted, UserError
 from trainserve.models.interrupt import Interrupt
 from trainserve.models.network import Network
+from trainserve.models.precision import Precision
+from trainserve.models.rank import Rank
+from trainserve.models.sampling import Part, Sampling, chance
 
 REPORT_EVERY = 0.5
 """Seconds between two readings of the loss: each waits for the device."""
@@ -32,7 +44,10 @@ REPORT_EVERY = 0.5
 
 @dataclass(frozen=True)
 class Report:
-    """Where the loop is. `loss`, `accuracy`: means over the running epoch; `seconds`: since the first step began."""
+    """Where the loop is. `loss`, `accuracy`: means over the running epoch, accuracy None in a regression.
+
+    `seconds`: since the first step began, over all attempts; `seconds_lost`: of training that was done again.
+    """
 
     epoch: int
     step: int
@@ -40,11 +55,13 @@ class Report:
     samples: int
     seconds: float
     loss: float
-    accuracy: float
+    accuracy: float | None
     epoch_ended: bool
 
     samples_per_second: float
-    """From the second step on: the first one pays for what torch sets up once. 0 after one step."""
+    """Of this attempt, from its second step on: the first one pays for what torch sets up once. 0 after one step."""
+
+    seconds_lost: float = 0.0
 
 
 def train(
@@ -54,67 +71,246 @@ def train(
     device: torch.device,
     report: Callable[[Report], None],
     interrupt: Interrupt,
+    world: Alone = ALONE,
+    checkpoints: Checkpoints | None = None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Report:
     """Train `network`, which is on `device`, in place; returns the last report.
 
-    `report` is called at every epoch's end and twice a second. Raises UserError when the loss is no longer finite, and
-    Interrupted between two steps.
+    `report` is called at every epoch's end and twice a second. Only rank 0 of `world` has `checkpoints`. Raises
+    UserError when the loss is no longer finite, and Interrupted between two steps, the state saved.
     """
-    source = Resident(dataset.train_images, dataset.train_targets, device)
-    optimizer = _optimizer(network, config)
-    shuffle = torch.Generator().manual_seed(config.seed)
-    count, size = len(dataset.train_images), min(config.batch_size, len(dataset.train_images))
-    steps = math.ceil(count / size) * config.epochs
-    network.train()
-    step = 0
-    start = time.perf_counter()
-    first_step_end = next_report = start
-    for epoch in range(1, config.epochs + 1):
-        order = torch.randperm(count, generator=shuffle)
-        sums = torch.zeros(2, dtype=torch.float64, device=device)
-        seen = 0
-        for images, labels in source.take(torch.split(order, size)):
-            interrupt.check()
-            logits = network.logits(images)
-            loss = nn.functional.cross_entropy(logits, labels)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            _count(sums, loss, logits, labels)
-            step += 1
-            seen += len(labels)
-            ended = seen == count
-            now = time.perf_counter()
-            if step == 1:
-                first_step_end = now
-            if ended or now >= next_report:
-                next_report = now + REPORT_EVERY
-                samples = (epoch - 1) * count + seen
-                rate = (samples - size) / max(time.perf_counter() - first_step_end, 1e-9)
-                mean_loss, accuracy = (sums / seen).tolist()
-                latest = Report(epoch, step, steps, samples, now - start, mean_loss, accuracy, ended, rate)
-                if not math.isfinite(latest.loss):
-                    raise UserError(
-                        f"trainer.learningRate: loss is {latest.loss} at step {step} with {config.learning_rate:g}; "
-                        "a smaller rate is needed"
-                    )
-                report(latest)
-    return latest
+    numbers = precision.choose(config.precision, device)
+    say(f"precision: {numbers.name} ({numbers.why})")
+    with numbers.training(device):
+        loop = _Loop(network, dataset, config, device, numbers, world, checkpoints, say)
+        return loop.run(report, interrupt)
 
 
-def _optimizer(network: Network, config: Trainer) -> torch.optim.Optimizer:
-    parameters = network.parameters()
-    match config.optimizer:
-        case "adam":
-            return torch.optim.Adam(parameters, lr=config.learning_rate, fused=True)
-        case "adamw":
-            return torch.optim.AdamW(parameters, lr=config.learning_rate, fused=True)
-        case "sgd":
-            return torch.optim.SGD(parameters, lr=config.learning_rate, momentum=0.9, fused=True)
+class _Loop:
+    """One run of the loop: what it works with, and where it is (`step`, and sums over the running epoch)."""
+
+    def __init__(
+        self,
+        network: Network,
+        dataset: Dataset,
+        config: Trainer,
+        device: torch.device,
+        numbers: Precision,
+        world: Alone,
+        checkpoints: Checkpoints | None,
+        say: Callable[[str], None],
+    ) -> None:
+        self.config, self.device, self.numbers, self.world, self.checkpoints = (
+            config,
+            device,
+            numbers,
+            world,
+            checkpoints,
+        )
+        self.classes = dataset.task == "classification"
+        self.sampling = _sampling(len(dataset.train_images), config, world.rank)
+        self.steps = self.sampling.steps_per_epoch * config.epochs
+        self.source = batches(dataset.train_images, dataset.train_targets, device)
+        self.augment = None if config.augment is None else Augment(config.augment, dataset.shape)
+        self.dice = torch.Generator(device)
+        self.loss = _loss(dataset.task, config)
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimizer = optim.optimizer(network.parameters(), config)
+        self.schedule = optim.schedule(self.optimizer, config, self.steps)
+        self.average = None if config.ema is None else Average(network, config.ema)
+        self.step = 0
+        self.sums = torch.zeros(2, dtype=torch.float64, device=device)  # of losses, of right answers
+        self.finite = torch.zeros(1, dtype=torch.int64, device=device)  # steps until the loss was no longer a number
+        self.earlier = self.lost = 0.0  # seconds
+        if (content := world.share(checkpoints.newest() if checkpoints else None)) is not None:
+            self._resume(checkpoint.state(content), say)
+        elif checkpoints:
+            self.lost = checkpoints.lost(0.0)
+        network.train()
+        module = _Logits(network)
+        self.model = world.prepare(module)
+        self.forward: speedup.Pass = self.model
+        if device.type == "cuda" and self.model is module and config.accumulate == 1:
+            with numbers.forward(device):
+                sample = next(self.source.take([torch.arange(min(self.sampling.part, self.sampling.count))]))[0]
+                self.forward = speedup.fastest(module, sample, self.steps - self.step, say=say)
+
+    def run(self, report: Callable[[Report], None], interrupt: Interrupt) -> Report:
+        """All steps that are left."""
+        per_epoch = self.sampling.steps_per_epoch
+        self.start = self.steady = next_report = time.perf_counter()
+        first = self.step + 1
+        self.steady_samples = self._samples(first)
+        for epoch in range(self.step // per_epoch + 1, self.config.epochs + 1):
+            if self.step % per_epoch == 0:
+                self.sums.zero_()
+                self.finite.zero_()
+            steps = self.sampling.steps(epoch, done=self.step % per_epoch)
+            taken = self.source.take(part.samples for part in chain.from_iterable(steps))
+            for parts in steps:
+                self._optimize(parts, taken)
+                if self.step == first:
+                    self.steady = time.perf_counter()
+                now = time.perf_counter()
+                stop, due = self.world.agree(interrupt.requested, now >= next_report)
+                ended = self.step % per_epoch == 0
+                if due or ended or stop:
+                    next_report = now + REPORT_EVERY
+                    report(self._read())
+                    saved = self._save() if stop or (ended and self._save_at(epoch)) else None
+                    if stop:
+                        self.world.wait()
+                        raise Interrupted(f"SIGTERM: stopped after step {self.step} of {self.steps}, {saved}")
+        self.world.wait()
+        latest = self._read()
+        if self.step < first:
+            report(latest)
+        if self.average:
+            self.average.replace()
+        return latest
+
+    def _optimize(self, parts: list[Part], taken: Iterator[tuple[Tensor, Tensor]]) -> None:
+        """One optimizer step."""
+        self._roll_dice()
+        self.optimizer.zero_grad(set_to_none=True)
+        for part in parts:
+            images, targets = next(taken)
+            exchanged = part is parts[-1]
+            with contextlib.nullcontext() if exchanged else self.world.local_gradients(self.model):
+                if self.augment:
+                    images = self.augment.apply(images, self.dice)
+                with self.numbers.forward(self.device):
+                    logits = self.forward(images)
+                logits = logits.float()
+                loss = self.loss(logits, targets)
+                (loss if part.weight == 1 else loss * part.weight).backward()  # type: ignore[no-untyped-call]
+            self._count(part, loss, logits, targets)
+        self.optimizer.step()
+        self.schedule.step()
+        self.step += 1
+        if self.average:
+            self.average.update(self.step)
+        self.finite += torch.isfinite(self.sums[0])
+
+    def _roll_dice(self) -> None:
+        """What augmentation and dropout draw in this step follows from its number: no checkpoint need hold it."""
+        self.dice.manual_seed(chance(self.config.seed, "augment", self.step, self.sampling.rank))
+        seed = chance(self.config.seed, "network", self.step, self.sampling.rank)
+        torch.default_generator.manual_seed(seed)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
+
+    @torch.no_grad()
+    def _count(self, part: Part, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
+        """Add this part's summed loss and right answers, on the device."""
+        if part.counted:
+            self.sums[0] += loss * part.counted
+            if self.classes:
+                self.sums[1] += (logits.argmax(dim=1) == targets).sum()
+
+    def _read(self) -> Report:
+        """The one place where the device is waited for. Raises UserError when the loss is no longer finite."""
+        now = time.perf_counter()
+        totals, finite = self.world.total(self.sums, self.finite)
+        loss_sum, right = totals.tolist()
+        epoch = math.ceil(self.step / self.sampling.steps_per_epoch)
+        samples = self._samples(self.step)
+        seen = samples - (epoch - 1) * self.sampling.count
+        if not math.isfinite(loss_sum):
+            step = (epoch - 1) * self.sampling.steps_per_epoch + int(finite) + 1
+            raise UserError(
+                f"trainer.learningRate: loss is {loss_sum} at step {step} with "
+                f"{optim.rate_at(self.config, step, self.steps):g}; a smaller rate is needed"
+            )
+        self.totals, self.seconds = totals, self.earlier + now - self.start
+        if self.checkpoints:
+            self.checkpoints.reached(self.seconds)
+        return Report(
+            epoch=epoch,
+            step=self.step,
+            steps=self.steps,
+            samples=samples,
+            seconds=self.seconds,
+            loss=loss_sum / seen,
+            accuracy=right / seen if self.classes else None,
+            epoch_ended=self.step % self.sampling.steps_per_epoch == 0,
+            samples_per_second=max(0, samples - self.steady_samples) / max(time.perf_counter() - self.steady, 1e-9),
+            seconds_lost=self.lost,
+        )
+
+    def _samples(self, step: int) -> int:
+        """Seen after `step` steps."""
+        epochs, steps = divmod(step, self.sampling.steps_per_epoch)
+        return epochs * self.sampling.count + steps * self.sampling.batch
+
+    def _save_at(self, epoch: int) -> bool:
+        return self.checkpoints is not None and (
+            epoch % self.checkpoints.every_epochs == 0 or epoch == self.config.epochs
+        )
+
+    def _save(self) -> str:
+        """The state as `_read` has just seen it; where it went."""
+        if self.checkpoints is None:
+            return "not saved: the run has no checkpoint folder"
+        path = self.checkpoints.save(
+            self.step,
+            {
+                "step": self.step,
+                "seconds": self.seconds,
+                "precision": self.numbers.name,
+                "totals": self.totals,
+                "finite": self.finite,
+                "network": self.network.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "schedule": self.schedule.state_dict(),
+                "average": self.average.state if self.average else None,
+            },
+        )
+        return f"saved as {path}"
+
+    def _resume(self, state: dict[str, Any], say: Callable[[str], None]) -> None:
+        self.step, self.earlier = state["step"], state["seconds"]
+        self.lost = self.checkpoints.lost(self.earlier) if self.checkpoints else 0.0
+        if self.world.rank.first:
+            self.sums.copy_(state["totals"])
+        self.finite.copy_(state["finite"])
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        if self.average:
+            self.average.load(state["average"])
+        say(f"resumed: after step {self.step} of {self.steps}; {self.lost:.1f} s of training were lost so far")
+        if state["precision"] != self.numbers.name:
+            say(
+                f"precision: the run began in {state['precision']}, on another kind of device; it goes on in other bits"
+            )
 
 
-@torch.no_grad()
-def _count(sums: Tensor, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-    """Add this batch's summed loss and right answers, on the device."""
-    sums[0] += loss * len(labels)
-    sums[1] += (logits.argmax(dim=1) == labels).sum()
+class _Logits(nn.Module):
+    """The network as it is trained: raw images to logits."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network.logits(images)
+
+
+def _loss(task: Task, config: Trainer) -> Callable[[Tensor, Tensor], Tensor]:
+    """The mean over a part."""
+    if task == "classification":
+        return partial(nn.functional.cross_entropy, label_smoothing=config.label_smoothing)
+    if config.label_smoothing > 0:
+        raise UserError(f"trainer.labelSmoothing: {config.label_smoothing} is not allowed; must be 0 in a regression")
+    return nn.functional.mse_loss
+
+
+def _sampling(count: int, config: Trainer, rank: Rank) -> Sampling:
+    batch = min(config.batch_size, count)
+    if rank.size > count:
+        raise UserError(f"WORLD_SIZE: {rank.size} processes are not allowed; must be <= the {count} training samples")
+    if rank.size > batch:
+        raise UserError(f"trainer.batchSize: {batch} is not allowed; must be >= the {rank.size} processes of the run")
+    return Sampling(count, batch, config.accumulate, config.seed, rank.rank, rank.size)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_valid
 
 from trainserve.models.config import refusal
 from trainserve.models.config.base import Name, Section, guess, unknown
+from trainserve.models.config.checkpoint import Checkpoint
 from trainserve.models.config.dataset import Dataset
 from trainserve.models.config.energy import Energy
 from trainserve.models.config.export import Export, Gates, Parity
@@ -20,6 +21,7 @@ from trainserve.models.config.trainer import Trainer
 from trainserve.models.errors import UserError
 
 __all__ = [
+    "Checkpoint",
     "Config",
     "Dataset",
     "Energy",
@@ -69,6 +71,7 @@ class Config(Section):
     model: Model
     dataset: Dataset
     trainer: Trainer = Field(default_factory=Trainer)
+    checkpoint: Checkpoint | None = None
     export: Export = Field(default_factory=Export)
     gates: Gates = Field(default_factory=Gates)
     energy: Energy = Field(default_factory=Energy)
@@ -89,7 +92,9 @@ class Config(Section):
 
     def spec(self) -> dict[str, Any]:
         """What was asked for, defaults filled in, as the manifest keeps it."""
-        return self.model_dump(by_alias=True, exclude={"job", "store"}, exclude_none=True)
+        return self.model_dump(
+            by_alias=True, exclude={"job": True, "store": True, "checkpoint": {"folder"}}, exclude_none=True
+        )
 
 
 def load(path: Path) -> Config:

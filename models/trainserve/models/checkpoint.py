@@ -1,0 +1,199 @@
+"""Checkpoints: the state of a run between two steps, so that a later attempt goes on as if nothing had happened.
+
+A file is `step-<number>.<digest>.pt`: what torch.save writes, and in its name the first 16 hex digits of its sha256. It
+is written beside, made durable and renamed, so it is there whole or not at all; should a disk break that promise, the
+digest shows it, and the next older file is used. `reached.json` says how far the run came after its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import io
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trainserve.models.config import Checkpoint as Config
+from trainserve.models.errors import CheckpointFailed, UserError
+
+_FORMAT = 1
+_NAME = re.compile(r"step-(\d+)\.([0-9a-f]{16})\.pt")
+_UNFINISHED = ".writing-"
+_REACHED = "reached.json"
+_ABSENT = object()
+
+
+class Checkpoints:
+    """Those in one folder, of one run. Made by `opened`; `warn` takes what is skipped and why."""
+
+    def __init__(self, config: Config, run: Mapping[str, Any], warn: Callable[[str], None]) -> None:
+        self.folder = Path(config.folder)
+        self.every_epochs, self._keep = config.every_epochs, config.keep
+        self._run = _flat(run)
+        self._warn = warn
+        self._damaged: set[Path] = set()
+        self._lost = 0.0
+
+    def newest(self) -> bytes | None:
+        """The newest whole checkpoint, for `state`; None when there is none.
+
+        Raises UserError naming the field when it is of a run with another config.
+        """
+        for path in reversed(self._all()):
+            content, problem = _whole(path)
+            if content is None:
+                self._warn(f"checkpoint: {path} is skipped: {problem}")
+                self._damaged.add(path)
+                continue
+            self._refuse_another_run(json.loads(state(content)["run"]), path)
+            return content
+        return None
+
+    def save(self, step: int, content: Mapping[str, Any]) -> Path:
+        """Write the state after `step`, then drop what is older than the newest `keep`.
+
+        Raises CheckpointFailed; then earlier checkpoints are as they were.
+        """
+        buffer = io.BytesIO()
+        torch.save({**content, "format": _FORMAT, "run": json.dumps(self._run)}, buffer)
+        data = buffer.getbuffer()
+        path = self.folder / f"step-{step:010}.{_digest(data)}.pt"
+        unfinished = self.folder / f"{_UNFINISHED}{path.name}"
+        try:
+            _write(unfinished, data)
+            unfinished.replace(path)
+            _sync(self.folder)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                unfinished.unlink()
+            raise CheckpointFailed(f"cannot write the checkpoint {path}: {error.strerror}; {self._left()}") from error
+        self._drop(path)
+        return path
+
+    def reached(self, seconds: float) -> None:
+        """Note how many seconds of training were done by now, so that a later attempt knows what was lost."""
+        unfinished = self.folder / f"{_UNFINISHED}{_REACHED}"
+        # For a figure no run is stopped: a disk that is full will be noticed by the next checkpoint.
+        with contextlib.suppress(OSError):
+            unfinished.write_text(json.dumps({"seconds": seconds, "lost": self._lost}))
+            unfinished.replace(self.folder / _REACHED)
+
+    def lost(self, seconds: float) -> float:
+        """Seconds of training done again, over all attempts, by a run that goes on from one that had done `seconds`."""
+        try:
+            earlier = json.loads((self.folder / _REACHED).read_bytes())
+            self._lost = float(earlier["lost"]) + max(0.0, float(earlier["seconds"]) - seconds)
+        except (OSError, ValueError, KeyError, TypeError):
+            self._lost = 0.0
+        return self._lost
+
+    def _all(self) -> list[Path]:
+        """Oldest first."""
+        return sorted(path for path in self.folder.iterdir() if _NAME.fullmatch(path.name))
+
+    def _drop(self, newest: Path) -> None:
+        for path in self._damaged - {newest}:
+            path.unlink(missing_ok=True)
+        self._damaged.clear()
+        for path in self._all()[: -self._keep]:
+            path.unlink(missing_ok=True)
+
+    def _left(self) -> str:
+        whole = [path for path in self._all() if path not in self._damaged]
+        return f"{whole[-1].name} is as it was" if whole else "there is no earlier one"
+
+    def _refuse_another_run(self, theirs: Mapping[str, Any], path: Path) -> None:
+        for field in [*self._run, *theirs]:
+            mine, other = self._run.get(field, _ABSENT), theirs.get(field, _ABSENT)
+            if mine != other:
+                raise UserError(
+                    f"checkpoint.folder: {self.folder} holds a run with {field} {_shown(other)}, this one has "
+                    f"{_shown(mine)} ({path.name}); must be a folder of its own"
+                )
+
+
+@contextlib.contextmanager
+def opened(config: Config, run: Mapping[str, Any], warn: Callable[[str], None]) -> Iterator[Checkpoints]:
+    """The folder, made if need be and held by this process alone. `run` is what must be the same to go on from one.
+
+    Raises UserError when another run holds it, CheckpointFailed when it cannot be written.
+    """
+    folder = Path(config.folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("ab")
+    except OSError as error:
+        raise CheckpointFailed(f"checkpoint.folder: cannot write {folder}: {error.strerror}") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"checkpoint.folder: {folder} is in use by another run; must be a folder of its own"
+            ) from None
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):  # a file system that knows no locks
+                raise CheckpointFailed(f"checkpoint.folder: cannot lock {folder}: {error.strerror}") from error
+        for leftover in folder.glob(f"{_UNFINISHED}*"):
+            leftover.unlink(missing_ok=True)
+        yield Checkpoints(config, run, warn)
+
+
+def state(content: bytes) -> dict[str, Any]:
+    """What was saved, tensors on the CPU. Only tensors and plain values are read: a checkpoint runs no code."""
+    loaded: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    return loaded
+
+
+def _whole(path: Path) -> tuple[bytes | None, str]:
+    """The file's content, or None and what is wrong with it."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        return None, str(error.strerror)
+    named = _NAME.fullmatch(path.name)
+    assert named is not None
+    if _digest(content) != named[2]:
+        return None, f"its {len(content)} bytes are not those that were written (their digest differs)"
+    if (found := state(content).get("format")) != _FORMAT:
+        return None, f"its format is {found}, not {_FORMAT}"
+    return content, ""
+
+
+def _digest(content: bytes | memoryview) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _flat(sections: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"trainer": {"seed": 0}} as {"trainer.seed": 0}."""
+    flat: dict[str, Any] = {}
+    for name, value in sections.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return flat
+
+
+def _shown(value: object) -> str:
+    return "unset" if value is _ABSENT else json.dumps(value)
+
+
+def _write(path: Path, content: memoryview) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,222 @@
+"""The processes of a run and what they agree on: gradients (plain DDP), when to stop or report, sums, checkpoints.
+
+Every process keeps BatchNorm's statistics of its own samples; before each step all take rank 0's running ones, and
+rank 0's are what is evaluated, exported and saved.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
+from torch.nn.parallel import DistributedDataParallel
+from typing_extensions import override
+
+from trainserve.models.errors import PeerFailed, RankLost, RunFailed, UserError
+from trainserve.models.rank import Rank
+
+MEET = 120.0
+"""Seconds that the processes wait for one another at the start."""
+_ANSWER = timedelta(seconds=600)
+"""How long a process may keep the others waiting later on, in a collective operation."""
+_POLL = 0.02
+_WORD = 2.0
+"""Seconds that a process which lost another one waits for that one's last word."""
+
+
+class Alone:
+    """A run of one process: it agrees with itself."""
+
+    rank = Rank()
+
+    def meet(self, device: torch.device) -> None:
+        """Wait for the others and connect. Raises RankLost when one does not come, PeerFailed when it says why."""
+
+    def prepare(self, module: nn.Module) -> nn.Module:
+        """The module as its forward pass is to be called."""
+        return module
+
+    def local_gradients(self, module: nn.Module) -> AbstractContextManager[None]:
+        """Inside, gradients add up without being exchanged; `module` is what `prepare` gave."""
+        return contextlib.nullcontext()
+
+    def agree(self, *wishes: bool) -> tuple[bool, ...]:
+        """For each wish whether any process had it: in a gang those of the step before, so that no step waits."""
+        return wishes
+
+    def total(self, sums: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:
+        """`sums` added up over the processes, and the least of `least`."""
+        return sums, least
+
+    def share(self, content: bytes | None) -> bytes | None:
+        """Rank 0's content."""
+        return content
+
+    def wait(self) -> None:
+        """Until every process is here."""
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Around what the processes do together: when another one fails, its reason is what this one fails with."""
+        yield
+
+
+ALONE = Alone()
+
+
+class Gang(Alone):
+    """Several processes. Made by `gang_of`."""
+
+    def __init__(self, rank: Rank, store: Store) -> None:
+        self.rank = rank
+        self._store = store
+        self._control: dist.ProcessGroup | None = None
+        self._asked: tuple[Tensor, dist.Work] | None = None
+
+    @override
+    def meet(self, device: torch.device) -> None:
+        self._store.set(f"here/{self.rank.rank}", "")
+        everyone = {rank: f"here/{rank}" for rank in range(self.rank.size)}
+        deadline = time.monotonic() + MEET
+        # Asked again and again instead of waited for: while a process waits inside the store it is deaf to SIGTERM.
+        while missing := [rank for rank, key in everyone.items() if not self._store.check([key])]:
+            self._raise_what_another_said()
+            if time.monotonic() > deadline:
+                raise RankLost(f"rank {missing[0]} of {self.rank.size} did not come within {MEET:.0f} s")
+            time.sleep(_POLL)
+        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+        dist.init_process_group(
+            backend, store=self._store, rank=self.rank.rank, world_size=self.rank.size, timeout=_ANSWER
+        )
+        self._control = dist.new_group(backend="gloo", timeout=_ANSWER)
+
+    @override
+    def prepare(self, module: nn.Module) -> nn.Module:
+        device = next(module.parameters()).device
+        return DistributedDataParallel(module, device_ids=[device] if device.type == "cuda" else None)
+
+    @override
+    def local_gradients(self, module: nn.Module) -> AbstractContextManager[None]:
+        assert isinstance(module, DistributedDataParallel)
+        return module.no_sync()
+
+    @override
+    def agree(self, *wishes: bool) -> tuple[bool, ...]:
+        agreed = self._answer()
+        asked = torch.tensor(wishes, dtype=torch.int32)
+        work = dist.all_reduce(asked, dist.ReduceOp.MAX, group=self._control, async_op=True)
+        assert work is not None
+        self._asked = asked, work
+        return tuple(map(bool, agreed)) if agreed else (False,) * len(wishes)
+
+    def _answer(self) -> list[int]:
+        if self._asked is None:
+            return []
+        asked, work = self._asked
+        self._asked = None
+        work.wait()
+        return list(asked.tolist())
+
+    @override
+    def total(self, sums: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:
+        sums, least = sums.clone(), least.clone()
+        dist.all_reduce(sums)
+        dist.all_reduce(least, dist.ReduceOp.MIN)
+        return sums, least
+
+    @override
+    def share(self, content: bytes | None) -> bytes | None:
+        size = torch.tensor(-1 if content is None else len(content))
+        dist.broadcast(size, 0, group=self._control)
+        if (length := int(size)) < 0:
+            return None
+        data = torch.empty(length, dtype=torch.uint8)
+        if self.rank.first:
+            assert content is not None
+            data = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+        dist.broadcast(data, 0, group=self._control)
+        return data.numpy().tobytes()
+
+    @override
+    def wait(self) -> None:
+        self._answer()
+        dist.barrier(group=self._control)
+
+    @override
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError as error:
+            self._wait_for_a_last_word()
+            if any(word in str(error).lower() for word in ("gloo", "nccl", "connection")):
+                first_line = str(error).splitlines()[0]
+                raise RankLost(f"another process of the run ended without a word: {first_line}") from error
+            raise
+
+    def tell(self, error: RunFailed) -> None:
+        """Leave word of what this process fails with; the first one's stands."""
+        said = {"rank": self.rank.rank, "reason": error.reason, "code": error.exit_code, "message": str(error)}
+        with contextlib.suppress(RuntimeError):
+            self._store.compare_set("failed", "", json.dumps(said))
+
+    def _wait_for_a_last_word(self) -> None:
+        deadline = time.monotonic() + _WORD
+        try:
+            while time.monotonic() < deadline:
+                self._raise_what_another_said()
+                time.sleep(_POLL)
+        except RuntimeError as error:
+            raise RankLost("the process that holds the run's store is gone") from error
+
+    def _raise_what_another_said(self) -> None:
+        if not self._store.check(["failed"]):
+            return
+        said: dict[str, Any] = json.loads(self._store.get("failed"))
+        if said["rank"] != self.rank.rank:
+            raise PeerFailed(f"rank {said['rank']}: {said['message']}", said["reason"], said["code"])
+
+
+@contextlib.contextmanager
+def gang_of(rank: Rank) -> Iterator[Gang]:
+    """The run's processes, not connected yet; what this one fails with is told to the others."""
+    gang = Gang(rank, _store(rank))
+    try:
+        yield gang
+    except RunFailed as error:
+        gang.tell(error)
+        raise
+
+
+def _store(rank: Rank) -> Store:
+    """Where the processes find one another: torchrun's, or rank 0's own.
+
+    Each restart of a gang has keys of its own: in torch 2.13 a gang that restarts meets the dead one's addresses in
+    the store it shares with it (pytorch#135712), and hangs or fails about half the time.
+    """
+    host, port = os.environ.get("MASTER_ADDR"), os.environ.get("MASTER_PORT", "")
+    if not host or not port.isdecimal():
+        raise UserError(f"MASTER_ADDR, MASTER_PORT: {host!r}, {port!r} is not allowed; must be set as torchrun does")
+    of_torchrun = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    try:
+        store = TCPStore(
+            host,
+            int(port),
+            rank.size,
+            is_master=rank.first and not of_torchrun,
+            timeout=timedelta(seconds=MEET),
+            wait_for_workers=False,
+        )
+    except RuntimeError as error:
+        raise RankLost(f"cannot reach rank 0 at {host}:{port}: {str(error).splitlines()[0]}") from error
+    return PrefixStore(f"attempt{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)

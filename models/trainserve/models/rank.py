@@ -1,0 +1,48 @@
+"""Which process of the gang this is, as torchrun says it; torch is not needed to know."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from trainserve.models.errors import UserError
+
+
+@dataclass(frozen=True)
+class Rank:
+    """Number `rank` of `size` processes; number `local` of `local_size` in this pod."""
+
+    rank: int = 0
+    size: int = 1
+    local: int = 0
+    local_size: int = 1
+
+    @property
+    def first(self) -> bool:
+        """The process that evaluates, exports, publishes and speaks."""
+        return self.rank == 0
+
+
+def of(environment: Mapping[str, str] = os.environ) -> Rank:
+    """From RANK, WORLD_SIZE, LOCAL_RANK and LOCAL_WORLD_SIZE; alone when they are not set. Raises UserError."""
+    if "WORLD_SIZE" not in environment:
+        return Rank()
+    size, rank = _number(environment, "WORLD_SIZE"), _number(environment, "RANK")
+    local_size = _number(environment, "LOCAL_WORLD_SIZE", 1)
+    local = _number(environment, "LOCAL_RANK", 0)
+    if not (0 <= rank < size and 0 <= local < local_size <= size):
+        raise UserError(
+            f"RANK: {rank} is not allowed; must be less than WORLD_SIZE, {size}, "
+            f"and LOCAL_RANK, {local}, less than LOCAL_WORLD_SIZE, {local_size}"
+        )
+    return Rank(rank, size, local, local_size)
+
+
+def _number(environment: Mapping[str, str], name: str, default: int | None = None) -> int:
+    text = environment.get(name)
+    if text is None and default is not None:
+        return default
+    if text is None or not text.isdecimal():
+        raise UserError(f"{name}: {text!r} is not allowed; must be a number, as torchrun sets it")
+    return int(text)
