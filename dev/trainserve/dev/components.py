@@ -19,7 +19,7 @@ from trainserve.dev.state import SYSTEM_NAMESPACE, kubeconfig, write
 
 STAGES = (("etcd",), ("apiserver",), ("controller-manager", "scheduler", "agent"), ("operator",))
 """In the order of starting; those of one stage start together."""
-STORE_SECRET = "trainserve-store"
+STORE_SECRET = "trainserve-store"  # noqa: S105 (its name)
 """A Secret that a namespace may have, for training pods whose data needs credentials."""
 COMPONENTS = tuple(component for stage in STAGES for component in stage)
 PORTS = {
