@@ -51,9 +51,17 @@ def _run(arguments: list[str], progress: Progress, interrupt: Interrupt, measure
     path = _config_path(arguments)
     from trainserve.models import config
     from trainserve.models.run import Run
+    from trainserve.models.script.config import is_whole, parse
     from trainserve.models.terminal import Terminal
 
-    loaded = config.load(path)
+    content = config.read(path)
+    if is_whole(content):
+        from trainserve.models.script.run import ScriptRun
+
+        script = parse(content, path.parent)
+        with Terminal(_STARTED, script.log.format) as terminal:
+            return ScriptRun(script, progress, terminal, interrupt, measured).execute()
+    loaded = config.parse(content, path.parent)
     with Terminal(_STARTED, loaded.log.format) as terminal:
         return Run(loaded, progress, terminal, interrupt, measured).execute()
 

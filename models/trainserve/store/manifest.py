@@ -49,20 +49,26 @@ class Preprocessing(_Part):
 
 
 class Metrics(_Part):
-    """Measured on the test split; accuracy is a share, loss the mean cross entropy."""
+    """Measured on the test split; accuracy is a share, loss the mean cross entropy. Null where it was not measured."""
 
-    accuracy: float
-    loss: float
+    accuracy: float | None
+    loss: float | None
 
 
 class Parity(_Part):
-    """Largest differences between onnxruntime and PyTorch, the bounds they were held to, on how many samples."""
+    """Largest differences between onnxruntime and PyTorch, the bounds they were held to, on how many samples.
 
-    max_abs: float
-    max_rel: float
+    `reference` says whose answers samples.npz holds: PyTorch's; those that a script recorded beside the file it wrote
+    itself; or none, when it recorded nothing: then its inputs are random, the answers onnxruntime's own, and the
+    differences null.
+    """
+
+    max_abs: float | None
+    max_rel: float | None
     rtol: float
     atol: float
     samples: int
+    reference: Literal["pytorch", "script", "none"] = "pytorch"
 
 
 class Energy(_Part):

@@ -1,0 +1,47 @@
+"""Data sets that Keras would download, put where it looks for them: Fashion-MNIST, from Debian's package.
+
+Keras's own address need not be reachable from a cluster. Where the package is not either, Keras tries for itself.
+"""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from trainserve.models.data import fashion
+from trainserve.models.data.cache import Cache
+from trainserve.models.data.watch import Watch
+from trainserve.models.errors import DataError
+
+
+def prime(keras: ModuleType, watch: Watch) -> None:
+    """Make `keras.datasets.fashion_mnist.load_data()` find its files in KERAS_HOME, which is set."""
+    module = keras.datasets.fashion_mnist
+    original: Callable[[], Any] = module.load_data
+
+    @functools.wraps(original)
+    def load_data() -> Any:
+        try:
+            stage(Path(os.environ["KERAS_HOME"]) / "datasets/fashion-mnist", Cache(watch))
+        except DataError as error:
+            watch.say(f"{error}; Keras is left to download it")
+        return original()
+
+    module.load_data = load_data
+
+
+def stage(folder: Path, cache: Cache) -> None:
+    """Write the four files as Keras names them, unless they are there. Raises DataError."""
+    if all((folder / f"{name}.gz").exists() for name in fashion.FILES):
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    staged = fashion.files(cache)
+    for name in fashion.FILES:
+        part = folder / f"{name}.part"
+        part.write_bytes(gzip.compress((staged / name).read_bytes(), compresslevel=0))  # unpacked within seconds
+        part.rename(folder / f"{name}.gz")

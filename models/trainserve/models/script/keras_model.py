@@ -1,0 +1,73 @@
+"""What Keras left, as a plain nn.Module and arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from trainserve.models.errors import UserError
+from trainserve.models.script.running import Left
+
+if TYPE_CHECKING:
+    from trainserve.models.script.keras import Given
+
+ENOUGH = 10_000
+"""Samples that are read again from what is no array."""
+
+
+class KerasBody(nn.Module):
+    """A Keras model at inference, on the CPU."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """What the model answers."""
+        import keras  # type: ignore[import-untyped]
+
+        with keras.device("cpu"):
+            answers: Tensor = self.model(inputs, training=False)
+        return answers
+
+
+def left(given: Given) -> Left:
+    """Raises UserError when Keras did not run on PyTorch, or the samples cannot be read."""
+    if not isinstance(given.model, nn.Module):
+        raise UserError("model.script: Keras runs on another backend than torch; leave KERAS_BACKEND to the run")
+    x, y = (given.x, given.y) if given.y is not None else _gathered(given.x)
+    return Left(KerasBody(given.model), _array(x, "x"), _array(y, "y"), held_out=given.held_out)
+
+
+def _array(values: Any, name: str) -> NDArray[Any]:
+    if isinstance(values, Tensor):
+        return values.detach().cpu().numpy()
+    if isinstance(values, dict | list | tuple) and not (isinstance(values, list) and np.isscalar(values[0])):
+        raise UserError(f"model.script: {name} holds several arrays; a model with one input and one output is needed")
+    return np.asarray(values)
+
+
+def _gathered(batches: Any) -> tuple[Tensor, Tensor]:
+    """Inputs and targets of at least ENOUGH samples, or all there are, from what gives batches (x, y, ...) again."""
+    if isinstance(batches, Iterable) and iter(batches) is not batches:
+        given: Iterable[Any] = batches
+    elif hasattr(batches, "num_batches") and hasattr(batches, "__getitem__"):  # keras.utils.PyDataset
+        given = (batches[number] for number in range(batches.num_batches))
+    else:
+        raise UserError(
+            f"model.script: evaluate was given a {type(batches).__name__}, which can be read only once; the exported "
+            "model is checked on the same samples: give arrays, a DataLoader or a PyDataset"
+        )
+    parts: list[tuple[Tensor, Tensor]] = []
+    count = 0
+    for batch in given:
+        parts.append((torch.as_tensor(batch[0]), torch.as_tensor(batch[1])))
+        count += len(parts[-1][0])
+        if count >= ENOUGH:
+            break
+    return torch.cat([x for x, _ in parts]), torch.cat([y for _, y in parts])

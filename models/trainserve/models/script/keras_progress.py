@@ -1,0 +1,68 @@
+"""How far a Keras `fit` is, told by its callbacks, as the run's progress."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from trainserve.models.script.running import Running
+
+REPORT_EVERY = 0.5
+"""Seconds between two reports within an epoch."""
+_KERAS_BATCH = 32
+"""Keras's own batch size where none is given."""
+
+Logs = Mapping[str, Any] | None
+
+
+class FitProgress:
+    """One call of fit. `params` gives Keras's own: `epochs`, and `steps` per epoch where they are known."""
+
+    params: Callable[[], Mapping[str, Any]]
+
+    def __init__(self, running: Running, batch_size: int | None, x: Any) -> None:
+        self._running = running
+        self._batch_size = batch_size or getattr(x, "batch_size", None) or _KERAS_BATCH
+        self._steps = self._epoch = self._in_epoch = 0
+        self._next_report = 0.0
+
+    def begins(self, logs: Logs = None) -> None:
+        """The first epoch is about to begin."""
+        self._running.begin()
+
+    def epoch_begins(self, epoch: int, logs: Logs = None) -> None:
+        """`epoch` counts from 0."""
+        self._epoch, self._in_epoch = epoch, 0
+
+    def batch_ends(self, batch: int, logs: Logs = None) -> None:
+        """`batch` counts from 0 within the epoch. Raises Interrupted after SIGTERM."""
+        self._running.interrupt.check()
+        self._steps += batch + 1 - self._in_epoch
+        self._in_epoch = batch + 1
+        if time.perf_counter() >= self._next_report:
+            self._report(logs)
+
+    def epoch_ends(self, epoch: int, logs: Logs = None) -> None:
+        """After the epoch's validation."""
+        self._report(logs)
+
+    def _report(self, logs: Logs) -> None:
+        self._next_report = time.perf_counter() + REPORT_EVERY
+        params, logs = self.params(), logs or {}
+        steps, epochs = params.get("steps"), params["epochs"]
+        known = {"loss": logs.get("loss"), "accuracy": accuracy(logs)}
+        self._running.trained(
+            epochs=epochs,
+            share=min((self._epoch + self._in_epoch / steps) / epochs, 1.0) if steps else None,
+            samples=self._steps * self._batch_size,
+            epoch=self._epoch + 1,
+            step=self._steps,
+            **{name: float(value) for name, value in known.items() if value is not None},
+        )
+
+
+def accuracy(logs: Mapping[str, Any]) -> float | None:
+    """The share of right answers among Keras's metrics: accuracy, acc, sparse_categorical_accuracy and the like."""
+    names = [name for name in logs if "acc" in name and "top_k" not in name and not name.startswith("val_")]
+    return float(logs[min(names, key=len)]) if names else None

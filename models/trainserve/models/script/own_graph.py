@@ -1,0 +1,234 @@
+"""The `model.onnx` that a script wrote itself: checked like an exported one, its inputs and outputs read from it.
+
+`samples.npz` beside it (an array under every input's and output's name, and `labels`, all with the same first axis) are
+what the script's framework gave: the file is compared with them. Without, nothing is known of what the file should
+answer: random inputs and onnxruntime's own answers are recorded, so that a server can be compared with those, and the
+manifest says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainserve import store
+from trainserve.models import onnx_file, parity
+from trainserve.models.errors import ParityFailed, UserError
+from trainserve.models.export import MAX_IR_VERSION
+from trainserve.models.script.config import ScriptConfig
+from trainserve.models.script.network import are_shares, measured
+
+if TYPE_CHECKING:
+    import onnx
+
+MODEL, SAMPLES = "model.onnx", "samples.npz"
+OPSETS = range(7, 22)
+"""What every onnxruntime from 1.19 loads."""
+_RANDOM = 64
+_BATCHES = (64, 7)
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class OwnGraph:
+    """Checked, and not published yet. `parity.reference` says what its answers were compared with."""
+
+    files: Mapping[str, Path]
+    opset: int
+    ir_version: int
+    inputs: list[store.Tensor]
+    outputs: list[store.Tensor]
+    samples: Arrays
+    parity: store.Parity
+    accuracy: float | None
+    loss: float | None
+
+    def __str__(self) -> str:
+        compared = self.parity
+        told = (
+            f"max abs {compared.max_abs:.2g} from the script's own {compared.samples} samples"
+            if compared.max_abs is not None
+            else "no samples.npz beside it: not compared with anything"
+        )
+        return f"opset {self.opset}, IR {self.ir_version}; {told}"
+
+    def record(self, folder: Path) -> Mapping[str, Path]:
+        """Write the samples into `folder`; all files of the version, by their names in it."""
+        arrays: dict[str, Any] = dict(self.samples)
+        np.savez(folder / SAMPLES, **arrays)
+        return {**self.files, SAMPLES: folder / SAMPLES}
+
+    def draft(self, config: ScriptConfig, metrics: store.Metrics, energy: store.Energy) -> store.ManifestDraft:
+        """The manifest before the version has a number."""
+        job = config.job
+        return store.ManifestDraft(
+            opset=self.opset,
+            ir_version=self.ir_version,
+            inputs=self.inputs,
+            outputs=self.outputs,
+            labels=[str(number) for number in range(self.outputs[0].shape[-1])],
+            preprocessing=store.Preprocessing(scale=1.0, mean=[0.0], std=[1.0]),
+            metrics=metrics,
+            parity=self.parity,
+            energy=energy,
+            train_job=store.TrainJobRef(name=job.name, uid=job.uid, attempt=job.attempt),
+            spec=config.spec(),
+        )
+
+
+def take(folder: Path, config: ScriptConfig) -> OwnGraph:
+    """Raises UserError when the file cannot be served, ParityFailed when it does not answer as its samples say."""
+    model = _checked(folder / MODEL)
+    weights = {initializer.name for initializer in model.graph.initializer}
+    inputs = [_tensor(value) for value in model.graph.input if value.name not in weights]
+    outputs = [_tensor(value) for value in model.graph.output]
+    files = _files(folder, model)
+    session = _session(folder / MODEL)
+    bound = parity.tolerance(config.export)
+    own = _recorded(folder / SAMPLES, [*inputs, *outputs])
+    if own is None:
+        given = _random(inputs)
+        samples = given | _run(session, outputs, given, _BATCHES[0])
+        compared = store.Parity(
+            max_abs=None, max_rel=None, rtol=bound.rtol, atol=bound.atol, samples=0, reference="none"
+        )
+        accuracy, loss = None, None
+    else:
+        samples = own
+        runs = [_run(session, outputs, {each.name: own[each.name] for each in inputs}, size) for size in _BATCHES]
+        worst = [_difference(each.name, own[each.name], run[each.name], bound) for run in runs for each in outputs]
+        compared = store.Parity(
+            max_abs=max(absolute for absolute, _ in worst),
+            max_rel=max(relative for _, relative in worst),
+            rtol=bound.rtol,
+            atol=bound.atol,
+            samples=len(own[inputs[0].name]),
+            reference="script",
+        )
+        accuracy, loss = _measured(own, outputs[0])
+    return OwnGraph(files, onnx_file.opset(model), model.ir_version, inputs, outputs, samples, compared, accuracy, loss)
+
+
+def _checked(path: Path) -> onnx.ModelProto:
+    import onnx
+
+    try:
+        onnx.checker.check_model(path, full_check=True)
+        model = onnx.load(path, load_external_data=False)
+    except Exception as error:
+        raise UserError(f"{MODEL}: not a valid ONNX model: {' '.join(str(error).split())}") from None
+    if (opset := onnx_file.opset(model)) not in OPSETS:
+        raise UserError(f"{MODEL}: opset {opset} is not allowed; must be {OPSETS.start} to {OPSETS.stop - 1}")
+    if model.ir_version > MAX_IR_VERSION:
+        raise UserError(f"{MODEL}: IR version {model.ir_version} is not allowed; must be <= {MAX_IR_VERSION}")
+    return model
+
+
+def _files(folder: Path, model: onnx.ModelProto) -> dict[str, Path]:
+    """The model and the files its weights lie in. Raises UserError for one outside of the folder."""
+    beside = {
+        entry.value
+        for initializer in model.graph.initializer
+        for entry in initializer.external_data
+        if entry.key == "location"
+    }
+    return {name: folder / name for name in [MODEL, *sorted(beside)]}
+
+
+def _tensor(value: onnx.ValueInfoProto) -> store.Tensor:
+    """Name, type and shape. Raises UserError unless the first axis, and it alone, is open."""
+    import onnx
+
+    kind = value.type.tensor_type
+    shape = [axis.dim_value if axis.HasField("dim_value") else -1 for axis in kind.shape.dim]
+    if not shape or shape[0] != -1 or -1 in shape[1:]:
+        raise UserError(
+            f"{MODEL}: {value.name} has shape {shape}; its first axis, the batch, must be open, and no other"
+        )
+    return store.Tensor(name=value.name, dtype=str(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)), shape=shape)
+
+
+def _session(path: Path) -> Any:
+    import onnxruntime  # type: ignore[import-untyped]
+
+    try:
+        return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise UserError(f"{MODEL}: onnxruntime cannot load it: {' '.join(str(error).split())}") from None
+
+
+def _recorded(path: Path, tensors: list[store.Tensor]) -> dict[str, NDArray[Any]] | None:
+    """What the script recorded; None where it did not. Raises UserError for an array that is absent or does not fit."""
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path) as file:
+            arrays = dict(file)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{SAMPLES}: cannot be read: {error}") from None
+    for tensor in tensors:
+        if tensor.name not in arrays:
+            raise UserError(f"{SAMPLES}: no array {tensor.name!r}; found {', '.join(arrays) or 'none'}")
+        array = arrays[tensor.name]
+        if list(array.shape[1:]) != tensor.shape[1:] or str(array.dtype) != tensor.dtype:
+            raise UserError(
+                f"{SAMPLES}: {tensor.name} is {array.dtype} {list(array.shape)}; must be {tensor.dtype} {tensor.shape}"
+            )
+    if len({len(array) for array in arrays.values()}) != 1 or not len(arrays[tensors[0].name]):
+        counts = ", ".join(f"{name} {len(array)}" for name, array in arrays.items())
+        raise UserError(f"{SAMPLES}: as many samples of each are needed, at least 1; found {counts}")
+    return arrays
+
+
+def _random(inputs: list[store.Tensor]) -> dict[str, NDArray[Any]]:
+    """Reals in 0..1, bytes in 0..255, other whole numbers 0 or 1; the same in every run."""
+    random = np.random.default_rng(0)
+    return {
+        each.name: (
+            random.random((_RANDOM, *each.shape[1:])).astype(each.dtype)
+            if np.dtype(each.dtype).kind == "f"
+            else random.integers(0, 256 if each.dtype == "uint8" else 2, (_RANDOM, *each.shape[1:])).astype(each.dtype)
+        )
+        for each in inputs
+    }
+
+
+def _run(session: Any, outputs: list[store.Tensor], given: Arrays, batch: int) -> dict[str, NDArray[Any]]:
+    names = [each.name for each in outputs]
+    parts = []
+    for start in range(0, len(next(iter(given.values()))), batch):
+        try:
+            parts.append(session.run(names, {name: array[start : start + batch] for name, array in given.items()}))
+        except Exception as error:
+            raise UserError(f"{MODEL}: onnxruntime cannot run it: {' '.join(str(error).split())}") from None
+    return {name: np.concatenate([part[position] for part in parts]) for position, name in enumerate(names)}
+
+
+def _difference(name: str, expected: NDArray[Any], got: NDArray[Any], bound: parity.Tolerance) -> tuple[float, float]:
+    if got.shape != expected.shape:
+        raise ParityFailed(f"{MODEL}: {name} has shape {list(got.shape)}; {SAMPLES} has {list(expected.shape)}")
+    wide = expected.astype(np.float64)
+    difference, size = np.abs(got - wide), np.abs(wide)
+    # Written so that what is no number is never within the bound.
+    if not (difference <= bound.atol + bound.rtol * size).all():
+        raise ParityFailed(
+            f"{MODEL}: {name} differs from {SAMPLES} by up to {difference.max():.3g}; must be at most "
+            f"{bound.atol:g} + {bound.rtol:g} * |recorded|"
+        )
+    return float(difference.max()), float((difference / np.maximum(size, np.finfo(np.float32).tiny)).max())
+
+
+def _measured(samples: Arrays, output: store.Tensor) -> tuple[float | None, float | None]:
+    """Accuracy and loss where the samples have class numbers and the first output has one number per class."""
+    labels = samples.get("labels")
+    if labels is None or labels.dtype.kind not in "iu" or labels.ndim != 1 or len(output.shape) != 2:
+        return None, None
+    answers = samples[output.name]
+    accuracy, loss = measured(answers, labels, "classification")
+    return accuracy, loss if are_shares(answers) else None

@@ -1,0 +1,163 @@
+"""One run of a whole script, its steps in order: run it, take its model, export, check, parity, gates, publish."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from trainserve import store
+from trainserve.models import device, energy, gates, result
+from trainserve.models.data.watch import Watch
+from trainserve.models.energy import Energy, EnergyMeter
+from trainserve.models.errors import GateNotMet, UserError
+from trainserve.models.interrupt import Interrupt
+from trainserve.models.progress import Progress
+from trainserve.models.rapl import Rapl
+from trainserve.models.run import Run, scratch_folder, written_to
+from trainserve.models.script import program, running
+from trainserve.models.script.config import ScriptConfig
+from trainserve.models.script.keras import KerasWatch
+from trainserve.models.script.running import Left, Running
+from trainserve.models.terminal import Terminal
+
+MODEL = "model.onnx"
+_EVALUATED, _EXPORTED = 92, 98
+"""Percent of the run that each step's end stands for, as in Run."""
+
+
+class ScriptRun(Run):
+    """`execute` does all of it; torch is imported when the script imports it, else once the script has ended."""
+
+    config: ScriptConfig
+
+    def __init__(
+        self,
+        config: ScriptConfig,
+        progress: Progress,
+        terminal: Terminal,
+        interrupt: Interrupt,
+        measured: dict[str, Any],
+    ) -> None:
+        super().__init__(config, progress, terminal, interrupt, measured)
+        self.running = Running(progress, interrupt, EnergyMeter((), Rapl()))
+        self.keras = KerasWatch(self.running, Watch(terminal.say))
+
+    def execute(self) -> dict[str, Any]:
+        """The termination message of a run that did not fail. Raises RunFailed or Interrupted; nothing is published."""
+        if (earlier := self._published_before()) is not None:
+            return earlier
+        with scratch_folder() as scratch:
+            before = _written(scratch / MODEL)
+            self._run(scratch)
+            if self.config.output is None and self.config.gates == type(self.config.gates)():
+                self._measured(self.keras.accuracy, None)
+                return self._done()
+            if self.running.left is None and _written(scratch / MODEL) not in (None, before):
+                return self._take_file(scratch)
+            if (left := self._left()) is not None:
+                return self._take(left, scratch)
+        raise UserError(
+            "model.script: the script ended and left no model: it must call run.publish (trainserve.models.sdk), fit a "
+            f"Keras model, or write $TRAINSERVE_OUTPUT/{MODEL}"
+        )
+
+    def _run(self, scratch: Path) -> None:
+        """The script, from its first line to its last."""
+        os.environ["TRAINSERVE_OUTPUT"] = str(scratch)
+        os.environ.setdefault("OMP_NUM_THREADS", str(device.threads()))
+        self.keras.install(scratch / "keras")
+        path = self.config.folder / self.config.model.script
+        self.terminal.say(f"script: {path}")
+        running.current = self.running
+        try:
+            program.run(path)
+        finally:
+            running.current = None
+        self.interrupt.check()
+        self.last_step = time.perf_counter()
+        seconds = self.last_step - self.running.since
+        on_gpu = "torch" in sys.modules and sys.modules["torch"].cuda.is_initialized()
+        self._used(self._energy(on_gpu))
+        self.measured.update(
+            samplesPerSecond=self.progress.state.samples_per_second,
+            secondsLost=0.0,
+            gpuSeconds=round(seconds, 3) if on_gpu else 0.0,
+        )
+
+    def _energy(self, on_gpu: bool) -> Energy:
+        if on_gpu:
+            return Energy(None, "none", "the script chose its GPUs itself; they are metered where our loop trains")
+        state, config = self.progress.state, self.config.energy
+        return energy.summary(
+            self.running.meter.read(), state.samples, state.samples // max(state.epoch or 1, 1), config
+        )
+
+    def _left(self) -> Left | None:
+        if self.running.left is not None or self.keras.newest is None:
+            return self.running.left
+        from trainserve.models.script import keras_model
+
+        return keras_model.left(self.keras.newest)
+
+    def _take(self, left: Left, scratch: Path) -> dict[str, Any]:
+        """The model from memory, on the path that every model takes."""
+        from trainserve.models import artifact
+        from trainserve.models.script.network import adopt
+
+        adopted = adopt(left, self.config.model.script)
+        if left.held_out:
+            self._measured(self.keras.accuracy if adopted.accuracy is None else adopted.accuracy, adopted.loss)
+        with written_to(scratch / MODEL):
+            made = artifact.make(adopted.graph, adopted.dataset, self.config, scratch)
+        self.progress.update(percent=_EXPORTED)
+        self.terminal.say(f"exported: {made}")
+        self._check_gates()
+        return self._publish(made, adopted.dataset, scratch) if self.config.output else self._done()
+
+    def _take_file(self, scratch: Path) -> dict[str, Any]:
+        """The file that the script wrote."""
+        from trainserve.models.script import own_graph
+
+        made = own_graph.take(scratch, self.config)
+        self._measured(made.accuracy, made.loss)
+        self.progress.update(percent=_EXPORTED)
+        self.terminal.say(f"written by the script: {made}")
+        self._check_gates()
+        if self.config.output is None:
+            return self._done()
+        with written_to(scratch):
+            files = made.record(scratch)
+        metrics = store.Metrics(accuracy=made.accuracy, loss=made.loss)
+        draft = made.draft(self.config, metrics, store.Energy(**self.measured["energy"]))
+        return self._send(files, draft)
+
+    def _published(self, published: store.Published) -> dict[str, Any]:
+        message = super()._published(published)
+        if published.manifest.parity.max_abs is None:
+            del message["artifact"]["parity"]
+        return message
+
+    def _measured(self, accuracy: float | None, loss: float | None) -> None:
+        self.measured.update(accuracy=accuracy, loss=loss)
+        self.progress.update(percent=_EVALUATED, eta_seconds=None)
+        if accuracy is not None or loss is not None:
+            self.progress.update(accuracy=accuracy, loss=loss)
+
+    def _check_gates(self) -> None:
+        accuracy = self.measured.get("accuracy")
+        if self.config.gates.min_accuracy is not None and accuracy is None:
+            raise GateNotMet("gates.minAccuracy: no accuracy was measured: the script gave no test samples with labels")
+        if accuracy is not None:
+            gates.check(self.config.gates, accuracy)
+
+    def _done(self) -> dict[str, Any]:
+        self.progress.update(percent=100)
+        return result.success("Trained", self.progress, self.measured)
+
+
+def _written(path: Path) -> int | None:
+    """When the file was written, None where there is none."""
+    return path.stat().st_mtime_ns if path.is_file() else None

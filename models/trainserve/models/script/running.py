@@ -1,0 +1,65 @@
+"""What the running script says of itself: how far it is, and which model it leaves. `sdk` and Keras write it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from trainserve.models.energy import EnergyMeter
+from trainserve.models.interrupt import Interrupt
+from trainserve.models.progress import Progress
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import nn
+
+TRAINED = 90
+"""Percent of the run that the script stands for, as training does for a model of the zoo."""
+
+
+@dataclass(frozen=True)
+class Left:
+    """The model that a script leaves, and the samples it is measured on.
+
+    `module` takes `inputs` (N, ...) and gives (N, K). `targets`: class numbers (N,), one-hot or real numbers (N, K).
+    `held_out` is False where the script never said what to test on: then the samples are those it trained on.
+    """
+
+    module: nn.Module
+    inputs: NDArray[Any]
+    targets: NDArray[Any]
+    held_out: bool = True
+
+
+class Running:
+    """One run of one script."""
+
+    def __init__(self, progress: Progress, interrupt: Interrupt, meter: EnergyMeter) -> None:
+        self.progress, self.interrupt, self.meter = progress, interrupt, meter
+        self.left: Left | None = None
+        self.begin()
+
+    def begin(self) -> None:
+        """A training begins: samples and seconds count from here."""
+        self.since = time.perf_counter()
+        self._earlier = self.progress.state.samples
+
+    def trained(self, *, epochs: int | None, share: float | None, samples: int, **figures: Any) -> None:
+        """Report the training so far: `share` of it is done (0..1), `samples` were seen since it began.
+
+        Raises Interrupted when SIGTERM came and the script swallowed it.
+        """
+        self.interrupt.check()
+        self.meter.update()
+        seconds = time.perf_counter() - self.since
+        if share is not None:
+            left = seconds / share * (1 - share) if share else None
+            figures |= {"percent": int(TRAINED * share), "eta_seconds": None if left is None else round(left, 1)}
+        if samples:
+            figures |= {"samples": self._earlier + samples, "samples_per_second": round(samples / seconds, 1)}
+        self.progress.update(epochs=epochs, step_seconds=seconds, **figures)
+
+
+current: Running | None = None
+"""The script that this process runs."""

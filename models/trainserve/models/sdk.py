@@ -1,0 +1,92 @@
+"""For a PyTorch script of your own, run by `model.script: train.py`: four lines, and it is watched and published.
+
+    from trainserve.models import sdk
+
+    run = sdk.start(epochs=5)
+    run.epoch(epoch, loss=loss, accuracy=accuracy)   # at every epoch's end, numbered from 1
+    run.publish(model, test_images, test_labels)     # once it is trained
+
+What is published is exported to ONNX and checked on the test samples when the script has ended. Where no TrainJob runs
+the script these lines do nothing, so that it can be tried at a desk.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from trainserve.models.errors import UserError
+from trainserve.models.script import running
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class Run:
+    """The run that the script is part of."""
+
+    def __init__(self, epochs: int | None, live: running.Running | None) -> None:
+        self._epochs, self._live = epochs, live
+        self._samples = 0
+
+    def epoch(self, epoch: int, *, loss: Any = None, accuracy: Any = None, samples: int | None = None) -> None:
+        """Say that `epoch` (from 1) has ended, with its mean loss, share of right answers and number of samples."""
+        if epoch < 1:
+            raise UserError(f"run.epoch: epoch {epoch} is not allowed; must be >= 1")
+        if self._live is None:
+            return
+        self._samples += samples or 0
+        figures = {"loss": loss, "accuracy": accuracy}
+        self._live.trained(
+            epochs=self._epochs,
+            share=min(epoch / self._epochs, 1.0) if self._epochs else None,
+            samples=self._samples,
+            epoch=epoch,
+            **{name: float(value) for name, value in figures.items() if value is not None},
+        )
+
+    def publish(self, model: nn.Module, images: Any, labels: Any) -> None:
+        """Publish `model` as it is now, once the script has ended; called again, the newest counts.
+
+        `images` (N, ...) are test samples as the model takes them, `labels` their class numbers (N,), or the real
+        numbers (N, K) of a regression: accuracy, parity and the samples a served model is verified with come from them.
+        Raises UserError when they are not as many.
+        """
+        if self._live is None:
+            return
+        inputs, targets = _array(images), _array(labels)
+        if len(inputs) != len(targets) or not len(inputs):
+            raise UserError(f"run.publish: {len(inputs)} images and {len(targets)} labels; must be as many, at least 1")
+        self._live.left = running.Left(copy.deepcopy(_unwrapped(model)).cpu().eval(), inputs, targets)
+
+
+def start(epochs: int | None = None) -> Run:
+    """The run of this process. `epochs`: how many there will be, for the percentage and the time left."""
+    live = running.current
+    if live is not None:
+        live.begin()
+    elif os.environ.get("TRAINSERVE_CONFIG"):
+        print("trainserve: not started by model.script, so nothing is reported or published", file=sys.stderr)
+    return Run(epochs, live)
+
+
+def _array(values: Any) -> Any:
+    import numpy as np
+    import torch
+
+    return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    """The script's own module inside of DistributedDataParallel and torch.compile."""
+    import torch
+
+    while True:
+        if isinstance(model, torch.nn.parallel.DistributedDataParallel | torch.nn.DataParallel):
+            model = model.module
+        elif isinstance(inner := getattr(model, "_orig_mod", None), torch.nn.Module):
+            model = inner
+        else:
+            return model
