@@ -88,7 +88,7 @@ def checked(graph: Graph, dataset: Dataset, files: Mapping[str, Path]) -> Export
 
 def _program(graph: Graph, dataset: Dataset, opset: int) -> torch.onnx.ONNXProgram:
     # Two samples: an example of one would let the exporter believe that the batch is always one.
-    example = torch.from_numpy(graph.given(dataset.test_images[:1])).repeat(2, 1, 1, 1)
+    example = torch.from_numpy(graph.given(dataset.test_images[:1])).repeat_interleave(2, dim=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         try:
