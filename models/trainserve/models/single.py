@@ -1,4 +1,4 @@
-"""Small images end as one pixel, and a rest may be one image: a batch norm cannot be trained on one value per channel."""
+"""Small images end as one pixel, a rest may be one image: a batch norm cannot be trained on one value per channel."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def check(network: Network, image: Tensor, sampling: Sampling) -> None:
                 raise
             raise UserError(
                 f"trainer.batchSize: {sampling.batch} leaves a part of one image ({sampling.count} samples, "
-                f"{sampling.processes} process(es), accumulate {sampling.accumulate}), on which this model's batch norm "
-                "cannot be trained; must leave two or more, or none"
+                f"{sampling.processes} process(es), accumulate {sampling.accumulate}), on which this model's "
+                "batch norm cannot be trained; must leave two or more, or none"
             ) from error
     for buffer, value in zip(network.buffers(), before, strict=True):
         buffer.copy_(value)

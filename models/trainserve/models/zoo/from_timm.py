@@ -60,7 +60,7 @@ def build(name: str, given: Mapping[str, Any], shape: tuple[int, int, int], outp
         raise UserError(
             f"model.name: {TIMM}{name} cannot take images of {height}x{width}x{channels}: {ready.told(error)}"
         ) from error
-    return ready.channels_last(network)
+    return network
 
 
 def _timm(name: str) -> Any:

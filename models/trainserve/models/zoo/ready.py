@@ -28,14 +28,6 @@ def check(network: nn.Module, shape: tuple[int, int, int], outputs: int) -> None
         raise WrongOutput(f"two images give {given.dtype}; must be floating point")
 
 
-def channels_last(network: nn.Module) -> nn.Module:
-    """Its 2D convolutions get the memory layout that batches have, which is also the faster one."""
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return network
-
-
 def told(error: BaseException) -> str:
     """An exception in one line."""
     first = (str(error).strip().splitlines() or [""])[0]

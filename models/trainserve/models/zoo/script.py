@@ -44,7 +44,7 @@ def build(reference: str, given: Mapping[str, Any], shape: tuple[int, int, int],
             ready.check(network, shape, outputs)
         except ready.WrongOutput as error:
             raise UserError(f"{FIELD}: {path.name}:{name} returns {type(network).__name__}: {error}") from None
-    return ready.channels_last(network)
+    return network
 
 
 @contextlib.contextmanager
