@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from trainserve import store
 from trainserve.models import onnx_file, parity
+from trainserve.models.artifact import SAMPLES
 from trainserve.models.errors import ParityFailed, UserError
 from trainserve.models.export import MAX_IR_VERSION
 from trainserve.models.script.config import ScriptConfig
@@ -26,7 +27,7 @@ from trainserve.models.script.network import are_shares, measured
 if TYPE_CHECKING:
     import onnx
 
-MODEL, SAMPLES = "model.onnx", "samples.npz"
+MODEL = "model.onnx"
 OPSETS = range(7, 22)
 """What every onnxruntime from 1.19 loads."""
 _RANDOM = 64

@@ -10,11 +10,13 @@ from typing import Any
 
 from trainserve import store
 from trainserve.models import device, energy, gates, result
+from trainserve.models.config import Gates
 from trainserve.models.data.watch import Watch
 from trainserve.models.energy import Energy, EnergyMeter
 from trainserve.models.errors import GateNotMet, UserError
 from trainserve.models.interrupt import Interrupt
 from trainserve.models.progress import Progress
+from trainserve.models.rank import Rank
 from trainserve.models.rapl import Rapl
 from trainserve.models.run import Run, scratch_folder, written_to
 from trainserve.models.script import program, running
@@ -23,7 +25,7 @@ from trainserve.models.script.keras import KerasWatch
 from trainserve.models.script.running import Left, Running
 from trainserve.models.terminal import Terminal
 
-MODEL = "model.onnx"
+MODEL, SAMPLES = "model.onnx", "samples.npz"
 _EVALUATED, _EXPORTED = 92, 98
 """Percent of the run that each step's end stands for, as in Run."""
 
@@ -40,22 +42,30 @@ class ScriptRun(Run):
         terminal: Terminal,
         interrupt: Interrupt,
         measured: dict[str, Any],
+        rank: Rank | None = None,
     ) -> None:
-        super().__init__(config, progress, terminal, interrupt, measured)
+        super().__init__(config, progress, terminal, interrupt, measured, rank)
         self.running = Running(progress, interrupt, EnergyMeter((), Rapl()))
         self.keras = KerasWatch(self.running, Watch(terminal.say))
 
     def execute(self) -> dict[str, Any]:
-        """The termination message of a run that did not fail. Raises RunFailed or Interrupted; nothing is published."""
+        """The termination message of a run that did not fail; only rank 0's says what became of it.
+
+        Raises RunFailed or Interrupted; then nothing was published.
+        """
         if (earlier := self._published_before()) is not None:
             return earlier
         with scratch_folder() as scratch:
-            before = _written(scratch / MODEL)
+            with written_to(scratch):
+                for name in (MODEL, SAMPLES):  # of an earlier run by hand
+                    (scratch / name).unlink(missing_ok=True)
             self._run(scratch)
-            if self.config.output is None and self.config.gates == type(self.config.gates)():
+            if not self.rank.first:
+                return result.success("Trained", self.progress, {})
+            if self.config.output is None and self.config.gates == Gates():
                 self._measured(self.keras.accuracy, None)
                 return self._done()
-            if self.running.left is None and _written(scratch / MODEL) not in (None, before):
+            if self.running.left is None and (scratch / MODEL).is_file():
                 return self._take_file(scratch)
             if (left := self._left()) is not None:
                 return self._take(left, scratch)
@@ -156,8 +166,3 @@ class ScriptRun(Run):
     def _done(self) -> dict[str, Any]:
         self.progress.update(percent=100)
         return result.success("Trained", self.progress, self.measured)
-
-
-def _written(path: Path) -> int | None:
-    """When the file was written, None where there is none."""
-    return path.stat().st_mtime_ns if path.is_file() else None

@@ -44,6 +44,7 @@ class Running:
         """A training begins: samples and seconds count from here."""
         self.since = time.perf_counter()
         self._earlier = self.progress.state.samples
+        self.progress.update(loss=None, accuracy=None)
 
     def trained(self, *, epochs: int | None, share: float | None, samples: int, **figures: Any) -> None:
         """Report the training so far: `share` of it is done (0..1), `samples` were seen since it began.
