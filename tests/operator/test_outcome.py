@@ -66,11 +66,50 @@ def test_an_artifact_that_cannot_be_read_is_no_success() -> None:
     assert (outcome.reason, outcome.succeeded) == ("InvalidResult", False)
 
 
-@pytest.mark.parametrize("text", ["not json", "[]", '"x"', '{"outcome": 3}', '{"outcome": "Failed"', "\x00"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "not json",
+        "[]",
+        '"x"',
+        '{"outcome": 3}',
+        '{"outcome": "Failed"',
+        "\x00",
+        "[" * 4000,
+        '{"outcome":' * 300,
+        r'{"outcome": "Failed", "reason": "DataError", "message": "\ud800"}',
+    ],
+)
 def test_a_termination_message_that_is_not_ours_is_text(text: str) -> None:
     outcome = of_pod({"status": ended(1, text)})
     assert outcome is not None
     assert outcome.reason == "UserError"
+
+
+@pytest.mark.parametrize(
+    "progress",
+    [
+        {"step": 10**30},
+        {"epoch": -1},
+        {"loss": 10**400},
+        {"updatedTime": "yesterday"},
+        {"updatedTime": "2026-13-22T16:00:00Z"},
+        {"gpuMemoryBytes": 2**63},
+        {"percent": 101},
+    ],
+)
+def test_progress_that_a_status_cannot_hold_is_left_out(progress: Object) -> None:
+    outcome = of_pod({"status": ended(0, PUBLISHED | {"progress": progress}, reason="Completed")})
+    assert outcome is not None
+    assert (outcome.succeeded, outcome.progress) == (True, None)
+
+
+@pytest.mark.parametrize("change", [{"bytes": 2**63}, {"version": 2**40}, {"opset": 10**30}, {"uri": ""}])
+def test_an_artifact_that_a_status_cannot_hold_is_no_success(change: Object) -> None:
+    artifact = PUBLISHED["artifact"] | change
+    outcome = of_pod({"status": ended(0, PUBLISHED | {"artifact": artifact}, reason="Completed")})
+    assert outcome is not None
+    assert (outcome.reason, outcome.succeeded) == ("InvalidResult", False)
 
 
 def test_a_lost_peer_explains_the_errors_of_the_others() -> None:

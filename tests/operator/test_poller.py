@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 from aiohttp import web
 
+from trainserve.operator import said
 from trainserve.operator.poller import MAX_BYTES, Poller, Target
 from trainserve.operator.workqueue import Key
 
@@ -99,7 +100,17 @@ async def test_the_same_answer_again_wakes_nobody(pod: Pod) -> None:
 
 @pytest.mark.parametrize(
     ("body", "status"),
-    [("nonsense", 200), ("[1]", 200), ('{"epoch": 9}', 500), ('{"x": "' + "y" * MAX_BYTES + '"}', 200), ("\xff", 200)],
+    [
+        ("nonsense", 200),
+        ("[1]", 200),
+        ('{"epoch": 9}', 500),
+        ('{"x": "' + "y" * MAX_BYTES + '"}', 200),
+        ("\xff", 200),
+        ("[" * 60_000, 200),
+        ('{"x":' * 10_000, 200),
+        ('{"x": ' + "9" * 5000 + "}", 200),
+        (r'{"x": "\ud800"}', 200),
+    ],
 )
 async def test_what_is_no_answer_leaves_the_last_one_standing(pod: Pod, body: str, status: int) -> None:
     woken = Woken()
@@ -111,6 +122,18 @@ async def test_what_is_no_answer_leaves_the_last_one_standing(pod: Pod, body: st
         pod.body, pod.status = body, status
         await asked_again(pod, 3)
         assert poller.answers(KEY) == {"uid": {"epoch": 1}}
+
+
+async def test_whatever_one_pod_brings_about_the_others_are_asked_on(pod: Pod, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(body: bytes) -> None:
+        if body == b"bad":
+            raise RuntimeError("nobody thought of this")
+
+    monkeypatch.setattr(said, "read", read)
+    poller, pod.body = Poller(Woken()), "bad"
+    async with running(poller):
+        poller.follow(KEY, {"uid": Target(pod.url, 0.01)})
+        await asked_again(pod, 3)
 
 
 async def test_a_pod_that_does_not_listen_holds_nobody_up(pod: Pod) -> None:

@@ -162,6 +162,24 @@ async def test_what_happened_while_the_operator_was_away_is_taken_up(cluster: Cl
     assert job["status"]["artifact"]["digest"] == DIGEST
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        "[" * 4000,
+        {"outcome": "Trained", "progress": {"step": 10**30}},
+        {"outcome": "Trained", "progress": {"updatedTime": "yesterday"}},
+        {"outcome": "Trained", "result": {"precision": "", "energy": {"reason": ""}}},
+        {"outcome": "Trained", "result": {"accuracy": 1e308, "loss": -1e308}},
+    ],
+    ids=["nested", "huge", "no instant", "empty", "large"],
+)
+async def test_whatever_a_pod_says_at_its_end_the_job_ends(cluster: Cluster, engine: Engine, message: Any) -> None:
+    await cluster.create("TrainJob", command_job())
+    await cluster.wait("TrainJob", "digits", lambda job: job["status"]["phase"] == "Pending")
+    await cluster.set_status("Pod", "digits-1-0", ended(0, message, reason="Completed"))
+    await cluster.wait("TrainJob", "digits", lambda job: job["status"]["phase"] == "Complete")
+
+
 async def test_a_trainers_configuration_reaches_it_as_one_file(cluster: Cluster, engine: Engine) -> None:
     await cluster.create("TrainJob", trainjob(gates={"minAccuracy": 0.9}))
     config = await cluster.wait("ConfigMap", "digits-1", lambda config: config["data"])

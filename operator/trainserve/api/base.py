@@ -6,9 +6,11 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -27,6 +29,7 @@ NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 OBJECT_NAME_PATTERN = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
 """Names of our objects are also names of Services, which must start with a letter (RFC 1035)."""
 DIGEST_PATTERN = r"^sha256:[0-9a-f]{64}$"
+TIMESTAMP_PATTERN = r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?(Z|[+-]\d{2}:\d{2})"
 MAX_COUNT = 2**31 - 1
 """Upper bound of whole numbers that have no nearer one: what Kubernetes' own int32 fields hold."""
 
@@ -34,6 +37,18 @@ MAX_COUNT = 2**31 - 1
 def _number_as_text(value: Any) -> Any:
     """A manifest may say `cpu: 2` as well as `cpu: "2"`, as in a Pod."""
     return str(value) if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else value
+
+
+def _instant(value: str) -> str:
+    """An API server refuses a whole status for one instant that is none."""
+    if not re.fullmatch(TIMESTAMP_PATTERN, value):
+        raise ValueError(f"{value!r} is not an instant such as 2026-11-22T16:00:00Z")
+    datetime.fromisoformat(value[:19])
+    return value
+
+
+def _not_empty(value: Any) -> Any:
+    return None if value == "" else value
 
 
 def _finite(value: Any) -> Any:
@@ -59,8 +74,13 @@ ModelName = Annotated[str, Field(pattern=NAME_PATTERN, min_length=1, max_length=
 Digest = Annotated[str, Field(pattern=DIGEST_PATTERN)]
 DataUri = Annotated[str, Field(pattern=r"^(pvc|s3|https)://[^/\s]+/\S+$", max_length=1024)]
 """A file or folder: on a claim, in an object store, or on a web server."""
-Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+Timestamp = Annotated[str, AfterValidator(_instant), Field(json_schema_extra={"format": "date-time"})]
 """RFC 3339, UTC."""
+Count = Annotated[int, Field(ge=0, le=2**53 - 1)]
+"""A whole number that was reported: readers of JSON lose digits beyond this bound, and an API server refuses what no
+int64 holds."""
+Text = Annotated[str | None, BeforeValidator(_not_empty)]
+"""Reported words; an API server 1.20 takes an empty string for null and refuses it."""
 Figure = Annotated[float | None, BeforeValidator(_finite)]
 """A measured number; NaN and infinities become none."""
 

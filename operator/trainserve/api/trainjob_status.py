@@ -4,34 +4,34 @@ from __future__ import annotations
 
 from pydantic import Field, computed_field
 
-from trainserve.api.base import Conditions, Digest, Figure, StatusType, Timestamp
+from trainserve.api.base import MAX_COUNT, Conditions, Count, Digest, Figure, StatusType, Text, Timestamp
 
 
 class Attempt(StatusType):
     """One start of the gang."""
 
-    number: int = Field(ge=1)
+    number: int = Field(ge=1, le=MAX_COUNT)
     pods: list[str] | None = None
     start_time: Timestamp | None = None
     completion_time: Timestamp | None = None
-    exit_code: int | None = None
-    reason: str | None = None
-    message: str | None = None
+    exit_code: int | None = Field(None, ge=-MAX_COUNT, le=MAX_COUNT)
+    reason: Text = None
+    message: Text = None
 
 
 class Progress(StatusType):
     """Where the run is, as the pod's rank 0 says."""
 
-    epoch: int | None = None
-    epochs: int | None = None
-    step: int | None = None
+    epoch: Count | None = None
+    epochs: Count | None = None
+    step: Count | None = None
     percent: int | None = Field(None, ge=0, le=100)
     samples_per_second: Figure = None
     eta_seconds: Figure = None
     loss: Figure = None
     accuracy: Figure = None
     gpu_utilization: Figure = Field(None, description="Share of the time in which the GPUs worked, 0 to 1.")
-    gpu_memory_bytes: int | None = Field(None, description="In use on the GPUs.")
+    gpu_memory_bytes: Count | None = Field(None, description="In use on the GPUs.")
     updated_time: Timestamp | None = None
 
 
@@ -39,8 +39,8 @@ class MeasuredEnergy(StatusType):
     """Energy of the training, from counters alone; what no counter gave is absent, and `reason` says why."""
 
     joules: Figure = Field(None, description="Of the GPUs that trained; in a run on the CPU, of the node's processors.")
-    source: str | None = Field(None, description="nvml, rapl, or none.")
-    reason: str | None = Field(None, description="Why a reading is missing.")
+    source: Text = Field(None, description="nvml, rapl, or none.")
+    reason: Text = Field(None, description="Why a reading is missing.")
     joules_per_epoch: Figure = None
     joules_per_image: Figure = None
     cpu_joules: Figure = Field(None, description="Of the node's processors and memory, whatever ran there.")
@@ -56,7 +56,7 @@ class Result(StatusType):
     loss: Figure = None
     samples_per_second: Figure = None
     seconds_lost: Figure = Field(None, description="Seconds of work lost to restarts.")
-    precision: str | None = Field(None, description="Arithmetic of the training step: fp32, tf32 or bf16.")
+    precision: Text = Field(None, description="Arithmetic of the training step: fp32, tf32 or bf16.")
     exported_accuracy: Figure = Field(None, description="Of the exported fp16 or int8 file.")
     energy: MeasuredEnergy | None = None
     energy_joules: Figure = Field(None, description="Absent where no energy counter exists.")
@@ -73,12 +73,12 @@ class MeasuredParity(StatusType):
 class Artifact(StatusType):
     """The published version."""
 
-    uri: str
-    version: int = Field(ge=1)
+    uri: str = Field(min_length=1)
+    version: int = Field(ge=1, le=MAX_COUNT)
     digest: Digest
-    bytes: int = Field(ge=0)
-    opset: int
-    precision: str | None = Field(None, description="Number format of the weights: fp32, fp16 or int8.")
+    bytes: Count
+    opset: Count
+    precision: Text = Field(None, description="Number format of the weights: fp32, fp16 or int8.")
     parity: MeasuredParity
 
 

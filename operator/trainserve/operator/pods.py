@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from decimal import Decimal
@@ -11,6 +10,7 @@ from typing import Any
 from lightkube.utils.quantity import parse_quantity
 
 from trainserve.api.base import Resources
+from trainserve.operator import said
 
 GPU_RESOURCE = "nvidia.com/gpu"
 GPU_PRODUCT = "nvidia.com/gpu.product"
@@ -102,11 +102,8 @@ def waiting(pod: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
 
 def message(end: Mapping[str, Any]) -> dict[str, Any] | None:
     """The termination message if it is one of ours: a JSON object with an `outcome`."""
-    try:
-        parsed = json.loads(end.get("message") or "")
-    except ValueError:
-        return None
-    return parsed if isinstance(parsed, dict) and isinstance(parsed.get("outcome"), str) else None
+    read = said.read(end.get("message") or "")
+    return read if read is not None and isinstance(read.get("outcome"), str) else None
 
 
 def unschedulable(pod: Mapping[str, Any]) -> str | None:

@@ -6,7 +6,6 @@ The operator pulls, so pods need no credentials and a lost answer costs nothing 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -15,6 +14,7 @@ from typing import Any
 
 import aiohttp
 
+from trainserve.operator import said
 from trainserve.operator.workqueue import Key
 
 logger = logging.getLogger(__name__)
@@ -87,13 +87,17 @@ class Poller:
         try:
             async with session.get(followed.target.url, allow_redirects=False) as response:
                 body = await response.content.read(MAX_BYTES)
-                answer = json.loads(body) if response.status == 200 else None
-        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+                answer = said.read(body) if response.status == 200 else None
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
             logger.debug("%s: %s", followed.target.url, error)
+            answer = None
+        except Exception:
+            # Whatever one pod brings about, the others are asked on.
+            logger.exception("%s: its answer cannot be read", followed.target.url)
             answer = None
         finally:
             followed.asking = False
             followed.due = time.monotonic() + followed.target.every
-        if isinstance(answer, dict) and answer != followed.answer:
+        if answer is not None and answer != followed.answer:
             followed.answer = answer
             self._wake(key)

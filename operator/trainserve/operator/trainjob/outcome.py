@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
-
 from trainserve.api.trainjob_status import Artifact, Progress, Result
 from trainserve.operator import pods
+from trainserve.operator.said import typed
 
 CONTAINER = "trainer"
 
@@ -94,16 +93,6 @@ def of_gang(names: list[str], found: Mapping[str, Mapping[str, Any]]) -> Outcome
     if failures:
         return min(failures, key=lambda end: (not end.infrastructure, not end.deterministic, end.finished or "~"))
     return ends[0] if all(end is not None for end in ends) else None
-
-
-def typed(model: type[BaseModel], reported: Any) -> dict[str, Any] | None:
-    """What a pod reported, in the form that the status has; None when it is nothing of the kind."""
-    if not isinstance(reported, dict) or not reported:
-        return None
-    try:
-        return model.model_validate(reported).model_dump(mode="json", by_alias=True, exclude_none=True)
-    except ValidationError:
-        return None
 
 
 def _succeeded(end: Mapping[str, Any]) -> Outcome:

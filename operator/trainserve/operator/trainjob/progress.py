@@ -9,8 +9,8 @@ from trainserve.api.trainjob_status import Progress
 from trainserve.operator import labels
 from trainserve.operator.plan import Object
 from trainserve.operator.poller import Target
+from trainserve.operator.said import typed
 from trainserve.operator.trainjob.builders import PROGRESS_PORT
-from trainserve.operator.trainjob.outcome import typed
 
 EVERY = 2.0
 """Seconds between two questions to one run."""

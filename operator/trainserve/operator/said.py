@@ -1,0 +1,31 @@
+"""What pods say: anybody's code may have written it, so it is checked before anything of it reaches a status."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+
+def read(text: str | bytes) -> dict[str, Any] | None:
+    """The JSON object in `text`; None for anything else.
+
+    What is nested too deeply to be read, or holds half a character (a lone surrogate), could not be written down.
+    """
+    try:
+        parsed = json.loads(text)
+        json.dumps(parsed, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
+        return None
+    return parsed if isinstance(parsed, dict) else None
+
+
+def typed(model: type[BaseModel], reported: Any) -> dict[str, Any] | None:
+    """What a pod reported, in the form that the status has; None when it is nothing of the kind."""
+    if not isinstance(reported, dict) or not reported:
+        return None
+    try:
+        return model.model_validate(reported).model_dump(mode="json", by_alias=True, exclude_none=True)
+    except ValidationError:
+        return None
