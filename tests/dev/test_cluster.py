@@ -18,9 +18,10 @@ import psutil
 import pytest
 import yaml
 from lightkube import ApiError, Client, KubeConfig
+from lightkube.generic_resource import create_namespaced_resource
 from lightkube.models.authorization_v1 import ResourceAttributes, SelfSubjectAccessReviewSpec
 from lightkube.models.core_v1 import NodeStatus
-from lightkube.models.meta_v1 import ObjectMeta
+from lightkube.models.meta_v1 import ObjectMeta, OwnerReference
 from lightkube.resources.apiextensions_v1 import CustomResourceDefinition
 from lightkube.resources.authorization_v1 import SelfSubjectAccessReview
 from lightkube.resources.core_v1 import ConfigMap, Node, Pod, Secret, Service
@@ -158,8 +159,27 @@ def test_a_killed_component_is_seen_to_have_died_and_comes_back_alone(up: Cluste
     assert up.status()[component].state == "died"
     up.start(component)
     after = pids(up)
-    assert {name for name in CONTROL_PLANE if before[name] != after[name]} == {component}
+    # The garbage collector begins anew with its API server: the one of 1.20 loses track of custom resources' children.
+    anew = {component, "controller-manager"} if component == "apiserver" else {component}
+    assert {name for name in CONTROL_PLANE if before[name] != after[name]} == anew
     assert kept(up, f"before-{component}")
+
+
+def test_what_a_trainjob_owned_goes_with_it_after_the_api_server_was_away(up: Cluster) -> None:
+    client = Client(config=KubeConfig.from_file(up.kubeconfig))
+    kind = create_namespaced_resource("trainserve.io", "v1alpha1", "TrainJob", "trainjobs")
+    spec = {"model": {"image": "none", "command": ["true"]}}
+    made = client.create(kind(metadata=ObjectMeta(name="owner", namespace="default"), spec=spec))
+    owner = OwnerReference(apiVersion="trainserve.io/v1alpha1", kind="TrainJob", name="owner", uid=made.metadata.uid)
+    client.create(ConfigMap(metadata=ObjectMeta(name="owned", namespace="default", ownerReferences=[owner])))
+    up.kill("apiserver")
+    up.start("apiserver")
+    client = Client(config=KubeConfig.from_file(up.kubeconfig))
+    client.delete(kind, "owner")
+    give_up = time.monotonic() + 120
+    while any(each.metadata.name == "owned" for each in client.list(ConfigMap, namespace="default")):
+        assert time.monotonic() < give_up, "the child of a deleted TrainJob is still there"
+        time.sleep(0.1)
 
 
 def test_after_all_components_were_killed_up_brings_everything_back(up: Cluster) -> None:

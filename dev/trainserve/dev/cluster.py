@@ -100,9 +100,13 @@ class Cluster:
         _known([component])
         self._state()
         with self._locked(), self.progress.task(f"cluster {self.directory}") as task:
-            run = Run(self.layout, self._claim(), binaries.prepare(), self.progress, task)
-            run.start(component)
-            run.await_ready(component)
+            current = self._claim()
+            run = Run(self.layout, current, binaries.prepare(), self.progress, task)
+            manager = current.processes.get("controller-manager")
+            also = ["controller-manager"] if component == "apiserver" and manager and manager.alive else []
+            for name in (component, *also):
+                run.start(name)
+                run.await_ready(name)
 
     def kill(self, component: str) -> None:
         """Ends one component with SIGKILL, as a crash would. Raises ClusterError if it was never started."""

@@ -1,5 +1,6 @@
 """How containers live and die: restarts, probes, hooks, grace, deadlines, deletion."""
 
+import json
 import signal
 import time
 from pathlib import Path
@@ -150,3 +151,13 @@ def test_logs_can_be_followed_until_the_container_ends(node: Node) -> None:
     assert node.log("follow", "--tail", "2") == "3\nend"
     stamps = [line.split()[0] for line in node.log("follow", "--timestamps").splitlines()]
     assert stamps == sorted(set(stamps))
+
+
+def test_an_ended_pod_gives_its_address_back_and_its_status_still_names_it(node: Node) -> None:
+    node.run("brief", "true")
+    assert node.ended("brief")["exitCode"] == 0
+    pod = node.pod("brief")
+    assert pod
+    record = node.pods / pod["metadata"]["uid"] / "pod.json"
+    until(lambda: json.loads(record.read_text())["ip"] == "", "the address is still held")
+    assert pod["status"]["podIP"].startswith("127.")

@@ -106,7 +106,7 @@ class Agent:
         """Set aside what pods of a former agent hold, before any new pod can be given it."""
         for path in (self._host.directory / "pods").iterdir():
             record = PodFolder(path).load()
-            if "ip" in record:
+            if record.get("ip"):
                 self._host.addresses.restore(record["ip"])
             if record.get("devices"):
                 self._host.gpus.restore(path.name, record["devices"])
@@ -119,7 +119,6 @@ class Agent:
     async def _work(self, worker: PodWorker) -> None:
         await worker.run()
         del self._workers[worker.uid], self._tasks[worker.uid]
-        self._host.addresses.release(worker.ip)
         self._host.forget(worker.uid)
         await asyncio.to_thread(remove_pod_folders, worker.folder.path)
 

@@ -195,15 +195,17 @@ class Launcher:
     def _signal(self, request: dict[str, Any]) -> None:
         """Send a signal to a container's main process."""
         if container := self.containers.get(request["folder"]):
-            os.kill(container.pid, request["signal"])
+            _signal_process(container.pid, request["signal"])
 
     def _kill(self, request: dict[str, Any]) -> None:
         """SIGKILL all processes of a container, or of a command run in it (`exec`)."""
         for pid, command in self.commands.items():
             if command.request == request.get("exec"):
-                os.killpg(pid, signal.SIGKILL)
+                _signal_process(pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(pid, signal.SIGKILL)
         if container := self.containers.get(request.get("folder", "")):
-            os.kill(container.pid, signal.SIGKILL)
+            _signal_process(container.pid, signal.SIGKILL)
             if container.namespace is not None:
                 processes.kill_members(container.namespace)
 
@@ -278,6 +280,12 @@ class Launcher:
         output = os.pread(command.output, EXEC_OUTPUT_BYTES, 0).decode(errors="replace")
         os.close(command.output)
         self._send({"id": command.request, "exitCode": code, "output": output})
+
+
+def _signal_process(pid: int, number: int) -> None:
+    """Signal a process that may have ended: its end is then on its way to `_reap` or the watch of `_adopt`."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
 
 
 def main(directory: Path, ready: int) -> None:

@@ -93,13 +93,13 @@ class PodWorker:
         record = self.folder.load()
         known_ip = self.pod.get("status", {}).get("podIP", "")
         self.start_time: float = record.get("startTime", time.time())
-        self.ip: str = record.get("ip") or (
-            self._host.ip if spec.get("hostNetwork") else self._host.addresses.take(known_ip)
-        )
+        # Empty once the pod has ended: another pod may have its address then.
+        held = record.get("ip") or ("" if is_terminal(self.pod) else self._take_address(known_ip))
+        self.ip: str = held or known_ip
         self._record = record | {
             "namespace": metadata["namespace"],
             "name": metadata["name"],
-            "ip": self.ip,
+            "ip": held,
             "startTime": self.start_time,
         }
         status = self.pod.get("status", {})
@@ -120,6 +120,9 @@ class PodWorker:
             self.containers[each["name"]] = worker
             if record:
                 worker.restore(known.get(each["name"]))
+
+    def _take_address(self, known: str) -> str:
+        return self._host.ip if self.pod["spec"].get("hostNetwork") else self._host.addresses.take(known)
 
     async def _run_to_end(self) -> None:
         """Run the containers until they have ended for good, or must not run any longer; then report that."""
@@ -182,7 +185,11 @@ class PodWorker:
         await asyncio.gather(*(worker.stop(float(grace), self._gone) for worker in self.containers.values()))
 
     def _release(self) -> None:
-        """Free what a pod holds only while it runs."""
+        """Free what a pod holds only while it runs; doing so again changes nothing."""
+        if self._record["ip"]:
+            self._record["ip"] = ""
+            self.folder.save(self._record)
+            self._host.addresses.release(self.ip)
         self._host.names_changed.set()
         self._host.gpus.release(self.uid)
         self._host.hosts.remove(self.uid)
