@@ -67,7 +67,7 @@ def test_a_script_finds_the_files_beside_it(write: Write) -> None:
             "net.py:network returns Ints: two images give torch.int64; must be floating point",
         ),
         ("def network(shape, outputs):\n    return 1 / 0", "net.py, line 2: ZeroDivisionError: division by zero"),
-        ("def network(shape, outputs:\n    pass", "net.py, line 1: '(' was never closed"),
+        ("def network(shape, outputs:\n    pass", "net.py, line 1: SyntaxError: '(' was never closed"),
         ("import nothing_of_that_name", "net.py, line 1: ModuleNotFoundError: No module named 'nothing_of_that_name'"),
         ("import sys\nsys.exit(3)", "net.py, line 2: SystemExit: 3"),
         (
@@ -88,6 +88,12 @@ def test_an_error_in_a_file_beside_the_script_names_that_file(write: Write) -> N
     write("def fail():\n    raise ValueError('too deep')", "depth_of_the_net.py")
     path = write("from depth_of_the_net import fail\n\ndef network(shape, outputs):\n    fail()")
     with pytest.raises(UserError, match=r"^model\.script: depth_of_the_net\.py, line 2: ValueError: too deep$"):
+        build(path)
+
+
+def test_a_file_that_is_not_python_is_named(write: Write) -> None:
+    path = write("\0")
+    with pytest.raises(UserError, match=rf"^model\.script: {path}: not Python: source code string cannot contain null"):
         build(path)
 
 

@@ -8,9 +8,10 @@ import signal
 import sys
 import traceback
 from pathlib import Path
-from types import CodeType, ModuleType, TracebackType
+from types import CodeType, ModuleType
 
 from trainserve.models.errors import RunFailed, UserError
+from trainserve.models.where import where
 
 FIELD = "model.script"
 
@@ -36,12 +37,12 @@ def run(path: Path) -> None:
     except SystemExit as exit:
         if exit.code not in (None, 0):
             said = f"code {exit.code}" if isinstance(exit.code, int) else exit.code
-            raise UserError(f"{FIELD}: {_where(path, exit.__traceback__)}: exited with {said}") from None
+            raise UserError(f"{FIELD}: {where(path, exit.__traceback__) or path.name}: exited with {said}") from None
     except Exception as error:
         _print(error)
         kind = type(error) if isinstance(error, RunFailed) else UserError
         what = str(error) if isinstance(error, RunFailed) else f"{type(error).__name__}: {error}"
-        raise kind(f"{FIELD}: {_where(path, error.__traceback__)}: {what}") from None
+        raise kind(f"{FIELD}: {where(path, error.__traceback__) or path.name}: {what}") from None
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -63,13 +64,3 @@ def _print(error: Exception) -> None:
     """The traceback as `python FILE` prints it: from the script's first frame on."""
     own = error.__traceback__
     traceback.print_exception(error.with_traceback(own.tb_next if own else None))
-
-
-def _where(path: Path, frames: TracebackType | None) -> str:
-    """`train.py, line 12`: the innermost frame of code in the script's folder."""
-    folder, ours = path.parent, Path(__file__).parents[1]
-    for frame, line in reversed(list(traceback.walk_tb(frames))):
-        file = Path(frame.f_code.co_filename)
-        if file.is_relative_to(folder) and not file.is_relative_to(ours) and "site-packages" not in file.parts:
-            return f"{file.relative_to(folder)}, line {line}"
-    return path.name

@@ -30,7 +30,8 @@ def check(network: nn.Module, shape: tuple[int, int, int], outputs: int) -> None
 
 def told(error: BaseException) -> str:
     """An exception in one line."""
-    first = (str(error).strip().splitlines() or [""])[0]
+    text = error.msg if isinstance(error, SyntaxError) else str(error)
+    first = (text.strip().splitlines() or [""])[0]
     if isinstance(error, WrongOutput):
         return first
     return f"{type(error).__name__}: {first}" if first else type(error).__name__

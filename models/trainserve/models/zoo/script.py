@@ -20,10 +20,10 @@ from torch import nn
 
 from trainserve.models.config.base import guess
 from trainserve.models.errors import RunFailed, UserError
+from trainserve.models.where import where
 from trainserve.models.zoo import ready
 
 FIELD = "model.script"
-_OURS = Path(__file__).parents[1]
 
 
 def build(reference: str, given: Mapping[str, Any], shape: tuple[int, int, int], outputs: int) -> nn.Module:
@@ -49,28 +49,28 @@ def build(reference: str, given: Mapping[str, Any], shape: tuple[int, int, int],
 
 @contextlib.contextmanager
 def blaming(path: Path) -> Iterator[None]:
-    """Inside, what goes wrong in code of the file's folder becomes a UserError that names file and line."""
+    """Inside, what goes wrong in code of the file's folder becomes a UserError that names file and line.
+
+    The traceback goes to stderr.
+    """
     try:
         yield
     except RunFailed:
         raise
-    except SyntaxError as error:
-        raise UserError(f"{FIELD}: {Path(error.filename or path).name}, line {error.lineno}: {error.msg}") from error
     except (Exception, SystemExit) as error:
-        place = _place(error, path)
+        place = _misspelt(error, path) or where(path, error.__traceback__)
         if place is None:
             raise
+        traceback.print_exception(error)
         raise UserError(f"{FIELD}: {place}: {ready.told(error)}") from error
 
 
-def _place(error: BaseException, path: Path) -> str | None:
-    """`net.py, line 12`: the innermost frame of code in the folder of `path`, None where there is none."""
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        file = Path(frame.filename)
-        theirs = "site-packages" not in file.parts and not file.is_relative_to(_OURS)
-        if theirs and file.is_relative_to(path.parent):
-            return f"{file.relative_to(path.parent)}, line {frame.lineno}"
-    return None
+def _misspelt(error: BaseException, path: Path) -> str | None:
+    """Where Python could not read a file in the folder of `path`: no frame of it runs then."""
+    if not isinstance(error, SyntaxError) or error.filename is None:
+        return None
+    file = Path(error.filename)
+    return f"{file.relative_to(path.parent)}, line {error.lineno}" if file.is_relative_to(path.parent) else None
 
 
 def _module(path: Path) -> ModuleType:
@@ -83,7 +83,12 @@ def _module(path: Path) -> ModuleType:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and pickle look their module up there
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        if error.filename is not None:
+            raise
+        raise UserError(f"{FIELD}: {path}: not Python: {error.msg}") from error
     return module
 
 
