@@ -14,8 +14,18 @@ BAD = [
     ({"name": "imagenet"}, "dataset.name: 'imagenet' is unknown; "),
     ({"name": "fashion_mnist"}, "dataset.name: 'fashion_mnist' is unknown; did you mean 'fashion-mnist'? known: "),
     ({"name": 3}, "dataset.name: 3 is not allowed; must be a valid string"),
-    ({}, "dataset: exactly one of name and path is required"),
-    (DIGITS | FILE, "dataset: exactly one of name and path is required"),
+    ({}, "dataset: exactly one of name, path and uri is required"),
+    (DIGITS | FILE, "dataset: exactly one of name, path and uri is required"),
+    ({"uri": ""}, "dataset.uri: '' is not allowed; must begin with s3://, https:// or file://"),
+    (DIGITS | {"uri": "s3://b/x.npz"}, "dataset: exactly one of name, path and uri is required"),
+    (FILE | {"digest": "sha256:12"}, 'dataset.digest: "sha256:12" is not allowed; '),
+    (FILE | {"digest": "md5:" + "0" * 32}, 'dataset.digest: "md5:000'),
+    (DIGITS | {"digest": "sha256:" + "0" * 64}, "dataset.digest: 'sha256:000"),
+    ({"uri": "ftp://host/x.npz"}, "dataset.uri: 'ftp://host/x.npz' is not allowed; must begin with s3://, https:// or"),
+    ({"uri": "http://host/x.npz"}, "dataset.uri: 'http://host/x.npz' is not allowed; must begin with s3://, https:// "),
+    ({"uri": "/data/x.npz"}, "dataset.uri: '/data/x.npz' is not allowed; must begin with s3://, https:// or file://"),
+    ({"uri": "https://host/pets/"}, "dataset.uri: 'https://host/pets/' is not allowed; https:// has no folders"),
+    ({"uri": "pvc://claim/x.npz"}, "dataset.uri: 'pvc://claim/x.npz' is read where it is mounted; path must say where"),
     ({"path": ""}, 'dataset.path: "" is not allowed; '),
     (DIGITS | {"split": {"test": 0}}, "dataset.split.test: 0 is not allowed; must be > 0"),
     (DIGITS | {"split": {"test": 1}}, "dataset.split.test: 1 is not allowed; must be < 1"),
@@ -44,3 +54,34 @@ def test_a_bad_field_is_refused_by_name_with_value_and_what_is_allowed(dataset: 
         parse({"model": {"name": "convnet"}, "dataset": dataset})
     assert str(error.value).startswith(text)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "https://user:hunter2@host/x.npz",
+        "https://hunter2@host/x.npz",
+        "s3://key:hunter2@bucket/x.npz",
+        "https://host/x.npz?X-Amz-Signature=hunter2",
+        "https://host/x.npz?sv=1&sig=hunter2",
+        "https://host/x.npz?access_token=hunter2",
+    ],
+)
+@pytest.mark.parametrize("path", [None, "/data/x.npz"])
+def test_credentials_in_a_uri_are_refused_and_not_repeated(uri: str, path: str | None) -> None:
+    with pytest.raises(UserError, match=r"^dataset\.uri: .* is not allowed in it; credentials come from the") as error:
+        parse({"model": {"name": "convnet"}, "dataset": {"uri": uri, "path": path}})
+    assert "hunter2" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "dataset",
+    [
+        {"uri": "s3://bucket/folder/"},
+        {"uri": "https://host/x.npz?download=true", "digest": "sha256:" + "0" * 64},
+        {"uri": "file:///data/x.parquet"},
+        {"path": "/data/x.npz", "uri": "pvc://claim/x.npz"},
+    ],
+)
+def test_what_a_data_set_may_be(dataset: dict[str, Any]) -> None:
+    assert parse({"model": {"name": "convnet"}, "dataset": dataset}).dataset.uri == dataset["uri"]

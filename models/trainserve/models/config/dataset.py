@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
 from trainserve.models.config.base import Section, unknown
 from trainserve.models.data import BUILT_IN, DATASETS
+
+_FETCHED = ("s3", "https", "file")
+_SECRET = re.compile("signature|credential|secret|password|token|^sig$|key", re.IGNORECASE)
+"""Parts of a query that are not to be kept in a configuration."""
 
 Pixels = Annotated[int, Field(ge=1, le=4096)]
 
@@ -20,15 +26,16 @@ class Split(Section):
 
 
 class Dataset(Section):
-    """Exactly one of a built-in name and a path; `uri` says where what lies at the path came from.
+    """A built-in name, a path, or a URI (s3, https, file) that is fetched into the cache; `digest` is its sha256.
 
-    `format` is npz, images or parquet, told by the suffix where it is not given; `size` is [H, W], to which every image
-    is resized.
+    Beside a path the URI only says where what lies there came from. `format` is npz, images or parquet, told by the
+    suffix where it is not given; `size` is [H, W], to which every image is resized.
     """
 
     name: str | None = None
     path: str | None = Field(None, min_length=1)
     uri: str | None = None
+    digest: str | None = Field(None, pattern=r"^sha256:[0-9a-f]{64}$")
     format: Literal["npz", "images", "parquet"] | None = None
     options: dict[str, Any] = Field(default_factory=dict)
     size: list[Pixels] | None = None
@@ -42,17 +49,38 @@ class Dataset(Section):
             raise ValueError(f"{json.dumps(size, default=str)} is not allowed; must be [height, width] in pixels")
         return size
 
+    @field_validator("uri")
+    @classmethod
+    def _without_credentials(cls, uri: str | None) -> str | None:
+        """They would be published with the model. The message does not repeat them."""
+        if uri is None:
+            return uri
+        parts = urlsplit(uri)
+        if "@" in parts.netloc:
+            raise ValueError("a user or password is not allowed in it; credentials come from the environment")
+        if secret := next((key for key, _ in parse_qsl(parts.query, True) if _SECRET.search(key)), None):
+            raise ValueError(f"?{secret}= is not allowed in it; credentials come from the environment")
+        if parts.scheme not in (*_FETCHED, "pvc"):
+            raise ValueError(f"{uri!r} is not allowed; must begin with s3://, https:// or file://")
+        if parts.scheme == "https" and uri.endswith("/"):
+            raise ValueError(f"{uri!r} is not allowed; https:// has no folders: name one file")
+        return uri
+
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        if (self.name is None) == (self.path is None):
-            raise ValueError("exactly one of name and path is required")
+        if [self.name, self.path or self.uri].count(None) != 1:
+            raise ValueError("exactly one of name, path and uri is required, or a path with the uri it came from")
         if self.name is not None:
             self._built_in(self.name)
+        elif self.path is None and urlsplit(self.uri).scheme not in _FETCHED:
+            raise ValueError(f"uri: {self.uri!r} is read where it is mounted; path must say where that is")
         return self
 
     def _built_in(self, name: str) -> None:
         if name not in DATASETS:
             raise ValueError(f"name: {unknown(name, DATASETS)}")
+        if self.digest is not None:
+            raise ValueError(f"digest: {self.digest!r} is not allowed; {name} is built in and has its own")
         if self.format is not None:
             raise ValueError(f"format: {self.format!r} is not allowed; {name} is built in and has none")
         if self.options and not BUILT_IN[name].options:

@@ -8,6 +8,9 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from trainserve.models.data.cache import Cache
+from trainserve.models.errors import DataError
+
 _CHUNK = 1 << 20
 _SETTLED = 2.0
 """Seconds after which a file that changes once more surely has another modification time."""
@@ -32,6 +35,16 @@ def of_listing(entries: Iterable[tuple[str, str]]) -> str:
     """
     lines = [f"{digest.removeprefix('sha256:')}  {name}\n" for name, digest in sorted(entries)]
     return f"sha256:{hashlib.sha256(''.join(lines).encode()).hexdigest()}"
+
+
+def verified(path: Path, digest: str, cache: Cache) -> str:
+    """`digest`, when the path has it. Raises DataError otherwise."""
+    size = sum(file.stat().st_size for file in (files(path) if path.is_dir() else [path]))
+    with cache.watch.task(f"verifying {path}", size, "bytes") as moved:
+        found = of(path, moved)
+    if found != digest:
+        raise DataError(f"{path}: expected {digest}, found {found}")
+    return digest
 
 
 def fingerprint(path: Path) -> str:

@@ -1,0 +1,120 @@
+"""Reading from s3://, https:// and file:// through fsspec. Credentials come from the environment, never from a URI.
+
+S3: what botocore reads (AWS_ACCESS_KEY_ID, AWS_PROFILE, AWS_ENDPOINT_URL, a role of the pod ...). HTTPS: the .netrc
+that NETRC names, HTTPS_PROXY, and SSL_CERT_FILE for an authority of one's own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from trainserve.models.errors import DataError
+
+_CHUNK = 1 << 20
+_TIMEOUT = 60
+"""Seconds without a byte after which an HTTPS server is taken for gone."""
+_CHANGING = ("ETag", "Last-Modified", "LastModified", "Content-MD5", "Digest", "mtime")
+"""What file systems say of a file that becomes another when its content does."""
+
+
+@dataclass(frozen=True)
+class File:
+    """`name` is relative to the folder that was asked for, `where` is what errors say.
+
+    `state` is another when the content is; None where the file system does not tell.
+    """
+
+    path: str
+    name: str
+    where: str
+    bytes: int | None
+    state: str | None
+
+
+class Remote:
+    """What lies at a URI: one file, or all files of a folder. Raises DataError naming the URI."""
+
+    def __init__(self, uri: str) -> None:
+        import fsspec  # type: ignore[import-untyped]
+
+        self.uri = uri
+        with self._errors():
+            self._fs: Any
+            self._fs, self._path = fsspec.core.url_to_fs(uri, **_options(uri))
+
+    def files(self) -> tuple[list[File], bool]:
+        """And whether they are a folder's."""
+        with self._errors():
+            info = self._fs.info(self._path)
+            if info["type"] == "file":
+                return [_file(self._path, _last_name(self.uri), self.uri, info)], False
+            prefix = self._path.rstrip("/") + "/"
+            found = self._fs.find(self._path, detail=True)
+            names = sorted((path.removeprefix(prefix), path) for path in found if not path.endswith("/"))
+            folder = self.uri.rstrip("/")
+            return [_file(path, name, f"{folder}/{name}", found[path]) for name, path in names], True
+
+    def chunks(self, file: File) -> Iterator[bytes]:
+        """The file's bytes, up to 1 MiB at a time."""
+        arrived = 0
+        # An HTTPS file is one request and one stream instead of many that each fetch a part.
+        options = {"block_size": 0, "size": file.bytes} if self.uri.startswith("https://") else {}
+        with self._errors(file.where):
+            source = self._fs.open(file.path, "rb", **options)
+        with contextlib.closing(source):
+            while True:
+                with self._errors(file.where):
+                    chunk = source.read(_CHUNK)
+                if not chunk:
+                    break
+                arrived += len(chunk)
+                yield chunk
+        if file.bytes is not None and arrived != file.bytes:
+            raise DataError(f"{file.where}: truncated: {arrived} of {file.bytes} bytes arrived")
+
+    @contextlib.contextmanager
+    def _errors(self, where: str = "") -> Iterator[None]:
+        """Clients raise errors of their own; a run knows DataError alone."""
+        try:
+            yield
+        except ImportError as error:
+            raise DataError(f"{self.uri}: cannot be read here: {error}") from error
+        except Exception as error:
+            # fsspec calls every failure of an HTTPS server "not found"; what it was is the cause.
+            cause = error.__cause__ or error
+            words = " ".join(str(cause).split()) or type(cause).__name__
+            if isinstance(cause, FileNotFoundError):
+                words = "no such file or folder"
+            elif not isinstance(cause, OSError):
+                words = f"{type(cause).__name__}: {words}"
+            raise DataError(f"{where or self.uri}: cannot be read: {words}") from error
+
+
+def _options(uri: str) -> dict[str, Any]:
+    """Nothing remembered from earlier calls: what is listed is what is there."""
+    options: dict[str, Any] = {"skip_instance_cache": True, "use_listings_cache": False}
+    if uri.startswith("https://"):
+        import aiohttp
+
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_TIMEOUT, sock_read=_TIMEOUT)
+        options |= {
+            "client_kwargs": {"trust_env": True, "timeout": timeout},
+            # aiohttp's own was made when it was imported.
+            "ssl": ssl.create_default_context(),
+        }
+    return options
+
+
+def _last_name(uri: str) -> str:
+    path = unquote(urlsplit(uri).path) if uri.startswith("https://") else uri
+    return path.rsplit("/", 1)[-1]
+
+
+def _file(path: str, name: str, where: str, info: dict[str, Any]) -> File:
+    state = [f"{field}={info[field]}" for field in _CHANGING if info.get(field)]
+    return File(path, name, where, info.get("size"), " ".join([*state, f"size={info.get('size')}"]) if state else None)

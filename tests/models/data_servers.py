@@ -1,0 +1,132 @@
+"""Where data sets are fetched from, on loopback: HTTPS under an authority of its own, and an S3-compatible store."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import hashlib
+import ipaddress
+import ssl
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+PATIENCE = 60.0
+"""Seconds that only a hang would reach."""
+
+
+class HttpsServer:
+    """Serves `files` by path. `authority` is the file of the CA that vouches for it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.files: dict[str, bytes] = {}
+        self.gets: list[str] = []
+        self.states = True
+        """Whether answers carry an ETag."""
+        self.password: str | None = None
+        self.cut = False
+        """Whether a body ends in the middle."""
+        self.held = threading.Event()
+        """Unset: a body stops in the middle until it is set. `halfway` says that one has."""
+        self.held.set()
+        self.halfway = threading.Event()
+        self.authority = folder / "ca.pem"
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(_certificate(folder, self.authority))
+        self._server = _Server(("127.0.0.1", 0), self._handler())
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def uri(self, path: str) -> str:
+        return f"https://127.0.0.1:{self._server.server_address[1]}/{path}"
+
+    def close(self) -> None:
+        self.held.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        owner = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_HEAD(self) -> None:
+                self._head()
+
+            def do_GET(self) -> None:
+                content = self._head()
+                if content is None:
+                    return
+                owner.gets.append(self.path)
+                half = len(content) // 2
+                self.wfile.write(content[:half])
+                self.wfile.flush()
+                owner.halfway.set()
+                owner.held.wait(PATIENCE)
+                if owner.cut:
+                    self.close_connection = True
+                else:
+                    self.wfile.write(content[half:])
+
+            def _head(self) -> bytes | None:
+                content = owner.files.get(self.path.lstrip("/").split("?")[0])
+                status = 200 if content is not None else 404
+                if owner.password is not None:
+                    expected = base64.b64encode(f"user:{owner.password}".encode()).decode()
+                    if self.headers.get("Authorization") != f"Basic {expected}":
+                        status, content = 401, None
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(content or b"")))
+                if content is not None and owner.states:
+                    self.send_header("ETag", f'"{hashlib.md5(content).hexdigest()}"')
+                self.end_headers()
+                return content
+
+            def log_message(self, format: str, *arguments: Any) -> None:
+                pass
+
+        return Handler
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Clients that are killed, or trust nobody, hang up in the middle."""
+
+
+def _certificate(folder: Path, authority: Path) -> Path:
+    """A certificate for 127.0.0.1 with its key, signed by an authority made here."""
+    now = datetime.datetime.now(datetime.UTC)
+
+    def signed(name: str, key: Any, issuer: str, by: Any, *extensions: Any) -> x509.Certificate:
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
+            .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(hours=1))
+            .not_valid_after(now + datetime.timedelta(days=1))
+        )
+        for extension in extensions:
+            builder = builder.add_extension(extension, critical=False)
+        return builder.sign(by, hashes.SHA256())
+
+    root, leaf = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    ca = signed("authority", root, "authority", root, x509.BasicConstraints(ca=True, path_length=None))
+    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    certificate = signed("127.0.0.1", leaf, "authority", root, address)
+    authority.write_bytes(ca.public_bytes(serialization.Encoding.PEM))
+    key = leaf.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path = folder / "server.pem"
+    path.write_bytes(key + certificate.public_bytes(serialization.Encoding.PEM))
+    return path

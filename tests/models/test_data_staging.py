@@ -1,0 +1,501 @@
+"""Fetching: from S3, HTTPS and files into the cache, whole or not at all."""
+
+import contextlib
+import hashlib
+import io
+import os
+import pty
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from trainserve.models.data import digests
+from trainserve.models.data.cache import Cache
+from trainserve.models.data.watch import Watch
+from trainserve.models.errors import DataError, UserError
+
+from .data_files import encoded, folder, load, parquet, picture
+from .data_servers import PATIENCE, HttpsServer
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TRAINSERVE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture(scope="module")
+def module_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpsServer]:
+    server = HttpsServer(tmp_path_factory.mktemp("server"))
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def server(module_server: HttpsServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[HttpsServer]:
+    """As new, trusted by this process and its children."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(module_server.authority))
+    module_server.files.clear()
+    module_server.gets.clear()
+    module_server.halfway.clear()
+    yield module_server
+    module_server.held.set()
+    module_server.states, module_server.password, module_server.cut = True, None, False
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[Any]:
+    """A client of a real S3-compatible server, with a bucket."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "hunter2", "AWS_DEFAULT_REGION": "us-east-1"}
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    patch = pytest.MonkeyPatch()
+    for name, value in {**keys, "AWS_ENDPOINT_URL": f"http://{host}:{port}"}.items():
+        patch.setenv(name, value)
+    client = boto3.client("s3")
+    client.create_bucket(Bucket="data")
+    yield client
+    patch.undo()
+    server.stop()
+
+
+def npz(count: int = 60, seed: int = 0) -> bytes:
+    buffer = io.BytesIO()
+    x = np.random.default_rng(seed).integers(0, 256, (count, 8, 8), dtype=np.uint8)
+    np.savez(buffer, x=x, y=np.arange(count) % 3)
+    return buffer.getvalue()
+
+
+def sha256(content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def kept(cache: Path) -> list[str]:
+    """What the cache holds: entries, and parts that nobody sees."""
+    entries = [path.name for path in cache.iterdir() if path.name not in ("locks", "known", "partial")]
+    return sorted(entries + [f"partial/{path.name}" for path in cache.glob("partial/*")])
+
+
+# Where it comes from.
+
+
+def test_https_is_fetched_once_and_read_from_the_cache_after_that(server: HttpsServer, cache: Path) -> None:
+    content = server.files["pets.npz"] = npz()
+    dataset = load(uri=server.uri("pets.npz"))
+    assert (dataset.name, len(dataset.train_images)) == ("pets", 48)
+    again = load(uri=server.uri("pets.npz"))
+    assert np.array_equal(again.train_images, dataset.train_images)
+    assert server.gets == ["/pets.npz"]
+    assert kept(cache) == [f"files-{sha256(content)[7:]}"]
+
+
+def test_what_changes_at_its_place_is_fetched_again(server: HttpsServer) -> None:
+    server.files["pets.npz"] = npz()
+    first = load(uri=server.uri("pets.npz"))
+    server.files["pets.npz"] = npz(seed=1)
+    assert not np.array_equal(load(uri=server.uri("pets.npz")).train_images, first.train_images)
+    assert len(server.gets) == 2
+
+
+def test_a_server_that_does_not_say_whether_files_change_is_asked_each_time(server: HttpsServer) -> None:
+    server.states = False
+    server.files["pets.npz"] = npz()
+    for _ in range(2):
+        load(uri=server.uri("pets.npz"))
+    assert len(server.gets) == 2
+
+
+def test_with_a_digest_nothing_is_asked_once_it_is_there(server: HttpsServer) -> None:
+    content = server.files["pets.npz"] = npz()
+    load(uri=server.uri("pets.npz?download=true"), digest=sha256(content))
+    server.files.clear()
+    assert load(uri=server.uri("pets.npz?download=true"), digest=sha256(content)).name == "pets"
+
+
+def test_the_netrc_of_the_environment_opens_what_is_guarded(
+    server: HttpsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.files["pets.npz"], server.password = npz(), "hunter2"
+    with pytest.raises(DataError, match=rf"^{server.uri('pets.npz')}: cannot be read: .*401"):
+        load(uri=server.uri("pets.npz"))
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login user password hunter2\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    assert load(uri=server.uri("pets.npz")).name == "pets"
+
+
+def test_a_server_that_nobody_vouches_for_is_refused(server: HttpsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.files["pets.npz"] = npz()
+    monkeypatch.delenv("SSL_CERT_FILE")
+    with pytest.raises(DataError, match=r"cannot be read: .*certificate verify failed"):
+        load(uri=server.uri("pets.npz"))
+
+
+def test_what_is_not_there_is_named(server: HttpsServer, s3: Any, tmp_path: Path) -> None:
+    for uri in (server.uri("no.npz"), "s3://data/no.npz", "s3://nobucket/no.npz", f"file://{tmp_path}/no.npz"):
+        with pytest.raises(DataError, match=rf"^{uri}: cannot be read: "):
+            load(uri=uri)
+
+
+def test_a_file_is_fetched_from_s3(s3: Any) -> None:
+    content = parquet_bytes()
+    s3.put_object(Bucket="data", Key="sets/pets.parquet", Body=content)
+    dataset = load(uri="s3://data/sets/pets.parquet", digest=sha256(content))
+    assert (dataset.shape, len(dataset.train_images)) == ((8, 8, 1), 32)
+
+
+def parquet_bytes() -> bytes:
+    images = [encoded(picture(number, number % 2)) for number in range(40)]
+    path = Path(os.environ["TRAINSERVE_CACHE"]).parent / "pets.parquet"
+    return parquet(path, images, [number % 2 for number in range(40)]).read_bytes()
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_a_folder_is_fetched_from_s3_file_by_file(s3: Any, tmp_path: Path, cache: Path, slash: str) -> None:
+    root = folder(tmp_path / "pets", ("train", "val"), count=3)
+    for file in digests.files(root):
+        s3.upload_file(str(file), "data", f"pets/{file.relative_to(root)}")
+    s3.put_object(Bucket="data", Key="pets/", Body=b"")  # what consoles make for a folder
+    dataset = load(uri=f"s3://data/pets{slash}", digest=digests.of(root))
+    assert (dataset.labels, len(dataset.train_images), len(dataset.test_images)) == (["cat", "dog"], 6, 6)
+    assert np.array_equal(dataset.train_images, load(path=str(root)).train_images)
+
+
+def test_a_folders_digest_is_what_a_shell_computes(tmp_path: Path) -> None:
+    root = folder(tmp_path / "pets", count=2)
+    command = r"find * -type f | LC_ALL=C sort | xargs -d '\n' sha256sum | sha256sum"
+    done = subprocess.run(["sh", "-c", command], cwd=root, capture_output=True, text=True, check=True)
+    assert digests.of(root) == f"sha256:{done.stdout.split()[0]}"
+
+
+def test_without_credentials_s3_is_refused_by_name(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with pytest.raises(DataError, match=r"^s3://data/pets\.npz: cannot be read: .*credentials"):
+        load(uri="s3://data/pets.npz")
+
+
+def test_a_file_uri_is_copied_and_outlives_its_place(tmp_path: Path) -> None:
+    (tmp_path / "pets.npz").write_bytes(npz())
+    uri, digest = f"file://{tmp_path}/pets.npz", sha256(npz())
+    load(uri=uri, digest=digest)
+    (tmp_path / "pets.npz").unlink()
+    assert load(uri=uri, digest=digest).name == "pets"
+
+
+# What must not be kept.
+
+
+def test_a_wrong_digest_names_both_and_nothing_is_kept(server: HttpsServer, cache: Path) -> None:
+    content = server.files["pets.npz"] = npz()
+    wrong = "sha256:" + "0" * 64
+    with pytest.raises(DataError) as error:
+        load(uri=server.uri("pets.npz"), digest=wrong)
+    assert str(error.value) == f"{server.uri('pets.npz')}: expected {wrong}, found {sha256(content)}"
+    assert kept(cache) == []
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_a_path_with_a_wrong_digest_is_refused(tmp_path: Path, kind: str) -> None:
+    path = folder(tmp_path / "pets")
+    if kind == "file":
+        path = tmp_path / "pets.npz"
+        path.write_bytes(npz())
+    assert load(path=str(path), digest=digests.of(path)).name == "pets"
+    wrong = "sha256:" + "0" * 64
+    with pytest.raises(DataError, match=f"^{path}: expected {wrong}, found {digests.of(path)}$"):
+        load(path=str(path), digest=wrong)
+
+
+def test_a_body_that_ends_early_is_refused_and_nothing_is_kept(server: HttpsServer, cache: Path) -> None:
+    server.files["pets.npz"], server.cut = npz(), True
+    with pytest.raises(DataError, match=rf"^{server.uri('pets.npz')}: (cannot be read: .*|truncated: )"):
+        load(uri=server.uri("pets.npz"))
+    assert kept(cache) == []
+
+
+def test_a_bad_file_is_named_as_the_user_knows_it(server: HttpsServer) -> None:
+    server.files["pets.npz"] = npz()[:-50]
+    with pytest.raises(DataError, match=rf"^{server.uri('pets.npz')}: truncated, or not an .npz file"):
+        load(uri=server.uri("pets.npz"))
+
+
+def test_what_cannot_be_read_anyway_is_not_fetched(server: HttpsServer) -> None:
+    server.files["pets.csv"] = server.files["pets.zip"] = b"1,2,3"
+    with pytest.raises(DataError, match=r"pets\.csv: unknown format; must end in \.npz, \.parquet, \.tar"):
+        load(uri=server.uri("pets.csv"))
+    with pytest.raises(UserError, match=r"^dataset\.task: 'regression' is not allowed"):
+        load(uri=server.uri("pets.zip"), task="regression")
+    assert server.gets == []
+
+
+# Several processes, and processes that die.
+
+PROGRAM = """
+import sys
+from trainserve.models import data
+from trainserve.models.config import parse
+from trainserve.models.errors import DataError
+try:
+    print(data.load(parse({"model": {"name": "convnet"}, "dataset": {"uri": sys.argv[1]}}).dataset, 0))
+except DataError as error:
+    sys.exit(str(error))
+"""
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[[str], "subprocess.Popen[str]"]]:
+    processes = []
+
+    def start(uri: str) -> "subprocess.Popen[str]":
+        command = [sys.executable, "-c", PROGRAM, uri]
+        processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+Start = Callable[[str], "subprocess.Popen[str]"]
+
+
+def test_a_process_killed_while_it_fetches_leaves_nothing_that_counts(
+    server: HttpsServer, cache: Path, start: Start
+) -> None:
+    content = server.files["pets.npz"] = npz(20_000)
+    server.held.clear()
+    process = start(server.uri("pets.npz"))
+    assert server.halfway.wait(PATIENCE)
+    while not [*cache.glob("partial/*/*")]:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert [name.split("/")[0] for name in kept(cache)] == ["partial"]
+    server.held.set()
+    assert len(load(uri=server.uri("pets.npz")).train_images) == 16_001
+    assert kept(cache) == [f"files-{sha256(content)[7:]}"]
+
+
+def test_what_a_dead_process_left_of_another_data_set_is_swept_away(
+    server: HttpsServer, cache: Path, start: Start
+) -> None:
+    server.files["pets.npz"] = server.files["other.npz"] = npz()
+    server.held.clear()
+    process = start(server.uri("other.npz"))
+    assert server.halfway.wait(PATIENCE)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    server.held.set()
+    load(uri=server.uri("pets.npz"))
+    assert [name for name in kept(cache) if name.startswith("partial")] == []
+
+
+def test_two_processes_at_once_fetch_one_copy(server: HttpsServer, cache: Path, start: Start) -> None:
+    server.files["pets.npz"] = npz()
+    server.held.clear()
+    processes = [start(server.uri("pets.npz")) for _ in range(2)]
+    assert server.halfway.wait(PATIENCE)
+    ready, _, _ = select.select([process.stdout for process in processes], [], [], PATIENCE)
+    assert "waiting for another process that is filling" in ready[0].readline()
+    server.held.set()
+    for process in processes:
+        process.communicate(timeout=PATIENCE)
+    assert [process.returncode for process in processes] == [0, 0]
+    assert server.gets == ["/pets.npz"]
+    assert len(kept(cache)) == 1
+
+
+# A cache that cannot be written.
+
+
+def test_a_full_disk_is_one_clear_error_and_nothing_is_kept(
+    server: HttpsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(small)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"mounting is not allowed here: {mounted.stderr.decode()}")
+    try:
+        monkeypatch.setenv("TRAINSERVE_CACHE", str(small))
+        server.files["pets.npz"] = npz(40_000)
+        text = f"^{small}: no space left for the data set; make room, or set TRAINSERVE_CACHE to a folder that has it$"
+        with pytest.raises(DataError, match=text):
+            load(uri=server.uri("pets.npz"))
+        assert kept(small) == []
+        # Decoded data goes into mapped files: there a write to a full disk would be a crash.
+        monkeypatch.setattr("trainserve.models.data.arrays.LARGE", 100)
+        with pytest.raises(DataError, match=text):
+            load(name="synthetic", options={"shape": [32, 32, 3], "samples": 2000})
+        assert kept(small) == []
+        assert len(load(name="synthetic", options={"shape": [8, 8, 1], "samples": 2000}).train_images) == 1600
+    finally:
+        subprocess.run(["umount", "--lazy", str(small)], check=True)
+
+
+def test_a_cache_that_is_no_folder_is_named(
+    server: HttpsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("TRAINSERVE_CACHE", str(tmp_path / "file"))
+    server.files["pets.npz"] = npz()
+    with pytest.raises(DataError, match=rf"^{tmp_path}/file.*: .*; TRAINSERVE_CACHE must name a folder to write to$"):
+        load(uri=server.uri("pets.npz"))
+
+
+# Archives.
+
+
+def archive(path: Path, root: Path) -> Path:
+    """Of all that is below `root`, with one folder around it."""
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as zipped:
+            for file in digests.files(root):
+                zipped.write(file, f"pets/{file.relative_to(root)}")
+    else:
+        with tarfile.open(path, "w:gz" if path.name.endswith("gz") else "w") as packed:
+            packed.add(root, "pets")
+    return path
+
+
+ARCHIVES = ["pets.tar", "pets.tar.gz", "pets.tgz", "pets.zip"]
+
+
+@pytest.mark.parametrize("name", ARCHIVES)
+def test_an_archive_is_the_folder_that_is_in_it(tmp_path: Path, cache: Path, name: str) -> None:
+    root = folder(tmp_path / "pets", ("train", "test"))
+    path = archive(tmp_path / name, root)
+    from_folder, from_archive = load(path=str(root)), load(path=str(path), digest=digests.of(path))
+    assert np.array_equal(from_archive.train_images, from_folder.train_images)
+    assert (from_archive.name, from_archive.labels) == ("pets", ["cat", "dog"])
+    assert f"unpacked-{digests.of(path)[7:]}" in kept(cache)
+
+
+@pytest.mark.parametrize("name", ARCHIVES)
+@pytest.mark.parametrize("share", [0, 0.3, 0.7, 0.9])
+def test_a_truncated_archive_is_named_and_nothing_is_kept(tmp_path: Path, cache: Path, name: str, share: float) -> None:
+    path = archive(tmp_path / name, folder(tmp_path / "pets", count=100))
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share) // 512 * 512])
+    with pytest.raises(DataError, match=f"^{path}: truncated, or not an archive: "):
+        load(path=str(path))
+    assert kept(cache) == []
+
+
+def test_an_image_in_an_archive_is_named_by_its_place_there(tmp_path: Path, server: HttpsServer) -> None:
+    root = folder(tmp_path / "pets")
+    (root / "train/dog/0012.png").write_text("hello")
+    uri = server.uri("pets.zip")
+    server.files["pets.zip"] = archive(tmp_path / "pets.zip", root).read_bytes()
+    with pytest.raises(DataError, match=rf"^{uri}/pets/train/dog/0012\.png: not a PNG or JPEG image: begins with 6865"):
+        load(uri=uri)
+
+
+def member(name: str, content: bytes = b"x", kind: bytes = tarfile.REGTYPE, target: str = "") -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.size, info.type, info.linkname = len(content) if kind == tarfile.REGTYPE else 0, kind, target
+    return info
+
+
+@pytest.mark.parametrize(
+    ("members", "text"),
+    [
+        ([member("../escaped")], r"'\.\./escaped' is not allowed; names must lead to files inside of it"),
+        ([member("train/../../escaped")], r"'train/\.\./\.\./escaped' is not allowed"),
+        ([member("/tmp/escaped")], r"'/tmp/escaped' is not allowed"),
+        ([member("link", kind=tarfile.SYMTYPE, target="/tmp")], r"'link' is neither a file nor a folder; nothing else"),
+        ([member("link", kind=tarfile.LNKTYPE, target="/etc/passwd")], r"'link' is neither a file nor a folder"),
+        ([member("null", kind=tarfile.CHRTYPE)], r"'null' is neither a file nor a folder"),
+        ([member("a"), member("a")], r"'a' is in it twice"),
+        ([member("a"), member("a/b")], r"'a/b' is not allowed; it lies below a file"),
+    ],
+)
+def test_a_member_cannot_leave_its_folder(
+    tmp_path: Path, cache: Path, members: list[tarfile.TarInfo], text: str
+) -> None:
+    path = tmp_path / "pets.tar"
+    with tarfile.open(path, "w") as packed:
+        for info in members:
+            packed.addfile(info, io.BytesIO(b"x") if info.isfile() else None)
+    with pytest.raises(DataError, match=f"^{path}: {text}"):
+        load(path=str(path))
+    assert kept(cache) == []
+    assert not [*tmp_path.rglob("*escaped*"), *Path("/tmp").glob("escaped")]
+
+
+@pytest.mark.parametrize("name", ["../escaped", "/escaped", "train/../../escaped", "..\\escaped"])
+def test_a_zips_member_cannot_leave_its_folder(tmp_path: Path, cache: Path, name: str) -> None:
+    with zipfile.ZipFile(tmp_path / "pets.zip", "w") as packed:
+        packed.writestr(name, "x")
+    with pytest.raises(DataError, match=r"pets\.zip: .*escaped' is not allowed; names must lead to files inside of it"):
+        load(path=str(tmp_path / "pets.zip"))
+    assert kept(cache) == []
+
+
+def test_a_key_of_s3_cannot_leave_its_folder(s3: Any, cache: Path) -> None:
+    s3.put_object(Bucket="data", Key="evil/train/../../../escaped", Body=b"x")
+    with pytest.raises(DataError, match=r"^s3://data/evil/: 'train/\.\./\.\./\.\./escaped' is not allowed"):
+        load(uri="s3://data/evil/")
+    assert kept(cache) == []
+
+
+# What is told meanwhile.
+
+
+def test_progress_is_told_in_plain_lines_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainserve.models.data.watch.LINE_AFTER", 0)
+    monkeypatch.setattr("trainserve.models.data.watch.LINE_EVERY", 0)
+    lines: list[str] = []
+    with Watch(lines.append, bar=False).task("fetching s3://data/x", 3_000_000, "bytes") as moved:
+        moved(1_000_000)
+        moved(500_000)
+    assert lines == ["fetching s3://data/x: 1.0 MB of 3.0 MB", "fetching s3://data/x: 1.5 MB of 3.0 MB"]
+
+
+def test_progress_is_a_bar_on_a_terminal(server: HttpsServer, start: Start) -> None:
+    server.files["pets.npz"] = npz(20_000)
+    ours, its = pty.openpty()
+    command = [sys.executable, "-c", PROGRAM, server.uri("pets.npz")]
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
+    with subprocess.Popen(command, stdout=its, stderr=its, env=environment) as process:
+        os.close(its)
+        shown = b""
+        with contextlib.suppress(OSError):  # what a terminal's end reads as
+            while content := os.read(ours, 65536):
+                shown += content
+    os.close(ours)
+    assert process.returncode == 0
+    assert b"fetching https://" in shown and b"100%" in shown
+
+
+def test_an_entry_is_seen_only_when_it_is_whole(tmp_path: Path) -> None:
+    cache = Cache(Watch(bar=False), tmp_path / "own")
+
+    def fails(room: Path) -> None:
+        (room / "half").write_text("x")
+        raise DataError("no")
+
+    with pytest.raises(DataError):
+        cache.get("key", fails)
+    assert kept(cache.root) == []
+    path = cache.get("key", lambda room: shutil.copy(__file__, room / "whole") and None)
+    assert [file.name for file in path.iterdir()] == ["whole"]
+    assert cache.get("key", fails) == path
