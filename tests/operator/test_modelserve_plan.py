@@ -23,6 +23,9 @@ SECOND = trainjob(name="two", status={"phase": "Complete", "artifact": artifact(
 VERIFIED: Object = {"verified": True, "reason": "SamplesMatch", "message": "64 samples", "p50Ms": 0.7, "p99Ms": 2.1}
 
 
+UNSCHEDULABLE: Object = {"type": "PodScheduled", "status": "False", "message": "0/1 nodes: 1 Insufficient cpu."}
+
+
 class Serve:
     """A ModelServe between reconciles, without an API server: what is planned becomes what is."""
 
@@ -69,7 +72,8 @@ class Serve:
     def make_ready(self, suffix: str, replicas: int = 1) -> None:
         ready = {"phase": "Running", "podIP": "10.0.0.9", "conditions": [{"type": "Ready", "status": "True"}]}
         self.add_pod(suffix, ready, VERIFIED)
-        counts = dict.fromkeys(("updatedReplicas", "availableReplicas", "readyReplicas"), replicas)
+        names = ("replicas", "updatedReplicas", "availableReplicas", "readyReplicas")
+        counts = dict.fromkeys(names, replicas)
         self.children["Deployment", f"digits-{suffix}"]["status"] = {"observedGeneration": 1, **counts}
 
     @classmethod
@@ -202,6 +206,32 @@ def test_a_changed_setting_is_applied_to_the_same_deployment() -> None:
     assert [wanted["metadata"]["name"] for wanted in changed.apply] == [f"digits-{SUFFIX}"]
     fetch = changed.apply[0]["spec"]["template"]["spec"]["initContainers"][0]["command"]
     assert fetch[fetch.index("--instances") + 1] == "2"
+
+
+def test_a_changed_setting_whose_pod_does_not_start_is_not_called_up_to_date() -> None:
+    serve = Serve.ready(FIRST)
+    old = serve.children["Pod", f"digits-{SUFFIX}-x"]
+    serve.object["spec"]["resources"] = {"cpu": "1000"}
+    serve.step(10)
+    # The old pod serves on, the new one has no node.
+    serve.add_pod(SUFFIX, {"phase": "Pending", "conditions": [UNSCHEDULABLE]})
+    serve.children["Pod", "old"] = old | {"metadata": old["metadata"] | {"name": "old", "uid": "old"}}
+    serve.answers = {"old": VERIFIED}
+    counts = {"replicas": 2, "updatedReplicas": 1, "availableReplicas": 1, "readyReplicas": 1}
+    serve.children["Deployment", f"digits-{SUFFIX}"]["status"] = {"observedGeneration": 1, **counts}
+    serve.step(12)
+    progressing = condition(serve.status, "Progressing")
+    assert (progressing["status"], progressing["reason"]) == ("False", "Unschedulable")
+    assert condition(serve.status, "Verified")["status"] == "Unknown", "the old pod cannot speak for the new setting"
+    assert (condition(serve.status, "Ready")["status"], serve.status["phase"]) == ("True", "Degraded")
+
+
+def test_scaling_makes_no_new_template() -> None:
+    serve = Serve.ready(FIRST)
+    before = serve.children["Deployment", f"digits-{SUFFIX}"]["spec"]["template"]
+    serve.object["spec"]["replicas"] = 3
+    (scaled,) = serve.step(10).apply
+    assert scaled["spec"]["template"] == before
 
 
 def test_a_version_survives_the_deletion_of_its_trainjob() -> None:

@@ -18,6 +18,8 @@ VERSION = "trainserve.io/version"
 
 SPEC_DIGESTS = "trainserve.io/spec-digests"
 """Annotation of a training pod: digests of the spec it was built from, as JSON."""
+TEMPLATE = "trainserve.io/template"
+"""Annotation of serving pods: a digest of the template they were made from, which tells new ones from old ones."""
 OWNER_UID = "trainserve.io/owner-uid"
 """Annotation of serving pods, whose ownerReference names a ReplicaSet instead of the ModelServe."""
 

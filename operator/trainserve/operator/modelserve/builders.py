@@ -60,16 +60,27 @@ def deployment(serve: Object, spec: ModelServeSpec, version: Version, settings: 
             # A changed setting, such as the number of instances, never takes a ready pod away before its successor is
             # verified.
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
-            "template": {
-                "metadata": {
-                    "labels": {labels.MANAGED_BY: labels.MANAGER, **selected},
-                    "annotations": {labels.OWNER_UID: serve["metadata"]["uid"]},
-                },
-                "spec": _pod_spec(spec, version, settings),
-            },
+            "template": stamped(_template(serve, spec, version, settings, selected), labels.TEMPLATE),
         },
     }
     return stamped(wanted)
+
+
+def _template(
+    serve: Object, spec: ModelServeSpec, version: Version, settings: Settings, selected: dict[str, str]
+) -> Object:
+    return {
+        "metadata": {
+            "labels": {labels.MANAGED_BY: labels.MANAGER, **selected},
+            "annotations": {labels.OWNER_UID: serve["metadata"]["uid"]},
+        },
+        "spec": _pod_spec(spec, version, settings),
+    }
+
+
+def template_digest(deployment: Object) -> str:
+    """What the annotation `TEMPLATE` of the pods says that this Deployment makes."""
+    return str(deployment["spec"]["template"]["metadata"]["annotations"][labels.TEMPLATE])
 
 
 def service(serve: Object, suffix: str) -> Object:
@@ -118,12 +129,12 @@ def resolver_pod(serve: Object, ref: ModelRef, settings: Settings) -> Object:
     }
 
 
-def stamped(wanted: Object) -> Object:
+def stamped(wanted: Object, annotation: str = APPLIED) -> Object:
     """The object with a digest of itself."""
     canonical = json.dumps(wanted, sort_keys=True, separators=(",", ":"))
     digest = hashlib.sha256(canonical.encode()).hexdigest()[:16]
     metadata = wanted["metadata"]
-    return wanted | {"metadata": metadata | {"annotations": (metadata.get("annotations") or {}) | {APPLIED: digest}}}
+    return wanted | {"metadata": metadata | {"annotations": (metadata.get("annotations") or {}) | {annotation: digest}}}
 
 
 def is_applied(wanted: Object, known: Object | None) -> bool:

@@ -50,6 +50,10 @@ class Children:
         """Pods that serve one version."""
         return [pod for pod in self.serving if pod["metadata"]["labels"].get(labels.VERSION) == suffix]
 
+    def pods_from(self, template: str) -> list[Object]:
+        """Pods made from the template of that digest."""
+        return [pod for pod in self.serving if pod["metadata"]["annotations"].get(labels.TEMPLATE) == template]
+
     def versions(self) -> list[Version]:
         """Versions that have a Deployment."""
         return [version for child in self.deployments.values() if (version := versions.read(child)) is not None]

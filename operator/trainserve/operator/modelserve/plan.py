@@ -128,7 +128,7 @@ class _Planner:
         service = builders.service(self.serve, active)
         if not builders.is_applied(service, self.children.service) or self.children.active() != active:
             self.result.apply.append(service)
-        serving = self.children.pods_of(target.suffix)
+        serving = self.children.pods_from(builders.template_digest(wanted))
         judged = health.verified(serving, self.answers)
         if judged.status == "Unknown" and ready and spec.replicas and _verified_before(self.old, target):
             # A restarted operator has not asked the pods again yet, and they are ready only because they are verified.
@@ -229,12 +229,15 @@ def phase(known: Iterable[Mapping[str, Any]]) -> str:
 
 
 def _available(deployment: Object, replicas: int) -> bool:
-    """Whether the pods of the Deployment's newest template all take part."""
+    """Whether the pods of the Deployment's newest template all take part, and no older ones do (as `kubectl rollout
+    status` judges it)."""
     status = deployment.get("status") or {}
+    updated = status.get("updatedReplicas") or 0
     return (
         status.get("observedGeneration", 0) >= deployment["metadata"].get("generation", 1)
-        and (status.get("updatedReplicas") or 0) >= replicas
-        and (status.get("availableReplicas") or 0) >= replicas
+        and updated >= replicas
+        and (status.get("replicas") or 0) <= updated
+        and (status.get("availableReplicas") or 0) >= updated
     )
 
 
