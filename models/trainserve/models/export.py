@@ -91,6 +91,8 @@ def _program(graph: Graph, dataset: Dataset, opset: int) -> torch.onnx.ONNXProgr
     example = torch.from_numpy(graph.given(dataset.test_images[:1])).repeat_interleave(2, dim=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
+        # An LSTM and a GRU keep a list of their own weights, which the exporter takes for state.
+        warnings.filterwarnings("ignore", r"The tensor attributes? .*\._flat_weights", UserWarning)
         try:
             program = torch.onnx.export(
                 graph,
