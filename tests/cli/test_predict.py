@@ -93,6 +93,8 @@ def test_an_array_that_does_not_fit_is_refused_naming_both_shapes(
         ("missing.png", None, "No such file or directory"),
         ("text.png", b"not an image", "cannot identify image file"),
         ("array.npy", b"not an array", "not a readable npy file"),
+        ("empty.npy", b"", "not a readable npy file"),
+        ("cut.npz", b"PK\x03\x04 cut off", "not a readable npz file"),
         ("notes.txt", b"", ".txt suffix; must be one of .jpeg, .jpg, .npy, .npz, .png"),
     ],
 )
@@ -117,11 +119,29 @@ def test_an_archive_without_the_input_names_what_it_holds(
 
 
 def test_a_failed_request_is_one_line_and_exit_1(trainserve, server: DevelopmentServer, sample: Path) -> None:
-    unknown = trainserve("predict", sample, "--url", server.url, "--model", "letters")
-    nobody = trainserve("predict", sample, "--url", "127.0.0.1:1")
-    for finished, words in ((unknown, "letters"), (nobody, "127.0.0.1:1: Connection refused")):
-        assert (finished.status, finished.out, len(finished.err.splitlines())) == (1, "", 1)
-        assert words in finished.err
+    finished = trainserve("predict", sample, "--url", "127.0.0.1:1")
+    assert (finished.status, finished.out, len(finished.err.splitlines())) == (1, "", 1)
+    assert "127.0.0.1:1: Connection refused" in finished.err
+
+
+def test_a_model_that_is_not_served_is_answered_with_those_that_are(
+    trainserve, server: DevelopmentServer, sample: Path
+) -> None:
+    finished = trainserve("predict", sample, "--url", server.url, "--model", "letters")
+    assert (finished.status, finished.out, len(finished.err.splitlines())) == (2, "", 1)
+    assert "serves digits; not letters" in finished.err
+
+
+def test_every_way_to_damage_an_archive_is_one_line_and_exit_2(
+    trainserve, server: DevelopmentServer, tmp_path: Path
+) -> None:
+    np.savez_compressed(tmp_path / "whole.npz", images=images(1))
+    whole = (tmp_path / "whole.npz").read_bytes()
+    damaged = [whole[: len(whole) // 2], whole[:60] + b"\xff" * 8 + whole[68:], whole[:-30], b"PK"]
+    for content in damaged:
+        (tmp_path / "damaged.npz").write_bytes(content)
+        finished = trainserve("predict", "damaged.npz", "--url", server.url)
+        assert (finished.status, len(finished.err.splitlines())) == (2, 1), content
 
 
 def test_a_cluster_that_cannot_be_reached_is_one_line_and_exit_1(trainserve, sample: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -15,20 +16,21 @@ from urllib.parse import urlsplit
 
 import click
 
-from trainserve.serving.client import Protocol, RequestFailed
+from trainserve.serving.client import BadInput, Protocol, RequestFailed
 
 PORTS: dict[Protocol, int] = {"http": 8000, "grpc": 8001}
 _URL_FIELDS: dict[Protocol, str] = {"http": "url", "grpc": "grpcUrl"}
 _REACH_SECONDS = 1.0
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")  # RFC 1123, as Kubernetes names namespaces and Services
 
 
 def parse(url: str, protocol: Protocol | None) -> tuple[str, Protocol]:
     """`host:port`, `http://host:port` or `grpc://host:port` to the address and the protocol meant."""
-    parts = urlsplit(url if "://" in url else f"//{url}")
     try:
+        parts = urlsplit(url if "://" in url else f"//{url}")
         port = parts.port
-    except ValueError:
-        port = None
+    except ValueError:  # a port that is no number, a bracket that is never closed
+        parts, port = urlsplit(""), None
     if parts.scheme not in ("", "http", "grpc") or not parts.hostname or port is None or parts.path.strip("/"):
         raise click.BadParameter(f"{url!r} is not host:port, http://host:port or grpc://host:port", param_hint="--url")
     named: Protocol | None = "grpc" if parts.scheme == "grpc" else "http" if parts.scheme == "http" else None
@@ -63,12 +65,15 @@ def not_ready(serve: dict[str, Any]) -> str | None:
 
 @contextlib.contextmanager
 def of_serve(name: str, namespace: str | None, protocol: Protocol) -> Iterator[str]:
-    """host:port of a ModelServe, for as long as the context lasts. Raises RequestFailed."""
+    """host:port of a ModelServe, for as long as the context lasts. Raises BadInput, RequestFailed."""
+    for what, value in (("--serve", name), ("--namespace", namespace)):
+        if value is not None and not _NAME.fullmatch(value):
+            raise BadInput(f"{what}: {value!r} is not a name; must be 1 to 63 of a-z, 0-9 and inner '-'")
     where = ["--namespace", namespace] if namespace else []
     serve = _get("modelserves.trainserve.io", name, where)
     try:
         service = _get("service", name, where)
-    except RequestFailed as error:
+    except (BadInput, RequestFailed) as error:
         raise RequestFailed(f"ModelServe {name}: {not_ready(serve) or error}") from None
     for address in candidates(serve, service, protocol):
         if _reachable(address):
@@ -93,7 +98,8 @@ def _get(kind: str, name: str, where: list[str]) -> dict[str, Any]:
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     if finished.returncode:
         words = finished.stderr.strip().splitlines() or [f"exit status {finished.returncode}"]
-        raise RequestFailed(f"kubectl get {kind} {name}: {words[-1]}")
+        failure = BadInput if "(NotFound)" in words[-1] else RequestFailed
+        raise failure(f"kubectl get {kind} {name}: {words[-1]}")
     found: dict[str, Any] = json.loads(finished.stdout)
     return found
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -40,8 +42,8 @@ def load(path: Path, model: ModelInfo) -> Loaded:
         raise BadInput(f"{path}: {error}") from None
     except OSError as error:
         raise BadInput(f"{path}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise BadInput(f"{path}: not a readable {kind[1:]} file: {error}") from error
+    except (ValueError, EOFError, SyntaxError, BadZipFile, zlib.error) as error:  # all that damaged files give
+        raise BadInput(f"{path}: not a readable {kind[1:]} file: {error or type(error).__name__}") from error
     raise BadInput(f"{path}: {kind or 'no'} suffix; must be one of {', '.join(sorted(ARRAYS | IMAGES))}")
 
 

@@ -10,7 +10,7 @@ import click
 from trainserve.cli.models import models
 from trainserve.cli.predict import predict
 from trainserve.serving.client import BadInput, RequestFailed
-from trainserve.store import ModelNotFound, StoreError, VersionNotFound
+from trainserve.store import InvalidAddress, ModelNotFound, StoreError, VersionNotFound
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -47,7 +47,7 @@ def main() -> None:
     except click.UsageError as error:
         hint = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
         status = _complain(f"{error.format_message()}{hint}", 2)
-    except (BadInput, ModelNotFound, VersionNotFound) as error:
+    except (BadInput, InvalidAddress, ModelNotFound, VersionNotFound) as error:
         status = _complain(str(error), 2)
     except click.ClickException as error:
         status = _complain(error.format_message(), 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import click
@@ -10,12 +11,20 @@ import click
 from trainserve import store
 from trainserve.cli.table import table
 
+
+def _root(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    if "://" not in value and not Path(value).is_dir():
+        raise click.BadParameter(f"{value!r} is neither a folder nor an fsspec URL", context, parameter)
+    return value
+
+
 _store = click.option(
     "--store",
     "root",
     metavar="ROOT",
     default=".dev/store",
     envvar="TRAINSERVE_STORE",
+    callback=_root,
     show_default=True,
     show_envvar=True,
     help="The store's root: a folder or an fsspec URL such as s3://bucket/prefix.",

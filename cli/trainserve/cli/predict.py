@@ -53,7 +53,7 @@ def predict(
         protocol = protocol or "http"
         where = endpoint.of_serve(serve, namespace, protocol)
     with where as address, Client(address, protocol, timeout) as client:
-        model = client.model(name or _only_model(client))
+        model = client.model(_served(client, name))
         scores = _scores(model)
         loaded = [load(path, model) for path in files]
         for path, each in zip(files, loaded, strict=True):
@@ -69,11 +69,14 @@ def predict(
     click.echo(table(["FILE", "ROW", "LABEL", "PROBABILITY"], rows))
 
 
-def _only_model(client: Client) -> str:
+def _served(client: Client, name: str | None) -> str:
     names = client.models()
-    if len(names) != 1:
-        raise BadInput(f"{client.url} serves {', '.join(names) or 'no model'}; name one with --model")
-    return names[0]
+    if name is None and len(names) == 1:
+        return names[0]
+    if name not in names:
+        wanted = "name one with --model" if name is None else f"not {name}"
+        raise BadInput(f"{client.url} serves {', '.join(names) or 'no model'}; {wanted}")
+    return name
 
 
 def _scores(model: ModelInfo) -> TensorInfo:

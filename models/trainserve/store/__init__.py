@@ -5,7 +5,7 @@ fsspec URL. A version without `manifest.json` does not exist, and one that has i
 the formats.
 """
 
-from trainserve.store.errors import DigestMismatch, ModelNotFound, StoreError, VersionNotFound
+from trainserve.store.errors import DigestMismatch, InvalidAddress, ModelNotFound, StoreError, VersionNotFound
 from trainserve.store.manifest import (
     Energy,
     FileEntry,
@@ -24,6 +24,7 @@ __all__ = [
     "DigestMismatch",
     "Energy",
     "FileEntry",
+    "InvalidAddress",
     "Manifest",
     "ManifestDraft",
     "Metrics",

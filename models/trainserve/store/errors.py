@@ -15,6 +15,10 @@ class StoreError(Exception):
         return cls(f"cannot {doing} {path}: {words or type(error).__name__}")
 
 
+class InvalidAddress(StoreError):
+    """A root or a name that no store can have: the caller's mistake, not the store's."""
+
+
 class ModelNotFound(StoreError):
     """Nothing is published under that name."""
 

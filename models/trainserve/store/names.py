@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from trainserve.store.errors import StoreError
+from trainserve.store.errors import InvalidAddress
 
 # Kubernetes' rule for namespaces (RFC 1123 label); the API's `ModelName` is the same with at most 40 characters.
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -20,16 +20,18 @@ def is_label(value: str) -> bool:
 
 
 def label(what: str, value: str) -> str:
-    """`value`, when it may name a namespace or a model. Raises StoreError naming `what` and the value."""
+    """`value`, when it may name a namespace or a model. Raises InvalidAddress naming `what` and the value."""
     if not is_label(value):
-        raise StoreError(f"{what}: {value!r} is not allowed; must be 1 to 63 of a-z, 0-9 and inner '-'")
+        raise InvalidAddress(f"{what}: {value!r} is not allowed; must be 1 to 63 of a-z, 0-9 and inner '-'")
     return value
 
 
 def file(value: str) -> str:
-    """`value`, when it may name a file of a version. Raises StoreError."""
+    """`value`, when it may name a file of a version. Raises InvalidAddress."""
     if not _FILE.fullmatch(value):
-        raise StoreError(f"file name: {value!r} is not allowed; must be letters, digits, '_', '-' and '.', no folders")
+        raise InvalidAddress(
+            f"file name: {value!r} is not allowed; must be letters, digits, '_', '-' and '.', no folders"
+        )
     return value
 
 

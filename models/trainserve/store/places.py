@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
-from trainserve.store.errors import StoreError
+from trainserve.store.errors import InvalidAddress
 
 _CHUNK = 1 << 20
 
@@ -71,7 +71,7 @@ class RemotePlace:
             self.fs: Any
             self.fs, self.root = fsspec.core.url_to_fs(url)
         except (ImportError, ValueError) as error:
-            raise StoreError.of("open", url, error) from error
+            raise InvalidAddress.of("open", url, error) from error
 
     def path(self, path: str) -> str:
         """The file system's own name of `path`."""
@@ -139,5 +139,5 @@ def place(root: str | Path) -> LocalPlace | RemotePlace:
     if parts.scheme == "file":
         return LocalPlace(Path(unquote(parts.path)))
     if parts.scheme == "pvc":
-        raise StoreError(f"{text}: a claim is read where it is mounted; give the mounted folder as the root")
+        raise InvalidAddress(f"{text}: a claim is read where it is mounted; give the mounted folder as the root")
     return RemotePlace(text)
