@@ -9,15 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+import torch
 
 from trainserve import store
 from trainserve.models import sdk
+from trainserve.models.config import Export
 from trainserve.models.errors import GateNotMet, ParityFailed, UserError
 from trainserve.models.interrupt import Interrupt
 from trainserve.models.progress import Progress
+from trainserve.models.script import own_graph
 from trainserve.models.script.config import parse
+from trainserve.models.script.network import Adopted, adopt
 from trainserve.models.script.run import ScriptRun
+from trainserve.models.script.running import Left
 from trainserve.models.terminal import Terminal
 
 from .conftest import Pod
@@ -278,6 +284,123 @@ def test_a_file_that_answers_otherwise_than_its_samples_is_refused(run: RunScrip
         ParityFailed, match=r"model\.onnx: scores differs from samples\.npz by up to 1; must be at most"
     ):
         run(MODEL + EXPORT + SAMPLES.replace("scores=scores", "scores=scores + 1"))
+
+
+@pytest.mark.parametrize(
+    ("break_it", "complaint"),
+    [
+        ("model.opset_import[0].version = 22", r"model\.onnx: opset 22 is not allowed; must be 7 to 21"),
+        ("model.ir_version = 11", r"model\.onnx: IR version 11 is not allowed; must be <= 10"),
+        ("model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1", r"in has shape \[1, 3\]; its first axis"),
+        ("model.graph.output[0].type.tensor_type.shape.dim[1].dim_param = 'k'", r"out has shape \[-1, -1\]"),
+        ("model.graph.node[0].op_type = 'Nonsense'", r"model\.onnx: not a valid ONNX model: .*Nonsense"),
+        (
+            "model.graph.node[0].op_type = 'BitwiseNot'",
+            r"model\.onnx: (not a valid ONNX model|onnxruntime cannot load it)",
+        ),
+    ],
+)
+def test_a_file_that_could_not_be_served_is_refused(tmp_path: Path, break_it: str, complaint: str) -> None:
+    model = a_graph()
+    exec(break_it, {"model": model})
+    onnx.save(model, tmp_path / "model.onnx")
+    with pytest.raises(UserError, match=complaint):
+        own_graph.take(tmp_path, parse({"model": {"script": "a.py"}}, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("samples", "complaint"),
+    [
+        ({"in": np.zeros((4, 3), np.float32)}, r"samples\.npz: no array 'out'; found in"),
+        (
+            {"in": np.zeros((4, 3)), "out": np.zeros((4, 3), np.float32)},
+            r"in is float64 \[4, 3\]; must be float32 \[-1, 3\]",
+        ),
+        ({"in": np.zeros((4, 3), np.float32), "out": np.zeros((5, 3), np.float32)}, r"found in 4, out 5"),
+        ({"in": np.zeros((0, 3), np.float32), "out": np.zeros((0, 3), np.float32)}, r"at least 1; found in 0, out 0"),
+    ],
+)
+def test_samples_that_do_not_fit_the_file_are_refused(tmp_path: Path, samples: Any, complaint: str) -> None:
+    onnx.save(a_graph(), tmp_path / "model.onnx")
+    np.savez(tmp_path / "samples.npz", **samples)
+    with pytest.raises(UserError, match=complaint):
+        own_graph.take(tmp_path, parse({"model": {"script": "a.py"}}, tmp_path))
+
+
+def test_what_acts_on_an_export_of_ours_is_refused_for_the_scripts_own(tmp_path: Path) -> None:
+    onnx.save(a_graph(), tmp_path / "model.onnx")
+    config = parse({"model": {"script": "a.py"}, "export": {"topK": 1}}, tmp_path)
+    with pytest.raises(UserError, match=r"export: precision and topK are not allowed where the script writes"):
+        own_graph.take(tmp_path, config)
+
+
+def a_graph() -> onnx.ModelProto:
+    """out = abs(in), (N, 3) float32."""
+    batch = ["n", 3]
+    given, answer = (onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, batch) for name in ("in", "out"))
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Abs", ["in"], ["out"])], "abs", [given], [answer])
+    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "targets", "task", "answers"),
+    [
+        ([[0.0, 0.0], [2.0, 0.0]], [0, 1], "classification", [[0.5, 0.5], [0.8808, 0.1192]]),
+        ([[0.5, 0.5], [0.9, 0.1]], [0, 1], "classification", [[0.5, 0.5], [0.9, 0.1]]),
+        ([[0.5, 0.5], [0.9, 0.1]], [[1.0], [0.0]], "classification", [[0.5, 0.5], [0.9, 0.1]]),
+        ([[0.5, 0.5], [0.9, 0.1]], [[0.0, 1.0], [1.0, 0.0]], "classification", [[0.5, 0.5], [0.9, 0.1]]),
+        ([[0.5, 0.5], [0.9, 0.1]], [[0.5, 3.0], [1.0, 0.0]], "regression", [[0.5, 0.5], [0.9, 0.1]]),
+        ([[0.5], [0.9]], [1, 0], "regression", [[0.5], [0.9]]),
+    ],
+)
+def test_a_classifier_answers_with_probabilities_and_a_regression_as_it_is(
+    outputs: Any, targets: Any, task: str, answers: Any
+) -> None:
+    adopted = adopted_of(np.array(outputs), np.array(targets))
+    assert adopted.dataset.task == task
+    given = adopted.dataset.test_images
+    (answered,) = adopted.graph.answer(given).values()
+    assert answered == pytest.approx(np.array(answers), abs=1e-4)
+    assert (adopted.accuracy is None) == (task == "regression")
+
+
+@pytest.mark.parametrize(
+    ("outputs", "targets", "complaint"),
+    [
+        (np.zeros((2, 3)), np.array([0, 3]), "label 3 is not allowed; must be 0 to 2: the model has 3 outputs"),
+        (np.zeros((2, 3)), np.array([-1, 0]), "label -1 is not allowed"),
+        (np.zeros((2, 3)), np.array([0.5, 1.0]), r"labels of shape \[2\] do not fit a model with 3 outputs"),
+        (np.zeros((2, 3, 4)), np.array([0, 1]), r"the model answers 2 inputs with shape \[2, 3, 4\]"),
+    ],
+)
+def test_a_model_that_does_not_fit_its_labels_is_refused(outputs: Any, targets: Any, complaint: str) -> None:
+    with pytest.raises(UserError, match=complaint):
+        adopted_of(outputs, targets)
+
+
+def adopted_of(outputs: Any, targets: Any) -> Adopted:
+    """A model that answers sample n with row n of `outputs`."""
+    table = torch.tensor(outputs, dtype=torch.float32)
+
+    class Table(torch.nn.Module):
+        def forward(self, numbers: torch.Tensor) -> torch.Tensor:
+            return table[numbers[:, 0].long()]
+
+    numbers = np.arange(len(outputs), dtype=np.float32)[:, None]
+    return adopt(Left(Table(), numbers, targets), "table", Export())
+
+
+def test_the_best_classes_can_be_asked_for(run: RunScript, tmp_path: Path) -> None:
+    run(PUBLISH, export={"topK": 1})
+    names = [output.name for output in manifest(tmp_path).outputs]
+    assert names == ["probabilities", "top_probabilities", "top_labels"]
+
+
+def test_a_script_prepares_its_inputs_itself(tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"export\.input: must be 'images'; a script's model takes what the script gives"
+    ):
+        parse({"model": {"script": "a.py"}, "export": {"input": "tensor"}}, tmp_path)
 
 
 def test_a_file_of_an_earlier_run_is_not_taken_for_this_ones(run: RunScript, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from trainserve import store
 from trainserve.models.config import Export
-from trainserve.models.data.dataset import Dataset
+from trainserve.models.data.dataset import Dataset, Task
 from trainserve.models.errors import UserError
 
 PROBABILITIES, VALUES, TOP_PROBABILITIES, TOP_LABELS = "probabilities", "values", "top_probabilities", "top_labels"
@@ -41,8 +41,13 @@ def signature(config: Export, dataset: Dataset) -> Signature:
         given = store.Tensor(name="images", dtype=str(dataset.train_images.dtype), shape=[-1, height, width, channels])
     else:
         given = store.Tensor(name="tensor", dtype="float32", shape=[-1, channels, height, width])
-    count, top_k = len(dataset.labels), config.top_k
-    if dataset.task == "regression":
+    return answering(given, config, len(dataset.labels), dataset.task)
+
+
+def answering(given: store.Tensor, config: Export, count: int, task: Task) -> Signature:
+    """`given` and the outputs that are asked for of a network with `count` outputs. Raises UserError as `signature`."""
+    top_k = config.top_k
+    if task == "regression":
         if top_k is not None:
             raise UserError(f"export.topK: {top_k} is not allowed; a regression has no classes to choose from")
         return Signature(given, [store.Tensor(name=VALUES, dtype="float32", shape=[-1, count])])

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from trainserve.models.config import Config, Dataset, refusal
 from trainserve.models.config.base import Section
@@ -24,11 +24,16 @@ class ScriptConfig(Config):
     model: ScriptModel  # type: ignore[assignment]
     dataset: Dataset | None = None  # type: ignore[assignment]
 
+    @model_validator(mode="after")
+    def _inputs_as_the_script_has_them(self) -> Self:
+        if self.export.input != "images":
+            raise ValueError("export.input: must be 'images'; a script's model takes what the script gives it")
+        return self
+
     def spec(self) -> dict[str, Any]:
-        """What was asked for, without the defaults of what is not acted on."""
-        given = {name for name in ("dataset", "trainer") if name in self.model_fields_set}
+        """What was asked for and acted on."""
         spec = super().spec()
-        return {name: value for name, value in spec.items() if name in given or name not in ("dataset", "trainer")}
+        return {name: section for name, section in spec.items() if name not in ("trainer", "checkpoint")}
 
 
 def parse(content: object, folder: Path) -> ScriptConfig:

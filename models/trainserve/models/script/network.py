@@ -1,4 +1,4 @@
-"""A script's model as the `Network`, `Dataset` and `Signature` that export, parity and gates of every model work on."""
+"""A script's model as the `Network` and `Dataset` that export, parity and gates of every model work on."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from trainserve import store
+from trainserve.models.config import Export
 from trainserve.models.data.dataset import Dataset, Normalisation, Task
 from trainserve.models.errors import UserError
 from trainserve.models.graph import Graph
 from trainserve.models.network import Network
 from trainserve.models.script.running import Left
-from trainserve.models.signature import PROBABILITIES, VALUES, Signature
+from trainserve.models.signature import PROBABILITIES, VALUES, answering
 
 FIELD = "model.script"
 _LOOKED_AT = 256
@@ -54,8 +55,8 @@ class Adopted:
     loss: float
 
 
-def adopt(left: Left, name: str) -> Adopted:
-    """Raises UserError when the model and its samples do not fit together."""
+def adopt(left: Left, name: str, config: Export) -> Adopted:
+    """Raises UserError when the model and its samples do not fit together, or to what `config` asks for."""
     body = left.module.cpu().eval()
     inputs = _narrow(left.inputs)
     outputs = _outputs(body, inputs[:_LOOKED_AT])
@@ -75,7 +76,7 @@ def adopt(left: Left, name: str) -> Adopted:
         shape=[-1, *inputs.shape[1:]],
     )
     answer = PROBABILITIES if task == "classification" else VALUES
-    graph = Graph(network, Signature(given, [store.Tensor(name=answer, dtype="float32", shape=[-1, count])]))
+    graph = Graph(network, answering(given, config, count, task))
     labels = [str(number) for number in range(count)]
     accuracy, loss = measured(graph.answer(inputs)[answer], targets, task)
     return Adopted(graph, Dataset(name, inputs, targets, inputs, targets, labels, task), accuracy, loss)

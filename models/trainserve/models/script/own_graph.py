@@ -73,7 +73,7 @@ class OwnGraph:
             ir_version=self.ir_version,
             inputs=self.inputs,
             outputs=self.outputs,
-            labels=[str(number) for number in range(self.outputs[0].shape[-1])],
+            labels=_labels(self.outputs[0]),
             preprocessing=store.Preprocessing(scale=1.0, mean=[0.0], std=[1.0]),
             metrics=metrics,
             parity=self.parity,
@@ -83,8 +83,15 @@ class OwnGraph:
         )
 
 
+def _labels(output: store.Tensor) -> list[str]:
+    """Numbers for the classes, where the output has one value for each."""
+    return [str(number) for number in range(output.shape[1])] if len(output.shape) == 2 else []
+
+
 def take(folder: Path, config: ScriptConfig) -> OwnGraph:
     """Raises UserError when the file cannot be served, ParityFailed when it does not answer as its samples say."""
+    if config.export.precision != "fp32" or config.export.top_k is not None:
+        raise UserError(f"export: precision and topK are not allowed where the script writes {MODEL} itself")
     model = _checked(folder / MODEL)
     weights = {initializer.name for initializer in model.graph.initializer}
     inputs = [_tensor(value) for value in model.graph.input if value.name not in weights]

@@ -117,7 +117,7 @@ class ScriptRun(Run):
         from trainserve.models import artifact
         from trainserve.models.script.network import adopt
 
-        adopted = adopt(left, self.config.model.script)
+        adopted = adopt(left, self.config.model.script, self.config.export)
         if left.held_out:
             self._measured(self.keras.accuracy if adopted.accuracy is None else adopted.accuracy, adopted.loss)
         with written_to(scratch / MODEL):
