@@ -22,7 +22,7 @@ check: setup-python ## lint, types, who may import whom
 	.venv/bin/lint-imports
 
 bench: setup ## prints tables and writes bench/results/*.json
-	@for program in path serving; do $(PYTHON) -m bench.$$program || exit 1; done
+	@for program in path serving training training_gpu; do $(PYTHON) -m bench.$$program || exit 1; done
 
 crds: setup-python ## regenerate the chart's CRDs from the API types
 	$(PYTHON) -m trainserve.api.crds charts/trainserve/files/crds

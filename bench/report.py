@@ -55,8 +55,10 @@ def versions(*packages: str) -> dict[str, str]:
     return found
 
 
-def report(name: str, bars: list[Bar], n: dict[str, int], used: dict[str, str], **details: Any) -> bool:
-    """Prints the table, writes bench/results/<name>.json; returns whether every goal is reached."""
+def report(
+    name: str, bars: list[Bar], n: dict[str, int], used: dict[str, str], *, write: bool = True, **details: Any
+) -> bool:
+    """Prints the table, writes bench/results/<name>.json if it is whole; returns whether every goal is reached."""
     console = Console()
     table = Table("figure", "value", "goal", "", title=name)
     for bar in bars:
@@ -66,6 +68,12 @@ def report(name: str, bars: list[Bar], n: dict[str, int], used: dict[str, str], 
         table.add_row(bar.name, f"{bar.value:.4g} {bar.unit}", goal, mark, style="red" if bar.ok is False else "")
     console.print(table)
     console.print(f"n: {n}  machine: {machine()}", highlight=False)
+    if write:
+        _write(name, bars, n, used, details)
+    return all(bar.ok is not False for bar in bars)
+
+
+def _write(name: str, bars: list[Bar], n: dict[str, int], used: dict[str, str], details: dict[str, Any]) -> None:
     RESULTS.mkdir(exist_ok=True)
     content = {
         "machine": machine(),
@@ -79,5 +87,4 @@ def report(name: str, bars: list[Bar], n: dict[str, int], used: dict[str, str], 
     }
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps(content, indent=1) + "\n")
-    console.print(f"written to {path}")
-    return all(bar.ok is not False for bar in bars)
+    print(f"written to {path}")

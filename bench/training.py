@@ -1,0 +1,256 @@
+"""How fast a run trains on one thread of a CPU, beside the loop that every tutorial has (bench/naive.py).
+
+limits    what one core multiplies and copies, and what that allows per second (bench/limits.py)
+convnet   28x28, batch 64: images/s of ours and of the naive loop; 12,800 images of Fashion-MNIST a round
+resnet18  32x32, batch 64: ours, the naive loop with the same network, with timm's, and Lightning's loop; 384 images
+fashion   all of Fashion-MNIST: ours (examples/fashion-mnist) to its accuracy on the test split, beside the naive
+          loop's 5 epochs; both are evaluated within the time
+start     the quickstart's run as a process: until its first step is done, and how long its export takes
+memory    peak resident memory of a run over 1 GB of images from a file
+
+Ours is `trainserve.models.train` itself, or the whole command. Rounds are interleaved and the median of each is
+reported; an images/s leaves out the first step. timm and Lightning are measured where they are installed.
+
+Run with `make bench`, or `python -m bench.training convnet start` for parts, whose figures are then only printed.
+Figures of one run are comparable with one another; the machines are shared.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is loaded, and for every process that is started here
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+
+from bench import limits, naive
+from bench.naive import Pace
+from bench.report import Bar, report, versions
+from trainserve.models import config, data, zoo
+from trainserve.models.data.dataset import Dataset
+from trainserve.models.evaluate import evaluate
+from trainserve.models.interrupt import Interrupt
+from trainserve.models.network import Network
+from trainserve.models.train import train
+
+ROUNDS = {"convnet": 5, "resnet18": 3, "fashion": 2, "start": 5, "memory": 1}
+CONVNET_IMAGES, RESNET_IMAGES, LARGE_IMAGES = 12_800, 384, 7_000
+CPU = torch.device("cpu")
+FASHION = Path(__file__).parent.parent / "examples/fashion-mnist/config.json"
+Section = tuple[list[Bar], dict[str, Any]]
+"""Figures, and what each round measured."""
+
+
+def section_limits() -> Section:
+    """Of the core, and of both networks' training steps on it."""
+    core = limits.core()
+    bars = [
+        Bar("one core, fp32 peak", core.fp32 / 1e9, "GFLOP/s"),
+        Bar("one core, bf16 peak", core.bf16 / 1e9, "GFLOP/s"),
+        Bar("one core, copy within the cache", core.cache / 1e9, "GB/s"),
+        Bar("one core, copy in memory", core.memory / 1e9, "GB/s"),
+    ]
+    for name, shape in (("convnet", (28, 28, 1)), ("resnet18", (32, 32, 3))):
+        model = zoo.build(name, {}, shape, 10).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        images = torch.rand(64, shape[2], *shape[:2]).to(memory_format=torch.channels_last)
+        step = limits.step(model, images, torch.arange(64) % 10, bf16=True)
+        bars += [
+            Bar(f"{name}: arithmetic of an image", step.flops / 1e9, "GFLOP"),
+            Bar(f"{name}: traffic of an image", step.bytes / 1e6, "MB"),
+            Bar(f"{name}: arithmetic allows", core.bf16 / step.flops, "images/s"),
+            Bar(f"{name}: traffic allows", core.cache / step.bytes, "images/s"),
+        ]
+    return bars, {}
+
+
+def section_convnet() -> Section:
+    """The classic CNN."""
+    full = data.load(config.Dataset(name="fashion-mnist"), seed=0)
+    dataset = replace(
+        full, train_images=full.train_images[:CONVNET_IMAGES], train_targets=full.train_targets[:CONVNET_IMAGES]
+    )
+    tensors = naive.tensors(dataset.train_images, dataset.train_targets)
+    ways = {
+        "ours": lambda: ours("convnet", dataset)[0],
+        "naive": lambda: naive.train(naive.convnet(), tensors),
+    }
+    return compared("convnet 28x28", "convnet", ways, 2.4)
+
+
+def section_resnet18() -> Section:
+    """ResNet-18 with a stem for small images."""
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (RESNET_IMAGES, 32, 32, 3), dtype=np.uint8)
+    labels = np.arange(RESNET_IMAGES) % 10
+    names = [str(label) for label in range(10)]
+    dataset = Dataset("random", images, labels, images[:64], labels[:64], names)
+    tensors = naive.tensors(images, labels)
+    ways = {
+        "ours": lambda: ours("resnet18", dataset)[0],
+        "naive": lambda: naive.train(plain_resnet18(), tensors),
+    }
+    if naive.installed("timm"):
+        ways["timm's, naive"] = lambda: naive.train(naive.timm_resnet18(), tensors)
+    if naive.installed("lightning"):
+        ways["Lightning"] = lambda: naive.lightning(plain_resnet18(), tensors)
+    return compared("resnet18 32x32", "resnet18", ways, 2.8)
+
+
+def section_fashion() -> Section:
+    """From the start of the training to the accuracy that the goal asks for."""
+    wanted = json.loads(FASHION.read_text())
+    dataset = data.load(config.Dataset(name="fashion-mnist"), seed=0)
+    tensors = naive.tensors(dataset.train_images, dataset.train_targets)
+    held_out = naive.tensors(dataset.test_images, dataset.test_targets)
+    rounds: dict[str, list[float]] = {"ours, s": [], "ours, accuracy": [], "naive, s": [], "naive, accuracy": []}
+    for number in range(ROUNDS["fashion"]):
+        start = time.perf_counter()
+        _, network = ours("convnet", dataset, **{**wanted["trainer"], "seed": number})
+        rounds["ours, accuracy"].append(evaluate(network, dataset, CPU).accuracy or 0.0)
+        rounds["ours, s"].append(time.perf_counter() - start)
+        start = time.perf_counter()
+        model = naive.convnet()
+        naive.train(model, tensors, epochs=5)
+        rounds["naive, accuracy"].append(naive.accuracy(model, held_out))
+        rounds["naive, s"].append(time.perf_counter() - start)
+    middle = {name: median(values) for name, values in rounds.items()}
+    bars = [
+        Bar("Fashion-MNIST, naive: 5 epochs", middle["naive, s"], "s"),
+        Bar("Fashion-MNIST, naive: accuracy", 100 * middle["naive, accuracy"], "%"),
+        Bar("Fashion-MNIST, ours", middle["ours, s"], "s"),
+        Bar("Fashion-MNIST, ours: accuracy", 100 * middle["ours, accuracy"], "%", 91, "more"),
+        Bar("Fashion-MNIST, ours of naive's time", middle["ours, s"] / middle["naive, s"], "x", 0.45),
+    ]
+    return bars, rounds
+
+
+def section_start() -> Section:
+    """A whole process, from its start."""
+    rounds: dict[str, list[float]] = {"first step, s": [], "import torch, s": [], "export, s": []}
+    wanted = {"model": {"name": "convnet"}, "dataset": {"name": "digits"}}
+    for _ in range(ROUNDS["start"]):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-c", "import torch"], check=True)
+        rounds["import torch, s"].append(time.perf_counter() - start)
+        began = time.time()
+        events, _ = process(wanted)
+        rounds["first step, s"].append(events["training"] - began)
+        rounds["export, s"].append(events["exported"] - events["test split"])
+    bars = [
+        Bar("process start -> first step done", median(rounds["first step, s"]), "s", 3),
+        Bar("of that, python -c 'import torch'", median(rounds["import torch, s"]), "s"),
+        Bar("export of the convnet", median(rounds["export, s"]), "s", 5),
+    ]
+    return bars, rounds
+
+
+def section_memory() -> Section:
+    """Peak RSS, which includes pages of mapped files."""
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (LARGE_IMAGES, 224, 224, 3), dtype=np.uint8)
+    megabytes = images.nbytes / 1e6
+    with tempfile.TemporaryDirectory(prefix="trainserve-bench-") as folder:
+        path = Path(folder) / "large.npz"
+        np.savez(path, x=images, y=np.arange(LARGE_IMAGES) % 10)
+        del images
+        small = {"name": "convnet", "options": {"channels": 4, "hidden": 16}}
+        _, peak = process({"model": small, "dataset": {"path": str(path)}, "trainer": {"epochs": 1}})
+    bars = [
+        Bar("data of the memory's run", megabytes, "MB"),
+        Bar("peak RSS of the run", peak, "MB", round(1.3 * megabytes + 600)),
+    ]
+    return bars, {}
+
+
+def ours(model: str, dataset: Dataset, on: torch.device = CPU, **trainer: Any) -> tuple[Pace, Network]:
+    """A run of the real trainer."""
+    chosen = config.parse(
+        {
+            "model": {"name": model},
+            "dataset": {"name": "digits"},  # unused: `dataset` is given
+            "trainer": {"epochs": 1, "batchSize": 64, **trainer},
+        }
+    )
+    torch.manual_seed(chosen.trainer.seed)
+    body = zoo.build(model, {}, dataset.shape, len(dataset.labels))
+    network, pace = Network(dataset.normalisation(), body, dataset.task).to(on), Pace()
+    train(network, dataset, chosen.trainer, on, lambda moment: pace.reached(moment.samples), Interrupt())
+    return pace, network
+
+
+def plain_resnet18() -> torch.nn.Module:
+    """The zoo's, as PyTorch has a network by default: NCHW."""
+    return zoo.build("resnet18", {}, (32, 32, 3), 10).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload,no-any-return]
+
+
+def compared(name: str, section: str, ways: dict[str, Callable[[], Pace]], goal: float) -> Section:
+    """Images/s of each way, and of ours in multiples of the naive one."""
+    rounds: dict[str, list[float]] = {way: [] for way in ways}
+    for _ in range(ROUNDS[section]):
+        for way, once in ways.items():
+            rounds[way].append(once().images_per_second)
+    bars = [Bar(f"{name}, {way}", median(values), "images/s") for way, values in rounds.items()]
+    ratio = median(rounds["ours"]) / median(rounds["naive"])
+    return [*bars, Bar(f"{name}, ours of naive", ratio, "x", goal, "more")], rounds
+
+
+def process(wanted: dict[str, Any]) -> tuple[dict[str, float], float]:
+    """One run of the command: when each event was first told (seconds since 1970), and its peak RSS in MB."""
+    with tempfile.TemporaryDirectory(prefix="trainserve-bench-") as folder:
+        path = Path(folder) / "config.json"
+        path.write_text(json.dumps({**wanted, "log": {"format": "json"}}))
+        with (Path(folder) / "out").open("w+") as out:
+            run = subprocess.Popen([sys.executable, "-m", "trainserve.models", str(path)], stdout=out)
+            _, status, used = os.wait4(run.pid, 0)
+            run.returncode = os.waitstatus_to_exitcode(status)
+            out.seek(0)
+            lines = [json.loads(line) for line in out]
+    if run.returncode != 0:
+        raise SystemExit(f"the run ended with {run.returncode}: {lines[-1].get('message')}")
+    events: dict[str, float] = {}
+    for line in lines[:-1]:
+        events.setdefault(line["event"], datetime.fromisoformat(line["time"]).timestamp())
+    return events, used.ru_maxrss * 1024 / 1e6
+
+
+SECTIONS = {
+    "limits": section_limits,
+    "convnet": section_convnet,
+    "resnet18": section_resnet18,
+    "fashion": section_fashion,
+    "start": section_start,
+    "memory": section_memory,
+}
+
+
+def main(asked: list[str]) -> None:
+    """Measures the sections asked for, all of them when none is, and reports."""
+    if unknown := set(asked) - set(SECTIONS):
+        raise SystemExit(f"no section {', '.join(sorted(unknown))}; there are: {', '.join(SECTIONS)}")
+    torch.set_num_threads(1)
+    bars, rounds = [], {}
+    for name in asked or SECTIONS:
+        start = time.perf_counter()
+        more, rounds[name] = SECTIONS[name]()
+        bars += more
+        print(f"{name}: measured in {time.perf_counter() - start:.0f} s", flush=True)
+    used = versions("torch", "timm", "lightning", "onnx", "onnxscript", "numpy")
+    ok = report("training", bars, ROUNDS, used, write=not asked, threads=1, rounds=rounds)
+    sys.exit(not ok)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
