@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.operator.support import PUBLISHED, ended, failed
+from tests.operator.support import NOW, PUBLISHED, after, at, ended, failed
 from trainserve.operator.plan import Object
 from trainserve.operator.trainjob.outcome import of_gang, of_pod
 
@@ -36,24 +36,24 @@ def disrupted(reason: str) -> Object:
     ],
 )
 def test_a_failed_pod_has_a_reason_and_somebody_to_blame(status: Object, reason: str, infrastructure: bool) -> None:
-    outcome = of_pod({"status": status})
+    outcome = of_pod({"metadata": {}, "status": status})
     assert outcome is not None
     assert (outcome.reason, outcome.infrastructure, outcome.succeeded) == (reason, infrastructure, False)
 
 
 def test_what_a_users_command_said_last_is_part_of_the_message() -> None:
-    outcome = of_pod({"status": ended(3, "Traceback: boom\n")})
+    outcome = of_pod({"metadata": {}, "status": ended(3, "Traceback: boom\n")})
     assert outcome is not None
     assert outcome.message == "exit code 3: Traceback: boom"
 
 
 @pytest.mark.parametrize("status", [{}, {"phase": "Pending"}, {"phase": "Running"}, {"phase": "Unknown"}])
 def test_a_pod_that_goes_on_has_no_outcome(status: Object) -> None:
-    assert of_pod({"status": status}) is None
+    assert of_pod({"metadata": {}, "status": status}) is None
 
 
 def test_success_carries_what_was_measured_and_published() -> None:
-    outcome = of_pod({"status": ended(0, PUBLISHED, reason="Completed")})
+    outcome = of_pod({"metadata": {}, "status": ended(0, PUBLISHED, reason="Completed")})
     assert outcome is not None
     assert outcome.succeeded
     assert outcome.result == {"accuracy": 0.97, "loss": 0.1}
@@ -61,7 +61,9 @@ def test_success_carries_what_was_measured_and_published() -> None:
 
 
 def test_an_artifact_that_cannot_be_read_is_no_success() -> None:
-    outcome = of_pod({"status": ended(0, PUBLISHED | {"artifact": {"version": "one"}}, reason="Completed")})
+    outcome = of_pod(
+        {"metadata": {}, "status": ended(0, PUBLISHED | {"artifact": {"version": "one"}}, reason="Completed")}
+    )
     assert outcome is not None
     assert (outcome.reason, outcome.succeeded) == ("InvalidResult", False)
 
@@ -81,7 +83,7 @@ def test_an_artifact_that_cannot_be_read_is_no_success() -> None:
     ],
 )
 def test_a_termination_message_that_is_not_ours_is_text(text: str) -> None:
-    outcome = of_pod({"status": ended(1, text)})
+    outcome = of_pod({"metadata": {}, "status": ended(1, text)})
     assert outcome is not None
     assert outcome.reason == "UserError"
 
@@ -99,7 +101,7 @@ def test_a_termination_message_that_is_not_ours_is_text(text: str) -> None:
     ],
 )
 def test_progress_that_a_status_cannot_hold_is_left_out(progress: Object) -> None:
-    outcome = of_pod({"status": ended(0, PUBLISHED | {"progress": progress}, reason="Completed")})
+    outcome = of_pod({"metadata": {}, "status": ended(0, PUBLISHED | {"progress": progress}, reason="Completed")})
     assert outcome is not None
     assert (outcome.succeeded, outcome.progress) == (True, None)
 
@@ -107,34 +109,57 @@ def test_progress_that_a_status_cannot_hold_is_left_out(progress: Object) -> Non
 @pytest.mark.parametrize("change", [{"bytes": 2**63}, {"version": 2**40}, {"opset": 10**30}, {"uri": ""}])
 def test_an_artifact_that_a_status_cannot_hold_is_no_success(change: Object) -> None:
     artifact = PUBLISHED["artifact"] | change
-    outcome = of_pod({"status": ended(0, PUBLISHED | {"artifact": artifact}, reason="Completed")})
+    outcome = of_pod({"metadata": {}, "status": ended(0, PUBLISHED | {"artifact": artifact}, reason="Completed")})
     assert outcome is not None
     assert (outcome.reason, outcome.succeeded) == ("InvalidResult", False)
 
 
 def test_a_lost_peer_explains_the_errors_of_the_others() -> None:
     pods = {
-        "a": {"status": ended(1, failed("UserError", "NCCL"))},
-        "b": {"status": {"phase": "Failed", "reason": "Evicted"}},
+        "a": {"metadata": {}, "status": ended(1, failed("UserError", "NCCL"))},
+        "b": {"metadata": {}, "status": {"phase": "Failed", "reason": "Evicted"}},
     }
-    outcome = of_gang(["a", "b"], pods)
+    outcome = of_gang(["a", "b"], pods, after(11))
     assert outcome is not None
     assert outcome.reason == "Preempted"
 
 
 def test_bad_data_explains_the_errors_of_the_peers_that_it_took_down() -> None:
     pods = {
-        "a": {"status": ended(1, failed("UserError", "connection closed by peer"))},
-        "b": {"status": ended(1, failed("DataError", "a.npz: truncated"))},
+        "a": {"metadata": {}, "status": ended(1, failed("UserError", "connection closed by peer"))},
+        "b": {"metadata": {}, "status": ended(1, failed("DataError", "a.npz: truncated"))},
     }
-    outcome = of_gang(["a", "b"], pods)
+    outcome = of_gang(["a", "b"], pods, after(11))
     assert outcome is not None
     assert (outcome.reason, outcome.message) == ("DataError", "a.npz: truncated")
 
 
+def test_a_pod_that_lost_its_peer_leaves_the_peer_time_to_say_why() -> None:
+    lost = {"metadata": {}, "status": ended(14, failed("RankLost"))}
+    running: Object = {"metadata": {}, "status": {"phase": "Running"}}
+    assert of_gang(["a", "b"], {"a": lost, "b": running}, after(15)) is None
+    for other in (ended(1, failed("UserError", "boom")), ended(137, reason="OOMKilled")):
+        explained = of_gang(["a", "b"], {"a": lost, "b": {"metadata": {}, "status": other}}, after(15))
+        assert explained is not None
+        assert explained.reason in ("UserError", "OutOfMemory")
+    unexplained = of_gang(["a", "b"], {"a": lost, "b": running}, after(21))
+    assert unexplained is not None
+    assert unexplained.reason == "RankLost"
+
+
+def test_a_pod_that_was_told_to_stop_was_interrupted_whatever_torchrun_exits_with() -> None:
+    told = {"metadata": {"deletionTimestamp": at(5)}, "status": ended(1, "SignalException: Process 7 got signal: 15")}
+    outcome = of_pod(told)
+    assert outcome is not None
+    assert outcome.reason == "Interrupted"
+    outcome = of_pod(told | {"status": ended(1, failed("DataError"))})
+    assert outcome is not None
+    assert outcome.reason == "DataError"
+
+
 def test_a_gang_is_done_only_when_every_pod_is() -> None:
-    done = {"status": ended(0, PUBLISHED, reason="Completed")}
-    assert of_gang(["a", "b"], {"a": done, "b": {"status": {"phase": "Running"}}}) is None
-    outcome = of_gang(["a", "b"], {"a": done, "b": {"status": ended(0, "", reason="Completed")}})
+    done = {"metadata": {}, "status": ended(0, PUBLISHED, reason="Completed")}
+    assert of_gang(["a", "b"], {"a": done, "b": {"metadata": {}, "status": {"phase": "Running"}}}, NOW) is None
+    outcome = of_gang(["a", "b"], {"a": done, "b": {"metadata": {}, "status": ended(0, "", reason="Completed")}}, NOW)
     assert outcome is not None
     assert outcome.artifact == PUBLISHED["artifact"]

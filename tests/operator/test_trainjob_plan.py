@@ -307,6 +307,7 @@ ENDS: list[Any] = [
     ended(1, failed("StoreError", "b")),
     ended(137, "", reason="OOMKilled"),
     ended(143),
+    ended(14, failed("RankLost")),
     {"phase": "Failed", "reason": "Evicted", "message": "disk"},
     RUNNING,
     "deleted",

@@ -31,7 +31,7 @@ SCRIPT_PATTERN = (
 
 
 class Pretrained(ApiType):
-    """Weights to start from. What does not fit the model's head is left out, by name."""
+    """Weights to start from. They must be the model's, tensor by tensor; only the head may differ, and is then new."""
 
     uri: DataUri = Field(
         description="Where the file (safetensors, or a PyTorch state dict) lies: pvc://<claim>/<path>, "

@@ -79,7 +79,9 @@ class Artifact(StatusType):
     bytes: Count
     opset: Count
     precision: Text = Field(None, description="Number format of the weights: fp32, fp16 or int8.")
-    parity: MeasuredParity
+    parity: MeasuredParity | None = Field(
+        None, description="Absent where a script wrote the file itself and recorded nothing to compare it with."
+    )
 
 
 class TrainJobColumns(StatusType):

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from trainserve.api.trainjob_status import Artifact, Progress, Result
-from trainserve.operator import pods
+from trainserve.operator import pods, times
 from trainserve.operator.said import typed
 
 CONTAINER = "trainer"
@@ -22,6 +23,11 @@ INFRASTRUCTURE = frozenset({PREEMPTED, NODE_LOST, NODE_REFUSED, INTERRUPTED})
 
 DETERMINISTIC = frozenset({"GateNotMet", "ParityFailed", "DataError", "InvalidImage", "InvalidResult"})
 """The same spec and seed give the same answer again: no further attempt is made."""
+
+RANK_LOST = "RankLost"
+"""What a process says whose peer is gone: the reason is the peer's, once that is heard."""
+EXPLAIN = timedelta(seconds=10)
+"""How long the other pods of a gang have to say why."""
 
 POD_REASONS = {
     "Preempting": PREEMPTED,
@@ -66,6 +72,10 @@ class Outcome:
         """Whether it would end the same way again."""
         return self.reason in DETERMINISTIC
 
+    def ended_since(self, now: datetime) -> timedelta:
+        """How long ago; nothing when nobody saw the end."""
+        return now - times.from_text(self.finished) if self.finished else timedelta()
+
 
 def of_pod(pod: Mapping[str, Any]) -> Outcome | None:
     """The pod's outcome; None while it goes on."""
@@ -74,25 +84,31 @@ def of_pod(pod: Mapping[str, Any]) -> Outcome | None:
     if status.get("phase") == "Succeeded":
         return _succeeded(end or {})
     if status.get("phase") == "Failed":
-        return _disturbed(pod) or _failed(end, status)
+        return _disturbed(pod) or _failed(end, pod)
     waiting = pods.waiting(pod, CONTAINER)
     if waiting is not None and waiting.get("reason") == "InvalidImageName":
         return Outcome("InvalidImage", waiting.get("message") or "the image's name is invalid")
     return None
 
 
-def of_gang(names: list[str], found: Mapping[str, Mapping[str, Any]]) -> Outcome | None:
+def of_gang(names: list[str], found: Mapping[str, Mapping[str, Any]], now: datetime) -> Outcome | None:
     """The attempt's outcome from its pods by name, rank 0 first; None while it goes on.
 
     One failed pod ends the gang. When several failed, a fault of the cluster explains the others (a lost peer makes
     the rest fail with errors of their own), and so does what only the run itself can find wrong; else the pod that
-    failed first does.
+    failed first does. A pod that only lost its peers leaves them EXPLAIN to say why.
     """
     ends = [of_pod(found[name]) if name in found else _vanished(name) for name in names]
     failures = [end for end in ends if end is not None and not end.succeeded]
     if failures:
-        return min(failures, key=lambda end: (not end.infrastructure, not end.deterministic, end.finished or "~"))
+        outcome = min(failures, key=_weight)
+        return None if None in ends and outcome.reason == RANK_LOST and outcome.ended_since(now) < EXPLAIN else outcome
     return ends[0] if all(end is not None for end in ends) else None
+
+
+def _weight(end: Outcome) -> tuple[bool, bool, bool, str]:
+    """The one that explains the others comes first."""
+    return (not end.infrastructure, not end.deterministic, end.reason == RANK_LOST, end.finished or "~")
 
 
 def _succeeded(end: Mapping[str, Any]) -> Outcome:
@@ -112,9 +128,9 @@ def _succeeded(end: Mapping[str, Any]) -> Outcome:
     )
 
 
-def _failed(end: Mapping[str, Any] | None, status: Mapping[str, Any]) -> Outcome:
+def _failed(end: Mapping[str, Any] | None, pod: Mapping[str, Any]) -> Outcome:
     if end is None:
-        return Outcome(NODE_LOST, status.get("message") or "the node reported no end of the container")
+        return Outcome(NODE_LOST, pod["status"].get("message") or "the node reported no end of the container")
     code, finished = end.get("exitCode"), end.get("finishedAt")
     if end.get("reason") == "ContainerStatusUnknown":
         return Outcome(NODE_LOST, "the node lost track of the container", code, finished)
@@ -125,7 +141,8 @@ def _failed(end: Mapping[str, Any] | None, status: Mapping[str, Any]) -> Outcome
     if said.get("reason"):
         message = str(said.get("message") or said["reason"])
         return Outcome(str(said["reason"]), message, code, finished, progress=progress, result=result)
-    if code == SIGTERM_EXIT:
+    # torchrun exits 1 when it is told to stop, whatever its processes answered.
+    if code == SIGTERM_EXIT or pods.deleting(pod):
         return Outcome(INTERRUPTED, "the pod was told to stop", code, finished)
     text = (end.get("message") or "").strip()
     return Outcome("UserError", f"exit code {code}" + (f": {text[-800:]}" if text else ""), code, finished)

@@ -17,7 +17,7 @@ from trainserve.operator.trainjob import retry
 from trainserve.operator.trainjob.builders import attempt_objects
 from trainserve.operator.trainjob.checks import first_refusal
 from trainserve.operator.trainjob.digests import spec_digests
-from trainserve.operator.trainjob.outcome import Outcome, of_gang
+from trainserve.operator.trainjob.outcome import EXPLAIN, Outcome, of_gang
 from trainserve.operator.trainjob.state import observe, phase
 
 FORCE_AFTER = timedelta(seconds=60)
@@ -99,8 +99,10 @@ class _Planner:
         return None
 
     def _follow(self, attempt: Object) -> None:
-        outcome = of_gang(attempt["pods"], self.pods)
+        outcome = of_gang(attempt["pods"], self.pods, self.now)
         if outcome is None:
+            if any((self.pods[name].get("status") or {}).get("phase") == "Failed" for name in attempt["pods"]):
+                self.result.requeue_after = EXPLAIN.total_seconds()
             self.observed += observe([self.pods[name] for name in attempt["pods"]])
             self._tell_if_unschedulable(attempt)
             if self.progress is not None:
