@@ -43,12 +43,18 @@ CHECK
   if ! .venv/bin/python -c 'import torch' 2>/dev/null; then
     if command -v nvidia-smi >/dev/null; then torch='torch>=2.9,<3'; else torch='torch==2.13.0'; fi
     say "installing $torch (the largest package)"
-    .venv/bin/pip install --disable-pip-version-check "$torch" 2>&1 | grep -v 'is ignored: it is neither' | tail -n 2
+    if [ -t 1 ]; then # pip and uv draw their progress bars themselves
+      .venv/bin/pip install --disable-pip-version-check "$torch"
+    else
+      .venv/bin/pip install --disable-pip-version-check "$torch" 2>&1 | grep -v 'is ignored: it is neither' | tail -n 2
+    fi
   fi
   say "installing the project and its tools"
-  .venv/bin/uv pip install --quiet --python .venv/bin/python --constraints constraints.txt --editable '.[dev]'
+  local quiet=--quiet
+  [ -t 1 ] && quiet=
+  .venv/bin/uv pip install $quiet --python .venv/bin/python --constraints constraints.txt --editable '.[dev]'
   # Without what they ask for: torchvision would have the torch of its own build. zoo/torchvision.py says how it loads.
-  .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps torchvision==0.28.0 timm==1.0.31
+  .venv/bin/uv pip install $quiet --python .venv/bin/python --no-deps torchvision==0.28.0 timm==1.0.31
   printf '%s' "$want" > "$stamp"
 }
 

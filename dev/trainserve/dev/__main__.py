@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import sys
@@ -43,12 +44,15 @@ def prepare() -> None:
 
     Kubernetes and etcd come from KUBEBUILDER_ASSETS or PATH, else from the cache in ~/.cache/trainserve, else from
     Kubernetes' release download, else they are built from Debian's source package (about three minutes). Triton
-    Inference Server comes from PyPI.
+    Inference Server comes from PyPI. With KUBECONFIG set no control plane is prepared.
     """
     progress = ConsoleProgress(Console())
-    found = binaries.prepare(progress)
-    progress.note(f"Kubernetes {'.'.join(map(str, found.version))}: {found.kubernetes}")
-    progress.note(f"etcd: {found.etcd}")
+    if os.environ.get("KUBECONFIG"):
+        progress.note("KUBECONFIG names a cluster: no control plane is prepared")
+    else:
+        found = binaries.prepare(progress)
+        progress.note(f"Kubernetes {'.'.join(map(str, found.version))}: {found.kubernetes}")
+        progress.note(f"etcd: {found.etcd}")
     progress.note(f"kubectl: {binaries.kubectl()}")
     from trainserve.serving import runtime  # here, because only this command needs it
 

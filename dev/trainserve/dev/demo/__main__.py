@@ -10,10 +10,12 @@ import os
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
+import httpx2
 from lightkube import ApiError, Client, KubeConfig
 from lightkube.core.exceptions import ConfigError
 from lightkube.generic_resource import create_namespaced_resource
@@ -28,6 +30,7 @@ from trainserve.dev.binaries import BinariesUnavailable
 from trainserve.dev.cluster import DEFAULT, Cluster
 from trainserve.dev.demo.requests import Answers, ask
 from trainserve.dev.demo.watch import DemoError, Object, conditions, follow
+from trainserve.dev.locks import held
 from trainserve.dev.progress import ConsoleProgress
 from trainserve.dev.run import ClusterError
 from trainserve.serving.client import Protocol, RequestFailed
@@ -35,11 +38,13 @@ from trainserve.serving.client import Protocol, RequestFailed
 TrainJob = create_namespaced_resource("trainserve.io", "v1alpha1", "TrainJob", "trainjobs")
 ModelServe = create_namespaced_resource("trainserve.io", "v1alpha1", "ModelServe", "modelserves")
 EXAMPLE = Path("examples/digits")
+DIRECTORY = Path(".dev")
 NAMESPACE = "default"
 PROTOCOLS: tuple[Protocol, ...] = ("http", "grpc")
 EXPECTED = (
     DemoError,
     ApiError,
+    httpx2.HTTPError,
     ConfigError,
     ClusterError,
     AddressesUnavailable,
@@ -89,8 +94,9 @@ def train(console: Console, client: Client) -> Object:
         f"  published version {artifact['version']}: accuracy {result['accuracy']:.4f}, {artifact['bytes']:,} bytes, "
         f"opset {artifact['opset']}, onnxruntime within {artifact['parity']['maxAbs']:.1e} of PyTorch",
         highlight=False,
+        soft_wrap=True,
     )
-    console.print(f"  {artifact['uri']}  {artifact['digest'][:19]}…", highlight=False)
+    console.print(f"  {artifact['uri']}  {artifact['digest'][:19]}…", highlight=False, soft_wrap=True)
     return job
 
 
@@ -163,7 +169,7 @@ def connect(console: Console) -> tuple[Path, Cluster | None]:
     if given := os.environ.get("KUBECONFIG"):
         click.echo(f"Using the cluster of KUBECONFIG={given}; nothing is started here.")
         return Path(given), None
-    cluster = Cluster(Path(".dev"), progress=ConsoleProgress(console))
+    cluster = Cluster(DIRECTORY, progress=ConsoleProgress(console))
     cluster.up(*DEFAULT, "operator")
     return cluster.kubeconfig, cluster
 
@@ -198,8 +204,10 @@ def main() -> None:
     """Entry point of `make demo`."""
     console = Console()
     began = time.monotonic()
+    waiting = partial(console.print, "waiting for another demo in this folder to finish")
     try:
-        demo(console)
+        with held(Path(".demo.lock"), waiting):
+            demo(console)
     except EXPECTED as error:
         console.print(f"demo: {error}", style="bold red", highlight=False, markup=False, soft_wrap=True)
         sys.exit(1)

@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import httpx2
 from lightkube import ApiError, Client
 from lightkube.generic_resource import GenericNamespacedResource
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TextColumn
 
 Object = dict[str, Any]
 
@@ -45,12 +46,7 @@ def follow(
     give_up = time.monotonic() + deadline
     seen: dict[str, Object] = {}
     epoch = None
-    columns = (
-        TextColumn("  {task.description}"),
-        BarColumn(40),
-        TextColumn("{task.fields[note]}"),
-        TimeElapsedColumn(),
-    )
+    columns = (TextColumn("  {task.description}"), BarColumn(20), TextColumn("{task.fields[note]}"))
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(label, total=100, note="")
         while True:
@@ -58,6 +54,12 @@ def follow(
                 thing: Object = dict(client.get(kind, name))
             except ApiError as error:
                 raise DemoError(f"{label}: {error}") from error
+            except httpx2.TransportError as error:  # the API server may be away for a while
+                if time.monotonic() > give_up:
+                    raise DemoError(f"{label}: {error or type(error).__name__}") from error
+                bar.update(task, note="waiting for the API server")
+                time.sleep(1)
+                continue
             now = conditions(thing)
             for line in changes(seen, now):
                 console.print(
@@ -72,7 +74,8 @@ def follow(
                 )
             epoch = progress.get("epoch")
             if progress:
-                bar.update(task, completed=progress.get("percent") or 0, note=describe(progress))
+                short = {key: value for key, value in progress.items() if key != "loss"}  # 80 columns hold no more
+                bar.update(task, completed=progress.get("percent") or 0, note=describe(short))
             if ended(thing):
                 return thing
             if time.monotonic() > give_up:
