@@ -464,7 +464,7 @@ def test_progress_is_told_in_plain_lines_where_there_is_no_terminal(monkeypatch:
     monkeypatch.setattr("trainserve.models.data.watch.LINE_AFTER", 0)
     monkeypatch.setattr("trainserve.models.data.watch.LINE_EVERY", 0)
     lines: list[str] = []
-    with Watch(lines.append, bar=False).task("fetching s3://data/x", 3_000_000, "bytes") as moved:
+    with Watch(lines.append).task("fetching s3://data/x", 3_000_000, "bytes") as moved:
         moved(1_000_000)
         moved(500_000)
     assert lines == ["fetching s3://data/x: 1.0 MB of 3.0 MB", "fetching s3://data/x: 1.5 MB of 3.0 MB"]
@@ -487,7 +487,7 @@ def test_progress_is_a_bar_on_a_terminal(server: HttpsServer, start: Start) -> N
 
 
 def test_an_entry_is_seen_only_when_it_is_whole(tmp_path: Path) -> None:
-    cache = Cache(Watch(bar=False), tmp_path / "own")
+    cache = Cache(Watch(), tmp_path / "own")
 
     def fails(room: Path) -> None:
         (room / "half").write_text("x")

@@ -76,7 +76,7 @@ class Run:
             return self._execute(gang)
 
     def _execute(self, gang: Gang | None) -> dict[str, Any]:
-        dataset = data.load(self.config.dataset, self.config.trainer.seed)
+        dataset = data.load(self.config.dataset, self.config.trainer.seed, self.terminal.watch())
         self.terminal.say(f"data: {dataset}")
         signature = self._signature(dataset)
         network = self._train(dataset, gang)

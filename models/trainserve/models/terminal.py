@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from trainserve.models.data.watch import Watch
 from trainserve.models.progress import State
 
 if TYPE_CHECKING:
@@ -65,6 +66,10 @@ class Terminal:
             self._bar.console.print(line, markup=False, highlight=False)
         else:
             print(line, flush=True)
+
+    def watch(self) -> Watch:
+        """What fetching and decoding a data set are told to."""
+        return Watch(self.say, self._bar)
 
     def trained(self, report: Report, state: State) -> None:
         """Where the training loop is; `state` is what /progress says of it."""

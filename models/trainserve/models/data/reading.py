@@ -28,7 +28,7 @@ _SUFFIXES: dict[str, Format] = {".npz": "npz", ".parquet": "parquet", **dict.fro
 
 def load(config: DatasetConfig, seed: int, watch: Watch | None) -> Dataset:
     """See data.load."""
-    cache = Cache(watch or Watch())
+    cache = Cache(watch or Watch.alone())
     size = None if config.size is None else (config.size[0], config.size[1])
     with _as_users_know_them() as known_as:
         if config.name is not None:

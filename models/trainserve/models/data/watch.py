@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 LINE_AFTER, LINE_EVERY = 2.0, 10.0
 """Seconds without a bar before the first line, and between two: what is done at once is not worth a line."""
@@ -16,42 +21,60 @@ def _print(text: str) -> None:
 
 
 class Watch:
-    """`say` takes a line; `bar` says whether it is a terminal that a bar can be drawn on."""
+    """`say` takes a line. `bar` is drawn on; with None there are lines."""
 
-    def __init__(self, say: Callable[[str], None] = _print, bar: bool | None = None) -> None:
-        self.say = say
-        self._bar = sys.stdout.isatty() if bar is None else bar
+    def __init__(self, say: Callable[[str], None] = _print, bar: Progress | None = None) -> None:
+        self.say, self._bar = say, bar
 
-    @contextlib.contextmanager
-    def task(self, text: str, total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
-        """Inside, what is called with how much was done since the last call, of `total` (None: unknown).
-
-        `unit` is what is counted: bytes, images.
-        """
-        with self._drawn(text, total) if self._bar else self._said(text, total, unit) as moved:
-            yield moved
-
-    @contextlib.contextmanager
-    def _drawn(self, text: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    @classmethod
+    def alone(cls) -> Watch:
+        """For a process that shows nothing else."""
+        if not sys.stdout.isatty():
+            return cls()
         from rich import progress
 
         columns = (progress.TextColumn("{task.description}"), progress.BarColumn(), progress.TaskProgressColumn())
-        with progress.Progress(*columns, progress.TimeRemainingColumn(), transient=True) as bar:
-            task = bar.add_task(text, total=total)
-            yield lambda amount: bar.advance(task, amount)
+        bar = progress.Progress(*columns, progress.TimeRemainingColumn())
+        return cls(bar.console.print, bar)
 
     @contextlib.contextmanager
-    def _said(self, text: str, total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
-        done, due = 0, time.monotonic() + LINE_AFTER
+    def task(self, text: str, total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
+        """Inside, what is called, by any thread, with how much was done since the last call.
+
+        Of `total`, None where that is not known; `unit` is what is counted: bytes, images.
+        """
+        with self._lines(text, total, unit) if self._bar is None else _drawn(self._bar, text, total) as moved:
+            yield moved
+
+    @contextlib.contextmanager
+    def _lines(self, text: str, total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
+        lock, done, due = threading.Lock(), 0, time.monotonic() + LINE_AFTER
 
         def moved(amount: int) -> None:
             nonlocal done, due
-            done += amount
-            if time.monotonic() >= due:
-                due = time.monotonic() + LINE_EVERY
-                self.say(f"{text}: {_amount(done, unit)}" + (f" of {_amount(total, unit)}" if total else ""))
+            with lock:
+                done += amount
+                if time.monotonic() >= due:
+                    due = time.monotonic() + LINE_EVERY
+                    self.say(f"{text}: {_amount(done, unit)}" + (f" of {_amount(total, unit)}" if total else ""))
 
         yield moved
+
+
+@contextlib.contextmanager
+def _drawn(bar: Progress, text: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """On a bar that may be drawing other things already."""
+    alone = not bar.live.is_started
+    if alone:
+        bar.start()
+    task = bar.add_task(text, total=total)
+    try:
+        yield lambda amount: bar.advance(task, amount)
+    finally:
+        bar.refresh()
+        bar.remove_task(task)
+        if alone:
+            bar.stop()
 
 
 def _amount(count: int, unit: str) -> str:
