@@ -92,11 +92,16 @@ def _facts(root: str, namespace: str, name: str, version: int) -> dict[str, Any]
 
 def _cells(row: dict[str, Any]) -> list[str]:
     digest = row["digest"].removeprefix("sha256:")[:12]
-    return [digest, f"{row['accuracy']:.4f}", str(row["bytes"]), row["created"]]
+    return [digest, _number(row["accuracy"], ".4f"), str(row["bytes"]), row["created"]]
 
 
 def _ranges(numbers: list[int]) -> str:
     return str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]}…{numbers[-1]} ({len(numbers)})"
+
+
+def _number(value: float | None, form: str) -> str:
+    """`unknown` for what was not measured."""
+    return "unknown" if value is None else format(value, form)
 
 
 def _described(shown: dict[str, Any]) -> str:
@@ -105,7 +110,7 @@ def _described(shown: dict[str, Any]) -> str:
     def tensors(kind: str) -> str:
         return ", ".join(f"{each['name']} {each['dtype']} {each['shape']}" for each in manifest[kind])
 
-    parity, job = manifest["parity"], manifest["trainJob"]
+    metrics, parity, job = manifest["metrics"], manifest["parity"], manifest["trainJob"]
     rows = {
         "model": f"{manifest['namespace']}/{manifest['model']} version {manifest['version']}",
         "uri": shown["uri"],
@@ -116,8 +121,9 @@ def _described(shown: dict[str, Any]) -> str:
         "outputs": tensors("outputs"),
         "labels": ", ".join(manifest["labels"]),
         "opset": str(manifest["opset"]),
-        "accuracy": f"{manifest['metrics']['accuracy']:.4f}, loss {manifest['metrics']['loss']:.4g}",
-        "parity": f"max abs {parity['maxAbs']:.2g}, max rel {parity['maxRel']:.2g} on {parity['samples']} samples",
+        "accuracy": f"{_number(metrics['accuracy'], '.4f')}, loss {_number(metrics['loss'], '.4g')}",
+        "parity": f"max abs {_number(parity['maxAbs'], '.2g')}, max rel {_number(parity['maxRel'], '.2g')} on "
+        f"{parity['samples']} samples",
         "trained by": f"TrainJob {job['name']}, attempt {job['attempt']}",
     }
     return "\n".join(f"{key + ':':<12} {value}" for key, value in rows.items())
