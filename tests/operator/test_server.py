@@ -51,6 +51,9 @@ class Cluster:
                 return None
             raise
 
+    async def delete(self, kind: str, name: str) -> None:
+        await self.client.delete(own.RESOURCES[kind], name, namespace=self.namespace)
+
     async def list(self, kind: str) -> list[Object]:
         return [dict(found) async for found in self.client.list(own.RESOURCES[kind], namespace=self.namespace)]
 
@@ -210,6 +213,45 @@ async def test_the_server_takes_the_deployment_and_the_service_as_planned(cluste
     assert (await cluster.get("Deployment", name) or {})["metadata"]["generation"] == 1, "applied once"
 
 
+async def test_what_an_earlier_job_of_the_same_name_left_makes_way(cluster: Cluster, engine: Engine) -> None:
+    """Nothing collects garbage here: no controller runs beside this API server."""
+    await cluster.create("TrainJob", trainjob(workers={"nodes": 2}))
+    await cluster.wait("TrainJob", "digits", lambda job: job["status"]["phase"] == "Pending")
+    children = ("ConfigMap", "digits-1"), ("Service", "digits-1"), ("Pod", "digits-1-0"), ("Pod", "digits-1-1")
+    before = {name: (await cluster.get(*name) or {})["metadata"]["uid"] for name in children}
+    await cluster.delete("TrainJob", "digits")
+    job = await cluster.create("TrainJob", trainjob(workers={"nodes": 2}))
+    job = await cluster.wait("TrainJob", "digits", lambda job: job["status"]["attempts"])
+    for name in children:
+        child = (await cluster.get(*name) or {})["metadata"]
+        assert child["uid"] != before[name]
+        assert child["ownerReferences"][0]["uid"] == job["metadata"]["uid"]
+    assert "NameTaken" not in [event["reason"] for event in await cluster.list("Event")]
+
+
+async def test_what_an_earlier_service_of_the_same_name_left_makes_way(cluster: Cluster, engine: Engine) -> None:
+    version = {"uri": "file:///srv/models/default/digits/1", "digest": DIGEST}
+    await cluster.create("ModelServe", serve(**version))
+    await cluster.wait("Service", "web", lambda service: service["spec"])
+    await cluster.delete("ModelServe", "web")
+    web = await cluster.create("ModelServe", serve(**version))
+    for kind, name in (("Deployment", f"web-{DIGEST[7:17]}"), ("Service", "web")):
+        ours = await cluster.wait(
+            kind, name, lambda child: child["metadata"]["ownerReferences"][0]["uid"] == web["metadata"]["uid"]
+        )
+        assert len(ours["metadata"]["ownerReferences"]) == 1
+
+
+async def test_what_is_not_ours_stays_even_under_the_name_of_a_child(cluster: Cluster, engine: Engine) -> None:
+    await cluster.create("ConfigMap", {"metadata": {"name": "digits-1"}, "data": {"theirs": "x"}})
+    await cluster.create("TrainJob", trainjob())
+    job = await cluster.wait(
+        "TrainJob", "digits", lambda job: condition(job["status"], "Scheduled").get("reason") == "NameTaken"
+    )
+    assert (job["status"]["phase"], condition(job["status"], "Accepted")["status"]) == ("Pending", "True")
+    assert (await cluster.get("ConfigMap", "digits-1") or {})["data"] == {"theirs": "x"}
+
+
 async def test_a_service_that_belongs_to_somebody_else_is_left_alone(cluster: Cluster, engine: Engine) -> None:
     foreign = {"metadata": {"name": "web"}, "spec": {"ports": [{"port": 80}], "selector": {"app": "theirs"}}}
     await cluster.create("Service", foreign)
@@ -221,6 +263,8 @@ async def test_a_service_that_belongs_to_somebody_else_is_left_alone(cluster: Cl
         "ModelServe", "web", lambda web: condition(web["status"], "Progressing").get("reason") == "NameTaken"
     )
     assert "Service" in condition(web["status"], "Progressing")["message"]
+    ready = condition(web["status"], "Ready")
+    assert (ready["status"], ready["reason"], web["status"]["phase"]) == ("False", "NameTaken", "Failed")
     assert ((await cluster.get("Service", "web")) or {})["spec"]["selector"] == {"app": "theirs"}
 
 

@@ -12,13 +12,16 @@ import aiohttp
 import httpx2
 import kopf
 from lightkube import ApiError, AsyncClient
-from lightkube.config.client_adapter import verify_cluster
+from lightkube.config.client_adapter import AsyncClient as HttpClient
+from lightkube.config.client_adapter import ConnectionParams, verify_cluster
 from lightkube.config.kubeconfig import KubeConfig, SingleConfig
+from lightkube.core.resource import api_info
 from lightkube.generic_resource import create_namespaced_resource
 from lightkube.types import CascadeType, PatchType
 
 from trainserve.api import API_VERSION, GROUP, VERSION
 from trainserve.operator import labels, times
+from trainserve.operator.blocked import Leftover, NameTaken
 from trainserve.operator.plan import Delete, Event, Object
 
 CONNECTIONS = 32
@@ -38,10 +41,6 @@ RESOURCES = {
 }
 
 OWN_KINDS = ("TrainJob", "ModelServe")
-
-
-class NameTaken(Exception):
-    """A child's name belongs to an object that is not ours; its message says which."""
 
 
 def kube_config() -> SingleConfig:
@@ -75,7 +74,10 @@ class Client:
     """Reads and writes of plain JSON objects, under one field manager."""
 
     def __init__(self, config: SingleConfig) -> None:
-        self._client = AsyncClient(config, field_manager=labels.MANAGER, timeout=httpx2.Timeout(10.0))
+        timeout = httpx2.Timeout(10.0)
+        self._client = AsyncClient(config, field_manager=labels.MANAGER, timeout=timeout)
+        self._http = HttpClient(config, ConnectionParams(timeout=timeout))
+        """For what lightkube has no words for: preconditions."""
 
     async def list(self, kind: str) -> tuple[list[Object], int]:
         """Every object of a kind that concerns us, in all namespaces, and the revision at which that was so."""
@@ -94,20 +96,22 @@ class Client:
             raise
 
     async def create(self, wanted: Object) -> Object:
-        """Create the object, or answer the existing one if its owner is the same. Raises NameTaken if it is not."""
-        kind, metadata = wanted["kind"], wanted["metadata"]
+        """Create the object, or answer the existing one if its owner is the same. Raises Blocked if it is not."""
         try:
-            return dict(await self._client.create(RESOURCES[kind].from_dict(wanted)))
+            return dict(await self._client.create(RESOURCES[wanted["kind"]].from_dict(wanted)))
         except ApiError as error:
             if error.status.code != 409:
                 raise
         existing = await self._ours(wanted)
         if existing is None:
-            raise NameTaken(f"{kind} {metadata['namespace']}/{metadata['name']} is just being deleted")
+            raise Leftover(f"{_place(wanted)} is just being deleted")
         return existing
 
     async def apply(self, wanted: Object, *, known: bool) -> Object:
-        """Bring the object to this state by server-side apply. Raises NameTaken if an unrelated one has its name."""
+        """Bring the object to this state by server-side apply. Raises Blocked if it has another owner.
+
+        `known`: the caller has seen that its owner is the same.
+        """
         if not known:
             await self._ours(wanted)
         metadata = wanted["metadata"]
@@ -124,9 +128,34 @@ class Client:
     async def _ours(self, wanted: Object) -> Object | None:
         metadata = wanted["metadata"]
         existing = await self.get(wanted["kind"], metadata["namespace"], metadata["name"])
-        if existing is not None and not labels.owned_by(existing, metadata["ownerReferences"][0]["uid"]):
-            raise NameTaken(f"{wanted['kind']} {metadata['namespace']}/{metadata['name']} belongs to something else")
-        return existing
+        (owner,) = metadata["ownerReferences"]
+        if existing is None or labels.owned_by(existing, owner["uid"]):
+            return existing
+        if not labels.owned_by_namesake(existing, owner):
+            raise NameTaken(f"{_place(wanted)} belongs to something else")
+        if await self._uid_now(owner["kind"], metadata["namespace"], owner["name"]) == owner["uid"]:
+            await self._delete_exactly(wanted["kind"], existing)
+        raise Leftover(f"{_place(wanted)} of an earlier {owner['kind']} of that name is being deleted")
+
+    async def _uid_now(self, kind: str, namespace: str, name: str) -> str | None:
+        """Of an owner, not from the cache: a replica that lags behind must not take the newer one's child for old."""
+        found = self._client.list(RESOURCES[kind], namespace=namespace, fields={"metadata.name": name})
+        return next((str(item["metadata"]["uid"]) for item in [dict(item) async for item in found]), None)
+
+    async def _delete_exactly(self, kind: str, existing: Object) -> None:
+        """Delete this object and no other that may have its name by now; what it made goes after it."""
+        metadata = existing["metadata"]
+        if "deletionTimestamp" in metadata:
+            return
+        api = api_info(RESOURCES[kind])
+        base = "api" if not api.resource.group else f"apis/{api.resource.group}"
+        answer = await self._http.request(
+            "DELETE",
+            f"{base}/{api.resource.version}/namespaces/{metadata['namespace']}/{api.plural}/{metadata['name']}",
+            json={"preconditions": {"uid": metadata["uid"]}, "propagationPolicy": "Background"},
+        )
+        if answer.status_code not in (404, 409):
+            answer.raise_for_status()
 
     async def delete(self, namespace: str, delete: Delete) -> None:
         """Delete a child; one that is gone already is as good."""
@@ -211,3 +240,8 @@ class Client:
     async def close(self) -> None:
         """Close the connections."""
         await self._client.close()
+        await self._http.aclose()
+
+
+def _place(wanted: Object) -> str:
+    return f"{wanted['kind']} {wanted['metadata']['namespace']}/{wanted['metadata']['name']}"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Protocol
 
+from trainserve.operator.conditions import Condition
 from trainserve.operator.plan import Object, Plan
 from trainserve.operator.poller import Target
 
@@ -14,17 +15,21 @@ Answers = Mapping[str, dict[str, Any]]
 
 
 class Kind(Protocol):
-    """One of our kinds, as the reconciler sees it. Both functions are pure."""
+    """One of our kinds, as the reconciler sees it. All but `reported` are pure."""
 
     name: str
-    blocked: str
-    """The condition that is false while a child's name belongs to something else."""
 
     def targets(self, owner: Object, children: list[Object], answers: Answers) -> dict[str, Target]:
         """Pods to ask, by uid."""
 
     def plan(self, owner: Object, children: list[Object], answers: Answers, now: datetime) -> Plan:
         """The next step."""
+
+    def blocked(self, owner: Object, reason: str, message: str) -> list[Condition]:
+        """What holds while a child cannot be made, for that reason."""
+
+    def phase(self, conditions: Iterable[Mapping[str, Any]]) -> str:
+        """The one word for these conditions."""
 
     def reported(self, owner: Object, status: Object) -> None:
         """The status was written; `owner` is the object as it was before."""

@@ -41,6 +41,15 @@ def owned_by(child: Mapping[str, Any], uid: str) -> bool:
     return any(reference["uid"] == uid for reference in references)
 
 
+def owned_by_namesake(child: Mapping[str, Any], owner: Mapping[str, Any]) -> bool:
+    """Whether we made `child` for an owner of the same kind and name as this reference's, but for another object."""
+    if (child["metadata"].get("labels") or {}).get(MANAGED_BY) != MANAGER:
+        return False
+    same = ("apiVersion", "kind", "name")
+    references = child["metadata"].get("ownerReferences") or []
+    return any(all(reference.get(field) == owner[field] for field in same) for reference in references)
+
+
 def metadata(owner: Mapping[str, Any], name: str, labels: Mapping[str, str]) -> dict[str, Any]:
     """Metadata of a child of `owner` in its namespace."""
     return {

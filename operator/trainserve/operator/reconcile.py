@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from trainserve.operator import conditions, times
+from trainserve.operator import conditions, labels, times
+from trainserve.operator.blocked import Blocked, Leftover
 from trainserve.operator.cache import Cache
-from trainserve.operator.client import Client, NameTaken
-from trainserve.operator.conditions import Condition
+from trainserve.operator.client import Client
 from trainserve.operator.kinds import Kind
 from trainserve.operator.plan import Event, Object, Plan
 from trainserve.operator.poller import Poller
@@ -18,6 +18,9 @@ from trainserve.operator.workqueue import Key
 STATUS_INTERVAL = 1.0
 """Seconds between two status writes of one object, unless the plan says it is urgent: a short job passes through its
 states faster than anybody reads them, and a thousand of them share one API server."""
+
+LEFTOVER_INTERVAL = 1.0
+"""Seconds until the next look at what an earlier owner left; its deletion is told earlier, as a rule."""
 
 
 class Reconciler:
@@ -44,8 +47,11 @@ class Reconciler:
         self._poller.follow(parent, self._kind.targets(owner, children, answers))
         plan = self._kind.plan(owner, children, answers, times.now())
         try:
-            await self._change_children(parent, plan)
-        except NameTaken as error:
+            await self._change_children(parent, owner, plan)
+        except Leftover as error:
+            await self._report(owner, self._blocked(owner, error))
+            return LEFTOVER_INTERVAL
+        except Blocked as error:
             await self._report(owner, self._blocked(owner, error))
             raise
         return await self._report(owner, plan)
@@ -55,22 +61,28 @@ class Reconciler:
         self._written.pop(uid, None)
         self._told.pop(uid, None)
 
-    async def _change_children(self, parent: Key, plan: Plan) -> None:
+    async def _change_children(self, parent: Key, owner: Object, plan: Plan) -> None:
         for wanted in plan.create:
             self._cache.put(wanted["kind"], await self._client.create(wanted))
         for wanted in plan.apply:
-            known = self._cache.child(parent, wanted["kind"], wanted["metadata"]["name"]) is not None
+            child = self._cache.child(parent, wanted["kind"], wanted["metadata"]["name"])
+            known = child is not None and labels.owned_by(child, owner["metadata"]["uid"])
             self._cache.put(wanted["kind"], await self._client.apply(wanted, known=known))
         for delete in plan.delete:
             await self._client.delete(parent.namespace, delete)
 
-    def _blocked(self, owner: Object, error: NameTaken) -> Plan:
+    def _blocked(self, owner: Object, error: Blocked) -> Plan:
         """What was planned did not come about, so nothing of it may be recorded but what stands in its way."""
         before, generation = owner.get("status") or {}, int(owner["metadata"].get("generation", 1))
-        condition = Condition(self._kind.blocked, "False", "NameTaken", str(error))
-        merged = conditions.merge(before.get("conditions"), [condition], generation, times.now())
-        event = Event("Warning", "NameTaken", str(error), f"nametaken-{generation}")
-        return Plan({"phase": "Pending", **before, "conditions": merged}, events=[event])
+        observed = self._kind.blocked(owner, error.reason, str(error))
+        merged = conditions.merge(before.get("conditions"), observed, generation, times.now())
+        status = {**before, "conditions": merged, "phase": self._kind.phase(merged), "observedGeneration": generation}
+        # What is on its way out is nothing to warn of.
+        told = [] if isinstance(error, Leftover) else [self._warning(error, generation)]
+        return Plan(status, events=told)
+
+    def _warning(self, error: Blocked, generation: int) -> Event:
+        return Event("Warning", error.reason, str(error), f"{error.reason}-{generation}")
 
     async def _report(self, owner: Object, plan: Plan) -> float | None:
         uid = owner["metadata"]["uid"]

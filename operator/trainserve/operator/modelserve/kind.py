@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from datetime import datetime
+from typing import Any
 
+from trainserve.operator import conditions
+from trainserve.operator.blocked import Leftover
 from trainserve.operator.cache import Cache
+from trainserve.operator.conditions import Condition
 from trainserve.operator.kinds import Answers
 from trainserve.operator.modelserve import health
 from trainserve.operator.modelserve.children import Children
-from trainserve.operator.modelserve.plan import plan
+from trainserve.operator.modelserve.plan import phase, plan
 from trainserve.operator.plan import Object, Plan
 from trainserve.operator.poller import Target
 from trainserve.operator.settings import Settings
@@ -18,7 +23,6 @@ class ModelServes:
     """Binds the pure functions of this room to the operator's settings and its view of TrainJobs."""
 
     name = "ModelServe"
-    blocked = "Progressing"
 
     def __init__(self, settings: Settings, cache: Cache) -> None:
         self._settings, self._cache = settings, cache
@@ -31,6 +35,21 @@ class ModelServes:
         """The next step of one service."""
         jobs = self._cache.in_namespace("TrainJob", owner["metadata"]["namespace"])
         return plan(owner, children, jobs, answers, self._settings, now)
+
+    def blocked(self, owner: Object, reason: str, message: str) -> list[Condition]:
+        """Nothing gets on; what serves already goes on serving."""
+        waiting = reason == Leftover.reason
+        observed = [
+            Condition("Accepted", "True", "Accepted", "the spec is valid"),
+            Condition("Progressing", "True" if waiting else "False", reason, message),
+        ]
+        if not conditions.is_true((owner.get("status") or {}).get("conditions"), "Ready"):
+            observed.append(Condition("Ready", "False", reason, message))
+        return observed
+
+    def phase(self, conditions: Iterable[Mapping[str, Any]]) -> str:
+        """See `plan.phase`."""
+        return phase(conditions)
 
     def reported(self, owner: Object, status: Object) -> None:
         """Nothing is counted beyond the phases."""

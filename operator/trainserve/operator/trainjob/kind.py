@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from datetime import datetime
+from typing import Any
 
 from trainserve.operator import conditions, times
+from trainserve.operator.conditions import Condition
 from trainserve.operator.kinds import Answers
 from trainserve.operator.metrics import Metrics
 from trainserve.operator.plan import Object, Plan
 from trainserve.operator.poller import Target
 from trainserve.operator.settings import Settings
-from trainserve.operator.trainjob import progress
+from trainserve.operator.trainjob import progress, state
 from trainserve.operator.trainjob.plan import plan
 
 
@@ -18,7 +21,6 @@ class TrainJobs:
     """Binds the pure functions of this room to the operator's settings."""
 
     name = "TrainJob"
-    blocked = "Scheduled"
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._settings, self._metrics = settings, metrics
@@ -30,6 +32,15 @@ class TrainJobs:
     def plan(self, owner: Object, children: list[Object], answers: Answers, now: datetime) -> Plan:
         """The next step of one run."""
         return plan(owner, children, progress.latest(answers), self._settings, now)
+
+    def blocked(self, owner: Object, reason: str, message: str) -> list[Condition]:
+        """There is no pod that a node could be found for."""
+        accepted = Condition("Accepted", "True", "Accepted", "the spec is valid")
+        return [accepted, Condition("Scheduled", "False", reason, message)]
+
+    def phase(self, conditions: Iterable[Mapping[str, Any]]) -> str:
+        """See `state.phase`."""
+        return state.phase(conditions)
 
     def reported(self, owner: Object, status: Object) -> None:
         """Count how long the job waited, once it is first seen to run or to have run."""

@@ -1,0 +1,23 @@
+"""Why a child cannot be made as planned; each reason is one that a condition shows."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class Blocked(Exception):
+    """Base: the message says what stands in the way."""
+
+    reason: ClassVar[str]
+
+
+class NameTaken(Blocked):
+    """The child's name belongs to an object that is not ours."""
+
+    reason = "NameTaken"
+
+
+class Leftover(Blocked):
+    """The child's name still belongs to what an earlier owner of the same name left, which is being deleted."""
+
+    reason = "Replacing"
