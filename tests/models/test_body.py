@@ -10,6 +10,7 @@ import torch
 
 from trainserve.models import body, zoo
 from trainserve.models.config import load
+from trainserve.models.data.watch import Watch
 from trainserve.models.errors import UserError
 
 from .conftest import Config, digits_config
@@ -48,8 +49,9 @@ def test_paths_are_relative_to_the_configs_folder_and_what_was_done_is_said(
     config["model"] = {"script": "net.py:network", "pretrained": {"path": "weights.pt"}, "freeze": ["first.*"]}
     (tmp_path / "config.json").write_text(json.dumps(config))
     monkeypatch.chdir("/")
-    loaded, said = load(tmp_path / "config.json"), []
-    network = body.build(loaded.model, loaded.folder, (4, 4, 1), 2, said.append)
+    said: list[str] = []
+    loaded = load(tmp_path / "config.json")
+    network = body.build(loaded.model, loaded.folder, (4, 4, 1), 2, Watch(said.append))
     assert said == [
         f"pretrained: 2 tensors from {tmp_path}/weights.pt; the head head has another size there and is new",
         "frozen: 136 of 154 parameters in 2 tensors",
@@ -62,7 +64,7 @@ def test_a_script_without_a_function_is_not_built_here(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(config))
     loaded = load(tmp_path / "config.json")
     with pytest.raises(UserError, match=r'"net.py" is a whole script; a network is built by "net.py:function"$'):
-        body.build(loaded.model, loaded.folder, (4, 4, 1), 2, print)
+        body.build(loaded.model, loaded.folder, (4, 4, 1), 2, Watch())
 
 
 def test_the_users_network_is_trained_exported_and_checked_like_any_other(

@@ -28,7 +28,16 @@ BAD = [
     ({"script": "net.py:"}, 'model.script: "net.py:" is not allowed; must be "path.py:function"'),
     ({"script": "net.py:a b"}, 'model.script: "net.py:a b" is not allowed; must be "path.py:function"'),
     ({"script": 3}, "model.script: 3 is not allowed; must be a valid string"),
-    ({"name": "convnet", "pretrained": {}}, "model.pretrained.path: required"),
+    ({"name": "convnet", "pretrained": {}}, "model.pretrained: one of path and uri is required"),
+    (
+        {"name": "convnet", "pretrained": {"uri": "pvc://claim/w.pt"}},
+        "model.pretrained.uri: 'pvc://claim/w.pt' is read where it is mounted; path must say where that is",
+    ),
+    (
+        {"name": "convnet", "pretrained": {"uri": "ftp://host/w.pt"}},
+        "model.pretrained.uri: 'ftp://host/w.pt' is not allowed; must begin with s3://, https:// or file://",
+    ),
+    ({"name": "convnet", "pretrained": {"uri": "https://me:secret@host/w.pt"}}, "model.pretrained.uri: a user or pass"),
     ({"name": "convnet", "pretrained": "w.pt"}, 'model.pretrained: "w.pt" is not allowed; '),
     ({"name": "convnet", "pretrained": {"path": ""}}, 'model.pretrained.path: "" is not allowed; '),
     ({"name": "convnet", "pretrained": {"path": "w", "digest": "md5:0"}}, 'model.pretrained.digest: "md5:0" is not '),

@@ -10,12 +10,18 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from trainserve.models import pretrained, zoo
+from trainserve.models.config.model import Pretrained
 from trainserve.models.data.dataset import Normalisation
-from trainserve.models.errors import UserError
+from trainserve.models.data.watch import Watch
+from trainserve.models.errors import DataError, UserError
 from trainserve.models.network import Network
 from trainserve.models.zoo.torchvision import declare_operators
 
 SHAPE = (28, 28, 1)
+
+
+def load(network: nn.Module, path: Path) -> str:
+    return pretrained.load(network, path, str(path))
 
 
 def convnet(outputs: int = 10, hidden: int = 8, seed: int = 0) -> nn.Module:
@@ -51,14 +57,14 @@ def test_the_weights_of_a_file_are_taken_bit_for_bit(form: str, tmp_path: Path) 
             network = Network(Normalisation(1.0, [0.0], [1.0]), theirs)
             torch.save({"step": 3, "run": "{}", "network": network.state_dict(), "average": None}, path)
     assert not same(theirs, ours)
-    assert pretrained.load(ours, path) == f"6 tensors from {path}"
+    assert load(ours, path) == f"6 tensors from {path}"
     assert same(theirs, ours)
 
 
 def test_of_a_checkpoint_with_averaged_weights_these_are_taken(tmp_path: Path) -> None:
     network, average, ours = convnet(seed=1), convnet(seed=2), convnet(seed=3)
     torch.save({"network": network.state_dict(), "average": average.state_dict()}, tmp_path / "step-1.pt")
-    pretrained.load(ours, tmp_path / "step-1.pt")
+    load(ours, tmp_path / "step-1.pt")
     assert same(average, ours)
 
 
@@ -66,7 +72,7 @@ def test_a_head_of_another_size_is_new(tmp_path: Path) -> None:
     theirs, ours, path = convnet(outputs=10, seed=1), convnet(outputs=4, seed=2), tmp_path / "weights"
     torch.save(theirs.state_dict(), path)
     before = convnet(outputs=4, seed=2)
-    assert pretrained.load(ours, path) == f"4 tensors from {path}; the head head has another size there and is new"
+    assert load(ours, path) == f"4 tensors from {path}; the head head has another size there and is new"
     assert same(ours, theirs, "head.weight", "head.bias")
     assert same(ours, before, *[name for name in ours.state_dict() if not name.startswith("head.")])
 
@@ -83,7 +89,7 @@ def test_our_resnets_are_torchvisions_weight_by_weight_and_function_by_function(
             parameter.mul_(torch.rand_like(parameter) + 0.5)
     save_file(theirs.state_dict(), tmp_path / "weights")
     ours = zoo.build(name, {"stem": "imagenet"}, (64, 64, 3), 1000)
-    pretrained.load(ours, tmp_path / "weights")
+    load(ours, tmp_path / "weights")
     images = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
         torch.testing.assert_close(ours.eval()(images), theirs.eval()(images), rtol=1e-3, atol=1e-4)
@@ -92,13 +98,13 @@ def test_our_resnets_are_torchvisions_weight_by_weight_and_function_by_function(
 def test_timms_resnet_fits_ours_of_that_name(tmp_path: Path) -> None:
     torch.save(zoo.build("timm/resnet18", {}, (64, 64, 3), 1000).state_dict(), tmp_path / "weights")
     ours = zoo.build("resnet18", {"stem": "imagenet"}, (224, 224, 3), 5)
-    assert pretrained.load(ours, tmp_path / "weights").endswith("the head fc has another size there and is new")
+    assert load(ours, tmp_path / "weights").endswith("the head fc has another size there and is new")
 
 
 def test_files_that_do_not_count_batches_fit(tmp_path: Path) -> None:
     theirs = zoo.build("resnet9", {"width": 2}, SHAPE, 10).state_dict()
     torch.save({name: value for name, value in theirs.items() if "num_batches" not in name}, tmp_path / "weights")
-    assert pretrained.load(zoo.build("resnet9", {"width": 2}, SHAPE, 10), tmp_path / "weights")
+    assert load(zoo.build("resnet9", {"width": 2}, SHAPE, 10), tmp_path / "weights")
 
 
 def test_tensors_that_do_not_fit_are_named_and_nothing_is_loaded(tmp_path: Path) -> None:
@@ -109,7 +115,7 @@ def test_tensors_that_do_not_fit_are_named_and_nothing_is_loaded(tmp_path: Path)
     del theirs["convolution.bias"]
     torch.save(theirs, path)
     with pytest.raises(UserError) as error:
-        pretrained.load(ours, path)
+        load(ours, path)
     assert str(error.value) == (
         f"model.pretrained: {path}: convolution.weight is int8 (4, 1, 3, 3), must be float32 (4, 1, 3, 3); "
         "hidden.weight is float32 (8, 676), must be float32 (16, 676); hidden.bias is float32 (8,), must be float32 "
@@ -121,7 +127,7 @@ def test_tensors_that_do_not_fit_are_named_and_nothing_is_loaded(tmp_path: Path)
 def test_of_many_that_do_not_fit_some_are_named_and_the_rest_counted(tmp_path: Path) -> None:
     torch.save(convnet().state_dict(), tmp_path / "weights")
     with pytest.raises(UserError, match=r"conv1\.weight is missing; .*; and \d+ more$"):
-        pretrained.load(zoo.build("resnet18", {}, SHAPE, 10), tmp_path / "weights")
+        load(zoo.build("resnet18", {}, SHAPE, 10), tmp_path / "weights")
 
 
 class Trap:
@@ -142,7 +148,7 @@ def test_a_file_of_python_objects_is_refused_and_none_of_them_comes_to_life(by_t
     else:
         path.write_bytes(pickle.dumps(trap))
     with pytest.raises(UserError, match=r"holds Python objects, which are never unpickled, or is damaged; must be a "):
-        pretrained.load(convnet(), path)
+        load(convnet(), path)
     assert not trap.path.exists()
 
 
@@ -157,7 +163,7 @@ def test_a_truncated_file_is_refused_by_name(form: str, share: float, tmp_path: 
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * share)])
     with pytest.raises(UserError, match=rf"^model\.pretrained: {path}: (truncated|holds Python objects)"):
-        pretrained.load(convnet(), path)
+        load(convnet(), path)
 
 
 @pytest.mark.parametrize(
@@ -171,20 +177,59 @@ def test_a_truncated_file_is_refused_by_name(form: str, share: float, tmp_path: 
 def test_a_file_without_a_state_dict_is_told_by_what_it_holds(content: object, text: str, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "weights")
     with pytest.raises(UserError) as error:
-        pretrained.load(convnet(), tmp_path / "weights")
+        load(convnet(), tmp_path / "weights")
     assert str(error.value) == f"model.pretrained: {tmp_path / 'weights'}: {text}"
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^model\.pretrained: .*/weights: No such file or directory$"):
-        pretrained.load(convnet(), tmp_path / "weights")
+        load(convnet(), tmp_path / "weights")
 
 
-def test_a_wrong_digest_names_both(tmp_path: Path) -> None:
-    path = tmp_path / "weights"
-    path.write_bytes(b"bytes")
-    found = f"sha256:{hashlib.sha256(b'bytes').hexdigest()}"
-    pretrained.verify(path, found)
-    with pytest.raises(UserError) as error:
-        pretrained.verify(path, f"sha256:{'0' * 64}")
-    assert str(error.value) == f"model.pretrained.digest: {path} is {found}; must be sha256:{'0' * 64}"
+@pytest.fixture
+def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.setenv("TRAINSERVE_CACHE", str(tmp_path / "cache"))
+    return []
+
+
+def located(said: list[str], folder: Path, **config: str) -> tuple[Path, str]:
+    return pretrained.located(Pretrained.model_validate(config), folder, Watch(said.append))
+
+
+def test_weights_at_a_uri_are_fetched_into_the_cache_and_called_by_it(tmp_path: Path, said: list[str]) -> None:
+    content = b"weights"
+    (tmp_path / "weights").write_bytes(content)
+    uri, digest = f"file://{tmp_path}/weights", f"sha256:{hashlib.sha256(content).hexdigest()}"
+    path, name = located(said, Path("/"), uri=uri, digest=digest)
+    assert (path.read_bytes(), name) == (content, uri)
+    assert path.is_relative_to(tmp_path / "cache")
+
+
+def test_weights_at_a_path_are_found_in_the_configs_folder_whatever_uri_they_came_from(
+    tmp_path: Path, said: list[str]
+) -> None:
+    assert located(said, tmp_path, path="w.pt", uri="pvc://claim/w.pt") == (tmp_path / "w.pt", f"{tmp_path}/w.pt")
+
+
+@pytest.mark.parametrize("by", ["path", "uri"])
+def test_a_wrong_digest_names_both(by: str, tmp_path: Path, said: list[str]) -> None:
+    (tmp_path / "weights").write_bytes(b"weights")
+    expected, found = f"sha256:{'0' * 64}", f"sha256:{hashlib.sha256(b'weights').hexdigest()}"
+    place = str(tmp_path / "weights") if by == "path" else f"file://{tmp_path}/weights"
+    with pytest.raises(DataError) as error:
+        located(said, tmp_path, digest=expected, **{by: place})
+    assert str(error.value) == f"model.pretrained: {place}: expected {expected}, found {found}"
+
+
+def test_a_folder_of_weights_is_refused_before_it_is_fetched(tmp_path: Path, said: list[str]) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/weights").write_bytes(b"weights")
+    with pytest.raises(DataError, match=r"^model\.pretrained: file://.*/folder is a folder; must be one file$"):
+        located(said, tmp_path, uri=f"file://{tmp_path}/folder")
+
+
+def test_weights_that_are_not_there_are_named(tmp_path: Path, said: list[str]) -> None:
+    with pytest.raises(DataError, match=r"^model\.pretrained: file://.*/weights: cannot be read: no such file"):
+        located(said, tmp_path, uri=f"file://{tmp_path}/weights")
+    with pytest.raises(DataError, match=rf"^model\.pretrained: {tmp_path}/weights: No such file or directory$"):
+        located(said, tmp_path, path="weights", digest=f"sha256:{'0' * 64}")

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainserve.models import zoo
 from trainserve.models.config import Model
+from trainserve.models.data.watch import Watch
 from trainserve.models.errors import UserError
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-def build(
-    config: Model, folder: Path, shape: tuple[int, int, int], outputs: int, say: Callable[[str], None]
-) -> nn.Module:
-    """For images of `shape` (H, W, C). Paths are relative to `folder`; `say` is told what was loaded and frozen.
+def build(config: Model, folder: Path, shape: tuple[int, int, int], outputs: int, watch: Watch) -> nn.Module:
+    """For images of `shape` (H, W, C). Paths are relative to `folder`; `watch` is told what was fetched and done.
 
     Raises UserError and DataError as `zoo.build`, and UserError for weights and globs that do not fit.
     """
@@ -26,11 +25,10 @@ def build(
 
     network = zoo.build(config.name or _script(config, folder), config.options, shape, outputs)
     if config.pretrained is not None:
-        path = folder / config.pretrained.path
-        pretrained.verify(path, config.pretrained.digest)
-        say(f"pretrained: {pretrained.load(network, path)}")
+        path, name = pretrained.located(config.pretrained, folder, watch)
+        watch.say(f"pretrained: {pretrained.load(network, path, name)}")
     if config.freeze:
-        say(f"frozen: {freeze.freeze(network, config.freeze)}")
+        watch.say(f"frozen: {freeze.freeze(network, config.freeze)}")
     return network
 
 

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
 from trainserve.models.config.base import Section, unknown
+from trainserve.models.config.uri import Uri, is_fetched
 from trainserve.models.data import BUILT_IN, DATASETS
-
-_FETCHED = ("s3", "https", "file")
-_SECRET = re.compile("signature|credential|secret|password|token|^sig$|key", re.IGNORECASE)
-"""Parts of a query that are not to be kept in a configuration."""
 
 Pixels = Annotated[int, Field(ge=1, le=4096)]
 
@@ -34,7 +29,7 @@ class Dataset(Section):
 
     name: str | None = None
     path: str | None = Field(None, min_length=1)
-    uri: str | None = None
+    uri: Uri | None = None
     digest: str | None = Field(None, pattern=r"^sha256:[0-9a-f]{64}$")
     format: Literal["npz", "images", "parquet"] | None = None
     options: dict[str, Any] = Field(default_factory=dict)
@@ -49,30 +44,13 @@ class Dataset(Section):
             raise ValueError(f"{json.dumps(size, default=str)} is not allowed; must be [height, width] in pixels")
         return size
 
-    @field_validator("uri")
-    @classmethod
-    def _without_credentials(cls, uri: str | None) -> str | None:
-        """They would be published with the model. The message does not repeat them."""
-        if uri is None:
-            return uri
-        parts = urlsplit(uri)
-        if "@" in parts.netloc:
-            raise ValueError("a user or password is not allowed in it; credentials come from the environment")
-        if secret := next((key for key, _ in parse_qsl(parts.query, True) if _SECRET.search(key)), None):
-            raise ValueError(f"?{secret}= is not allowed in it; credentials come from the environment")
-        if parts.scheme not in (*_FETCHED, "pvc"):
-            raise ValueError(f"{uri!r} is not allowed; must begin with s3://, https:// or file://")
-        if parts.scheme == "https" and uri.endswith("/"):
-            raise ValueError(f"{uri!r} is not allowed; https:// has no folders: name one file")
-        return uri
-
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         if [self.name, self.path or self.uri].count(None) != 1:
             raise ValueError("exactly one of name, path and uri is required, or a path with the uri it came from")
         if self.name is not None:
             self._built_in(self.name)
-        elif self.path is None and urlsplit(self.uri).scheme not in _FETCHED:
+        elif self.path is None and self.uri is not None and not is_fetched(self.uri):
             raise ValueError(f"uri: {self.uri!r} is read where it is mounted; path must say where that is")
         return self
 

@@ -10,14 +10,26 @@ from pydantic import Field, field_validator, model_validator
 
 from trainserve.models import zoo
 from trainserve.models.config.base import Section
+from trainserve.models.config.uri import Uri, is_fetched
 
 
 class Pretrained(Section):
-    """A file of weights: its path; `uri` says where it came from, `digest` what its content must be."""
+    """A file of weights: its path, or a URI (s3, https, file) that is fetched into the cache; `digest` is its sha256.
 
-    path: str = Field(min_length=1)
-    uri: str | None = Field(None, min_length=1)
+    Beside a path the URI only says where what lies there came from.
+    """
+
+    path: str | None = Field(None, min_length=1)
+    uri: Uri | None = None
     digest: str | None = Field(None, pattern=r"^sha256:[0-9a-f]{64}$")
+
+    @model_validator(mode="after")
+    def _a_source(self) -> Self:
+        if self.path is None and self.uri is None:
+            raise ValueError("one of path and uri is required")
+        if self.path is None and self.uri is not None and not is_fetched(self.uri):
+            raise ValueError(f"uri: {self.uri!r} is read where it is mounted; path must say where that is")
+        return self
 
 
 class Model(Section):
