@@ -1,7 +1,8 @@
 """`python -m trainserve.models CONFIG.json`: one training run, from the data to a published version.
 
 CONFIG.json as in docs/contracts.md; without the argument $TRAINSERVE_CONFIG. Exit codes: 0 published, 1 bad
-configuration, 10 gate not met, 11 parity failed, 12 bad data, 13 could not publish, 143 stopped by SIGTERM.
+configuration, 10 gate not met, 11 parity failed, 12 bad data, 13 could not publish or save, 14 lost another process of
+the run, 143 stopped by SIGTERM. `torchrun -m trainserve.models CONFIG.json` trains with several processes.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ import traceback  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any, NoReturn  # noqa: E402
 
-from trainserve.models import result, server  # noqa: E402
+from trainserve.models import rank, result, server  # noqa: E402
 from trainserve.models.errors import Interrupted, RunFailed, UserError  # noqa: E402
 from trainserve.models.interrupt import Interrupt  # noqa: E402
 from trainserve.models.progress import Progress  # noqa: E402
+from trainserve.models.rank import Rank  # noqa: E402
 
 
 def main(arguments: list[str]) -> NoReturn:
@@ -31,9 +33,16 @@ def main(arguments: list[str]) -> NoReturn:
     interrupt, progress = Interrupt(), Progress()
     measured: dict[str, Any] = {}
     interrupt.install()
-    server.serve(progress)  # before pydantic and torch are imported: a pod answers within a moment of its start
+    own = Rank()
     try:
-        message, code = _run(arguments, progress, interrupt, measured), 0
+        own = rank.of(os.environ)
+        if own.size > 1:
+            interrupt.hold()  # until it can be asked whether torchrun sent it because another process failed
+        if own.first:
+            server.serve(progress)  # before pydantic and torch are imported: a pod answers within a moment of its start
+        else:
+            sys.stdout = Path(os.devnull).open("w")  # rank 0 speaks for all  # noqa: SIM115
+        message, code = _run(arguments, progress, interrupt, measured, own), 0
     except (RunFailed, Interrupted) as error:
         message, code = result.failure(error.reason, str(error), progress, measured), error.exit_code
     except Exception as error:
@@ -41,13 +50,15 @@ def main(arguments: list[str]) -> NoReturn:
         text = f"unexpected {type(error).__name__}: {error}"
         message, code = result.failure(UserError.reason, text, progress, measured), UserError.exit_code
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    result.write(message)
+    result.write(message, own)
     sys.stderr.flush()
     # Not sys.exit: the warm-up thread may be in the middle of an import, and there is nothing left to tidy.
     os._exit(code)
 
 
-def _run(arguments: list[str], progress: Progress, interrupt: Interrupt, measured: dict[str, Any]) -> dict[str, Any]:
+def _run(
+    arguments: list[str], progress: Progress, interrupt: Interrupt, measured: dict[str, Any], own: Rank
+) -> dict[str, Any]:
     path = _config_path(arguments)
     from trainserve.models import config
     from trainserve.models.run import Run
@@ -59,11 +70,12 @@ def _run(arguments: list[str], progress: Progress, interrupt: Interrupt, measure
         from trainserve.models.script.run import ScriptRun
 
         script = parse(content, path.parent)
+        interrupt.release()
         with Terminal(_STARTED, script.log.format) as terminal:
-            return ScriptRun(script, progress, terminal, interrupt, measured).execute()
+            return ScriptRun(script, progress, terminal, interrupt, measured, own).execute()
     loaded = config.parse(content, path.parent)
     with Terminal(_STARTED, loaded.log.format) as terminal:
-        return Run(loaded, progress, terminal, interrupt, measured).execute()
+        return Run(loaded, progress, terminal, interrupt, measured, own).execute()
 
 
 def _config_path(arguments: list[str]) -> Path:

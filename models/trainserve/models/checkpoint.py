@@ -163,9 +163,11 @@ def _whole(path: Path) -> tuple[bytes | None, str]:
     assert named is not None
     if _digest(content) != named[2]:
         return None, f"its {len(content)} bytes are not those that were written (their digest differs)"
-    if (found := state(content).get("format")) != _FORMAT:
-        return None, f"its format is {found}, not {_FORMAT}"
-    return content, ""
+    try:
+        found = state(content)["format"]
+    except Exception as error:  # torch tells in many ways that it does not know a file
+        return None, f"it cannot be read ({type(error).__name__})"
+    return (content, "") if found == _FORMAT else (None, f"its format is {found}, not {_FORMAT}")
 
 
 def _digest(content: bytes | memoryview) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -22,7 +23,7 @@ from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-
 from torch.nn.parallel import DistributedDataParallel
 from typing_extensions import override
 
-from trainserve.models.errors import PeerFailed, RankLost, RunFailed, UserError
+from trainserve.models.errors import Interrupted, PeerFailed, RankLost, RunFailed, UserError
 from trainserve.models.rank import Rank
 
 MEET = 120.0
@@ -90,7 +91,7 @@ class Gang(Alone):
         deadline = time.monotonic() + MEET
         # Asked again and again instead of waited for: while a process waits inside the store it is deaf to SIGTERM.
         while missing := [rank for rank, key in everyone.items() if not self._store.check([key])]:
-            self._raise_what_another_said()
+            self.raise_what_another_said()
             if time.monotonic() > deadline:
                 raise RankLost(f"rank {missing[0]} of {self.rank.size} did not come within {MEET:.0f} s")
             time.sleep(_POLL)
@@ -160,8 +161,7 @@ class Gang(Alone):
         except RuntimeError as error:
             self._wait_for_a_last_word()
             if any(word in str(error).lower() for word in ("gloo", "nccl", "connection")):
-                first_line = str(error).splitlines()[0]
-                raise RankLost(f"another process of the run ended without a word: {first_line}") from error
+                raise RankLost(f"another process of the run ended without a word ({_brief(error)})") from error
             raise
 
     def tell(self, error: RunFailed) -> None:
@@ -172,17 +172,18 @@ class Gang(Alone):
 
     def _wait_for_a_last_word(self) -> None:
         deadline = time.monotonic() + _WORD
+        while time.monotonic() < deadline:
+            self.raise_what_another_said()
+            time.sleep(_POLL)
+
+    def raise_what_another_said(self) -> None:
+        """PeerFailed when another process has left word of its failure; RankLost when the store is gone."""
         try:
-            while time.monotonic() < deadline:
-                self._raise_what_another_said()
-                time.sleep(_POLL)
+            if not self._store.check(["failed"]):
+                return
+            said: dict[str, Any] = json.loads(self._store.get("failed"))
         except RuntimeError as error:
             raise RankLost("the process that holds the run's store is gone") from error
-
-    def _raise_what_another_said(self) -> None:
-        if not self._store.check(["failed"]):
-            return
-        said: dict[str, Any] = json.loads(self._store.get("failed"))
         if said["rank"] != self.rank.rank:
             raise PeerFailed(f"rank {said['rank']}: {said['message']}", said["reason"], said["code"])
 
@@ -195,6 +196,13 @@ def gang_of(rank: Rank) -> Iterator[Gang]:
         yield gang
     except RunFailed as error:
         gang.tell(error)
+        raise
+    except Interrupted:
+        # torchrun ends the others with SIGTERM when one process has failed.
+        gang.raise_what_another_said()
+        raise
+    except Exception as error:
+        gang.tell(UserError(f"unexpected {type(error).__name__}: {error}"))
         raise
 
 
@@ -218,5 +226,10 @@ def _store(rank: Rank) -> Store:
             wait_for_workers=False,
         )
     except RuntimeError as error:
-        raise RankLost(f"cannot reach rank 0 at {host}:{port}: {str(error).splitlines()[0]}") from error
+        raise RankLost(f"cannot reach rank 0 at {host}:{port}: {_brief(error)}") from error
     return PrefixStore(f"attempt{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+
+
+def _brief(error: RuntimeError) -> str:
+    """The first sentence, without the place in torch's sources that it begins with."""
+    return re.sub(r"^\[\S+:\d+\] ", "", str(error).splitlines()[0]).split(". ")[0]

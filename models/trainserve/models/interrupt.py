@@ -26,10 +26,19 @@ class Interrupt:
         if self.requested:
             raise Interrupted("SIGTERM: stopped before anything was published")
 
+    def hold(self) -> None:
+        """From here on SIGTERM waits for the next `check`."""
+        self._at_once = False
+
+    def release(self) -> None:
+        """End `hold`."""
+        self._at_once = True
+        self.check()
+
     @contextlib.contextmanager
     def at_checks_only(self) -> Iterator[None]:
         """Inside, SIGTERM waits for the next `check`: a training step is never torn."""
-        self._at_once = False
+        self.hold()
         try:
             yield
         finally:
@@ -39,7 +48,7 @@ class Interrupt:
     def too_late(self) -> None:
         """From here on SIGTERM is ignored: what remains takes a moment, and its result must be reported."""
         self.check()
-        self._at_once = False
+        self.hold()
 
     def _signalled(self, number: int, frame: FrameType | None) -> None:
         self.requested = True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -24,7 +23,7 @@ class Rank:
         return self.rank == 0
 
 
-def of(environment: Mapping[str, str] = os.environ) -> Rank:
+def of(environment: Mapping[str, str]) -> Rank:
     """From RANK, WORLD_SIZE, LOCAL_RANK and LOCAL_WORLD_SIZE; alone when they are not set. Raises UserError."""
     if "WORLD_SIZE" not in environment:
         return Rank()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from trainserve.models.progress import Progress
+from trainserve.models.rank import Rank
 
 LIMIT = 4096
 """Kubernetes truncates a container's termination message beyond this many bytes."""
@@ -24,16 +25,26 @@ def failure(reason: str, text: str, progress: Progress, measured: dict[str, Any]
     return success("Failed", progress, measured) | {"reason": reason, "message": " ".join(text.split())}
 
 
-def write(message: dict[str, Any]) -> None:
-    """To $TRAINSERVE_TERMINATION_LOG, else /dev/termination-log where that is a file; and to stdout."""
+def write(message: dict[str, Any], rank: Rank | None = None) -> None:
+    """To $TRAINSERVE_TERMINATION_LOG, else /dev/termination-log where that is a file; and to stdout.
+
+    Of several processes rank 0 has the word; another one leaves only what it failed with, where there is nothing yet.
+    """
+    rank = rank or Rank()
+    if not rank.first and message["outcome"] != "Failed":
+        return
     line = encode(message)
     path = _path()
     if path is not None:
         try:
-            path.write_text(line)
+            if rank.first or not path.is_file() or not path.stat().st_size:
+                path.write_text(line)
         except OSError as error:
             print(f"cannot write the termination message to {path}: {error.strerror}", file=sys.stderr)
-    print(line, flush=True)
+    if rank.first:
+        print(line, flush=True)
+    else:
+        print(f"rank {rank.rank}: {message['reason']}: {message['message']}", file=sys.stderr)
 
 
 def encode(message: dict[str, Any]) -> str:

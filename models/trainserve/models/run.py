@@ -73,6 +73,7 @@ class Run:
         from trainserve.models.distributed import gang_of
 
         with gang_of(self.rank) as gang:
+            self.interrupt.release()
             return self._execute(gang)
 
     def _execute(self, gang: Gang | None) -> dict[str, Any]:

@@ -138,7 +138,7 @@ class _Loop:
                 self.forward = speedup.fastest(module, sample, self.steps - self.step, say=say)
 
     def run(self, report: Callable[[Report], None], interrupt: Interrupt) -> Report:
-        """All steps that are left."""
+        """All steps that are left; a run that had none left reports where it ended."""
         per_epoch = self.sampling.steps_per_epoch
         self.start = self.steady = next_report = time.perf_counter()
         first = self.step + 1
@@ -158,14 +158,15 @@ class _Loop:
                 ended = self.step % per_epoch == 0
                 if due or ended or stop:
                     next_report = now + REPORT_EVERY
-                    report(self._read())
+                    latest = self._read()
+                    report(latest)
                     saved = self._save() if stop or (ended and self._save_at(epoch)) else None
                     if stop:
                         self.world.wait()
                         raise Interrupted(f"SIGTERM: stopped after step {self.step} of {self.steps}, {saved}")
         self.world.wait()
-        latest = self._read()
         if self.step < first:
+            latest = self._read()
             report(latest)
         if self.average:
             self.average.replace()
