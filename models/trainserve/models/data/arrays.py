@@ -95,10 +95,17 @@ def _fill(part: Part, homes: Sequence[Home], cache: Cache) -> None:
     with cache.watch.task("decoding", len(part.targets), "images") as moved:
         for block in part.blocks():
             for array, place in places:
-                at = place[start : start + len(block)]
-                array[at[at >= 0]] = block[at >= 0]
+                _put(block, array, place[start : start + len(block)])
             start += len(block)
             moved(len(block))
+
+
+def _put(block: Images, array: Images, at: Rows) -> None:
+    """`at`: the row of each image, negative for those that go elsewhere."""
+    if at[0] >= 0 and (np.diff(at) == 1).all():
+        array[at[0] : at[-1] + 1] = block
+    else:
+        array[at[at >= 0]] = block[at >= 0]
 
 
 def _new(source: Source, count: int) -> Images:

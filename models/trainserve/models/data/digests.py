@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from trainserve.models.data.cache import Cache
@@ -49,16 +50,23 @@ def verified(path: Path, digest: str, cache: Cache) -> str:
 
 def fingerprint(path: Path) -> str:
     """The same as long as nobody writes to the path; of the content itself while that is only a moment old."""
-    entries, newest = [], 0
-    for file in files(path) if path.is_dir() else [path]:
-        status = file.stat()
-        entries.append([str(file), status.st_size, status.st_mtime_ns, status.st_ino])
-        newest = max(newest, status.st_mtime_ns)
+    statuses = {str(path): path.stat()} if path.is_file() else {file.path: file.stat() for file in _below(str(path))}
+    newest = max((status.st_mtime_ns for status in statuses.values()), default=0)
     if time.time_ns() - newest < _SETTLED * 1e9:
         return of(path)
+    entries = [[file, status.st_size, status.st_mtime_ns, status.st_ino] for file, status in sorted(statuses.items())]
     return hashlib.sha256(json.dumps(entries).encode()).hexdigest()
 
 
 def files(folder: Path) -> list[Path]:
     """All below a folder, in the order of their names."""
-    return sorted(path for path in folder.rglob("*") if path.is_file())
+    return [Path(path) for path in sorted(file.path for file in _below(str(folder)))]
+
+
+def _below(folder: str) -> Iterator[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir():
+                yield from _below(entry.path)
+            elif entry.is_file():
+                yield entry

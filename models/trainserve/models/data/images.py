@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from trainserve.models.data.source import Part, Source, block_length
 from trainserve.models.errors import DataError
 
 TEST_FOLDERS = ("test", "val")
+_ENDINGS = tuple(SUFFIXES)
 
 
 def source(root: Path, name: str, size: Size | None, digest: str) -> Source:
@@ -28,7 +30,7 @@ def source(root: Path, name: str, size: Size | None, digest: str) -> Source:
     train_files = _files(root / "train", labels)
     test_files = _files(test, labels) if test else None
     first = train_files[0][0]
-    expected = form(_content(first), str(first), size)
+    expected = form(_content(first), first, size)
     decoded = hashlib.sha256(f"images 1 {size} {digest}".encode()).hexdigest()
     return Source(
         name=name,
@@ -54,26 +56,30 @@ def _below(root: Path) -> Path:
     return inner[0]
 
 
-def _files(folder: Path, labels: list[str]) -> list[tuple[Path, int]]:
+def _files(folder: Path, labels: list[str]) -> list[tuple[str, int]]:
     numbers = {label: number for number, label in enumerate(labels)}
     files = []
     for entry in _entries(folder):
         if entry.name not in numbers or not _is_folder(entry):
             raise DataError(f"{entry}: not a class; must be one of the folders of train/: {', '.join(labels[:10])}")
-        inside = _entries(entry)
-        for file in inside:
-            if file.suffix.lower() not in SUFFIXES:
-                raise DataError(f"{file}: not an image by its name; must end in {', '.join(SUFFIXES)}")
-        files += [(file, numbers[entry.name]) for file in inside]
+        for name in _names(entry):
+            if not name.lower().endswith(_ENDINGS):
+                raise DataError(f"{entry / name}: not an image by its name; must end in {', '.join(SUFFIXES)}")
+            files.append((f"{entry}/{name}", numbers[entry.name]))
     if not files:
         raise DataError(f"{folder}: 0 samples; at least 1 is needed")
     return files
 
 
 def _entries(folder: Path) -> list[Path]:
-    """In the order of their names, without hidden ones."""
+    return [folder / name for name in _names(folder)]
+
+
+def _names(folder: Path) -> list[str]:
+    """Sorted, without hidden ones."""
     try:
-        return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+        with os.scandir(folder) as entries:
+            return sorted(entry.name for entry in entries if not entry.name.startswith("."))
     except OSError as error:
         raise DataError(f"{folder}: {error.strerror}") from None
 
@@ -84,13 +90,13 @@ def _is_folder(path: Path) -> bool:
     return True
 
 
-def _part(files: list[tuple[Path, int]], expected: Form) -> Part:
+def _part(files: list[tuple[str, int]], expected: Form) -> Part:
     targets = np.array([number for _, number in files], dtype=np.int64)
     step = min(64, block_length(expected.shape, np.dtype(np.uint8)))
 
     def block(start: int) -> Images:
         chosen = files[start : start + step]
-        return np.stack([decode(_content(file), str(file), expected) for file, _ in chosen])
+        return np.stack([decode(_content(file), file, expected) for file, _ in chosen])
 
     def blocks() -> Iterator[Images]:
         return ahead(block, range(0, len(files), step), device.threads(), "decode")
@@ -98,8 +104,8 @@ def _part(files: list[tuple[Path, int]], expected: Form) -> Part:
     return Part(targets, blocks)
 
 
-def _content(file: Path) -> bytes:
+def _content(file: str) -> bytes:
     try:
-        return file.read_bytes()
+        return Path(file).read_bytes()
     except OSError as error:
         raise DataError(f"{file}: {error.strerror}") from None
