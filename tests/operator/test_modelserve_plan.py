@@ -280,6 +280,85 @@ def test_the_stores_answer_is_kept_with_the_deployment_and_its_pod_goes() -> Non
     assert serve.step(14).create == []
 
 
+RESOLVER = "digits-resolve-1"
+
+
+def answer_resolver(serve: Serve, exit_code: int, message: Object) -> None:
+    serve.children["Pod", RESOLVER]["status"] = ended(exit_code, message, container="resolve")
+
+
+def test_a_version_whose_trainjob_is_gone_is_found_in_the_store() -> None:
+    serve = Serve(FIRST)
+    (asking,) = serve.step().create
+    assert asking["metadata"]["name"] == RESOLVER
+    assert condition(serve.status, "ModelResolved")["reason"] == "Provisional"
+    assert serve.deployments() == [f"digits-{SUFFIX}"], "what is known serves meanwhile"
+    answer_resolver(serve, 0, {"outcome": "Resolved", **artifact(2, OTHER_DIGEST)})
+    serve.step(1)
+    assert f"digits-{OTHER}" in serve.deployments()
+    assert condition(serve.status, "ModelResolved")["reason"] == "Resolved"
+    assert serve.step(2).delete == [Delete("Pod", RESOLVER)]
+    assert serve.step(3).create == [], "asked once"
+
+
+def test_a_changed_spec_asks_the_store_anew() -> None:
+    serve = Serve.ready(FIRST)
+    answer_resolver(serve, 0, {"outcome": "Resolved", **artifact(1, DIGEST)})
+    serve.step(6)
+    serve.object["metadata"]["generation"] = 2
+    (asking,) = serve.step(10).create
+    assert asking["metadata"]["name"] == "digits-resolve-2"
+
+
+@pytest.mark.parametrize("model", [{"name": "digits", "version": 1}, {"trainJob": "one"}])
+def test_what_names_its_version_asks_nobody_else(model: Object) -> None:
+    assert Serve(FIRST, model=model).step().create == []
+
+
+def test_a_store_that_cannot_be_read_is_asked_again_while_what_is_known_serves() -> None:
+    serve = Serve.ready(FIRST)
+    answer_resolver(serve, 1, failed("StoreError", "no such bucket"))
+    waiting = serve.step(10)
+    resolved = condition(serve.status, "ModelResolved")
+    assert (resolved["status"], resolved["reason"]) == ("True", "Provisional")
+    assert "no such bucket" in resolved["message"]
+    assert waiting.requeue_after is not None
+    assert serve.step(60).delete == [Delete("Pod", RESOLVER)]
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "said"),
+    [
+        ({"conditions": [UNSCHEDULABLE]}, "Unschedulable", "Insufficient cpu"),
+        (
+            {"containerStatuses": [{"name": "resolve", "state": {"waiting": {"reason": "ErrImagePull"}}}]},
+            "ImagePull",
+            "ErrImagePull",
+        ),
+    ],
+)
+def test_what_keeps_the_store_from_being_asked_is_said(status: Object, reason: str, said: str) -> None:
+    serve = Serve()
+    serve.step()
+    serve.children["Pod", RESOLVER]["status"] = {"phase": "Pending", **status}
+    serve.step(1)
+    resolved = condition(serve.status, "ModelResolved")
+    assert (resolved["status"], resolved["reason"]) == ("False", reason)
+    assert said in resolved["message"]
+    serve.children["Pod", RESOLVER]["status"] = {"phase": "Running"}
+    serve.step(2)
+    assert condition(serve.status, "ModelResolved")["reason"] == "Resolving"
+
+
+def test_an_evicted_resolver_is_made_anew() -> None:
+    serve = Serve()
+    serve.step()
+    serve.children["Pod", RESOLVER]["metadata"]["creationTimestamp"] = at(0)
+    serve.children["Pod", RESOLVER]["status"] = {"phase": "Failed", "reason": "Evicted"}
+    assert condition(serve.step(1).status, "ModelResolved")["reason"] == "StoreError"
+    assert serve.step(30).delete == [Delete("Pod", RESOLVER)]
+
+
 def test_no_replicas_are_a_choice_and_not_a_failure() -> None:
     serve = Serve(FIRST, replicas=0)
     serve.step()

@@ -74,6 +74,9 @@ def test_a_trainjob_that_publishes_later_beats_the_stores_old_answer() -> None:
         ({"outcome": "Failed", "reason": "VersionNotFound", "message": "published: 1, 2"}, "VersionNotFound"),
         ({"outcome": "Failed", "reason": "ModelNotFound"}, "ModelNotFound"),
         (None, "StoreError"),
+        ({"outcome": "Resolved", "version": "three"}, "StoreError"),
+        ({"outcome": "Resolved", "uri": "file:///x", "version": 3, "digest": "sha256:no"}, "StoreError"),
+        ({"outcome": "Failed", "reason": "no reason at all"}, "StoreError"),
     ],
 )
 def test_the_stores_refusal_is_the_reason(message: Any, reason: str) -> None:

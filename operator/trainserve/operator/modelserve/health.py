@@ -74,36 +74,19 @@ def trouble(serving: Sequence[Object], answers: Answers) -> Trouble | None:
     for pod in serving:
         if pods.is_ready(pod) or pods.deleting(pod):
             continue
-        found = _unschedulable(pod) or _fetch_failure(pod) or _container_failure(pod)
+        found = _fetch_failure(pod) or why_not_running(pod, "fetch", "triton", "probe")
         if found is not None:
             return found
     failed = verified(serving, answers)
     return Trouble(failed.reason, failed.message) if failed.status == "False" else None
 
 
-def _reports(serving: Sequence[Object], answers: Answers) -> list[dict[str, Any]]:
-    return [answers[pod["metadata"]["uid"]] for pod in serving if pod["metadata"]["uid"] in answers]
-
-
-def _unschedulable(pod: Object) -> Trouble | None:
+def why_not_running(pod: Object, *containers: str) -> Trouble | None:
+    """What keeps a pod from running one of these containers, as the scheduler and the node say it."""
     message = pods.unschedulable(pod)
-    return None if message is None else Trouble("Unschedulable", message)
-
-
-def _fetch_failure(pod: Mapping[str, Any]) -> Trouble | None:
-    end = pods.terminated(pod, "fetch")
-    if end is None or end.get("exitCode") == 0:
-        return None
-    said = pods.message(end) or {}
-    if said.get("reason"):
-        return Trouble(str(said["reason"]), str(said.get("message") or said["reason"]))
-    return Trouble(
-        "FetchFailed", f"container fetch ended with exit code {end.get('exitCode')}: {end.get('message') or ''}"
-    )
-
-
-def _container_failure(pod: Object) -> Trouble | None:
-    for name in ("fetch", "triton", "probe"):
+    if message is not None:
+        return Trouble("Unschedulable", message)
+    for name in containers:
         waiting, end = pods.waiting(pod, name) or {}, pods.terminated(pod, name)
         said = f"container {name}: {waiting.get('message') or waiting.get('reason')}"
         if waiting.get("reason") in pods.PULL_FAILURES:
@@ -116,3 +99,19 @@ def _container_failure(pod: Object) -> Trouble | None:
             code = end.get("exitCode") if end else None
             return Trouble("CrashLoop", f"container {name} keeps ending, last with exit code {code}")
     return None
+
+
+def _reports(serving: Sequence[Object], answers: Answers) -> list[dict[str, Any]]:
+    return [answers[pod["metadata"]["uid"]] for pod in serving if pod["metadata"]["uid"] in answers]
+
+
+def _fetch_failure(pod: Mapping[str, Any]) -> Trouble | None:
+    end = pods.terminated(pod, "fetch")
+    if end is None or end.get("exitCode") == 0:
+        return None
+    said = pods.message(end) or {}
+    if said.get("reason"):
+        return Trouble(str(said["reason"]), str(said.get("message") or said["reason"]))
+    return Trouble(
+        "FetchFailed", f"container fetch ended with exit code {end.get('exitCode')}: {end.get('message') or ''}"
+    )

@@ -5,12 +5,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
+from pydantic import Field
+
+from trainserve.api.base import MAX_COUNT, Digest, StatusType
 from trainserve.api.modelserve import ModelRef
-from trainserve.operator import conditions
+from trainserve.operator import conditions, pods
 from trainserve.operator.modelserve.version import Version
 from trainserve.operator.plan import Object
+from trainserve.operator.said import typed
+
+STORE_REASONS = frozenset({"ModelNotFound", "VersionNotFound", "StoreError"})
+"""Why the store has no answer, as the pod that asks it says."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +54,25 @@ def resolve(
 
 def answer_of(message: Mapping[str, Any] | None, model: str) -> Version | Unresolved:
     """What a resolver pod's termination message says; None when it left none that can be read."""
-    if message is not None and message.get("outcome") == "Resolved":
-        return Version(
-            model=model, number=int(message["version"]), uri=str(message["uri"]), digest=str(message["digest"])
-        )
-    if message is not None and message.get("reason"):
-        return Unresolved(str(message["reason"]), str(message.get("message") or message["reason"]), ask_store=True)
+    if message is not None and (found := typed(_Resolved, message)) is not None:
+        return Version(model=model, number=found["version"], uri=found["uri"], digest=found["digest"])
+    if message is not None and message.get("reason") in STORE_REASONS:
+        return Unresolved(message["reason"], str(message.get("message") or message["reason"]), ask_store=True)
     return Unresolved("StoreError", "the pod that asks the store ended without an answer", ask_store=True)
+
+
+def resolver_end(pod: Object) -> Mapping[str, Any] | None:
+    """How the pod that asks the store ended; None while it goes on. Of an evicted pod nobody saw how."""
+    end = pods.terminated(pod, "resolve")
+    over = end is not None or (pod.get("status") or {}).get("phase") in ("Failed", "Succeeded")
+    return {"finishedAt": pod["metadata"].get("creationTimestamp"), **(end or {})} if over else None
+
+
+class _Resolved(StatusType):
+    outcome: Literal["Resolved"]
+    uri: str = Field(min_length=1)
+    version: int = Field(ge=1, le=MAX_COUNT)
+    digest: Digest
 
 
 def _from_address(uri: str, digest: str) -> Version:
