@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trainserve.models import data
+from trainserve.models.config import load as load_config
 from trainserve.models.data.dataset import split
 from trainserve.models.data.digits import bilinear
 from trainserve.models.errors import DataError
@@ -187,6 +189,15 @@ def test_a_bad_npz_is_refused_with_the_files_name(stripes: Write, arrays: dict[s
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"absent\.npz: No such file or directory"):
         load(path=str(tmp_path / "absent.npz"))
+
+
+def test_a_relative_path_is_one_below_the_configs_folder(stripes: Write, tmp_path: Path) -> None:
+    stripes()
+    (tmp_path / "config.json").write_text('{"model": {"name": "convnet"}, "dataset": {"path": "stripes.npz"}}')
+    config = load_config(tmp_path / "config.json")
+    assert data.load(config.dataset, 0, folder=config.folder).name == "stripes"
+    with pytest.raises(DataError, match=r"^stripes\.npz: No such file or directory"):
+        data.load(config.dataset, 0)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a zip", b"\x93NUMPY"])

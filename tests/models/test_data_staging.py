@@ -25,6 +25,7 @@ from trainserve.models.data.cache import Cache
 from trainserve.models.data.watch import Watch
 from trainserve.models.errors import DataError, UserError
 
+from .conftest import Pod
 from .data_files import encoded, folder, load, parquet, picture
 from .data_servers import PATIENCE, HttpsServer
 
@@ -321,6 +322,55 @@ def test_two_processes_at_once_fetch_one_copy(server: HttpsServer, cache: Path, 
     assert [process.returncode for process in processes] == [0, 0]
     assert server.gets == ["/pets.npz"]
     assert len(kept(cache)) == 1
+
+
+DECODING = """
+import contextlib
+import sys
+from trainserve.models import data
+from trainserve.models.config import parse
+from trainserve.models.data import arrays
+from trainserve.models.data.watch import Watch
+arrays.LARGE = 100  # so that it is decoded into mapped files
+config = parse({"model": {"name": "convnet"}, "dataset": {"name": "synthetic", "options": {"samples": 5000}}})
+advance = Watch._lines
+def first_block(self, text, total, unit):
+    with advance(self, text, total, unit) as moved:
+        yield lambda amount: (moved(amount), print("halfway", flush=True), sys.stdin.readline())
+Watch._lines = contextlib.contextmanager(first_block)
+data.load(config.dataset, 0)
+"""
+
+
+def test_a_process_killed_while_it_decodes_leaves_nothing_that_counts(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", DECODING], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "halfway\n"
+        assert [*cache.glob("partial/*/train.npy")]
+        process.kill()
+    assert [name.split("/")[0] for name in kept(cache)] == ["partial"]
+    monkeypatch.setattr("trainserve.models.data.arrays.LARGE", 100)
+    again = load(name="synthetic", options={"samples": 5000})
+    assert len(kept(cache)) == 1
+    monkeypatch.setattr("trainserve.models.data.arrays.LARGE", 1 << 40)
+    assert np.array_equal(again.train_images, load(name="synthetic", options={"samples": 5000}).train_images)
+
+
+def test_sigterm_while_fetching_ends_the_run_with_143_and_nothing_kept(
+    server: HttpsServer, cache: Path, start_pod: Callable[..., Pod]
+) -> None:
+    server.files["pets.npz"] = npz()
+    server.held.clear()
+    pod = start_pod({"model": {"name": "convnet"}, "dataset": {"uri": server.uri("pets.npz")}})
+    assert server.halfway.wait(PATIENCE)
+    pod.process.send_signal(signal.SIGTERM)
+    code, _, err = pod.finish()
+    assert (code, err, pod.message["reason"]) == (143, "", "Interrupted")
+    assert kept(cache) == []
 
 
 # A cache that cannot be written.

@@ -6,6 +6,7 @@ This module imports neither numpy nor torch, so that the names are known before 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -30,11 +31,12 @@ BUILT_IN = {
 DATASETS = tuple(BUILT_IN)
 
 
-def load(config: DatasetConfig, seed: int, watch: Watch | None = None) -> Dataset:
+def load(config: DatasetConfig, seed: int, watch: Watch | None = None, folder: Path | None = None) -> Dataset:
     """The data set that the config means, ready to train on; `watch` is told how far fetching and decoding are.
 
+    A relative path is one below `folder`, where the config lies; without it, below the working directory.
     Raises DataError naming the file and what is wrong, UserError naming an option that is.
     """
     from trainserve.models.data import reading
 
-    return reading.load(config, seed, watch)
+    return reading.load(config, seed, watch, folder or Path())

@@ -26,7 +26,7 @@ ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
 _SUFFIXES: dict[str, Format] = {".npz": "npz", ".parquet": "parquet", **dict.fromkeys(ARCHIVES, "images")}
 
 
-def load(config: DatasetConfig, seed: int, watch: Watch | None) -> Dataset:
+def load(config: DatasetConfig, seed: int, watch: Watch | None, folder: Path) -> Dataset:
     """See data.load."""
     cache = Cache(watch or Watch.alone())
     size = None if config.size is None else (config.size[0], config.size[1])
@@ -34,7 +34,7 @@ def load(config: DatasetConfig, seed: int, watch: Watch | None) -> Dataset:
         if config.name is not None:
             source = _resized(_built_in(config.name, config, seed, cache), size)
         else:
-            source = _found(config, size, cache, known_as)
+            source = _found(config, folder, size, cache, known_as)
         return arrays.dataset(source, config.split.test, seed, cache)
 
 
@@ -62,7 +62,7 @@ def _built_in(name: str, config: DatasetConfig, seed: int, cache: Cache) -> Sour
     return digits.source()
 
 
-def _found(config: DatasetConfig, size: Size | None, cache: Cache, known_as: dict[str, str]) -> Source:
+def _found(config: DatasetConfig, folder: Path, size: Size | None, cache: Cache, known_as: dict[str, str]) -> Source:
     """`known_as` gets what lies in the cache, each with the name under which the user knows it."""
     from trainserve.models.data import digests
 
@@ -71,7 +71,7 @@ def _found(config: DatasetConfig, size: Size | None, cache: Cache, known_as: dic
     bare = urlsplit(given).path if given.startswith("https://") else given
     kind_of = partial(_kind, config, bare)
     if config.path is not None:
-        path = Path(config.path)
+        path = folder / config.path
         if not path.exists():
             raise DataError(f"{path}: No such file or directory")
         kind = kind_of(path.is_dir())
