@@ -1,12 +1,17 @@
 """Energy: what is read from real counter files, what is said when there are none, and what follows from joules."""
 
+import multiprocessing
+import os
+from multiprocessing.queues import Queue
 from pathlib import Path
 
 import pytest
 
 from trainserve.models.config import Energy as Config
-from trainserve.models.energy import EnergyMeter, Reading, summary
+from trainserve.models.energy import EnergyMeter, Reading, over_all, summary
 from trainserve.models.rapl import Rapl
+
+from .conftest import free_port
 
 RANGE = 262_143_328_850
 
@@ -142,6 +147,55 @@ def test_a_gpu_without_a_counter_is_never_replaced_by_the_processor() -> None:
     energy = summary(Reading(True, None, 40.0, "GPU-1: Not Supported"), images=10, epoch=5, config=Config())
     assert (energy.joules, energy.source, energy.reason) == (None, "none", "GPU-1: Not Supported")
     assert energy.cpu_joules == 40.0
+
+
+def test_of_several_processes_on_a_machine_one_counts(tmp_path: Path) -> None:
+    counter = zone(tmp_path, "intel-rapl:0", "package-0")
+    meters = [EnergyMeter((), Rapl(tmp_path), counting=local == 0) for local in range(2)]
+    counter.write_text("4000000\n")
+    assert [meter.read().cpu for meter in meters] == [4.0, 0.0]
+
+
+def _measure(rank: int, port: int, counters: list[Path], answers: "Queue[tuple[int, Reading]]") -> None:
+    os.environ.update(RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    import torch
+
+    from trainserve.models import rank as ranks
+    from trainserve.models.distributed import gang_of
+
+    with gang_of(ranks.of(os.environ)) as gang:
+        gang.meet(torch.device("cpu"))
+        meter = EnergyMeter((), Rapl(counters[rank].parent.parent))
+        if counters[rank].exists():
+            counters[rank].write_text(f"{(rank + 1) * 1_000_000}\n")
+        answers.put((rank, over_all(gang, meter.read())))
+        gang.wait()
+
+
+def measured_on_two_machines(counters: list[Path]) -> Reading:
+    """What rank 0 of two processes has, each of which sees the powercap folder of its own."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch"])
+    answers: Queue[tuple[int, Reading]] = context.Queue()
+    port = free_port()
+    processes = [context.Process(target=_measure, args=(rank, port, counters, answers)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    said = dict(answers.get(timeout=120) for _ in processes)
+    for process in processes:
+        process.join()
+    return said[0]
+
+
+def test_joules_of_all_machines_of_a_run_are_added_up(tmp_path: Path) -> None:
+    counters = [zone(tmp_path / name, "intel-rapl:0", "package-0") for name in ("one", "other")]
+    assert measured_on_two_machines(counters) == Reading(on_gpu=False, gpu=None, cpu=3.0, reason=None)
+
+
+def test_a_machine_without_a_counter_makes_the_sum_null(tmp_path: Path) -> None:
+    counters = [zone(tmp_path / "one", "intel-rapl:0", "package-0"), tmp_path / "other/intel-rapl:0/energy_uj"]
+    reading = measured_on_two_machines(counters)
+    assert (reading.cpu, reading.reason) == (None, "another machine of the run lacks a counter")
 
 
 @pytest.mark.gpu

@@ -7,9 +7,10 @@ joules stand beside (`cpu_joules`) and are never added to the GPUs'.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic.alias_generators import to_camel
 
@@ -17,12 +18,15 @@ from trainserve.models import nvml
 from trainserve.models.config import Energy as Config
 from trainserve.models.rapl import Rapl
 
+if TYPE_CHECKING:
+    from trainserve.models.distributed import Alone
+
 JOULES_PER_KWH = 3.6e6
 
 
 @dataclass(frozen=True)
 class Energy:
-    """Joules from the first step to the last; means per epoch and per image trained on. `reason`: why one is null."""
+    """Joules of this attempt's training; means per epoch and per image trained on. `reason`: why one is null."""
 
     joules: float | None
     source: Literal["nvml", "rapl", "none"]
@@ -59,10 +63,13 @@ class Reading:
 
 
 class EnergyMeter:
-    """Counts from its construction, `gpus` by their UUIDs."""
+    """Counts from its construction: all `gpus` (UUIDs) that the run's processes on this machine use, and its RAPL.
 
-    def __init__(self, gpus: Sequence[str], rapl: Rapl) -> None:
-        self._gpus, self._rapl = gpus, rapl
+    One process of a machine is `counting`; the others' readings are zero.
+    """
+
+    def __init__(self, gpus: Sequence[str], rapl: Rapl, counting: bool = True) -> None:
+        self._gpus, self._rapl, self._counting = gpus, rapl, counting
         self._start, _ = _joules(gpus)
 
     def update(self) -> None:
@@ -70,12 +77,26 @@ class EnergyMeter:
         self._rapl.update()
 
     def read(self) -> Reading:
-        """What was used so far."""
+        """What was used so far on this machine."""
+        if not self._counting:
+            return Reading(bool(self._gpus), 0.0, 0.0, None)
         now, reason = _joules(self._gpus)
         gpu = None if now is None or self._start is None else now - self._start
         cpu = self._rapl.joules()
         reasons = [text for text in (reason, self._rapl.reason) if text]
         return Reading(bool(self._gpus), gpu, cpu, "; ".join(reasons) or None)
+
+
+def over_all(world: Alone, reading: Reading) -> Reading:
+    """`reading` added up over the run's processes, all of which call this. What one lacks is null in the sum."""
+    import torch
+
+    mine = [math.nan if joules is None else joules for joules in (reading.gpu, reading.cpu)]
+    sums, _ = world.total(torch.tensor(mine, dtype=torch.float64), torch.zeros(1))
+    gpu, cpu = (None if math.isnan(joules) else joules for joules in sums.tolist())
+    elsewhere = (gpu is None and reading.gpu is not None) or (cpu is None and reading.cpu is not None)
+    reasons = [reading.reason, "another machine of the run lacks a counter" if elsewhere else None]
+    return Reading(reading.on_gpu, gpu, cpu, "; ".join(filter(None, reasons)) or None)
 
 
 def summary(reading: Reading, images: int, epoch: int, config: Config) -> Energy:

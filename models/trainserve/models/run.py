@@ -113,7 +113,7 @@ class Run:
         self.terminal.say(f"model: {config.model}, {parameters} parameters, on {_describe(on)}")
         gpus = device.gpus(on)
         self.progress.update(gpus=gpus)
-        self.energy = EnergyMeter(gpus, Rapl())
+        self.energy = meter = EnergyMeter(gpus, Rapl(), counting=self.rank.local == 0)
         world.meet(on)
         with (
             self.interrupt.at_checks_only(),
@@ -123,10 +123,12 @@ class Run:
         ):
             report, say = self._trained if self.rank.first else _nothing, self.terminal.say
             trained = train(network, dataset, config.trainer, on, report, self.interrupt, world, checkpoints, say)
+            reading = energy.over_all(world, meter.read())
         if not self.rank.first:
             return network
         self.last_step = time.perf_counter()
-        self._used(energy.summary(self.energy.read(), trained.samples, len(dataset.train_images), config.energy))
+        images = trained.samples - trained.samples_before
+        self._used(energy.summary(reading, images, len(dataset.train_images), config.energy))
         self._evaluated(trained, evaluate(network, dataset, on), on)
         return network
 

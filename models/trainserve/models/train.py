@@ -62,6 +62,8 @@ class Report:
     """Of this attempt, from its second step on: the first one pays for what torch sets up once. 0 after one step."""
 
     seconds_lost: float = 0.0
+    samples_before: int = 0
+    """Of `samples`, those of earlier attempts."""
 
 
 def train(
@@ -140,6 +142,7 @@ class _Loop:
     def run(self, report: Callable[[Report], None], interrupt: Interrupt) -> Report:
         """All steps that are left; a run that had none left reports where it ended."""
         per_epoch = self.sampling.steps_per_epoch
+        self.samples_before = self._samples(self.step)
         self.start = self.steady = next_report = time.perf_counter()
         first = self.step + 1
         self.steady_samples = self._samples(first)
@@ -239,6 +242,7 @@ class _Loop:
             epoch_ended=self.step % self.sampling.steps_per_epoch == 0,
             samples_per_second=max(0, samples - self.steady_samples) / max(time.perf_counter() - self.steady, 1e-9),
             seconds_lost=self.lost,
+            samples_before=self.samples_before,
         )
 
     def _samples(self, step: int) -> int:
