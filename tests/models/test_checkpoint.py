@@ -120,3 +120,25 @@ def test_a_run_goes_on_where_its_config_says_and_another_config_is_refused(
         execute({**config, "trainer": {"epochs": 2, "learningRate": 0.01}})
     with pytest.raises(UserError, match=r"holds a run with data\.trainingSamples 48, this one has 24 "):
         execute({**config, "dataset": {"path": str(stripes(count=30))}})
+
+
+def test_what_is_published_needs_no_checkpoints_any_more(
+    execute: Callable[[Config], dict[str, Any]], stripes: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "checkpoints"
+    config = {
+        "model": {"name": "convnet", "options": {"channels": 4, "hidden": 8}},
+        "dataset": {"path": str(stripes())},
+        "trainer": {"epochs": 1},
+        "checkpoint": {"folder": str(folder)},
+        "job": {"uid": "uid-1"},
+        "store": {"root": str(tmp_path / "store")},
+        "output": {"model": "stripes"},
+    }
+    assert execute(config)["outcome"] == "Published"
+    assert not folder.exists()
+    folder.mkdir()
+    (folder / "reached.json").write_text("{}")
+    (folder / "mine.txt").write_text("left alone")
+    assert execute(config)["artifact"]["version"] == 1
+    assert [path.name for path in folder.iterdir()] == ["mine.txt"]

@@ -3,6 +3,7 @@
 A file is `step-<number>.<digest>.pt`: what torch.save writes, and in its name the first 16 hex digits of its sha256. It
 is written beside, made durable and renamed, so it is there whole or not at all; should a disk break that promise, the
 digest shows it, and the next older file is used. `reached.json` says how far the run came after its last checkpoint.
+torch is imported by what reads and writes states alone: a run that only clears up does without it.
 """
 
 from __future__ import annotations
@@ -19,8 +20,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from trainserve.models.config import Checkpoint as Config
 from trainserve.models.errors import CheckpointFailed, UserError
 
@@ -28,6 +27,7 @@ _FORMAT = 1
 _NAME = re.compile(r"step-(\d+)\.([0-9a-f]{16})\.pt")
 _UNFINISHED = ".writing-"
 _REACHED = "reached.json"
+_LOCK = ".lock"
 _ABSENT = object()
 
 
@@ -62,6 +62,8 @@ class Checkpoints:
 
         Raises CheckpointFailed; then earlier checkpoints are as they were.
         """
+        import torch
+
         buffer = io.BytesIO()
         torch.save({**content, "format": _FORMAT, "run": json.dumps(self._run)}, buffer)
         data = buffer.getbuffer()
@@ -129,7 +131,7 @@ def opened(config: Config, run: Mapping[str, Any], warn: Callable[[str], None]) 
     folder = Path(config.folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("ab")
+        lock = (folder / _LOCK).open("ab")
     except OSError as error:
         raise CheckpointFailed(f"checkpoint.folder: cannot write {folder}: {error.strerror}") from error
     with lock:
@@ -147,8 +149,19 @@ def opened(config: Config, run: Mapping[str, Any], warn: Callable[[str], None]) 
         yield Checkpoints(config, run, warn)
 
 
+def discard(folder: Path) -> None:
+    """Remove what a run that is over has left, and the folder when nothing else is in it."""
+    with contextlib.suppress(OSError):
+        for path in folder.iterdir():
+            if _NAME.fullmatch(path.name) or path.name in (_REACHED, _LOCK) or path.name.startswith(_UNFINISHED):
+                path.unlink()
+        folder.rmdir()
+
+
 def state(content: bytes) -> dict[str, Any]:
     """What was saved, tensors on the CPU. Only tensors and plain values are read: a checkpoint runs no code."""
+    import torch
+
     loaded: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     return loaded
 

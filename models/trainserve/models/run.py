@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainserve import store
-from trainserve.models import body, data, device, energy, gates, nvml, result, warmup
+from trainserve.models import body, checkpoint, data, device, energy, gates, nvml, result, warmup
 from trainserve.models.config import Config
 from trainserve.models.energy import Energy, EnergyMeter
 from trainserve.models.errors import PublishFailed
@@ -138,11 +138,9 @@ class Run:
         if self.config.checkpoint is None or not self.rank.first:
             yield None
             return
-        from trainserve.models.checkpoint import opened
-
         run = {section: self.config.spec()[section] for section in ("model", "dataset", "trainer")}
         images = {"trainingSamples": len(dataset.train_images), "shape": list(dataset.shape), "labels": dataset.labels}
-        with opened(self.config.checkpoint, {**run, "data": images}, self.terminal.say) as checkpoints:
+        with checkpoint.opened(self.config.checkpoint, {**run, "data": images}, self.terminal.say) as checkpoints:
             yield checkpoints
 
     def _trained(self, report: Report) -> None:
@@ -238,6 +236,8 @@ class Run:
 
     def _published(self, published: store.Published) -> dict[str, Any]:
         self.progress.update(percent=100)
+        if self.config.checkpoint is not None and self.rank.first:
+            checkpoint.discard(Path(self.config.checkpoint.folder))
         manifest = published.manifest
         return result.success("Published", self.progress, self.measured) | {
             "artifact": {
