@@ -159,6 +159,12 @@ def test_a_file_is_fetched_from_s3(s3: Any) -> None:
     assert (dataset.shape, len(dataset.train_images)) == ((8, 8, 1), 32)
 
 
+def test_a_file_of_many_parts_is_fetched_from_s3(s3: Any) -> None:
+    content = npz(150_000)
+    s3.put_object(Bucket="data", Key="sets/many.npz", Body=content)
+    assert len(load(uri="s3://data/sets/many.npz", digest=sha256(content)).train_images) == 120_000
+
+
 def parquet_bytes() -> bytes:
     images = [encoded(picture(number, number % 2)) for number in range(40)]
     path = Path(os.environ["TRAINSERVE_CACHE"]).parent / "pets.parquet"
@@ -517,7 +523,7 @@ def test_progress_is_told_in_plain_lines_where_there_is_no_terminal(monkeypatch:
     with Watch(lines.append).task("fetching s3://data/x", 3_000_000, "bytes") as moved:
         moved(1_000_000)
         moved(500_000)
-    assert lines == ["fetching s3://data/x: 1.0 MB of 3.0 MB", "fetching s3://data/x: 1.5 MB of 3.0 MB"]
+    assert lines == ["fetching s3://data/x: 1.0 of 3.0 MB", "fetching s3://data/x: 1.5 of 3.0 MB"]
 
 
 def test_progress_is_a_bar_on_a_terminal(server: HttpsServer, start: Start) -> None:

@@ -16,6 +16,8 @@ from urllib.parse import unquote, urlsplit
 from trainserve.models.errors import DataError
 
 _CHUNK = 1 << 20
+_SMALL = 8 << 20
+"""Bytes up to which a file is fetched by one request: opening it would be a second one."""
 _TIMEOUT = 60
 """Seconds without a byte after which an HTTPS server is taken for gone."""
 _CHANGING = ("ETag", "Last-Modified", "LastModified", "Content-MD5", "Digest", "mtime")
@@ -60,10 +62,23 @@ class Remote:
             return [_file(path, name, f"{folder}/{name}", found[path]) for name, path in names], True
 
     def chunks(self, file: File) -> Iterator[bytes]:
-        """The file's bytes, up to 1 MiB at a time."""
+        """The file's bytes, some at a time."""
         arrived = 0
+        for chunk in self._chunks(file):
+            arrived += len(chunk)
+            yield chunk
+        if file.bytes is not None and arrived != file.bytes:
+            raise DataError(f"{file.where}: truncated: {arrived} of {file.bytes} bytes arrived")
+
+    def _chunks(self, file: File) -> Iterator[bytes]:
+        streamed = self.uri.startswith("https://")
+        if not streamed and file.bytes is not None and file.bytes <= _SMALL:
+            with self._errors(file.where):
+                content: bytes = self._fs.cat_file(file.path)
+            yield content
+            return
         # An HTTPS file is one request and one stream instead of many that each fetch a part.
-        options = {"block_size": 0, "size": file.bytes} if self.uri.startswith("https://") else {}
+        options = {"block_size": 0, "size": file.bytes} if streamed else {}
         with self._errors(file.where):
             source = self._fs.open(file.path, "rb", **options)
         with contextlib.closing(source):
@@ -71,11 +86,8 @@ class Remote:
                 with self._errors(file.where):
                     chunk = source.read(_CHUNK)
                 if not chunk:
-                    break
-                arrived += len(chunk)
+                    return
                 yield chunk
-        if file.bytes is not None and arrived != file.bytes:
-            raise DataError(f"{file.where}: truncated: {arrived} of {file.bytes} bytes arrived")
 
     @contextlib.contextmanager
     def _errors(self, where: str = "") -> Iterator[None]:

@@ -81,7 +81,7 @@ def _cells(targets: Targets, coarse: NDArray[np.float32]) -> NDArray[np.float32]
 def _images(cells: NDArray[np.float32], shape: tuple[int, int, int], random: np.random.Generator) -> Images:
     rows = np.arange(shape[0]) * cells.shape[1] // shape[0]
     columns = np.arange(shape[1]) * cells.shape[2] // shape[1]
-    pattern = cells[:, rows][:, :, columns]
-    noise = random.standard_normal(pattern.shape, dtype=np.float32)
-    grey = 128 + _PATTERN * pattern + _NOISE * noise
-    return grey.clip(0, 255).astype(np.uint8)
+    grey = random.standard_normal((len(cells), *shape), dtype=np.float32)
+    grey *= _NOISE
+    grey += (128 + _PATTERN * cells)[:, rows][:, :, columns]
+    return grey.clip(0, 255, out=grey).astype(np.uint8)

@@ -56,7 +56,7 @@ class Watch:
                 done += amount
                 if time.monotonic() >= due:
                     due = time.monotonic() + LINE_EVERY
-                    self.say(f"{text}: {_amount(done, unit)}" + (f" of {_amount(total, unit)}" if total else ""))
+                    self.say(f"{text}: {_amount(done, total, unit)}")
 
         yield moved
 
@@ -77,5 +77,8 @@ def _drawn(bar: Progress, text: str, total: int | None) -> Iterator[Callable[[in
             bar.stop()
 
 
-def _amount(count: int, unit: str) -> str:
-    return f"{count / 1e6:.1f} MB" if unit == "bytes" else f"{count} {unit}"
+def _amount(done: int, total: int | None, unit: str) -> str:
+    counts = [count for count in (done, total) if count is not None]
+    if unit == "bytes":
+        return " of ".join(f"{count / 1e6:.1f}" for count in counts) + " MB"
+    return " of ".join(map(str, counts)) + f" {unit}"
