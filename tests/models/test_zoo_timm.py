@@ -1,9 +1,5 @@
 """`timm/<name>`: timm's models built for the data; what timm does not know or cannot do is told in one line."""
 
-import importlib.util
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +7,9 @@ import torch
 
 from trainserve.models import zoo
 from trainserve.models.errors import UserError
+from trainserve.models.zoo.torchvision import declare_operators
+
+from .test_zoo import CLASSES, learn
 
 
 @pytest.mark.parametrize(
@@ -32,20 +31,9 @@ def test_a_model_of_timm_takes_the_images_and_gives_the_outputs_of_the_data(
 
 
 def test_a_model_of_timm_learns() -> None:
-    from .test_zoo import bright_rows
-
     torch.manual_seed(0)
-    network = zoo.build("timm/resnet10t", {}, (8, 8, 1), 4)
-    optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
-    losses = []
-    for step in range(25):
-        images, labels = bright_rows(16, seed=step)
-        loss = torch.nn.functional.cross_entropy(network(images), labels)
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        losses.append(loss.item())
-    assert sum(losses[-3:]) / 3 < losses[0] / 2
+    first, last = learn(zoo.build("timm/resnet10t", {}, (8, 8, 1), CLASSES), 15, 3e-3)
+    assert last < first / 4
 
 
 @pytest.mark.parametrize(
@@ -88,24 +76,16 @@ def test_without_timm_one_line_says_how_to_install_it(monkeypatch: pytest.Monkey
     )
 
 
-def test_torchvisions_operators_are_declared_only_where_its_own_do_not_load(tmp_path: Path) -> None:
-    """In a process of its own, since an operator that is declared stays."""
-    assert importlib.util.find_spec("torchvision") is not None
-    program = """if True:
-        import torch
-        from trainserve.models.zoo.torchvision import declare_operators
-        held = declare_operators()
-        import torchvision
-        loaded = torchvision.extension._has_ops()
-        assert (held is None) == loaded, (held, loaded)
-        assert declare_operators() is held
-        from torchvision.ops import nms
-        try:
-            nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
-            assert loaded
-        except (NotImplementedError, RuntimeError):
-            assert not loaded
-        print("as it should be")
-    """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
-    assert done.stdout == "as it should be\n", done.stderr
+def test_torchvisions_operators_are_declared_only_where_its_own_do_not_load() -> None:
+    declared = declare_operators()
+    import torchvision
+
+    loaded = torchvision.extension._has_ops()
+    assert (declared is None) == loaded
+    assert declare_operators() is declared
+    boxes, scores = torch.zeros(1, 4), torch.zeros(1)
+    if loaded:
+        assert torchvision.ops.nms(boxes, scores, 0.5).tolist() == [0]
+    else:
+        with pytest.raises((NotImplementedError, RuntimeError)):
+            torchvision.ops.nms(boxes, scores, 0.5)
