@@ -55,7 +55,7 @@ def _values(schema: Schema, definitions: dict[str, Schema]) -> st.SearchStrategy
             return st.floats(low, schema.get("maximum", schema.get("exclusiveMaximum", 1e6)))
         case {"type": "string", "pattern": pattern}:
             texts = st.from_regex(pattern, fullmatch=True, alphabet=st.characters(codec="ascii"))
-            return texts.filter(lambda text: len(text) <= schema.get("maxLength", 10_000))
+            return texts.filter(lambda text: 0 < len(text) <= schema.get("maxLength", 10_000))
         case {"type": "string"}:
             # Never empty: an API server built from the sources of 1.20 with Go 1.19 takes an empty text for null.
             return st.text(min_size=1, max_size=min(schema.get("maxLength", 20), 20))
@@ -68,6 +68,10 @@ def _values(schema: Schema, definitions: dict[str, Schema]) -> st.SearchStrategy
                 {name: field for name, field in fields.items() if name in required},
                 optional={name: field for name, field in fields.items() if name not in required},
             )
+        case {"type": "object", "patternProperties": values}:
+            ((pattern, inner),) = values.items()
+            keys = st.from_regex(pattern, fullmatch=True, alphabet=st.characters(codec="ascii"))
+            return st.dictionaries(keys.filter(lambda key: len(key) < 300), _values(inner, definitions), max_size=3)
         case {"type": "object", "additionalProperties": True}:
             return st.dictionaries(st.text(max_size=5), ANYTHING, max_size=3)
         case {"type": "object", "additionalProperties": inner}:

@@ -86,6 +86,12 @@ def test_the_server_fills_in_every_default_that_the_types_have(client: Client) -
     assert stored["spec"] == filled
 
 
+@pytest.mark.parametrize(("written", "meant"), [(2, "2"), (0.5, "0.5"), (2.0, "2"), ("500m", "500m")])
+def test_a_quantity_may_be_written_as_a_number_as_in_a_pod(client: Client, written: Any, meant: str) -> None:
+    spec = {**ZOO, "resources": {"cpu": written}}
+    assert parse_trainjob(create(client, "TrainJob", "number", spec, dry_run=True)).resources.cpu == meant
+
+
 def test_null_means_unset(client: Client) -> None:
     spec = {**ZOO, "resources": {"gpus": 1, "gpu": {"minMemory": "40Gi", "mig": None}}, "checkpoint": None}
     assert parse_trainjob(create(client, "TrainJob", "nulls", spec, dry_run=True)).checkpoint is None
@@ -98,6 +104,11 @@ def test_null_means_unset(client: Client) -> None:
         ({"gates": {"minAccuracy": 1.5}}, "spec.gates.minAccuracy in body should be less than or equal to 1"),
         ({"resources": {"gpus": -1}}, "spec.resources.gpus in body should be greater than or equal to 0"),
         ({"resources": {"cpu": "many"}}, "spec.resources.cpu in body should match"),
+        ({"resources": {"cpu": -0.5}}, "spec.resources.cpu in body should be greater than or equal to 0"),
+        (
+            {"resources": {"nodeSelector": {"zone": "two words"}}},
+            "spec.resources.nodeSelector.zone in body should match",
+        ),
         ({"workers": {"processesPerNode": "two"}}, "spec.workers.processesPerNode in body should match"),
         ({"trainer": {"optimizer": "adagrad"}}, 'spec.trainer.optimizer: Unsupported value: "adagrad"'),
     ],

@@ -75,9 +75,34 @@ def modelserve(name: str = "digits", **changes: Any) -> dict[str, Any]:
             'spec.resources: gpu can only be set where gpus is at least 1, but it is {"gpu": {"minMemory": "40Gi"}}',
         ),
         (
-            {"resources": {"tolerations": [{}, {"effect": "Never"}]}},
+            {"resources": {"tolerations": [{"key": "a"}, {"key": "b", "effect": "Never"}]}},
             "spec.resources.tolerations[1].effect: \"Never\" must be 'NoSchedule', 'PreferNoSchedule' or 'NoExecute'",
         ),
+        (
+            {"resources": {"tolerations": [{"key": "gpu", "operator": "Exists", "value": "yes"}]}},
+            "spec.resources.tolerations[0]: value must be unset where operator is Exists, but it is "
+            '{"key": "gpu", "operator": "Exists", "value": "yes"}',
+        ),
+        (
+            {"resources": {"tolerations": [{}]}},
+            "spec.resources.tolerations[0]: operator must be Exists where key is unset, but it is {}",
+        ),
+        (
+            {"resources": {"nodeSelector": {"zone": "two words"}}},
+            'spec.resources.nodeSelector.zone: "two words" must match pattern '
+            "'^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$'",
+        ),
+        (
+            {"resources": {"nodeSelector": {"a/b/c": "d"}}},
+            'spec.resources.nodeSelector.a/b/c: "a/b/c" must match pattern '
+            "'^([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?"
+            "[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'",
+        ),
+        (
+            {"resources": {"cpu": -0.5}},
+            "spec.resources.cpu: \"-0.5\" must match pattern '^[0-9]+(\\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$'",
+        ),
+        ({"resources": {"cpu": True}}, "spec.resources.cpu: true must be a valid string"),
         (
             {"resources": {"nodeSelector": {"zone": 1}}},
             "spec.resources.nodeSelector.zone: 1 must be a valid string",

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
@@ -28,6 +29,10 @@ DURATION_PATTERN = r"^[0-9]{1,9}(\.[0-9]{1,9})?(us|ms|s|m|h)$"
 NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 OBJECT_NAME_PATTERN = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
 """Names of our objects are also names of Services, which must start with a letter (RFC 1035)."""
+_DNS_LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+LABEL_KEY_PATTERN = rf"^({_DNS_LABEL}([.]{_DNS_LABEL})*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{{0,61}}[A-Za-z0-9])?$"
+LABEL_VALUE_PATTERN = r"^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$"
+"""https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set"""
 DIGEST_PATTERN = r"^sha256:[0-9a-f]{64}$"
 TIMESTAMP_PATTERN = r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?(Z|[+-]\d{2}:\d{2})"
 MAX_COUNT = 2**31 - 1
@@ -35,8 +40,10 @@ MAX_COUNT = 2**31 - 1
 
 
 def _number_as_text(value: Any) -> Any:
-    """A manifest may say `cpu: 2` as well as `cpu: "2"`, as in a Pod."""
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else value
+    """A manifest may say `cpu: 2` or `cpu: 0.5` as well as `cpu: "2"`, as in a Pod."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return value
+    return format(Decimal(repr(value)).normalize(), "f")
 
 
 def _instant(value: str) -> str:
@@ -62,13 +69,16 @@ Quantity = Annotated[
     Field(pattern=QUANTITY_PATTERN),
     WithJsonSchema(
         {
-            "anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": QUANTITY_PATTERN}],
+            "anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": QUANTITY_PATTERN}],
         }
     ),
 ]
 """A Kubernetes resource quantity: cores for cpu, bytes for memory, such as 500m or 4Gi."""
 Duration = Annotated[str, Field(pattern=DURATION_PATTERN, max_length=32)]
 """A number and one unit, such as 500us, 20ms or 1.5s; `trainserve.api.duration` reads it."""
+LabelKey = Annotated[str, Field(pattern=LABEL_KEY_PATTERN, max_length=317)]
+"""At most 253 characters before a slash, and 63 after it."""
+LabelValue = Annotated[str, Field(pattern=LABEL_VALUE_PATTERN, max_length=63)]
 ModelName = Annotated[str, Field(pattern=NAME_PATTERN, min_length=1, max_length=40)]
 """A model's name in the store: also a folder, a Triton model name and a label value."""
 Digest = Annotated[str, Field(pattern=DIGEST_PATTERN)]
@@ -164,11 +174,30 @@ class StatusType(ApiType):
 class Toleration(ApiType):
     """As in a Pod's spec."""
 
-    key: str | None = None
+    key: LabelKey | None = None
     operator: Literal["Exists", "Equal"] | None = None
-    value: str | None = None
+    value: LabelValue | None = None
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
     toleration_seconds: int | None = Field(None, ge=0, le=MAX_COUNT)
+
+    # https://github.com/kubernetes/kubernetes/blob/v1.20.2/pkg/apis/core/validation/validation.go (ValidateTolerations)
+    rules = (
+        Rule(
+            message="operator must be Exists where key is unset",
+            cel="has(self.key) || (has(self.operator) && self.operator == 'Exists')",
+            holds=lambda toleration: toleration.key is not None or toleration.operator == "Exists",
+        ),
+        Rule(
+            message="value must be unset where operator is Exists",
+            cel="!has(self.operator) || self.operator != 'Exists' || !has(self.value) || self.value == ''",
+            holds=lambda toleration: toleration.operator != "Exists" or not toleration.value,
+        ),
+        Rule(
+            message="tolerationSeconds can only be set where effect is NoExecute",
+            cel="!has(self.tolerationSeconds) || (has(self.effect) && self.effect == 'NoExecute')",
+            holds=lambda toleration: toleration.toleration_seconds is None or toleration.effect == "NoExecute",
+        ),
+    )
 
 
 class Gpu(ApiType):
@@ -190,8 +219,10 @@ class Resources(ApiType):
     gpu: Gpu | None = Field(None, description="Which GPU will do. Unset: any.")
     cpu: Quantity | None = Field(None, description="CPU cores, as request and limit. Unset: no request.")
     memory: Quantity | None = Field(None, description="Memory in bytes, as request and limit. Unset: no request.")
-    node_selector: dict[str, str] | None = Field(None, description="Labels that the node must have.")
-    tolerations: list[Toleration] | None = Field(None, description="Taints that the pods tolerate.")
+    node_selector: dict[LabelKey, LabelValue] | None = Field(
+        None, max_length=64, description="Labels that the node must have."
+    )
+    tolerations: list[Toleration] | None = Field(None, max_length=64, description="Taints that the pods tolerate.")
 
     rules = (
         Rule(

@@ -25,6 +25,7 @@ _KEPT = (
     "maxLength",
     "minItems",
     "maxItems",
+    "maxProperties",
     "required",
     "x-kubernetes-list-type",
     "x-kubernetes-list-map-keys",
@@ -41,7 +42,7 @@ def structural_schema(model: type[BaseModel], *, mode: Literal["validation", "se
 def _structural(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> Schema:
     node = _resolved(node, definitions)
     if "anyOf" in node:
-        return _int_or_string(node, [_structural(choice, definitions) for choice in node["anyOf"]])
+        return _number_or_string(node, [_structural(choice, definitions) for choice in node["anyOf"]])
     schema: Schema = {key: node[key] for key in _KEPT if key in node}
     if "const" in node:
         schema["enum"] = [node["const"]]
@@ -63,6 +64,10 @@ def _structural(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> Sche
         schema["x-kubernetes-preserve-unknown-fields"] = True
     elif node.get("additionalProperties"):
         schema["additionalProperties"] = _structural(node["additionalProperties"], definitions)
+    elif node.get("patternProperties"):
+        # What the keys look like cannot be said here; the operator looks at them.
+        (values,) = node["patternProperties"].values()
+        schema["additionalProperties"] = _structural(values, definitions)
     return schema
 
 
@@ -81,14 +86,19 @@ def _resolved(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> Mappin
         node = {**inner, **{key: value for key, value in node.items() if key not in ("$ref", "anyOf")}}
 
 
-def _int_or_string(node: Mapping[str, Any], choices: list[Schema]) -> Schema:
-    """The one union that a structural schema knows. A bound holds for the number, a pattern for the text."""
-    if [choice.get("type") for choice in choices] != ["integer", "string"]:
-        raise TypeError(f"no structural schema for this union, only for integer and string: {choices}")
+def _number_or_string(node: Mapping[str, Any], choices: list[Schema]) -> Schema:
+    """The one union that a structural schema knows. A bound holds for the number, a pattern for the text.
+
+    Of numbers with a fraction it knows none: such a field has no type, and the operator refuses what is neither.
+    """
+    if [choice.get("type") for choice in choices] not in (["integer", "string"], ["number", "string"]):
+        raise TypeError(f"no structural schema for this union, only for a number and a string: {choices}")
     number, text = choices
     schema = {key: node[key] for key in ("description", "default") if node.get(key) is not None}
     schema |= {key: number[key] for key in ("minimum", "maximum") if key in number}
     pattern = text.get("pattern") or f"^({'|'.join(text['enum'])})$"
+    if number["type"] == "number":
+        return schema | {"x-kubernetes-preserve-unknown-fields": True, "pattern": pattern}
     return schema | {
         "x-kubernetes-int-or-string": True,
         "anyOf": [{"type": "integer"}, {"type": "string"}],
