@@ -17,7 +17,7 @@ import kopf
 import pytest
 from lightkube import ApiError, AsyncClient, KubeConfig
 from lightkube.models.meta_v1 import ObjectMeta
-from lightkube.resources.core_v1 import Namespace, ServiceAccount
+from lightkube.resources.core_v1 import Namespace, ResourceQuota, ServiceAccount
 from lightkube.types import PatchType
 
 from tests.operator.support import DIGEST, PUBLISHED, command_job, condition, ended, trainjob
@@ -250,6 +250,25 @@ async def test_what_is_not_ours_stays_even_under_the_name_of_a_child(cluster: Cl
     )
     assert (job["status"]["phase"], condition(job["status"], "Accepted")["status"]) == ("Pending", "True")
     assert (await cluster.get("ConfigMap", "digits-1") or {})["data"] == {"theirs": "x"}
+
+
+async def test_what_the_server_rejects_is_said_in_its_words_until_it_is_taken(cluster: Cluster, engine: Engine) -> None:
+    quota = {"metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}}
+    await cluster.client.create(ResourceQuota.from_dict(quota), namespace=cluster.namespace)
+    counted = {"status": {"hard": {"pods": "0"}, "used": {"pods": "0"}}}  # as the controller would, which is not here
+    await cluster.client.patch(
+        ResourceQuota.Status, "none", counted, namespace=cluster.namespace, patch_type=PatchType.MERGE
+    )
+    await cluster.create("TrainJob", command_job())
+    job = await cluster.wait("TrainJob", "digits", lambda job: condition(job["status"], "Scheduled"))
+    scheduled = condition(job["status"], "Scheduled")
+    assert (scheduled["status"], scheduled["reason"], job["status"]["phase"]) == ("False", "Rejected", "Pending")
+    assert "Pod" in scheduled["message"]
+    assert "exceeded quota: none" in scheduled["message"]
+    assert "attempts" not in job["status"]
+    await cluster.client.delete(ResourceQuota, "none", namespace=cluster.namespace)
+    job = await cluster.wait("TrainJob", "digits", lambda job: job["status"]["attempts"])
+    assert condition(job["status"], "Scheduled")["reason"] == "Pending"
 
 
 async def test_a_service_that_belongs_to_somebody_else_is_left_alone(cluster: Cluster, engine: Engine) -> None:

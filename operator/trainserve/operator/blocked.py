@@ -21,3 +21,13 @@ class Leftover(Blocked):
     """The child's name still belongs to what an earlier owner of the same name left, which is being deleted."""
 
     reason = "Replacing"
+
+
+class Rejected(Blocked):
+    """The API server does not take the child: a quota, an admission policy, or something in it that is invalid."""
+
+    reason = "Rejected"
+
+
+REJECTIONS = (400, 403, 413, 422)
+"""HTTP statuses that say so; any other failure may have nothing to do with the child."""

@@ -21,7 +21,7 @@ from lightkube.types import CascadeType, PatchType
 
 from trainserve.api import API_VERSION, GROUP, VERSION
 from trainserve.operator import labels, times
-from trainserve.operator.blocked import Leftover, NameTaken
+from trainserve.operator.blocked import REJECTIONS, Leftover, NameTaken, Rejected
 from trainserve.operator.plan import Delete, Event, Object
 
 CONNECTIONS = 32
@@ -96,33 +96,36 @@ class Client:
             raise
 
     async def create(self, wanted: Object) -> Object:
-        """Create the object, or answer the existing one if its owner is the same. Raises Blocked if it is not."""
+        """Create the object, or answer the existing one if its owner is the same. Raises Blocked."""
         try:
             return dict(await self._client.create(RESOURCES[wanted["kind"]].from_dict(wanted)))
         except ApiError as error:
             if error.status.code != 409:
-                raise
+                raise _told(wanted, error) from error
         existing = await self._ours(wanted)
         if existing is None:
             raise Leftover(f"{_place(wanted)} is just being deleted")
         return existing
 
     async def apply(self, wanted: Object, *, known: bool) -> Object:
-        """Bring the object to this state by server-side apply. Raises Blocked if it has another owner.
+        """Bring the object to this state by server-side apply. Raises Blocked.
 
         `known`: the caller has seen that its owner is the same.
         """
         if not known:
             await self._ours(wanted)
         metadata = wanted["metadata"]
-        applied = await self._client.patch(
-            RESOURCES[wanted["kind"]],
-            metadata["name"],
-            wanted,
-            namespace=metadata["namespace"],
-            patch_type=PatchType.APPLY,
-            force=True,
-        )
+        try:
+            applied = await self._client.patch(
+                RESOURCES[wanted["kind"]],
+                metadata["name"],
+                wanted,
+                namespace=metadata["namespace"],
+                patch_type=PatchType.APPLY,
+                force=True,
+            )
+        except ApiError as error:
+            raise _told(wanted, error) from error
         return dict(applied)
 
     async def _ours(self, wanted: Object) -> Object | None:
@@ -241,6 +244,13 @@ class Client:
         """Close the connections."""
         await self._client.close()
         await self._http.aclose()
+
+
+def _told(wanted: Object, error: ApiError) -> Exception:
+    """The error in the form that a user is told, if it is about the child."""
+    if error.status.code not in REJECTIONS:
+        return error
+    return Rejected(f"{_place(wanted)}: {error.status.message}")
 
 
 def _place(wanted: Object) -> str:
