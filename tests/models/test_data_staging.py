@@ -542,8 +542,16 @@ def test_progress_is_a_bar_on_a_terminal(server: HttpsServer, start: Start) -> N
     assert b"fetching https://" in shown and b"100%" in shown
 
 
-def test_an_entry_is_seen_only_when_it_is_whole(tmp_path: Path) -> None:
-    cache = Cache(Watch(), tmp_path / "own")
+def test_whoever_has_no_home_needs_a_cache_only_when_something_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TRAINSERVE_CACHE")
+    monkeypatch.setattr(Path, "home", lambda: Path("~nobody-of-that-name").expanduser())
+    assert load(name="digits").name == "digits"
+    with pytest.raises(DataError, match=r"^Could not determine home directory\. TRAINSERVE_CACHE must name a folder"):
+        load(name="digits", size=[32, 32])
+
+
+def test_an_entry_is_seen_only_when_it_is_whole() -> None:
+    cache = Cache(Watch())
 
     def fails(room: Path) -> None:
         (room / "half").write_text("x")

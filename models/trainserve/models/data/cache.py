@@ -12,6 +12,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import IO
 
@@ -22,11 +23,18 @@ VARIABLE = "TRAINSERVE_CACHE"
 
 
 class Cache:
-    """`root` is $TRAINSERVE_CACHE, else ~/.cache/trainserve/data."""
+    """In `root`, else $TRAINSERVE_CACHE, else ~/.cache/trainserve/data."""
 
     def __init__(self, watch: Watch, root: Path | None = None) -> None:
-        self.root = root or Path(os.environ.get(VARIABLE) or Path.home() / ".cache/trainserve/data")
-        self.watch = watch
+        self.watch, self._given = watch, root
+
+    @cached_property
+    def root(self) -> Path:
+        """Its folder. Raises DataError when there is neither the variable nor a home."""
+        try:
+            return self._given or Path(os.environ.get(VARIABLE) or Path.home() / ".cache/trainserve/data")
+        except RuntimeError as error:
+            raise DataError(f"{error} {VARIABLE} must name a folder to write to") from None
 
     def entry(self, key: str) -> Path | None:
         """What is kept under `key`, if it is."""
