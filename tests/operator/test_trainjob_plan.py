@@ -215,6 +215,47 @@ def test_an_operator_killed_between_creating_and_recording_takes_up_its_pods() -
     assert [attempt["number"] for attempt in forgotten.status["attempts"]] == [1]
 
 
+def lost_write(job: Object) -> tuple[Run, Object]:
+    """A run whose second attempt was created while its recording, and the end of the first, were lost."""
+    run = Run(job)
+    run.step()
+    recorded = run.status
+    run.set("digits-1-0", ended(1, failed("UserError", "first")))
+    run.step(60)
+    assert run.pods() == ["digits-1-0", "digits-2-0"]
+    run.job = run.job | {"status": recorded}
+    del run.children["ConfigMap/digits-2"]  # creating it again answers the one there is
+    return run, recorded
+
+
+def test_an_attempt_whose_end_was_not_recorded_is_closed_before_the_next_is_taken_up() -> None:
+    run, _ = lost_write(trainjob())
+    told = run.step(61).events
+    assert [attempt["number"] for attempt in run.status["attempts"]] == [1, 2]
+    assert run.reasons() == ["UserError", None]
+    assert [event.key for event in told] == ["attempt-1"]
+    run.set("digits-2-0", ended(1, failed("UserError", "second")))
+    run.step(70)
+    assert run.reasons() == ["UserError", "UserError"]
+
+
+def test_an_attempt_recorded_without_its_end_by_an_earlier_operator_holds_nothing_up() -> None:
+    run, recorded = lost_write(trainjob())
+    run.step(61)
+    run.job["status"]["attempts"][0] = recorded["attempts"][0]
+    run.set("digits-2-0", ended(1, failed("UserError", "second")))
+    run.step(70)
+    assert run.reasons() == [None, "UserError"]
+
+
+def test_pods_that_were_not_recorded_are_taken_up_even_if_the_spec_has_changed() -> None:
+    run, _ = lost_write(trainjob())
+    run.job["spec"] = run.job["spec"] | {"trainer": {"epochs": 9}}
+    run.step(61)
+    assert condition(run.status, "Accepted")["reason"] == "SpecChanged"
+    assert [attempt["pods"] for attempt in run.status["attempts"]] == [["digits-1-0"], ["digits-2-0"]]
+
+
 def test_a_spec_changed_before_its_recording_is_noticed_by_the_pods_annotation() -> None:
     run = Run(trainjob())
     (pod,) = created(run.step(), "Pod")

@@ -68,14 +68,39 @@ class _Planner:
         latest = self.attempts[-1] if self.attempts else None
         unrecorded = max((_attempt_of(pod) for pod in self.pods.values()), default=0)
         if unrecorded > (latest["number"] if latest else 0):
-            # The operator died between creating these pods and recording them.
-            self._start(unrecorded, accepted)
+            # The operator died, or its status write was lost, between creating these pods and recording them.
+            self._take_up(unrecorded, latest, accepted)
         elif latest is None:
             self._start(1, accepted)
         elif "completionTime" not in latest:
             self._follow(latest)
         else:
             self._after(latest, accepted)
+
+    def _take_up(self, number: int, latest: Object | None, accepted: bool) -> None:
+        if latest is not None and "completionTime" not in latest:
+            outcome = of_gang(latest["pods"], self.pods, self.now)
+            if outcome is None or outcome.succeeded:
+                self._follow(latest)
+                return
+            self._close(latest, outcome)
+            self._warn(latest["reason"], _failure(latest), f"attempt-{latest['number']}")
+        if accepted:
+            self._start(number, accepted)
+        else:
+            # What runs goes on, even if no more can be made of the spec as it is now.
+            ranks = {name: int(pod["metadata"]["labels"][labels.RANK]) for name, pod in self.pods.items()}
+            names = sorted(
+                (name for name, pod in self.pods.items() if _attempt_of(pod) == number), key=ranks.__getitem__
+            )
+            self._record(number, names)
+
+    def _record(self, number: int, names: list[str]) -> None:
+        self.attempts.append({"number": number, "pods": names, "startTime": times.to_text(self.now)})
+        self.status.setdefault("startTime", times.to_text(self.now))
+        self._observe("Scheduled", "False", "Pending", "the pods are created")
+        self._observe("Running", "False", "Pending", "the pods are starting")
+        self.result.urgent = True
 
     def _start(self, number: int, accepted: bool) -> None:
         if not accepted:
@@ -84,12 +109,8 @@ class _Planner:
         objects = attempt_objects(self.job, spec, number, self.settings)
         names = [wanted["metadata"]["name"] for wanted in objects if wanted["kind"] == "Pod"]
         self.result.create = [wanted for wanted in objects if wanted["metadata"]["name"] not in self.pods]
-        self.attempts.append({"number": number, "pods": names, "startTime": times.to_text(self.now)})
-        self.status.setdefault("startTime", times.to_text(self.now))
         self.status.setdefault("specDigests", self._digests_of_first_pod() or spec_digests(spec))
-        self._observe("Scheduled", "False", "Pending", "the pods are created")
-        self._observe("Running", "False", "Pending", "the pods are starting")
-        self.result.urgent = True
+        self._record(number, names)
 
     def _digests_of_first_pod(self) -> dict[str, str] | None:
         for pod in self.pods.values():
@@ -109,11 +130,7 @@ class _Planner:
                 self.status["progress"] = dict(self.progress)
             self._stop_lost([self.pods[name] for name in attempt["pods"]])
             return
-        attempt["completionTime"] = outcome.finished or times.to_text(self.now)
-        attempt["reason"] = outcome.reason
-        attempt |= {"message": outcome.message[:1000]} if outcome.message else {}
-        attempt |= {"exitCode": outcome.exit_code} if outcome.exit_code is not None else {}
-        self.attempts[-1] = attempt
+        self._close(attempt, outcome)
         for field in ("progress", "result", "artifact"):
             if (reported := getattr(outcome, field)) is not None:
                 self.status[field] = reported
@@ -122,6 +139,14 @@ class _Planner:
             self._complete(attempt, outcome)
         else:
             self._after(attempt, accepted=True)
+
+    def _close(self, attempt: Object, outcome: Outcome) -> None:
+        """Write down how the latest attempt ended."""
+        attempt["completionTime"] = outcome.finished or times.to_text(self.now)
+        attempt["reason"] = outcome.reason
+        attempt |= {"message": outcome.message[:1000]} if outcome.message else {}
+        attempt |= {"exitCode": outcome.exit_code} if outcome.exit_code is not None else {}
+        self.attempts[-1] = attempt
 
     def _complete(self, attempt: Object, outcome: Outcome) -> None:
         output = self.job["spec"].get("output")
@@ -153,7 +178,7 @@ class _Planner:
             self._fail(attempt, decision.because)
             return
         number = attempt["number"] + 1
-        failure = f"attempt {attempt['number']} failed: {attempt.get('message') or attempt['reason']}"
+        failure = _failure(attempt)
         if alive:
             self._observe("Running", "False", attempt["reason"], f"{failure}; its other pods are being stopped")
         elif decision.at > self.now:
@@ -213,6 +238,10 @@ class _Planner:
 
     def _warn(self, reason: str, message: str, key: str) -> None:
         self.result.events.append(Event("Warning", reason, message, key))
+
+
+def _failure(attempt: Object) -> str:
+    return f"attempt {attempt['number']} failed: {attempt.get('message') or attempt['reason']}"
 
 
 def _attempt_of(pod: Object) -> int:

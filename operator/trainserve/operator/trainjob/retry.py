@@ -3,8 +3,7 @@
 - A fault of the cluster restarts the gang and uses up no retry; the pause doubles with each such fault in a row.
 - A deterministic failure (a gate, parity, bad data) fails the job at once: the same seed gives the same answer.
 - Any other failure uses up a retry, after a pause that doubles each time; the same error twice in a row, the second
-  time within
-  a minute of its start, stops early.
+  time within a minute of its start, stops early.
 """
 
 from __future__ import annotations
@@ -45,11 +44,11 @@ def decide(attempts: Sequence[Attempt], retries: int) -> Again | GiveUp:
     last = attempts[-1]
     ended = times.from_text(last["completionTime"])
     if last["reason"] in INFRASTRUCTURE:
-        streak = len(list(takewhile(lambda attempt: attempt["reason"] in INFRASTRUCTURE, reversed(attempts))))
+        streak = len(list(takewhile(lambda attempt: attempt.get("reason") in INFRASTRUCTURE, reversed(attempts))))
         return Again(ended + min(RESTART_BASE * 2 ** min(streak - 1, 20), BACKOFF_LIMIT))
     if last["reason"] in DETERMINISTIC:
         return GiveUp("")
-    counted = [attempt for attempt in attempts if attempt["reason"] not in INFRASTRUCTURE]
+    counted = [attempt for attempt in attempts if attempt.get("reason") not in INFRASTRUCTURE]
     if len(counted) > retries:
         return GiveUp(f"{len(counted)} attempts failed (policy.retries: {retries})" if retries else "")
     if len(counted) > 1 and _same_error(counted[-2], last) and ended - times.from_text(last["startTime"]) <= AT_ONCE:
