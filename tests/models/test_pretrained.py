@@ -68,6 +68,27 @@ def test_of_a_checkpoint_with_averaged_weights_these_are_taken(tmp_path: Path) -
     assert same(average, ours)
 
 
+class Wrapped(nn.Module):
+    """A network that has, like ours around it, a `mean` and a `body`."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.register_buffer("mean", torch.rand(1))
+        self.body = nn.Linear(3, 2)
+
+
+@pytest.mark.parametrize("checkpoint", [False, True])
+def test_names_that_look_like_a_wrappers_are_the_networks_own_where_it_has_them(
+    checkpoint: bool, tmp_path: Path
+) -> None:
+    theirs, ours = Wrapped(seed=1), Wrapped(seed=2)
+    network = Network(Normalisation(1.0, [0.0], [1.0]), theirs)
+    torch.save(network.state_dict() if checkpoint else theirs.state_dict(), tmp_path / "weights")
+    load(ours, tmp_path / "weights")
+    assert same(theirs, ours)
+
+
 def test_a_head_of_another_size_is_new(tmp_path: Path) -> None:
     theirs, ours, path = convnet(outputs=10, seed=1), convnet(outputs=4, seed=2), tmp_path / "weights"
     torch.save(theirs.state_dict(), path)
@@ -182,7 +203,7 @@ def test_a_file_without_a_state_dict_is_told_by_what_it_holds(content: object, t
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"^model\.pretrained: .*/weights: No such file or directory$"):
+    with pytest.raises(DataError, match=r"^model\.pretrained: .*/weights: No such file or directory$"):
         load(convnet(), tmp_path / "weights")
 
 

@@ -58,17 +58,17 @@ def _refuse_a_folder(uri: str, is_folder: bool) -> None:
 def load(network: nn.Module, path: Path, name: str) -> str:
     """Give `network` the weights in the file, which its user calls `name`; gives one line that says what was done.
 
-    Raises UserError when the file cannot be read, or naming the tensors that do not fit.
+    Raises what `read` does, and UserError naming the tensors that do not fit.
     """
     own = network.state_dict()
     given = _unwrapped(read(path, name), own)
-    head = _head(network)
-    differ = {each for each in own.keys() & given.keys() if not _fits(own[each], given[each])}
-    new = head if differ & head else set()
+    head, both = _head(network), own.keys() & given.keys()
+    new = head if any(own[each].shape != given[each].shape for each in head & both) else set()
+    differ = {each for each in both - new if not _fits(own[each], given[each])}
     # Files from before PyTorch 0.4.1, torchvision's first ResNets among them, do not count batches.
-    missing = {each for each in own.keys() - given.keys() if not each.endswith(".num_batches_tracked")}
+    missing = {each for each in own.keys() - both - new if not each.endswith(".num_batches_tracked")}
     problems = [
-        *(f"{each} is {_a(given[each])}, must be {_a(own[each])}" for each in own if each in differ - new),
+        *(f"{each} is {_a(given[each])}, must be {_a(own[each])}" for each in own if each in differ),
         *(f"{each} is missing" for each in own if each in missing),
         *(f"{each} is not in the model" for each in given if each not in own),
     ]
@@ -86,13 +86,14 @@ def load(network: nn.Module, path: Path, name: str) -> str:
 def read(path: Path, name: str) -> dict[str, Tensor]:
     """The tensors of a file by name: safetensors, or what torch.save wrote of a state dict or of a dict around one.
 
-    Raises UserError; objects other than tensors and plain values are never made.
+    Raises DataError when it cannot be opened, UserError when it is none of these; objects other than tensors and plain
+    values are never made.
     """
     try:
         with path.open("rb") as file:
             start = file.read(9)
     except OSError as error:
-        raise UserError(f"{FIELD}: {name}: {error.strerror}") from None
+        raise DataError(f"{FIELD}: {name}: {error.strerror}") from error
     # Eight bytes of length and then JSON: https://huggingface.co/docs/safetensors
     content = _safetensors(path, name) if start[8:] == b"{" else _torch(path, name)
     inside = next((content[key] for key in _INSIDE if isinstance(content.get(key), Mapping)), content)
@@ -131,12 +132,12 @@ def _torch(path: Path, name: str) -> Mapping[str, Any]:
 
 
 def _unwrapped(given: dict[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Names as the network has them: while none of them is its own, what wrappers put before them is taken off."""
-    while own.keys().isdisjoint(given):
-        wrapper = next((each for each in _WRAPPERS if any(name.startswith(each) for name in given)), None)
-        if wrapper is None:
+    """Names as the network has them: what wrappers put before them is taken off, unless fewer would then be its own."""
+    while wrapper := next((each for each in _WRAPPERS if any(name.startswith(each) for name in given)), None):
+        inner = {name.removeprefix(wrapper): tensor for name, tensor in given.items() if name.startswith(wrapper)}
+        if len(own.keys() & inner.keys()) < len(own.keys() & given.keys()):
             break
-        given = {name.removeprefix(wrapper): tensor for name, tensor in given.items() if name.startswith(wrapper)}
+        given = inner
     return given
 
 
