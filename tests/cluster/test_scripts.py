@@ -104,6 +104,17 @@ def test_the_keras_script_trains_publishes_and_serves(kube: Kube) -> None:
     )
 
 
+def test_a_plain_script_runs_as_it_is_and_publishes_nothing(kube: Kube) -> None:
+    config_map, job = manifests("pytorch/trainjob.yaml")
+    config_map["metadata"]["name"] = job["metadata"]["name"] = "plain"
+    config_map["data"]["train.py"] = (EXAMPLES / "pytorch/train.py").read_text().replace("= 15,", "= 1,")
+    job["spec"] = {"model": {"script": "configmap://plain/train.py"}, "policy": {"retries": 0}}
+    apply(kube, config_map, job)
+    run = kube.finished("plain")
+    assert is_true(run, "Complete"), run["status"]
+    assert "artifact" not in run["status"]
+
+
 def test_an_error_in_a_script_is_told_with_its_line(kube: Kube) -> None:
     config_map, job = manifests("pytorch/trainjob.yaml")
     config_map["metadata"]["name"] = job["metadata"]["name"] = "broken"
