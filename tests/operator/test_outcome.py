@@ -20,8 +20,11 @@ def disrupted(reason: str) -> Object:
         (ended(1, failed("UserError")), "UserError", False),
         (ended(10, failed("GateNotMet")), "GateNotMet", False),
         (ended(13, failed("StoreError")), "StoreError", False),
-        (ended(143, failed("Interrupted")), "Interrupted", True),
-        (ended(143), "Interrupted", True),
+        (ended(143, failed("Interrupted")), "UserError", False),
+        (ended(143), "UserError", False),
+        (ended(1, failed("NodeLost")), "UserError", False),
+        (ended(1, failed("Preempted")), "UserError", False),
+        (ended(1, failed("Whatever it likes")), "UserError", False),
         (ended(3, "boom"), "UserError", False),
         (ended(128, "exec: no such file", reason="StartError"), "UserError", False),
         (ended(137, reason="OOMKilled"), "OutOfMemory", False),
@@ -152,6 +155,9 @@ def test_a_pod_that_was_told_to_stop_was_interrupted_whatever_torchrun_exits_wit
     outcome = of_pod(told)
     assert outcome is not None
     assert outcome.reason == "Interrupted"
+    outcome = of_pod(told | {"status": ended(143, failed("Interrupted"))})
+    assert outcome is not None
+    assert (outcome.reason, outcome.infrastructure) == ("Interrupted", True)
     outcome = of_pod(told | {"status": ended(1, failed("DataError"))})
     assert outcome is not None
     assert outcome.reason == "DataError"

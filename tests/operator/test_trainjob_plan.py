@@ -253,7 +253,40 @@ def test_pods_that_were_not_recorded_are_taken_up_even_if_the_spec_has_changed()
     run.job["spec"] = run.job["spec"] | {"trainer": {"epochs": 9}}
     run.step(61)
     assert condition(run.status, "Accepted")["reason"] == "SpecChanged"
-    assert [attempt["pods"] for attempt in run.status["attempts"]] == [["digits-1-0"], ["digits-2-0"]]
+    assert [attempt["number"] for attempt in run.status["attempts"]] == [1, 2]
+    assert run.status["attempts"][1]["pods"] == ["digits-2-0"]
+
+
+@pytest.mark.parametrize("claim", [ended(1, failed("NodeLost")), ended(143, failed("Interrupted")), ended(143)])
+def test_a_command_cannot_have_itself_started_anew_without_end(claim: Object) -> None:
+    run = Run(command_job(policy={"retries": 1}))
+    run.step()
+    for attempt in (1, 2):
+        run.set(f"digits-{attempt}-0", claim)
+        run.step(12 * attempt)
+    assert condition(run.status, "Failed")["reason"] == "UserError"
+
+
+def test_a_command_cannot_claim_to_have_published() -> None:
+    run = Run(command_job())
+    run.step()
+    run.set("digits-1-0", ended(0, PUBLISHED, reason="Completed"))
+    told = [event.reason for event in run.step(11).events]
+    assert ("artifact" in run.status, condition(run.status, "Published"), told) == (False, {}, ["Complete"])
+
+
+def test_a_job_that_is_preempted_again_and_again_lists_its_first_and_newest_attempts() -> None:
+    run, clock = Run(trainjob(policy={"retries": 5})), 0
+    run.step()
+    for number in range(1, 61):
+        lost = {"phase": "Failed", "reason": "Evicted", "message": "disk"}
+        run.set(f"digits-{number}-0", ended(1, failed("UserError", "once")) if number == 30 else lost)
+        run.step(clock := clock + 1000)
+        run.step(clock := clock + 1000)
+    numbers = [attempt["number"] for attempt in run.status["attempts"]]
+    assert numbers == [1, 30, *range(44, 62)], "the one that counts against retries is kept"
+    assert run.status["attemptsDropped"] == 41
+    assert ["pods" in attempt for attempt in run.status["attempts"]] == [*[False] * 19, True]
 
 
 def test_a_spec_changed_before_its_recording_is_noticed_by_the_pods_annotation() -> None:

@@ -11,7 +11,9 @@ class Attempt(StatusType):
     """One start of the gang."""
 
     number: int = Field(ge=1, le=MAX_COUNT)
-    pods: list[str] | None = None
+    pods: list[str] | None = Field(
+        None, description="Of the latest attempt; those of an earlier one were named <job>-<attempt>-<rank> too."
+    )
     start_time: Timestamp | None = None
     completion_time: Timestamp | None = None
     exit_code: int | None = Field(None, ge=-MAX_COUNT, le=MAX_COUNT)
@@ -105,6 +107,9 @@ class TrainJobStatus(StatusType):
         description="Digest of each field of the spec that the first attempt was built from; it cannot change after.",
     )
     attempts: list[Attempt] | None = None
+    attempts_dropped: Count | None = Field(
+        None, description="Attempts ended by faults of the cluster that are no longer listed; the first and newest are."
+    )
     progress: Progress | None = None
     result: Result | None = None
     artifact: Artifact | None = None

@@ -47,6 +47,9 @@ DISRUPTIONS = {"DeletionByTaintManager": NODE_LOST, "DeletionByPodGC": NODE_LOST
 
 SIGTERM_EXIT = 143
 
+RUN_REASONS = frozenset({"UserError", "GateNotMet", "ParityFailed", "DataError", "StoreError", INTERRUPTED, RANK_LOST})
+"""What a run may say of itself (docs/contracts.md). A fault of the cluster, which uses up no retry, is not among it."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -138,12 +141,18 @@ def _failed(end: Mapping[str, Any] | None, pod: Mapping[str, Any]) -> Outcome:
     result, progress = typed(Result, said.get("result")), typed(Progress, said.get("progress"))
     if end.get("reason") == "OOMKilled":
         return Outcome("OutOfMemory", "the container used more memory than its limit", code, finished)
-    if said.get("reason"):
-        message = str(said.get("message") or said["reason"])
-        return Outcome(str(said["reason"]), message, code, finished, progress=progress, result=result)
+    reason = said.get("reason")
+    if reason in RUN_REASONS and reason != INTERRUPTED:
+        message = str(said.get("message") or reason)
+        return Outcome(str(reason), message, code, finished, progress=progress, result=result)
     # torchrun exits 1 when it is told to stop, whatever its processes answered.
-    if code == SIGTERM_EXIT or pods.deleting(pod):
-        return Outcome(INTERRUPTED, "the pod was told to stop", code, finished)
+    if pods.deleting(pod):
+        return Outcome(INTERRUPTED, "the pod was told to stop", code, finished, progress=progress, result=result)
+    if reason == INTERRUPTED or code == SIGTERM_EXIT:
+        # Else a command that ends itself in this way would be started anew without end.
+        return Outcome(
+            "UserError", f"exit code {code}: the run stopped, and nobody had told its pod to", code, finished
+        )
     text = (end.get("message") or "").strip()
     return Outcome("UserError", f"exit code {code}" + (f": {text[-800:]}" if text else ""), code, finished)
 

@@ -14,6 +14,7 @@ from trainserve.operator.conditions import Condition
 from trainserve.operator.plan import Delete, Event, Object, Plan
 from trainserve.operator.settings import Settings
 from trainserve.operator.trainjob import retry
+from trainserve.operator.trainjob.attempts import bounded
 from trainserve.operator.trainjob.builders import attempt_objects
 from trainserve.operator.trainjob.checks import first_refusal
 from trainserve.operator.trainjob.digests import spec_digests
@@ -131,7 +132,9 @@ class _Planner:
             self._stop_lost([self.pods[name] for name in attempt["pods"]])
             return
         self._close(attempt, outcome)
-        for field in ("progress", "result", "artifact"):
+        # Who publishes nothing can claim to have done so all the same.
+        publishes = self.job["spec"].get("output") is not None
+        for field in ("progress", "result", *(["artifact"] if publishes else [])):
             if (reported := getattr(outcome, field)) is not None:
                 self.status[field] = reported
         self.result.urgent = True
@@ -158,7 +161,7 @@ class _Planner:
         # A fast pod may never have been seen waiting or running.
         self._observe("Scheduled", "True", "Scheduled", "every pod had a node")
         self._observe("Running", "False", "Finished", f"attempt {attempt['number']} has ended")
-        if outcome.artifact is not None:
+        if output is not None and outcome.artifact is not None:
             message = f"version {outcome.artifact['version']} at {outcome.artifact['uri']}"
             self._observe("Published", "True", "Published", message)
             self._tell("Published", message, "published")
@@ -219,7 +222,9 @@ class _Planner:
         merged = conditions.merge(before, self.observed, self._generation, self.now)
         self.status |= {"conditions": merged, "observedGeneration": self._generation, "phase": phase(merged)}
         if self.attempts:
-            self.status["attempts"] = self.attempts
+            self.status["attempts"], dropped = bounded(self.attempts)
+            if dropped:
+                self.status["attemptsDropped"] = dropped + (self.old.get("attemptsDropped") or 0)
         parsed = TrainJobStatus.model_validate(self.status)
         self.result.status = parsed.model_dump(mode="json", by_alias=True, exclude_none=True)
         if self.result.status["phase"] != self.old.get("phase") and self.result.status["phase"] == "Refused":

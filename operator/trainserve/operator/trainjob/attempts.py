@@ -1,0 +1,26 @@
+"""How many attempts a status lists: a cluster that goes on preempting must not make it grow without bound."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from trainserve.operator.plan import Object
+from trainserve.operator.trainjob.outcome import INFRASTRUCTURE
+
+LISTED = 20
+NEWEST = 10
+"""Always listed, as is the first."""
+
+
+def bounded(attempts: Sequence[Object]) -> tuple[list[Object], int]:
+    """The attempts to list, and how many were left out.
+
+    Only faults of the cluster are left out: the others are counted against `policy.retries`, which bounds them. Pods
+    are listed of the latest attempt alone; those of an earlier one were <job>-<attempt>-<rank>.
+    """
+    candidates = [attempt for attempt in attempts[1:-NEWEST] if attempt.get("reason") in INFRASTRUCTURE]
+    left_out = candidates[: max(0, len(attempts) - LISTED)]
+    listed = [dict(attempt) for attempt in attempts if attempt not in left_out]
+    for attempt in listed[:-1]:
+        attempt.pop("pods", None)
+    return listed, len(left_out)
