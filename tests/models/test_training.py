@@ -388,6 +388,16 @@ def test_more_processes_than_samples_are_refused(rank: Rank, text: str) -> None:
         train(network, little(), Trainer(), CPU, lambda report: None, Interrupt(), world)
 
 
+def test_processes_whose_devices_differ_are_told_to_name_the_precision() -> None:
+    class Other(Alone):
+        def share(self, content: bytes | None) -> bytes | None:
+            return b"tf32"
+
+    network = Network(little().normalisation(), zoo.build("convnet", {}, (8, 8, 1), 3))
+    with pytest.raises(UserError, match=r'^trainer\.precision: "fp32" is tf32 for rank 0 and fp32 for rank 0, whose'):
+        train(network, little(), Trainer(precision="fp32"), CPU, lambda report: None, Interrupt(), Other())
+
+
 def test_processes_share_the_cores_of_their_pod(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(device, "cpu_limit", lambda cgroup: 7.5)

@@ -29,6 +29,7 @@ _UNFINISHED = ".writing-"
 _REACHED = "reached.json"
 _LOCK = ".lock"
 _ABSENT = object()
+_SHOWN = 60
 
 
 class Checkpoints:
@@ -196,7 +197,8 @@ def _flat(sections: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _shown(value: object) -> str:
-    return "unset" if value is _ABSENT else json.dumps(value)
+    text = "unset" if value is _ABSENT else json.dumps(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def _write(path: Path, content: memoryview) -> None:

@@ -66,6 +66,9 @@ class Alone:
     def wait(self) -> None:
         """Until every process is here."""
 
+    def leave(self) -> None:
+        """Part from the others, once all is done together."""
+
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
         """Around what the processes do together: when another one fails, its reason is what this one fails with."""
@@ -152,6 +155,10 @@ class Gang(Alone):
     def wait(self) -> None:
         self._answer()
         dist.barrier(group=self._control)
+
+    @override
+    def leave(self) -> None:
+        dist.destroy_process_group()
 
     @override
     @contextlib.contextmanager

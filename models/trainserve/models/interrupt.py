@@ -37,13 +37,13 @@ class Interrupt:
 
     @contextlib.contextmanager
     def at_checks_only(self) -> Iterator[None]:
-        """Inside, SIGTERM waits for the next `check`: a training step is never torn."""
+        """Inside, SIGTERM waits for the next `check`: a training step is never torn.
+
+        After an error it goes on waiting: the run is ending, and must still say why.
+        """
         self.hold()
-        try:
-            yield
-        finally:
-            self._at_once = True
-        self.check()
+        yield
+        self.release()
 
     def too_late(self) -> None:
         """From here on SIGTERM is ignored: what remains takes a moment, and its result must be reported."""

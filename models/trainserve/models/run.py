@@ -124,6 +124,7 @@ class Run:
             report, say = self._trained if self.rank.first else _nothing, self.terminal.say
             trained = train(network, dataset, config.trainer, on, report, self.interrupt, world, checkpoints, say)
             reading = energy.over_all(world, meter.read())
+        world.leave()
         if not self.rank.first:
             return network
         self.last_step = time.perf_counter()

@@ -83,6 +83,11 @@ def train(
     UserError when the loss is no longer finite, and Interrupted between two steps, the state saved.
     """
     numbers = precision.choose(config.precision, device)
+    if (theirs := (world.share(numbers.name.encode()) or b"").decode()) != numbers.name:
+        raise UserError(
+            f'trainer.precision: "{config.precision}" is {theirs} for rank 0 and {numbers.name} for rank '
+            f"{world.rank.rank}, whose devices differ; must be one that both have, by name"
+        )
     say(f"precision: {numbers.name} ({numbers.why})")
     with numbers.training(device):
         loop = _Loop(network, dataset, config, device, numbers, world, checkpoints, say)
