@@ -134,6 +134,7 @@ def test_what_a_trainjob_measured_fits_the_schema() -> None:
             "accuracy": 0.97,
             "precision": "bf16",
             "exportedAccuracy": 0.96,
+            "exportedLoss": 0.2,
             "energyJoules": 120.5,
             "energy": {
                 "joules": 120.5,

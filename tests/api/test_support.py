@@ -12,6 +12,7 @@ COMMAND = {"model": {"command": ["true"]}}
 
 TRAINJOBS: list[tuple[dict[str, Any], str]] = [
     ({**ZOO, "resources": {"gpus": 1, "gpu": {"mig": "1g.10gb"}}}, "resources.gpu.mig"),
+    ({**ZOO, "export": {"dynamicBatch": False}}, "export.dynamicBatch"),
     ({**COMMAND, "dataset": {"name": "digits"}}, "dataset"),
     ({**COMMAND, "trainer": {"epochs": 9}}, "trainer"),
     ({**COMMAND, "checkpoint": {}}, "checkpoint"),
@@ -92,7 +93,7 @@ def test_the_message_shows_the_value_as_in_the_manifest() -> None:
         {**ZOO, "checkpoint": {"everyEpochs": 2, "keep": 1}},
         {**ZOO, "export": {"opset": 20, "parity": {"rtol": 0.01, "atol": 0.0001}}, "gates": {"minAccuracy": 0.9}},
         {**ZOO, "export": {"precision": "int8", "topK": 3, "input": "tensor"}, "gates": {"maxAccuracyDrop": 0.01}},
-        {**ZOO, "export": {"precision": "fp16", "dynamicBatch": False}, "gates": {"maxLoss": 0.3}},
+        {**ZOO, "export": {"precision": "fp16"}, "gates": {"maxLoss": 0.3}},
         {**ZOO, "energy": {"gridIntensity": 380}, "log": {"format": "json"}},
         {**ZOO, "policy": {"retries": 0}},
     ],

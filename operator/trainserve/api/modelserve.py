@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import Field, computed_field
@@ -27,6 +28,16 @@ from trainserve.api.base import (
 NAME_LIMIT = 40
 """Longest name of a ModelServe: its ReplicaSets are named <serve>-<10 digits of a digest>-<10 of a template's hash>,
 and a name that is also a label has 63 characters."""
+
+
+_FRACTION = "([.][0-9]{1,9})?"
+_NO_FRACTION = "([.]0{1,9})?"
+UP_TO_A_SECOND = "^0*({})$".format(
+    "|".join(
+        f"([0-9]{{1,{digits}}}{_FRACTION}|1{'0' * digits}{_NO_FRACTION}){unit}" for digits, unit in ((6, "us"), (3, "ms"))
+    )
+    + f"|({_FRACTION}|1{_NO_FRACTION})s"
+)
 
 
 class ModelRef(ApiType):
@@ -78,7 +89,16 @@ class DynamicBatching(ApiType):
 
     max_batch: int = Field(64, ge=1, le=4096, description="Most samples in one batch.")
     max_queue_delay: Duration | None = Field(
-        None, description="How long a request may wait for company. Unset: not at all."
+        None, description="How long a request may wait for company, at most 1s. Unset: not at all."
+    )
+
+    rules = (
+        Rule(
+            message="maxQueueDelay must be at most 1s, written in us, ms or s",
+            cel=f"!has(self.maxQueueDelay) || self.maxQueueDelay.matches('{UP_TO_A_SECOND}')",
+            holds=lambda batching: batching.max_queue_delay is None
+            or re.search(UP_TO_A_SECOND, batching.max_queue_delay) is not None,
+        ),
     )
 
 

@@ -54,6 +54,7 @@ _RESOURCES = (Limit("resources.gpu.mig", _never, "whole GPUs (leave it unset)"),
 
 TRAINJOB_LIMITS = (
     *_RESOURCES,
+    Limit("export.dynamicBatch", _one_of(True), "true"),
     _of_no_command("dataset"),
     _of_no_command("trainer", Trainer()),
     _of_no_command("checkpoint"),

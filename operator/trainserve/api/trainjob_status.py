@@ -59,7 +59,8 @@ class Result(StatusType):
     samples_per_second: Figure = None
     seconds_lost: Figure = Field(None, description="Seconds of work lost to restarts.")
     precision: Text = Field(None, description="Arithmetic of the training step: fp32, tf32 or bf16.")
-    exported_accuracy: Figure = Field(None, description="Of the exported fp16 or int8 file.")
+    exported_accuracy: Figure = Field(None, description="Of the exported file, where it was measured.")
+    exported_loss: Figure = Field(None, description="Of the exported file, where it was measured.")
     energy: MeasuredEnergy | None = None
     energy_joules: Figure = Field(None, description="Absent where no energy counter exists.")
     gpu_seconds: Figure = None
