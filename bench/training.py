@@ -167,7 +167,8 @@ def section_memory() -> Section:
         np.savez(path, x=images, y=np.arange(LARGE_IMAGES) % 10)
         del images
         small = {"name": "convnet", "options": {"channels": 4, "hidden": 16}}
-        _, peak = process({"model": small, "dataset": {"path": str(path)}, "trainer": {"epochs": 1}})
+        run = {"model": small, "dataset": {"path": str(path)}, "trainer": {"epochs": 1}}
+        _, peak = process(run, TRAINSERVE_CACHE=folder)
     bars = [
         Bar("data of the memory's run", megabytes, "MB"),
         Bar("peak RSS of the run", peak, "MB", round(1.3 * megabytes + 600)),
@@ -207,13 +208,15 @@ def compared(name: str, section: str, ways: dict[str, Callable[[], Pace]], goal:
     return [*bars, Bar(f"{name}, ours of naive", ratio, "x", goal, "more")], rounds
 
 
-def process(wanted: dict[str, Any]) -> tuple[dict[str, float], float]:
+def process(wanted: dict[str, Any], **environment: str) -> tuple[dict[str, float], float]:
     """One run of the command: when each event was first told (seconds since 1970), and its peak RSS in MB."""
     with tempfile.TemporaryDirectory(prefix="trainserve-bench-") as folder:
         path = Path(folder) / "config.json"
         path.write_text(json.dumps({**wanted, "log": {"format": "json"}}))
         with (Path(folder) / "out").open("w+") as out:
-            run = subprocess.Popen([sys.executable, "-m", "trainserve.models", str(path)], stdout=out)
+            run = subprocess.Popen(
+                [sys.executable, "-m", "trainserve.models", str(path)], stdout=out, env={**os.environ, **environment}
+            )
             _, status, used = os.wait4(run.pid, 0)
             run.returncode = os.waitstatus_to_exitcode(status)
             out.seek(0)

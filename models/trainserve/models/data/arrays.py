@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from trainserve.models.data.cache import Cache
 from trainserve.models.data.dataset import Dataset, Images, check, split
-from trainserve.models.data.source import Part, Source
+from trainserve.models.data.source import Part, Source, release
 
 LARGE = 256 << 20
 """Bytes of decoded images above which they are mapped from a file instead of being read into memory."""
@@ -96,6 +96,7 @@ def _fill(part: Part, homes: Sequence[Home], cache: Cache) -> None:
         for block in part.blocks():
             for array, place in places:
                 _put(block, array, place[start : start + len(block)])
+                release(array)
             start += len(block)
             moved(len(block))
 

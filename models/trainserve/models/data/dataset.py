@@ -17,8 +17,8 @@ Targets = NDArray[Any]
 """(N,) int64 class numbers 0..classes-1; of a regression (N, K) float32, finite."""
 
 
-_CHUNK = 256
-"""Images turned into floats at a time, so that statistics need no second copy of the data."""
+_CHUNK = 1 << 21
+"""Values turned into floats at a time, so that statistics need no second copy of the data."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,9 @@ class Dataset:
     def normalisation(self) -> Normalisation:
         """Mean 0 and deviation 1 per channel over the training split; uint8 is first scaled to 0..1."""
         sums, squares = np.zeros(self.shape[2]), np.zeros(self.shape[2])
-        for start in range(0, len(self.train_images), _CHUNK):
-            chunk = self.train_images[start : start + _CHUNK].astype(np.float64)
+        images = max(1, _CHUNK // self.train_images[0].size)
+        for start in range(0, len(self.train_images), images):
+            chunk = self.train_images[start : start + images].astype(np.float64)
             sums += chunk.sum(axis=(0, 1, 2))
             squares += np.square(chunk).sum(axis=(0, 1, 2))
         pixels = self.train_images.size / self.shape[2]

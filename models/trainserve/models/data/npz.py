@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from trainserve.models.data.arrays import LARGE
 from trainserve.models.data.cache import Cache
 from trainserve.models.data.dataset import Images, Targets, Task
-from trainserve.models.data.source import Part, Source, block_length
+from trainserve.models.data.source import Part, Source, block_length, release
 from trainserve.models.errors import DataError
 
 _NAMES = ("x", "y", "x_test", "y_test")
@@ -135,6 +135,7 @@ def _blocks(path: Path, x: str, images: NDArray[Any]) -> Iterator[Images]:
             sample = start + int(finite.argmin())
             raise DataError(f"{path}: {x} holds values that are not finite numbers, the first in sample {sample}")
         yield block
+        release(images)
 
 
 def _dtype(images: NDArray[Any]) -> np.dtype[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -55,6 +56,15 @@ def image_bytes(shape: tuple[int, int, int], dtype: np.dtype[Any]) -> int:
 def block_length(shape: tuple[int, int, int], dtype: np.dtype[Any]) -> int:
     """How many images make a block."""
     return max(1, min(1024, _BLOCK // max(1, image_bytes(shape, dtype))))
+
+
+def release(images: Images) -> None:
+    """Let go of the pages of an array that is mapped from a file: they no longer count as this process's memory.
+
+    They stay in the page cache, written or not, and come back when they are touched.
+    """
+    if isinstance(images, np.memmap):
+        images._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
 
 
 def in_memory(targets: Targets, images: Images) -> Part:
