@@ -48,7 +48,7 @@ def _broken(model: type[ApiType], manifest: dict[str, Any]) -> set[str]:
 
 def test_every_type_with_rules_is_known_here() -> None:
     assert {model.__name__ for model in RULED} == {
-        "Autoscaling", "Dataset", "ModelRef", "ModelSource", "Pretrained", "Resources", "Toleration",
+        "Autoscaling", "Dataset", "DynamicBatching", "ModelRef", "ModelSource", "Pretrained", "Resources", "Toleration",
         "TrainJobSpec", "Trainer",
     }  # fmt: skip
 

@@ -198,6 +198,17 @@ def test_a_bad_model_reference_is_told_what_goes_together(model: dict[str, Any],
     assert refused.value.problems == (problem,)
 
 
+@pytest.mark.parametrize("delay", ["0s", "500us", "1000000us", "999.5ms", "1000ms", "1s", "0.25s", "001.0s"])
+def test_a_request_may_wait_for_company_for_up_to_a_second(delay: str) -> None:
+    parse_modelserve(modelserve(triton={"dynamicBatching": {"maxQueueDelay": delay}}))
+
+
+@pytest.mark.parametrize("delay", ["1000001us", "1000.5ms", "1.000000001s", "2s", "1m", "0.1h"])
+def test_a_longer_wait_is_refused_with_what_is_allowed(delay: str) -> None:
+    with pytest.raises(InvalidSpec, match="maxQueueDelay must be at most 1s"):
+        parse_modelserve(modelserve(triton={"dynamicBatching": {"maxQueueDelay": delay}}))
+
+
 @pytest.mark.parametrize("digest", ["sha256:abc", "md5:" + 64 * "0", 64 * "0"])
 def test_a_digest_is_a_whole_sha256(digest: str) -> None:
     with pytest.raises(InvalidSpec, match=r"^spec\.model\.digest: .* must match pattern"):

@@ -161,6 +161,19 @@ def test_outputs_that_do_not_match_are_not_served() -> None:
     assert serve.status["phase"] == "Failed"
 
 
+def test_a_server_that_answers_no_sample_is_told_as_the_probe_says_it() -> None:
+    serve = Serve(FIRST)
+    serve.step()
+    report = {"verified": None, "reason": "InferenceFailed", "message": "InferenceServerException: CUDA error"}
+    serve.add_pod(SUFFIX, {"phase": "Running", "podIP": "10.0.0.9"}, report)
+    serve.step(5)
+    judged = condition(serve.status, "Verified")
+    assert (judged["status"], judged["reason"]) == ("Unknown", "InferenceFailed")
+    assert "CUDA error" in judged["message"]
+    assert "CUDA error" in condition(serve.status, "Progressing")["message"]
+    assert condition(serve.status, "Ready")["reason"] == "InferenceFailed"
+
+
 @pytest.mark.parametrize(
     ("status", "reason"),
     [

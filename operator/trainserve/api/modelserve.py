@@ -30,14 +30,10 @@ NAME_LIMIT = 40
 and a name that is also a label has 63 characters."""
 
 
-_FRACTION = "([.][0-9]{1,9})?"
-_NO_FRACTION = "([.]0{1,9})?"
-UP_TO_A_SECOND = "^0*({})$".format(
-    "|".join(
-        f"([0-9]{{1,{digits}}}{_FRACTION}|1{'0' * digits}{_NO_FRACTION}){unit}" for digits, unit in ((6, "us"), (3, "ms"))
-    )
-    + f"|({_FRACTION}|1{_NO_FRACTION})s"
+UP_TO_A_SECOND = (
+    "^0*(([0-9]{1,6}([.][0-9]+)?|1000000([.]0+)?)us|([0-9]{1,3}([.][0-9]+)?|1000([.]0+)?)ms|(([.][0-9]+)?|1([.]0+)?)s)$"
 )
+"""Those durations, in the one form that CEL and Python read alike."""
 
 
 class ModelRef(ApiType):
@@ -96,8 +92,9 @@ class DynamicBatching(ApiType):
         Rule(
             message="maxQueueDelay must be at most 1s, written in us, ms or s",
             cel=f"!has(self.maxQueueDelay) || self.maxQueueDelay.matches('{UP_TO_A_SECOND}')",
-            holds=lambda batching: batching.max_queue_delay is None
-            or re.search(UP_TO_A_SECOND, batching.max_queue_delay) is not None,
+            holds=lambda batching: (
+                batching.max_queue_delay is None or re.search(UP_TO_A_SECOND, batching.max_queue_delay) is not None
+            ),
         ),
     )
 

@@ -16,6 +16,9 @@ UNVERIFIED_EVERY = 0.5
 VERIFIED_EVERY = 30.0
 """Seconds between two questions to a pod's probe."""
 
+INFERENCE_FAILED = "InferenceFailed"
+"""What a probe says whose samples the server does not answer: it goes on trying."""
+
 
 class Trouble(NamedTuple):
     """Why a version does not become ready."""
@@ -51,6 +54,9 @@ def verified(serving: Sequence[Object], answers: Answers) -> Condition:
         if report.get("verified") is True:
             reason = str(report.get("reason") or "SamplesMatch")
             return Condition("Verified", "True", reason, str(report.get("message") or reason))
+    for report in reports:
+        if report.get("reason") == INFERENCE_FAILED:
+            return Condition("Verified", "Unknown", INFERENCE_FAILED, str(report.get("message") or INFERENCE_FAILED))
     return Condition("Verified", "Unknown", "Pending", "no pod has sent its recorded samples through the server yet")
 
 
@@ -77,8 +83,9 @@ def trouble(serving: Sequence[Object], answers: Answers) -> Trouble | None:
         found = _fetch_failure(pod) or why_not_running(pod, "fetch", "triton", "probe")
         if found is not None:
             return found
-    failed = verified(serving, answers)
-    return Trouble(failed.reason, failed.message) if failed.status == "False" else None
+    judged = verified(serving, answers)
+    failed = judged.status == "False" or judged.reason == INFERENCE_FAILED
+    return Trouble(judged.reason, judged.message) if failed else None
 
 
 def why_not_running(pod: Object, *containers: str) -> Trouble | None:
