@@ -205,8 +205,10 @@ def gang_of(rank: Rank) -> Iterator[Gang]:
         gang.tell(error)
         raise
     except Interrupted:
-        # torchrun ends the others with SIGTERM when one process has failed.
-        gang.raise_what_another_said()
+        # torchrun ends the others with SIGTERM when one process has failed; when all were told to stop, rank 0 may be
+        # gone by now.
+        with contextlib.suppress(RankLost):
+            gang.raise_what_another_said()
         raise
     except Exception as error:
         gang.tell(UserError(f"unexpected {type(error).__name__}: {error}"))
