@@ -11,8 +11,12 @@ from hypothesis import strategies as st
 
 from trainserve.models import data
 from trainserve.models.config import load as load_config
+from trainserve.models.data.arrays import dataset
+from trainserve.models.data.cache import Cache
 from trainserve.models.data.dataset import split
 from trainserve.models.data.digits import bilinear
+from trainserve.models.data.source import Part, Source
+from trainserve.models.data.watch import Watch
 from trainserve.models.errors import DataError
 
 from .data_files import load
@@ -143,6 +147,18 @@ def test_bad_values_are_refused_with_the_files_name(stripes: Write, arrays: dict
         load(path=str(path), task="regression")
 
 
+def test_of_a_large_split_a_part_is_measured_evenly_over_it(stripes: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = np.random.default_rng(0).normal(np.arange(3000)[:, None, None], 1, (3000, 8, 8))
+    dataset = load(path=str(stripes(x=x, y=np.arange(3000) % 3)))
+    monkeypatch.setattr("trainserve.models.data.dataset._CHUNK", 640)
+    whole = dataset.normalisation()
+    monkeypatch.setattr("trainserve.models.data.dataset.MEASURED", 20_000)
+    part = dataset.normalisation()
+    assert part != whole
+    assert part.mean == pytest.approx(whole.mean, rel=0.05)
+    assert part.std == pytest.approx(whole.std, rel=0.05)
+
+
 UINT8 = np.uint8
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"x": None}, r"array 'x' is missing; there are: y"),
@@ -189,6 +205,15 @@ def test_a_bad_npz_is_refused_with_the_files_name(stripes: Write, arrays: dict[s
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"absent\.npz: No such file or directory"):
         load(path=str(tmp_path / "absent.npz"))
+
+
+@pytest.mark.parametrize(("images", "text"), [(9, "9 images, and 10 targets"), (11, "more than 10 images, and 10")])
+def test_a_source_that_has_not_an_image_for_each_target_is_named(tmp_path: Path, images: int, text: str) -> None:
+    pixels = np.zeros((images, 8, 8, 1), np.uint8)
+    part = Part(np.arange(10) % 2, lambda: iter([pixels[:5], pixels[5:]]))
+    source = Source("pets", "pets.parquet", (8, 8, 1), pixels.dtype, ["0", "1"], "classification", part, None, "")
+    with pytest.raises(DataError, match=f"^pets.parquet: {text}"):
+        dataset(source, 0.2, 0, Cache(Watch(), tmp_path))
 
 
 def test_a_relative_path_is_one_below_the_configs_folder(stripes: Write, tmp_path: Path) -> None:

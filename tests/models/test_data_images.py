@@ -7,8 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
+from trainserve.models.data.pixels import decode, form
 from trainserve.models.errors import DataError, UserError
 
 from .data_files import encoded, folder, load, picture
@@ -168,6 +171,18 @@ def test_a_truncated_image_is_named(tmp_path: Path, suffix: str, share: float) -
     broken.write_bytes(content[: int(len(content) * share)])
     with pytest.raises(DataError, match=f"^{broken}: (truncated or damaged|not a PNG or JPEG)"):
         load(path=str(root))
+
+
+@settings(max_examples=200)
+@given(position=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7), kind=st.sampled_from(["PNG", "JPEG"]))
+def test_a_flipped_bit_is_an_error_or_harmless_never_a_crash(position: float, bit: int, kind: str) -> None:
+    content = bytearray(encoded(picture(0, 0, "RGB", (16, 16)), kind))
+    expected = form(bytes(content), "first", None)
+    content[int(position * len(content))] ^= 1 << bit
+    try:
+        assert decode(bytes(content), "second", expected).shape == (16, 16, 3)
+    except DataError as error:
+        assert str(error).startswith("second: ")
 
 
 def test_folders_that_are_none_are_named(tmp_path: Path) -> None:

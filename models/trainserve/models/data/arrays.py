@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from trainserve.models.data.cache import Cache
 from trainserve.models.data.dataset import Dataset, Images, check, split
 from trainserve.models.data.source import Part, Source, release
+from trainserve.models.errors import DataError
 
 LARGE = 256 << 20
 """Bytes of decoded images above which they are mapped from a file instead of being read into memory."""
@@ -69,7 +70,7 @@ def _read(source: Source, train: Rows, held_out: Rows, cache: Cache) -> tuple[Im
         for number, part in enumerate(parts):
             everything = np.arange(len(part.targets))
             home = _create(room / f"{number}.npy", source, len(everything)), everything
-            _fill(part, [home], cache)
+            _fill(source, part, [home], cache)
 
     folder = cache.get(f"arrays-{source.digest}", make)
     images = [_map(folder / f"{number}.npy") for number in range(len(parts))]
@@ -78,27 +79,37 @@ def _read(source: Source, train: Rows, held_out: Rows, cache: Cache) -> tuple[Im
 
 def _decode(source: Source, homes: Sequence[Home], cache: Cache) -> None:
     if source.test is None:
-        _fill(source.train, homes, cache)
+        _fill(source, source.train, homes, cache)
     else:
-        _fill(source.train, homes[:1], cache)
-        _fill(source.test, homes[1:], cache)
+        _fill(source, source.train, homes[:1], cache)
+        _fill(source, source.test, homes[1:], cache)
 
 
-def _fill(part: Part, homes: Sequence[Home], cache: Cache) -> None:
+def _fill(source: Source, part: Part, homes: Sequence[Home], cache: Cache) -> None:
     """Decode every sample of `part` once, into the row it has in each of the arrays, if any."""
     places = []
     for array, rows in homes:
         place = np.full(len(part.targets), -1)
         place[rows] = np.arange(len(rows))
         places.append((array, place))
-    start = 0
     with cache.watch.task("decoding", len(part.targets), "images") as moved:
-        for block in part.blocks():
+        for start, block in _numbered(source, part):
             for array, place in places:
                 _put(block, array, place[start : start + len(block)])
                 release(array)
-            start += len(block)
             moved(len(block))
+
+
+def _numbered(source: Source, part: Part) -> Iterator[tuple[int, Images]]:
+    """Blocks with the number of their first image. A damaged file can say one number of images and hold another."""
+    start, count = 0, len(part.targets)
+    for block in part.blocks():
+        if start + len(block) > count:
+            raise DataError(f"{source.file}: more than {count} images, and {count} targets; must be equal")
+        yield start, block
+        start += len(block)
+    if start < count:
+        raise DataError(f"{source.file}: {start} images, and {count} targets; must be equal")
 
 
 def _put(block: Images, array: Images, at: Rows) -> None:

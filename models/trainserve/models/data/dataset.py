@@ -17,6 +17,8 @@ Targets = NDArray[Any]
 """(N,) int64 class numbers 0..classes-1; of a regression (N, K) float32, finite."""
 
 
+MEASURED = 1 << 30
+"""Values from which statistics are computed: these take a second or two, all of a large data set could take an hour."""
 _CHUNK = 1 << 21
 """Values turned into floats at a time, so that statistics need no second copy of the data."""
 
@@ -49,14 +51,18 @@ class Dataset:
         return height, width, channels
 
     def normalisation(self) -> Normalisation:
-        """Mean 0 and deviation 1 per channel over the training split; uint8 is first scaled to 0..1."""
-        sums, squares = np.zeros(self.shape[2]), np.zeros(self.shape[2])
+        """Mean 0 and deviation 1 per channel over the training split; uint8 is first scaled to 0..1.
+
+        Of a split of more than MEASURED values, as many of them, in pieces evenly over it.
+        """
+        sums, squares, pixels = np.zeros(self.shape[2]), np.zeros(self.shape[2]), 0
         images = max(1, _CHUNK // self.train_images[0].size)
-        for start in range(0, len(self.train_images), images):
+        pieces = range(0, len(self.train_images), images)
+        for start in pieces[:: -(-self.train_images.size // MEASURED)]:
             chunk = self.train_images[start : start + images].astype(np.float64)
             sums += chunk.sum(axis=(0, 1, 2))
             squares += np.square(chunk).sum(axis=(0, 1, 2))
-        pixels = self.train_images.size / self.shape[2]
+            pixels += chunk.size // self.shape[2]
         mean = sums / pixels
         std = np.sqrt(np.maximum(squares / pixels - np.square(mean), 0))
         scale = 1 / 255 if self.train_images.dtype == np.uint8 else 1.0
