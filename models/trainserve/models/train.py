@@ -65,6 +65,9 @@ class Report:
     samples_before: int = 0
     """Of `samples`, those of earlier attempts."""
 
+    precision: str = "fp32"
+    """Arithmetic of the step: fp32, tf32 or bf16."""
+
 
 def train(
     network: Network,
@@ -248,6 +251,7 @@ class _Loop:
             samples_per_second=max(0, samples - self.steady_samples) / max(time.perf_counter() - self.steady, 1e-9),
             seconds_lost=self.lost,
             samples_before=self.samples_before,
+            precision=self.numbers.name,
         )
 
     def _samples(self, step: int) -> int:
