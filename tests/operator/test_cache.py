@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from trainserve.operator import labels
-from trainserve.operator.cache import Cache, trim
+from trainserve.operator.cache import Cache, drifted, trim
 from trainserve.operator.plan import Object
 from trainserve.operator.workqueue import Key
 
@@ -31,6 +31,36 @@ def test_an_object_of_the_same_name_made_anew_replaces_the_old_one() -> None:
     assert cache.put("Pod", pod(11, uid="v"))
     cache.drop("Pod", pod(12))
     assert cache.children(PARENT), "the deletion of the old one came late"
+
+
+def test_what_was_changed_since_it_was_applied_has_drifted() -> None:
+    cache, at = Cache(), ("Deployment", "default", "digits-1-0")
+
+    def deployment(revision: int, generation: int) -> Object:
+        made = pod(revision)
+        return {"metadata": {**made["metadata"], "generation": generation}, "spec": {}}
+
+    def known() -> Object:
+        return cache.get(*at) or {}
+
+    cache.put("Deployment", deployment(1, 1))
+    assert drifted(known()), "another process may have applied it"
+    cache.put("Deployment", deployment(1, 1), applied=True)
+    assert not drifted(known())
+    cache.put("Deployment", deployment(2, 1))
+    assert not drifted(known()), "its status alone"
+    cache.put("Deployment", deployment(3, 2))
+    assert drifted(known())
+    cache.put("Deployment", deployment(4, 3), applied=True)
+    assert not drifted(known())
+
+
+def test_the_watch_may_be_faster_than_the_answer_to_an_apply() -> None:
+    cache = Cache()
+    service = {"metadata": pod(7)["metadata"], "spec": {}}
+    cache.put("Service", service)
+    cache.put("Service", service, applied=True)
+    assert not drifted(cache.get("Service", "default", "digits-1-0") or {})
 
 
 def test_children_are_found_by_the_parent_that_their_label_names() -> None:

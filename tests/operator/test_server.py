@@ -51,6 +51,13 @@ class Cluster:
                 return None
             raise
 
+    async def patch(self, kind: str, name: str, change: Object) -> Object:
+        return dict(
+            await self.client.patch(
+                own.RESOURCES[kind], name, change, namespace=self.namespace, patch_type=PatchType.STRATEGIC
+            )
+        )
+
     async def delete(self, kind: str, name: str) -> None:
         await self.client.delete(own.RESOURCES[kind], name, namespace=self.namespace)
 
@@ -269,6 +276,31 @@ async def test_what_the_server_rejects_is_said_in_its_words_until_it_is_taken(cl
     await cluster.client.delete(ResourceQuota, "none", namespace=cluster.namespace)
     job = await cluster.wait("TrainJob", "digits", lambda job: job["status"]["attempts"])
     assert condition(job["status"], "Scheduled")["reason"] == "Pending"
+
+
+async def test_what_somebody_else_changes_is_put_back_once(cluster: Cluster, engine: Engine) -> None:
+    await cluster.create("ModelServe", serve(uri="file:///srv/models/default/digits/1", digest=DIGEST))
+    name = f"web-{DIGEST[7:17]}"
+    made = await cluster.wait("Deployment", name, lambda deployment: deployment["spec"])
+    await cluster.wait("Service", "web", lambda service: service["spec"])
+    triton = made["spec"]["template"]["spec"]["containers"][0]
+    theirs = {"name": "triton", "command": ["sleep", "1000"]}
+    await cluster.patch("Deployment", name, {"spec": {"template": {"spec": {"containers": [theirs]}}}})
+    ports = [{"port": 8000, "name": "elsewhere"}]
+    await cluster.patch("Service", "web", {"spec": {"ports": ports}})
+    restored = await cluster.wait(
+        "Deployment",
+        name,
+        lambda found: found["spec"]["template"]["spec"]["containers"][0]["command"] == triton["command"],
+    )
+    await cluster.wait("Service", "web", lambda web: [port["port"] for port in web["spec"]["ports"]][:1] == [8000])
+    assert restored["metadata"]["generation"] == 3, "made, changed, put back"
+    paused = await cluster.patch("Deployment", name, {"spec": {"minReadySeconds": 1}})
+    await cluster.create("TrainJob", command_job())
+    await cluster.wait("TrainJob", "digits", lambda job: job["status"]["phase"] == "Pending")
+    assert (await cluster.get("Deployment", name) or {})["metadata"]["generation"] == paused["metadata"][
+        "generation"
+    ], "what we do not set is theirs"
 
 
 async def test_a_service_that_belongs_to_somebody_else_is_left_alone(cluster: Cluster, engine: Engine) -> None:

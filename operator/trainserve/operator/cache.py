@@ -36,6 +36,8 @@ KEPT = {
 }
 """Kinds that are cached, each with the fields kept beside metadata."""
 PARENTS = {"TrainJob": labels.TRAINJOB, "ModelServe": labels.MODELSERVE}
+APPLIED = "applied"
+"""Field of a cached object: its `state` when this process applied it last; none if it has not yet."""
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
@@ -46,12 +48,21 @@ class Cache:
         self._objects: dict[str, dict[tuple[str, str], Object]] = {kind: {} for kind in KEPT}
         self._children: defaultdict[Key, dict[tuple[str, str], Object]] = defaultdict(dict)
 
-    def put(self, kind: str, raw: Mapping[str, Any]) -> bool:
-        """Take an object in, unless what is known of it is as new; answer whether it was news."""
+    def put(self, kind: str, raw: Mapping[str, Any], *, applied: bool = False) -> bool:
+        """Take an object in, unless what is known of it is as new; answer whether it was news.
+
+        `applied`: it is the answer to an apply of our own.
+        """
         fresh = trim(kind, raw)
         at = _identity(fresh)
         known = self._objects[kind].get(at)
-        if known is not None and _same_object(known, fresh) and _revision(known) >= _revision(fresh):
+        same = known is not None and _same_object(known, fresh)
+        if applied:
+            fresh[APPLIED] = state(fresh)
+        elif same and known is not None and APPLIED in known:
+            fresh[APPLIED] = known[APPLIED]
+        if same and known is not None and _revision(known) >= _revision(fresh):
+            known |= {APPLIED: fresh[APPLIED]} if applied else {}
             return False
         self._objects[kind][at] = fresh
         for parent in parents(kind, fresh):
@@ -101,6 +112,16 @@ def trim(kind: str, raw: Mapping[str, Any]) -> Object:
     if kind == "Deployment" and "spec" in kept:
         kept["spec"] = {"replicas": kept["spec"].get("replicas")}
     return {"apiVersion": raw.get("apiVersion"), "kind": kind, "metadata": metadata, **kept}
+
+
+def state(cached: Mapping[str, Any]) -> Any:
+    """What changes whenever somebody changes what was applied; a Service has no generation, and seldom changes."""
+    return cached["metadata"].get("generation") or cached["metadata"].get("resourceVersion")
+
+
+def drifted(cached: Mapping[str, Any]) -> bool:
+    """Whether somebody may have changed the object since this process applied it."""
+    return bool(cached.get(APPLIED) != state(cached))
 
 
 def parents(kind: str, child: Mapping[str, Any]) -> list[Key]:

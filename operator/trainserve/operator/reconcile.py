@@ -67,7 +67,7 @@ class Reconciler:
         for wanted in plan.apply:
             child = self._cache.child(parent, wanted["kind"], wanted["metadata"]["name"])
             known = child is not None and labels.owned_by(child, owner["metadata"]["uid"])
-            self._cache.put(wanted["kind"], await self._client.apply(wanted, known=known))
+            self._cache.put(wanted["kind"], await self._client.apply(wanted, known=known), applied=True)
         for delete in plan.delete:
             await self._client.delete(parent.namespace, delete)
 

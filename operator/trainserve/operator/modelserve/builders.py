@@ -10,6 +10,7 @@ from typing import Any
 from trainserve.api import duration
 from trainserve.api.modelserve import ModelRef, ModelServeSpec
 from trainserve.operator import labels, pods
+from trainserve.operator.cache import drifted
 from trainserve.operator.modelserve import version as versions
 from trainserve.operator.modelserve.version import Version
 from trainserve.operator.plan import Object
@@ -138,9 +139,10 @@ def stamped(wanted: Object, annotation: str = APPLIED) -> Object:
 
 
 def is_applied(wanted: Object, known: Object | None) -> bool:
-    """Whether the known object was made from exactly this."""
+    """Whether the known object was made from exactly this, and nobody has changed it since."""
     stamp = wanted["metadata"]["annotations"][APPLIED]
-    return known is not None and (known["metadata"].get("annotations") or {}).get(APPLIED) == stamp
+    made = known is not None and (known["metadata"].get("annotations") or {}).get(APPLIED) == stamp
+    return made and known is not None and not drifted(known)
 
 
 _HARDENED_POD: dict[str, Any] = {
