@@ -32,6 +32,8 @@ class HttpsServer:
         self.password: str | None = None
         self.cut = False
         """Whether a body ends in the middle."""
+        self.leads_to: str | None = None
+        """Where every request is sent on to."""
         self.held = threading.Event()
         """Unset: a body stops in the middle until it is set. `halfway` says that one has."""
         self.held.set()
@@ -83,8 +85,12 @@ class HttpsServer:
                     expected = base64.b64encode(f"user:{owner.password}".encode()).decode()
                     if self.headers.get("Authorization") != f"Basic {expected}":
                         status, content = 401, None
+                if owner.leads_to is not None:
+                    status, content = 302, None
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(content or b"")))
+                if owner.leads_to is not None:
+                    self.send_header("Location", owner.leads_to)
                 if content is not None and owner.states:
                     self.send_header("ETag", f'"{hashlib.md5(content).hexdigest()}"')
                 self.end_headers()

@@ -53,6 +53,7 @@ def server(module_server: HttpsServer, monkeypatch: pytest.MonkeyPatch) -> Itera
     yield module_server
     module_server.held.set()
     module_server.states, module_server.password, module_server.cut = True, None, False
+    module_server.leads_to = None
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +145,15 @@ def test_a_server_that_nobody_vouches_for_is_refused(server: HttpsServer, monkey
     monkeypatch.delenv("SSL_CERT_FILE")
     with pytest.raises(DataError, match=r"cannot be read: .*certificate verify failed"):
         load(uri=server.uri("pets.npz"))
+
+
+def test_https_that_leads_to_http_is_refused(server: HttpsServer, s3: Any) -> None:
+    s3.put_object(Bucket="data", Key="open.npz", Body=npz(), ACL="public-read")
+    server.leads_to = f"{s3.meta.endpoint_url}/data/open.npz"
+    with pytest.raises(
+        DataError, match=rf"^{server.uri('x.npz')}: cannot be read: it leads to {server.leads_to}, which"
+    ):
+        load(uri=server.uri("x.npz"))
 
 
 def test_what_is_not_there_is_named(server: HttpsServer, s3: Any, tmp_path: Path) -> None:
