@@ -290,6 +290,25 @@ def test_a_version_is_fetched_served_and_probed_by_the_contracts_commands() -> N
     assert read(deployment) == VERSION
 
 
+def test_a_claim_of_roots_can_be_written_by_the_user_of_our_images() -> None:
+    spec = pod_spec(trainjob(), settings("pvc://models"))
+    assert spec["securityContext"]["fsGroup"] == 65532
+    (container,) = spec["containers"]
+    assert (container["securityContext"]["runAsUser"], container["securityContext"]["runAsNonRoot"]) == (65532, True)
+
+
+def test_an_image_that_is_not_ours_runs_as_its_own_user() -> None:
+    (container,) = pod_spec(command_job())["containers"]
+    assert "runAsUser" not in container["securityContext"]
+    spec = ModelServeSpec.model_validate({"model": {"name": "digits"}})
+    pod = serving.deployment(SERVE, spec, VERSION, SETTINGS)["spec"]["template"]["spec"]
+    users = {
+        each["name"]: each["securityContext"].get("runAsUser") for each in pod["initContainers"] + pod["containers"]
+    }
+    assert users == {"fetch": 65532, "triton": None, "probe": 65532}
+    assert pod["securityContext"]["fsGroup"] == 65532, "or triton could not read what fetch has written"
+
+
 def test_triton_has_time_to_drain_before_it_is_killed() -> None:
     pod = serving.deployment(SERVE, ModelServeSpec.model_validate({"model": {"name": "d"}}), VERSION, SETTINGS)
     grace = pod["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]

@@ -18,6 +18,17 @@ GPU_MEMORY = "nvidia.com/gpu.memory"
 """Node labels as GPU feature discovery sets them; memory in MiB."""
 
 HARDENED = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+USER = 65532
+"""User and group of our images (images/*.Dockerfile)."""
+HARDENED_OWN = HARDENED | {"runAsNonRoot": True, "runAsUser": USER, "runAsGroup": USER}
+"""Of a container of our own image; who another image runs as is not known."""
+SECURITY = {
+    "seccompProfile": {"type": "RuntimeDefault"},
+    # A claim is root's as a rule: it is handed to this group, which every process of the pod is in.
+    "fsGroup": USER,
+    "fsGroupChangePolicy": "OnRootMismatch",
+}
+"""Of a pod."""
 POD_IP = {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
 
 

@@ -121,7 +121,7 @@ def resolver_pod(serve: Object, ref: ModelRef, settings: Settings) -> Object:
                     "image": settings.serving_image,
                     "command": ["python", "-m", "trainserve.serving", "resolve", *arguments],
                     "envFrom": settings.store_credentials(),
-                    "securityContext": pods.HARDENED,
+                    "securityContext": pods.HARDENED_OWN,
                     "volumeMounts": settings.store.mounts(read_only=True),
                 }
             ],
@@ -148,7 +148,7 @@ def is_applied(wanted: Object, known: Object | None) -> bool:
 _HARDENED_POD: dict[str, Any] = {
     "automountServiceAccountToken": False,
     "enableServiceLinks": False,
-    "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
+    "securityContext": pods.SECURITY,
 }
 
 
@@ -178,7 +178,7 @@ def _fetch(spec: ModelServeSpec, version: Version, settings: Settings, shared: d
         "image": settings.serving_image,
         "command": ["python", "-m", "trainserve.serving", "fetch", *arguments],
         "envFrom": settings.store_credentials(),
-        "securityContext": pods.HARDENED,
+        "securityContext": pods.HARDENED_OWN,
         "volumeMounts": [shared, *settings.store.mounts(read_only=True)],
     }
 
@@ -229,7 +229,7 @@ def _probe(spec: ModelServeSpec, version: Version, settings: Settings, shared: d
         "command": ["python", "-m", "trainserve.serving", "probe", *arguments],
         "env": [pods.POD_IP],
         "ports": [_port("probe", PROBE)],
-        "securityContext": pods.HARDENED,
+        "securityContext": pods.HARDENED_OWN,
         "volumeMounts": [shared | {"readOnly": True}],
         "readinessProbe": {"httpGet": {"path": "/readyz", "port": PROBE}, "periodSeconds": 1, "failureThreshold": 2},
     }

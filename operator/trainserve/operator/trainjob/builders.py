@@ -65,7 +65,7 @@ def worker_pod(job: Object, spec: TrainJobSpec, attempt: int, rank: int, setting
     container = {
         "name": CONTAINER,
         "resources": pods.limits(spec.resources),
-        "securityContext": pods.HARDENED,
+        "securityContext": pods.HARDENED if spec.model.image else pods.HARDENED_OWN,
         # A trainer that dies before it can report leaves the end of its log as the reason.
         "terminationMessagePolicy": "FallbackToLogsOnError",
         **parts,
@@ -86,7 +86,7 @@ def worker_pod(job: Object, spec: TrainJobSpec, attempt: int, rank: int, setting
             "restartPolicy": "Never",
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
-            "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
+            "securityContext": pods.SECURITY,
             "containers": [container],
             "volumes": volumes.volumes,
             **pods.placement(spec.resources),
