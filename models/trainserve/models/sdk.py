@@ -47,11 +47,12 @@ class Run:
             **{name: float(value) for name, value in figures.items() if value is not None},
         )
 
-    def publish(self, model: nn.Module, images: Any, labels: Any) -> None:
+    def publish(self, model: nn.Module, images: Any, labels: Any, training: tuple[Any, Any] | None = None) -> None:
         """Publish `model` as it is now, once the script has ended; called again, the newest counts.
 
         `images` (N, ...) are test samples as the model takes them, `labels` their class numbers (N,), or the real
         numbers (N, K) of a regression: accuracy, parity and the samples a served model is verified with come from them.
+        `training`: a few hundred images and labels that it was trained on, which `export.precision: int8` needs.
         Raises UserError when they are not as many.
         """
         if self._live is None:
@@ -59,7 +60,12 @@ class Run:
         inputs, targets = _array(images), _array(labels)
         if len(inputs) != len(targets) or not len(inputs):
             raise UserError(f"run.publish: {len(inputs)} images and {len(targets)} labels; must be as many, at least 1")
-        self._live.left = running.Left(copy.deepcopy(_unwrapped(model)).cpu().eval(), inputs, targets)
+        self._live.left = running.Left(
+            copy.deepcopy(_unwrapped(model)).cpu().eval(),
+            inputs,
+            targets,
+            training=None if training is None else (_array(training[0]), _array(training[1])),
+        )
 
 
 def start(epochs: int | None = None) -> Run:

@@ -42,7 +42,8 @@ class KerasWatch:
     def __init__(self, running: Running, data: Watch) -> None:
         """`data` is told of data sets that are fetched for the script."""
         self._running, self._data = running, data
-        self._fitted: Given | None = None
+        self.fitted: Given | None = None
+        """What fit was given last."""
         self._evaluated: Given | None = None
         self.accuracy: float | None = None
         """What Keras said of the model that was evaluated last; None where it has no such metric."""
@@ -59,7 +60,7 @@ class KerasWatch:
     @property
     def newest(self) -> Given | None:
         """The model that was evaluated last, with those samples; else the one fitted last, with its own."""
-        return self._evaluated or self._fitted
+        return self._evaluated or self.fitted
 
     def _imported(self, keras: ModuleType) -> None:
         prime(keras, self._data)
@@ -81,7 +82,7 @@ class KerasWatch:
         _a_line_per_epoch(given)
         self._evaluated = None
         history = original(*call.args, **call.kwargs)
-        self._fitted = Given(given["self"], given["x"], given["y"], held_out=False)
+        self.fitted = Given(given["self"], given["x"], given["y"], held_out=False)
         return history
 
     def _evaluate(self, call: inspect.BoundArguments, original: Callable[..., Any]) -> Any:

@@ -24,12 +24,14 @@ class Left:
 
     `module` takes `inputs` (N, ...) and gives (N, K). `targets`: class numbers (N,), one-hot or real numbers (N, K).
     `held_out` is False where the script never said what to test on: then the samples are those it trained on.
+    `training`: some inputs and targets that it trained on, where they are known; int8 is calibrated with these.
     """
 
     module: nn.Module
     inputs: NDArray[Any]
     targets: NDArray[Any]
     held_out: bool = True
+    training: tuple[NDArray[Any], NDArray[Any]] | None = None
 
 
 class Running:
