@@ -99,6 +99,7 @@ class Run:
     def _train(self, dataset: Dataset, gang: Gang | None) -> Network:
         import torch
 
+        from trainserve.models.data.source import release
         from trainserve.models.distributed import ALONE
         from trainserve.models.evaluate import evaluate
         from trainserve.models.network import Network
@@ -131,6 +132,8 @@ class Run:
         images = trained.samples - trained.samples_before
         self._used(energy.summary(reading, images, len(dataset.train_images), config.energy))
         self._evaluated(trained, evaluate(network, dataset, on), on)
+        for part in (dataset.train_images, dataset.test_images):  # the export needs few of them, and memory
+            release(part)
         return network
 
     @contextlib.contextmanager

@@ -25,7 +25,7 @@ class Session:
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
-        options.enable_cpu_mem_arena = False  # it would keep what the largest batch took for as long as the session lives
+        options.enable_cpu_mem_arena = False  # it keeps what the largest batch took
         options.log_severity_level = 4  # what it says of an error is in the exception
         try:
             self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
