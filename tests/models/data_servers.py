@@ -11,6 +11,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -79,7 +80,7 @@ class HttpsServer:
                     self.wfile.write(content[half:])
 
             def _head(self) -> bytes | None:
-                content = owner.files.get(self.path.lstrip("/").split("?")[0])
+                content = owner.files.get(unquote(self.path.lstrip("/").split("?")[0]))
                 status = 200 if content is not None else 404
                 if owner.password is not None:
                     expected = base64.b64encode(f"user:{owner.password}".encode()).decode()

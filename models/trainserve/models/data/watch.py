@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Watch:
 
         columns = (progress.TextColumn("{task.description}"), progress.BarColumn(), progress.TaskProgressColumn())
         bar = progress.Progress(*columns, progress.TimeRemainingColumn())
-        return cls(bar.console.print, bar)
+        return cls(partial(bar.console.print, markup=False), bar)
 
     @contextlib.contextmanager
     def task(self, text: str, total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
@@ -64,10 +65,12 @@ class Watch:
 @contextlib.contextmanager
 def _drawn(bar: Progress, text: str, total: int | None) -> Iterator[Callable[[int], None]]:
     """On a bar that may be drawing other things already."""
+    from rich.markup import escape
+
     alone = not bar.live.is_started
     if alone:
         bar.start()
-    task = bar.add_task(text, total=total)
+    task = bar.add_task(escape(text), total=total)
     try:
         yield lambda amount: bar.advance(task, amount)
     finally:
