@@ -206,13 +206,16 @@ def test_with_ema_the_averaged_weights_are_what_remains() -> None:
 
 def test_the_average_forgets_the_first_weights_at_once_and_counts_as_it_says() -> None:
     module = torch.nn.BatchNorm1d(1)
+    running = module.get_buffer("running_mean")
     average = Average(module, decay=0.5)
     for step, value in enumerate([3.0, 5.0], start=1):
         with torch.no_grad():
             module.weight.fill_(value)
+            running.fill_(value)
         average.update(step)
     first = 1 * (2 / 11) + 3 * (9 / 11)
     assert float(average.state["weight"]) == pytest.approx(first * (3 / 12) + 5 * (9 / 12))
+    assert float(average.state["running_mean"]) == 5
     average.replace()
     assert float(module.weight.detach()) == pytest.approx(float(average.state["weight"]))
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class Average:
-    """Of everything in the network's state_dict; what is not floating point is taken as it is.
+    """Of the parameters; buffers, such as batch normalisation's statistics, are averages already and taken as they are.
 
     Early on the decay is smaller, so that the first weights are soon forgotten: min(decay, (1 + n) / (10 + n)) after n
     steps, as in TensorFlow's ExponentialMovingAverage.
@@ -19,9 +19,9 @@ class Average:
     def __init__(self, network: nn.Module, decay: float) -> None:
         self._decay = decay
         self._network = network
-        current = {name: value.detach() for name, value in network.state_dict().items()}
-        self.state: dict[str, Tensor] = {name: value.clone() for name, value in current.items()}
-        smooth = [name for name, value in current.items() if value.is_floating_point()]
+        current = network.state_dict(keep_vars=True)
+        self.state: dict[str, Tensor] = {name: value.detach().clone() for name, value in current.items()}
+        smooth = [name for name, value in current.items() if isinstance(value, nn.Parameter)]
         self._averaged, self._current = [self.state[name] for name in smooth], [current[name] for name in smooth]
         self._copied = [(self.state[name], current[name]) for name in current.keys() - set(smooth)]
 
