@@ -56,3 +56,17 @@ def parquet(path: Path, images: Any, targets: Any, **names: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table(columns), path, row_group_size=7)
     return path
+
+
+def npz(count: int = 60, seed: int = 0) -> bytes:
+    """A file of noise in three classes."""
+    buffer = io.BytesIO()
+    x = np.random.default_rng(seed).integers(0, 256, (count, 8, 8), dtype=np.uint8)
+    np.savez(buffer, x=x, y=np.arange(count) % 3)
+    return buffer.getvalue()
+
+
+def kept(cache: Path) -> list[str]:
+    """What the cache holds: entries, and parts that nobody sees."""
+    entries = [path.name for path in cache.iterdir() if path.name not in ("locks", "known", "partial")]
+    return sorted(entries + [f"partial/{path.name}" for path in cache.glob("partial/*")])

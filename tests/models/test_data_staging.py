@@ -1,18 +1,12 @@
 """Fetching: from S3, HTTPS and files into the cache, whole or not at all."""
 
-import contextlib
 import hashlib
-import io
 import os
-import pty
 import select
-import shutil
 import signal
 import subprocess
 import sys
-import tarfile
 import time
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,12 +15,10 @@ import numpy as np
 import pytest
 
 from trainserve.models.data import digests
-from trainserve.models.data.cache import Cache
-from trainserve.models.data.watch import Watch
 from trainserve.models.errors import DataError, UserError
 
 from .conftest import Pod
-from .data_files import encoded, folder, load, parquet, picture
+from .data_files import encoded, folder, kept, load, npz, parquet, picture
 from .data_servers import PATIENCE, HttpsServer
 
 
@@ -76,21 +68,8 @@ def s3() -> Iterator[Any]:
     server.stop()
 
 
-def npz(count: int = 60, seed: int = 0) -> bytes:
-    buffer = io.BytesIO()
-    x = np.random.default_rng(seed).integers(0, 256, (count, 8, 8), dtype=np.uint8)
-    np.savez(buffer, x=x, y=np.arange(count) % 3)
-    return buffer.getvalue()
-
-
 def sha256(content: bytes) -> str:
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
-
-
-def kept(cache: Path) -> list[str]:
-    """What the cache holds: entries, and parts that nobody sees."""
-    entries = [path.name for path in cache.iterdir() if path.name not in ("locks", "known", "partial")]
-    return sorted(entries + [f"partial/{path.name}" for path in cache.glob("partial/*")])
 
 
 # Where it comes from.
@@ -389,187 +368,8 @@ def test_sigterm_while_fetching_ends_the_run_with_143_and_nothing_kept(
     assert kept(cache) == []
 
 
-# A cache that cannot be written.
-
-
-def test_a_full_disk_is_one_clear_error_and_nothing_is_kept(
-    server: HttpsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    small = tmp_path / "small"
-    small.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(small)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip(f"mounting is not allowed here: {mounted.stderr.decode()}")
-    try:
-        monkeypatch.setenv("TRAINSERVE_CACHE", str(small))
-        server.files["pets.npz"] = npz(40_000)
-        text = f"^{small}: no space left for the data set; make room, or set TRAINSERVE_CACHE to a folder that has it$"
-        with pytest.raises(DataError, match=text):
-            load(uri=server.uri("pets.npz"))
-        assert kept(small) == []
-        # Decoded data goes into mapped files: there a write to a full disk would be a crash.
-        monkeypatch.setattr("trainserve.models.data.arrays.LARGE", 100)
-        with pytest.raises(DataError, match=text):
-            load(name="synthetic", options={"shape": [32, 32, 3], "samples": 2000})
-        assert kept(small) == []
-        assert len(load(name="synthetic", options={"shape": [8, 8, 1], "samples": 2000}).train_images) == 1600
-    finally:
-        subprocess.run(["umount", "--lazy", str(small)], check=True)
-
-
-def test_a_cache_that_is_no_folder_is_named(
-    server: HttpsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("TRAINSERVE_CACHE", str(tmp_path / "file"))
-    server.files["pets.npz"] = npz()
-    with pytest.raises(DataError, match=rf"^{tmp_path}/file.*: .*; TRAINSERVE_CACHE must name a folder to write to$"):
-        load(uri=server.uri("pets.npz"))
-
-
-# Archives.
-
-
-def archive(path: Path, root: Path) -> Path:
-    """Of all that is below `root`, with one folder around it."""
-    if path.suffix == ".zip":
-        with zipfile.ZipFile(path, "w") as zipped:
-            for file in digests.files(root):
-                zipped.write(file, f"pets/{file.relative_to(root)}")
-    else:
-        with tarfile.open(path, "w:gz" if path.name.endswith("gz") else "w") as packed:
-            packed.add(root, "pets")
-    return path
-
-
-ARCHIVES = ["pets.tar", "pets.tar.gz", "pets.tgz", "pets.zip"]
-
-
-@pytest.mark.parametrize("name", ARCHIVES)
-def test_an_archive_is_the_folder_that_is_in_it(tmp_path: Path, cache: Path, name: str) -> None:
-    root = folder(tmp_path / "pets", ("train", "test"))
-    path = archive(tmp_path / name, root)
-    from_folder, from_archive = load(path=str(root)), load(path=str(path), digest=digests.of(path))
-    assert np.array_equal(from_archive.train_images, from_folder.train_images)
-    assert (from_archive.name, from_archive.labels) == ("pets", ["cat", "dog"])
-    assert f"unpacked-{digests.of(path)[7:]}" in kept(cache)
-
-
-@pytest.mark.parametrize("name", ARCHIVES)
-@pytest.mark.parametrize("share", [0, 0.3, 0.7, 0.9])
-def test_a_truncated_archive_is_named_and_nothing_is_kept(tmp_path: Path, cache: Path, name: str, share: float) -> None:
-    path = archive(tmp_path / name, folder(tmp_path / "pets", count=100))
-    content = path.read_bytes()
-    path.write_bytes(content[: int(len(content) * share) // 512 * 512])
-    with pytest.raises(DataError, match=f"^{path}: truncated, or not an archive: "):
-        load(path=str(path))
-    assert kept(cache) == []
-
-
-def test_an_image_in_an_archive_is_named_by_its_place_there(tmp_path: Path, server: HttpsServer) -> None:
-    root = folder(tmp_path / "pets")
-    (root / "train/dog/0012.png").write_text("hello")
-    uri = server.uri("pets.zip")
-    server.files["pets.zip"] = archive(tmp_path / "pets.zip", root).read_bytes()
-    with pytest.raises(DataError, match=rf"^{uri}/pets/train/dog/0012\.png: not a PNG or JPEG image: begins with 6865"):
-        load(uri=uri)
-
-
-def member(name: str, content: bytes = b"x", kind: bytes = tarfile.REGTYPE, target: str = "") -> tarfile.TarInfo:
-    info = tarfile.TarInfo(name)
-    info.size, info.type, info.linkname = len(content) if kind == tarfile.REGTYPE else 0, kind, target
-    return info
-
-
-@pytest.mark.parametrize(
-    ("members", "text"),
-    [
-        ([member("../escaped")], r"'\.\./escaped' is not allowed; names must lead to files inside of it"),
-        ([member("train/../../escaped")], r"'train/\.\./\.\./escaped' is not allowed"),
-        ([member("/tmp/escaped")], r"'/tmp/escaped' is not allowed"),
-        ([member("link", kind=tarfile.SYMTYPE, target="/tmp")], r"'link' is neither a file nor a folder; nothing else"),
-        ([member("link", kind=tarfile.LNKTYPE, target="/etc/passwd")], r"'link' is neither a file nor a folder"),
-        ([member("null", kind=tarfile.CHRTYPE)], r"'null' is neither a file nor a folder"),
-        ([member("a"), member("a")], r"'a' is in it twice"),
-        ([member("a"), member("a/b")], r"'a/b' is not allowed; it lies below a file"),
-    ],
-)
-def test_a_member_cannot_leave_its_folder(
-    tmp_path: Path, cache: Path, members: list[tarfile.TarInfo], text: str
-) -> None:
-    path = tmp_path / "pets.tar"
-    with tarfile.open(path, "w") as packed:
-        for info in members:
-            packed.addfile(info, io.BytesIO(b"x") if info.isfile() else None)
-    with pytest.raises(DataError, match=f"^{path}: {text}"):
-        load(path=str(path))
-    assert kept(cache) == []
-    assert not [*tmp_path.rglob("*escaped*"), *Path("/tmp").glob("escaped")]
-
-
-@pytest.mark.parametrize("name", ["../escaped", "/escaped", "train/../../escaped", "..\\escaped"])
-def test_a_zips_member_cannot_leave_its_folder(tmp_path: Path, cache: Path, name: str) -> None:
-    with zipfile.ZipFile(tmp_path / "pets.zip", "w") as packed:
-        packed.writestr(name, "x")
-    with pytest.raises(DataError, match=r"pets\.zip: .*escaped' is not allowed; names must lead to files inside of it"):
-        load(path=str(tmp_path / "pets.zip"))
-    assert kept(cache) == []
-
-
 def test_a_key_of_s3_cannot_leave_its_folder(s3: Any, cache: Path) -> None:
     s3.put_object(Bucket="data", Key="evil/train/../../../escaped", Body=b"x")
     with pytest.raises(DataError, match=r"^s3://data/evil/: 'train/\.\./\.\./\.\./escaped' is not allowed"):
         load(uri="s3://data/evil/")
     assert kept(cache) == []
-
-
-# What is told meanwhile.
-
-
-def test_progress_is_told_in_plain_lines_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainserve.models.data.watch.LINE_AFTER", 0)
-    monkeypatch.setattr("trainserve.models.data.watch.LINE_EVERY", 0)
-    lines: list[str] = []
-    with Watch(lines.append).task("fetching s3://data/x", 3_000_000, "bytes") as moved:
-        moved(1_000_000)
-        moved(500_000)
-    assert lines == ["fetching s3://data/x: 1.0 of 3.0 MB", "fetching s3://data/x: 1.5 of 3.0 MB"]
-
-
-def test_progress_is_a_bar_on_a_terminal(server: HttpsServer, start: Start) -> None:
-    server.files["[/pets].npz"] = npz(20_000)  # brackets mean something to rich
-    ours, its = pty.openpty()
-    command = [sys.executable, "-c", PROGRAM, server.uri("[/pets].npz")]
-    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
-    with subprocess.Popen(command, stdout=its, stderr=its, env=environment) as process:
-        os.close(its)
-        shown = b""
-        with contextlib.suppress(OSError):  # what a terminal's end reads as
-            while content := os.read(ours, 65536):
-                shown += content
-    os.close(ours)
-    assert process.returncode == 0, shown.decode()
-    assert b"fetching https://" in shown and b"100%" in shown
-
-
-def test_whoever_has_no_home_needs_a_cache_only_when_something_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("TRAINSERVE_CACHE")
-    monkeypatch.setattr(Path, "home", lambda: Path("~nobody-of-that-name").expanduser())
-    assert load(name="digits").name == "digits"
-    with pytest.raises(DataError, match=r"^Could not determine home directory\. TRAINSERVE_CACHE must name a folder"):
-        load(name="digits", size=[32, 32])
-
-
-def test_an_entry_is_seen_only_when_it_is_whole() -> None:
-    cache = Cache(Watch())
-
-    def fails(room: Path) -> None:
-        (room / "half").write_text("x")
-        raise DataError("no")
-
-    with pytest.raises(DataError):
-        cache.get("key", fails)
-    assert kept(cache.root) == []
-    path = cache.get("key", lambda room: shutil.copy(__file__, room / "whole") and None)
-    assert [file.name for file in path.iterdir()] == ["whole"]
-    assert cache.get("key", fails) == path

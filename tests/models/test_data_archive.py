@@ -1,0 +1,107 @@
+"""Archives of image folders: read as the folder that is in them, which nothing in them can leave."""
+
+import io
+import tarfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trainserve.models.data import digests
+from trainserve.models.errors import DataError
+
+from .data_files import folder, kept, load
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TRAINSERVE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def archive(path: Path, root: Path) -> Path:
+    """Of all that is below `root`, with one folder around it."""
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as zipped:
+            for file in digests.files(root):
+                zipped.write(file, f"pets/{file.relative_to(root)}")
+    else:
+        with tarfile.open(path, "w:gz" if path.name.endswith("gz") else "w") as packed:
+            packed.add(root, "pets")
+    return path
+
+
+ARCHIVES = ["pets.tar", "pets.tar.gz", "pets.tgz", "pets.zip"]
+
+
+@pytest.mark.parametrize("name", ARCHIVES)
+def test_an_archive_is_the_folder_that_is_in_it(tmp_path: Path, cache: Path, name: str) -> None:
+    root = folder(tmp_path / "pets", ("train", "test"))
+    path = archive(tmp_path / name, root)
+    from_folder, from_archive = load(path=str(root)), load(path=str(path), digest=digests.of(path))
+    assert np.array_equal(from_archive.train_images, from_folder.train_images)
+    assert (from_archive.name, from_archive.labels) == ("pets", ["cat", "dog"])
+    assert f"unpacked-{digests.of(path)[7:]}" in kept(cache)
+
+
+@pytest.mark.parametrize("name", ARCHIVES)
+@pytest.mark.parametrize("share", [0, 0.3, 0.7, 0.9])
+def test_a_truncated_archive_is_named_and_nothing_is_kept(tmp_path: Path, cache: Path, name: str, share: float) -> None:
+    path = archive(tmp_path / name, folder(tmp_path / "pets", count=100))
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share) // 512 * 512])
+    with pytest.raises(DataError, match=f"^{path}: truncated, or not an archive: "):
+        load(path=str(path))
+    assert kept(cache) == []
+
+
+def test_an_image_in_an_archive_is_named_by_its_place_there(tmp_path: Path) -> None:
+    root = folder(tmp_path / "pets")
+    (root / "train/dog/0012.png").write_text("hello")
+    path = archive(tmp_path / "pets.zip", root)
+    for given in ({"path": str(path)}, {"uri": f"file://{path}"}):
+        named = f"{next(iter(given.values()))}/pets/train/dog/0012.png"
+        with pytest.raises(DataError, match=f"^{named}: not a PNG or JPEG image: begins with 68656c6c"):
+            load(**given)
+
+
+def member(name: str, content: bytes = b"x", kind: bytes = tarfile.REGTYPE, target: str = "") -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.size, info.type, info.linkname = len(content) if kind == tarfile.REGTYPE else 0, kind, target
+    return info
+
+
+@pytest.mark.parametrize(
+    ("members", "text"),
+    [
+        ([member("../escaped")], r"'\.\./escaped' is not allowed; names must lead to files inside of it"),
+        ([member("train/../../escaped")], r"'train/\.\./\.\./escaped' is not allowed"),
+        ([member("/tmp/escaped")], r"'/tmp/escaped' is not allowed"),
+        ([member("link", kind=tarfile.SYMTYPE, target="/tmp")], r"'link' is neither a file nor a folder; nothing else"),
+        ([member("link", kind=tarfile.LNKTYPE, target="/etc/passwd")], r"'link' is neither a file nor a folder"),
+        ([member("null", kind=tarfile.CHRTYPE)], r"'null' is neither a file nor a folder"),
+        ([member("a"), member("a")], r"'a' is in it twice"),
+        ([member("a"), member("a/b")], r"'a/b' is not allowed; it lies below a file"),
+    ],
+)
+def test_a_member_cannot_leave_its_folder(
+    tmp_path: Path, cache: Path, members: list[tarfile.TarInfo], text: str
+) -> None:
+    path = tmp_path / "pets.tar"
+    with tarfile.open(path, "w") as packed:
+        for info in members:
+            packed.addfile(info, io.BytesIO(b"x") if info.isfile() else None)
+    with pytest.raises(DataError, match=f"^{path}: {text}"):
+        load(path=str(path))
+    assert kept(cache) == []
+    assert not [*tmp_path.rglob("*escaped*"), *Path("/tmp").glob("escaped")]
+
+
+@pytest.mark.parametrize("name", ["../escaped", "/escaped", "train/../../escaped", "..\\escaped"])
+def test_a_zips_member_cannot_leave_its_folder(tmp_path: Path, cache: Path, name: str) -> None:
+    with zipfile.ZipFile(tmp_path / "pets.zip", "w") as packed:
+        packed.writestr(name, "x")
+    with pytest.raises(DataError, match=r"pets\.zip: .*escaped' is not allowed; names must lead to files inside of it"):
+        load(path=str(tmp_path / "pets.zip"))
+    assert kept(cache) == []
