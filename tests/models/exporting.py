@@ -5,9 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
-from trainserve.models.config import Export
+from trainserve import store
+from trainserve.models import artifact
+from trainserve.models.artifact import Artifact
+from trainserve.models.config import Config, Export, parse
 from trainserve.models.data.dataset import Dataset
 from trainserve.models.export import Exported, export
 from trainserve.models.graph import Graph
@@ -49,3 +53,34 @@ def exported(data: Dataset, body: nn.Module, folder: Path, **config: Any) -> tup
 def linear(data: Dataset) -> nn.Module:
     """The smallest network."""
     return nn.Sequential(nn.Flatten(), nn.Linear(int(np.prod(data.shape)), len(data.labels)))
+
+
+def learnt(data: Dataset, body: nn.Module, steps: int = 60) -> nn.Module:
+    """`body`, trained on the whole training split a few times."""
+    network = Network(data.normalisation(), body, data.task)
+    images, targets = torch.from_numpy(data.train_images), torch.from_numpy(data.train_targets)
+    loss = nn.functional.cross_entropy if data.task == "classification" else nn.functional.mse_loss
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss(network.logits(images), targets).backward()
+        optimizer.step()
+    return body.eval()
+
+
+def config(gates: dict[str, Any] | None = None, **export: Any) -> Config:
+    """A whole one, for this `export` section."""
+    sections = {"model": {"name": "convnet"}, "dataset": {"name": "digits"}, "export": export, "gates": gates or {}}
+    return parse(sections)
+
+
+def made(data: Dataset, body: nn.Module, folder: Path, **export: Any) -> Artifact:
+    """Exported and checked as a run does it."""
+    return artifact.make(graph(data, body, **export), data, config(**export), folder)
+
+
+def published(data: Dataset, body: nn.Module, root: Path, folder: Path, name: str, **export: Any) -> store.Published:
+    """`made`, in the store under `name`."""
+    done = made(data, body, folder, **export)
+    draft = done.draft(config(**export), data, store.Metrics(accuracy=1.0, loss=0.0), store.Energy())
+    return store.publish(root, "default", name, done.record(folder), draft)

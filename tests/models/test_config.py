@@ -14,7 +14,7 @@ from .conftest import digits_config
 BAD = [
     ("export.opset", 17, "export.opset: 17 is not allowed; must be >= 18"),
     ("export.opset", 21, "export.opset: 21 is not allowed; must be <= 20"),
-    ("export.precision", "int8", "export.precision: \"int8\" is not allowed; must be 'fp32'"),
+    ("export.precision", "fp8", "export.precision: \"fp8\" is not allowed; must be 'fp32', 'fp16' or 'int8'"),
     ("export.dynamicBatch", False, "export.dynamicBatch: false is not allowed; must be true"),
     ("export.parity.rtol", -1, "export.parity.rtol: -1 is not allowed; must be >= 0"),
     ("export.parity.atol", 2, "export.parity.atol: 2 is not allowed; must be <= 1"),

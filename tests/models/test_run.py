@@ -36,6 +36,7 @@ def test_the_run_publishes_and_says_so_in_the_contracts_form(digits_run: Finishe
         "digest": "sha256:" + hashlib.sha256(content).hexdigest(),
         "bytes": sum((digits_run.version / name).stat().st_size for name in ("model.onnx", "samples.npz")),
         "opset": 18,
+        "precision": "fp32",
         "parity": {name: json.loads(content)["parity"][name] for name in ("maxAbs", "maxRel")},
     }
 

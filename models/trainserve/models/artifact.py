@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainserve import store
-from trainserve.models import export, parity, samples
-from trainserve.models.config import Config
+from trainserve.models import export, half, parity, quantize, samples, scoring
+from trainserve.models.config import Config, Precision
 from trainserve.models.data.dataset import Dataset
 from trainserve.models.export import Exported
+from trainserve.models.gates import Scores
 from trainserve.models.graph import Graph
 from trainserve.models.parity import Measured
 from trainserve.models.session import Session
@@ -25,12 +26,16 @@ class Artifact:
     graph: Graph
     exported: Exported
     compared: Measured
+    precision: Precision
+    scored: Scores | None
+    """Of the exported file on the test split, where the gates ask for it."""
 
     def __str__(self) -> str:
         exported, compared = self.exported, self.compared
         return (
-            f"opset {exported.opset}, IR {exported.ir_version}, {exported.bytes} bytes; parity: "
+            f"opset {exported.opset}, IR {exported.ir_version}, {self.precision}, {exported.bytes} bytes; parity: "
             f"max abs {compared.max_abs:.2g}, max rel {compared.max_rel:.2g} on {len(compared.given)} samples"
+            + (f"; test split: {self.scored}" if self.scored else "")
         )
 
     def record(self, folder: Path) -> Mapping[str, Path]:
@@ -43,9 +48,13 @@ class Artifact:
     ) -> store.ManifestDraft:
         """The manifest before the version has a number."""
         signature, compared, job = self.graph.signature, self.compared, config.job
+        if self.scored:
+            found = {"exported_accuracy": self.scored.accuracy, "exported_loss": self.scored.loss}
+            metrics = metrics.model_copy(update=found)
         return store.ManifestDraft(
             opset=self.exported.opset,
             ir_version=self.exported.ir_version,
+            precision=self.precision,
             inputs=[signature.input],
             outputs=signature.outputs,
             labels=dataset.labels,
@@ -66,6 +75,15 @@ class Artifact:
 
 def make(graph: Graph, dataset: Dataset, config: Config, folder: Path) -> Artifact:
     """Export into `folder` and check. Raises UserError, ParityFailed, or OSError when it cannot be written."""
-    exported = export.export(graph, dataset, config.export.opset, folder / "model.onnx")
-    compared = parity.measure(graph, Session(exported.path), dataset, config.export)
-    return Artifact(graph, exported, compared)
+    precision, opset, path = config.export.precision, config.export.opset, folder / "model.onnx"
+    match precision:
+        case "fp32":
+            exported = export.export(graph, dataset, opset, path)
+        case "fp16":
+            exported = export.export(half.halved(graph), dataset, opset, path)
+        case "int8":
+            exported = quantize.export(graph, dataset, opset, path)
+    session = Session(exported.path)
+    compared = parity.measure(graph, session, dataset, config.export)
+    asked = precision != "fp32" or config.gates.max_accuracy_drop is not None
+    return Artifact(graph, exported, compared, precision, scoring.score(graph, session, dataset) if asked else None)

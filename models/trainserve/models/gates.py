@@ -2,11 +2,63 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from trainserve.models.config import Gates
-from trainserve.models.errors import GateNotMet
+from trainserve.models.errors import GateNotMet, UserError
+
+ACCURACY_DROP = 0.01
+"""What fp16 and int8 may cost where the user says nothing."""
 
 
-def check(gates: Gates, accuracy: float) -> None:
-    """Raise GateNotMet, naming the gate, when the model measured so on the test split is not to be published."""
-    if gates.min_accuracy is not None and accuracy < gates.min_accuracy:
-        raise GateNotMet(f"gates.minAccuracy: accuracy {accuracy:.4f} is below {gates.min_accuracy:g}")
+@dataclass(frozen=True)
+class Scores:
+    """On the test split: share of right answers, none of a regression, and loss; None is not known."""
+
+    accuracy: float | None
+    loss: float | None
+
+    def __str__(self) -> str:
+        accuracy = "" if self.accuracy is None else f"accuracy {self.accuracy:.4f}"
+        loss = "" if self.loss is None else f"loss {self.loss:.4f}"
+        return ", ".join(part for part in (accuracy, loss) if part)
+
+
+def applicable(gates: Gates, task: str) -> None:
+    """Raise UserError, naming the gate, when it says nothing about this task."""
+    if task != "regression":
+        return
+    for name, value in (("minAccuracy", gates.min_accuracy), ("maxAccuracyDrop", gates.max_accuracy_drop)):
+        if value is not None:
+            raise UserError(f"gates.{name}: {value:g} is not allowed; a regression has no accuracy, use gates.maxLoss")
+
+
+def check(gates: Gates, trained: Scores, exported: Scores | None = None) -> None:
+    """Raise GateNotMet, naming the gate, when what was measured is not to be published.
+
+    `exported`, the exported file's own scores, count where they were measured: it is what will be served.
+    """
+    served, of = (trained, "") if exported is None else (exported, " of the exported file")
+    if gates.min_accuracy is not None:
+        accuracy = _known(served.accuracy, "gates.minAccuracy", "accuracy")
+        if not accuracy >= gates.min_accuracy:
+            raise GateNotMet(f"gates.minAccuracy: accuracy{of} {accuracy:.4f} is below {gates.min_accuracy:g}")
+    if gates.max_loss is not None:
+        loss = _known(served.loss, "gates.maxLoss", "loss")
+        if not loss <= gates.max_loss:
+            raise GateNotMet(f"gates.maxLoss: loss{of} {loss:.4g} is above {gates.max_loss:g}")
+    if exported is not None and trained.accuracy is not None and exported.accuracy is not None:
+        allowed = ACCURACY_DROP if gates.max_accuracy_drop is None else gates.max_accuracy_drop
+        # 0.97 - 0.96 is a little more than 0.01.
+        if not trained.accuracy - exported.accuracy <= allowed + 1e-9:
+            raise GateNotMet(
+                f"gates.maxAccuracyDrop: accuracy {exported.accuracy:.4f} of the exported file is "
+                f"{trained.accuracy - exported.accuracy:.4f} below PyTorch's {trained.accuracy:.4f}; "
+                f"must be at most {allowed:g}"
+            )
+
+
+def _known(value: float | None, gate: str, what: str) -> float:
+    if value is None:
+        raise GateNotMet(f"{gate}: no {what} was measured: there were no test samples with labels")
+    return value

@@ -16,6 +16,7 @@ from trainserve.models import body, checkpoint, data, device, energy, gates, nvm
 from trainserve.models.config import Config
 from trainserve.models.energy import Energy, EnergyMeter
 from trainserve.models.errors import PublishFailed
+from trainserve.models.gates import Scores
 from trainserve.models.interrupt import Interrupt
 from trainserve.models.progress import Progress
 from trainserve.models.rank import Rank
@@ -85,7 +86,7 @@ class Run:
             return result.success("Trained", self.progress, {})
         with scratch_folder() as scratch:
             artifact = self._export(network, dataset, signature, scratch)
-            gates.check(self.config.gates, self.measured["accuracy"])
+            self._check_gates(artifact.scored)
             if self.config.output is None:
                 self.progress.update(percent=100)
                 return result.success("Trained", self.progress, self.measured)
@@ -94,6 +95,7 @@ class Run:
     def _signature(self, dataset: Dataset) -> Signature:
         from trainserve.models.signature import signature
 
+        gates.applicable(self.config.gates, dataset.task)
         return signature(self.config.export, dataset)
 
     def _train(self, dataset: Dataset, gang: Gang | None) -> Network:
@@ -184,7 +186,7 @@ class Run:
         )
         self.progress.update(percent=_EVALUATED, loss=evaluation.loss, accuracy=evaluation.accuracy, eta_seconds=None)
         self.terminal.say(
-            f"test split: accuracy {evaluation.accuracy:.4f}, loss {evaluation.loss:.4f}",
+            f"test split: {Scores(evaluation.accuracy, evaluation.loss)}",
             accuracy=evaluation.accuracy,
             loss=evaluation.loss,
         )
@@ -200,6 +202,11 @@ class Run:
         self.progress.update(percent=_EXPORTED)
         self.terminal.say(f"exported: {made}")
         return made
+
+    def _check_gates(self, exported: Scores | None) -> None:
+        if exported is not None:
+            self.measured.update(exportedAccuracy=exported.accuracy, exportedLoss=exported.loss)
+        gates.check(self.config.gates, Scores(self.measured.get("accuracy"), self.measured.get("loss")), exported)
 
     def _publish(self, artifact: Artifact, dataset: Dataset, scratch: Path) -> dict[str, Any]:
         with written_to(scratch):
@@ -250,6 +257,7 @@ class Run:
                 "digest": published.digest,
                 "bytes": published.bytes,
                 "opset": manifest.opset,
+                "precision": manifest.precision,
                 "parity": {"maxAbs": manifest.parity.max_abs, "maxRel": manifest.parity.max_rel},
             }
         }

@@ -49,10 +49,15 @@ class Preprocessing(_Part):
 
 
 class Metrics(_Part):
-    """Measured on the test split; accuracy is a share, loss the mean cross entropy. Null where it was not measured."""
+    """Measured on the test split; accuracy is a share, loss the mean cross entropy. Null where it was not measured.
+
+    Of the trained network by PyTorch; of the exported file by onnxruntime, always for fp16 and int8.
+    """
 
     accuracy: float | None
     loss: float | None
+    exported_accuracy: float | None = None
+    exported_loss: float | None = None
 
 
 class Parity(_Part):
@@ -100,6 +105,7 @@ class ManifestDraft(_Part):
 
     opset: int
     ir_version: int
+    precision: Literal["fp32", "fp16", "int8"] = "fp32"
     inputs: list[Tensor]
     outputs: list[Tensor]
     labels: list[str]

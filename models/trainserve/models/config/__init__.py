@@ -14,7 +14,7 @@ from trainserve.models.config.base import Name, Section, guess, unknown
 from trainserve.models.config.checkpoint import Checkpoint
 from trainserve.models.config.dataset import Dataset
 from trainserve.models.config.energy import Energy
-from trainserve.models.config.export import Export, Gates, Parity
+from trainserve.models.config.export import Export, Gates, Parity, Precision
 from trainserve.models.config.log import Log
 from trainserve.models.config.model import Model
 from trainserve.models.config.trainer import Trainer
@@ -30,6 +30,7 @@ __all__ = [
     "Log",
     "Model",
     "Parity",
+    "Precision",
     "Trainer",
     "load",
     "options",

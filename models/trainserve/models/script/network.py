@@ -16,6 +16,7 @@ from trainserve.models.data.dataset import Dataset, Normalisation, Task
 from trainserve.models.errors import UserError
 from trainserve.models.graph import Graph
 from trainserve.models.network import Network
+from trainserve.models.scoring import measured
 from trainserve.models.script.running import Left
 from trainserve.models.signature import PROBABILITIES, VALUES, answering
 
@@ -80,16 +81,6 @@ def adopt(left: Left, name: str, config: Export) -> Adopted:
     labels = [str(number) for number in range(count)]
     accuracy, loss = measured(graph.answer(inputs)[answer], targets, task)
     return Adopted(graph, Dataset(name, inputs, targets, inputs, targets, labels, task), accuracy, loss)
-
-
-def measured(answers: NDArray[Any], targets: NDArray[Any], task: Task) -> tuple[float | None, float]:
-    """Share of right answers and mean cross entropy; of a regression None and the mean squared error."""
-    wide = answers.astype(np.float64)
-    if task == "regression":
-        return None, float(np.square(wide - targets).mean())
-    given_to_truth = wide[np.arange(len(targets)), targets]
-    loss = -np.log(np.maximum(given_to_truth, np.finfo(np.float32).tiny)).mean()
-    return float((answers.argmax(axis=1) == targets).mean()), float(loss)
 
 
 def are_shares(rows: NDArray[Any]) -> bool:

@@ -21,8 +21,9 @@ from trainserve.models import onnx_file, parity
 from trainserve.models.artifact import SAMPLES
 from trainserve.models.errors import ParityFailed, UserError
 from trainserve.models.export import MAX_IR_VERSION
+from trainserve.models.scoring import measured
 from trainserve.models.script.config import ScriptConfig
-from trainserve.models.script.network import are_shares, measured
+from trainserve.models.script.network import are_shares
 
 if TYPE_CHECKING:
     import onnx
