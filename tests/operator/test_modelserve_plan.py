@@ -38,10 +38,13 @@ class Serve:
         }
         self.jobs, self.children = list(jobs), dict[tuple[str, str], Object]()
         self.answers: dict[str, Object] = {}
+        self.budgets: str | None = "v1"
 
     def step(self, seconds: float = 0.0) -> Plan:
         """Plan at that many seconds after NOW, and carry it out."""
-        done = plan(self.object, list(self.children.values()), self.jobs, self.answers, SETTINGS, after(seconds))
+        done = plan(
+            self.object, list(self.children.values()), self.jobs, self.answers, SETTINGS, after(seconds), self.budgets
+        )
         for wanted in (*done.create, *done.apply):
             at_name = wanted["kind"], wanted["metadata"]["name"]
             self.children[at_name] = {**self.children.get(at_name, {}), **wanted}
@@ -243,7 +246,7 @@ def test_scaling_makes_no_new_template() -> None:
     serve = Serve.ready(FIRST)
     before = serve.children["Deployment", f"digits-{SUFFIX}"]["spec"]["template"]
     serve.object["spec"]["replicas"] = 3
-    (scaled,) = serve.step(10).apply
+    scaled, _ = serve.step(10).apply
     assert scaled["spec"]["template"] == before
 
 
@@ -370,6 +373,42 @@ def test_an_evicted_resolver_is_made_anew() -> None:
     serve.children["Pod", RESOLVER]["status"] = {"phase": "Failed", "reason": "Evicted"}
     assert condition(serve.step(1).status, "ModelResolved")["reason"] == "StoreError"
     assert serve.step(30).delete == [Delete("Pod", RESOLVER)]
+
+
+BUDGET = "PodDisruptionBudget", "digits"
+
+
+@pytest.mark.parametrize("version", ["v1", "v1beta1"])
+def test_several_replicas_are_guarded_against_a_drain_that_takes_them_all(version: str) -> None:
+    serve = Serve(FIRST, replicas=2)
+    serve.budgets = version
+    serve.step()
+    budget = serve.children[BUDGET]
+    assert (budget["apiVersion"], budget["spec"]["maxUnavailable"]) == (f"policy/{version}", 1)
+    assert condition(serve.status, "DisruptionBudget")["status"] == "True"
+    assert serve.step(1).apply == []
+    serve.object["spec"]["replicas"] = 1
+    assert Delete(*BUDGET) in serve.step(2).delete
+    assert condition(serve.status, "DisruptionBudget")["reason"] == "NotNeeded"
+
+
+def test_one_replica_has_no_budget() -> None:
+    serve = Serve(FIRST)
+    serve.step()
+    assert BUDGET not in serve.children
+    assert condition(serve.status, "DisruptionBudget") == {}
+
+
+def test_a_cluster_without_budgets_is_a_reason_and_no_failure() -> None:
+    serve = Serve.ready(FIRST, replicas=1)
+    serve.object["spec"]["replicas"], serve.budgets = 2, None
+    serve.step(10)
+    serve.make_ready(SUFFIX, 2)
+    serve.step(11)
+    guarded = condition(serve.status, "DisruptionBudget")
+    assert (guarded["status"], guarded["reason"]) == ("False", "ApiMissing")
+    assert "policy/v1 or policy/v1beta1" in guarded["message"]
+    assert serve.status["phase"] == "Ready"
 
 
 def test_no_replicas_are_a_choice_and_not_a_failure() -> None:

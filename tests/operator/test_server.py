@@ -16,6 +16,7 @@ import aiohttp
 import kopf
 import pytest
 from lightkube import ApiError, AsyncClient, KubeConfig
+from lightkube.generic_resource import create_namespaced_resource
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.core_v1 import Namespace, ResourceQuota, ServiceAccount
 from lightkube.types import PatchType
@@ -51,12 +52,18 @@ class Cluster:
                 return None
             raise
 
-    async def patch(self, kind: str, name: str, change: Object) -> Object:
+    async def patch(self, kind: str, name: str, change: Object, patch_type: PatchType = PatchType.STRATEGIC) -> Object:
         return dict(
-            await self.client.patch(
-                own.RESOURCES[kind], name, change, namespace=self.namespace, patch_type=PatchType.STRATEGIC
-            )
+            await self.client.patch(own.RESOURCES[kind], name, change, namespace=self.namespace, patch_type=patch_type)
         )
+
+    async def budget(self, name: str) -> Object:
+        """The PodDisruptionBudget, in whichever version there is; empty when there is none."""
+        for version in ("v1", "v1beta1"):
+            resource = create_namespaced_resource("policy", version, "PodDisruptionBudget", "poddisruptionbudgets")
+            with contextlib.suppress(ApiError):
+                return dict(await self.client.get(resource, name, namespace=self.namespace))
+        return {}
 
     async def delete(self, kind: str, name: str) -> None:
         await self.client.delete(own.RESOURCES[kind], name, namespace=self.namespace)
@@ -276,6 +283,22 @@ async def test_what_the_server_rejects_is_said_in_its_words_until_it_is_taken(cl
     await cluster.client.delete(ResourceQuota, "none", namespace=cluster.namespace)
     job = await cluster.wait("TrainJob", "digits", lambda job: job["status"]["attempts"])
     assert condition(job["status"], "Scheduled")["reason"] == "Pending"
+
+
+async def test_several_replicas_get_a_budget_in_a_version_that_the_server_has(cluster: Cluster, engine: Engine) -> None:
+    spec = {"model": {"uri": "file:///srv/models/default/digits/1", "digest": DIGEST}, "replicas": 2}
+    await cluster.create("ModelServe", serve() | {"spec": spec})
+    web = await cluster.wait("ModelServe", "web", lambda web: condition(web["status"], "DisruptionBudget"))
+    assert condition(web["status"], "DisruptionBudget")["reason"] == "Guarded"
+    budget = await cluster.budget("web")
+    assert budget["spec"]["maxUnavailable"] == 1
+    await cluster.patch("ModelServe", "web", {"spec": {"replicas": 1}}, PatchType.MERGE)
+    await cluster.wait(
+        "ModelServe", "web", lambda web: condition(web["status"], "DisruptionBudget")["status"] == "False"
+    )
+    async with asyncio.timeout(DEADLINE):
+        while await cluster.budget("web"):  # noqa: ASYNC110 - the server tells nobody here
+            await asyncio.sleep(0.02)
 
 
 async def test_what_somebody_else_changes_is_put_back_once(cluster: Cluster, engine: Engine) -> None:

@@ -33,6 +33,7 @@ KEPT = {
     "Service": ("spec",),
     "Deployment": ("spec", "status"),
     "ConfigMap": (),
+    "PodDisruptionBudget": (),
 }
 """Kinds that are cached, each with the fields kept beside metadata."""
 PARENTS = {"TrainJob": labels.TRAINJOB, "ModelServe": labels.MODELSERVE}

@@ -22,6 +22,7 @@ from lightkube.types import CascadeType, PatchType
 from trainserve.api import API_VERSION, GROUP, VERSION
 from trainserve.operator import labels, times
 from trainserve.operator.blocked import REJECTIONS, Leftover, NameTaken, Rejected
+from trainserve.operator.discovery import APIS, Discovery
 from trainserve.operator.plan import Delete, Event, Object
 
 CONNECTIONS = 32
@@ -77,19 +78,22 @@ class Client:
         timeout = httpx2.Timeout(10.0)
         self._client = AsyncClient(config, field_manager=labels.MANAGER, timeout=timeout)
         self._http = HttpClient(config, ConnectionParams(timeout=timeout))
-        """For what lightkube has no words for: preconditions."""
+        """For what lightkube has no words for: preconditions, discovery."""
+        self.discovery = Discovery(self._served)
 
     async def list(self, kind: str) -> tuple[list[Object], int]:
         """Every object of a kind that concerns us, in all namespaces, and the revision at which that was so."""
         selector: Any = None if kind in OWN_KINDS else {labels.MANAGED_BY: labels.MANAGER}
-        found = self._client.list(RESOURCES[kind], namespace="*", labels=selector, chunk_size=500)
+        if kind in APIS and self.discovery.version(kind) is None:
+            return [], 0
+        found = self._client.list(self._resource(kind), namespace="*", labels=selector, chunk_size=500)
         objects: list[Object] = [dict(item) async for item in found]
         return objects, int(found.resourceVersion)
 
     async def get(self, kind: str, namespace: str, name: str) -> Object | None:
         """The object as it is now, or None."""
         try:
-            return dict(await self._client.get(RESOURCES[kind], name, namespace=namespace))
+            return dict(await self._client.get(self._resource(kind), name, namespace=namespace))
         except ApiError as error:
             if error.status.code == 404:
                 return None
@@ -98,7 +102,7 @@ class Client:
     async def create(self, wanted: Object) -> Object:
         """Create the object, or answer the existing one if its owner is the same. Raises Blocked."""
         try:
-            return dict(await self._client.create(RESOURCES[wanted["kind"]].from_dict(wanted)))
+            return dict(await self._client.create(self._resource(wanted["kind"]).from_dict(wanted)))
         except ApiError as error:
             if error.status.code != 409:
                 raise _told(wanted, error) from error
@@ -117,7 +121,7 @@ class Client:
         metadata = wanted["metadata"]
         try:
             applied = await self._client.patch(
-                RESOURCES[wanted["kind"]],
+                self._resource(wanted["kind"]),
                 metadata["name"],
                 wanted,
                 namespace=metadata["namespace"],
@@ -142,7 +146,7 @@ class Client:
 
     async def _uid_now(self, kind: str, namespace: str, name: str) -> str | None:
         """Of an owner, not from the cache: a replica that lags behind must not take the newer one's child for old."""
-        found = self._client.list(RESOURCES[kind], namespace=namespace, fields={"metadata.name": name})
+        found = self._client.list(self._resource(kind), namespace=namespace, fields={"metadata.name": name})
         return next((str(item["metadata"]["uid"]) for item in [dict(item) async for item in found]), None)
 
     async def _delete_exactly(self, kind: str, existing: Object) -> None:
@@ -150,7 +154,7 @@ class Client:
         metadata = existing["metadata"]
         if "deletionTimestamp" in metadata:
             return
-        api = api_info(RESOURCES[kind])
+        api = api_info(self._resource(kind))
         base = "api" if not api.resource.group else f"apis/{api.resource.group}"
         answer = await self._http.request(
             "DELETE",
@@ -164,7 +168,7 @@ class Client:
         """Delete a child; one that is gone already is as good."""
         try:
             await self._client.delete(
-                RESOURCES[delete.kind],
+                self._resource(delete.kind),
                 delete.name,
                 namespace=namespace,
                 grace_period=0 if delete.force else None,
@@ -180,7 +184,7 @@ class Client:
         patch = {"metadata": {"uid": metadata["uid"]}, "status": change}
         try:
             written = await self._client.patch(
-                RESOURCES[owner["kind"]].Status,
+                self._resource(owner["kind"]).Status,
                 metadata["name"],
                 patch,
                 namespace=metadata["namespace"],
@@ -217,7 +221,7 @@ class Client:
             "count": 1,
         }
         try:
-            await self._client.create(RESOURCES["Event"].from_dict(body))
+            await self._client.create(self._resource("Event").from_dict(body))
         except ApiError as error:
             if error.status.code != 409:
                 raise
@@ -228,7 +232,7 @@ class Client:
 
     async def put_lease(self, lease: Object) -> bool:
         """Create or replace the lease; False when somebody else was faster."""
-        resource = RESOURCES["Lease"].from_dict(lease)
+        resource = self._resource("Lease").from_dict(lease)
         try:
             if "resourceVersion" in lease["metadata"]:
                 await self._client.replace(resource)
@@ -239,6 +243,22 @@ class Client:
                 return False
             raise
         return True
+
+    def _resource(self, kind: str) -> Any:
+        """As lightkube knows the kind; raises KeyError for one that the cluster does not have."""
+        if kind not in APIS:
+            return RESOURCES[kind]
+        version = self.discovery.version(kind)
+        if version is None:
+            raise KeyError(f"{APIS[kind].named()}: not served")
+        return create_namespaced_resource(APIS[kind].group, version, kind, APIS[kind].plural)
+
+    async def _served(self, group: str, version: str) -> set[str]:
+        answer = await self._http.get(f"apis/{group}/{version}")
+        if answer.status_code == 404:
+            return set()
+        answer.raise_for_status()
+        return {str(resource["name"]) for resource in answer.json()["resources"]}
 
     async def close(self) -> None:
         """Close the connections."""

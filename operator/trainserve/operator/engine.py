@@ -50,7 +50,7 @@ class Engine:
         self._observer = Observer(self._cache, client, self._workers.add, self._forget)
         self._reconcilers = {
             kind.name: Reconciler(kind, self._cache, client, self._poller, self._observer.wrote)
-            for kind in (TrainJobs(settings, self._metrics), ModelServes(settings, self._cache))
+            for kind in (TrainJobs(settings, self._metrics), ModelServes(settings, self._cache, client.discovery))
         }
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -60,6 +60,7 @@ class Engine:
             self._settings.metrics_port, self._settings.metrics_host, registry=self._metrics.registry
         )
         for name, part in {
+            "discovery": self._client.discovery.run(),
             "lease": self._lease.run(),
             "gate": self._gate(),
             "observer": self._observer.run(),
@@ -110,6 +111,7 @@ class Engine:
             reconciler.forget(gone["metadata"]["uid"])
 
     async def _gate(self) -> None:
+        await self._client.discovery.looked.wait()
         await self._observer.synced.wait()
         while True:
             await self._lease.held.wait()

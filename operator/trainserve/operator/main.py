@@ -19,7 +19,13 @@ from trainserve.operator.engine import Engine
 from trainserve.operator.settings import Settings
 
 OWN = {"trainjobs": "TrainJob", "modelserves": "ModelServe"}
-CHILDREN = {"pods": "Pod", "services": "Service", "configmaps": "ConfigMap", "deployments": "Deployment"}
+CHILDREN = {
+    "pods": "Pod",
+    "services": "Service",
+    "configmaps": "ConfigMap",
+    "deployments": "Deployment",
+    "poddisruptionbudgets": "PodDisruptionBudget",
+}
 
 
 @kopf.on.startup()
@@ -102,3 +108,5 @@ kopf.on.event("", "v1", "pods")(observe_child)
 kopf.on.event("", "v1", "services")(observe_child)
 kopf.on.event("", "v1", "configmaps")(observe_child)
 kopf.on.event("apps", "v1", "deployments")(observe_child)
+# In whichever version the cluster prefers; where it has none, Kopf says so and goes on.
+kopf.on.event("policy", "poddisruptionbudgets")(observe_child)

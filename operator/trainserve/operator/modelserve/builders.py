@@ -102,6 +102,22 @@ def service(serve: Object, suffix: str) -> Object:
     return stamped(wanted)
 
 
+def disruption_budget(serve: Object, api_version: str) -> Object:
+    """Lets a drain take one replica at a time. Pods that ask the store are not meant: no controller counts them."""
+    name = serve["metadata"]["name"]
+    serving = {
+        "matchLabels": {labels.MODELSERVE: name},
+        "matchExpressions": [{"key": labels.VERSION, "operator": "Exists"}],
+    }
+    wanted = {
+        "apiVersion": api_version,
+        "kind": "PodDisruptionBudget",
+        "metadata": labels.metadata(serve, name, {labels.MODELSERVE: name}),
+        "spec": {"maxUnavailable": 1, "selector": serving},
+    }
+    return stamped(wanted)
+
+
 def resolver_pod(serve: Object, ref: ModelRef, settings: Settings) -> Object:
     """Asks the store which version is meant."""
     name, namespace = serve["metadata"]["name"], serve["metadata"]["namespace"]

@@ -12,12 +12,13 @@ from trainserve.operator.plan import Object
 
 @dataclass(frozen=True)
 class Children:
-    """Deployments and pods by name, and the Service."""
+    """Deployments and pods by name, the Service and the PodDisruptionBudget."""
 
     deployments: dict[str, Object]
     resolvers: dict[str, Object]
     serving: list[Object]
     service: Object | None
+    budget: Object | None
 
     @classmethod
     def of(cls, serve: Object, children: list[Object]) -> Children:
@@ -33,6 +34,7 @@ class Children:
                 if child["kind"] == "Pod" and (child["metadata"].get("annotations") or {}).get(labels.OWNER_UID) == uid
             ],
             service=next((child for child in own if child["kind"] == "Service"), None),
+            budget=next((child for child in own if child["kind"] == "PodDisruptionBudget"), None),
         )
 
     def active(self) -> str | None:

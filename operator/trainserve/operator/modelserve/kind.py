@@ -10,6 +10,7 @@ from trainserve.operator import conditions
 from trainserve.operator.blocked import Leftover
 from trainserve.operator.cache import Cache
 from trainserve.operator.conditions import Condition
+from trainserve.operator.discovery import Discovery
 from trainserve.operator.kinds import Answers
 from trainserve.operator.modelserve import health
 from trainserve.operator.modelserve.children import Children
@@ -24,8 +25,8 @@ class ModelServes:
 
     name = "ModelServe"
 
-    def __init__(self, settings: Settings, cache: Cache) -> None:
-        self._settings, self._cache = settings, cache
+    def __init__(self, settings: Settings, cache: Cache, discovery: Discovery) -> None:
+        self._settings, self._cache, self._discovery = settings, cache, discovery
 
     def targets(self, owner: Object, children: list[Object], answers: Answers) -> dict[str, Target]:
         """The probes of the serving pods."""
@@ -34,7 +35,8 @@ class ModelServes:
     def plan(self, owner: Object, children: list[Object], answers: Answers, now: datetime) -> Plan:
         """The next step of one service."""
         jobs = self._cache.in_namespace("TrainJob", owner["metadata"]["namespace"])
-        return plan(owner, children, jobs, answers, self._settings, now)
+        budgets = self._discovery.version("PodDisruptionBudget")
+        return plan(owner, children, jobs, answers, self._settings, now, budgets)
 
     def blocked(self, owner: Object, reason: str, message: str) -> list[Condition]:
         """Nothing gets on; what serves already goes on serving."""

@@ -11,6 +11,7 @@ from trainserve.api.modelserve import ModelRef, ModelServeSpec, ModelServeStatus
 from trainserve.api.validate import parse_modelserve
 from trainserve.operator import conditions, pods, times
 from trainserve.operator.conditions import Condition
+from trainserve.operator.discovery import APIS
 from trainserve.operator.kinds import Answers
 from trainserve.operator.modelserve import builders, health
 from trainserve.operator.modelserve.checks import first_refusal
@@ -24,6 +25,8 @@ HISTORY = 10
 """Versions that the status remembers."""
 DRAIN = timedelta(seconds=2)
 """Between moving the Service and deleting what it pointed to: every node must have heard of it."""
+GUARDED = "DisruptionBudget"
+"""Condition of a ModelServe of several replicas: whether a PodDisruptionBudget guards them."""
 PROVISIONAL = "Provisional"
 """Reason of ModelResolved=True while the store has not said yet whether it has a newer version."""
 ASK_AGAIN = (timedelta(seconds=5), timedelta(minutes=5))
@@ -31,10 +34,17 @@ ASK_AGAIN = (timedelta(seconds=5), timedelta(minutes=5))
 
 
 def plan(
-    serve: Object, children: list[Object], jobs: Iterable[Object], answers: Answers, settings: Settings, now: datetime
+    serve: Object,
+    children: list[Object],
+    jobs: Iterable[Object],
+    answers: Answers,
+    settings: Settings,
+    now: datetime,
+    budgets: str | None,
 ) -> Plan:
-    """Decide the next step. `jobs` are the namespace's TrainJobs, `answers` the reports of the serving pods by uid."""
-    return _Planner(serve, Children.of(serve, children), jobs, answers, settings, now).plan()
+    """Decide the next step. `jobs` are the namespace's TrainJobs, `answers` the reports of the serving pods by uid,
+    `budgets` the version in which the cluster has PodDisruptionBudgets."""
+    return _Planner(serve, Children.of(serve, children), jobs, answers, settings, now, budgets).plan()
 
 
 class _Planner:
@@ -48,9 +58,10 @@ class _Planner:
         answers: Answers,
         settings: Settings,
         now: datetime,
+        budgets: str | None,
     ) -> None:
         self.serve, self.children, self.jobs, self.answers = serve, children, jobs, answers
-        self.settings, self.now = settings, now
+        self.settings, self.now, self.budgets = settings, now, budgets
         self.name, self.namespace = serve["metadata"]["name"], serve["metadata"]["namespace"]
         self.generation = int(serve["metadata"].get("generation", 1))
         self.old: Object = serve.get("status") or {}
@@ -69,6 +80,7 @@ class _Planner:
         target = self._resolve(spec)
         if isinstance(target, Version):
             self._roll_out(spec, target)
+            self._guard(spec)
         self._report_traffic(spec)
         return self._finish()
 
@@ -186,6 +198,23 @@ class _Planner:
         kept = f"; version {serving_on} goes on serving" if serving_on else ""
         self._observe("Progressing", "False", trouble.reason, f"{target}: {trouble.message}{kept}")
         self._warn(trouble.reason, f"{target}: {trouble.message}{kept}", f"{trouble.reason}-{target.suffix}")
+
+    def _guard(self, spec: ModelServeSpec) -> None:
+        """Keep a drain from taking every replica at once."""
+        if spec.replicas < 2:
+            if self.children.budget is not None:
+                self.result.delete.append(Delete("PodDisruptionBudget", self.name))
+            if conditions.find(self.old.get("conditions"), GUARDED) is not None:
+                self._observe(GUARDED, "False", "NotNeeded", "there are no two replicas to keep apart")
+        elif self.budgets is None:
+            api = APIS["PodDisruptionBudget"]
+            message = f"this cluster does not serve {api.named()}: a drain may take every replica at once"
+            self._observe(GUARDED, "False", "ApiMissing", message)
+        else:
+            wanted = builders.disruption_budget(self.serve, f"policy/{self.budgets}")
+            if not builders.is_applied(wanted, self.children.budget):
+                self.result.apply.append(wanted)
+            self._observe(GUARDED, "True", "Guarded", "a drain takes one replica at a time")
 
     def _take_traffic(self, target: Version) -> None:
         history = list(self.old.get("history") or [])

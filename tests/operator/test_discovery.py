@@ -1,0 +1,71 @@
+"""Which version of an API is used, on servers of several releases."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from trainserve.operator import discovery
+from trainserve.operator.discovery import Discovery
+
+BUDGETS, SCALERS = "poddisruptionbudgets", "horizontalpodautoscalers"
+RELEASES = {
+    "1.20": {("policy", "v1beta1"): BUDGETS, ("autoscaling", "v1"): SCALERS, ("autoscaling", "v2beta2"): SCALERS},
+    "1.24": {
+        ("policy", "v1"): BUDGETS,
+        ("policy", "v1beta1"): BUDGETS,
+        ("autoscaling", "v2"): SCALERS,
+        ("autoscaling", "v2beta2"): SCALERS,
+    },
+    "1.33": {("policy", "v1"): BUDGETS, ("autoscaling", "v2"): SCALERS},
+    # Policy is there, and holds nothing that we look for.
+    "bare": {("policy", "v1"): "podsecuritypolicies"},
+}
+
+
+class Server:
+    """What a server of that release has."""
+
+    def __init__(self, release: str) -> None:
+        self.release, self.away = release, 0
+
+    async def served(self, group: str, version: str) -> set[str]:
+        if self.away:
+            self.away -= 1
+            raise OSError("connection refused")
+        found = RELEASES[self.release].get((group, version))
+        return {found, f"{found}/status"} if found else set()
+
+
+@pytest.mark.parametrize(
+    ("release", "budgets", "scalers"),
+    [("1.20", "v1beta1", "v2beta2"), ("1.24", "v1", "v2"), ("1.33", "v1", "v2"), ("bare", None, None)],
+)
+async def test_the_best_version_that_the_server_has_is_used(
+    release: str, budgets: str | None, scalers: str | None
+) -> None:
+    found = Discovery(Server(release).served)
+    await found.look()
+    assert (found.version("PodDisruptionBudget"), found.version("HorizontalPodAutoscaler")) == (budgets, scalers)
+
+
+async def test_a_server_that_is_away_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(discovery, "RETRY", 0.01)
+    server = Server("1.20")
+    server.away = 3
+    found = Discovery(server.served)
+    looking = asyncio.create_task(found.run())
+    async with asyncio.timeout(30):
+        await found.looked.wait()
+    looking.cancel()
+    assert found.version("PodDisruptionBudget") == "v1beta1"
+
+
+async def test_an_upgraded_server_is_noticed() -> None:
+    server = Server("1.20")
+    found = Discovery(server.served)
+    await found.look()
+    server.release = "1.33"
+    await found.look()
+    assert found.version("PodDisruptionBudget") == "v1"
