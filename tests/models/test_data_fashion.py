@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trainserve.models.data import idx
+from trainserve.models.data import fashion, idx
 from trainserve.models.data.fashion import VARIABLE
 from trainserve.models.errors import DataError
 
@@ -63,6 +63,14 @@ def test_files_of_ones_own_are_taken_compressed_or_not(own_files: Path) -> None:
     assert len(load(name="fashion-mnist").test_images) == 10000
 
 
+def test_the_package_is_read_where_it_is_installed(own_files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(VARIABLE)
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr(fashion, "_ROOT", own_files.parent / "root")
+    shutil.copytree(own_files, own_files.parent / "root/usr/share/datasets/fashion-mnist")
+    assert len(load(name="fashion-mnist").test_images) == 10000
+
+
 def test_files_that_are_not_the_published_ones_are_named_and_nothing_is_kept(own_files: Path, tmp_path: Path) -> None:
     file = own_files / "t10k-labels-idx1-ubyte"
     content = bytearray(file.read_bytes())
@@ -77,6 +85,7 @@ def test_files_that_are_not_the_published_ones_are_named_and_nothing_is_kept(own
 
 
 def test_without_apt_the_error_says_both_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fashion, "_ROOT", tmp_path / "root")
     monkeypatch.setenv("TRAINSERVE_CACHE", str(tmp_path))
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(DataError) as error:

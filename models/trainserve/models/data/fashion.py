@@ -22,6 +22,7 @@ from trainserve.models.errors import DataError
 
 PACKAGE = "dataset-fashion-mnist"
 VARIABLE = "TRAINSERVE_FASHION_MNIST"
+_ROOT = Path("/")
 _INSTALLED = Path("usr/share/datasets/fashion-mnist")
 FILES = {
     "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
@@ -56,8 +57,8 @@ def files(cache: Cache) -> Path:
 def _stage(room: Path, cache: Cache) -> None:
     if given := os.environ.get(VARIABLE):
         found = Path(given)
-    elif ("/" / _INSTALLED).is_dir():
-        found = "/" / _INSTALLED
+    elif (_ROOT / _INSTALLED).is_dir():
+        found = _ROOT / _INSTALLED
     else:
         cache.watch.say(f"fashion-mnist: fetching Debian's package {PACKAGE} (31 MB)")
         found = _package(room / "package") / _INSTALLED
