@@ -12,6 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from trainserve.models.config import Trainer
+from trainserve.models.errors import UserError
+from trainserve.models.rank import Rank
+
 
 @dataclass(frozen=True)
 class Part:
@@ -62,6 +66,16 @@ class Sampling:
         if len(own) == 0:
             return [Part(batch[:1], 0.0)]
         return [Part(part, len(part) / len(batch) * self.processes) for part in torch.split(own, self.part)]
+
+
+def of(count: int, config: Trainer, rank: Rank) -> Sampling:
+    """Of `count` training samples. Raises UserError when there are more processes than samples."""
+    batch = min(config.batch_size, count)
+    if rank.size > count:
+        raise UserError(f"WORLD_SIZE: {rank.size} processes are not allowed; must be <= the {count} training samples")
+    if rank.size > batch:
+        raise UserError(f"trainer.batchSize: {batch} is not allowed; must be >= the {rank.size} processes of the run")
+    return Sampling(count, batch, config.accumulate, config.seed, rank.rank, rank.size)
 
 
 def chance(seed: int, *purpose: object) -> int:

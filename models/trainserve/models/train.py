@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainserve.models import checkpoint, optim, precision, single, speedup
+from trainserve.models import checkpoint, optim, precision, sampling, single, speedup
 from trainserve.models.augment import Augment
 from trainserve.models.batches import batches
 from trainserve.models.checkpoint import Checkpoints
@@ -35,8 +35,7 @@ from trainserve.models.errors import Interrupted, UserError
 from trainserve.models.interrupt import Interrupt
 from trainserve.models.network import Network
 from trainserve.models.precision import Precision
-from trainserve.models.rank import Rank
-from trainserve.models.sampling import Part, Sampling, chance
+from trainserve.models.sampling import Part, chance
 
 REPORT_EVERY = 0.5
 """Seconds between two readings of the loss: each waits for the device."""
@@ -111,15 +110,10 @@ class _Loop:
         checkpoints: Checkpoints | None,
         say: Callable[[str], None],
     ) -> None:
-        self.config, self.device, self.numbers, self.world, self.checkpoints = (
-            config,
-            device,
-            numbers,
-            world,
-            checkpoints,
-        )
+        self.config, self.device, self.numbers = config, device, numbers
+        self.world, self.checkpoints = world, checkpoints
         self.classes = dataset.task == "classification"
-        self.sampling = _sampling(len(dataset.train_images), config, world.rank)
+        self.sampling = sampling.of(len(dataset.train_images), config, world.rank)
         self.steps = self.sampling.steps_per_epoch * config.epochs
         self.source = batches(dataset.train_images, dataset.train_targets, device)
         self.augment = None if config.augment is None else Augment(config.augment, dataset.shape)
@@ -267,7 +261,9 @@ class _Loop:
     def _save(self) -> str:
         """The state as `_read` has just seen it; where it went."""
         if self.checkpoints is None:
-            return "not saved: the run has no checkpoint folder"
+            return (
+                "not saved: the run has no checkpoint folder" if self.world.rank.first else "rank 0 says what is saved"
+            )
         path = self.checkpoints.save(
             self.step,
             {
@@ -320,12 +316,3 @@ def _loss(task: Task, config: Trainer) -> Callable[[Tensor, Tensor], Tensor]:
     if config.label_smoothing > 0:
         raise UserError(f"trainer.labelSmoothing: {config.label_smoothing} is not allowed; must be 0 in a regression")
     return nn.functional.mse_loss
-
-
-def _sampling(count: int, config: Trainer, rank: Rank) -> Sampling:
-    batch = min(config.batch_size, count)
-    if rank.size > count:
-        raise UserError(f"WORLD_SIZE: {rank.size} processes are not allowed; must be <= the {count} training samples")
-    if rank.size > batch:
-        raise UserError(f"trainer.batchSize: {batch} is not allowed; must be >= the {rank.size} processes of the run")
-    return Sampling(count, batch, config.accumulate, config.seed, rank.rank, rank.size)
