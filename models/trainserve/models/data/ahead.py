@@ -19,7 +19,7 @@ def ahead(
     name: str,
     stopped: threading.Event | None = None,
 ) -> Iterator[_Result]:
-    """`map(work, items)` by `workers` threads, two results for each of them ahead.
+    """`map(work, items)` by `workers` threads, a result for each of them ahead.
 
     `items` is drawn from in the caller's thread. The first error in the items' order is raised; what is not begun then,
     or when the caller stops early, never is; and `stopped` is set, so that long work can end early.
@@ -29,7 +29,7 @@ def ahead(
     try:
         for item in items:
             waiting.append(pool.submit(work, item))
-            if len(waiting) > 2 * workers:
+            if len(waiting) > workers:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
