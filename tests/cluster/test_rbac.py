@@ -2,74 +2,91 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
 
+import pytest
 import yaml
-from lightkube.models.authorization_v1 import ResourceAttributes, SubjectAccessReviewSpec
+from lightkube.models.authorization_v1 import NonResourceAttributes, ResourceAttributes, SubjectAccessReviewSpec
 from lightkube.resources.authorization_v1 import SubjectAccessReview
 
 from tests.cluster.support import Kube
 
 ROLE = Path("charts/trainserve/files/operator-role.yaml")
 USER = "system:serviceaccount:trainserve-system:trainserve-operator"
+GROUPS = ["system:serviceaccounts", "system:serviceaccounts:trainserve-system", "system:authenticated"]
 VERBS = ["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"]
+MIGHTY_VERBS = ["escalate", "bind", "impersonate", "use", "approve", "sign", "proxy", "*"]
+"""Verbs that are no requests of their own, by which one right becomes another."""
+UNLISTED = [("", "users"), ("", "groups"), ("authentication.k8s.io", "userextras/scopes"), ("", "*"), ("*", "*")]
+"""What can be granted and is listed nowhere."""
 
 Right = tuple[str, str, str]
+"""Verb, API group, resource with its subresource."""
 
 
 def granted() -> set[Right]:
-    """(verb, API group, resource) that the chart's role grants."""
+    """What the chart's role grants."""
     rights: set[Right] = set()
     for rule in yaml.safe_load(ROLE.read_text())["rules"]:
         rights |= set(product(rule["verbs"], rule["apiGroups"], rule["resources"]))
     return rights
 
 
-def served(kube: Kube) -> list[tuple[str, str]]:
+def served(kube: Kube) -> set[tuple[str, str]]:
     """(API group, resource) of everything the server has, subresources included."""
-    text = kube.kubectl("api-resources", "--no-headers", "-o", "wide").stdout
-    assert text
     pairs = set()
-    for line in text.splitlines():
-        columns = line.split()
-        name = columns[0]
-        group_version = next(c for c in columns if c == "v1" or "/v" in c)
-        pairs.add((group_version.rpartition("/")[0], name))
-    extra = {("", f"pods/{sub}") for sub in ("exec", "log", "attach", "portforward", "eviction", "status")}
-    return sorted(pairs | extra | {(group, name) for _, group, name in granted()})
+    for version in kube.kubectl("api-versions").stdout.split():
+        group, _, _ = version.rpartition("/")
+        listed = json.loads(kube.kubectl("get", "--raw", f"/apis/{version}" if group else f"/api/{version}").stdout)
+        pairs |= {(resource.get("group", group), resource["name"]) for resource in listed["resources"]}
+        pairs |= {(group, resource["name"]) for resource in listed["resources"]}
+    return pairs
+
+
+def allowed(kube: Kube, right: Right, namespace: str | None) -> bool:
+    """The server's own answer; without a namespace it is about the whole cluster."""
+    verb, group, resource = right
+    name, _, subresource = resource.partition("/")
+    attributes = ResourceAttributes(
+        verb=verb, group=group, resource=name, subresource=subresource or None, namespace=namespace
+    )
+    return review(kube, SubjectAccessReviewSpec(user=USER, groups=GROUPS, resourceAttributes=attributes))
+
+
+def review(kube: Kube, spec: SubjectAccessReviewSpec) -> bool:
+    status = kube.client.create(SubjectAccessReview(spec=spec)).status
+    assert status is not None
+    return bool(status.allowed)
 
 
 def test_no_rule_is_a_wildcard() -> None:
     assert not any("*" in right for right in granted())
 
 
-def test_every_verb_that_is_not_in_the_role_is_denied(kube: Kube) -> None:
+@pytest.mark.parametrize("scope", ["namespace", "cluster"])
+def test_every_verb_that_is_not_in_the_role_is_denied(kube: Kube, scope: str) -> None:
     rights = granted()
-
-    def allowed(right: Right) -> bool:
-        verb, group, resource = right
-        name, _, subresource = resource.partition("/")
-        attributes = ResourceAttributes(
-            verb=verb, group=group, resource=name, subresource=subresource or None, namespace=kube.namespace
-        )
-        review = SubjectAccessReview(
-            spec=SubjectAccessReviewSpec(
-                user=USER,
-                groups=["system:serviceaccounts", "system:serviceaccounts:trainserve-system", "system:authenticated"],
-                resourceAttributes=attributes,
-            )
-        )
-        status = kube.client.create(review).status
-        assert status is not None
-        return status.allowed
-
-    asked = [(verb, group, resource) for verb, (group, resource) in product(VERBS, served(kube))]
+    resources = served(kube) | {(group, name) for _, group, name in rights} | set(UNLISTED)
+    asked = [(verb, group, name) for verb, (group, name) in product(VERBS + MIGHTY_VERBS, sorted(resources))]
+    assert {
+        ("", "pods/exec"),
+        ("", "serviceaccounts/token"),
+        ("rbac.authorization.k8s.io", "clusterroles"),
+    } <= resources
+    namespace = kube.namespace if scope == "namespace" else None
     with ThreadPoolExecutor(8) as pool:
-        answers = dict(zip(asked, pool.map(allowed, asked), strict=True))
+        answers = dict(zip(asked, pool.map(lambda right: allowed(kube, right, namespace), asked), strict=True))
     # What every authenticated user may do is not the role's doing.
     anyone = {("create", "authorization.k8s.io", r) for r in ("selfsubjectaccessreviews", "selfsubjectrulesreviews")}
     anyone |= {("create", "authentication.k8s.io", "selfsubjectreviews")}
     assert {right for right, yes in answers.items() if yes} - anyone == rights & set(asked)
-    assert len(asked) > 300
+    assert rights <= set(asked)
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/logs/", "/debug/pprof/", "/configz"])
+def test_the_servers_own_pages_are_denied(kube: Kube, path: str) -> None:
+    attributes = NonResourceAttributes(path=path, verb="get")
+    assert not review(kube, SubjectAccessReviewSpec(user=USER, groups=GROUPS, nonResourceAttributes=attributes))
