@@ -308,7 +308,7 @@ def test_a_changed_spec_is_refused_by_field_and_what_runs_goes_on() -> None:
     run.step(2)
     accepted = condition(run.status, "Accepted")
     assert (accepted["status"], accepted["reason"]) == ("False", "SpecChanged")
-    assert accepted["message"].startswith("spec.trainer:")
+    assert accepted["message"].startswith("spec.trainer: spec cannot change once the first attempt has started")
     assert run.status["phase"] == "Running"
     run.set("digits-1-0", ended(1, failed("UserError")))
     run.step(11)

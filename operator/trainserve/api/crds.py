@@ -31,8 +31,7 @@ def trainjob_crd() -> Manifest:
         _column("AGE", "date", ".metadata.creationTimestamp"),
     ]
     schema = _object_schema(trainjob.__doc__, TrainJobSpec, TrainJobStatus, trainjob.NAME_LIMIT)
-    immutable = "spec cannot change once the first attempt has started, but for spec.policy"
-    schema["x-kubernetes-validations"] = [{"rule": _unchanged_once_started(), "message": immutable}]
+    schema["x-kubernetes-validations"] = [{"rule": _unchanged_once_started(), "message": trainjob.IMMUTABLE}]
     return _crd("TrainJob", "tsj", schema, columns)
 
 

@@ -9,6 +9,7 @@ from pydantic import Field
 from trainserve.api.base import MAX_COUNT, ApiType, ModelName, Resources, Rule
 from trainserve.api.training import FUNCTION, Checkpoint, Dataset, Energy, Export, Gates, Log, ModelSource, Trainer
 
+IMMUTABLE = "spec cannot change once the first attempt has started, but for spec.policy"
 NAME_LIMIT = 52
 """Longest name of a TrainJob: its pods are named <job>-<attempt>-<rank>, and a pod's host name has 63 characters."""
 

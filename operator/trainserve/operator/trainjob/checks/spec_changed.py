@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from trainserve.api.trainjob import IMMUTABLE
 from trainserve.api.validate import parse_trainjob
 from trainserve.operator.plan import Object
 from trainserve.operator.refusal import Refusal
@@ -23,6 +24,6 @@ def check(job: Object, settings: Settings) -> Refusal | None:
     named = ", ".join(f"spec.{field}" for field in changed)
     return Refusal(
         "SpecChanged",
-        f"{named}: changed after the first attempt started; only spec.policy may. What runs goes on with the old spec "
-        "and no further attempt starts. Put it back, or train again as a new TrainJob with the same output.model.",
+        f"{named}: {IMMUTABLE}. What runs goes on as it was and no further attempt starts. Put it back, or train again "
+        "as a new TrainJob with the same output.model.",
     )
