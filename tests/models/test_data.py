@@ -1,5 +1,7 @@
 """Data sets: what they hold, how they are divided, and what a bad file is told."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,23 @@ def test_digits_are_scikit_learns_upsampled() -> None:
     images = np.concatenate([digits.train_images, digits.test_images])[..., 0].astype(float)
     assert images.mean() == pytest.approx(original.images.mean() * 255 / 16, rel=0.02)
     assert images.max() == 255
+
+
+IMPORTS = """
+import sys
+from trainserve.models import data
+assert data.DATASETS == ("digits", "fashion-mnist", "synthetic")
+assert not {"numpy", "torch"} & sys.modules.keys(), "the names are known before"
+from trainserve.models.config import parse
+data.load(parse({"model": {"name": "convnet"}, "dataset": {"name": "digits"}}).dataset, 0)
+heavy = {"torch", "PIL", "pyarrow", "fsspec", "aiohttp", "sklearn", "rich"} & sys.modules.keys()
+assert not heavy, heavy
+"""
+
+
+def test_what_a_data_set_does_not_need_is_not_imported() -> None:
+    done = subprocess.run([sys.executable, "-c", IMPORTS], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_bilinear_weights_keep_constant_and_straight_lines() -> None:
