@@ -31,8 +31,8 @@ MEET = 120.0
 _ANSWER = timedelta(seconds=600)
 """How long a process may keep the others waiting later on, in a collective operation."""
 _POLL = 0.02
-_WORD = 2.0
-"""Seconds that a process which lost another one waits for that one's last word."""
+_WORD = 0.5
+"""Seconds that a process which lost another one waits for its last word, which is left before the connection ends."""
 
 
 class Alone:
