@@ -41,7 +41,7 @@ CHECK
   # torch by pip and first: on machines without a GPU that serve a CPU build under this version, the project's own
   # range is then satisfied by it and the GPU build with its gigabytes of CUDA is never drawn in.
   if ! .venv/bin/python -c 'import torch' 2>/dev/null; then
-    if command -v nvidia-smi >/dev/null; then torch='torch>=2.9,<3'; else torch='torch==2.13.0'; fi
+    if command -v nvidia-smi >/dev/null; then torch='torch>=2.11,<3'; else torch='torch==2.13.0'; fi
     say "installing $torch (the largest package)"
     if [ -t 1 ]; then # pip and uv draw their progress bars themselves
       .venv/bin/pip install --disable-pip-version-check "$torch"
