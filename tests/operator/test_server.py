@@ -25,7 +25,7 @@ from tests.operator.support import DIGEST, PUBLISHED, command_job, condition, en
 from trainserve.operator import client as own
 from trainserve.operator import main
 from trainserve.operator.engine import Engine
-from trainserve.operator.plan import Object
+from trainserve.operator.plan import Event, Object
 
 pytestmark = pytest.mark.cluster
 
@@ -195,6 +195,29 @@ async def test_whatever_a_pod_says_at_its_end_the_job_ends(cluster: Cluster, eng
     await cluster.wait("TrainJob", "digits", lambda job: job["status"]["phase"] == "Pending")
     await cluster.set_status("Pod", "digits-1-0", ended(0, message, reason="Completed"))
     await cluster.wait("TrainJob", "digits", lambda job: job["status"]["phase"] == "Complete")
+
+
+async def test_an_event_that_could_not_be_posted_at_once_is_posted_later(
+    cluster: Cluster, environment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tell, failures = own.Client.tell, [OSError("connection reset"), OSError("connection reset")]
+
+    async def flaky(self: own.Client, owner: Object, event: Event) -> None:
+        if owner["metadata"]["namespace"] == cluster.namespace and failures:
+            raise failures.pop()
+        await tell(self, owner, event)
+
+    monkeypatch.setattr(own.Client, "tell", flaky)
+    async with operator():
+        await cluster.create("TrainJob", command_job())
+        await cluster.wait("TrainJob", "digits", lambda job: job["status"]["phase"] == "Pending")
+        await cluster.set_status("Pod", "digits-1-0", ended(0, reason="Completed"))
+        await cluster.wait("TrainJob", "digits", lambda job: job["status"]["phase"] == "Complete")
+        async with asyncio.timeout(DEADLINE):
+            while not await cluster.list("Event"):  # noqa: ASYNC110 - the server tells nobody here
+                await asyncio.sleep(0.02)
+    assert not failures
+    assert [event["reason"] for event in await cluster.list("Event")] == ["Complete"]
 
 
 async def test_a_trainers_configuration_reaches_it_as_one_file(cluster: Cluster, engine: Engine) -> None:

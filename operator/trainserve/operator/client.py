@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import ssl
 from datetime import UTC, datetime, timedelta
@@ -24,6 +25,8 @@ from trainserve.operator import labels, times
 from trainserve.operator.blocked import REJECTIONS, Leftover, NameTaken, Rejected
 from trainserve.operator.discovery import APIS, Discovery
 from trainserve.operator.plan import Delete, Event, Object
+
+logger = logging.getLogger(__name__)
 
 CONNECTIONS = 32
 """Of Kopf's pool: unlimited, it grows to hundreds of megabytes with a thousand objects."""
@@ -197,14 +200,15 @@ class Client:
         return dict(written)
 
     async def tell(self, owner: Object, event: Event) -> None:
-        """Post an event about `owner`. Its name follows from what it says, so telling it twice is one event."""
+        """Post an event about `owner`. Its name follows from what it says, so telling it twice is one event.
+
+        One that the server rejects (its namespace is going, say) is let go: it would be rejected again.
+        """
         metadata = owner["metadata"]
         instant = times.to_text(times.now())
+        name = f"{metadata['name']}.{metadata['uid'][:8]}.{event.key}".lower()
         body = {
-            "metadata": {
-                "name": f"{metadata['name']}.{metadata['uid'][:8]}.{event.key}".lower(),
-                "namespace": metadata["namespace"],
-            },
+            "metadata": {"name": name, "namespace": metadata["namespace"]},
             "involvedObject": {
                 "apiVersion": API_VERSION,
                 "kind": owner["kind"],
@@ -223,7 +227,9 @@ class Client:
         try:
             await self._client.create(self._resource("Event").from_dict(body))
         except ApiError as error:
-            if error.status.code != 409:
+            if error.status.code in REJECTIONS:
+                logger.warning("event %s: %s", name, error)
+            elif error.status.code != 409:
                 raise
 
     async def get_lease(self, namespace: str, name: str) -> Object | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -34,6 +35,8 @@ class Reconciler:
         """When the status of an object, by uid, was last written."""
         self._told: dict[str, set[str]] = {}
         """Events that this process has posted, by uid."""
+        self._untold: defaultdict[str, list[Event]] = defaultdict(list)
+        """Events of a status that is written already, by uid: a failure to post them must not lose them."""
 
     async def reconcile(self, namespace: str, name: str) -> float | None:
         """Take one step; answer after how many seconds to look again, if at all."""
@@ -60,6 +63,7 @@ class Reconciler:
         """The object is gone."""
         self._written.pop(uid, None)
         self._told.pop(uid, None)
+        self._untold.pop(uid, None)
 
     async def _change_children(self, parent: Key, owner: Object, plan: Plan) -> None:
         for wanted in plan.create:
@@ -88,6 +92,7 @@ class Reconciler:
         uid = owner["metadata"]["uid"]
         change = difference(owner.get("status") or {}, plan.status)
         if not change:
+            await self._tell(owner)
             return plan.requeue_after
         wait = self._written.get(uid, 0.0) + STATUS_INTERVAL - time.monotonic()
         if wait > 0 and not plan.urgent:
@@ -98,12 +103,18 @@ class Reconciler:
         self._written[uid] = time.monotonic()
         self._wrote(self._kind.name, written)
         self._kind.reported(owner, plan.status)
-        told = self._told.setdefault(uid, set())
-        for event in plan.events:
-            if event.key not in told:
-                await self._client.tell(owner, event)
-                told.add(event.key)
+        self._untold[uid] += plan.events
+        await self._tell(owner)
         return plan.requeue_after
+
+    async def _tell(self, owner: Object) -> None:
+        uid = owner["metadata"]["uid"]
+        told, untold = self._told.setdefault(uid, set()), self._untold[uid]
+        while untold:
+            if untold[0].key not in told:
+                await self._client.tell(owner, untold[0])
+                told.add(untold[0].key)
+            del untold[0]
 
 
 def difference(before: Object, after: Object) -> Object:
