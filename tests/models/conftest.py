@@ -5,21 +5,27 @@ import os
 import socket
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+
+if TYPE_CHECKING:
+    from trainserve.models.progress import Progress
 
 # Set before torch is imported: the tests share two cores with whatever else runs.
 os.environ["OMP_NUM_THREADS"] = "1"
 
 Config = dict[str, Any]
+RunScript = Callable[..., dict[str, Any]]
+"""Source of a script and sections of the config to its termination message."""
 
 
 def digits_config(root: Path | str, **changes: Any) -> Config:
@@ -183,3 +189,50 @@ def stripes(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def write_script(tmp_path: Path) -> Callable[[str], Path]:
+    """Writes a script, train.py."""
+
+    def script(source: str) -> Path:
+        path = tmp_path / "train.py"
+        path.write_text(textwrap.dedent(source))
+        return path
+
+    return script
+
+
+@pytest.fixture
+def run_script(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_script: Callable[[str], Path]
+) -> Iterator[RunScript]:
+    """Runs a script in this process as a pod would: its termination message, or what was raised."""
+    from trainserve.models.interrupt import Interrupt
+    from trainserve.models.progress import Progress
+    from trainserve.models.script.config import parse
+    from trainserve.models.script.run import ScriptRun
+    from trainserve.models.terminal import Terminal
+
+    monkeypatch.setenv("TRAINSERVE_OUTPUT", str(tmp_path / "output"))
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
+    monkeypatch.setattr(sys, "argv", sys.argv)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path])
+    for variable in ("KERAS_BACKEND", "KERAS_HOME"):
+        monkeypatch.setenv(variable, "")
+        monkeypatch.delenv(variable)
+
+    def execute(source: str, progress: "Progress | None" = None, **sections: Any) -> dict[str, Any]:
+        config = {
+            "store": {"root": str(tmp_path / "store")},
+            "model": {"script": str(write_script(source))},
+            "output": {"model": "mine"},
+            **sections,
+        }
+        config = {name: section for name, section in config.items() if section is not None}
+        with Terminal(time.perf_counter()) as terminal:
+            script = parse(config, tmp_path)
+            return ScriptRun(script, progress or Progress(), terminal, Interrupt(), {}).execute()
+
+    return execute

@@ -155,7 +155,7 @@ class Batches(torch.utils.data.Dataset[Any]):
 
 def test_samples_are_read_again_from_a_loader() -> None:
     loader = torch.utils.data.DataLoader(Batches(), batch_size=2)
-    left = keras_model.left(Given(torch.nn.Linear(2, 3), loader, None, held_out=True))
+    left = keras_model.left(Given(torch.nn.Linear(2, 3), loader, None, held_out=True), None)
     assert left.inputs.tolist() == [[0, 0], [1, 1], [2, 2], [3, 3], [4, 4]]
     assert left.targets.tolist() == [0, 1, 2, 3, 4]
 
@@ -169,4 +169,4 @@ def test_samples_are_read_again_from_a_loader() -> None:
 )
 def test_samples_that_cannot_be_read_are_refused(x: Any, y: Any, complaint: str) -> None:
     with pytest.raises(UserError, match=complaint):
-        keras_model.left(Given(torch.nn.Linear(2, 3), x, y, held_out=True))
+        keras_model.left(Given(torch.nn.Linear(2, 3), x, y, held_out=True), None)

@@ -36,12 +36,23 @@ class KerasBody(nn.Module):
         return answers
 
 
-def left(given: Given) -> Left:
-    """Raises UserError when Keras did not run on PyTorch, or the samples cannot be read."""
+def left(given: Given, fitted: Given | None) -> Left:
+    """The model with the samples it was `given` last, and some of those it was fitted to.
+
+    Raises UserError when Keras did not run on PyTorch, or the samples cannot be read.
+    """
     if not isinstance(given.model, nn.Module):
         raise UserError("model.script: Keras runs on another backend than torch; leave KERAS_BACKEND to the run")
+    inputs, targets = _samples(given)
+    training = None
+    if fitted is not None and fitted.y is not None:  # else batches, which may be spent
+        training = _array(fitted.x, "x")[:ENOUGH], _array(fitted.y, "y")[:ENOUGH]
+    return Left(KerasBody(given.model), inputs, targets, held_out=given.held_out, training=training)
+
+
+def _samples(given: Given) -> tuple[NDArray[Any], NDArray[Any]]:
     x, y = (given.x, given.y) if given.y is not None else _gathered(given.x)
-    return Left(KerasBody(given.model), _array(x, "x"), _array(y, "y"), held_out=given.held_out)
+    return _array(x, "x"), _array(y, "y")
 
 
 def _array(values: Any, name: str) -> NDArray[Any]:

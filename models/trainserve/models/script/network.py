@@ -80,7 +80,12 @@ def adopt(left: Left, name: str, config: Export) -> Adopted:
     graph = Graph(network, answering(given, config, count, task))
     labels = [str(number) for number in range(count)]
     accuracy, loss = measured(graph.answer(inputs)[answer], targets, task)
-    return Adopted(graph, Dataset(name, inputs, targets, inputs, targets, labels, task), accuracy, loss)
+    training = inputs[:0], targets[:0]
+    if left.training is not None:
+        training = _narrow(left.training[0]), _targets(left.training[1], count)[0]
+    elif config.precision == "int8":
+        raise UserError("export.precision: int8 needs training samples to calibrate with: run.publish(..., training=…)")
+    return Adopted(graph, Dataset(name, *training, inputs, targets, labels, task), accuracy, loss)
 
 
 def are_shares(rows: NDArray[Any]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +57,10 @@ class ScriptRun(Run):
         if (earlier := self._published_before()) is not None:
             return earlier
         with scratch_folder() as scratch:
-            with written_to(scratch):
-                for name in (MODEL, SAMPLES):  # of an earlier run by hand
-                    (scratch / name).unlink(missing_ok=True)
+            if self.rank.first:
+                with written_to(scratch):
+                    for name in (MODEL, SAMPLES):  # of an earlier run by hand
+                        (scratch / name).unlink(missing_ok=True)
             self._run(scratch)
             if not self.rank.first:
                 return result.success("Trained", self.progress, {})
@@ -110,7 +112,7 @@ class ScriptRun(Run):
             return self.running.left
         from trainserve.models.script import keras_model
 
-        return keras_model.left(self.keras.newest)
+        return keras_model.left(self.keras.newest, self.keras.fitted)
 
     def _take(self, left: Left, scratch: Path) -> dict[str, Any]:
         """The model from memory, on the path that every model takes."""
@@ -120,11 +122,15 @@ class ScriptRun(Run):
         adopted = adopt(left, self.config.model.script, self.config.export)
         if left.held_out:
             self._measured(self.keras.accuracy if adopted.accuracy is None else adopted.accuracy, adopted.loss)
+        else:
+            self._measured(None, None)
         with written_to(scratch / MODEL):
             made = artifact.make(adopted.graph, adopted.dataset, self.config, scratch)
+        if not left.held_out:
+            made = replace(made, scored=None)
         self.progress.update(percent=_EXPORTED)
         self.terminal.say(f"exported: {made}")
-        self._check_gates(made.scored if left.held_out else None)
+        self._check_gates(made.scored)
         return self._publish(made, adopted.dataset, scratch) if self.config.output else self._done()
 
     def _take_file(self, scratch: Path) -> dict[str, Any]:
