@@ -14,8 +14,8 @@ import pytest
 import torch
 from torch.distributed import TCPStore
 
-from trainserve.models import rank
-from trainserve.models.errors import DataError, UserError
+from trainserve.models import distributed, rank
+from trainserve.models.errors import DataError, RankLost, UserError
 from trainserve.models.rank import Rank
 
 from .small_run import PER_EPOCH, STEPS, free_port, gang, process
@@ -94,6 +94,17 @@ def test_what_one_process_fails_with_is_what_all_fail_with(two: Callable[..., li
     assert two({1: {"fail": DataError("digits: broken on this node")}}) == [12, 12]
     assert (left(out)["reason"], left(out)["message"]) == ("DataError", "rank 1: digits: broken on this node")
     assert left(out, 1)["message"] == "digits: broken on this node"
+
+
+def test_a_process_that_never_comes_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributed, "_START", 0.2)
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", str(free_port()))
+    with (
+        pytest.raises(RankLost, match=r"^rank 1 of 2 was not here within 0 s$"),
+        distributed.gang_of(Rank(0, 2)) as alone,
+    ):
+        alone.meet(torch.device("cpu"))
 
 
 @pytest.mark.parametrize("killed", [0, 1])

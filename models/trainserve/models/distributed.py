@@ -26,8 +26,10 @@ from typing_extensions import override
 from trainserve.models.errors import Interrupted, PeerFailed, RankLost, RunFailed, UserError
 from trainserve.models.rank import Rank
 
-MEET = 120.0
-"""Seconds that the processes wait for one another at the start."""
+_START = 120.0
+"""Seconds that the processes wait for one another to be there."""
+_LOAD = 3600.0
+"""Seconds that they wait for one another's data."""
 _ANSWER = timedelta(seconds=600)
 """How long a process may keep the others waiting later on, in a collective operation."""
 _POLL = 0.02
@@ -86,23 +88,27 @@ class Gang(Alone):
         self._store = store
         self._control: dist.ProcessGroup | None = None
         self._asked: tuple[Tensor, dist.Work] | None = None
+        self._store.set(f"here/{rank.rank}", "")
 
     @override
     def meet(self, device: torch.device) -> None:
-        self._store.set(f"here/{self.rank.rank}", "")
-        everyone = {rank: f"here/{rank}" for rank in range(self.rank.size)}
-        deadline = time.monotonic() + MEET
-        # Asked again and again instead of waited for: while a process waits inside the store it is deaf to SIGTERM.
-        while missing := [rank for rank, key in everyone.items() if not self._store.check([key])]:
-            self.raise_what_another_said()
-            if time.monotonic() > deadline:
-                raise RankLost(f"rank {missing[0]} of {self.rank.size} did not come within {MEET:.0f} s")
-            time.sleep(_POLL)
+        self._wait_for_all("here", _START)
+        self._store.set(f"ready/{self.rank.rank}", "")
+        self._wait_for_all("ready", _LOAD)
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(
             backend, store=self._store, rank=self.rank.rank, world_size=self.rank.size, timeout=_ANSWER
         )
         self._control = dist.new_group(backend="gloo", timeout=_ANSWER)
+
+    def _wait_for_all(self, state: str, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        # Asked again and again instead of waited for: while a process waits inside the store it is deaf to SIGTERM.
+        while missing := [rank for rank in range(self.rank.size) if not self._store.check([f"{state}/{rank}"])]:
+            self.raise_what_another_said()
+            if time.monotonic() > deadline:
+                raise RankLost(f"rank {missing[0]} of {self.rank.size} was not {state} within {seconds:.0f} s")
+            time.sleep(_POLL)
 
     @override
     def prepare(self, module: nn.Module) -> nn.Module:
@@ -231,7 +237,7 @@ def _store(rank: Rank) -> Store:
             int(port),
             rank.size,
             is_master=rank.first and not of_torchrun,
-            timeout=timedelta(seconds=MEET),
+            timeout=timedelta(seconds=_START),
             wait_for_workers=False,
         )
     except RuntimeError as error:
