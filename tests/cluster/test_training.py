@@ -26,11 +26,8 @@ RNG = np.random.default_rng(0)
 
 
 def tiny(**changes: Any) -> Object:
-    """A TrainJob spec of the convnet on a tiny synthetic data set; `changes` replace its top-level fields.
-
-    A core for each pod, so that they queue for the machine's rather than slow each other down.
-    """
-    return digits(**{"dataset": {"name": "synthetic", "options": TINY}, "resources": {"cpu": "1"}, **changes})
+    """A TrainJob spec of the convnet on a tiny synthetic data set; `changes` replace its top-level fields."""
+    return digits(**{"dataset": {"name": "synthetic", "options": TINY}, **changes})
 
 
 def published(job: Object) -> Object:
@@ -157,12 +154,10 @@ def specs(kube: Kube, claim: Path, bucket: str) -> dict[str, Object]:
     digest = hashlib.sha256(ARRAYS).hexdigest()
     own = {"script": "configmap://nets/nets.py:small", "options": {"width": 4}, "freeze": ["0.*"]}
     return {
-        # It sleeps more than it computes, and needs no core for that.
         "resumed": tiny(
             model={"script": "configmap://nets/nets.py:slow"},
             trainer={"epochs": 20},
             checkpoint={"keep": 1},
-            resources={},
         ),
         "processes": tiny(
             model={"name": "resnet9"},
@@ -171,7 +166,6 @@ def specs(kube: Kube, claim: Path, bucket: str) -> dict[str, Object]:
             energy={"gridIntensity": 380},
             log={"format": "json"},
             workers={"processesPerNode": 2},
-            resources={"cpu": "2"},
         ),
         "nodes": tiny(dataset={"uri": bucket, "digest": f"sha256:{digest}"}, workers={"nodes": 2}),
         "pictures": tiny(
@@ -181,7 +175,7 @@ def specs(kube: Kube, claim: Path, bucket: str) -> dict[str, Object]:
             gates={"maxAccuracyDrop": 0.5},
         ),
         "lstm": tiny(model={"name": "lstm"}, export={"precision": "fp16", "topK": 2}),
-        "wrong-digest": tiny(dataset={"uri": bucket, "digest": WRONG}, workers={"nodes": 2}, resources={}),
+        "wrong-digest": tiny(dataset={"uri": bucket, "digest": WRONG}, workers={"nodes": 2}),
         "unknown": tiny(model={"name": "resnet81"}),
     }
 
@@ -233,7 +227,7 @@ def test_a_resnet_trains_with_all_that_the_loop_has_and_tells_it_in_json(kube: K
     job = finished("processes")
     assert job["status"]["result"]["precision"] == "bf16"
     lines = [json.loads(line) for line in kube.kubectl("logs", "processes-1-0").stdout.splitlines()]
-    assert {"training"} <= {line.get("event") for line in lines}
+    assert "training" in {line.get("event") for line in lines}
 
 
 def test_a_folder_of_pictures_trains_a_users_own_network_from_weights_of_his(kube: Kube, finished: Finished) -> None:

@@ -248,6 +248,15 @@ def test_a_pod_has_a_process_for_each_gpu_unless_told(workers: Object, gpus: int
     assert ("/dev/shm" in mounts(spec)) is (processes > 1)
 
 
+@pytest.mark.parametrize(
+    ("resources", "processes", "threads"),
+    [({}, 1, None), ({}, 2, "1"), ({"cpu": "4"}, 1, "4"), ({"cpu": "4"}, 2, "2"), ({"cpu": "500m"}, 2, "1")],
+)
+def test_processes_of_one_pod_share_its_cores(resources: Object, processes: int, threads: str | None) -> None:
+    spec = pod_spec(trainjob(workers={"processesPerNode": processes}, resources=resources))
+    assert env(spec["containers"][0]).get("OMP_NUM_THREADS") == threads
+
+
 def test_processes_of_one_pod_meet_at_its_own_address() -> None:
     spec = pod_spec(trainjob(workers={"processesPerNode": 2}))
     (container,) = spec["containers"]

@@ -82,9 +82,10 @@ def _number(quantity: str) -> Decimal:
 
 def threads(resources: Resources, processes: int = 1) -> list[dict[str, str]]:
     """OMP_NUM_THREADS from the cpu limit, which that many processes share: the default takes every core of the node,
-    which is slower when shared."""
+    which is slower when shared. Without a limit several processes get a thread each, as from torchrun, which would warn
+    of it among the run's own lines."""
     if resources.cpu is None:
-        return []
+        return [{"name": "OMP_NUM_THREADS", "value": "1"}] if processes > 1 else []
     return [{"name": "OMP_NUM_THREADS", "value": str(max(1, int(_number(resources.cpu)) // processes))}]
 
 
