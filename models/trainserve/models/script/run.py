@@ -116,7 +116,6 @@ class ScriptRun(Run):
 
     def _take(self, left: Left, scratch: Path) -> dict[str, Any]:
         """The model from memory, on the path that every model takes."""
-        from trainserve.models import artifact
         from trainserve.models.script.network import adopt
 
         adopted = adopt(left, self.config.model.script, self.config.export)
@@ -124,12 +123,11 @@ class ScriptRun(Run):
             self._measured(self.keras.accuracy if adopted.accuracy is None else adopted.accuracy, adopted.loss)
         else:
             self._measured(None, None)
-        with written_to(scratch / MODEL):
-            made = artifact.make(adopted.graph, adopted.dataset, self.config, scratch)
+            self.terminal.say("samples: none to test on; the export is compared on some that the model was fitted to")
+        made = self._export(adopted.graph.network, adopted.dataset, adopted.graph.signature, scratch)
         if not left.held_out:
             made = replace(made, scored=None)
-        self.progress.update(percent=_EXPORTED)
-        self.terminal.say(f"exported: {made}")
+            self.measured |= dict.fromkeys(("exportedAccuracy", "exportedLoss"))
         self._check_gates(made.scored)
         return self._publish(made, adopted.dataset, scratch) if self.config.output else self._done()
 
