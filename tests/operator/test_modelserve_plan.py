@@ -177,6 +177,15 @@ def test_a_server_that_answers_no_sample_is_told_as_the_probe_says_it() -> None:
     assert condition(serve.status, "Ready")["reason"] == "InferenceFailed"
 
 
+@pytest.mark.parametrize("figure", [10**400, True, "fast", float("nan"), None, [1]])
+def test_a_latency_that_is_no_figure_is_left_out(figure: Any) -> None:
+    serve = Serve.ready(FIRST)
+    serve.answers[f"digits-{SUFFIX}-x"] = VERIFIED | {"p99Ms": figure}
+    serve.step(10)
+    assert serve.status["phase"] == "Ready"
+    assert serve.status["latency"].get("p99Ms", 2.1) == 2.1
+
+
 @pytest.mark.parametrize(
     ("status", "reason"),
     [

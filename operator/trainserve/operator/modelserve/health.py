@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from trainserve.api.modelserve import Latency
 from trainserve.operator import pods
 from trainserve.operator.conditions import Condition
 from trainserve.operator.kinds import Answers
 from trainserve.operator.modelserve.builders import PROBE
 from trainserve.operator.plan import Object
 from trainserve.operator.poller import Target
+from trainserve.operator.said import typed
 
 UNVERIFIED_EVERY = 0.5
 VERIFIED_EVERY = 30.0
@@ -18,6 +20,9 @@ VERIFIED_EVERY = 30.0
 
 INFERENCE_FAILED = "InferenceFailed"
 """What a probe says whose samples the server does not answer: it goes on trying."""
+
+FETCH_REASONS = frozenset({"DigestMismatch", "VersionNotFound", "InvalidAddress", "StoreError", "UnservableModel"})
+"""Why the init container gives up, as it says itself (docs/contracts.md)."""
 
 
 class Trouble(NamedTuple):
@@ -62,15 +67,11 @@ def verified(serving: Sequence[Object], answers: Answers) -> Condition:
 
 def latency(serving: Sequence[Object], answers: Answers) -> dict[str, float] | None:
     """The slowest pod's figures, in milliseconds: percentiles of several pods cannot be added up."""
-    reports = _reports(serving, answers)
+    figures = [typed(Latency, report) or {} for report in _reports(serving, answers)]
     slowest = {
-        name: max(figures)
+        name: max(round(measured[name], 2) for measured in figures if name in measured)
         for name in ("p50Ms", "p99Ms")
-        if (
-            figures := [
-                round(float(report[name]), 2) for report in reports if isinstance(report.get(name), int | float)
-            ]
-        )
+        if any(name in measured for measured in figures)
     }
     return slowest or None
 
@@ -117,8 +118,8 @@ def _fetch_failure(pod: Mapping[str, Any]) -> Trouble | None:
     if end is None or end.get("exitCode") == 0:
         return None
     said = pods.message(end) or {}
-    if said.get("reason"):
-        return Trouble(str(said["reason"]), str(said.get("message") or said["reason"]))
+    if said.get("reason") in FETCH_REASONS:
+        return Trouble(said["reason"], str(said.get("message") or said["reason"]))
     return Trouble(
         "FetchFailed", f"container fetch ended with exit code {end.get('exitCode')}: {end.get('message') or ''}"
     )

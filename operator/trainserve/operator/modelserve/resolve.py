@@ -16,7 +16,7 @@ from trainserve.operator.modelserve.version import Version
 from trainserve.operator.plan import Object
 from trainserve.operator.said import typed
 
-STORE_REASONS = frozenset({"ModelNotFound", "VersionNotFound", "StoreError"})
+STORE_REASONS = frozenset({"ModelNotFound", "VersionNotFound", "InvalidAddress", "StoreError"})
 """Why the store has no answer, as the pod that asks it says."""
 
 
