@@ -80,7 +80,7 @@ class KerasWatch:
         following.params = lambda: added.params
         given["callbacks"] = [*_several(given["callbacks"]), added]
         _a_line_per_epoch(given)
-        self._evaluated = None
+        self._evaluated, self.accuracy = None, None
         history = original(*call.args, **call.kwargs)
         self.fitted = Given(given["self"], given["x"], given["y"], held_out=False)
         return history
