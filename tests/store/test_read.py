@@ -49,6 +49,18 @@ def test_models_lists_those_with_a_whole_version(publish: Publish, root: Path) -
     assert store.models(root, "nobody") == []
 
 
+def test_checkpoints_that_lie_beside_the_models_are_neither_models_nor_a_namespace(
+    publish: Publish, root: Path
+) -> None:
+    publish()
+    for folder in (".checkpoints/default/uid", "default/.checkpoints/1"):
+        (root / folder).mkdir(parents=True)
+        (root / folder / "manifest.json").write_text("{}")
+    assert store.models(root, "default") == ["digits"]
+    with pytest.raises(store.StoreError, match="namespace"):
+        store.models(root, ".checkpoints")
+
+
 def test_fetch_brings_every_file_as_it_was_published(
     publish: Publish, root: Path, tmp_path: Path, files: dict[str, Path]
 ) -> None:

@@ -58,7 +58,10 @@ class ModelSource(ApiType):
         "the file is run as it is and leaves model.onnx.",
     )
     image: str | None = Field(
-        None, min_length=1, description="Container image of the user's own code. Unset: the operator's trainer image."
+        None,
+        min_length=1,
+        description="Container image: the command's own, or for a script one that holds TrainServe and what the script "
+        "imports. Unset: the operator's trainer image.",
     )
     command: list[str] | None = Field(
         None, min_length=1, description="The user's own command, run as it is, without a shell."
