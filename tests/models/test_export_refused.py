@@ -64,13 +64,14 @@ def depends_on_data(values: Tensor) -> Tensor:
     ],
 )
 def test_a_model_that_cannot_be_exported_is_refused_by_its_operator(
-    then: Callable[[Tensor], Tensor], words: str, tmp_path: Path
+    then: Callable[[Tensor], Tensor], words: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(UserError) as refused:
         exported(DATA, Body(then), tmp_path)
     assert str(refused.value).startswith("model: ")
     assert words in str(refused.value)
     assert "\n" not in str(refused.value)
+    assert "def forward" not in "".join(capfd.readouterr())
 
 
 def test_an_operator_that_onnxruntime_lacks_is_named(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import warnings
 from collections.abc import Mapping
@@ -89,7 +91,8 @@ def checked(graph: Graph, dataset: Dataset, files: Mapping[str, Path]) -> Export
 def _program(graph: Graph, dataset: Dataset, opset: int) -> torch.onnx.ONNXProgram:
     # Two samples: an example of one would let the exporter believe that the batch is always one.
     example = torch.from_numpy(graph.given(dataset.test_images[:1])).repeat_interleave(2, dim=0)
-    with warnings.catch_warnings():
+    told = io.StringIO()  # torch prints whole graphs of a model that it cannot trace
+    with warnings.catch_warnings(), contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
         warnings.simplefilter("ignore", FutureWarning)
         # An LSTM and a GRU keep a list of their own weights, which the exporter takes for state.
         warnings.filterwarnings("ignore", r"The tensor attributes? .*\._flat_weights", UserWarning)
