@@ -78,7 +78,7 @@ class Run:
             return self._execute(gang)
 
     def _execute(self, gang: Gang | None) -> dict[str, Any]:
-        dataset = data.load(self.config.dataset, self.config.trainer.seed, self.terminal.watch())
+        dataset = data.load(self.config.dataset, self.config.trainer.seed, self.terminal.watch(), self.config.folder)
         self.terminal.say(f"data: {dataset}")
         signature = self._signature(dataset)
         network = self._train(dataset, gang)
@@ -181,6 +181,7 @@ class Run:
                 "loss": evaluation.loss,
                 "samplesPerSecond": round(trained.samples_per_second, 1),
                 "secondsLost": round(trained.seconds_lost, 3),
+                "precision": trained.precision,
                 "gpuSeconds": round(trained.seconds * self.rank.size, 3) if on.type == "cuda" else 0.0,
             }
         )
