@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from trainserve import store
 from trainserve.store import Published
 
 
@@ -52,3 +53,16 @@ def test_what_does_not_exist_is_one_line_and_exit_2(trainserve, root: Path) -> N
     )
     assert model.status == 2
     assert "models there: digits" in model.err
+
+
+def test_show_tells_how_right_the_exported_file_is(
+    trainserve, root: Path, published: Published, tmp_path: Path
+) -> None:
+    fields = {name: getattr(published.manifest, name) for name in store.ManifestDraft.model_fields}
+    metrics = store.Metrics(accuracy=0.97, loss=0.1, exported_accuracy=0.965, exported_loss=0.11)
+    draft = store.ManifestDraft(**{**fields, "metrics": metrics, "precision": "int8"})
+    (tmp_path / "model.onnx").write_bytes(b"onnx")
+    store.publish(tmp_path / "store", "default", "small", {"model.onnx": tmp_path / "model.onnx"}, draft)
+    shown = trainserve("models", "show", "small", "--version", "1", "--store", tmp_path / "store").out
+    assert "opset:       18, int8" in shown
+    assert "exported:    accuracy 0.9650, loss 0.11" in shown

@@ -104,6 +104,10 @@ def _number(value: float | None, form: str) -> str:
     return "unknown" if value is None else format(value, form)
 
 
+def _scores(accuracy: float | None, loss: float | None) -> str:
+    return f"{_number(accuracy, '.4f')}, loss {_number(loss, '.4g')}"
+
+
 def _described(shown: dict[str, Any]) -> str:
     manifest = shown["manifest"]
 
@@ -120,10 +124,12 @@ def _described(shown: dict[str, Any]) -> str:
         "inputs": tensors("inputs"),
         "outputs": tensors("outputs"),
         "labels": ", ".join(manifest["labels"]),
-        "opset": str(manifest["opset"]),
-        "accuracy": f"{_number(metrics['accuracy'], '.4f')}, loss {_number(metrics['loss'], '.4g')}",
+        "opset": f"{manifest['opset']}, {manifest['precision']}",
+        "accuracy": _scores(metrics["accuracy"], metrics["loss"]),
         "parity": f"max abs {_number(parity['maxAbs'], '.2g')}, max rel {_number(parity['maxRel'], '.2g')} on "
         f"{parity['samples']} samples",
         "trained by": f"TrainJob {job['name']}, attempt {job['attempt']}",
     }
+    if metrics["exportedLoss"] is not None:
+        rows["exported"] = f"accuracy {_scores(metrics['exportedAccuracy'], metrics['exportedLoss'])}"
     return "\n".join(f"{key + ':':<12} {value}" for key, value in rows.items())
