@@ -7,16 +7,16 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from trainserve.api.modelserve import ModelRef, ModelServeSpec, ModelServeStatus
+from trainserve.api.modelserve import ModelServeSpec, ModelServeStatus
 from trainserve.api.validate import parse_modelserve
-from trainserve.operator import conditions, pods, times
+from trainserve.operator import conditions, times
 from trainserve.operator.conditions import Condition
 from trainserve.operator.discovery import APIS
 from trainserve.operator.kinds import Answers
 from trainserve.operator.modelserve import builders, health
 from trainserve.operator.modelserve.checks import first_refusal
 from trainserve.operator.modelserve.children import Children
-from trainserve.operator.modelserve.resolve import STORE_REASONS, Unresolved, answer_of, resolve, resolver_end
+from trainserve.operator.modelserve.resolution import plan_resolution
 from trainserve.operator.modelserve.version import Version
 from trainserve.operator.plan import Delete, Event, Object, Plan
 from trainserve.operator.settings import Settings
@@ -27,10 +27,6 @@ DRAIN = timedelta(seconds=2)
 """Between moving the Service and deleting what it pointed to: every node must have heard of it."""
 GUARDED = "DisruptionBudget"
 """Condition of a ModelServe of several replicas: whether a PodDisruptionBudget guards them."""
-PROVISIONAL = "Provisional"
-"""Reason of ModelResolved=True while the store has not said yet whether it has a newer version."""
-ASK_AGAIN = (timedelta(seconds=5), timedelta(minutes=5))
-"""Shortest and longest pause before the store is asked again; it grows with the time already waited."""
 
 
 def plan(
@@ -78,90 +74,21 @@ class _Planner:
         self._observe("Accepted", "True", "Accepted", "the spec is valid")
         spec = parse_modelserve(self.serve)
         target = self._resolve(spec)
-        if isinstance(target, Version):
+        if target is not None:
             self._roll_out(spec, target)
             self._guard(spec)
         self._report_traffic(spec)
         return self._finish()
 
     def _resolve(self, spec: ModelServeSpec) -> Version | None:
-        pod = self.children.resolver(builders.resolver_name(self.serve))
-        ended = resolver_end(pod) if pod else None
-        answer = answer_of(pods.message(ended), str(spec.model.name)) if ended else None
-        found = resolve(spec.model, self.jobs, self.children.versions(), answer)
-        before = conditions.find(self.old.get("conditions"), "ModelResolved")
-        if before is not None and before.get("observedGeneration") != self.generation:
-            before = None  # it answered another question
-        trouble = health.why_not_running(pod, "resolve") if pod and not ended else None
-        if isinstance(found, Version):
-            return self._resolved(spec, found, answer, pod, ended, before, trouble)
-        if found.ask_store:
-            self._ask_store(spec, pod, ended, before)
-        if found.reason == "Resolving" and before is not None and before["reason"] in STORE_REASONS:
-            # While the store is asked again, the last answer is worth more than that it is being asked.
-            found = Unresolved(before["reason"], before["message"])
-        elif found.reason == "Resolving" and trouble is not None:
-            found = Unresolved(trouble.reason, f"{found.message}: {trouble.message}")
-        self._unresolved(found.reason, found.message)
-        return None
-
-    def _resolved(
-        self,
-        spec: ModelServeSpec,
-        found: Version,
-        answer: Version | Unresolved | None,
-        pod: Object | None,
-        ended: Any,
-        before: Mapping[str, Any] | None,
-        trouble: health.Trouble | None,
-    ) -> Version | None:
-        if self.settings.store.path_of(found.uri) is None:
-            self._unresolved("NotInStore", f"{found} is at {found.uri}, not in {self.settings.store.public}")
-            return None
-        said = f"{found} ({found.digest})"
-        if not self._store_was_asked(spec.model, answer, before):
-            # TrainJobs that are gone may have published newer ones; what is known serves meanwhile.
-            self._ask_store(spec, pod, ended, before)
-            failed = answer.message if isinstance(answer, Unresolved) else trouble.message if trouble else None
-            asking = f"; the store cannot be asked for a newer one: {failed}" if failed else "; asking the store too"
-            self._observe("ModelResolved", "True", PROVISIONAL, said + asking)
-            return found
-        self._observe("ModelResolved", "True", "Resolved", said)
-        if builders.deployment_name(self.name, found) in self.children.deployments:
-            # The Deployment remembers the version from here on.
-            self.result.delete += [Delete("Pod", name) for name in self.children.resolvers]
-        return found
-
-    def _store_was_asked(
-        self, ref: ModelRef, answer: Version | Unresolved | None, before: Mapping[str, Any] | None
-    ) -> bool:
-        """Whether the store has said, since the spec last changed, what its newest version is; or need not be asked."""
-        if ref.name is None or ref.version is not None:
-            return True
-        if answer is not None:
-            return isinstance(answer, Version) or answer.reason != "StoreError"
-        return before is not None and before["reason"] == "Resolved"
-
-    def _ask_store(
-        self, spec: ModelServeSpec, pod: Object | None, ended: Any, before: Mapping[str, Any] | None
-    ) -> None:
-        others = [name for name in self.children.resolvers if name != builders.resolver_name(self.serve)]
-        self.result.delete += [Delete("Pod", name) for name in others]
-        if pod is None:
-            self.result.create.append(builders.resolver_pod(self.serve, spec.model, self.settings))
-        elif ended is not None and not pods.deleting(pod):
-            finished = times.from_text(ended["finishedAt"])
-            since = times.from_text(before["lastTransitionTime"]) if before else finished
-            pause = min(max(finished - since, ASK_AGAIN[0]), ASK_AGAIN[1])
-            if finished + pause <= self.now:
-                self.result.delete.append(Delete("Pod", pod["metadata"]["name"]))
-            else:
-                self.result.requeue_after = (finished + pause - self.now).total_seconds()
-
-    def _unresolved(self, reason: str, message: str) -> None:
-        self._observe("ModelResolved", "False", reason, message)
-        if reason not in ("Resolving", "TrainJobNotComplete"):
-            self._warn(reason, message, f"{reason}-{self.generation}")
+        found = plan_resolution(self.serve, spec.model, self.jobs, self.children, self.settings, self.now)
+        self.observed.append(found.condition)
+        self.result.create += found.create
+        self.result.delete += found.delete
+        self.result.requeue_after = found.requeue_after
+        if found.condition.status == "False" and found.condition.reason not in ("Resolving", "TrainJobNotComplete"):
+            self._warn(found.condition.reason, found.condition.message, f"{found.condition.reason}-{self.generation}")
+        return found.version
 
     def _roll_out(self, spec: ModelServeSpec, target: Version) -> None:
         wanted = builders.deployment(self.serve, spec, target, self.settings)
