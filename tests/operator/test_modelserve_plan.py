@@ -259,6 +259,14 @@ def test_scaling_makes_no_new_template() -> None:
     assert scaled["spec"]["template"] == before
 
 
+@pytest.mark.parametrize("text", ["", "no JSON", "[]", '{"model": "digits"}', "[" * 60_000])
+def test_an_annotation_that_somebody_has_spoiled_stops_nothing(text: str) -> None:
+    serve = Serve.ready(FIRST)
+    serve.children["Deployment", f"digits-{SUFFIX}"]["metadata"]["annotations"]["trainserve.io/served-version"] = text
+    serve.step(10)
+    assert serve.status["phase"] == "Ready"
+
+
 def test_a_version_survives_the_deletion_of_its_trainjob() -> None:
     serve = Serve.ready(FIRST)
     serve.jobs.clear()

@@ -299,6 +299,15 @@ def test_a_spec_changed_before_its_recording_is_noticed_by_the_pods_annotation()
     assert condition(changed.status, "Accepted")["reason"] == "SpecChanged"
 
 
+@pytest.mark.parametrize("text", ["", "no JSON", "[]", "[" * 60_000])
+def test_an_annotation_that_somebody_has_spoiled_stops_nothing(text: str) -> None:
+    run = Run(trainjob())
+    (pod,) = created(run.step(), "Pod")
+    pod["metadata"]["annotations"][labels.SPEC_DIGESTS] = text
+    taken_up = plan(trainjob(), [pod_of(pod, RUNNING)], None, SETTINGS, after(3))
+    assert taken_up.status["specDigests"] == run.status["specDigests"]
+
+
 def test_a_changed_spec_is_refused_by_field_and_what_runs_goes_on() -> None:
     run = Run(trainjob())
     run.step()

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from trainserve.operator import said
+
 ANNOTATION = "trainserve.io/served-version"
 """On a Deployment: the version it serves, so that it outlives the TrainJob that published it."""
 
@@ -39,6 +41,10 @@ def write(version: Version) -> str:
 
 
 def read(deployment: Mapping[str, Any]) -> Version | None:
-    """The version that a Deployment of ours serves."""
-    text = (deployment["metadata"].get("annotations") or {}).get(ANNOTATION)
-    return Version(**json.loads(text)) if text else None
+    """The version that a Deployment of ours serves; None where somebody has made the annotation unreadable."""
+    text = (deployment["metadata"].get("annotations") or {}).get(ANNOTATION) or ""
+    written = said.read(text)
+    try:
+        return None if written is None else Version(**written)
+    except TypeError:
+        return None

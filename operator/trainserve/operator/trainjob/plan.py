@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
 from trainserve.api.trainjob_status import TrainJobStatus
 from trainserve.api.validate import parse_trainjob
-from trainserve.operator import conditions, labels, pods, times
+from trainserve.operator import conditions, labels, pods, said, times
 from trainserve.operator.conditions import Condition
 from trainserve.operator.plan import Delete, Event, Object, Plan
 from trainserve.operator.settings import Settings
@@ -115,9 +114,9 @@ class _Planner:
 
     def _digests_of_first_pod(self) -> dict[str, str] | None:
         for pod in self.pods.values():
-            said = (pod["metadata"].get("annotations") or {}).get(labels.SPEC_DIGESTS)
-            if said is not None:
-                return dict(json.loads(said))
+            digests = said.read((pod["metadata"].get("annotations") or {}).get(labels.SPEC_DIGESTS) or "")
+            if digests is not None:
+                return {field: str(digest) for field, digest in digests.items()}
         return None
 
     def _follow(self, attempt: Object) -> None:
