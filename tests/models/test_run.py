@@ -162,13 +162,11 @@ def test_parity_that_cannot_be_met_publishes_nothing(execute: Execute, tmp_path:
     assert not (tmp_path / "store").exists()
 
 
-def test_a_store_that_cannot_be_written_is_named(
-    execute: Execute, stripes: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_a_store_that_cannot_be_written_is_named_before_anything_is_read(execute: Execute, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    config = digits_config(tmp_path / "file", dataset={"name": None, "path": str(stripes())}, gates={})
+    config = digits_config(tmp_path / "file", dataset={"name": None, "path": "/nowhere.npz"})
     with pytest.raises(PublishFailed, match=r"cannot publish to .*/file/.*: Not a directory"):
-        execute({**config, "gates": {}})
+        execute(config)
 
 
 def test_a_full_disk_at_publish_ends_the_run_with_13_and_earlier_versions_as_they_were(

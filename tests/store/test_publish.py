@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -102,3 +103,25 @@ def test_a_file_name_that_leads_elsewhere_is_refused(
     with pytest.raises(store.StoreError, match="file name"):
         store.publish(root, "default", "digits", {name: files["model.onnx"]}, draft)
     assert not root.exists()
+
+
+def test_a_root_that_can_be_written_is_as_expected_and_nothing_is_made(tmp_path: Path) -> None:
+    store.expect_writable(tmp_path / "later", "default", "digits")
+    assert not (tmp_path / "later").exists()
+
+
+def test_a_root_below_a_file_is_told_before_anything_is_published(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(store.StoreError, match=rf"^cannot publish to {tmp_path}/file/default/digits: Not a directory$"):
+        store.expect_writable(tmp_path / "file", "default", "digits")
+
+
+def test_a_root_that_is_mounted_read_only_is_told_before_anything_is_published(tmp_path: Path) -> None:
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", str(tmp_path)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"mounting is not allowed here: {mounted.stderr.decode()}")
+    try:
+        with pytest.raises(store.StoreError, match=rf"^cannot publish to {tmp_path}: Read-only file system$"):
+            store.expect_writable(tmp_path, "default", "digits")
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)

@@ -69,6 +69,7 @@ class Run:
         """
         if (earlier := self._published_before()) is not None:
             return earlier
+        self._expect_a_writable_output()
         if self.rank.size == 1:
             return self._execute(None)
         from trainserve.models.distributed import gang_of
@@ -245,6 +246,15 @@ class Run:
             f"published before: {published.uri} {published.digest}, by an earlier attempt of this TrainJob"
         )
         return self._published(published)
+
+    def _expect_a_writable_output(self) -> None:
+        """Before anything is trained that could not be published."""
+        if self.config.output is None or self.config.store is None:
+            return
+        try:
+            store.expect_writable(self.config.store.root, self.config.job.namespace, self.config.output.model)
+        except store.StoreError as error:
+            raise PublishFailed(str(error)) from error
 
     def _published(self, published: store.Published) -> dict[str, Any]:
         self.progress.update(percent=100)

@@ -17,7 +17,7 @@ from trainserve.store.manifest import (
     Tensor,
     TrainJobRef,
 )
-from trainserve.store.publish import Published, publish, published_by
+from trainserve.store.publish import Published, expect_writable, publish, published_by
 from trainserve.store.read import Resolved, address, fetch, manifest, models, resolve, verify, versions
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "TrainJobRef",
     "VersionNotFound",
     "address",
+    "expect_writable",
     "fetch",
     "manifest",
     "models",

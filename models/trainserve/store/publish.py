@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +50,23 @@ def publish(
     else:
         content, existed = publish_remote.publish(at, publication)
     return _published(content, existed, public_root or str(root))
+
+
+def expect_writable(root: str | Path, namespace: str, model: str) -> None:
+    """Raise StoreError when a version could not be published there, as far as can be told without writing anything.
+
+    Of a folder alone: an object store is asked when there is something to publish.
+    """
+    at = place(root)
+    if not isinstance(at, LocalPlace):
+        return
+    folder = at.root / names.label("namespace", namespace) / names.label("model", model)
+    nearest = next(path for path in (folder, *folder.parents) if path.exists())
+    if not nearest.is_dir():
+        raise StoreError.of("publish to", folder, NotADirectoryError(errno.ENOTDIR, ""))
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        read_only = os.statvfs(nearest).f_flag & os.ST_RDONLY
+        raise StoreError.of("publish to", nearest, OSError(errno.EROFS if read_only else errno.EACCES, ""))
 
 
 def published_by(

@@ -56,6 +56,7 @@ class ScriptRun(Run):
         """
         if (earlier := self._published_before()) is not None:
             return earlier
+        self._expect_a_writable_output()
         with scratch_folder() as scratch:
             if self.rank.first:
                 with written_to(scratch):
