@@ -8,6 +8,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +59,6 @@ class Run:
         self.config, self.progress, self.terminal, self.interrupt = config, progress, terminal, interrupt
         self.measured = measured
         self.rank = rank or Rank()
-        self.energy: EnergyMeter | None = None
         self.exporter_loading: threading.Thread | None = None
         self.last_step = 0.0
 
@@ -117,7 +117,7 @@ class Run:
         self.terminal.say(f"model: {config.model}, {parameters} parameters, on {_describe(on)}")
         gpus = device.gpus(on)
         self.progress.update(gpus=gpus)
-        self.energy = meter = EnergyMeter(gpus, Rapl(), counting=self.rank.local == 0)
+        meter = EnergyMeter(gpus, Rapl(), counting=self.rank.local == 0)
         world.meet(on)
         with (
             self.interrupt.at_checks_only(),
@@ -125,7 +125,7 @@ class Run:
             body.blaming(config.model, config.folder),
             self._checkpoints(dataset) as checkpoints,
         ):
-            report, say = self._trained if self.rank.first else _nothing, self.terminal.say
+            report, say = partial(self._trained, meter), self.terminal.say
             trained = train(network, dataset, config.trainer, on, report, self.interrupt, world, checkpoints, say)
             reading = energy.over_all(world, meter.read())
         world.leave()
@@ -150,7 +150,10 @@ class Run:
         with checkpoint.opened(self.config.checkpoint, {**run, "data": images}, self.terminal.say) as checkpoints:
             yield checkpoints
 
-    def _trained(self, report: Report) -> None:
+    def _trained(self, meter: EnergyMeter, report: Report) -> None:
+        meter.update()
+        if not self.rank.first:
+            return
         if self.exporter_loading is None:
             self.exporter_loading = warmup.start()
         eta = report.seconds / report.step * (report.steps - report.step)
@@ -168,8 +171,6 @@ class Run:
             **_load(self.progress.state.gpus),
         )
         self.terminal.trained(report, self.progress.state)
-        if self.energy is not None:
-            self.energy.update()
 
     def _used(self, used: Energy) -> None:
         self.measured.update({"energyJoules": used.joules, "energy": used.to_json()})
@@ -272,10 +273,6 @@ class Run:
                 "parity": {"maxAbs": manifest.parity.max_abs, "maxRel": manifest.parity.max_rel},
             }
         }
-
-
-def _nothing(report: Report) -> None:
-    """Rank 0 reports for all."""
 
 
 def _describe(on: torch.device) -> str:
