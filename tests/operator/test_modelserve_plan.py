@@ -436,6 +436,28 @@ def test_no_replicas_are_a_choice_and_not_a_failure() -> None:
     assert condition(serve.status, "Ready")["reason"] == "ScaledToZero"
 
 
+def test_pods_that_are_ready_are_verified_before_anybody_has_asked_them() -> None:
+    serve = Serve(FIRST)
+    serve.step()
+    serve.make_ready(SUFFIX)
+    serve.answers.clear()
+    serve.step(5)
+    assert condition(serve.status, "Ready")["status"] == "True"
+    assert condition(serve.status, "Verified")["status"] == "True"
+
+
+def test_a_version_that_begins_to_serve_while_a_newer_one_is_on_its_way_is_told() -> None:
+    serve = Serve(FIRST)
+    serve.step()
+    serve.jobs.append(SECOND)
+    serve.make_ready(SUFFIX)
+    serve.step(5)
+    assert (serve.status["phase"], serve.status["version"], serve.status["digest"]) == ("Updating", 1, DIGEST)
+    serve.make_ready(OTHER)
+    serve.step(10)
+    assert (serve.status["version"], [entry["version"] for entry in serve.status["history"]]) == (2, [2])
+
+
 def test_a_restarted_operator_does_not_unverify_what_serves() -> None:
     serve = Serve.ready(FIRST)
     serve.answers.clear()

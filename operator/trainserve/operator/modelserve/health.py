@@ -21,6 +21,9 @@ VERIFIED_EVERY = 30.0
 INFERENCE_FAILED = "InferenceFailed"
 """What a probe says whose samples the server does not answer: it goes on trying."""
 
+VERIFIED_BY_READINESS = Condition(
+    "Verified", "True", "SamplesMatch", "every pod is ready, and a probe lets it be so only once the samples match"
+)
 FETCH_REASONS = frozenset({"DigestMismatch", "VersionNotFound", "InvalidAddress", "StoreError", "UnservableModel"})
 """Why the init container gives up, as it says itself (docs/contracts.md)."""
 

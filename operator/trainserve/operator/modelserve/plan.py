@@ -14,6 +14,7 @@ from trainserve.operator.conditions import Condition
 from trainserve.operator.discovery import APIS
 from trainserve.operator.kinds import Answers
 from trainserve.operator.modelserve import builders, health
+from trainserve.operator.modelserve import version as versions
 from trainserve.operator.modelserve.checks import first_refusal
 from trainserve.operator.modelserve.children import Children
 from trainserve.operator.modelserve.resolution import plan_resolution
@@ -77,7 +78,7 @@ class _Planner:
         if target is not None:
             self._roll_out(spec, target)
             self._guard(spec)
-        self._report_traffic(spec)
+        self._report_traffic(spec, target)
         return self._finish()
 
     def _resolve(self, spec: ModelServeSpec) -> Version | None:
@@ -105,11 +106,12 @@ class _Planner:
             self.result.apply.append(service)
         serving = self.children.pods_from(builders.template_digest(wanted))
         judged = health.verified(serving, self.answers)
-        if judged.status == "Unknown" and ready and spec.replicas and _verified_before(self.old, target):
-            # A restarted operator has not asked the pods again yet, and they are ready only because they are verified.
-            return self._settle(spec, target, ready=ready, serving=serving)
-        self.observed.append(judged)
-        return self._settle(spec, target, ready=ready, serving=serving)
+        if judged.status != "Unknown" or not ready or not spec.replicas:
+            self.observed.append(judged)
+        elif not _verified_before(self.old, target):
+            # The pods have not been asked yet (or not again, by a restarted operator): being ready says it all.
+            self.observed.append(health.VERIFIED_BY_READINESS)
+        self._settle(spec, target, ready=ready, serving=serving)
 
     def _settle(self, spec: ModelServeSpec, target: Version, *, ready: bool, serving: list[Object]) -> None:
         if ready:
@@ -163,7 +165,7 @@ class _Planner:
         else:
             self.result.delete += [Delete("Deployment", name) for name in old]
 
-    def _report_traffic(self, spec: ModelServeSpec) -> None:
+    def _report_traffic(self, spec: ModelServeSpec, target: Version | None) -> None:
         """What the version that the Service points to can do now."""
         active = self.children.active()
         pods_there = self.children.pods_of(active) if active else []
@@ -172,6 +174,10 @@ class _Planner:
         self.status["replicas"] = {"desired": spec.replicas, "ready": ready}
         host = f"{self.name}.{self.namespace}.svc"
         self.status |= {"url": f"http://{host}:{builders.HTTP}", "grpcUrl": f"{host}:{builders.GRPC}"}
+        serving = versions.read(deployment) if deployment is not None else None
+        if ready > 0 and serving is not None and serving != target and "version" not in self.status:
+            # A newer one is on its way already, and this one has begun to serve meanwhile.
+            self.status |= {"version": serving.number, "digest": serving.digest}
         if (measured := health.latency(pods_there, self.answers)) is not None:
             self.status["latency"] = measured
         if ready >= spec.replicas > 0:
