@@ -15,7 +15,7 @@ from trainserve.models.errors import UserError
 from trainserve.models.session import Session
 from trainserve.models.signature import signature
 
-from .exporting import dataset, exported, regression
+from .exporting import dataset, exported, made, regression
 
 DATA = dataset()
 
@@ -72,6 +72,22 @@ def test_a_model_that_cannot_be_exported_is_refused_by_its_operator(
     assert words in str(refused.value)
     assert "\n" not in str(refused.value)
     assert "def forward" not in "".join(capfd.readouterr())
+
+
+class Stubborn(nn.Module):
+    """Computes in float32 whatever its weights are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(1, 5, 8)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return nn.functional.conv2d(images.float(), self.convolution.weight).flatten(1)
+
+
+def test_a_body_that_is_not_to_be_halved_is_refused_in_fp16(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"model: cannot be exported to ONNX: .*(conv|Conv)"):
+        made(DATA, Stubborn(), tmp_path, precision="fp16")
 
 
 def test_an_operator_that_onnxruntime_lacks_is_named(tmp_path: Path) -> None:

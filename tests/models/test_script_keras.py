@@ -1,7 +1,10 @@
 """The classic Keras script, as any tutorial has it: watched, exported, checked and published without a line of ours."""
 
 import gzip
+import os
 import struct
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,3 +173,23 @@ def test_samples_are_read_again_from_a_loader() -> None:
 def test_samples_that_cannot_be_read_are_refused(x: Any, y: Any, complaint: str) -> None:
     with pytest.raises(UserError, match=complaint):
         keras_model.left(Given(torch.nn.Linear(2, 3), x, y, held_out=True), None)
+
+
+HALVED = """
+import keras, torch
+from trainserve.models.script.keras_model import KerasBody
+model = keras.Sequential(
+    [keras.Input((8, 8, 1)), keras.layers.Conv2D(4, 3), keras.layers.Flatten(), keras.layers.Dense(3, "softmax")]
+)
+images = torch.rand(5, 8, 8, 1)
+whole = KerasBody(model)(images)
+half = KerasBody(model).half()(images.half())
+assert half.dtype == torch.float16
+assert 0 < (half.float() - whole).abs().max() < 1e-2
+"""
+
+
+def test_a_keras_model_can_be_halved() -> None:
+    """In a process of its own: what imports Keras here is not watched."""
+    environment = {**os.environ, "KERAS_BACKEND": "torch"}
+    subprocess.run([sys.executable, "-c", HALVED], env=environment, check=True, timeout=300)

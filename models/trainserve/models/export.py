@@ -76,7 +76,10 @@ def checked(graph: Graph, dataset: Dataset, files: Mapping[str, Path]) -> Export
     import onnx
 
     path = next(iter(files.values()))
-    onnx.checker.check_model(path, full_check=True)
+    try:
+        onnx.checker.check_model(path, full_check=True)
+    except Exception as error:  # the checker's and the shape inference's own, which have no common base
+        raise UserError(f"model: cannot be exported to ONNX: {unsupported.invalid(error)}") from error
     model = onnx.load(path, load_external_data=False)
     if fixed := onnx_file.fixed_batch(model):
         raise UserError(

@@ -1,4 +1,4 @@
-"""Which operator kept a model from being exported: read from what torch's exporter raised."""
+"""Which operator kept a model from being exported: read from what torch's exporter or ONNX's checker raised."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ _NODE = re.compile(r"torch\.ops\.(?P<operator>[\w.]+)")
 _DATA_DEPENDENT = re.compile(
     r"data-dependent expression (?P<expression>[^\n]*?)(?: \(unhinted|\.? +\(Size-like|$)", re.M
 )
+_CHECKED = re.compile(r"op_type: ?(?P<operator>\w+)")
 _IN_FUNCTION = re.compile(r"Caused by: \(.* in (?P<function>\w+)\)")
 
 
@@ -30,6 +31,13 @@ def reason(error: BaseException) -> str:
             )
     last = told[-1].strip() or type(error).__name__
     return last.splitlines()[0]
+
+
+def invalid(error: Exception) -> str:
+    """What ONNX's checker says of a file, the operator first where it names one."""
+    text = " ".join(str(error).split())
+    found = _CHECKED.search(text)
+    return f"operator {found['operator']}: {text}" if found else text
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

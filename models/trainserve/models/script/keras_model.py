@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ class KerasBody(nn.Module):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.model = model
+        self.model: Any = model
 
     def forward(self, inputs: Tensor) -> Tensor:
         """What the model answers."""
@@ -34,6 +34,15 @@ class KerasBody(nn.Module):
         with keras.device("cpu"):
             answers: Tensor = self.model(inputs, training=False)
         return answers
+
+    def half(self) -> Self:
+        """In float16: Keras brings what a layer is given to the type that its policy names, not to its weights'."""
+        import keras
+
+        policy = keras.DTypePolicy("float16")
+        for layer in self.model._flatten_layers():
+            layer.dtype_policy = policy
+        return super().half()
 
 
 def left(given: Given, fitted: Given | None) -> Left:
