@@ -22,7 +22,7 @@ UNSUPPORTED = {
     "apiVersion": "trainserve.io/v1alpha1",
     "kind": "TrainJob",
     "metadata": {"name": "kept", "namespace": "default"},
-    "spec": {"model": {"script": "train.py"}},
+    "spec": {"model": {"command": ["true"]}, "policy": {"suspend": True}},
 }
 
 Kubectl = Callable[..., str]
@@ -73,7 +73,7 @@ def test_it_installs_acts_and_leaves_the_users_objects_behind(
     job = json.loads(kubectl("get", "trainjob", "kept", "-o", "json"))
     (accepted,) = (condition for condition in job["status"]["conditions"] if condition["type"] == "Accepted")
     assert accepted["reason"] == "NotSupported"
-    assert "spec.model.script" in accepted["message"]
+    assert "spec.policy.suspend" in accepted["message"]
 
     helm("upgrade", *RELEASE, str(CHART), "--set", store, "--set", "operator.replicas=2", "--wait", "--timeout", "3m")
     ready = kubectl("-n", "trainserve-chart", "get", "deployment", "-o", "jsonpath={.items[*].status.readyReplicas}")
