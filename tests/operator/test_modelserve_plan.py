@@ -334,6 +334,18 @@ def test_a_version_whose_trainjob_is_gone_is_found_in_the_store() -> None:
     assert serve.step(3).create == [], "asked once"
 
 
+def test_the_stores_answer_is_kept_until_the_status_that_says_so_is_written() -> None:
+    serve = Serve(FIRST)
+    unwritten = serve.step().status
+    answer_resolver(serve, 0, {"outcome": "Resolved", **artifact(2, OTHER_DIGEST)})
+    for second in (1, 2):
+        serve.step(second)
+        serve.object["status"] = unwritten
+    assert ("Pod", RESOLVER) in serve.children
+    serve.step(3)
+    assert serve.step(4).delete == [Delete("Pod", RESOLVER)]
+
+
 def test_a_changed_spec_asks_the_store_anew() -> None:
     serve = Serve.ready(FIRST)
     answer_resolver(serve, 0, {"outcome": "Resolved", **artifact(1, DIGEST)})

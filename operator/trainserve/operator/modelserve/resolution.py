@@ -55,8 +55,8 @@ def plan_resolution(
     said = f"{found} ({found.digest})"
     if _needs_no_store(ref) or asked.settled:
         resolution = Resolution(Condition("ModelResolved", "True", "Resolved", said), found)
-        if builders.deployment_name(serve["metadata"]["name"], found) in children.deployments:
-            # The Deployment remembers the version from here on.
+        if asked.recorded and builders.deployment_name(serve["metadata"]["name"], found) in children.deployments:
+            # The Deployment remembers the version from here on, and the status that the store was asked.
             resolution.delete += [Delete("Pod", name) for name in children.resolvers]
         return resolution
     waiting = f"; the store cannot be asked for a newer one: {asked.failure}" if asked.failure else "; asking the store"
@@ -95,6 +95,11 @@ class _Asked:
         """Whether the store has said what its newest version is."""
         if self.answer is not None:
             return isinstance(self.answer, Version) or self.answer.reason != "StoreError"
+        return self.recorded
+
+    @property
+    def recorded(self) -> bool:
+        """Whether the status says so already: it is not written with every step."""
         return self.before is not None and self.before["reason"] == "Resolved"
 
     @property
