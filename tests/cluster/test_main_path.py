@@ -147,6 +147,24 @@ def test_a_new_version_takes_over_without_a_failed_request(kube: Kube, address: 
     assert [entry["version"] for entry in history] == [1, 2]
 
 
+def test_the_newest_version_is_found_in_the_store_when_its_trainjob_is_gone(kube: Kube, served: Object) -> None:
+    again = kube.get("TrainJob", "digits-again")
+    assert again["status"]["artifact"]["version"] == 2
+    kube.delete("TrainJob", "digits-again")
+    kube.create("ModelServe", "late", {"model": {"name": "digits"}})
+    late = kube.wait("ModelServe", "late", lambda serve: serve.get("status", {}).get("version") == 2)
+    late = kube.wait("ModelServe", "late", lambda serve: serve["status"]["phase"] == "Ready")
+    assert late["status"]["digest"] == again["status"]["artifact"]["digest"]
+    assert condition(late, "ModelResolved")["reason"] == "Resolved"
+    wait_for(lambda: not resolvers(kube), 60, lambda: f"still there: {resolvers(kube)}")
+    kube.delete("ModelServe", "late")
+
+
+def resolvers(kube: Kube) -> list[str]:
+    """Pods that ask the store."""
+    return [pod["metadata"]["name"] for pod in kube.pods(modelserve="late") if "-resolve-" in pod["metadata"]["name"]]
+
+
 def post(address: str, body: str) -> Object:
     request = urllib.request.Request(
         f"http://{address}:8000/v2/models/digits/infer", body.encode(), {"Content-Type": "application/json"}
