@@ -384,6 +384,52 @@ def test_a_refused_job_starts_once_its_spec_is_mended() -> None:
     assert run.status["phase"] == "Pending"
 
 
+SAID: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**30), 10**30) | st.floats() | st.text(max_size=3) | st.just("\ud800"),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=4,
+)
+PROGRESS = st.dictionaries(st.sampled_from(["epoch", "epochs", "step", "loss", "updatedTime", "percent"]), SAID)
+ARTIFACT = st.dictionaries(st.sampled_from(["uri", "version", "digest", "bytes", "opset", "parity"]), SAID)
+MESSAGE = st.fixed_dictionaries(
+    {"outcome": st.sampled_from(["Published", "Failed", "Trained"]) | SAID},
+    optional={
+        "reason": SAID,
+        "message": SAID,
+        "progress": PROGRESS | SAID,
+        "result": SAID,
+        "artifact": ARTIFACT | SAID,
+    },
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(message=MESSAGE, exit_code=st.sampled_from([0, 1, 143]))
+def test_whatever_a_pod_says_at_its_end_the_status_can_be_written(message: Any, exit_code: int) -> None:
+    run = Run(trainjob(policy={"retries": 0}))
+    run.step()
+    run.set("digits-1-0", ended(exit_code, message))
+    run.step(11)
+    assert run.status["phase"] in ("Complete", "Failed")
+    json.dumps(run.status, ensure_ascii=False, allow_nan=False).encode()
+    assert all(abs(number) < 2**53 for number in integers(run.status))
+    assert "" not in texts(run.status)
+
+
+def integers(value: Any) -> list[int]:
+    """Every whole number in it, however deep."""
+    if isinstance(value, dict | list):
+        return [found for inner in (value.values() if isinstance(value, dict) else value) for found in integers(inner)]
+    return [value] if isinstance(value, int) else []
+
+
+def texts(value: Any) -> list[str]:
+    """Every text in it, however deep."""
+    if isinstance(value, dict | list):
+        return [found for inner in (value.values() if isinstance(value, dict) else value) for found in texts(inner)]
+    return [value] if isinstance(value, str) else []
+
+
 ENDS: list[Any] = [
     ended(0, PUBLISHED, reason="Completed"),
     ended(1, failed("UserError", "a")),

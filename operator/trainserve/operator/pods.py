@@ -113,9 +113,12 @@ def waiting(pod: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
 
 
 def message(end: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The termination message if it is one of ours: a JSON object with an `outcome`."""
+    """The termination message if it is one of ours: a JSON object with an `outcome`. `reason` and `message` are texts,
+    where they are there."""
     read = said.read(end.get("message") or "")
-    return read if read is not None and isinstance(read.get("outcome"), str) else None
+    if read is None or not isinstance(read.get("outcome"), str):
+        return None
+    return {name: value for name, value in read.items() if name not in ("reason", "message") or isinstance(value, str)}
 
 
 def unschedulable(pod: Mapping[str, Any]) -> str | None:
