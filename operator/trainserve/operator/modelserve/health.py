@@ -56,12 +56,10 @@ def verified(serving: Sequence[Object], answers: Answers) -> Condition:
     reports = _reports(serving, answers)
     for report in reports:
         if report.get("verified") is False:
-            reason = str(report.get("reason") or "OutputMismatch")
-            return Condition("Verified", "False", reason, str(report.get("message") or reason))
+            return Condition("Verified", "False", "OutputMismatch", str(report.get("message") or "OutputMismatch"))
     for report in reports:
         if report.get("verified") is True:
-            reason = str(report.get("reason") or "SamplesMatch")
-            return Condition("Verified", "True", reason, str(report.get("message") or reason))
+            return Condition("Verified", "True", "SamplesMatch", str(report.get("message") or "SamplesMatch"))
     for report in reports:
         if report.get("reason") == INFERENCE_FAILED:
             return Condition("Verified", "Unknown", INFERENCE_FAILED, str(report.get("message") or INFERENCE_FAILED))
