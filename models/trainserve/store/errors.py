@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
+from typing import ClassVar
 
 
 class StoreError(Exception):
-    """The store cannot be read or written; the message names the path and the system's own words."""
+    """The store cannot be read or written; the message names the path and the system's own words.
+
+    `reason` is the contract's word for it in a pod's termination message.
+    """
+
+    reason: ClassVar[str] = "StoreError"
 
     @classmethod
     def of(cls, doing: str, path: object, error: BaseException) -> StoreError:
@@ -22,13 +28,19 @@ class InvalidAddress(StoreError):
 class ModelNotFound(StoreError):
     """Nothing is published under that name."""
 
+    reason = "ModelNotFound"
+
 
 class VersionNotFound(StoreError):
     """The model exists, that version of it does not."""
 
+    reason = "VersionNotFound"
+
 
 class DigestMismatch(StoreError):
     """A file's bytes are not those that were published. Nothing of it was left behind."""
+
+    reason = "DigestMismatch"
 
     def __init__(self, path: str, expected: str, found: str) -> None:
         super().__init__(f"{path}: expected sha256:{expected}, found sha256:{found}")

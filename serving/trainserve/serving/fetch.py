@@ -29,7 +29,7 @@ def fetch(
     except store.ModelNotFound as error:
         return _failed("VersionNotFound", error)
     except store.StoreError as error:
-        return _failed(type(error).__name__, error)
+        return _failed(error.reason, error)
     except repository.UnservableModel as error:
         return _failed("UnservableModel", error)
     except OSError as error:

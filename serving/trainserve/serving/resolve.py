@@ -12,5 +12,5 @@ def resolve(root: str, public_root: str, namespace: str, model: str, version: in
     try:
         found = store.resolve(root, namespace, model, version, public_root)
     except store.StoreError as error:
-        return {"outcome": "Failed", "reason": type(error).__name__, "message": str(error)}
+        return {"outcome": "Failed", "reason": error.reason, "message": str(error)}
     return {"outcome": "Resolved", "uri": found.uri, "version": found.version, "digest": found.digest}

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-READY_SECONDS = 30.0
+READY_SECONDS = 180.0
 """Only a hang reaches it: with a few models the server is ready in 0.3 to 1.5 s."""
 EXIT_SECONDS = 5
 """Passed as --exit-timeout-secs: one idle keep-alive connection uses it up."""
