@@ -28,12 +28,8 @@ Object = dict[str, Any]
 
 
 def digits(**changes: Any) -> Object:
-    """A TrainJob spec that trains the convnet on digits for one epoch; `changes` replace its top-level fields.
-
-    One core a pod: side by side, pods that each spin on all cores of the node take several times as long.
-    """
+    """A TrainJob spec that trains the convnet on digits for one epoch; `changes` replace its top-level fields."""
     spec: Object = {
-        "resources": {"cpu": "1"},
         "model": {"name": "convnet"},
         "dataset": {"name": "digits"},
         "trainer": {"epochs": 1, "seed": 7},
