@@ -20,6 +20,7 @@ Figures of one run are comparable with one another; the machines are shared.
 from __future__ import annotations
 
 import os
+import re
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is loaded, and for every process that is started here
 
@@ -226,8 +227,11 @@ def process(wanted: dict[str, Any], **environment: str) -> tuple[dict[str, float
             run = subprocess.Popen(
                 [sys.executable, "-m", "trainserve.models", str(path)], stdout=out, env={**os.environ, **environment}
             )
-            _, status, used = os.wait4(run.pid, 0)
-            run.returncode = os.waitstatus_to_exitcode(status)
+            # Not wait4's ru_maxrss: what starts as a copy of this process begins with this process's own peak.
+            peak = 0.0
+            while run.poll() is None:
+                peak = max(peak, _peak(run.pid))
+                time.sleep(0.02)
             out.seek(0)
             lines = [json.loads(line) for line in out]
     if run.returncode != 0:
@@ -235,7 +239,14 @@ def process(wanted: dict[str, Any], **environment: str) -> tuple[dict[str, float
     events: dict[str, float] = {}
     for line in lines[:-1]:
         events.setdefault(line["event"], datetime.fromisoformat(line["time"]).timestamp())
-    return events, used.ru_maxrss * 1024 / 1e6
+    return events, peak
+
+
+def _peak(pid: int) -> float:
+    """The process's peak RSS so far, in MB."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    found = re.search(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)  # a process that has just ended has none
+    return int(found[1]) * 1024 / 1e6 if found else 0.0
 
 
 SECTIONS = {
