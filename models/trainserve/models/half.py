@@ -1,7 +1,7 @@
 """fp16: the network's body in half precision between float32 ends.
 
-The body itself is converted, before the export, not the finished graph: onnxconverter-common and onnxruntime's
-transformers.float16 trip over Cast, LSTM and the outputs' types; torch knows every module's own rule.
+The body itself is converted, before the export, not the finished graph: onnxconverter-common was seen to trip over
+Cast, LSTM and the outputs' types; torch knows every module's own rule. (onnxruntime's transformers.float16 was not tried.)
 """
 
 from __future__ import annotations

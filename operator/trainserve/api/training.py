@@ -137,7 +137,7 @@ class Augment(ApiType):
     """Random changes of every training image, anew in each epoch."""
 
     crop: int = Field(
-        0, ge=0, le=512, description="Pixels of padding on each side before a random crop of the old size."
+        0, ge=0, le=512, description="Pixels mirrored onto each side before a random crop of the old size."
     )
     flip: bool = Field(False, description="Mirror half of the images left to right.")
 
