@@ -1,7 +1,7 @@
 """fp16: the network's body in half precision between float32 ends.
 
 The body itself is converted, before the export, not the finished graph: onnxconverter-common was seen to trip over
-Cast, LSTM and the outputs' types; torch knows every module's own rule. (onnxruntime's transformers.float16 was not tried.)
+Cast, LSTM and the outputs' types (onnxruntime's transformers.float16 was not tried); torch knows every module's rule.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 What was measured to choose this (2026-11, digits padded to 32x32, six trained networks, onnxruntime 1.32): unsigned
 activations answer like signed ones and mostly ran faster (single timings on a busy machine); ranges that are a mean
 over batches keep efficientnet_b0's accuracy (0.896 of 0.899; the extremes of all samples: 0.873) and cost the others
-nothing; percentiles are no better and four times as slow. Weights use 7 of their 8 bits: without VNNI (AVX2, AMD before Zen 4) sums of
+nothing; percentiles are no better and four times as slow. Weights use 7 of their 8 bits: without VNNI (AVX2, AMD
+before Zen 4) sums of
 8-bit products overflow silently (onnxruntime.ai/docs/performance/model-optimizations/quantization.html), and a version
 must answer alike wherever it is served.
 """
