@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,31 @@ class Kube:
         return subprocess.run(
             argv, env=environment, input=stdin, capture_output=True, text=True, timeout=HANG, check=False
         )
+
+    @contextlib.contextmanager
+    def claim(self, name: str, folder: Path) -> Iterator[None]:
+        """A claim of the namespace that is bound to a folder of this machine."""
+        volume = f"{name}-{self.namespace}"
+        size = "resources: {requests: {storage: 1Gi}}"
+        manifests = f"""
+apiVersion: v1
+kind: PersistentVolume
+metadata: {{name: {volume}}}
+spec:
+  capacity: {{storage: 1Gi}}
+  accessModes: [ReadWriteMany]
+  storageClassName: folder
+  hostPath: {{path: {folder}}}
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {{name: {name}}}
+spec: {{accessModes: [ReadWriteMany], storageClassName: folder, volumeName: {volume}, {size}}}
+"""
+        applied = self.kubectl("apply", "-f", "-", stdin=manifests)
+        assert applied.returncode == 0, applied.stderr
+        yield
+        self.kubectl("delete", "pv", volume, "--wait=false")
 
 
 def wait_for(condition: Callable[[], bool], timeout: float, what: Callable[[], str]) -> None:

@@ -156,30 +156,8 @@ def claim(kube: Kube, cluster: Cluster | None, tmp_path_factory: pytest.TempPath
     if cluster is None:
         pytest.skip("binds a claim to a folder of this machine: development cluster only")
     folder = tmp_path_factory.mktemp("data")
-    volume = f"data-{kube.namespace}"
-    size = "resources: {requests: {storage: 1Gi}}"
-    kube.kubectl(
-        "apply",
-        "-f",
-        "-",
-        stdin=f"""
-apiVersion: v1
-kind: PersistentVolume
-metadata: {{name: {volume}}}
-spec:
-  capacity: {{storage: 1Gi}}
-  accessModes: [ReadWriteMany]
-  storageClassName: folder
-  hostPath: {{path: {folder}}}
----
-apiVersion: v1
-kind: PersistentVolumeClaim
-metadata: {{name: data, namespace: {kube.namespace}}}
-spec: {{accessModes: [ReadWriteMany], storageClassName: folder, volumeName: {volume}, {size}}}
-""",
-    )
-    yield folder
-    kube.kubectl("delete", "pv", volume, "--wait=false")
+    with kube.claim("data", folder):
+        yield folder
 
 
 def bad_files(folder: Path) -> dict[str, str]:

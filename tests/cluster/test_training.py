@@ -51,28 +51,8 @@ def claim(kube: Kube, cluster: Cluster | None, tmp_path_factory: pytest.TempPath
             for number in range(count):
                 pixels = RNG.integers(brightness - 30, brightness + 30, (12, 10, 3), np.uint8)
                 Image.fromarray(pixels).save(home / f"{number}.png")
-    volume = f"training-{kube.namespace}"
-    size = "resources: {requests: {storage: 1Gi}}"
-    apply(
-        kube,
-        f"""
-apiVersion: v1
-kind: PersistentVolume
-metadata: {{name: {volume}}}
-spec:
-  capacity: {{storage: 1Gi}}
-  accessModes: [ReadWriteMany]
-  storageClassName: folder
-  hostPath: {{path: {folder}}}
----
-apiVersion: v1
-kind: PersistentVolumeClaim
-metadata: {{name: data}}
-spec: {{accessModes: [ReadWriteMany], storageClassName: folder, volumeName: {volume}, {size}}}
-""",
-    )
-    yield folder
-    kube.kubectl("delete", "pv", volume, "--wait=false")
+    with kube.claim("data", folder):
+        yield folder
 
 
 @pytest.fixture(scope="module")
