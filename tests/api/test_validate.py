@@ -56,9 +56,14 @@ def modelserve(name: str = "digits", **changes: Any) -> dict[str, Any]:
             '{"name": "digits", "digest": "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa...',
         ),
         (
+            {"dataset": {"uri": "s3://user:secret@bucket/x.npz"}},
+            'spec.dataset.uri: "s3://user:secret@bucket/x.npz" must match pattern '
+            r"'^(pvc|s3|https)://[^/@\s]+/\S+$'",
+        ),
+        (
             {"model": {"name": "convnet", "pretrained": {"uri": "file:///weights.pt"}}},
             'spec.model.pretrained.uri: "file:///weights.pt" must match pattern '
-            r"'^(pvc|s3|https)://[^/\s]+/\S+$'",
+            r"'^(pvc|s3|https)://[^/@\s]+/\S+$'",
         ),
         (
             {"model": {"script": "train.py", "freeze": ["*"]}},

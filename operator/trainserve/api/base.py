@@ -82,7 +82,7 @@ LabelValue = Annotated[str, Field(pattern=LABEL_VALUE_PATTERN, max_length=63)]
 ModelName = Annotated[str, Field(pattern=NAME_PATTERN, min_length=1, max_length=40)]
 """A model's name in the store: also a folder, a Triton model name and a label value."""
 Digest = Annotated[str, Field(pattern=DIGEST_PATTERN)]
-DataUri = Annotated[str, Field(pattern=r"^(pvc|s3|https)://[^/\s]+/\S+$", max_length=1024)]
+DataUri = Annotated[str, Field(pattern=r"^(pvc|s3|https)://[^/@\s]+/\S+$", max_length=1024)]
 """A file or folder: on a claim, in an object store, or on a web server."""
 Timestamp = Annotated[str, AfterValidator(_instant), Field(json_schema_extra={"format": "date-time"})]
 """RFC 3339, UTC."""
