@@ -76,6 +76,13 @@ class Cluster:
             own.RESOURCES[kind].Status, name, {"status": status}, namespace=self.namespace, patch_type=PatchType.MERGE
         )
 
+    async def events(self) -> list[str]:
+        """Reasons of the namespace's events once there are any: they are posted after the status was written."""
+        async with asyncio.timeout(DEADLINE):
+            while not (told := await self.list("Event")):  # noqa: ASYNC110 - the server tells nobody here
+                await asyncio.sleep(0.02)
+        return [event["reason"] for event in told]
+
     async def wait(self, kind: str, name: str, until: Callable[[Object], Any]) -> Object:
         """The object once it exists and `until` holds."""
         async with asyncio.timeout(DEADLINE):
@@ -151,8 +158,7 @@ async def test_a_command_runs_to_completion_with_few_writes(cluster: Cluster, en
     assert (await cluster.get("Pod", "digits-1-0") or {})["metadata"]["ownerReferences"][0]["uid"] == job["metadata"][
         "uid"
     ]
-    told = [event["reason"] for event in await cluster.list("Event")]
-    assert told == ["Complete"]
+    assert await cluster.events() == ["Complete"]
 
 
 async def test_a_restarted_operator_writes_nothing_that_is_not_new(cluster: Cluster, environment: str) -> None:
@@ -213,11 +219,8 @@ async def test_an_event_that_could_not_be_posted_at_once_is_posted_later(
         await cluster.wait("TrainJob", "digits", lambda job: job["status"]["phase"] == "Pending")
         await cluster.set_status("Pod", "digits-1-0", ended(0, reason="Completed"))
         await cluster.wait("TrainJob", "digits", lambda job: job["status"]["phase"] == "Complete")
-        async with asyncio.timeout(DEADLINE):
-            while not await cluster.list("Event"):  # noqa: ASYNC110 - the server tells nobody here
-                await asyncio.sleep(0.02)
+        assert await cluster.events() == ["Complete"]
     assert not failures
-    assert [event["reason"] for event in await cluster.list("Event")] == ["Complete"]
 
 
 async def test_a_trainers_configuration_reaches_it_as_one_file(cluster: Cluster, engine: Engine) -> None:
