@@ -42,6 +42,7 @@ from tests.serving.graphs import convnet
 from tests.serving.versions import publish_convnet
 from trainserve.serving import repository, runtime
 from trainserve.serving.fetch import fetch
+from trainserve.serving.servable import Servable
 from trainserve.serving.server import DevelopmentServer
 
 CONCURRENCY, ROUNDS, SECONDS = (1, 8, 32), 5, 2
@@ -142,7 +143,7 @@ def prepare(folder: Path) -> Path:
     settings = repository.Settings()
     outcome = fetch(str(folder / "store"), "default", "digits", 1, published.digest, folder, "digits", settings)
     assert outcome["outcome"] == "Fetched", outcome
-    config = repository.model_config("noop", published.manifest, settings)
+    config = repository.model_config("noop", Servable.of_version(folder / "version"), settings)
     config.backend = "python"
     for output in config.output:
         output.label_filename = ""

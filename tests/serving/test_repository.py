@@ -1,20 +1,23 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from google.protobuf import text_format
 
 from trainserve.serving.repository import Settings, UnservableModel, config_text, labelled_output, model_config, write
-from trainserve.store import Manifest, Published, Tensor
+from trainserve.serving.servable import Servable
+from trainserve.store import Tensor
 
 
-def changed(manifest: Manifest, **fields: object) -> Manifest:
-    return manifest.model_copy(update=fields)
+@pytest.fixture(scope="module")
+def model(fetched: Path) -> Servable:
+    return Servable.of_version(fetched / "version")
 
 
-def test_config_names_the_official_backend_and_leaves_out_the_batch_axis(published: Published) -> None:
-    config = model_config("digits", published.manifest, Settings(max_batch=48))
+def test_config_names_the_official_backend_and_leaves_out_the_batch_axis(model: Servable) -> None:
+    config = model_config("digits", model, Settings(max_batch=48))
     assert config.backend == "onnxruntime"
     assert config.max_batch_size == 48
     assert [(each.name, each.data_type, list(each.dims)) for each in config.input] == [("images", 2, [28, 28, 1])]
@@ -34,20 +37,20 @@ def test_config_names_the_official_backend_and_leaves_out_the_batch_axis(publish
     ],
 )
 def test_settings_become_instances_and_batching(
-    published: Published, settings: Settings, kind: str, count: int, delay: int
+    model: Servable, settings: Settings, kind: str, count: int, delay: int
 ) -> None:
-    config = model_config("digits", published.manifest, settings)
+    config = model_config("digits", model, settings)
     (group,) = config.instance_group
     assert (group.Kind.Name(group.kind), group.count) == (kind, count)
     assert config.HasField("dynamic_batching")
     assert config.dynamic_batching.max_queue_delay_microseconds == delay
 
 
-def test_a_fixed_batch_is_served_as_it_is(published: Published) -> None:
-    fixed = changed(
-        published.manifest,
-        inputs=[Tensor(name="images", dtype="uint8", shape=[4, 28, 28, 1])],
-        outputs=[Tensor(name="probabilities", dtype="float32", shape=[4, 10])],
+def test_a_fixed_batch_is_served_as_it_is(model: Servable) -> None:
+    fixed = replace(
+        model,
+        inputs=(Tensor(name="images", dtype="uint8", shape=[4, 28, 28, 1]),),
+        outputs=(Tensor(name="probabilities", dtype="float32", shape=[4, 10]),),
     )
     config = model_config("digits", fixed, Settings())
     assert config.max_batch_size == 0
@@ -55,8 +58,8 @@ def test_a_fixed_batch_is_served_as_it_is(published: Published) -> None:
     assert list(config.input[0].dims) == [4, 28, 28, 1]
 
 
-def test_the_text_is_read_back_as_the_same_message(published: Published) -> None:
-    config = model_config('a"name\nwith everything', published.manifest, Settings(max_queue_delay_us=100))
+def test_the_text_is_read_back_as_the_same_message(model: Servable) -> None:
+    config = model_config('a"name\nwith everything', model, Settings(max_queue_delay_us=100))
     assert text_format.Parse(config_text(config), type(config)()) == config
 
 
@@ -67,27 +70,26 @@ def test_the_text_is_read_back_as_the_same_message(published: Published) -> None
         (Tensor(name="images", dtype="uint8", shape=[-1, 0]), r"tensor images: shape \[-1, 0\]"),
     ],
 )
-def test_what_triton_cannot_serve_is_refused_by_name(published: Published, tensor: Tensor, words: str) -> None:
+def test_what_triton_cannot_serve_is_refused_by_name(model: Servable, tensor: Tensor, words: str) -> None:
     with pytest.raises(UnservableModel, match=words):
-        model_config("digits", changed(published.manifest, inputs=[tensor]), Settings())
+        model_config("digits", replace(model, inputs=(tensor,)), Settings())
 
 
-def test_labels_belong_to_the_output_with_one_value_each(published: Published) -> None:
-    outputs = [Tensor(name="features", dtype="float32", shape=[-1, 128]), *published.manifest.outputs]
-    assert labelled_output(changed(published.manifest, outputs=outputs)) == "probabilities"
-    assert labelled_output(changed(published.manifest, labels=["a", "b"])) is None
+def test_labels_belong_to_the_output_with_one_value_each(model: Servable) -> None:
+    outputs = (Tensor(name="features", dtype="float32", shape=[-1, 128]), *model.outputs)
+    assert labelled_output(replace(model, outputs=outputs)) == "probabilities"
+    assert labelled_output(replace(model, labels=("a", "b"))) is None
 
 
-def test_writing_again_replaces_the_repository_as_a_whole(fetched: Path, published: Published, tmp_path: Path) -> None:
-    version = fetched / "version"
+def test_writing_again_replaces_the_repository_as_a_whole(fetched: Path, model: Servable) -> None:
     models = fetched / "again"
-    write(version, models, "old", published.manifest, Settings())
-    write(version, models, "new", published.manifest, Settings())
+    write(model, models, "old", Settings())
+    write(model, models, "new", Settings())
     files = sorted(str(path.relative_to(models)) for path in models.rglob("*") if path.is_file())
     assert files == ["new/1/model.onnx", "new/config.pbtxt", "new/labels.txt"]
 
 
-def test_a_label_with_a_line_break_stays_one_line(fetched: Path, published: Published) -> None:
-    manifest = changed(published.manifest, labels=["a\nb", *published.manifest.labels[1:]])
-    folder = write(fetched / "version", fetched / "labels", "digits", manifest, Settings())
+def test_a_label_with_a_line_break_stays_one_line(fetched: Path, model: Servable) -> None:
+    labelled = replace(model, labels=("a\nb", *model.labels[1:]))
+    folder = write(labelled, fetched / "labels", "digits", Settings())
     assert (folder / "labels.txt").read_text().splitlines()[:2] == ["a b", "one"]

@@ -7,6 +7,7 @@ from typing import Any
 
 from trainserve import store
 from trainserve.serving import repository
+from trainserve.serving.servable import Servable
 
 
 def fetch(
@@ -25,7 +26,7 @@ def fetch(
     """
     try:
         manifest = store.fetch(root, namespace, model, version, into / "version", digest)
-        repository.write(into / "version", into / "repository", model_name, manifest, settings)
+        repository.write(Servable.of_version(into / "version"), into / "repository", model_name, settings)
     except store.ModelNotFound as error:
         return _failed("VersionNotFound", error)
     except store.StoreError as error:

@@ -18,7 +18,8 @@ from typing import Any
 
 from google.protobuf import text_format  # type: ignore[import-untyped]
 
-from trainserve.store import Manifest, Tensor
+from trainserve.serving.servable import Servable
+from trainserve.store import Tensor
 
 LABELS = "labels.txt"
 _TYPES = {
@@ -52,20 +53,19 @@ class Settings:
     threads: int = 1
 
 
-def model_config(name: str, manifest: Manifest, settings: Settings) -> Any:
-    """Triton's ModelConfig for a version served under `name`.
+def model_config(name: str, model: Servable, settings: Settings) -> Any:
+    """Triton's ModelConfig for a model served under `name`.
 
     With a batch axis (-1 first in every tensor) requests are gathered up to `max_batch`; a fixed batch is served as
     it is, without batching. Raises UnservableModel.
     """
     messages = _messages()
-    batched = all(tensor.shape[:1] == [-1] for tensor in (*manifest.inputs, *manifest.outputs))
     config = messages.ModelConfig(
         name=name,
         backend="onnxruntime",
-        max_batch_size=settings.max_batch if batched else 0,
-        input=[messages.ModelInput(**_tensor(tensor, batched)) for tensor in manifest.inputs],
-        output=[messages.ModelOutput(**_tensor(tensor, batched)) for tensor in manifest.outputs],
+        max_batch_size=settings.max_batch if model.batched else 0,
+        input=[messages.ModelInput(**_tensor(tensor, model.batched)) for tensor in model.inputs],
+        output=[messages.ModelOutput(**_tensor(tensor, model.batched)) for tensor in model.outputs],
         instance_group=[
             messages.ModelInstanceGroup(
                 count=settings.instances,
@@ -74,21 +74,21 @@ def model_config(name: str, manifest: Manifest, settings: Settings) -> Any:
         ],
     )
     config.parameters["intra_op_thread_count"].string_value = str(settings.threads)
-    if batched:
+    if model.batched:
         config.dynamic_batching.SetInParent()
         if settings.max_queue_delay_us is not None:
             config.dynamic_batching.max_queue_delay_microseconds = settings.max_queue_delay_us
-    labelled = labelled_output(manifest)
+    labelled = labelled_output(model)
     for output in config.output:
         if output.name == labelled:
             output.label_filename = LABELS
     return config
 
 
-def labelled_output(manifest: Manifest) -> str | None:
+def labelled_output(model: Servable) -> str | None:
     """The first output whose last axis has one value per label."""
-    fitting = (tensor.name for tensor in manifest.outputs if tensor.shape[-1:] == [len(manifest.labels)])
-    return next(fitting, None) if manifest.labels else None
+    fitting = (tensor.name for tensor in model.outputs if tensor.shape[-1:] == [len(model.labels)])
+    return next(fitting, None) if model.labels else None
 
 
 def config_text(config: Any) -> str:
@@ -96,21 +96,20 @@ def config_text(config: Any) -> str:
     return str(text_format.MessageToString(config))
 
 
-def write(version: Path, repository: Path, name: str, manifest: Manifest, settings: Settings) -> Path:
-    """Makes `repository` hold exactly one model, `name`, from a fetched version's folder; returns its folder.
+def write(model: Servable, repository: Path, name: str, settings: Settings) -> Path:
+    """Makes `repository` hold exactly one model, `name`; returns its folder.
 
-    The graph and its external data are hard links, so `version` must lie on the same file system.
+    The graph and its external data are hard links, so the model must lie on the same file system.
     """
-    text = config_text(model_config(name, manifest, settings))
+    text = config_text(model_config(name, model, settings))
     aside = repository.with_name(f".{repository.name}-{secrets.token_hex(4)}")
     graphs = aside / name / "1"
     graphs.mkdir(parents=True)
-    for file in manifest.files:
-        if file != "samples.npz":
-            os.link(version / file, graphs / file)
+    for file in model.files:
+        os.link(model.folder / file, graphs / file)
     (aside / name / "config.pbtxt").write_text(text)
-    if labelled_output(manifest):
-        (aside / name / LABELS).write_text("".join(_label_lines(manifest.labels)))
+    if labelled_output(model):
+        (aside / name / LABELS).write_text("".join(_label_lines(model.labels)))
     if repository.exists():
         shutil.rmtree(repository)
     aside.rename(repository)
