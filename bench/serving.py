@@ -40,10 +40,12 @@ import onnxruntime
 from bench.report import Bar, report, versions
 from tests.serving.graphs import convnet
 from tests.serving.versions import publish_convnet
-from trainserve.serving import repository, runtime
+from trainserve.serving import runtime
 from trainserve.serving.fetch import fetch
+from trainserve.serving.model_config import config_text, model_config
 from trainserve.serving.servable import Servable
 from trainserve.serving.server import DevelopmentServer
+from trainserve.serving.settings import Settings
 
 CONCURRENCY, ROUNDS, SECONDS = (1, 8, 32), 5, 2
 IMAGE = np.random.default_rng(0).integers(0, 256, (1, 28, 28, 1), dtype=np.uint8).tobytes()
@@ -140,16 +142,16 @@ def plain(model: Path, batch: int) -> float:
 def prepare(folder: Path) -> Path:
     """A repository with `digits`, as a serving pod's init container writes it, and `noop`; returns its folder."""
     published = publish_convnet(folder / "store", folder / "work")
-    settings = repository.Settings()
+    settings = Settings()
     outcome = fetch(str(folder / "store"), "default", "digits", 1, published.digest, folder, "digits", settings)
     assert outcome["outcome"] == "Fetched", outcome
-    config = repository.model_config("noop", Servable.of_version(folder / "version"), settings)
+    config = model_config("noop", Servable.of_version(folder / "version"), settings)
     config.backend = "python"
     for output in config.output:
         output.label_filename = ""
     models = folder / "repository"
     (models / "noop/1").mkdir(parents=True)
-    (models / "noop/config.pbtxt").write_text(repository.config_text(config))
+    (models / "noop/config.pbtxt").write_text(config_text(config))
     (models / "noop/1/model.py").write_text(NOOP)
     return models
 

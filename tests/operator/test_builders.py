@@ -283,11 +283,13 @@ def test_a_version_is_fetched_served_and_probed_by_the_contracts_commands() -> N
     deployment = serving.deployment(SERVE, spec, VERSION, SETTINGS)
     pod = deployment["spec"]["template"]["spec"]
     (fetch,), (triton, probe) = pod["initContainers"], pod["containers"]
-    assert " ".join(fetch["command"]) == (
+    *command, chosen, _, gpus = fetch["command"]
+    assert " ".join(command) == (
         "python -m trainserve.serving fetch --store /var/lib/trainserve/store --path default/digits/3"
-        f" --digest {DIGEST} --into /var/run/trainserve --model-name digits --max-batch 8 --instances 1 --gpus 2"
-        " --max-queue-delay-us 1500"
+        f" --digest {DIGEST} --into /var/run/trainserve --model-name digits --settings"
     )
+    assert gpus == "2"
+    assert json.loads(chosen)["dynamicBatching"].items() >= {"maxBatch": 8, "maxQueueDelay": "1.5ms"}.items()
     assert {"--http-address=$(POD_IP)", "--model-control-mode=none", "--strict-readiness=true"} <= set(
         triton["command"]
     )
@@ -297,6 +299,15 @@ def test_a_version_is_fetched_served_and_probed_by_the_contracts_commands() -> N
         " --url $(POD_IP):8000 --listen $(POD_IP):9401 --samples 64"
     )
     assert read(deployment) == VERSION
+
+
+def test_what_a_manifest_says_is_never_expanded_from_the_pods_environment() -> None:
+    spec = ModelServeSpec.model_validate({"model": {"name": "digits"}})
+    spec.triton.dynamic_batching.max_queue_delay = "$(AWS_SECRET_ACCESS_KEY)"
+    (fetch,) = serving.deployment(SERVE, spec, VERSION, SETTINGS)["spec"]["template"]["spec"]["initContainers"]
+    (chosen,) = [argument for argument in fetch["command"] if argument.startswith("{")]
+    assert "$" not in chosen
+    assert json.loads(chosen)["dynamicBatching"]["maxQueueDelay"] == "$(AWS_SECRET_ACCESS_KEY)"
 
 
 def test_a_claim_of_roots_can_be_written_by_the_user_of_our_images() -> None:

@@ -9,9 +9,10 @@ import pytest
 
 from tests.serving.versions import publish_convnet
 from trainserve import store
-from trainserve.serving import repository, runtime
+from trainserve.serving import runtime
 from trainserve.serving.fetch import fetch
 from trainserve.serving.server import DevelopmentServer
+from trainserve.serving.settings import DynamicBatching, Settings
 from trainserve.store import Published
 
 
@@ -42,9 +43,8 @@ def published(root: Path) -> Published:
 def fetched(root: Path, published: Published, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the init container leaves: version/ and repository/."""
     into = tmp_path_factory.mktemp("fetched")
-    outcome = fetch(
-        str(root), "default", "digits", 1, published.digest, into, "digits", repository.Settings(max_batch=32)
-    )
+    settings = Settings(dynamic_batching=DynamicBatching(max_batch=32))
+    outcome = fetch(str(root), "default", "digits", 1, published.digest, into, "digits", settings)
     assert outcome["outcome"] == "Fetched", outcome
     return into
 

@@ -17,12 +17,13 @@ import psutil
 import pytest
 
 from trainserve import store
-from trainserve.serving import repository
 from trainserve.serving.fetch import fetch
 from trainserve.serving.server import DevelopmentServer
+from trainserve.serving.settings import Settings
 from trainserve.store import Published
 
 Start = Callable[..., DevelopmentServer]
+SETTINGS = json.dumps({"instances": 2, "dynamicBatching": {"maxBatch": 16, "maxQueueDelay": "50us"}})
 
 
 def run(*arguments: str | Path, **environment: str) -> tuple[int, dict, str]:
@@ -35,7 +36,7 @@ def run(*arguments: str | Path, **environment: str) -> tuple[int, dict, str]:
 def fetching(root: Path, into: Path, digest: str, path: str = "default/digits/1") -> list[str | Path]:
     return [
         *("fetch", "--store", root, "--path", path, "--digest", digest, "--into", into),
-        *("--model-name", "digits", "--max-batch", "16", "--instances", "2", "--max-queue-delay-us", "50"),
+        *("--model-name", "digits", "--settings", SETTINGS),
     ]
 
 
@@ -208,7 +209,7 @@ def test_a_server_that_answers_otherwise_never_becomes_ready(
     server: DevelopmentServer, root: Path, tmp_path: Path, probe
 ) -> None:
     digest = store.resolve(root, "default", "digits", 2).digest
-    outcome = fetch(str(root), "default", "digits", 2, digest, tmp_path, "digits", repository.Settings())
+    outcome = fetch(str(root), "default", "digits", 2, digest, tmp_path, "digits", Settings())
     assert outcome["outcome"] == "Fetched"
     running = probe(tmp_path / "version", server)
     wait = time.monotonic() + 20

@@ -4,10 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from google.protobuf import text_format
 
-from trainserve.serving.repository import Settings, UnservableModel, config_text, labelled_output, model_config, write
+from trainserve.serving.model_config import UnservableModel
+from trainserve.serving.repository import Entry, server_flags, write
 from trainserve.serving.servable import Servable
+from trainserve.serving.settings import InvalidSettings, RateLimiter, Settings
 from trainserve.store import Tensor
 
 
@@ -16,80 +17,46 @@ def model(fetched: Path) -> Servable:
     return Servable.of_version(fetched / "version")
 
 
-def test_config_names_the_official_backend_and_leaves_out_the_batch_axis(model: Servable) -> None:
-    config = model_config("digits", model, Settings(max_batch=48))
-    assert config.backend == "onnxruntime"
-    assert config.max_batch_size == 48
-    assert [(each.name, each.data_type, list(each.dims)) for each in config.input] == [("images", 2, [28, 28, 1])]
-    assert [(each.name, list(each.dims), each.label_filename) for each in config.output] == [
-        ("probabilities", [10], "labels.txt")
-    ]
-    assert config.parameters["intra_op_thread_count"].string_value == "1"
-
-
-@pytest.mark.parametrize(
-    ("settings", "kind", "count", "delay"),
-    [
-        (Settings(), "KIND_CPU", 1, 0),
-        (Settings(instances=3), "KIND_CPU", 3, 0),
-        (Settings(gpus=2), "KIND_GPU", 1, 0),
-        (Settings(max_queue_delay_us=250), "KIND_CPU", 1, 250),
-    ],
-)
-def test_settings_become_instances_and_batching(
-    model: Servable, settings: Settings, kind: str, count: int, delay: int
-) -> None:
-    config = model_config("digits", model, settings)
-    (group,) = config.instance_group
-    assert (group.Kind.Name(group.kind), group.count) == (kind, count)
-    assert config.HasField("dynamic_batching")
-    assert config.dynamic_batching.max_queue_delay_microseconds == delay
-
-
-def test_a_fixed_batch_is_served_as_it_is(model: Servable) -> None:
-    fixed = replace(
-        model,
-        inputs=(Tensor(name="images", dtype="uint8", shape=[4, 28, 28, 1]),),
-        outputs=(Tensor(name="probabilities", dtype="float32", shape=[4, 10]),),
-    )
-    config = model_config("digits", fixed, Settings())
-    assert config.max_batch_size == 0
-    assert not config.HasField("dynamic_batching")
-    assert list(config.input[0].dims) == [4, 28, 28, 1]
-
-
-def test_the_text_is_read_back_as_the_same_message(model: Servable) -> None:
-    config = model_config('a"name\nwith everything', model, Settings(max_queue_delay_us=100))
-    assert text_format.Parse(config_text(config), type(config)()) == config
-
-
-@pytest.mark.parametrize(
-    ("tensor", "words"),
-    [
-        (Tensor(name="images", dtype="complex64", shape=[-1, 2]), "tensor images: dtype complex64 is not one of"),
-        (Tensor(name="images", dtype="uint8", shape=[-1, 0]), r"tensor images: shape \[-1, 0\]"),
-    ],
-)
-def test_what_triton_cannot_serve_is_refused_by_name(model: Servable, tensor: Tensor, words: str) -> None:
-    with pytest.raises(UnservableModel, match=words):
-        model_config("digits", replace(model, inputs=(tensor,)), Settings())
-
-
-def test_labels_belong_to_the_output_with_one_value_each(model: Servable) -> None:
-    outputs = (Tensor(name="features", dtype="float32", shape=[-1, 128]), *model.outputs)
-    assert labelled_output(replace(model, outputs=outputs)) == "probabilities"
-    assert labelled_output(replace(model, labels=("a", "b"))) is None
+def files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
 def test_writing_again_replaces_the_repository_as_a_whole(fetched: Path, model: Servable) -> None:
     models = fetched / "again"
-    write(model, models, "old", Settings())
-    write(model, models, "new", Settings())
-    files = sorted(str(path.relative_to(models)) for path in models.rglob("*") if path.is_file())
-    assert files == ["new/1/model.onnx", "new/config.pbtxt", "new/labels.txt"]
+    write([Entry("old", model)], models)
+    write([Entry("new", model), Entry("other", model)], models)
+    assert files(models) == [
+        *("new/1/model.onnx", "new/config.pbtxt", "new/labels.txt"),
+        *("other/1/model.onnx", "other/config.pbtxt", "other/labels.txt"),
+    ]
+
+
+def test_entries_of_one_name_are_its_versions(fetched: Path, model: Servable) -> None:
+    models = fetched / "versions"
+    write([Entry("digits", model, version=1), Entry("digits", model, version=3)], models)
+    assert files(models) == [
+        f"digits/{file}" for file in ("1/model.onnx", "3/model.onnx", "config.pbtxt", "labels.txt")
+    ]
+
+
+def test_versions_that_one_configuration_cannot_describe_are_refused(fetched: Path, model: Servable) -> None:
+    models = fetched / "unlike"
+    other = replace(model, inputs=(Tensor(name="images", dtype="uint8", shape=[-1, 32, 32, 1]),))
+    with pytest.raises(UnservableModel, match="model digits: versions 1 and 2 differ in their inputs"):
+        write([Entry("digits", model), Entry("digits", other, version=2)], models)
+    with pytest.raises(InvalidSettings, match="model digits: versions 1 and 2 differ in settings"):
+        write([Entry("digits", model), Entry("digits", model, Settings(threads=2), version=2)], models)
+    assert not list(fetched.glob("*unlike*")), "nothing is left of a repository that could not be written"
 
 
 def test_a_label_with_a_line_break_stays_one_line(fetched: Path, model: Servable) -> None:
-    labelled = replace(model, labels=("a\nb", *model.labels[1:]))
-    folder = write(labelled, fetched / "labels", "digits", Settings())
-    assert (folder / "labels.txt").read_text().splitlines()[:2] == ["a b", "one"]
+    write([Entry("digits", replace(model, labels=("a\nb", *model.labels[1:])))], fetched / "labels")
+    assert (fetched / "labels/digits/labels.txt").read_text().splitlines()[:2] == ["a b", "one"]
+
+
+def test_the_server_is_told_of_what_any_of_its_models_needs() -> None:
+    assert server_flags([Settings(), Settings()]) == []
+    assert server_flags([Settings(), Settings(response_cache=True), Settings(rate_limiter=RateLimiter())]) == [
+        "--cache-config=local,size=67108864",
+        "--rate-limit=execution_count",
+    ]

@@ -14,10 +14,10 @@ from torch import nn
 from tests.models.exporting import dataset, learnt, published, regression
 from trainserve.models import onnx_file
 from trainserve.models.data.dataset import Dataset
-from trainserve.serving import repository
 from trainserve.serving.fetch import fetch
 from trainserve.serving.probe import Probe, Recorded
 from trainserve.serving.server import DevelopmentServer
+from trainserve.serving.settings import DynamicBatching, Settings
 
 VARIANTS = {
     "topk": {"topK": 3},
@@ -50,7 +50,14 @@ def fetched(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             version = published(data, trained, root, tmp_path_factory.mktemp(name), name, **export)
         folders[name] = tmp_path_factory.mktemp("fetched")
         outcome = fetch(
-            str(root), "default", name, 1, version.digest, folders[name], name, repository.Settings(max_batch=16)
+            str(root),
+            "default",
+            name,
+            1,
+            version.digest,
+            folders[name],
+            name,
+            Settings(dynamic_batching=DynamicBatching(max_batch=16)),
         )
         assert outcome["outcome"] == "Fetched", outcome
     return folders

@@ -22,9 +22,7 @@ def main() -> None:
 @click.option("--digest", required=True, help="sha256:<hex> of the version's manifest.json.")
 @click.option("--into", required=True, type=click.Path(path_type=Path), help="Folder for version/ and repository/.")
 @click.option("--model-name", required=True, help="Name under which Triton serves the model.")
-@click.option("--max-batch", type=click.IntRange(1), default=64, show_default=True)
-@click.option("--instances", type=click.IntRange(1), default=1, show_default=True, help="Per pod, or per GPU.")
-@click.option("--max-queue-delay-us", type=click.IntRange(0), help="How long a request may wait for company.")
+@click.option("--settings", "given", default="{}", metavar="JSON", help="As a ModelServe's spec.triton.")
 @click.option("--gpus", type=click.IntRange(0), default=0, show_default=True, help="GPUs the pod requested.")
 @click.option(
     "--simulated-gpus",
@@ -38,22 +36,24 @@ def fetch(
     digest: str,
     into: Path,
     model_name: str,
-    max_batch: int,
-    instances: int,
-    max_queue_delay_us: int | None,
+    given: str,
     gpus: int,
     simulated_gpus: bool,
 ) -> None:
     """Fetch a version, verify every byte of it and write its Triton model repository."""
     from trainserve.serving import termination
     from trainserve.serving.fetch import fetch as run
-    from trainserve.serving.repository import Settings
+    from trainserve.serving.settings import InvalidSettings, Settings
 
     parts = path.split("/")
     if len(parts) != 3 or not parts[2].isdecimal():
         raise click.BadParameter(f"{path!r} is not <namespace>/<model>/<version>", param_hint="--path")
-    settings = Settings(max_batch, max_queue_delay_us, instances, 0 if simulated_gpus else gpus)
-    outcome = run(root, parts[0], parts[1], int(parts[2]), digest, into, model_name, settings)
+    try:
+        settings = Settings.of_json(given)
+    except InvalidSettings as error:
+        raise click.BadParameter(str(error), param_hint="--settings") from None
+    gpus = 0 if simulated_gpus else gpus
+    outcome = run(root, parts[0], parts[1], int(parts[2]), digest, into, model_name, settings, gpus)
     termination.report(outcome)
     sys.exit(outcome["outcome"] == "Failed")
 

@@ -7,7 +7,9 @@ from typing import Any
 
 from trainserve import store
 from trainserve.serving import repository
+from trainserve.serving.model_config import UnservableModel
 from trainserve.serving.servable import Servable
+from trainserve.serving.settings import InvalidSettings, Settings
 
 
 def fetch(
@@ -18,7 +20,8 @@ def fetch(
     digest: str,
     into: Path,
     model_name: str,
-    settings: repository.Settings,
+    settings: Settings,
+    gpus: int = 0,
 ) -> dict[str, Any]:
     """Makes `<into>/version` and `<into>/repository`; returns the termination message (docs/contracts.md).
 
@@ -26,13 +29,16 @@ def fetch(
     """
     try:
         manifest = store.fetch(root, namespace, model, version, into / "version", digest)
-        repository.write(Servable.of_version(into / "version"), into / "repository", model_name, settings)
+        entry = repository.Entry(model_name, Servable.of_version(into / "version"), settings)
+        repository.write([entry], into / "repository", gpus)
     except store.ModelNotFound as error:
         return _failed("VersionNotFound", error)
     except store.StoreError as error:
         return _failed(error.reason, error)
-    except repository.UnservableModel as error:
+    except UnservableModel as error:
         return _failed("UnservableModel", error)
+    except InvalidSettings as error:
+        return _failed("InvalidSettings", error)
     except OSError as error:
         return _failed("StoreError", f"cannot write {error.filename or into}: {error.strerror}")
     return {"outcome": "Fetched", "version": manifest.version, "digest": digest}

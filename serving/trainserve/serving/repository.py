@@ -1,144 +1,88 @@
-"""Writes a Triton model repository for a version of the store: `<repository>/<model>/{config.pbtxt,labels.txt,1/…}`.
-
-The configuration is built from Triton's protobuf messages
-(https://github.com/triton-inference-server/common/blob/main/protobuf/model_config.proto).
-"""
+"""Writes a Triton model repository: `<repository>/<model>/{config.pbtxt,labels.txt,<version>/…}` for each model."""
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import secrets
 import shutil
-from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from google.protobuf import text_format  # type: ignore[import-untyped]
-
+from trainserve.serving.model_config import LABELS, UnservableModel, config_text, labelled_output, model_config
 from trainserve.serving.servable import Servable
-from trainserve.store import Tensor
-
-LABELS = "labels.txt"
-_TYPES = {
-    "bool": "TYPE_BOOL",
-    "uint8": "TYPE_UINT8",
-    "uint16": "TYPE_UINT16",
-    "uint32": "TYPE_UINT32",
-    "uint64": "TYPE_UINT64",
-    "int8": "TYPE_INT8",
-    "int16": "TYPE_INT16",
-    "int32": "TYPE_INT32",
-    "int64": "TYPE_INT64",
-    "float16": "TYPE_FP16",
-    "float32": "TYPE_FP32",
-    "float64": "TYPE_FP64",
-}
-
-
-class UnservableModel(Exception):
-    """The version's inputs or outputs cannot be put into Triton's terms; the message names the tensor."""
+from trainserve.serving.settings import CACHE_BYTES, InvalidSettings, Settings
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What a ModelServe may set. `max_queue_delay_us` None: a request never waits for company."""
+class Entry:
+    """One version of one model, and the name under which it is served. Entries of one name are its versions."""
 
-    max_batch: int = 64
-    max_queue_delay_us: int | None = None
-    instances: int = 1
-    gpus: int = 0
-    threads: int = 1
+    name: str
+    model: Servable
+    settings: Settings = field(default_factory=Settings)
+    version: int = 1
 
 
-def model_config(name: str, model: Servable, settings: Settings) -> Any:
-    """Triton's ModelConfig for a model served under `name`.
+def write(entries: Sequence[Entry], repository: Path, gpus: int = 0) -> None:
+    """Makes `repository` hold exactly these models, for a server with `gpus`. Raises UnservableModel, InvalidSettings.
 
-    With a batch axis (-1 first in every tensor) requests are gathered up to `max_batch`; a fixed batch is served as
-    it is, without batching. Raises UnservableModel.
+    The graphs and their external data are hard links, so the models must lie on the same file system.
     """
-    messages = _messages()
-    config = messages.ModelConfig(
-        name=name,
-        backend="onnxruntime",
-        max_batch_size=settings.max_batch if model.batched else 0,
-        input=[messages.ModelInput(**_tensor(tensor, model.batched)) for tensor in model.inputs],
-        output=[messages.ModelOutput(**_tensor(tensor, model.batched)) for tensor in model.outputs],
-        instance_group=[
-            messages.ModelInstanceGroup(
-                count=settings.instances,
-                kind=messages.ModelInstanceGroup.KIND_GPU if settings.gpus else messages.ModelInstanceGroup.KIND_CPU,
-            )
-        ],
-    )
-    config.parameters["intra_op_thread_count"].string_value = str(settings.threads)
-    if model.batched:
-        config.dynamic_batching.SetInParent()
-        if settings.max_queue_delay_us is not None:
-            config.dynamic_batching.max_queue_delay_microseconds = settings.max_queue_delay_us
-    labelled = labelled_output(model)
-    for output in config.output:
-        if output.name == labelled:
-            output.label_filename = LABELS
-    return config
-
-
-def labelled_output(model: Servable) -> str | None:
-    """The first output whose last axis has one value per label."""
-    fitting = (tensor.name for tensor in model.outputs if tensor.shape[-1:] == [len(model.labels)])
-    return next(fitting, None) if model.labels else None
-
-
-def config_text(config: Any) -> str:
-    """The content of config.pbtxt."""
-    return str(text_format.MessageToString(config))
-
-
-def write(model: Servable, repository: Path, name: str, settings: Settings) -> Path:
-    """Makes `repository` hold exactly one model, `name`; returns its folder.
-
-    The graph and its external data are hard links, so the model must lie on the same file system.
-    """
-    text = config_text(model_config(name, model, settings))
     aside = repository.with_name(f".{repository.name}-{secrets.token_hex(4)}")
-    graphs = aside / name / "1"
-    graphs.mkdir(parents=True)
-    for file in model.files:
-        os.link(model.folder / file, graphs / file)
-    (aside / name / "config.pbtxt").write_text(text)
+    try:
+        for name in dict.fromkeys(entry.name for entry in entries):
+            _write([entry for entry in entries if entry.name == name], aside / name, gpus)
+        if repository.exists():
+            shutil.rmtree(repository)
+        aside.rename(repository)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def server_flags(settings: Iterable[Settings]) -> list[str]:
+    """What `tritonserver` must be told besides, for the settings of all its models."""
+    wanted = list(settings)
+    flags = []
+    if any(each.response_cache for each in wanted):
+        flags.append(f"--cache-config=local,size={CACHE_BYTES}")
+    if any(each.rate_limiter is not None for each in wanted):
+        flags.append("--rate-limit=execution_count")
+    return flags
+
+
+def _write(versions: Sequence[Entry], folder: Path, gpus: int) -> None:
+    newest = max(versions, key=lambda entry: entry.version)
+    for entry in versions:
+        _check_alike(entry, newest)
+    name, model = newest.name, newest.model
+    config = model_config(name, model, newest.settings, gpus=gpus, versions=[entry.version for entry in versions])
+    for entry in versions:
+        graphs = folder / str(entry.version)
+        graphs.mkdir(parents=True)
+        for file in entry.model.files:
+            os.link(entry.model.folder / file, graphs / file)
+    (folder / "config.pbtxt").write_text(config_text(config))
     if labelled_output(model):
-        (aside / name / LABELS).write_text("".join(_label_lines(model.labels)))
-    if repository.exists():
-        shutil.rmtree(repository)
-    aside.rename(repository)
-    return repository / name
+        (folder / LABELS).write_text("".join(_label_lines(model.labels)))
+
+
+def _check_alike(entry: Entry, newest: Entry) -> None:
+    """One config.pbtxt describes all versions of a model."""
+    if entry.settings != newest.settings:
+        raise InvalidSettings(f"model {entry.name}: versions {entry.version} and {newest.version} differ in settings")
+    for told, tensors, others in (
+        ("inputs", entry.model.inputs, newest.model.inputs),
+        ("outputs", entry.model.outputs, newest.model.outputs),
+        ("labels", entry.model.labels, newest.model.labels),
+    ):
+        if tensors != others:
+            raise UnservableModel(
+                f"model {entry.name}: versions {entry.version} and {newest.version} differ in their {told}; "
+                "serve them under two names"
+            )
 
 
 def _label_lines(labels: Iterable[str]) -> Iterable[str]:
     # Triton reads one label a line and knows no escape.
     return (" ".join(label.split()) + "\n" for label in labels)
-
-
-def _tensor(tensor: Tensor, batched: bool) -> dict[str, Any]:
-    if tensor.dtype not in _TYPES:
-        raise UnservableModel(f"tensor {tensor.name}: dtype {tensor.dtype} is not one of {', '.join(_TYPES)}")
-    dims = tensor.shape[1:] if batched else tensor.shape
-    if any(size == 0 or size < -1 for size in dims):
-        raise UnservableModel(f"tensor {tensor.name}: shape {tensor.shape} has an axis that is neither positive nor -1")
-    return {"name": tensor.name, "data_type": _messages().DataType.Value(_TYPES[tensor.dtype]), "dims": dims}
-
-
-@cache
-def _messages() -> Any:
-    """tritonclient's model_config_pb2, without the gRPC that its package imports: 0.02 s instead of 0.2 s."""
-    package = importlib.util.find_spec("tritonclient")
-    if package is None or not package.submodule_search_locations:
-        raise ModuleNotFoundError("tritonclient is not installed; pip install 'trainserve[serve]'", name="tritonclient")
-    path = Path(package.submodule_search_locations[0]) / "grpc" / "model_config_pb2.py"
-    spec = importlib.util.spec_from_file_location("trainserve.serving._model_config_pb2", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module

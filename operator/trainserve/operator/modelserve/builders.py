@@ -7,7 +7,6 @@ import hashlib
 import json
 from typing import Any
 
-from trainserve.api import duration
 from trainserve.api.modelserve import ModelRef, ModelServeSpec
 from trainserve.operator import labels, pods
 from trainserve.operator.cache import drifted
@@ -183,12 +182,11 @@ def _pod_spec(spec: ModelServeSpec, version: Version, settings: Settings) -> dic
 def _fetch(spec: ModelServeSpec, version: Version, settings: Settings, shared: dict[str, Any]) -> dict[str, Any]:
     path = settings.store.path_of(version.uri)
     assert path is not None, f"{version.uri} was checked to be in the store"
-    batching = spec.triton.dynamic_batching
+    chosen = spec.triton.model_dump_json(by_alias=True, exclude_none=True, exclude={"image"})
+    # Or the kubelet would put the store's credentials wherever a manifest says $(AWS_SECRET_ACCESS_KEY).
+    chosen = chosen.replace("$", r"\u0024")
     arguments = ["--store", settings.store.mounted, "--path", path, "--digest", version.digest, "--into", SHARED]
-    arguments += ["--model-name", version.model, "--max-batch", str(batching.max_batch)]
-    arguments += ["--instances", str(spec.triton.instances), "--gpus", str(spec.resources.gpus)]
-    if batching.max_queue_delay is not None:
-        arguments += ["--max-queue-delay-us", str(duration.microseconds(batching.max_queue_delay))]
+    arguments += ["--model-name", version.model, "--settings", chosen, "--gpus", str(spec.resources.gpus)]
     return {
         "name": "fetch",
         "image": settings.serving_image,

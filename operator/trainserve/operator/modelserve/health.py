@@ -24,7 +24,9 @@ INFERENCE_FAILED = "InferenceFailed"
 VERIFIED_BY_READINESS = Condition(
     "Verified", "True", "SamplesMatch", "every pod is ready, and a probe lets it be so only once the samples match"
 )
-FETCH_REASONS = frozenset({"DigestMismatch", "VersionNotFound", "InvalidAddress", "StoreError", "UnservableModel"})
+FETCH_REASONS = frozenset(
+    {"DigestMismatch", "VersionNotFound", "InvalidAddress", "StoreError", "UnservableModel", "InvalidSettings"}
+)
 """Why the init container gives up, as it says itself (docs/contracts.md)."""
 
 
