@@ -28,8 +28,8 @@ from lightkube.generic_resource import create_namespaced_resource
 from lightkube.resources.core_v1 import Pod, Service
 
 from bench.report import Bar, report, versions
+from trainserve import client as serving
 from trainserve.dev.cluster import Cluster
-from trainserve.serving import client as serving
 
 TrainJob = create_namespaced_resource("trainserve.io", "v1alpha1", "TrainJob", "trainjobs")
 ModelServe = create_namespaced_resource("trainserve.io", "v1alpha1", "ModelServe", "modelserves")

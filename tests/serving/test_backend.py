@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 
 from tests.serving.graphs import convnet
 from tests.serving.versions import answers, images
-from trainserve.serving.client import Client, RequestFailed
+from trainserve.client import Client, RequestFailed
 from trainserve.serving.server import DevelopmentServer
 
 Start = Callable[..., DevelopmentServer]

@@ -15,8 +15,8 @@ import pytest
 
 from tests.serving.graphs import convnet
 from tests.serving.versions import answers, images
+from trainserve.client import Client
 from trainserve.serving import launch
-from trainserve.serving.client import Client
 from trainserve.serving.server import DevelopmentServer, ServerNotReady
 
 Start = Callable[..., DevelopmentServer]

@@ -13,7 +13,7 @@ import pytest
 
 from tests.serving.graphs import convnet
 from tests.serving.versions import LABELS, answers, images
-from trainserve.serving.client import BadInput, Client, Protocol, RequestFailed
+from trainserve.client import BadInput, Client, Protocol, RequestFailed
 from trainserve.serving.server import DevelopmentServer
 
 

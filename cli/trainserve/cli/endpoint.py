@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from trainserve.serving.client import BadInput, Protocol, RequestFailed
+from trainserve.client import BadInput, Protocol, RequestFailed
 
 PORTS: dict[Protocol, int] = {"http": 8000, "grpc": 8001}
 _URL_FIELDS: dict[Protocol, str] = {"http": "url", "grpc": "grpcUrl"}

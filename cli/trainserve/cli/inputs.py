@@ -10,7 +10,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from trainserve.serving.client import Array, BadInput, ModelInfo, TensorInfo
+from trainserve.client import Array, BadInput, ModelInfo, TensorInfo
 
 ARRAYS = {".npy", ".npz"}
 IMAGES = {".png", ".jpg", ".jpeg"}

@@ -9,7 +9,7 @@ import click
 
 from trainserve.cli.models import models
 from trainserve.cli.predict import predict
-from trainserve.serving.client import BadInput, RequestFailed
+from trainserve.client import BadInput, RequestFailed
 from trainserve.store import InvalidAddress, ModelNotFound, StoreError, VersionNotFound
 
 

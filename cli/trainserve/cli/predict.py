@@ -14,7 +14,7 @@ import numpy as np
 from trainserve.cli import endpoint
 from trainserve.cli.inputs import Loaded, load
 from trainserve.cli.table import table
-from trainserve.serving.client import Array, BadInput, Client, ModelInfo, Protocol, TensorInfo
+from trainserve.client import Array, BadInput, Client, ModelInfo, Protocol, TensorInfo
 
 
 @click.command(epilog="Example: trainserve predict photo.png samples.npz --serve digits -n default")

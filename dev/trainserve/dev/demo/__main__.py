@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from trainserve.cli import endpoint
+from trainserve.client import Protocol, RequestFailed
 from trainserve.dev import binaries
 from trainserve.dev.addresses import AddressesUnavailable
 from trainserve.dev.binaries import BinariesUnavailable
@@ -33,7 +34,6 @@ from trainserve.dev.demo.watch import DemoError, Object, conditions, follow
 from trainserve.dev.locks import held
 from trainserve.dev.progress import ConsoleProgress
 from trainserve.dev.run import ClusterError
-from trainserve.serving.client import Protocol, RequestFailed
 
 TrainJob = create_namespaced_resource("trainserve.io", "v1alpha1", "TrainJob", "trainjobs")
 ModelServe = create_namespaced_resource("trainserve.io", "v1alpha1", "ModelServe", "modelserves")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainserve.serving.client import Client, Protocol
+from trainserve.client import Client, Protocol
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,96 @@
+"""The open inference protocol's binary form over HTTP: a JSON header, then the tensors' bytes one after another.
+
+(https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_binary_data.md)
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from trainserve.client.model import Array
+
+TYPES: dict[str, Any] = {
+    "BOOL": np.dtype(bool),
+    "UINT8": np.dtype("uint8"),
+    "UINT16": np.dtype("<u2"),
+    "UINT32": np.dtype("<u4"),
+    "UINT64": np.dtype("<u8"),
+    "INT8": np.dtype("int8"),
+    "INT16": np.dtype("<i2"),
+    "INT32": np.dtype("<i4"),
+    "INT64": np.dtype("<i8"),
+    "FP16": np.dtype("<f2"),
+    "FP32": np.dtype("<f4"),
+    "FP64": np.dtype("<f8"),
+    "BYTES": np.dtype(object),
+}
+"""Triton's names of the types that numpy has; an element of BYTES is a `bytes`."""
+NAMES = {dtype: name for name, dtype in TYPES.items()}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """An output to ask for: its values, or with `classes` its most probable classes as `value:index:label`."""
+
+    name: str
+    classes: int = 0
+
+
+def encode(inputs: Mapping[str, Array], outputs: list[Wanted]) -> tuple[int, bytes]:
+    """The length of the JSON header, and the whole body."""
+    contents = {name: _to_bytes(array) for name, array in inputs.items()}
+    described = [
+        {
+            "name": name,
+            "shape": list(array.shape),
+            "datatype": NAMES[array.dtype],
+            "parameters": {"binary_data_size": len(contents[name])},
+        }
+        for name, array in inputs.items()
+    ]
+    wanted = [
+        {
+            "name": each.name,
+            "parameters": {"binary_data": True} | ({"classification": each.classes} if each.classes else {}),
+        }
+        for each in outputs
+    ]
+    header = json.dumps({"inputs": described, "outputs": wanted}).encode()
+    return len(header), b"".join([header, *contents.values()])
+
+
+def decode(content: bytes, header: int) -> dict[str, Array]:
+    """The outputs of a response whose JSON header is `header` bytes long. Raises ValueError if it is none."""
+    try:
+        found = {}
+        start = header
+        for output in json.loads(content[:header])["outputs"]:
+            stop = start + output["parameters"]["binary_data_size"]
+            found[output["name"]] = _from_bytes(content[start:stop], output["datatype"]).reshape(output["shape"])
+            start = stop
+    except (ValueError, KeyError, TypeError, struct.error) as error:
+        raise ValueError(f"not an answer in the binary form: {type(error).__name__}: {error}") from error
+    return found
+
+
+def _to_bytes(array: Array) -> bytes:
+    if array.dtype != object:
+        return np.ascontiguousarray(array).tobytes()
+    return b"".join(struct.pack("<I", len(each)) + each for each in array.reshape(-1))
+
+
+def _from_bytes(content: bytes, datatype: str) -> Array:
+    if datatype != "BYTES":
+        return np.frombuffer(content, TYPES[datatype])
+    elements, start = [], 0
+    while start < len(content):
+        (length,) = struct.unpack_from("<I", content, start)
+        elements.append(content[start + 4 : start + 4 + length])
+        start += 4 + length
+    return np.array(elements, object)

@@ -1,0 +1,96 @@
+"""Servers asked over gRPC, with tritonclient: one channel for each replica."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import tritonclient.grpc.aio as triton  # type: ignore[import-untyped]
+from tritonclient.utils import InferenceServerException  # type: ignore[import-untyped]
+
+from trainserve.client.addresses import Address
+from trainserve.client.binary import NAMES, Wanted
+from trainserve.client.errors import Refused, ServerFault, Unavailable
+from trainserve.client.model import Array, ModelInfo
+
+_OPTIONS = [
+    # As soon as a replica is back, it shall be found: gRPC itself would wait up to two minutes between two tries.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 2000),  # also how long a connection may take to come about
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.enable_retries", 0),
+]
+_REFUSALS = {
+    "CANCELLED",
+    "INVALID_ARGUMENT",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "UNAUTHENTICATED",
+    "RESOURCE_EXHAUSTED",  # a message larger than the server takes
+    "FAILED_PRECONDITION",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+}
+
+
+class GrpcTransport:
+    """Belongs to the event loop in which it is made."""
+
+    def __init__(self) -> None:
+        self._clients: dict[Address, Any] = {}
+
+    async def close(self) -> None:
+        """Close all channels."""
+        for client in self._clients.values():
+            await client.close()
+        self._clients.clear()
+
+    def forget(self, address: Address) -> None:
+        """A replica that is gone: its channel ends with the last request on it."""
+        self._clients.pop(address, None)
+
+    async def index(self, address: Address, seconds: float) -> list[dict[str, Any]]:
+        """The entries of the server's repository index."""
+        found = await self._ask(address, "get_model_repository_index", as_json=True, client_timeout=seconds)
+        return list(found.get("models", []))
+
+    async def metadata(self, address: Address, model: str, seconds: float) -> dict[str, Any]:
+        """The model's name, versions, inputs and outputs."""
+        found = await self._ask(address, "get_model_metadata", model, as_json=True, client_timeout=seconds)
+        return dict(found)
+
+    async def config(self, address: Address, model: str, seconds: float) -> dict[str, Any]:
+        """The model's configuration."""
+        found = await self._ask(address, "get_model_config", model, as_json=True, client_timeout=seconds)
+        return dict(found["config"])
+
+    async def infer(
+        self, address: Address, model: ModelInfo, inputs: Mapping[str, Array], wanted: list[Wanted], seconds: float
+    ) -> dict[str, Array]:
+        """The wanted outputs for one batch."""
+        sent = []
+        for name, array in inputs.items():
+            sent.append(triton.InferInput(name, list(array.shape), NAMES[array.dtype]))
+            sent[-1].set_data_from_numpy(array)
+        outputs = [triton.InferRequestedOutput(each.name, class_count=each.classes) for each in wanted]
+        result = await self._ask(address, "infer", model.name, sent, outputs=outputs, client_timeout=seconds)
+        return {each.name: result.as_numpy(each.name) for each in wanted}
+
+    async def _ask(self, address: Address, method: str, *arguments: Any, **options: Any) -> Any:
+        client = self._clients.get(address)
+        if client is None:
+            authority = ("grpc.default_authority", address.authority)
+            client = triton.InferenceServerClient(str(address), channel_args=[*_OPTIONS, authority])
+            self._clients[address] = client
+        try:
+            return await getattr(client, method)(*arguments, **options)
+        except InferenceServerException as error:
+            code = str(error.status()).removeprefix("StatusCode.")
+            words = f"{address}: {error.message()}"
+            if code == "DEADLINE_EXCEEDED":  # the same deadline as the caller's, seen by the server first
+                raise TimeoutError(words) from error
+            if code == "UNAVAILABLE":
+                raise Unavailable(words) from error
+            raise (Refused if code in _REFUSALS else ServerFault)(words) from error

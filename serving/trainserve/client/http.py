@@ -1,0 +1,121 @@
+"""Servers asked over HTTP, with aiohttp: one session, which keeps the connections to every replica open."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+
+from trainserve.client import binary
+from trainserve.client.addresses import Address
+from trainserve.client.errors import Refused, ServerFault, Unavailable
+from trainserve.client.model import Array, ModelInfo
+
+CONNECT_SECONDS = 2.0
+"""A replica that does not take a connection by then is gone: a machine that is off answers nothing at all."""
+_AGAIN = {429, 502, 503}
+
+
+class HttpTransport:
+    """Belongs to the event loop in which it is made."""
+
+    def __init__(self) -> None:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"User-Agent": "trainserve-client"},
+        )
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._session.close()
+
+    def forget(self, address: Address) -> None:
+        """A replica that is gone: its idle connections end by themselves."""
+
+    async def index(self, address: Address, seconds: float) -> list[dict[str, Any]]:
+        """The entries of the server's repository index."""
+        found: list[dict[str, Any]] = json.loads((await self._ask(address, "POST", "v2/repository/index", b"{}"))[1])
+        return found
+
+    async def metadata(self, address: Address, model: str, seconds: float) -> dict[str, Any]:
+        """The model's name, versions, inputs and outputs."""
+        return await self._get(address, f"v2/models/{quote(model, safe='')}")
+
+    async def config(self, address: Address, model: str, seconds: float) -> dict[str, Any]:
+        """The model's configuration."""
+        return await self._get(address, f"v2/models/{quote(model, safe='')}/config")
+
+    async def infer(
+        self,
+        address: Address,
+        model: ModelInfo,
+        inputs: Mapping[str, Array],
+        wanted: list[binary.Wanted],
+        seconds: float,
+    ) -> dict[str, Array]:
+        """The wanted outputs for one batch."""
+        length, body = binary.encode(inputs, wanted)
+        headers = {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(length)}
+        path = f"v2/models/{quote(model.name, safe='')}/infer"
+        given, content = await self._ask(address, "POST", path, body, headers)
+        try:
+            return binary.decode(content, int(given.get("Inference-Header-Content-Length", len(content))))
+        except ValueError as error:
+            raise ServerFault(f"{address}: {error}") from error
+
+    async def _get(self, address: Address, path: str) -> dict[str, Any]:
+        _, content = await self._ask(address, "GET", path)
+        try:
+            found: dict[str, Any] = json.loads(content)
+        except ValueError as error:
+            raise ServerFault(f"{address}: {path} is not JSON: {error}") from error
+        return found
+
+    async def _ask(
+        self,
+        address: Address,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> tuple[Mapping[str, str], bytes]:
+        try:
+            async with self._session.request(
+                method, f"http://{address}/{path}", data=body, headers={"Host": address.authority, **(headers or {})}
+            ) as response:
+                content = await response.read()
+        except aiohttp.ClientError as error:
+            raise Unavailable(f"{address}: {_words(error)}") from error
+        if response.status == 200:
+            return response.headers, content
+        words = f"{address}: {_reason(content) or response.reason} (status {response.status})"
+        if response.status in _AGAIN:
+            raise Unavailable(words, _seconds(response.headers.get("Retry-After")))
+        raise (Refused if 400 <= response.status < 500 else ServerFault)(words)
+
+
+def _words(error: aiohttp.ClientError) -> str:
+    if isinstance(error, aiohttp.ServerTimeoutError):
+        return f"no connection within {CONNECT_SECONDS:g} s"
+    number = getattr(error, "errno", None)
+    return os.strerror(number) if number else str(error) or type(error).__name__
+
+
+def _reason(content: bytes) -> str:
+    """The server's words: Triton's JSON, or the first of whatever a proxy wrote."""
+    text = content[:1000].decode(errors="replace")
+    try:
+        return str(json.loads(content)["error"])
+    except (ValueError, KeyError, TypeError):
+        return " ".join(text.split())[:200]
+
+
+def _seconds(retry_after: str | None) -> float:
+    """Retry-After in seconds (RFC 9110, 10.2.3); a date in it is not heeded."""
+    return float(retry_after) if retry_after and retry_after.isdecimal() else 0.0

@@ -1,0 +1,92 @@
+"""The client for plain code: the asynchronous one, in an event loop of a thread that all clients of a process share.
+
+So there is one implementation, and a deadline is kept to the millisecond whatever a server does, which blocking
+sockets cannot promise: their timeouts are those of single reads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import threading
+import weakref
+from collections.abc import Coroutine, Mapping, Sequence
+from functools import cache
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from trainserve.client.addresses import Protocol
+from trainserve.client.aio import AsyncClient
+from trainserve.client.model import Array, ModelInfo, Predictions, TensorInfo
+
+CLOSE_SECONDS = 2.0
+
+T = TypeVar("T")
+
+
+class Client:
+    """AsyncClient's methods, each returning when it is done. For any number of threads at once."""
+
+    def __init__(
+        self, addresses: str | Sequence[str], protocol: Protocol | None = None, timeout: float = 30.0, retries: int = 3
+    ) -> None:
+        """As AsyncClient."""
+        self._client = AsyncClient(addresses, protocol, timeout, retries)
+        self.url, self.protocol, self.timeout = self._client.url, self._client.protocol, timeout
+        self.close = weakref.finalize(self, _close, self._client)
+
+    def __enter__(self) -> Self:
+        """Itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close every connection."""
+        self.close()
+
+    def models(self) -> list[str]:
+        """Names of the models that are ready."""
+        return _wait(self._client.models())
+
+    def model(self, name: str) -> ModelInfo:
+        """A served model's inputs and outputs."""
+        return _wait(self._client.model(name))
+
+    def infer(self, model: ModelInfo, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """All outputs for one batch of at most `model.max_batch` rows."""
+        return _wait(self._client.infer(model, inputs))
+
+    def labels(self, model: ModelInfo, output: TensorInfo, inputs: Mapping[str, Array]) -> list[str]:
+        """The labels of an output's classes (AsyncClient.labels)."""
+        return _wait(self._client.labels(model, output, inputs))
+
+    def predict(self, name: str, inputs: Array | Mapping[str, Array]) -> Predictions:
+        """The class probabilities that a model gives for any number of rows (AsyncClient.predict)."""
+        return _wait(self._client.predict(name, inputs))
+
+
+@cache
+def _loop() -> asyncio.AbstractEventLoop:
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="trainserve-client", daemon=True).start()
+    return loop
+
+
+os.register_at_fork(after_in_child=_loop.cache_clear)  # a child has the loop, but not its thread
+
+
+def _wait(coroutine: Coroutine[Any, Any, T]) -> T:
+    future = asyncio.run_coroutine_threadsafe(coroutine, _loop())
+    try:
+        return future.result()
+    except BaseException:  # Ctrl-C, above all
+        future.cancel()
+        raise
+
+
+def _close(client: AsyncClient) -> None:
+    future = asyncio.run_coroutine_threadsafe(client.close(), _loop())
+    with contextlib.suppress(TimeoutError):
+        future.result(CLOSE_SECONDS)
