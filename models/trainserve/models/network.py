@@ -25,9 +25,10 @@ class Network(nn.Module):
 
     def normalised(self, images: Tensor) -> Tensor:
         """(N, H, W, C) as in the data set to what `body` takes, (N, C, H, W) float32."""
-        normalised = (images.to(torch.float32) * self.normalisation.scale - self.mean) / self.std
-        # NHWC storage seen as NCHW is torch's channels_last: no copy.
-        return normalised.permute(0, 3, 1, 2)
+        # NHWC storage seen as NCHW is torch's channels_last: no copy. Before the arithmetic, for onnxruntime's sake: it
+        # walks an axis of C values that is the last one by steps of C, 20 times as slow as a plane.
+        planes = images.permute(0, 3, 1, 2).to(torch.float32)
+        return (planes * self.normalisation.scale - self.mean[:, None, None]) / self.std[:, None, None]
 
     def logits(self, images: Tensor) -> Tensor:
         """(N, H, W, C) as in the data set to (N, K), what the loss is computed from."""
