@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -114,3 +115,31 @@ def test_a_graph_with_a_fixed_batch_is_served(start: Start, tmp_path: Path) -> N
         assert model.inputs[0].shape == (2, 28, 28, 1)
         answer = client.infer(model, {"images": images(2)})["probabilities"]
     np.testing.assert_allclose(answer, answers(convnet(), images(2)), rtol=1e-4, atol=1e-6)
+
+
+def test_strings_go_in_and_out(start: Start, tmp_path: Path) -> None:
+    """Two requests of one batch, too: pieces of text concatenate like numbers."""
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["words"], ["same"])],
+        "echo",
+        [helper.make_tensor_value_info("words", TensorProto.STRING, ["batch", 2])],
+        [helper.make_tensor_value_info("same", TensorProto.STRING, ["batch", 2])],
+    )
+    echo = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    config = """
+backend: "onnxruntime"
+max_batch_size: 2
+dynamic_batching { max_queue_delay_microseconds: 1000000 }
+"""
+    save(echo, tmp_path / "models", "echo", config)
+    server = start(tmp_path / "models")
+    words = [[["naïve", ""]], [["\N{SNOWMAN}", "b"]]]
+
+    def ask(rows: list[list[str]]) -> list[list[str]]:
+        with Client(server.url) as client:
+            sent = np.array([[text.encode() for text in row] for row in rows], dtype=object)
+            answer = client.infer(client.model("echo"), {"words": sent})["same"]
+        return [[text.decode() for text in row] for row in answer]
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(ask, words)) == words

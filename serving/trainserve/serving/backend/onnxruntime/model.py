@@ -33,6 +33,7 @@ _TRITON_TYPES = {
     "tensor(float16)": "TYPE_FP16",
     "tensor(float)": "TYPE_FP32",
     "tensor(double)": "TYPE_FP64",
+    "tensor(string)": "TYPE_STRING",
 }
 
 
@@ -113,7 +114,11 @@ class TritonPythonModel:
 
 def _arrays(request: Any) -> dict[str, Any]:
     """A request's inputs by name; `pb_utils.get_input_tensor_by_name` would search them once for each."""
-    return {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
+    arrays = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
+    for name, array in arrays.items():
+        if array.dtype.hasobject:  # strings, which Triton hands over as bytes; onnxruntime takes text
+            arrays[name] = np.array([each.decode() for each in array.flat], dtype=object).reshape(array.shape)
+    return arrays
 
 
 def _session(path: Path, *, threads: int, between: int, gpu: int | None = None) -> Any:
