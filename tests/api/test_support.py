@@ -29,8 +29,6 @@ TRAINJOBS: list[tuple[dict[str, Any], str]] = [
 MODELSERVES: list[tuple[dict[str, Any], str]] = [
     ({"autoscaling": {"max": 3, "target": 2}}, "autoscaling"),
     ({"resources": {"gpus": 1, "gpu": {"mig": "1g.10gb"}}}, "resources.gpu.mig"),
-    ({"triton": {"warmup": True}}, "triton.warmup"),
-    ({"triton": {"responseCache": True}}, "triton.responseCache"),
     ({"slo": {"p99": "20ms"}}, "slo"),
     ({"rollout": {"strategy": "Canary"}}, "rollout.strategy"),
     ({"rollout": {"steps": [10, 50]}}, "rollout.steps"),
@@ -110,7 +108,11 @@ def test_what_a_trainjob_can_ask_for_is_not_refused(spec: dict[str, Any]) -> Non
         {"model": {"trainJob": "digits"}},
         {"model": {"uri": "pvc://models/default/digits/1", "digest": "sha256:" + 64 * "a"}},
         {"replicas": 3, "resources": {"cpu": "500m", "memory": "1Gi"}},
+        {"model": {"uri": "https://models.example.org/resnet.onnx", "digest": "sha256:" + 64 * "a"}},
         {"triton": {"image": "t:1", "instances": 2, "dynamicBatching": {"maxBatch": 8, "maxQueueDelay": "500us"}}},
+        {"triton": {"warmup": True, "responseCache": True, "threads": 4, "overrides": {"optimization": {}}}},
+        {"triton": {"dynamicBatching": {"queue": {"size": 8, "timeout": "50ms"}}, "priorities": {"levels": 2}}},
+        {"triton": {"rateLimiter": {"resources": {"slots": 1}}, "tensorRT": {}}, "resources": {"gpus": 1}},
         {"rollout": {"strategy": "BlueGreen", "verify": {"samples": 16}}},
     ],
 )

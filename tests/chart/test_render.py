@@ -14,6 +14,7 @@ ODD = (
     'images={"registry": "registry.example.org/team", "tag": "1.2.3", "pullSecrets": ["registry"]}',
     'images.pullPolicy="Always"',
     'store={"root": "s3://models/production", "secret": "s3-credentials"}',
+    'nodeCache={"folder": "/var/cache/models", "size": "20Gi"}',
     'operator={"replicas": 2, "nodeSelector": {"pool": "system"}, "tolerations": [{"operator": "Exists"}]}',
 )
 
@@ -91,6 +92,8 @@ def test_values_reach_the_operator(render: Render) -> None:
     assert environment["TRAINSERVE_STORE"] == "s3://models/production"
     assert environment["TRAINSERVE_STORE_SECRET"] == "s3-credentials"
     assert environment["TRAINSERVE_LEASE_NAMESPACE"] == "trainserve-system"
+    assert environment["TRAINSERVE_NODE_CACHE"] == "/var/cache/models"
+    assert environment["TRAINSERVE_NODE_CACHE_SIZE"] == "20Gi"
     assert (pod["nodeSelector"], pod["tolerations"]) == ({"pool": "system"}, [{"operator": "Exists"}])
     (account,) = of_kind(render(*ODD), "ServiceAccount")
     assert account["imagePullSecrets"] == [{"name": "registry"}]
@@ -124,6 +127,7 @@ def test_the_service_and_the_binding_find_what_they_name(render: Render) -> None
         ('images={"pullPolicy": "Sometimes"}', "at '/images/pullPolicy': value must be one of"),
         ('images={"tag": "a b"}', "at '/images/tag': 'a b' does not match pattern"),
         ('crds={"install": "yes"}', "at '/crds/install': got string, want boolean"),
+        ('nodeCache={"folder": "cache", "size": "1Gi"}', "at '/nodeCache/folder': 'cache' does not match pattern"),
         ("extra=1", "additional properties 'extra' not allowed"),
     ],
 )

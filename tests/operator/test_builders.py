@@ -11,12 +11,15 @@ from tests.operator.support import DIGEST, SETTINGS, command_job, trainjob
 from trainserve.api.modelserve import ModelServeSpec
 from trainserve.api.trainjob import TrainJobSpec
 from trainserve.operator.modelserve import builders as serving
+from trainserve.operator.modelserve.pod import DRAIN_SECONDS, EXIT_SECONDS
 from trainserve.operator.modelserve.version import Version, read
 from trainserve.operator.plan import Object
 from trainserve.operator.settings import Settings
 from trainserve.operator.trainjob.builders import attempt_objects
 from trainserve.operator.trainjob.config import run_config
 from trainserve.operator.trainjob.gang import port
+from trainserve.serving import repository
+from trainserve.serving.settings import Settings as ServingSettings
 
 SERVE: Object = trainjob(name="web") | {"kind": "ModelServe"}
 VERSION = Version("digits", 3, "file:///srv/models/default/digits/3", DIGEST)
@@ -301,6 +304,70 @@ def test_a_version_is_fetched_served_and_probed_by_the_contracts_commands() -> N
     assert read(deployment) == VERSION
 
 
+def serving_pod(settings: Settings = SETTINGS, version: Version = VERSION, **spec: Any) -> Object:
+    """Spec of a pod that serves."""
+    parsed = ModelServeSpec.model_validate({"model": {"name": "digits"}} | spec)
+    return dict(serving.deployment(SERVE, parsed, version, settings)["spec"]["template"]["spec"])
+
+
+def option(container: Object, name: str) -> str | None:
+    """The value that follows an option of a container's command."""
+    command: list[str] = container["command"]
+    return command[command.index(name) + 1] if name in command else None
+
+
+@pytest.mark.parametrize(
+    "triton",
+    [{}, {"responseCache": True}, {"rateLimiter": {}}, {"responseCache": True, "rateLimiter": {"priority": 2}}],
+)
+def test_triton_gets_the_flags_that_serving_asks_for(triton: Object) -> None:
+    command = serving_pod(triton=triton)["containers"][0]["command"]
+    wanted = repository.server_flags([ServingSettings.model_validate(triton)])
+    assert [flag for flag in command if flag.startswith(("--cache-config", "--rate-limit"))] == wanted
+
+
+def test_what_lies_outside_the_store_is_fetched_from_its_address() -> None:
+    lone = Version("web", None, "https://models.example.org/a$(B)/resnet.onnx", DIGEST)
+    pod = serving_pod(version=lone)
+    (fetch,) = pod["initContainers"]
+    assert option(fetch, "--source") == "https://models.example.org/a$$(B)/resnet.onnx"
+    assert not {"--store", "--path"} & set(fetch["command"])
+    assert (option(fetch, "--digest"), option(fetch, "--model-name")) == (DIGEST, "web")
+    assert [volume["name"] for volume in pod["volumes"]] == ["shared"]
+
+
+def test_another_claim_is_mounted_where_the_store_would_be() -> None:
+    pod = serving_pod(settings("pvc://store"), Version("web", None, "pvc://other/nets/a.onnx", DIGEST))
+    (fetch,) = pod["initContainers"]
+    assert option(fetch, "--source") == "pvc://other/nets/a.onnx"
+    claim = {"claimName": "other", "readOnly": True}
+    assert pod["volumes"][1:] == [{"name": "store", "persistentVolumeClaim": claim}]
+    assert {"name": "store", "mountPath": "/var/lib/trainserve/store", "readOnly": True} in fetch["volumeMounts"]
+
+
+def test_a_key_that_must_have_signed_is_told_to_the_pod() -> None:
+    key = f"-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA{43 * 'A'}=\n-----END PUBLIC KEY-----\n"
+    (fetch,) = serving_pod(model={"name": "digits", "publicKey": key})["initContainers"]
+    assert option(fetch, "--public-key") == key
+    assert option(serving_pod()["initContainers"][0], "--public-key") is None
+
+
+def test_a_nodes_cache_is_written_by_fetch_alone_and_off_unless_asked_for() -> None:
+    pod = serving_pod(settings("s3://bucket", TRAINSERVE_NODE_CACHE="/srv/cache", TRAINSERVE_NODE_CACHE_SIZE="2Gi"))
+    (fetch,) = pod["initContainers"]
+    assert {"name": "cache", "hostPath": {"path": "/srv/cache", "type": "DirectoryOrCreate"}} in pod["volumes"]
+    assert (option(fetch, "--cache"), option(fetch, "--cache-size")) == ("/var/cache/trainserve", str(2 * 2**30))
+    for container in pod["containers"]:
+        assert [mount["name"] for mount in container["volumeMounts"]] == ["shared"]
+    assert option(serving_pod()["initContainers"][0], "--cache") is None
+
+
+def test_a_containers_last_words_are_kept() -> None:
+    pod = serving_pod()
+    for container in pod["initContainers"] + pod["containers"]:
+        assert container["terminationMessagePolicy"] == "FallbackToLogsOnError"
+
+
 def test_what_a_manifest_says_is_never_expanded_from_the_pods_environment() -> None:
     spec = ModelServeSpec.model_validate({"model": {"name": "digits"}})
     spec.triton.dynamic_batching.max_queue_delay = "$(AWS_SECRET_ACCESS_KEY)"
@@ -332,7 +399,7 @@ def test_an_image_that_is_not_ours_runs_as_its_own_user() -> None:
 def test_triton_has_time_to_drain_before_it_is_killed() -> None:
     pod = serving.deployment(SERVE, ModelServeSpec.model_validate({"model": {"name": "d"}}), VERSION, SETTINGS)
     grace = pod["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
-    assert grace > serving.DRAIN_SECONDS + serving.EXIT_SECONDS
+    assert grace > DRAIN_SECONDS + EXIT_SECONDS
 
 
 def test_what_was_applied_is_told_from_what_changed() -> None:

@@ -26,6 +26,18 @@ SECOND = trainjob(name="two", status={"phase": "Complete", "artifact": artifact(
 VERIFIED: Object = {"verified": True, "reason": "SamplesMatch", "message": "64 samples", "p50Ms": 0.7, "p99Ms": 2.1}
 
 
+BAD_CONFIG: Object = {
+    "exitCode": 1,
+    "reason": "Error",
+    "message": """\
+W1122 22:27:42.875748 25638 pinned_memory_manager.cc:273] "Unable to allocate pinned system memory"
+E1122 22:27:41.833001 25626 model_repository_manager.cc:1460] "Poll failed for model directory 'digits': dynamic \
+batching preferred size must be <= max batch size for digits"
+W1122 22:27:43.214083 25638 metrics.cc:798] "DCGM unable to start: DCGM initialization error"
+error: creating server: Internal - failed to load all models""",
+}
+"""How Triton 2.51 ends, as a node keeps its last words."""
+
 UNSCHEDULABLE: Object = {"type": "PodScheduled", "status": "False", "message": "0/1 nodes: 1 Insufficient cpu."}
 
 
@@ -195,6 +207,7 @@ def test_a_latency_that_is_no_figure_is_left_out(figure: Any) -> None:
         ({"conditions": [{"type": "PodScheduled", "status": "False", "message": "no GPU"}]}, "Unschedulable"),
         ({"containerStatuses": [{"name": "triton", "state": {"waiting": {"reason": "ErrImagePull"}}}]}, "ImagePull"),
         ({"containerStatuses": [{"name": "probe", "state": {"waiting": {"reason": "CrashLoopBackOff"}}}]}, "CrashLoop"),
+        ({"containerStatuses": [{"name": "triton", "state": {"terminated": BAD_CONFIG}}]}, "ServerFailed"),
         (
             {
                 "containerStatuses": [
@@ -218,6 +231,36 @@ def test_what_keeps_a_version_from_serving_is_a_reason(status: Object, reason: s
     assert condition(serve.status, "Ready")["reason"] == reason
 
 
+def test_a_server_that_does_not_take_its_configuration_is_told_in_its_own_words() -> None:
+    serve = Serve(FIRST)
+    serve.step()
+    waiting = {"name": "triton", "state": {"waiting": {"reason": "CrashLoopBackOff"}}}
+    serve.add_pod(
+        SUFFIX, {"phase": "Running", "containerStatuses": [waiting | {"lastState": {"terminated": BAD_CONFIG}}]}
+    )
+    serve.step(5)
+    progressing = condition(serve.status, "Progressing")
+    assert (progressing["status"], progressing["reason"]) == ("False", "ServerFailed")
+    assert progressing["message"] == (
+        "digits version 1: tritonserver: Poll failed for model directory 'digits': dynamic batching preferred size must"
+        " be <= max batch size for digits"
+    )
+    assert serve.status["phase"] == "Failed"
+
+
+def test_a_server_without_a_gpu_is_not_blamed_for_what_it_always_says() -> None:
+    serve = Serve(FIRST)
+    serve.step()
+    usual = 'E1122 22:27:41.832198 25626 server.cc:241] "CudaDriverHelper has not been initialized."\nkilled'
+    end = {"terminated": {"exitCode": 137, "reason": "Error", "message": usual}}
+    back_off = {"name": "triton", "state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": end}
+    serve.add_pod(SUFFIX, {"phase": "Running", "containerStatuses": [back_off]})
+    serve.step(5)
+    progressing = condition(serve.status, "Progressing")
+    assert progressing["reason"] == "CrashLoop"
+    assert progressing["message"].endswith("container triton keeps ending, last with exit code 137: killed")
+
+
 def test_an_available_count_of_an_older_template_is_not_believed() -> None:
     serve = Serve(FIRST)
     serve.step()
@@ -233,7 +276,7 @@ def test_a_changed_setting_is_applied_to_the_same_deployment() -> None:
     changed = serve.step(10)
     assert [wanted["metadata"]["name"] for wanted in changed.apply] == [f"digits-{SUFFIX}"]
     fetch = changed.apply[0]["spec"]["template"]["spec"]["initContainers"][0]["command"]
-    assert fetch[fetch.index("--instances") + 1] == "2"
+    assert json.loads(fetch[fetch.index("--settings") + 1])["instances"] == 2
 
 
 def test_a_changed_setting_whose_pod_does_not_start_is_not_called_up_to_date() -> None:
@@ -517,6 +560,8 @@ def test_a_restarted_operator_does_not_unverify_what_serves() -> None:
         ({"model": {}}, "Invalid", "spec.model"),
         ({"model": {"name": "digits"}, "slo": {"p99": "20ms"}}, "NotSupported", "spec.slo"),
         ({"model": {"uri": "file:///etc/models/default/digits/1", "digest": DIGEST}}, "Invalid", "spec.model.uri"),
+        ({"triton": {"overrides": {"parameters": {"key": "x" * 70_000}}}}, "Invalid", "spec.triton: 70"),
+        ({"triton": {"tensorRT": {}}}, "Invalid", "triton.tensorRT can only be set where resources.gpus is at least 1"),
     ],
 )
 def test_what_cannot_be_acted_on_is_refused_and_nothing_is_touched(spec: Object, reason: str, said: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Literal
 
 from pydantic import Field, computed_field
@@ -24,20 +23,23 @@ from trainserve.api.base import (
     requires,
     stays_inside,
 )
+from trainserve.api.triton import Triton
 
 NAME_LIMIT = 40
 """Longest name of a ModelServe: its ReplicaSets are named <serve>-<10 digits of a digest>-<10 of a template's hash>,
 and a name that is also a label has 63 characters."""
 
-
-UP_TO_A_SECOND = (
-    "^0*(([0-9]{1,6}([.][0-9]+)?|1000000([.]0+)?)us|([0-9]{1,3}([.][0-9]+)?|1000([.]0+)?)ms|(([.][0-9]+)?|1([.]0+)?)s)$"
+URI_PATTERN = (
+    r"^(file://|(pvc|s3|https)://[^/@\s]+)(/[^/\s]+)*/[^/\s]+/[^/\s]+/[1-9][0-9]*$"
+    r"|^(pvc|s3|https)://[^/@\s]+(/[^/\s]+)*/[^/\s]+\.onnx$"
 )
-"""Those durations, in the one form that CEL and Python read alike."""
+"""A version's folder, or a lone graph."""
+ED25519_PATTERN = r"^-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA[A-Za-z0-9+/]{43}=\n-----END PUBLIC KEY-----\n?$"
+"""PEM of an Ed25519 public key: what comes before the key's own 32 bytes is the same for all (RFC 8410)."""
 
 
 class ModelRef(ApiType):
-    """Which version is served: name (newest), name + version, trainJob (what that run published), or uri + digest."""
+    """What is served: name (newest version), name + version, trainJob (what that run published), or uri + digest."""
 
     name: ModelName | None = Field(None, description="Name in the model store, in this namespace.")
     version: int | None = Field(None, ge=1, le=MAX_COUNT, description="Pins one version; unset follows the newest.")
@@ -46,11 +48,20 @@ class ModelRef(ApiType):
     )
     uri: str | None = Field(
         None,
-        pattern=r"^(pvc|file|s3)://(\S*/)?[^/\s]+/[^/\s]+/[1-9][0-9]*$",
+        pattern=URI_PATTERN,
         max_length=1024,
-        description="A version's folder in the model store: <root>/<namespace>/<model>/<version>.",
+        description="A version's folder, <root>/<namespace>/<model>/<version>, or a lone .onnx file: on a claim of this"
+        " namespace, in an object store or on a web server. file:// is the operator's own store alone.",
     )
-    digest: Digest | None = Field(None, description="sha256 of the version's manifest.json; required with uri.")
+    digest: Digest | None = Field(
+        None, description="sha256 of the version's manifest.json, or of the lone file; required with uri."
+    )
+    public_key: str | None = Field(
+        None,
+        pattern=ED25519_PATTERN,
+        max_length=256,
+        description="PEM of an Ed25519 public key. What it has not signed is refused before anything of it is loaded.",
+    )
 
     rules = (
         exactly_one_of("name", "train_job", "uri"),
@@ -78,35 +89,6 @@ class Autoscaling(ApiType):
             holds=lambda autoscaling: autoscaling.min <= autoscaling.max,
         ),
     )
-
-
-class DynamicBatching(ApiType):
-    """How Triton gathers single requests into batches."""
-
-    max_batch: int = Field(64, ge=1, le=4096, description="Most samples in one batch.")
-    max_queue_delay: Duration | None = Field(
-        None, description="How long a request may wait for company, at most 1s. Unset: not at all."
-    )
-
-    rules = (
-        Rule(
-            message="maxQueueDelay must be at most 1s, written in us, ms or s",
-            cel=f"!has(self.maxQueueDelay) || self.maxQueueDelay.matches('{UP_TO_A_SECOND}')",
-            holds=lambda batching: (
-                batching.max_queue_delay is None or re.search(UP_TO_A_SECOND, batching.max_queue_delay) is not None
-            ),
-        ),
-    )
-
-
-class Triton(ApiType):
-    """Settings of the server."""
-
-    image: str | None = Field(None, min_length=1, description="Unset: the operator's default image.")
-    instances: int = Field(1, ge=1, le=64, description="Model instances per pod.")
-    dynamic_batching: DynamicBatching = DynamicBatching()
-    warmup: bool = Field(False, description="Run the model once before the server is ready.")
-    response_cache: bool = Field(False, description="Answer repeated requests from memory.")
 
 
 class Slo(ApiType):
@@ -144,6 +126,14 @@ class ModelServeSpec(ApiType):
     triton: Triton = Triton()
     slo: Slo | None = None
     rollout: Rollout = Rollout()
+
+    rules = (
+        Rule(
+            message="triton.tensorRT can only be set where resources.gpus is at least 1",
+            cel="!has(self.triton.tensorRT) || self.resources.gpus > 0",
+            holds=lambda spec: spec.triton.tensor_rt is None or spec.resources.gpus > 0,
+        ),
+    )
 
 
 class Replicas(StatusType):

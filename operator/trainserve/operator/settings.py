@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from trainserve.api.base import QUANTITY_PATTERN
 from trainserve.operator.store import StoreRoot
 
 TRAINER_IMAGE = "trainserve-trainer:0.1.0"
 SERVING_IMAGE = TRAINER_IMAGE
 """One image carries what trains and what fetches and probes; Triton's own is NVIDIA's."""
+NODE_CACHE_SIZE = "50Gi"
 TRITON_IMAGE = "nvcr.io/nvidia/tritonserver:25.08-py3"
 
 
@@ -30,6 +33,10 @@ class Settings:
     metrics_host: str
     metrics_port: int
     lease_namespace: str
+    node_cache: str | None
+    """Folder of every node in which fetched models are kept; None: each pod fetches for itself."""
+    node_cache_size: str
+    """Most bytes of it, as a Kubernetes quantity."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
@@ -38,6 +45,14 @@ class Settings:
         host, _, port = address.rpartition(":")
         if not host or not port.isdigit():
             raise InvalidSetting(f"TRAINSERVE_METRICS_ADDRESS={address!r}: expected host:port, such as 0.0.0.0:9090")
+        cache = environment.get("TRAINSERVE_NODE_CACHE") or None
+        if cache is not None and not re.fullmatch(r"(/[^/]+)+", cache):
+            raise InvalidSetting(
+                f"TRAINSERVE_NODE_CACHE={cache!r}: expected an absolute folder, such as /var/cache/models"
+            )
+        size = environment.get("TRAINSERVE_NODE_CACHE_SIZE") or NODE_CACHE_SIZE
+        if not re.fullmatch(QUANTITY_PATTERN, size):
+            raise InvalidSetting(f"TRAINSERVE_NODE_CACHE_SIZE={size!r}: expected a quantity, such as 50Gi")
         root = environment.get("TRAINSERVE_STORE", "pvc://trainserve-models")
         try:
             store = StoreRoot.parse(root)
@@ -52,6 +67,8 @@ class Settings:
             metrics_host=host.strip("[]"),
             metrics_port=int(port),
             lease_namespace=environment.get("TRAINSERVE_LEASE_NAMESPACE") or "trainserve-system",
+            node_cache=cache,
+            node_cache_size=size,
         )
 
     def store_credentials(self) -> list[dict[str, Any]]:

@@ -7,7 +7,18 @@ from typing import Any
 
 MOUNT_PATH = "/var/lib/trainserve/store"
 VOLUME = "store"
+CLAIM = "pvc://"
 CHECKPOINTS = ".checkpoints"
+
+
+def claimed(uri: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Volumes and read-only mounts of an address outside the store: the claim of a pvc:// one, where pods look for
+    it."""
+    if not uri.startswith(CLAIM):
+        return [], []
+    name, _, _ = uri.removeprefix(CLAIM).partition("/")
+    volume = {"name": VOLUME, "persistentVolumeClaim": {"claimName": name, "readOnly": True}}
+    return [volume], [{"name": VOLUME, "mountPath": MOUNT_PATH, "readOnly": True}]
 
 
 @dataclass(frozen=True)
@@ -68,3 +79,7 @@ class StoreRoot:
         path = uri.rstrip("/").removeprefix(prefix)
         inside = uri.startswith(prefix) and len(path.split("/")) == 3 and ".." not in path.split("/")
         return path if inside else None
+
+    def holds(self, uri: str, namespace: str) -> bool:
+        """Whether a public address is that of a version of this namespace in this store."""
+        return (self.path_of(uri) or "").startswith(f"{namespace}/")

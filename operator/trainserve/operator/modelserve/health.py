@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -9,7 +10,7 @@ from trainserve.api.modelserve import Latency
 from trainserve.operator import pods
 from trainserve.operator.conditions import Condition
 from trainserve.operator.kinds import Answers
-from trainserve.operator.modelserve.builders import PROBE
+from trainserve.operator.modelserve.pod import PROBE
 from trainserve.operator.plan import Object
 from trainserve.operator.poller import Target
 from trainserve.operator.said import typed
@@ -25,9 +26,21 @@ VERIFIED_BY_READINESS = Condition(
     "Verified", "True", "SamplesMatch", "every pod is ready, and a probe lets it be so only once the samples match"
 )
 FETCH_REASONS = frozenset(
-    {"DigestMismatch", "VersionNotFound", "InvalidAddress", "StoreError", "UnservableModel", "InvalidSettings"}
+    {
+        "DigestMismatch",
+        "VersionNotFound",
+        "InvalidAddress",
+        "StoreError",
+        "SignatureRefused",
+        "UnservableModel",
+        "InvalidSettings",
+    }
 )
 """Why the init container gives up, as it says itself (docs/contracts.md)."""
+_ERROR = re.compile(r"^[EF]\d{4} \S+ +\d+ \S+\] (.*)$", re.MULTILINE)
+"""Of Triton's log: `E1122 22:27:23.091307 25581 model_repository_manager.cc:1460] "Poll failed …"`."""
+_HARMLESS = "CudaDriverHelper has not been initialized"
+"""What it calls an error on every machine without a GPU."""
 
 
 class Trouble(NamedTuple):
@@ -53,7 +66,7 @@ def verified(serving: Sequence[Object], answers: Answers) -> Condition:
     """The condition `Verified`: every pod that has judged its version must have found it right."""
     for pod in serving:
         trouble = _fetch_failure(pod)
-        if trouble is not None and trouble.reason == "DigestMismatch":
+        if trouble is not None and trouble.reason in ("DigestMismatch", "SignatureRefused"):
             return Condition("Verified", "False", trouble.reason, trouble.message)
     reports = _reports(serving, answers)
     for report in reports:
@@ -84,7 +97,7 @@ def trouble(serving: Sequence[Object], answers: Answers) -> Trouble | None:
     for pod in serving:
         if pods.is_ready(pod) or pods.deleting(pod):
             continue
-        found = _fetch_failure(pod) or why_not_running(pod, "fetch", "triton", "probe")
+        found = _fetch_failure(pod) or _refused_by_server(pod) or why_not_running(pod, "fetch", "triton", "probe")
         if found is not None:
             return found
     judged = verified(serving, answers)
@@ -108,12 +121,30 @@ def why_not_running(pod: Object, *containers: str) -> Trouble | None:
             return Trouble("OutOfMemory", f"container {name} used more memory than its limit")
         if waiting.get("reason") == "CrashLoopBackOff":
             code = end.get("exitCode") if end else None
-            return Trouble("CrashLoop", f"container {name} keeps ending, last with exit code {code}")
+            words = _last_line(end)
+            return Trouble("CrashLoop", f"container {name} keeps ending, last with exit code {code}{words}")
     return None
 
 
 def _reports(serving: Sequence[Object], answers: Answers) -> list[dict[str, Any]]:
     return [answers[pod["metadata"]["uid"]] for pod in serving if pod["metadata"]["uid"] in answers]
+
+
+def _refused_by_server(pod: Object) -> Trouble | None:
+    """Why Triton ended by itself: the last error that it wrote, such as that of a configuration it does not take."""
+    end = pods.terminated(pod, "triton")
+    if end is None or not end.get("exitCode") or end.get("reason") == "OOMKilled":
+        return None
+    errors = [error for error in _ERROR.findall(end.get("message") or "") if _HARMLESS not in error]
+    if not errors:
+        return None
+    words = errors[-1].strip('"').partition(r"\n\nAt:")[0].replace(r"\n", " ").strip()
+    return Trouble("ServerFailed", f"tritonserver: {words}")
+
+
+def _last_line(end: Mapping[str, Any] | None) -> str:
+    lines = str((end or {}).get("message") or "").strip().splitlines()
+    return f": {lines[-1]}" if lines else ""
 
 
 def _fetch_failure(pod: Mapping[str, Any]) -> Trouble | None:

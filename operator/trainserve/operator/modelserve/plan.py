@@ -17,6 +17,7 @@ from trainserve.operator.modelserve import builders, health
 from trainserve.operator.modelserve import version as versions
 from trainserve.operator.modelserve.checks import first_refusal
 from trainserve.operator.modelserve.children import Children
+from trainserve.operator.modelserve.pod import GRPC, HTTP
 from trainserve.operator.modelserve.resolution import plan_resolution
 from trainserve.operator.modelserve.version import Version
 from trainserve.operator.plan import Delete, Event, Object, Plan
@@ -123,8 +124,8 @@ class _Planner:
         if trouble is None:
             self._observe("Progressing", "True", "RollingOut", f"{target} is being started and verified")
             return
-        serving_on = self.old.get("version") if self.children.active() != target.suffix else None
-        kept = f"; version {serving_on} goes on serving" if serving_on else ""
+        active = self._active_version()
+        kept = f"; {active} goes on serving" if active not in (None, target) and self.old.get("digest") else ""
         self._observe("Progressing", "False", trouble.reason, f"{target}: {trouble.message}{kept}")
         self._warn(trouble.reason, f"{target}: {trouble.message}{kept}", f"{trouble.reason}-{target.suffix}")
 
@@ -169,13 +170,13 @@ class _Planner:
         """What the version that the Service points to can do now."""
         active = self.children.active()
         pods_there = self.children.pods_of(active) if active else []
-        deployment = self.children.deployments.get(f"{self.name}-{active}")
+        deployment = self._active_deployment()
         ready = int(((deployment or {}).get("status") or {}).get("readyReplicas") or 0)
         self.status["replicas"] = {"desired": spec.replicas, "ready": ready}
         host = f"{self.name}.{self.namespace}.svc"
-        self.status |= {"url": f"http://{host}:{builders.HTTP}", "grpcUrl": f"{host}:{builders.GRPC}"}
-        serving = versions.read(deployment) if deployment is not None else None
-        if ready > 0 and serving is not None and serving != target and "version" not in self.status:
+        self.status |= {"url": f"http://{host}:{HTTP}", "grpcUrl": f"{host}:{GRPC}"}
+        serving = self._active_version()
+        if ready > 0 and serving is not None and serving != target and "digest" not in self.status:
             # A newer one is on its way already, and this one has begun to serve meanwhile.
             self.status |= {"version": serving.number, "digest": serving.digest}
         if (measured := health.latency(pods_there, self.answers)) is not None:
@@ -190,6 +191,14 @@ class _Planner:
             trouble = health.trouble(pods_there, self.answers)
             reason, message = trouble or ("NotReady", "no replica is ready")
             self._observe("Ready", "False", reason, message)
+
+    def _active_deployment(self) -> Object | None:
+        """The Deployment that the Service points to."""
+        return self.children.deployments.get(f"{self.name}-{self.children.active()}")
+
+    def _active_version(self) -> Version | None:
+        deployment = self._active_deployment()
+        return None if deployment is None else versions.read(deployment)
 
     def _finish(self) -> Plan:
         merged = conditions.merge(self.old.get("conditions"), self.observed, self.generation, self.now)

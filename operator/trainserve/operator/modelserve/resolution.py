@@ -43,19 +43,21 @@ def plan_resolution(
 ) -> Resolution:
     """`jobs` are the namespace's TrainJobs."""
     asked = _Asked.of(serve, ref, children)
-    found = resolve(ref, jobs, children.versions(), asked.answer)
+    metadata = serve["metadata"]
+    served = [version for version in children.versions() if settings.store.holds(version.uri, metadata["namespace"])]
+    found = resolve(metadata["name"], ref, jobs, served, asked.answer)
     if isinstance(found, Unresolved):
         resolution = Resolution(_unresolved(found, asked))
         if found.ask_store:
             _ask_store(resolution, serve, ref, asked, children, settings, now)
         return resolution
-    if settings.store.path_of(found.uri) is None:
+    if ref.uri is None and settings.store.path_of(found.uri) is None:
         outside = f"{found} is at {found.uri}, not in {settings.store.public}"
         return Resolution(Condition("ModelResolved", "False", "NotInStore", outside))
     said = f"{found} ({found.digest})"
     if _needs_no_store(ref) or asked.settled:
         resolution = Resolution(Condition("ModelResolved", "True", "Resolved", said), found)
-        if asked.recorded and builders.deployment_name(serve["metadata"]["name"], found) in children.deployments:
+        if asked.recorded and builders.deployment_name(metadata["name"], found) in children.deployments:
             # The Deployment remembers the version from here on, and the status that the store was asked.
             resolution.delete += [Delete("Pod", name) for name in children.resolvers]
         return resolution

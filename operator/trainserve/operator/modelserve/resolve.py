@@ -19,6 +19,9 @@ from trainserve.operator.said import typed
 STORE_REASONS = frozenset({"ModelNotFound", "VersionNotFound", "InvalidAddress", "StoreError"})
 """Why the store has no answer, as the pod that asks it says."""
 
+LONE_GRAPH = ".onnx"
+"""How the address of a graph ends that is no version of a store."""
+
 
 @dataclass(frozen=True)
 class Unresolved:
@@ -31,12 +34,12 @@ class Unresolved:
 
 
 def resolve(
-    ref: ModelRef, jobs: Iterable[Object], served: Sequence[Version], answer: Version | Unresolved | None
+    serve: str, ref: ModelRef, jobs: Iterable[Object], served: Sequence[Version], answer: Version | Unresolved | None
 ) -> Version | Unresolved:
-    """`jobs` are the namespace's TrainJobs, `served` what this ModelServe has Deployments for, `answer` the resolver
-    pod's."""
+    """`serve` is the ModelServe's name, `jobs` are the namespace's TrainJobs, `served` the versions of its own store
+    that it has Deployments for, `answer` is the resolver pod's."""
     if ref.uri is not None:
-        return _from_address(ref.uri, ref.digest or "")
+        return _from_address(serve, ref.uri, ref.digest or "")
     if ref.train_job is not None:
         return _from_job(ref.train_job, jobs, served)
     candidates = [version for version in (*_published(jobs), *served) if version.model == ref.name]
@@ -45,7 +48,7 @@ def resolve(
     if ref.version is not None:
         candidates = [version for version in candidates if version.number == ref.version]
     if candidates:
-        return max(candidates, key=lambda version: version.number)
+        return max(candidates, key=lambda version: version.number or 0)
     which = f"model {ref.name}" + (f" version {ref.version}" if ref.version else "")
     return answer or Unresolved(
         "Resolving", f"{which}: no TrainJob here has published it; asking the store", ask_store=True
@@ -75,7 +78,9 @@ class _Resolved(StatusType):
     digest: Digest
 
 
-def _from_address(uri: str, digest: str) -> Version:
+def _from_address(serve: str, uri: str, digest: str) -> Version:
+    if uri.endswith(LONE_GRAPH):
+        return Version(model=serve, number=None, uri=uri, digest=digest)
     model, number = uri.rsplit("/", 2)[1:]
     return Version(model=model, number=int(number), uri=uri, digest=digest)
 

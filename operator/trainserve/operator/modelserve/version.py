@@ -1,4 +1,4 @@
-"""A published version, and how it is written down on the objects that serve it."""
+"""What is served, a published version or a lone graph, and how it is written down on the objects that serve it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ ANNOTATION = "trainserve.io/served-version"
 
 @dataclass(frozen=True)
 class Version:
-    """One version of one model in the store."""
+    """One version of one model in a store, or a lone .onnx file, which has no number.
+
+    `model` is the name under which Triton serves it: a lone file has none of its own and takes the ModelServe's.
+    """
 
     model: str
-    number: int
+    number: int | None
     uri: str
     digest: str
     train_job: str | None = None
@@ -32,7 +35,7 @@ class Version:
         return self.digest.removeprefix("sha256:")[:10]
 
     def __str__(self) -> str:
-        return f"{self.model} version {self.number}"
+        return f"{self.model} version {self.number}" if self.number is not None else self.uri
 
 
 def write(version: Version) -> str:

@@ -1,0 +1,111 @@
+"""`spec.triton`: the settings of a model server. Serving reads the same ones (`trainserve.serving.settings`)."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from trainserve.api.base import MAX_COUNT, ApiType, Duration, Rule
+
+UP_TO_A_SECOND = (
+    "^0*(([0-9]{1,6}([.][0-9]+)?|1000000([.]0+)?)us|([0-9]{1,3}([.][0-9]+)?|1000([.]0+)?)ms|(([.][0-9]+)?|1([.]0+)?)s)$"
+)
+"""Those durations, in the one form that CEL and Python read alike."""
+MAX_BATCH = 4096
+
+ResourceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+
+
+class Queue(ApiType):
+    """How many requests may wait, and how long: one too many, or too late, is refused with 503 instead of making all
+    others late."""
+
+    size: int = Field(0, ge=0, le=1_000_000, description="Requests that may wait; 0 is any number.")
+    timeout: Duration | None = Field(None, description="How long a request may wait. Unset: for ever.")
+
+
+class DynamicBatching(ApiType):
+    """How Triton gathers single requests into batches."""
+
+    max_batch: int = Field(64, ge=1, le=MAX_BATCH, description="Most samples in one batch.")
+    preferred_batch_sizes: list[Annotated[int, Field(ge=1, le=MAX_BATCH)]] | None = Field(
+        None, min_length=1, max_length=64, description="Sizes that are run at once when reached. Unset: maxBatch."
+    )
+    max_queue_delay: Duration | None = Field(
+        None, description="How long a request may wait for company, at most 1s. Unset: not at all."
+    )
+    queue: Queue = Queue()
+
+    rules = (
+        Rule(
+            message="maxQueueDelay must be at most 1s, written in us, ms or s",
+            cel=f"!has(self.maxQueueDelay) || self.maxQueueDelay.matches('{UP_TO_A_SECOND}')",
+            holds=lambda batching: (
+                batching.max_queue_delay is None or re.search(UP_TO_A_SECOND, batching.max_queue_delay) is not None
+            ),
+        ),
+        Rule(
+            message="preferredBatchSizes must not be greater than maxBatch",
+            cel="!has(self.preferredBatchSizes) || self.preferredBatchSizes.all(size, size <= self.maxBatch)",
+            holds=lambda batching: max(batching.preferred_batch_sizes or [0]) <= batching.max_batch,
+        ),
+    )
+
+
+class Priorities(ApiType):
+    """Level 1 is served first. A request names its level in its parameter `priority`."""
+
+    levels: int = Field(ge=1, le=100, description="How many levels there are.")
+    default: int | None = Field(None, ge=1, le=MAX_COUNT, description="Of a request that names none. Unset: the last.")
+
+    rules = (
+        Rule(
+            message="default must not be greater than levels",
+            cel="!has(self.default) || self.default <= self.levels",
+            holds=lambda priorities: priorities.default is None or priorities.default <= priorities.levels,
+        ),
+    )
+
+
+class TensorRt(ApiType):
+    """Run the graph with TensorRT, which builds its engines when the server starts. int8 takes a graph that is
+    quantised itself (export.precision: int8)."""
+
+    precision: Literal["fp32", "fp16", "int8"] = Field("fp32", description="In which it may compute.")
+
+
+class RateLimiter(ApiType):
+    """What an instance holds while it runs, of resources that all instances share."""
+
+    resources: dict[ResourceName, Annotated[int, Field(ge=1, le=1_000_000)]] = Field(
+        default_factory=dict,
+        max_length=64,
+        description="Count by name. As much of each is there as one instance holds.",
+    )
+    priority: int = Field(1, ge=1, le=1_000_000, description="2 runs half as often as 1 when both wait.")
+
+
+class Triton(ApiType):
+    """Settings of the server."""
+
+    image: str | None = Field(None, min_length=1, description="Unset: the operator's default image.")
+    instances: int = Field(1, ge=1, le=64, description="Model instances per pod; with GPUs, per GPU.")
+    threads: int = Field(1, ge=1, le=256, description="Threads of one instance, inside one operator of the graph.")
+    dynamic_batching: DynamicBatching = DynamicBatching()
+    priorities: Priorities | None = None
+    warmup: bool = Field(
+        False, description="Send recorded samples through the model, alone and in a full batch, before it is ready."
+    )
+    response_cache: bool = Field(False, description="Answer repeated requests from memory.")
+    tensor_rt: TensorRt | None = Field(None, alias="tensorRT")
+    rate_limiter: RateLimiter | None = None
+    overrides: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Fields of Triton's ModelConfig, in its JSON form; they win. The server checks them.",
+    )
+
+    def settings_json(self) -> str:
+        """What a pod is told: all but the image."""
+        return self.model_dump_json(by_alias=True, exclude_none=True, exclude={"image"})

@@ -1,0 +1,167 @@
+"""A serving pod: an init container that fetches, Triton, and the probe that judges it. See docs/contracts.md."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightkube.utils.quantity import parse_quantity
+
+from trainserve.api.modelserve import ModelServeSpec
+from trainserve.api.triton import Triton
+from trainserve.operator import pods
+from trainserve.operator.modelserve.version import Version
+from trainserve.operator.settings import Settings
+from trainserve.operator.store import claimed
+
+SHARED = "/var/run/trainserve"
+CACHE = "/var/cache/trainserve"
+HTTP, GRPC, METRICS, PROBE = 8000, 8001, 8002, 9401
+PORTS = {"http": HTTP, "grpc": GRPC, "metrics": METRICS}
+
+DRAIN_SECONDS = 2
+"""preStop: how long a pod still answers after it was told to go, until every node has stopped sending it requests."""
+EXIT_SECONDS = 3
+"""Triton's own grace. One idle keep-alive connection uses all of it up, and so does every restart: a backend that dies
+is to be back within 15 s, its detection (two probes) and this drain included."""
+GRACE_SECONDS = 20
+"""More than both, so that nothing is killed in the middle of an answer."""
+STARTUP_SECONDS = 600
+"""A large model may take long to load."""
+RESPONSE_CACHE_BYTES = 64 * 2**20
+
+HARDENED_POD: dict[str, Any] = {
+    "automountServiceAccountToken": False,
+    "enableServiceLinks": False,
+    "securityContext": pods.SECURITY,
+}
+_LAST_WORDS = {"terminationMessagePolicy": "FallbackToLogsOnError"}
+"""What a container that ends without a message of its own wrote last stands in the pod's status."""
+
+
+def pod_spec(spec: ModelServeSpec, version: Version, settings: Settings) -> dict[str, Any]:
+    """Everything that one replica consists of."""
+    shared = {"name": "shared", "mountPath": SHARED}
+    volumes, mounts = _source(spec, version, settings)
+    return {
+        **HARDENED_POD,
+        "terminationGracePeriodSeconds": GRACE_SECONDS,
+        "initContainers": [_fetch(spec, version, settings, [shared, *mounts])],
+        "containers": [_triton(spec, settings, shared), _probe(spec, version, settings, shared)],
+        "volumes": [{"name": "shared", "emptyDir": {}}, *volumes],
+        **pods.placement(spec.resources),
+    }
+
+
+def settings_argument(triton: Triton) -> str:
+    """What a pod is told of `spec.triton`, as JSON."""
+    # Or the kubelet would put the store's credentials wherever a manifest says $(AWS_SECRET_ACCESS_KEY).
+    return triton.settings_json().replace("$", r"\u0024")
+
+
+def server_flags(triton: Triton) -> list[str]:
+    """What Triton must be told besides its repository, as `trainserve.serving.repository` says."""
+    flags = [f"--cache-config=local,size={RESPONSE_CACHE_BYTES}"] if triton.response_cache else []
+    return flags + (["--rate-limit=execution_count"] if triton.rate_limiter is not None else [])
+
+
+def _source(
+    spec: ModelServeSpec, version: Version, settings: Settings
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Volumes and mounts of what is fetched from, and of the node's cache."""
+    if settings.store.path_of(version.uri) is not None:
+        volumes, mounts = settings.store.volumes(), settings.store.mounts(read_only=True)
+    else:
+        volumes, mounts = claimed(version.uri)
+    if settings.node_cache is not None:
+        volumes.append({"name": "cache", "hostPath": {"path": settings.node_cache, "type": "DirectoryOrCreate"}})
+        mounts.append({"name": "cache", "mountPath": CACHE})
+    return volumes, mounts
+
+
+def _fetch(spec: ModelServeSpec, version: Version, settings: Settings, mounts: list[dict[str, Any]]) -> dict[str, Any]:
+    path = settings.store.path_of(version.uri)
+    arguments = (
+        ["--source", _plain(version.uri)] if path is None else ["--store", settings.store.mounted, "--path", path]
+    )
+    arguments += ["--digest", version.digest, "--into", SHARED, "--model-name", version.model]
+    arguments += ["--settings", settings_argument(spec.triton), "--gpus", str(spec.resources.gpus)]
+    if spec.model.public_key is not None:
+        arguments += ["--public-key", spec.model.public_key]
+    if settings.node_cache is not None:
+        arguments += ["--cache", CACHE, "--cache-size", str(int(parse_quantity(settings.node_cache_size) or 0))]
+    return {
+        "name": "fetch",
+        "image": settings.serving_image,
+        "command": ["python", "-m", "trainserve.serving", "fetch", *arguments],
+        "envFrom": settings.store_credentials(),
+        "securityContext": pods.HARDENED_OWN,
+        **_LAST_WORDS,
+        "volumeMounts": mounts,
+    }
+
+
+def _plain(text: str) -> str:
+    """An argument in which the kubelet finds no reference to a variable."""
+    return text.replace("$", "$$")
+
+
+def _triton(spec: ModelServeSpec, settings: Settings, shared: dict[str, Any]) -> dict[str, Any]:
+    ready = {"httpGet": {"path": "/v2/health/ready", "port": HTTP}, "periodSeconds": 1}
+    return {
+        "name": "triton",
+        "image": spec.triton.image or settings.triton_image,
+        "command": [
+            "tritonserver",
+            f"--model-repository={SHARED}/repository",
+            "--model-control-mode=none",
+            "--exit-on-error=true",
+            "--strict-readiness=true",
+            "--disable-auto-complete-config",
+            # Its tables of options and models would push the reason why it ends out of the last words that are kept.
+            "--log-info=false",
+            "--http-address=$(POD_IP)",
+            "--grpc-address=$(POD_IP)",
+            "--metrics-address=$(POD_IP)",
+            f"--exit-timeout-secs={EXIT_SECONDS}",
+            *server_flags(spec.triton),
+        ],
+        "env": [pods.POD_IP],
+        "ports": [_port(name, number) for name, number in PORTS.items()],
+        "resources": pods.limits(spec.resources),
+        "securityContext": pods.HARDENED,
+        **_LAST_WORDS,
+        "volumeMounts": [shared],
+        "lifecycle": {"preStop": {"exec": {"command": ["sleep", str(DRAIN_SECONDS)]}}},
+        "startupProbe": ready | {"failureThreshold": STARTUP_SECONDS},
+        "readinessProbe": ready | {"failureThreshold": 2},
+        # The other container runs a real inference: a server whose backend process died answers its own health checks
+        # with 200. The first delay is that container's own start; the timeout, a server under full load.
+        "livenessProbe": {
+            "httpGet": {"path": "/livez", "port": PROBE},
+            "initialDelaySeconds": 5,
+            "periodSeconds": 1,
+            "timeoutSeconds": 5,
+            "failureThreshold": 2,
+        },
+    }
+
+
+def _probe(spec: ModelServeSpec, version: Version, settings: Settings, shared: dict[str, Any]) -> dict[str, Any]:
+    arguments = ["--version", f"{SHARED}/version", "--model-name", version.model, "--url", f"$(POD_IP):{HTTP}"]
+    arguments += ["--listen", f"$(POD_IP):{PROBE}", "--samples", str(spec.rollout.verify.samples)]
+    return {
+        "name": "probe",
+        "image": settings.serving_image,
+        "command": ["python", "-m", "trainserve.serving", "probe", *arguments],
+        "env": [pods.POD_IP],
+        "ports": [_port("probe", PROBE)],
+        "securityContext": pods.HARDENED_OWN,
+        **_LAST_WORDS,
+        "volumeMounts": [shared | {"readOnly": True}],
+        "readinessProbe": {"httpGet": {"path": "/readyz", "port": PROBE}, "periodSeconds": 1, "failureThreshold": 2},
+    }
+
+
+def _port(name: str, number: int) -> dict[str, Any]:
+    # Server-side apply of Kubernetes 1.20 takes the protocol for a part of the key without a default.
+    return {"name": name, "containerPort": number, "protocol": "TCP"}
