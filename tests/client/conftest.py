@@ -1,0 +1,33 @@
+"""Real servers, of tests/serving, and fronts that misbehave on the way to them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.client.fronts import Front, GrpcFront, HttpFront
+from tests.serving.conftest import command, fetched, published, root, server, start
+from trainserve.client import Protocol
+from trainserve.serving.server import DevelopmentServer
+
+__all__ = ["command", "fetched", "published", "root", "server", "start"]
+
+
+@pytest.fixture(params=["http", "grpc"])
+def protocol(request: pytest.FixtureRequest) -> Protocol:
+    return request.param
+
+
+@pytest.fixture
+def front(server: DevelopmentServer) -> Iterator[Callable[..., Front]]:
+    """Starts a front of the session's server that does what its script says, request by request."""
+    with contextlib.ExitStack() as stack:
+
+        def begin(protocol: Protocol, *script: object, host: str = "127.0.0.1", port: int = 0) -> Front:
+            if protocol == "http":
+                return stack.enter_context(HttpFront(server.url, list(script), host, port))
+            return stack.enter_context(GrpcFront(server.grpc_url, list(script)))
+
+        yield begin

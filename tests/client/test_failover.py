@@ -1,0 +1,130 @@
+"""Several replicas: real servers, killed and started again under requests."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+import urllib.request
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from tests.serving.graphs import convnet
+from tests.serving.versions import answers, images
+from trainserve.client import AsyncClient, Client, DeadlineExceeded, Protocol
+from trainserve.serving.server import DevelopmentServer
+
+HANG = 60.0
+
+
+def address(server: DevelopmentServer, protocol: Protocol) -> str:
+    return server.url if protocol == "http" else server.grpc_url
+
+
+def answered(server: DevelopmentServer) -> float:
+    """Inferences that a server has answered."""
+    with urllib.request.urlopen(server.metrics_url) as response:
+        lines = response.read().decode().splitlines()
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith("nv_inference_request_success{"))
+
+
+@pytest.fixture
+def pair(start: Callable[..., DevelopmentServer]) -> list[DevelopmentServer]:
+    return [start(), start()]
+
+
+def test_two_replicas_share_the_load(pair: list[DevelopmentServer], protocol: Protocol) -> None:
+    before = [answered(each) for each in pair]
+    with Client([address(each, protocol) for each in pair], protocol) as client:
+        model = client.model("digits")
+        for _ in range(100):
+            client.infer(model, {"images": images(1)})
+    assert [answered(each) - was for each, was in zip(pair, before, strict=True)] == [50, 50]
+
+
+def test_a_replica_that_is_killed_in_a_stream_of_requests_loses_none_and_serves_again_when_it_is_back(
+    pair: list[DevelopmentServer], protocol: Protocol
+) -> None:
+    inputs = images(16)
+    expected = answers(convnet(), inputs)
+    wrong: list[object] = []
+    count = [0] * 4
+    stop = threading.Event()
+
+    def stream(number: int) -> None:
+        while not stop.is_set():
+            row = count[number] % 16
+            try:
+                got = client.infer(model, {"images": inputs[row : row + 1]})["probabilities"]
+                if not np.allclose(got, expected[row : row + 1], rtol=1e-4, atol=1e-6):
+                    wrong.append(row)
+            except Exception as error:
+                wrong.append(error)
+            count[number] += 1
+
+    def reach(total: int) -> None:
+        deadline = time.monotonic() + HANG
+        while sum(count) < total and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+    with Client([address(each, protocol) for each in pair], protocol) as client:
+        model = client.model("digits")
+        threads = [threading.Thread(target=stream, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        reach(100)
+        pair[0].kill()
+        reach(sum(count) + 200)
+        pair[0].start()
+        deadline = time.monotonic() + HANG
+        while answered(pair[0]) < 20 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert wrong == []
+    assert answered(pair[0]) >= 20
+
+
+def test_a_replica_that_hangs_costs_the_requests_it_holds_and_no_other(
+    server: DevelopmentServer, protocol: Protocol
+) -> None:
+    late = 0
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        hanging = f"127.0.0.1:{silent.getsockname()[1]}"
+        with Client([address(server, protocol), hanging], protocol, timeout=0.3) as client:
+            for _ in range(20):
+                try:
+                    client.models()
+                except DeadlineExceeded:
+                    late += 1
+    assert late == 1
+
+
+def test_every_address_behind_a_name_takes_its_share(front, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = front("http")
+    second = front("http", host="127.0.0.2", port=first.port)
+    known = socket.getaddrinfo
+    resolved = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, first.port)) for host in ("127.0.0.1", "127.0.0.2")]
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda host, *rest, **named: resolved if host == "two" else known(host, *rest, **named)
+    )
+    with Client(f"two:{first.port}") as client:
+        for _ in range(10):
+            assert client.models() == ["digits"]
+    assert (first.requests, second.requests) == (5, 5)
+    assert first.headers["host"] == f"two:{first.port}"
+
+
+async def test_the_slower_replica_is_asked_less(front, server: DevelopmentServer) -> None:
+    slow = front("http", "hang")
+    async with AsyncClient([slow.url, server.url]) as client:
+        held = asyncio.create_task(client.models())
+        assert await asyncio.to_thread(slow.asked.wait, HANG)
+        for _ in range(10):
+            assert await client.models() == ["digits"]
+        held.cancel()
+    assert slow.requests == 1
