@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -56,6 +57,13 @@ def test_flags_of_the_image_pass_unchanged_and_what_the_wheel_needs_is_added() -
     assert arguments[-1] == "--backend-config=python,shm-region-prefix-name=p-"
 
 
+def test_a_flag_is_read_and_left_out_in_either_form() -> None:
+    given = ["--http-port=1", "--http-port", "2", "--grpc-port=3", "--http-address", "127.1.2.3", "--strict"]
+    assert launch.value(given, "--http-port", "8000") == "2"
+    assert launch.value(given, "--metrics-port", "8002") == "8002"
+    assert launch.without(given, ["--http-port", "--http-address"]) == ["--grpc-port=3", "--strict"]
+
+
 @pytest.mark.parametrize("repository", ["/abs/models", "models"])
 def test_a_relative_repository_is_meant_from_where_the_caller_stands(repository: str) -> None:
     (first, *_) = launch.server_arguments([f"--model-repository={repository}"], Path("/rt"), "p-", Path("/work"))
@@ -72,13 +80,60 @@ def test_sigterm_ends_the_server_and_leaves_no_shared_memory(start: Start) -> No
     wait_until(lambda: not any(process.is_running() for process in processes))
 
 
-def test_an_idle_keep_alive_connection_costs_the_exit_timeout_and_leaves_no_shared_memory(start: Start) -> None:
-    server = start(None, "--exit-timeout-secs=1")
+def test_an_idle_keep_alive_connection_does_not_use_up_the_exit_timeout(start: Start) -> None:
+    server = start(None, "--exit-timeout-secs=60")
     prefix = prefix_of(server)
     with Client(server.url) as client:
         client.models()
-        server.stop()
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(30) == 0
     assert regions(prefix) == []
+
+
+def test_without_the_guard_an_idle_connection_costs_the_exit_timeout_and_leaves_no_shared_memory(start: Start) -> None:
+    server = start(None, "--exit-timeout-secs=1", "--guard=off")
+    prefix = prefix_of(server)
+    with Client(server.url) as client:
+        client.models()
+        assert server.stop() == 1
+    assert regions(prefix) == []
+
+
+@pytest.mark.parametrize("victim", ["tritonserver", "backend", "launcher"])
+def test_whoever_is_killed_no_shared_memory_is_left(start: Start, victim: str) -> None:
+    server = start()
+    prefix = prefix_of(server)
+    launcher = psutil.Process(server.process.pid)
+    (triton,) = launcher.children()
+    (backend,) = triton.children()
+    {"tritonserver": triton, "backend": backend, "launcher": launcher}[victim].kill()
+    if victim == "backend":
+        triton.kill()
+    server.process.wait()
+    wait_until(lambda: not regions(prefix))
+
+
+def test_a_request_that_is_being_answered_at_sigterm_is_answered(start: Start) -> None:
+    server = start()
+    body = b'{"inputs": [{"name": "images", "datatype": "UINT8", "shape": [1, 28, 28, 1], "data": [%s]}]}'
+    body %= b",".join([b"7"] * 784)
+    head = b"POST /v2/models/digits/infer HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
+    with (
+        socket.create_connection(("127.0.0.1", server.http_port), 20) as asking,
+        socket.create_connection(("127.0.0.1", server.http_port), 20) as idle,
+    ):
+        asking.sendall(head + body[:100])
+        server.process.send_signal(signal.SIGTERM)
+        assert idle.recv(1) == b""
+        asking.sendall(body[100:])
+        answer = asking.makefile("rb").read()
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\nConnection: close\r\n")
+    assert server.process.wait(30) == 0
+
+
+def test_a_port_in_use_ends_the_command_with_a_reason(start: Start, server: DevelopmentServer) -> None:
+    with pytest.raises(ServerNotReady, match=f"cannot listen on 127.0.0.1:{server.http_port}: Address already in use"):
+        start(None, f"--http-port={server.http_port}")
 
 
 def test_a_killed_server_takes_its_processes_along_and_the_next_start_sweeps_its_shared_memory(start: Start) -> None:

@@ -1,12 +1,15 @@
 """The development `tritonserver`: takes the official image's flags and adds what the wheel's server needs.
 
-This file uses the standard library alone: `runtime.install` writes it, with the runtime's interpreter in its first
-line, to `~/.cache/trainserve/bin/tritonserver`. What it adds, unless the caller gave the flag: the backend and cache
-directories, loopback addresses, and a shared-memory prefix of its own.
+`runtime.install` copies this file and the guard beside the server; the command `~/.cache/trainserve/bin/tritonserver`
+runs it with the runtime's interpreter. What it adds, unless the caller gave the flag: the backend and cache
+directories, loopback addresses, and a shared-memory prefix of its own. The ports of HTTP and metrics are the guard's
+(`trainserve.serving.guard`); the server listens on sockets behind it. `--guard=off` leaves the guard away, to measure
+the server alone.
 
 The server leaves its python backend's shared-memory regions behind when it is killed or misses its exit timeout
 (triton-inference-server/server#6986). Each start therefore holds an flock, inherited by the server and its backend
-processes, on a file named after its prefix: a prefix whose lock can be taken has no living user and is swept.
+processes, on a file named after its prefix. A sweeper, which outlives them all, waits for that lock and removes the
+regions; should it be killed too, the next start finds a prefix whose lock can be taken, and does so.
 """
 
 import ctypes
@@ -17,14 +20,19 @@ import subprocess
 import sys
 import sysconfig
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 where the server's shm_open puts its regions
 PREFIX = "trainserve-triton-"
 LOCK = "lock"
+GUARD_FLAG = "--guard"
+DRAIN_SECONDS = 5.0
+"""For what is being answered at a SIGTERM; the server's own exit timeout begins after it."""
+_HTTP, _METRICS = ("--http-address", "--http-port"), ("--metrics-address", "--metrics-port")
 _REPOSITORY_FLAGS = ("--model-repository", "--model-store")
-_PR_SET_PDEATHSIG = 1
+_PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
+_FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
 def server_arguments(arguments: Sequence[str], runtime: Path, prefix: str, directory: Path) -> list[str]:
@@ -110,36 +118,110 @@ def remove(prefix: str, memory: Path = SHARED_MEMORY) -> None:
         path.unlink(missing_ok=True)
 
 
+def value(arguments: Sequence[str], flag: str, default: str) -> str:
+    """What a flag was given as, `--flag=value` or `--flag value`; the last one counts."""
+    found = default
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        name, equals, text = argument.partition("=")
+        if name == flag:
+            found = text if equals else following
+    return found
+
+
+def without(arguments: Sequence[str], flags: Sequence[str]) -> list[str]:
+    """The arguments but for some flags and their values."""
+    left: list[str] = []
+    skipped = False
+    for argument in arguments:
+        name, equals, _ = argument.partition("=")
+        if not skipped and name not in flags:
+            left.append(argument)
+        skipped = not skipped and name in flags and not equals
+    return left
+
+
+def sweep_after(prefix: str, memory: Path = SHARED_MEMORY) -> None:
+    """Leaves a process, in a session of its own, that removes the regions of `prefix` once nobody holds its lock."""
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        return
+    os.setsid()
+    if os.fork():
+        os._exit(0)
+    try:
+        ctypes.CDLL(None).prctl(_PR_SET_NAME, b"triton-sweeper")
+        null = os.open(os.devnull, os.O_RDWR)
+        for standard in range(3):
+            os.dup2(null, standard)
+        os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # the inherited lock too: its holder would wait for itself
+        lock = os.open(memory / f"{prefix}{LOCK}", os.O_RDWR)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        remove(prefix, memory)
+    finally:
+        os._exit(0)
+
+
 def run(arguments: Sequence[str], runtime: Path) -> int:
     """Runs the server until it ends and returns its exit status; signals reach it, and it dies with this process."""
     sweep()
     prefix, lock = take_prefix()
+    sweep_after(prefix)
+    guarded = value(arguments, GUARD_FLAG, "on") != "off" and not {"--help", "-h", "--version"} & set(arguments)
+    own = without(arguments, [GUARD_FLAG])
     libc = ctypes.CDLL(None)
-    command = [str(wheel(runtime) / "bin" / "tritonserver")]
-    forwarded = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-    signal.pthread_sigmask(signal.SIG_BLOCK, forwarded)  # none may fall between the start and the handlers
+    signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED)  # none may fall between the start and the handlers
 
     def prepare() -> None:
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, forwarded)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
 
-    try:
-        server = subprocess.Popen(
-            command + server_arguments(arguments, runtime, prefix, Path.cwd()),
+    def start(given: Sequence[str]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [str(wheel(runtime) / "bin" / "tritonserver"), *server_arguments(given, runtime, prefix, Path.cwd())],
             cwd="/",
             env=server_environment(dict(os.environ), runtime),
             pass_fds=(lock,),
             preexec_fn=prepare,
         )
-        for number in forwarded:
-            signal.signal(number, lambda received, _frame: server.send_signal(received))
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, forwarded)
-        status = server.wait()
+
+    try:
+        status = _run_guarded(start, own, prefix) if guarded else _run_alone(start, own)
     finally:
         remove(prefix)
         sweep()
     return status if status >= 0 else 128 - status
 
 
-if __name__ == "__main__":
+def _run_alone(start: Callable[[Sequence[str]], subprocess.Popen[bytes]], arguments: Sequence[str]) -> int:
+    server = start(arguments)
+    for number in _FORWARDED:
+        signal.signal(number, lambda received, _frame: server.send_signal(received))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
+    return server.wait()
+
+
+def _run_guarded(
+    start: Callable[[Sequence[str]], subprocess.Popen[bytes]], arguments: Sequence[str], prefix: str
+) -> int:
+    from trainserve.serving.guard import process, screen  # with uvloop and httptools: not for --help
+
+    sockets = {"http": f"{SHARED_MEMORY}/{prefix}http", "metrics": f"{SHARED_MEMORY}/{prefix}metrics"}
+    ports = [
+        process.Port(value(arguments, address, "127.0.0.1"), int(value(arguments, port, default)), sockets[name], check)
+        for name, (address, port), default, check in (
+            ("http", _HTTP, "8000", screen.screen),
+            ("metrics", _METRICS, "8002", screen.screen_metrics),
+        )
+    ]
+    behind = without(arguments, [*_HTTP, *_METRICS])
+    behind += [f"--http-address=unix:{sockets['http']}", f"--metrics-address=unix:{sockets['metrics']}"]
+    # Over it a client could map the regions of the python backend (CVE-2025-23319 and 23320): nobody has the secret.
+    secret = f"shared-memory:{prefix}={uuid.uuid4().hex}"
+    behind += [f"--http-restricted-api={secret}", f"--grpc-restricted-protocol={secret}"]
+    return process.run(lambda: start(behind), ports, DRAIN_SECONDS)
+
+
+def main() -> None:
+    """The command `tritonserver`."""
     sys.exit(run(sys.argv[1:], Path(sys.executable).parent.parent))

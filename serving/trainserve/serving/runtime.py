@@ -23,7 +23,10 @@ from trainserve.serving import launch
 
 CACHE = Path("~/.cache/trainserve")
 SERVER = "nvidia-pytriton==0.7.0"
-PACKAGES = ("numpy==1.26.4", "onnxruntime==1.32.0", "flatbuffers==25.12.19", "protobuf==7.36.2", "packaging==26.3")
+PACKAGES = (
+    *("numpy==1.26.4", "onnxruntime==1.32.0", "flatbuffers==25.12.19", "protobuf==7.36.2", "packaging==26.3"),
+    *("httptools==0.9.0", "uvloop==0.23.0"),  # the guard's
+)
 
 Progress = Callable[[str], None]
 _ROOM = Path(__file__).parent
@@ -46,9 +49,23 @@ def install(cache: Path = CACHE, progress: Progress = lambda line: None) -> Path
             _build(runtime, progress, lock)
         for name in ("onnxruntime/model.py",):
             _write(runtime / "backends" / name, (_ROOM / "backend" / name).read_bytes(), 0o644)
-        shebang = f"#!{runtime}/bin/python3 -IS\n".encode()
-        _write(command, shebang + Path(launch.__file__).read_bytes(), 0o755)
+        for path in (_ROOM / "__init__.py", _ROOM / "launch.py", *sorted((_ROOM / "guard").glob("*.py"))):
+            _write(runtime / "launcher/trainserve/serving" / path.relative_to(_ROOM), path.read_bytes(), 0o644)
+        _write(command, _command(runtime).encode(), 0o755)
     return command
+
+
+def _command(runtime: Path) -> str:
+    """The script `tritonserver`. Without `site` it starts sooner, and nothing of the caller's environment enters."""
+    paths = [str(runtime / "launcher"), str(launch.wheel(runtime).parents[1])]
+    return f"""#!{runtime}/bin/python3 -IS
+import sys
+
+sys.path[:0] = {paths!r}
+from trainserve.serving.launch import main
+
+main()
+"""
 
 
 def _stamp() -> str:

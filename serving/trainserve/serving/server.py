@@ -25,10 +25,14 @@ class ServerNotReady(Exception):
 
 
 class DevelopmentServer:
-    """One `tritonserver` over a model repository, on loopback ports of its own."""
+    """One `tritonserver` over a model repository, on loopback ports of its own.
 
-    def __init__(self, command: Path, repository: Path, log: Path, *arguments: str) -> None:
-        self.command, self.repository, self.log, self.arguments = command, repository, log, arguments
+    Without its `guard` the server is measured alone, and dies of what a client sends it.
+    """
+
+    def __init__(self, command: Path, repository: Path, log: Path, *arguments: str, guard: bool = True) -> None:
+        self.command, self.repository, self.log = command, repository, log
+        self.arguments = arguments if guard else (*arguments, "--guard=off")
         self.http_port, self.grpc_port, self.metrics_port = _free_ports(3)
         self.process: subprocess.Popen[bytes] | None = None
 

@@ -1,0 +1,83 @@
+"""The guard's life: its ports are open before the server starts, and closed before it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import uvloop
+
+from trainserve.serving.guard.client import Client
+from trainserve.serving.guard.front import Front
+from trainserve.serving.guard.messages import Request
+
+BACKLOG = 1024
+
+
+@dataclass(frozen=True)
+class Port:
+    """Where the guard listens, the server's socket behind it, and what it lets through."""
+
+    host: str
+    number: int
+    socket: str
+    screen: Callable[[Request], None]
+
+
+def run(start: Callable[[], subprocess.Popen[bytes]], ports: Sequence[Port], drain_seconds: float) -> int:
+    """Listen, start the server with `start`, and return its exit status.
+
+    On SIGTERM and SIGINT, requests that are being answered are, for `drain_seconds` at most; connections that are idle
+    are closed, else they would use up the server's own exit timeout. Then the server gets the signal. Other signals
+    are its own. The caller has blocked them all; they are let through once somebody listens to them.
+    """
+    return uvloop.run(_run(start, ports, drain_seconds))
+
+
+async def _run(start: Callable[[], subprocess.Popen[bytes]], ports: Sequence[Port], drain_seconds: float) -> int:
+    loop = asyncio.get_running_loop()
+    fronts = [Front(port.socket, port.screen) for port in ports]
+    listening = []
+    for port, front in zip(ports, fronts, strict=True):
+        try:
+            listening.append(await loop.create_server(_protocol(front), port.host, port.number, backlog=BACKLOG))
+        except OSError as error:
+            words = os.strerror(error.errno) if error.errno else str(error)
+            print(f"tritonserver: cannot listen on {port.host}:{port.number}: {words}", file=sys.stderr)
+            return 1
+    server = start()
+    ended = asyncio.Event()
+    loop.add_reader(os.pidfd_open(server.pid), ended.set)
+    stopping: list[asyncio.Task[None]] = []
+
+    async def stop(number: signal.Signals) -> None:
+        for each in listening:
+            each.close()
+        for front in fronts:
+            front.drain()
+        drained = [asyncio.ensure_future(front.drained.wait()) for front in fronts]
+        await asyncio.wait(drained, timeout=drain_seconds)
+        server.send_signal(number)
+
+    def on_stop(number: signal.Signals) -> None:
+        if stopping:
+            server.send_signal(number)
+        else:
+            stopping.append(loop.create_task(stop(number)))
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_stop, number)
+    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        loop.add_signal_handler(number, server.send_signal, number)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())
+    await ended.wait()
+    return server.wait()
+
+
+def _protocol(front: Front) -> Callable[[], Client]:
+    return lambda: Client(front)

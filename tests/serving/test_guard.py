@@ -1,0 +1,276 @@
+"""The guard before the development server: what kills the wheel's release is answered, and HTTP is spoken well."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import socket
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.serving.test_server import request_of
+from trainserve.serving.guard.messages import BODY_LIMIT
+from trainserve.serving.server import DevelopmentServer
+
+INFER = b"POST /v2/models/digits/infer HTTP/1.1\r\nHost: x\r\n"
+GOOD = json.dumps(request_of()).encode()
+
+
+class Raw:
+    """A connection that sends exactly the bytes it is told to."""
+
+    def __init__(self, port: int) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=20)
+        self.stream = self.socket.makefile("rb")
+
+    def send(self, *parts: bytes) -> None:
+        self.socket.sendall(b"".join(parts))
+
+    def answer(self) -> tuple[int, dict[str, str], bytes]:
+        """Status, headers (lower case) and body of the next answer."""
+        line = self.stream.readline()
+        assert line.startswith(b"HTTP/1.1 "), line
+        headers = {}
+        while (header := self.stream.readline().strip()) != b"":
+            name, _, value = header.decode().partition(":")
+            headers[name.lower()] = value.strip()
+        body = self.stream.read(int(headers.get("content-length", 0)))
+        return int(line.split()[1]), headers, body
+
+    def closed(self) -> bool:
+        """Whether nothing more comes."""
+        return self.stream.read(1) == b""
+
+
+def of(body: bytes, *headers: bytes) -> bytes:
+    """A POST to the model with these headers beside its length."""
+    return INFER + b"".join(header + b"\r\n" for header in headers) + b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+
+def binary(tensor: dict[str, Any], data: bytes = bytes(784), header: int | None = None) -> bytes:
+    described = {"name": "images", "shape": [1, 28, 28, 1], "datatype": "UINT8"} | tensor
+    described["parameters"] = {"binary_data_size": 784} | described.get("parameters", {})
+    text = json.dumps({"inputs": [described]}).encode()
+    return of(text + data, b"Inference-Header-Content-Length: %d" % (len(text) if header is None else header))
+
+
+@pytest.fixture
+def raw(server: DevelopmentServer) -> Iterator[Raw]:
+    """A connection to the session's server, which still answers right afterwards."""
+    connection = Raw(server.http_port)
+    yield connection
+    connection.socket.close()
+    after = Raw(server.http_port)
+    after.send(of(GOOD))
+    assert after.answer()[0] == 200
+    after.socket.close()
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (request_of(shape=[2**40, 1, 28, 28], data=[]), "input 'images': shape [1099511627776, 1, 28, 28]"),
+        (request_of(shape=[2**16, 2**16, 2**16, 2**16], data=[]), "has more than 2147483647 elements"),
+        (request_of(shape=[-1, 28, 28, 1]), "an axis is -1"),
+        (request_of(shape=[1.0, 28, 28, 1]), "an axis is 1.0"),
+        (request_of(shape=[1] * 33), "shape has 33 axes"),
+        (request_of(shape="images"), "shape is a string"),
+        (request_of(data=[[0] * 784, 0]), "mixes arrays and values"),
+        (request_of(data=[256] * 784), "must be between 0 and 255; has 256"),
+        (request_of(datatype="COMPLEX"), 'datatype "COMPLEX" is not one of BOOL'),
+        ({"inputs": [1]}, "'inputs' holds a number"),
+        ({"inputs": {}}, "'inputs' is an object"),
+        ([], "the request is an array"),
+        (request_of(parameters={"shared_memory_region": "r"}), "shared memory is not open to clients"),
+    ],
+)
+def test_json_that_cannot_be_meant_is_refused_by_the_tensors_name(raw: Raw, body: Any, words: str) -> None:
+    raw.send(of(json.dumps(body).encode()))
+    status, _, reason = raw.answer()
+    assert (status, words in json.loads(reason)["error"]) == (400, True), reason
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b'{"inputs": ' + b"[" * 100_000, "nested too deep"),
+        (b'{"inputs": [{"name": "\xff"}]}', "not UTF-8"),
+        (b'{"inputs": [], "inputs": []}', "two members of one name"),
+        (b'{"inputs": [' + b"9" * 5000, "not JSON"),
+        (b"", "not JSON"),
+    ],
+)
+def test_what_two_parsers_might_read_differently_is_refused(raw: Raw, body: bytes, words: str) -> None:
+    raw.send(of(body))
+    status, _, reason = raw.answer()
+    assert (status, words in json.loads(reason)["error"]) == (400, True), reason
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "words"),
+    [
+        (binary({"parameters": {"binary_data_size": 785}}), "of UINT8 is 784 bytes; binary_data_size is 785"),
+        (binary({"parameters": {"binary_data_size": -1}}), "binary_data_size is -1"),
+        (binary({"shape": [2**31, 28, 28, 1]}), "an axis is 2147483648"),
+        (binary({}, data=bytes(783)), "its data ends at byte 784 of the binary part, which has 783"),
+        (binary({}, data=bytes(785)), "1 bytes of the binary part belong to no input"),
+        (binary({}, header=10**9), "Inference-Header-Content-Length is '1000000000'"),
+        (binary({}, header=20), "not JSON"),
+        (binary({"datatype": "BYTES"}, data=b"\xff" * 784), "an element is said to end at byte 4294967299 of 784"),
+    ],
+)
+def test_lies_about_the_binary_part_are_refused_by_the_tensors_name(raw: Raw, request_bytes: bytes, words: str) -> None:
+    raw.send(request_bytes)
+    status, _, reason = raw.answer()
+    assert (status, words in json.loads(reason)["error"]) == (400, True), reason
+
+
+@pytest.mark.parametrize("kind", [[], [b"Content-Type: application/x-www-form-urlencoded"]])
+def test_a_large_body_without_a_content_type_or_with_the_one_of_a_form_is_answered(raw: Raw, kind: list[bytes]) -> None:
+    raw.send(of(GOOD + b" " * (5 << 20), *kind))
+    assert raw.answer()[0] == 200
+
+
+def test_a_body_in_chunks_is_answered(raw: Raw) -> None:
+    raw.send(INFER, b"Transfer-Encoding: chunked\r\n\r\n")
+    for part in (GOOD[:10], GOOD[10:700], GOOD[700:]):
+        raw.send(b"%x\r\n" % len(part), part, b"\r\n")
+    raw.send(b"0\r\n\r\n")
+    assert raw.answer()[0] == 200
+
+
+def test_a_client_that_waits_for_leave_gets_it(raw: Raw) -> None:
+    raw.send(INFER, b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(GOOD))
+    assert raw.stream.readline() + raw.stream.readline() == b"HTTP/1.1 100 Continue\r\n\r\n"
+    raw.send(GOOD)
+    assert raw.answer()[0] == 200
+
+
+def test_a_packed_body_is_checked_unpacked_and_a_bomb_is_refused(raw: Raw) -> None:
+    raw.send(of(gzip.compress(GOOD), b"Content-Encoding: gzip"))
+    assert raw.answer()[0] == 200
+    raw.send(of(gzip.compress(json.dumps(request_of(data=[0])).encode()), b"Content-Encoding: gzip"))
+    assert raw.answer()[0] == 400
+    raw.send(of(gzip.compress(bytes(BODY_LIMIT + 1), 1), b"Content-Encoding: gzip"))
+    assert raw.answer()[0] == 413
+
+
+def test_a_body_over_the_limit_is_refused_before_it_is_sent(raw: Raw) -> None:
+    raw.send(INFER, b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % (BODY_LIMIT + 1))
+    status, headers, reason = raw.answer()
+    assert (status, headers["connection"]) == (413, "close")
+    assert str(BODY_LIMIT) in json.loads(reason)["error"]
+    assert raw.closed()
+
+
+def test_requests_sent_at_once_are_answered_in_order(raw: Raw) -> None:
+    bad = json.dumps(request_of(data=[])).encode()
+    raw.send(*(of(GOOD) + of(bad) + b"GET /v2/health/ready HTTP/1.1\r\nHost: x\r\n\r\n" for _ in range(20)))
+    assert [raw.answer()[0] for _ in range(60)] == [200, 400, 200] * 20
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (b"nonsense\r\n\r\n", 400),
+        (b"GET /v2/health/ready HTTP/1.1\r\nHost x\r\n\r\n", 400),
+        (INFER + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        (INFER + b"Content-Length: five\r\n\r\n", 400),
+        (INFER + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nabcde", 400),
+        (INFER + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
+        (b"GET " + b"/v2" * 4000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414),
+        (b"GET /v2/health/ready HTTP/1.1\r\nX: " + b"a" * 9000 + b"\r\n\r\n", 431),
+        (b"GET /v2/health/ready HTTP/1.1\r\n" + b"X: aaaaaaaaaaaa\r\n" * 8000 + b"\r\n", 431),
+        (INFER + b"Expect: a miracle\r\nContent-Length: 5\r\n\r\n", 417),
+    ],
+)
+def test_what_is_not_http_is_refused_and_the_connection_closed(raw: Raw, request_bytes: bytes, status: int) -> None:
+    raw.send(request_bytes)
+    answered, headers, reason = raw.answer()
+    assert (answered, headers["connection"]) == (status, "close")
+    assert json.loads(reason)["error"]
+    assert raw.closed()
+
+
+def test_a_body_that_ends_early_is_refused(raw: Raw) -> None:
+    raw.send(INFER, b"Content-Length: 1000\r\n\r\n", GOOD[:100])
+    raw.socket.shutdown(socket.SHUT_WR)
+    status, _, reason = raw.answer()
+    assert (status, "after 100 bytes" in reason.decode()) == (400, True)
+    assert raw.closed()
+
+
+def test_a_client_that_says_it_is_done_still_gets_its_answer(raw: Raw) -> None:
+    raw.send(of(GOOD))
+    raw.socket.shutdown(socket.SHUT_WR)
+    assert raw.answer()[0] == 200
+    assert raw.closed()
+
+
+def test_a_connection_is_kept_unless_the_client_wants_it_closed(raw: Raw) -> None:
+    for _ in range(3):
+        raw.send(of(GOOD))
+        assert raw.answer()[0] == 200
+    raw.send(of(GOOD, b"Connection: close"))
+    status, headers, _ = raw.answer()
+    assert (status, headers["connection"]) == (200, "close")
+    assert raw.closed()
+
+
+def test_a_client_of_http_1_0_is_answered_and_its_connection_closed(raw: Raw) -> None:
+    raw.send(b"GET /v2/health/ready HTTP/1.0\r\n\r\n")
+    assert raw.answer()[0] == 200
+    assert raw.closed()
+
+
+@pytest.mark.parametrize(
+    ("request_line", "status"),
+    [
+        (b"HEAD /v2/health/ready", 405),
+        (b"DELETE /v2/models/digits", 405),
+        (b"POST /v2/models", 404),
+        (b"POST /v2/models/digits/infer/", 404),
+        (b"POST /v2/systemsharedmemory/region/r/register", 403),
+        (b"GET /v2/systemsharedmemory/status", 403),
+        (b"GET /v2/models/digits/stats", 200),
+        (b"GET /v2/models/digits/config", 200),
+        (b"GET /v2", 200),
+        (b"POST /v2/repository/index", 200),
+    ],
+)
+def test_other_endpoints_pass_and_shared_memory_is_not_open(raw: Raw, request_line: bytes, status: int) -> None:
+    raw.send(request_line + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+    line = raw.stream.readline()
+    assert int(line.split()[1]) == status
+
+
+def test_a_client_that_leaves_in_the_middle_disturbs_nobody(raw: Raw, server: DevelopmentServer) -> None:
+    for cut in (10, len(INFER) + 5, 600):
+        leaver = Raw(server.http_port)
+        leaver.send(of(GOOD)[:cut])
+        leaver.socket.close()
+    for _ in range(8):
+        leaver = Raw(server.http_port)
+        leaver.send(of(GOOD))
+        leaver.socket.close()
+    raw.send(of(GOOD))
+    assert raw.answer()[0] == 200
+
+
+def test_an_answer_waits_for_a_client_that_is_slow_to_read(raw: Raw) -> None:
+    raw.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    raw.send(*(b"GET /v2/models/digits/config HTTP/1.1\r\nHost: x\r\n\r\n" for _ in range(500)))
+    assert [raw.answer()[0] for _ in range(500)] == [200] * 500
+
+
+def test_metrics_pass_and_a_body_sent_to_their_port_is_refused(server: DevelopmentServer) -> None:
+    with urllib.request.urlopen(server.metrics_url) as response:
+        assert b"nv_inference_request_success" in response.read()
+    connection = Raw(server.metrics_port)
+    connection.send(b"POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 5000000\r\n\r\n", bytes(5_000_000))
+    assert connection.answer()[0] == 405
+    with urllib.request.urlopen(server.metrics_url) as response:
+        assert response.status == 200
