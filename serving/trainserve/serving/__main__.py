@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from trainserve.store.signing import PublicKey
 
 
 @click.group()
@@ -17,13 +21,18 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--store", "root", required=True, help="The store's root as mounted here, or its s3:// URL.")
-@click.option("--path", required=True, help="<namespace>/<model>/<version> below the root.")
-@click.option("--digest", required=True, help="sha256:<hex> of the version's manifest.json.")
+@click.option("--store", "root", help="The store's root as mounted here, or its s3:// URL.")
+@click.option("--path", help="<namespace>/<model>/<version> below the root.")
+@click.option("--source", help="Instead of both: the address of a version, a lone .onnx file or an archive.")
+@click.option("--digest", required=True, help="sha256:<hex> of the version's manifest.json, or of the lone file.")
 @click.option("--into", required=True, type=click.Path(path_type=Path), help="Folder for version/ and repository/.")
 @click.option("--model-name", required=True, help="Name under which Triton serves the model.")
 @click.option("--settings", "given", default="{}", metavar="JSON", help="As a ModelServe's spec.triton.")
 @click.option("--gpus", type=click.IntRange(0), default=0, show_default=True, help="GPUs the pod requested.")
+@click.option("--cache", "folder", type=click.Path(path_type=Path), help="The node's cache of models.")
+@click.option("--cache-size", type=click.IntRange(1), metavar="BYTES", help="Of the cache, at most.")
+@click.option("--public-key", metavar="PEM", help="Ed25519 key (or a file with it) whose signature is required.")
+@click.option("--release", help="Triton's release or image; the graph must be one that it loads. Unset: not checked.")
 @click.option(
     "--simulated-gpus",
     is_flag=True,
@@ -31,29 +40,39 @@ def main() -> None:
     help="The node's GPUs are simulated: instances on CPU, since Triton refuses GPU instances where there is no GPU.",
 )
 def fetch(
-    root: str,
-    path: str,
+    root: str | None,
+    path: str | None,
+    source: str | None,
     digest: str,
     into: Path,
     model_name: str,
     given: str,
     gpus: int,
+    folder: Path | None,
+    cache_size: int | None,
+    public_key: str | None,
+    release: str | None,
     simulated_gpus: bool,
 ) -> None:
     """Fetch a version, verify every byte of it and write its Triton model repository."""
     from trainserve.serving import termination
-    from trainserve.serving.fetch import fetch as run
+    from trainserve.serving.cache import BYTES, NodeCache
+    from trainserve.serving.fetch import fetch_model
     from trainserve.serving.settings import InvalidSettings, Settings
+    from trainserve.store.signing import InvalidKey, PublicKey
 
-    parts = path.split("/")
-    if len(parts) != 3 or not parts[2].isdecimal():
-        raise click.BadParameter(f"{path!r} is not <namespace>/<model>/<version>", param_hint="--path")
+    address = source or _version_address(root, path)
+    try:
+        key = _key(public_key, PublicKey) if public_key else None
+    except InvalidKey as error:
+        raise click.BadParameter(str(error), param_hint="--public-key") from None
     try:
         settings = Settings.of_json(given)
     except InvalidSettings as error:
         raise click.BadParameter(str(error), param_hint="--settings") from None
     gpus = 0 if simulated_gpus else gpus
-    outcome = run(root, parts[0], parts[1], int(parts[2]), digest, into, model_name, settings, gpus)
+    cache = NodeCache(folder, cache_size or BYTES) if folder else None
+    outcome = fetch_model(address, digest, into, model_name, settings, gpus, cache=cache, key=key, release=release)
     termination.report(outcome)
     sys.exit(outcome["outcome"] == "Failed")
 
@@ -92,6 +111,20 @@ def probe(version: Path, model_name: str, url: str, listen: str, samples: int) -
         raise click.ClickException(f"cannot read {version}: {error}") from error
     host, port = _address("--url", url)
     endpoints.serve(Probe(host, port, model_name, recorded), *_address("--listen", listen))
+
+
+def _version_address(root: str | None, path: str | None) -> str:
+    if root is None or path is None:
+        raise click.UsageError("either --store and --path, or --source")
+    parts = path.split("/")
+    if len(parts) != 3 or not parts[2].isdecimal():
+        raise click.BadParameter(f"{path!r} is not <namespace>/<model>/<version>", param_hint="--path")
+    return f"{root.rstrip('/')}/{path}"
+
+
+def _key(given: str, of: type[PublicKey]) -> PublicKey:
+    """A manifest holds the key itself, a person has it in a file."""
+    return of.of(given.encode(), "--public-key") if given.startswith("-----") else of.load(Path(given))
 
 
 def _address(option: str, value: str) -> tuple[str, int]:

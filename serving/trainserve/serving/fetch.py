@@ -1,15 +1,23 @@
-"""What the init container of a serving pod does: fetch a pinned version, check every byte, write the repository."""
+"""What the init container of a serving pod does: fetch a pinned model, check every byte, write the repository."""
 
 from __future__ import annotations
 
+import os
+import secrets
+import shutil
 from pathlib import Path
 from typing import Any
 
 from trainserve import store
 from trainserve.serving import repository
+from trainserve.serving.cache import NodeCache
 from trainserve.serving.model_config import UnservableModel
 from trainserve.serving.servable import Servable
 from trainserve.serving.settings import InvalidSettings, Settings
+from trainserve.serving.source import open_servable
+from trainserve.store.signing import PublicKey
+
+_NO_BOUND = 1 << 62
 
 
 def fetch(
@@ -23,16 +31,40 @@ def fetch(
     settings: Settings,
     gpus: int = 0,
 ) -> dict[str, Any]:
+    """`fetch_model` of a version in a store."""
+    return fetch_model(store.address(root, namespace, model, version), digest, into, model_name, settings, gpus)
+
+
+def fetch_model(
+    address: str,
+    digest: str,
+    into: Path,
+    model_name: str,
+    settings: Settings,
+    gpus: int = 0,
+    *,
+    cache: NodeCache | None = None,
+    key: PublicKey | None = None,
+    release: str | None = None,
+) -> dict[str, Any]:
     """Makes `<into>/version` and `<into>/repository`; returns the termination message (docs/contracts.md).
 
-    Nothing is written to the repository unless every digest matched.
+    `cache` is the node's, shared by its pods: what is taken from it is copied, so that no server can write to it.
+    Without one, what a killed attempt has fetched waits in `into`. Nothing is written to the repository unless every
+    digest matched and, where `key` is given, the signature.
     """
+    own = into / ".fetching"
     try:
-        manifest = store.fetch(root, namespace, model, version, into / "version", digest)
-        entry = repository.Entry(model_name, Servable.of_version(into / "version"), settings)
-        repository.write([entry], into / "repository", gpus)
+        model = open_servable(
+            address, cache=cache or NodeCache(own, _NO_BOUND), digest=digest, key=key, release=release
+        )
+        _lay_out(model.folder, into / "version", link=cache is None)
+        served = model.at(into / "version")
+        repository.write([repository.Entry(model_name, served, settings)], into / "repository", gpus)
     except store.ModelNotFound as error:
         return _failed("VersionNotFound", error)
+    except store.InvalidAddress as error:
+        return _failed("InvalidAddress", error)
     except store.StoreError as error:
         return _failed(error.reason, error)
     except UnservableModel as error:
@@ -41,7 +73,24 @@ def fetch(
         return _failed("InvalidSettings", error)
     except OSError as error:
         return _failed("StoreError", f"cannot write {error.filename or into}: {error.strerror}")
-    return {"outcome": "Fetched", "version": manifest.version, "digest": digest}
+    shutil.rmtree(own, ignore_errors=True)
+    return {"outcome": "Fetched", **_version(model), "digest": digest}
+
+
+def _version(model: Servable) -> dict[str, int]:
+    """A lone graph has none."""
+    return {} if model.manifest is None else {"version": model.manifest.version}
+
+
+def _lay_out(source: Path, folder: Path, link: bool) -> None:
+    """Makes `folder` what `source` is, as a whole."""
+    aside = folder.with_name(f".{folder.name}-{secrets.token_hex(4)}")
+    try:
+        shutil.copytree(source, aside, copy_function=os.link if link else shutil.copyfile)
+        shutil.rmtree(folder, ignore_errors=True)
+        aside.rename(folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _failed(reason: str, message: object) -> dict[str, Any]:

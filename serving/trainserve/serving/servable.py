@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from trainserve.serving.onnx_graph import Graph
 from trainserve.store import Manifest, Preprocessing, Tensor
 from trainserve.store.manifest import digest
 
@@ -23,7 +24,7 @@ class Servable:
     """Under which it is served unless the caller says otherwise."""
     folder: Path
     digest: str
-    """sha256:<hex> of manifest.json, or of the lone file."""
+    """sha256:<hex> of manifest.json, or of the lone file (with external data: of the listing of its files)."""
     files: tuple[str, ...]
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
@@ -33,6 +34,8 @@ class Servable:
     opset: int | None = None
     ir_version: int | None = None
     manifest: Manifest | None = None
+    hold: object = field(default=None, repr=False, compare=False)
+    """What keeps the cache from evicting it, as long as this object lives."""
 
     @classmethod
     def of_version(cls, folder: Path) -> Servable:
@@ -54,11 +57,33 @@ class Servable:
             manifest=manifest,
         )
 
+    @classmethod
+    def of_graph(cls, name: str, path: Path, digest: str, graph: Graph, hold: object = None) -> Servable:
+        """Of a lone .onnx file."""
+        return cls(
+            name=name,
+            folder=path.parent,
+            digest=digest,
+            files=(path.name, *graph.external),
+            inputs=graph.inputs,
+            outputs=graph.outputs,
+            labels=graph.labels,
+            preprocessing=graph.preprocessing,
+            graph=path.name,
+            opset=graph.opset,
+            ir_version=graph.ir_version,
+            hold=hold,
+        )
+
+    def at(self, folder: Path) -> Servable:
+        """The same model, of which `folder` holds a copy."""
+        return replace(self, folder=folder, hold=None)
+
     @property
     def samples(self) -> Path | None:
         """The recorded samples, where there are any."""
         path = self.folder / SAMPLES
-        return path if path.is_file() else None
+        return path if self.manifest is not None and path.is_file() else None
 
     @property
     def batched(self) -> bool:

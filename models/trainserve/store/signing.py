@@ -1,0 +1,122 @@
+"""Signatures of models: Ed25519 (RFC 8032), 64 raw bytes in a file of their own, so that openssl checks them too.
+
+What is signed: of a version the exact bytes of its manifest.json, which holds the digest of every other file; of
+anything else the ASCII text of its digest, `sha256:<hex>`. A signature lies beside what it is of: `manifest.json.sig`,
+`<file>.onnx.sig`, and `repository.sig` in the folder of a ready Triton repository.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from trainserve.store.errors import StoreError
+from trainserve.store.names import MANIFEST
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+SUFFIX = ".sig"
+OF_VERSION = MANIFEST + SUFFIX
+OF_REPOSITORY = "repository" + SUFFIX
+BYTES = 64
+
+_Key = TypeVar("_Key")
+
+
+class InvalidKey(StoreError):
+    """A file that holds no such key: the caller's mistake, not the store's."""
+
+
+class SignatureRefused(StoreError):
+    """A signature was asked for, and there is none, or it is not of these bytes by this key."""
+
+    reason = "SignatureRefused"
+
+
+@dataclass(frozen=True)
+class PublicKey:
+    """Checks signatures. `fingerprint` is what messages call it."""
+
+    _key: Ed25519PublicKey
+
+    @classmethod
+    def load(cls, path: Path) -> PublicKey:
+        """From a PEM file (`openssl pkey -pubout`). Raises InvalidKey."""
+        return cls.of(_content(path), str(path))
+
+    @classmethod
+    def of(cls, pem: bytes, where: str) -> PublicKey:
+        """From what such a file holds; `where` is what messages call it. Raises InvalidKey."""
+        from cryptography.hazmat.primitives import serialization
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+        key = _loaded(where, "public", lambda: serialization.load_pem_public_key(pem))
+        if not isinstance(key, Ed25519PublicKey):
+            raise InvalidKey(f"{where}: not an Ed25519 public key; openssl pkey -in private.pem -pubout writes one")
+        return cls(key)
+
+    @property
+    def fingerprint(self) -> str:
+        """The first 16 hex digits of the sha256 of the key's 32 bytes."""
+        return hashlib.sha256(self._key.public_bytes_raw()).hexdigest()[:16]
+
+    def verify(self, message: bytes, signature: bytes | None, where: str) -> None:
+        """Raises SignatureRefused unless `signature` is of `message` by this key; None: there is none."""
+        from cryptography.exceptions import InvalidSignature
+
+        if signature is None:
+            raise SignatureRefused(f"{where}: not signed; a signature by key {self.fingerprint} is required")
+        try:
+            self._key.verify(signature, message)
+        except InvalidSignature:
+            raise SignatureRefused(
+                f"{where}: altered, or signed by another key: the signature is not by key {self.fingerprint}"
+            ) from None
+
+
+@dataclass(frozen=True)
+class PrivateKey:
+    """Makes signatures."""
+
+    _key: Ed25519PrivateKey
+
+    @classmethod
+    def load(cls, path: Path, password: bytes | None = None) -> PrivateKey:
+        """From a PEM file (`openssl genpkey -algorithm ed25519`), which may be encrypted. Raises InvalidKey."""
+        from cryptography.hazmat.primitives import serialization
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+        content = _content(path)
+        key = _loaded(str(path), "private", lambda: serialization.load_pem_private_key(content, password))
+        if not isinstance(key, Ed25519PrivateKey):
+            raise InvalidKey(f"{path}: not an Ed25519 private key; openssl genpkey -algorithm ed25519 writes one")
+        return cls(key)
+
+    @property
+    def public(self) -> PublicKey:
+        """The key that checks what this one signs."""
+        return PublicKey(self._key.public_key())
+
+    def sign(self, message: bytes) -> bytes:
+        """The signature's 64 bytes."""
+        return self._key.sign(message)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidKey(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _loaded(where: str, kind: str, load: Callable[[], _Key]) -> _Key:
+    try:
+        return load()
+    except TypeError as error:  # cryptography's word for a password that is missing, or not wanted
+        raise InvalidKey(f"{where}: {error}") from None
+    except Exception:
+        raise InvalidKey(f"{where}: not a {kind} key in PEM form, or a wrong password") from None

@@ -1,0 +1,297 @@
+"""A node's cache of models, by digest: filled once whoever asks, bounded, and nothing in use is ever evicted.
+
+`<folder>/<hex>/` is a model, whole; it appears by one rename. `.rooms/<key>/` is one that is being fetched; a killed
+process leaves it, and the next one that wants the same goes on with it. `.locks/` holds a file for each: an entry's
+is held shared (flock, released by the kernel when its holder dies) as long as the model is in use, a room's alone by
+who fills it. `.lock` is held for a moment by whoever counts and evicts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from trainserve.store import StoreError
+
+FOLDER = Path("~/.cache/trainserve/models")
+BYTES = 32 << 30
+_RESERVED = "reserved"
+_CONTENT = "content"
+
+
+class CacheFull(StoreError):
+    """There is no room for a model: it is larger than the bound, or the disk and all that may be evicted."""
+
+    reason = "CacheFull"
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A model in the cache that is not evicted as long as this object lives."""
+
+    path: Path
+    digest: str
+    _lock: IO[bytes] = field(repr=False, compare=False)
+
+    def close(self) -> None:
+        """It may be evicted from now on."""
+        self._lock.close()
+
+
+@dataclass(frozen=True)
+class Room:
+    """Where a model is put together: what is in `content` becomes the entry, the rest of `folder` is scratch."""
+
+    folder: Path
+    reserve: Callable[[int], None]
+    """Makes sure that so many bytes in all fit. Raises CacheFull."""
+
+    @property
+    def content(self) -> Path:
+        """What becomes the entry."""
+        return self.folder / _CONTENT
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Of a cache: how many models, their bytes, and the bound."""
+
+    models: int
+    bytes: int
+    bound: int
+
+
+class NodeCache:
+    """A folder of the node with at most `size` bytes of models."""
+
+    def __init__(
+        self, folder: Path = FOLDER, size: int = BYTES, say: Callable[[str], None] = lambda line: None
+    ) -> None:
+        self.folder, self.size, self._say = folder.expanduser().absolute(), size, say
+
+    def lease(self, digest: str) -> Lease | None:
+        """The model of that digest, if it is here; it counts as used just now. Raises StoreError."""
+        with self._errors():
+            if not self._entry(digest).is_dir():
+                return None
+            lock = self._hold(_key(digest), fcntl.LOCK_SH)
+            try:
+                os.utime(self._entry(digest))
+            except FileNotFoundError:  # evicted before the lock was ours
+                lock.close()
+                return None
+            return Lease(self._entry(digest), digest, lock)
+
+    def fill(self, key: str, known: Callable[[], str | None], make: Callable[[Room], str]) -> Lease:
+        """The model that `make` puts into a room and whose digest it returns, or the one that `known` finds here.
+
+        One process at a time has the room `key`; whoever waited for it asks `known` again. What `make` has left when
+        it fails is kept for the next attempt, but for a full disk. Raises StoreError, and what `make` raises.
+        """
+        with self._errors(), self._alone(f"room-{key}"):
+            if (digest := known()) and (there := self.lease(digest)):
+                return there
+            folder = self.folder / ".rooms" / key
+            (folder / _CONTENT).mkdir(parents=True, exist_ok=True)
+            room = Room(folder, lambda size: self._reserve(folder, size))
+            try:
+                digest = make(room)
+                room.reserve(_bytes(folder))
+                lease = self._keep(room, digest)
+                (self.folder / ".locks" / f"room-{key}").unlink()
+                return lease
+            except (CacheFull, OSError) as error:
+                if isinstance(error, CacheFull) or error.errno in (errno.ENOSPC, errno.EDQUOT):
+                    shutil.rmtree(folder, ignore_errors=True)
+                raise
+
+    def discard(self, key: str) -> None:
+        """Drop what an attempt left in the room `key`: its bytes are not to be gone on with."""
+        with self._errors(), self._alone(f"room-{key}"):
+            shutil.rmtree(self.folder / ".rooms" / key, ignore_errors=True)
+
+    def drop(self, lease: Lease) -> None:
+        """Remove an entry whose bytes are no longer what they were."""
+        lease.close()
+        with self._errors(), self._counting():
+            self._remove(lease.path)
+
+    def note(self, key: str) -> str | None:
+        """The digest that was remembered under `key`."""
+        path = self.folder / ".known" / key
+        return path.read_text() if path.is_file() else None
+
+    def remember(self, key: str, digest: str) -> None:
+        """Which digest something has, as long as its place says that it has not changed."""
+        with self._errors():
+            path = self.folder / ".known" / key
+            path.parent.mkdir(parents=True, exist_ok=True)
+            aside = path.with_name(f".{secrets.token_hex(4)}")
+            aside.write_text(digest)
+            aside.replace(path)
+
+    def usage(self) -> Usage:
+        """What is in it now."""
+        entries = [path for path in self.folder.glob("[!.]*") if path.is_dir()]
+        return Usage(len(entries), sum(map(_bytes, entries)), self.size)
+
+    def _entry(self, digest: str) -> Path:
+        return self.folder / _key(digest)
+
+    def _keep(self, room: Room, digest: str) -> Lease:
+        lock = self._hold(_key(digest), fcntl.LOCK_SH)
+        path = self._entry(digest)
+        _settle(room.content)
+        # Two addresses may hold the same model: whoever renames first has made it.
+        with contextlib.suppress(FileExistsError):
+            try:
+                room.content.rename(path)
+            except OSError as error:
+                if error.errno != errno.ENOTEMPTY:
+                    raise
+        _sync(self.folder)
+        shutil.rmtree(room.folder, ignore_errors=True)
+        os.utime(path)
+        return Lease(path, digest, lock)
+
+    def _reserve(self, room: Path, size: int) -> None:
+        """Evict what was used longest ago until `size` bytes fit, on the disk and within the bound."""
+        if size > self.size:
+            raise CacheFull(f"{self.folder}: a model of {size} bytes does not fit into a cache of {self.size}")
+        with self._counting():
+            (room / _RESERVED).write_text(str(size))
+            while True:
+                taken = sum(_taken(path) for path in self._all() if path != room)
+                missing = size - _bytes(room)
+                free = shutil.disk_usage(self.folder).free
+                if taken + size <= self.size and missing <= free:
+                    return
+                if not self._evict(room):
+                    held = f"{taken} of its {self.size} bytes are in use" if taken + size > self.size else ""
+                    raise CacheFull(
+                        f"{self.folder}: no room for a model of {size} bytes: "
+                        f"{held or f'{free} bytes are left on the disk'}"
+                    )
+
+    def _all(self) -> list[Path]:
+        return [*(path for path in self.folder.glob("[!.]*") if path.is_dir()), *self.folder.glob(".rooms/*")]
+
+    def _evict(self, room: Path) -> bool:
+        """Remove the one that was used longest ago and that nobody holds. False: there is none."""
+        for path in sorted((path for path in self._all() if path != room), key=_used):
+            name = f"room-{path.name}" if path.parent != self.folder else path.name
+            with contextlib.suppress(BlockingIOError), self._alone(name, fcntl.LOCK_NB):
+                self._say(f"evicting {path.name} from {self.folder}")
+                self._remove(path)
+                (self.folder / ".locks" / name).unlink()
+                return True
+        return False
+
+    def _remove(self, path: Path) -> None:
+        trash = self.folder / ".trash"
+        shutil.rmtree(trash, ignore_errors=True)  # of a process that was killed while it removed something
+        trash.mkdir()
+        with contextlib.suppress(FileNotFoundError):
+            path.rename(trash / path.name)
+        shutil.rmtree(trash)
+
+    @contextlib.contextmanager
+    def _counting(self) -> Iterator[None]:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / ".lock").open("ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    @contextlib.contextmanager
+    def _alone(self, name: str, how: int = 0) -> Iterator[None]:
+        with self._hold(name, fcntl.LOCK_EX | how):
+            yield
+
+    def _hold(self, name: str, how: int) -> IO[bytes]:
+        """A lock, once it is ours. Raises BlockingIOError where LOCK_NB was asked for and another has it."""
+        path = self.folder / ".locks" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            lock = path.open("ab")
+            try:
+                try:
+                    fcntl.flock(lock, how | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    if how & fcntl.LOCK_NB:
+                        raise
+                    self._say(f"waiting for another process that fetches into {self.folder}")
+                    fcntl.flock(lock, how)
+                if os.fstat(lock.fileno()).st_nlink:  # else it was evicted with its entry before it was ours
+                    return lock
+            except BaseException:
+                lock.close()
+                raise
+            lock.close()
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except StoreError:
+            raise
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise CacheFull(f"{self.folder}: no space left on the disk for the model") from error
+            raise StoreError.of("write", error.filename or self.folder, error) from error
+
+
+def _key(digest: str) -> str:
+    return digest.removeprefix("sha256:")
+
+
+def _taken(path: Path) -> int:
+    """Bytes of an entry; of a room at least those that were reserved."""
+    try:
+        reserved = int((path / _RESERVED).read_text())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        reserved = 0
+    return max(reserved, _bytes(path))
+
+
+def _bytes(folder: Path) -> int:
+    total = 0
+    for below, _, files in os.walk(folder):
+        for name in files:
+            with contextlib.suppress(FileNotFoundError):
+                total += Path(below, name).stat().st_size
+    return total
+
+
+def _used(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _settle(folder: Path) -> None:
+    """On the disk before it can be seen, and read-only."""
+    for below, _, files in os.walk(folder, topdown=False):
+        for name in files:
+            path = Path(below, name)
+            _sync(path)
+            path.chmod(0o444)
+        _sync(Path(below))
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,142 @@
+"""What a lone .onnx file says of itself: inputs, outputs, batch axis, dtypes, opset, IR version, external data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trainserve.serving.inside import inside
+from trainserve.serving.triton_types import TYPES
+from trainserve.store import Preprocessing, StoreError, Tensor
+
+if TYPE_CHECKING:
+    import onnx
+
+
+class UnusableGraph(StoreError):
+    """The file is no ONNX graph that a server could load; the message names what is wrong with it."""
+
+    reason = "UnservableModel"
+
+
+@dataclass(frozen=True)
+class Graph:
+    """In shapes -1 is an axis of any length. `external` are the files its weights lie in, relative to its folder.
+
+    `labels` and `preprocessing` are what its metadata says, as `trainserve` writes it; empty and None otherwise.
+    """
+
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    opset: int
+    ir_version: int
+    external: tuple[str, ...]
+    labels: tuple[str, ...] = ()
+    preprocessing: Preprocessing | None = None
+
+
+def read(path: Path) -> Graph:
+    """The graph in a file, without its external data. Raises UnusableGraph, EscapingName, OSError."""
+    import onnx
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except DecodeError:
+        raise UnusableGraph(f"{path}: not an ONNX file, or cut off") from None
+    if not model.graph.node or not model.graph.output:
+        raise UnusableGraph(f"{path}: not an ONNX file: it has no graph")
+    opset = next((int(each.version) for each in model.opset_import if each.domain in ("", "ai.onnx")), None)
+    if opset is None:
+        raise UnusableGraph(f"{path}: it names no opset of the standard operators")
+    external = tuple(sorted({_location(path, tensor) for tensor in _external(model)}))
+    weights = {each.name for each in (*model.graph.initializer,)}
+    notes = {entry.key: entry.value for entry in model.metadata_props}
+    return Graph(
+        inputs=tuple(_tensor(path, value) for value in model.graph.input if value.name not in weights),
+        outputs=tuple(_tensor(path, value) for value in model.graph.output),
+        opset=opset,
+        ir_version=int(model.ir_version),
+        external=external,
+        labels=_labels(notes),
+        preprocessing=_preprocessing(notes),
+    )
+
+
+def check(path: Path) -> None:
+    """onnx's own checker, external data included. Raises UnusableGraph."""
+    import onnx
+
+    try:
+        onnx.checker.check_model(str(path))
+    except Exception as error:  # its C++ raises several
+        words = " ".join(str(error).split())[:500]
+        raise UnusableGraph(f"{path}: not a valid ONNX graph: {words}") from None
+
+
+def _tensor(path: Path, value: onnx.ValueInfoProto) -> Tensor:
+    import onnx
+
+    kind = value.type.WhichOneof("value")
+    if kind != "tensor_type":
+        raise UnusableGraph(f"{path}: {value.name} is a {(kind or 'thing without a type').removesuffix('_type')}; "
+                            "inputs and outputs must be tensors")  # fmt: skip
+    tensor = value.type.tensor_type
+    if not tensor.HasField("shape"):
+        raise UnusableGraph(f"{path}: {value.name} has no shape; export the model with its shapes")
+    dtype = str(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type))
+    if dtype not in TYPES:
+        name = onnx.TensorProto.DataType.Name(tensor.elem_type).lower()
+        raise UnusableGraph(f"{path}: {value.name} has type {name}; must be one of {', '.join(TYPES)}")
+    return Tensor(name=value.name, dtype=dtype, shape=[_size(path, value.name, axis) for axis in tensor.shape.dim])
+
+
+def _size(path: Path, name: str, axis: Any) -> int:
+    if not axis.HasField("dim_value"):
+        return -1
+    if axis.dim_value <= 0:
+        # Exporters write 0 and -1 for an axis that is open.
+        return -1
+    return int(axis.dim_value)
+
+
+def _external(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """Every tensor of the model, in whatever subgraph or attribute, whose values lie in another file."""
+    import onnx
+
+    waiting: list[Any] = [model]
+    while waiting:
+        message = waiting.pop()
+        if isinstance(message, onnx.TensorProto):
+            if message.data_location == onnx.TensorProto.EXTERNAL:
+                yield message
+            continue
+        for field, value in message.ListFields():
+            if field.message_type is not None:
+                waiting += value if field.is_repeated else [value]
+
+
+def _location(path: Path, tensor: onnx.TensorProto) -> str:
+    location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
+    if not location:
+        raise UnusableGraph(f"{path}: the values of {tensor.name} lie in another file, which is not named")
+    inside(path.parent, location)
+    return location
+
+
+def _labels(notes: dict[str, str]) -> tuple[str, ...]:
+    try:
+        found = json.loads(notes.get("labels", "[]"))
+    except ValueError:
+        return ()
+    return tuple(found) if isinstance(found, list) and all(isinstance(each, str) for each in found) else ()
+
+
+def _preprocessing(notes: dict[str, str]) -> Preprocessing | None:
+    try:
+        return Preprocessing.model_validate_json(notes["preprocessing"])
+    except (KeyError, ValueError):
+        return None
