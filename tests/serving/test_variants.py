@@ -15,7 +15,8 @@ from tests.models.exporting import dataset, learnt, published, regression
 from trainserve.models import onnx_file
 from trainserve.models.data.dataset import Dataset
 from trainserve.serving.fetch import fetch
-from trainserve.serving.probe import Probe, Recorded
+from trainserve.serving.probe import Probe
+from trainserve.serving.recorded import Recorded
 from trainserve.serving.server import DevelopmentServer
 from trainserve.serving.settings import DynamicBatching, Settings
 

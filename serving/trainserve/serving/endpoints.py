@@ -24,7 +24,7 @@ def answer(probe: Probe, path: str) -> tuple[HTTPStatus, str, bytes]:
     if path == "/report":
         return HTTPStatus.OK, "application/json", json.dumps(probe.report()).encode()
     if path == "/metrics":
-        return HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(probe.registry)
+        return HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(probe.metrics.registry)
     return HTTPStatus.NOT_FOUND, "text/plain", b"/livez /readyz /report /metrics\n"
 
 
@@ -34,7 +34,7 @@ class _Server(ThreadingHTTPServer):
 
 
 def serve(probe: Probe, host: str, port: int) -> None:
-    """Serve until SIGTERM or SIGINT, verifying the server as soon as it is ready."""
+    """Serve until SIGTERM or SIGINT, verifying the server as soon as it is ready and whenever it has come back."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -52,8 +52,7 @@ def serve(probe: Probe, host: str, port: int) -> None:
     with _Server((host, port), Handler) as server:
 
         def verify() -> None:
-            probe.verify_when_ready(stopped)
-            if not stopped.is_set():
+            while probe.verify_when_due(stopped):
                 print(json.dumps(probe.report()), flush=True)
 
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -28,7 +28,7 @@ _TYPES = {
     "FP32": "float32",
     "FP64": "float64",
 }
-_NAMES = {dtype: name for name, dtype in _TYPES.items()}
+NAMES = {dtype: name for name, dtype in _TYPES.items()}
 
 
 class InferenceError(Exception):
@@ -66,7 +66,7 @@ def encode(inputs: Mapping[str, np.ndarray[Any, Any]], outputs: list[str]) -> tu
         {
             "name": name,
             "shape": list(array.shape),
-            "datatype": _NAMES[array.dtype.name],
+            "datatype": NAMES[array.dtype.name],
             "parameters": {"binary_data_size": array.nbytes},
         }
         for name, array in inputs.items()

@@ -10,17 +10,14 @@ import http.client
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
 from trainserve.serving.infer import InferenceError, infer
+from trainserve.serving.metrics import ProbeMetrics
+from trainserve.serving.recorded import Recorded
 from trainserve.serving.verify import compare
-from trainserve.store import Manifest
 
 POLL = 0.05
 """Seconds between two looks at a server that is not ready."""
@@ -28,50 +25,8 @@ TIMEOUT = 4.0
 """Seconds one inference may take before the server counts as dead."""
 WINDOW = 1024
 """Latencies kept for the percentiles."""
-_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
-
-disable_created_metrics()  # type: ignore[no-untyped-call]
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """A version's samples: inputs and the outputs PyTorch gave, one row per sample in every array.
-
-    `batch` is how many rows a request holds: 1, or the graph's fixed batch. `indexes` as `verify.compare` takes it.
-    """
-
-    inputs: dict[str, np.ndarray[Any, Any]]
-    outputs: dict[str, np.ndarray[Any, Any]]
-    rtol: float
-    atol: float
-    batch: int = 1
-    indexes: Mapping[str, str] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        """How many samples there are."""
-        return min(len(array) for array in (*self.inputs.values(), *self.outputs.values()))
-
-    @classmethod
-    def load(cls, version: Path, limit: int) -> Recorded:
-        """At most `limit` samples, in whole batches, of a fetched version's folder. Raises ValueError if none."""
-        manifest = Manifest.from_bytes((version / "manifest.json").read_bytes(), version / "manifest.json")
-        batch = max(1, manifest.inputs[0].shape[0])
-        with np.load(version / "samples.npz", allow_pickle=False) as samples:
-            names = [tensor.name for tensor in (*manifest.inputs, *manifest.outputs)]
-            missing = [name for name in names if name not in samples]
-            rows = 0 if missing else min(*(len(samples[name]) for name in names), max(limit, batch)) // batch * batch
-            if not rows:
-                why = f"has no {', '.join(missing)}" if missing else f"holds less than one batch of {batch}"
-                raise ValueError(f"{version / 'samples.npz'} {why}")
-            arrays = {name: samples[name][:rows] for name in names}
-        return cls(
-            {tensor.name: arrays[tensor.name] for tensor in manifest.inputs},
-            {tensor.name: arrays[tensor.name] for tensor in manifest.outputs},
-            manifest.parity.rtol,
-            manifest.parity.atol,
-            batch,
-            {tensor.name: tensor.indexes for tensor in manifest.outputs if tensor.indexes},
-        )
+WAIT = 1.0
+"""Seconds between two looks at whether the probe itself shall stop."""
 
 
 class Probe:
@@ -85,24 +40,10 @@ class Probe:
         self.max_rel: float | None = None
         self._latencies: deque[float] = deque(maxlen=WINDOW)
         self._lock = threading.Lock()
-        self.registry = CollectorRegistry()
-        self._durations = Histogram(
-            "trainserve_probe_inference_duration_seconds",
-            "Single inferences by the probe itself, from the sidecar to the server and back",
-            buckets=_BUCKETS,
-            registry=self.registry,
-        )
-        self._failures = Counter(
-            "trainserve_probe_inference_failures", "Inferences by the probe that failed", registry=self.registry
-        )
-        self._verified = Gauge(
-            "trainserve_probe_verified", "1 once the recorded samples matched, else 0", registry=self.registry
-        )
-        self._difference = Gauge(
-            "trainserve_probe_max_abs_difference",
-            "Largest difference between the served and the recorded outputs",
-            registry=self.registry,
-        )
+        self._answering = True
+        self._due = threading.Event()
+        self._due.set()
+        self.metrics = ProbeMetrics()
 
     def ready(self) -> bool:
         """Whether the server says that it has loaded the model."""
@@ -132,28 +73,43 @@ class Probe:
         result = compare(self.recorded.outputs, got, self.recorded.rtol, self.recorded.atol, self.recorded.indexes)
         self.max_abs, self.max_rel, self.message = result.max_abs, result.max_rel, result.message
         self.verified, self.reason = result.matches, "SamplesMatch" if result.matches else "OutputMismatch"
-        self._verified.set(result.matches)
-        self._difference.set(result.max_abs)
+        self.metrics.compared(result.matches, result.max_abs)
 
-    def verify_when_ready(self, stopped: threading.Event) -> None:
-        """Wait for the server and verify it, however often it goes away meanwhile."""
-        while self.verified is None and not stopped.wait(POLL):
+    def verify_when_due(self, stopped: threading.Event) -> bool:
+        """Wait until the server is ready for the first time, or has come back, and verify it. False: stopped before."""
+        while not self._due.wait(WAIT):
+            if stopped.is_set():
+                return False
+        while not stopped.wait(POLL):
             if not self.ready():
                 continue
+            self._due.clear()
             try:
                 self.verify()
+                return True
             except (InferenceError, OSError) as error:
-                self.reason, self.message = "InferenceFailed", f"{type(error).__name__}: {error}"
+                self._due.set()
+                self.metrics.not_compared()
+                if self.verified is None:
+                    self.reason, self.message = "InferenceFailed", f"{type(error).__name__}: {error}"
+        return False
 
     def alive(self) -> tuple[bool, str]:
-        """Whether one real inference succeeds now, and the server's words when it does not."""
+        """Whether one real inference succeeds now, and the server's words when it does not.
+
+        A server that comes back is verified again: it may have loaded something else.
+        """
         connection = http.client.HTTPConnection(self.host, self.port, timeout=TIMEOUT)
         try:
             self._infer(connection, 0)
         except (InferenceError, OSError) as error:
+            self._answering = False
             return False, f"{type(error).__name__}: {error}"
         finally:
             connection.close()
+        if not self._answering:
+            self._answering = True
+            self._due.set()
         return True, "ok"
 
     def report(self) -> dict[str, Any]:
@@ -181,11 +137,11 @@ class Probe:
         try:
             answer = infer(connection, self.model, inputs, list(self.recorded.outputs))
         except (InferenceError, OSError):
-            self._failures.inc()
+            self.metrics.failed()
             raise
         taken = time.perf_counter() - begun
+        self.metrics.answered(taken if timed else None)
         if timed:
-            self._durations.observe(taken)
             with self._lock:
                 self._latencies.append(taken)
         return answer

@@ -13,45 +13,58 @@ Arrays = Mapping[str, np.ndarray[Any, Any]]
 
 @dataclass(frozen=True)
 class Comparison:
-    """`max_abs` and `max_rel` are the largest differences; `worst` the sample furthest outside, or nearest to, the
-    bound |got - expected| <= atol + rtol * |expected| (numpy.isclose)."""
+    """`max_abs` and `max_rel` are the largest differences; `worst` the sample, and `output` its output, furthest
+    outside, or nearest to, the bound |got - expected| <= atol + rtol * |expected| (numpy.isclose), with both of its
+    rows; None where there is nothing to set side by side."""
 
     matches: bool
     samples: int
     max_abs: float
     max_rel: float
     worst: int
+    output: str
     message: str
+    expected: np.ndarray[Any, Any] | None = None
+    got: np.ndarray[Any, Any] | None = None
 
 
 def compare(
-    expected: Arrays, got: Arrays, rtol: float, atol: float, indexes: Mapping[str, str] | None = None
+    expected: Arrays,
+    got: Arrays,
+    rtol: float,
+    atol: float,
+    indexes: Mapping[str, str] | None = None,
+    rows: np.ndarray[Any, Any] | None = None,
 ) -> Comparison:
-    """Compare every output of `expected`, whose arrays have one row per sample, with `got`.
+    """Compare every output of `expected`, whose arrays have one row per answer, with `got`.
 
     A missing output, another shape and a NaN do not match. `indexes` names for an output of positions (the labels of
     the top k) the output that they point into: what they point at is compared, at twice the tolerance, so that of two
-    classes as good as equal either may come first.
+    classes as good as equal either may come first. `rows` are the numbers of the samples, which may come more than
+    once; by default 0, 1, 2 ….
     """
     indexes = indexes or {}
-    samples = min(len(array) for array in expected.values())
+    answers = min(len(array) for array in expected.values())
+    rows = np.arange(answers) if rows is None else rows
+    samples = len(set(rows.tolist()))
     max_abs = max_rel = 0.0
     worst, worst_output, worst_excess = 0, "", -np.inf
     for name, truth in expected.items():
         if name not in got:
-            return _unlike(samples, f"output {name} is missing; the server sent {', '.join(got) or 'none'}")
+            return _unlike(samples, name, f"output {name} is missing; the server sent {', '.join(got) or 'none'}")
         answer = got[name]
         if answer.shape != truth.shape:
-            return _unlike(samples, f"output {name}: shape {list(answer.shape)} instead of {list(truth.shape)}")
+            shapes = f"shape {list(answer.shape)} instead of {list(truth.shape)}"
+            return _unlike(samples, name, f"output {name}: {shapes}")
         slack = 1
         if name in indexes:
             slack, whole = 2, expected[indexes[name]]
             if not _distinct(answer, whole.shape[-1]):
-                return _unlike(samples, f"output {name}: not distinct positions in {indexes[name]}")
+                return _unlike(samples, name, f"output {name}: not distinct positions in {indexes[name]}")
             truth, answer = np.take_along_axis(whole, truth, -1), np.take_along_axis(whole, answer, -1)
         wide, answered = truth.astype(np.float64), answer.astype(np.float64)
-        difference = np.abs(answered - wide).reshape(samples, -1)
-        size = np.abs(wide).reshape(samples, -1)
+        difference = np.abs(answered - wide).reshape(answers, -1)
+        size = np.abs(wide).reshape(answers, -1)
         difference[np.isnan(difference)] = np.inf
         relative = np.divide(difference, size, out=np.zeros_like(difference), where=size > atol)
         if name not in indexes:
@@ -61,12 +74,13 @@ def compare(
             worst_excess, worst, worst_output = float(excess.max()), int(excess.argmax()), name
     matches = worst_excess <= 0
     message = f"{samples} samples, max abs difference {max_abs:.2g}"
+    truth, answer = expected[worst_output][worst], got[worst_output][worst]
     if not matches:
         message += (
-            f", outside rtol {rtol:g} and atol {atol:g}; worst: sample {worst}, output {worst_output}, expected "
-            f"{_shown(expected[worst_output][worst])}, got {_shown(got[worst_output][worst])}"
+            f", outside rtol {rtol:g} and atol {atol:g}; worst: sample {rows[worst]}, output {worst_output}, expected "
+            f"{_shown(truth)}, got {_shown(answer)}"
         )
-    return Comparison(matches, samples, max_abs, max_rel, worst, message)
+    return Comparison(matches, samples, max_abs, max_rel, int(rows[worst]), worst_output, message, truth, answer)
 
 
 def _distinct(positions: np.ndarray[Any, Any], size: int) -> bool:
@@ -75,8 +89,8 @@ def _distinct(positions: np.ndarray[Any, Any], size: int) -> bool:
     return bool(inside and (ordered[..., 1:] != ordered[..., :-1]).all())
 
 
-def _unlike(samples: int, message: str) -> Comparison:
-    return Comparison(False, samples, float("inf"), float("inf"), 0, message)
+def _unlike(samples: int, output: str, message: str) -> Comparison:
+    return Comparison(False, samples, float("inf"), float("inf"), 0, output, message)
 
 
 def _shown(row: np.ndarray[Any, Any]) -> str:

@@ -1,0 +1,183 @@
+"""`trainserve verify`: a model's bytes, and what a running server makes of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from trainserve.cli import endpoint
+from trainserve.client import Protocol
+from trainserve.serving import address, known, reference, source
+from trainserve.serving.ready import ReadyRepository
+from trainserve.serving.recorded import Recorded
+from trainserve.serving.report import Fault, Files, Kind, Report
+from trainserve.serving.servable import Servable
+from trainserve.serving.verification import Progress
+from trainserve.serving.verification import verify as run
+from trainserve.store import DigestMismatch
+from trainserve.store.signing import PublicKey, SignatureRefused
+
+_REFERENCES = {
+    "pytorch": "what PyTorch gave",
+    "script": "what its script recorded",
+    "none": "onnxruntime's own answers, for nothing else was recorded",
+}
+_GRPC_PORT = 8001
+
+
+@click.command(epilog="Example: trainserve verify 127.0.0.1:8000 .dev/store/default/digits/1 --grpc-url 127.0.0.1:8001")
+@click.argument("arguments", nargs=-1, required=True, metavar="[URL] MODEL")
+@click.option(
+    "--grpc-url", help="host:port of the server's gRPC. Unset: port 8001 beside an HTTP port 8000, else none."
+)
+@click.option("--model", "name", help="Name under which the server serves it. Unset: the model's own.")
+@click.option("--key", type=click.Path(path_type=Path, dir_okay=False), help="PEM: MODEL must be signed by this key.")
+@click.option("--samples", type=click.IntRange(1), default=64, show_default=True, help="Recorded samples, at most.")
+@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def verify(
+    arguments: tuple[str, ...], grpc_url: str | None, name: str | None, key: Path | None, samples: int, output: str
+) -> None:
+    """Check every byte of MODEL, and with URL that the server there answers as was recorded with it.
+
+    MODEL is a version of the store, an .onnx file or a Triton repository: a path, pvc://, s3:// or https://. URL is
+    host:port of the server's HTTP. Its recorded samples are sent over HTTP and gRPC, alone, in the server's largest
+    batch and concurrently. Exit status: 0 verified, 1 not, 2 bad input.
+    """
+    if len(arguments) > 2:
+        raise click.UsageError("give [URL] MODEL")
+    model, urls = arguments[-1], arguments[:-1]
+    if not urls and (grpc_url or name):
+        raise click.UsageError("--grpc-url and --model go with a URL")
+    http = _address("URL", urls[0], "http") if urls else None
+    grpc = _address("--grpc-url", grpc_url, "grpc") if grpc_url else None
+    if http and not grpc and http.endswith(":8000"):
+        grpc = f"{http.rpartition(':')[0]}:{_GRPC_PORT}"
+    console = Console(stderr=True)
+    with _telling(console) as tell:
+        report = _verified(model, http, grpc, name, key, samples, tell)
+    if output == "json":
+        click.echo(json.dumps(report.as_json(), indent=2))
+    else:
+        _show(Console(soft_wrap=True, highlight=False), report)
+    if not report.verified:
+        raise click.exceptions.Exit(1)
+
+
+def _verified(
+    model: str, http: str | None, grpc: str | None, name: str | None, key: Path | None, samples: int, tell: Progress
+) -> Report:
+    at = address.parse(model)
+    trusted = PublicKey.load(key) if key else None
+    try:
+        tell("reading MODEL")
+        opened = source.open_model(model, key=trusted)
+    except (DigestMismatch, SignatureRefused) as error:
+        fault = Fault(Kind.ALTERED_FILE, "MODEL is not what was published", [str(error)])
+        return Report(False, at.name, None, "", files=Files(False, str(error)), fault=fault)
+    signer = trusted.fingerprint if trusted else None
+    files = Files(True, "every byte is as published", *_size(opened), signed_by=signer)
+    if isinstance(opened, ReadyRepository):
+        if http:
+            raise click.BadParameter(f"{model} is a Triton repository; name one model: a version, or an .onnx file")
+        return Report(True, at.name, None, opened.digest, files=files)
+    if http is None:
+        version = opened.manifest.version if opened.manifest else None
+        return Report(True, opened.name, version, opened.digest, files=files)
+    try:
+        recorded = _recorded(opened, samples)
+    except (OSError, ValueError, reference.NoReference) as error:
+        raise click.BadParameter(f"{model}: there is nothing to verify a server with: {error}") from error
+    others = known.others(at, samples)
+    return run(http, grpc, opened, recorded, model=name, files=files, others=others, progress=tell)
+
+
+def _recorded(servable: Servable, samples: int) -> Recorded:
+    if servable.manifest and servable.samples:
+        return Recorded.of(servable.manifest, servable.samples, samples)
+    return reference.recorded(servable, min(samples, 16))
+
+
+def _size(opened: Servable | ReadyRepository) -> tuple[int, int]:
+    paths = [path for path in opened.folder.rglob("*") if path.is_file()]
+    if isinstance(opened, Servable):
+        names = opened.manifest.files if opened.manifest else opened.files
+        paths = [opened.folder / name for name in names]
+    return len(paths), sum(path.stat().st_size for path in paths)
+
+
+def _address(option: str, url: str, protocol: Protocol) -> str:
+    try:
+        return endpoint.parse(url, protocol)[0]
+    except click.BadParameter as error:
+        error.param_hint = option
+        raise
+
+
+@contextmanager
+def _telling(console: Console) -> Iterator[Progress]:
+    """What is being done, on a terminal."""
+    if not console.is_terminal:
+        yield lambda line: None
+        return
+    with console.status("") as status:
+        yield lambda line: status.update(escape(line))
+
+
+def _show(console: Console, report: Report) -> None:
+    version = f" version {report.version}" if report.version is not None else ""
+    console.print(f"[bold]{escape(report.model)}[/bold]{version}  {report.digest[:19]}")
+    if report.files and report.files.matches:
+        signed = f", signed by key {report.files.signed_by}" if report.files.signed_by else ""
+        console.print(f"files    {report.files.files} ({report.files.bytes:,} bytes): {report.files.message}{signed}")
+    if report.url:
+        protocols = f"http {report.url}" + (f", grpc {report.grpc_url}" if report.grpc_url else "")
+        console.print(f"server   {report.server or 'unknown'} at {protocols}")
+        console.print(
+            f"samples  {report.samples}, held against {_REFERENCES[report.reference or 'none']}, "
+            f"within rtol {report.rtol:g} and atol {report.atol:g}"
+        )
+    if report.runs:
+        console.print(_table(report))
+    if report.labels:
+        labels = report.labels
+        names = "all as they should be" if labels.matches else f"{len(labels.wrong)} are others"
+        console.print(f"labels   {labels.classes}: {names}; likeliest class equal in {labels.same} of {labels.samples}")
+    if worst := report.worst:
+        at = worst.position if len(worst.expected) > 1 else 0
+        console.print(
+            f"worst    sample {worst.sample}, {escape(worst.output)}\\[{worst.position}]: "
+            f"expected {worst.expected[at]:.6g}, got {worst.got[at]:.6g}"
+        )
+    for note in report.notes:
+        console.print(f"note     {escape(note)}")
+    if report.verified:
+        console.print("[bold green]verified[/bold green]")
+        return
+    console.print("[bold red]not verified[/bold red]")
+    if report.fault:
+        console.print(f"likeliest fault: [bold]{report.fault.kind}[/bold]: {escape(report.fault.message)}")
+        for line in report.fault.evidence:
+            console.print(f"  - {escape(line)}")
+
+
+def _table(report: Report) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="")
+    table.add_column("PROTOCOL")
+    for name in ("BATCH", "CONCURRENT", "REQUESTS", "P50 MS", "P99 MS", "MAX DIFFERENCE"):
+        table.add_column(name, justify="right")
+    table.add_column("RESULT")
+    for each in report.runs:
+        numbers = [each.p50_ms, each.p99_ms, each.max_abs]
+        shown = ["-" if number is None else f"{number:.3g}" for number in numbers]
+        result = "[red]failed[/red]" if each.max_abs is None else "[red]wrong[/red]"
+        if each.matches:
+            result = "[green]equal[/green]"
+        table.add_row(each.protocol, str(each.batch), str(each.concurrency), str(each.requests), *shown, result)
+    return table

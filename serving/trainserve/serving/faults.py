@@ -1,0 +1,290 @@
+"""From what a verification saw to the likeliest fault, in words: one small function each, asked in order.
+
+Every rule returns a Fault with the evidence it rests on, or None. What needs the version's own graph runs it here, by
+plain onnxruntime (reference.py), and only once something is known to be wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+
+from trainserve.serving import normalisation
+from trainserve.serving.described import Described
+from trainserve.serving.infer import NAMES
+from trainserve.serving.recorded import Arrays, Recorded
+from trainserve.serving.reference import NoReference, Reference
+from trainserve.serving.report import Fault, Kind, Labels, Run
+from trainserve.serving.servable import Servable
+from trainserve.serving.verify import compare
+
+SAMPLES = 16
+"""Samples, at most, that edited graphs are run on."""
+_SAME_CLASS = 0.9
+"""Share of samples whose likeliest class rounding leaves as it was."""
+_DRIFT: dict[Literal["fp16", "int8"], tuple[float, float]] = {"fp16": (0.3, 3.0), "int8": (0.5, 6.0)}
+"""How the differences compare with those of weights rounded alike: activations are rounded as well."""
+_ONE_SIDED = 0.99
+"""Share of the differences that one direction has to have. With less than `_DIRECTIONS` there is little to tell."""
+_DIRECTIONS = 4
+
+
+@dataclass(frozen=True)
+class Known:
+    """Another version of the same model, by its name, with its digest and what was recorded with it."""
+
+    name: str
+    digest: str
+    recorded: Recorded
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that the rules look at.
+
+    `served` holds the answers to every sample, alone, in the samples' order; `others` are known versions, `answer`
+    asks the server for a known version's samples.
+    """
+
+    servable: Servable
+    recorded: Recorded
+    described: Described
+    runs: Sequence[Run]
+    labels: Labels | None
+    served: Arrays
+    others: Iterable[Known]
+    answer: Callable[[Recorded], Arrays]
+
+    @property
+    def right_alone(self) -> bool:
+        """Whether single requests are answered as recorded."""
+        return self._compared(self.served)
+
+    @cached_property
+    def reference(self) -> Reference:
+        """The version's own graph."""
+        return Reference(self.servable.folder / self.servable.graph, self.recorded)
+
+    @cached_property
+    def scores(self) -> str:
+        """The output that faults are told by: the first that is no list of positions."""
+        return next(name for name in self.recorded.outputs if name not in self.recorded.indexes)
+
+    @cached_property
+    def own(self) -> Arrays:
+        """What the version's own graph answers here. Raises NoReference."""
+        return self.reference.answers(self.recorded.inputs)
+
+    def own_is_right(self) -> bool:
+        """Whether these are what was recorded."""
+        return self._compared(self.own)
+
+    def few(self, arrays: Arrays) -> Arrays:
+        """Of the samples that edited graphs are run on."""
+        rows = max(self.recorded.batch, min(len(self.recorded), SAMPLES) // self.recorded.batch * self.recorded.batch)
+        return {name: array[:rows] for name, array in arrays.items()}
+
+    def _compared(self, got: Arrays) -> bool:
+        recorded = self.recorded
+        return compare(recorded.outputs, got, recorded.rtol, recorded.atol, recorded.indexes).matches
+
+
+def likeliest(evidence: Evidence) -> Fault:
+    """The first rule that applies, from the plainest evidence to what is left when nothing explains the answers."""
+    doubts: list[str] = []
+    for rule in _RULES:
+        try:
+            if fault := rule(evidence):
+                return Fault(fault.kind, fault.message, [*fault.evidence, *doubts])
+        except NoReference as error:
+            if not doubts:
+                doubts.append(f"the version's own graph could not be run here to compare: {error}")
+    proof = [_difference(evidence), "no other version, normalisation or rounding explains it"]
+    if _one_sided(evidence):
+        proof.append("all differences have one direction, as when one weight or one unit was changed")
+    return Fault(Kind.TAMPERED_WEIGHTS, "the server's weights are not those of the version", [*proof, *doubts])
+
+
+def wrong_signature(servable: Servable, described: Described) -> Fault | None:
+    """Other inputs or outputs than the version's: another model."""
+    for kind, tensors, served in (
+        ("input", servable.inputs, described.inputs or {}),
+        ("output", servable.outputs, described.outputs or {}),
+    ):
+        expected = {tensor.name: (NAMES[tensor.dtype], tensor.shape) for tensor in tensors}
+        for name, tensor in expected.items():
+            if name not in served:
+                return _other_model(f"it has no {kind} {name}, only {', '.join(served) or 'none'}")
+            if served[name] != tensor:
+                return _other_model(f"{kind} {name} is {_tensor(served[name])} instead of {_tensor(tensor)}")
+    return None
+
+
+def wrong_version(evidence: Evidence) -> Fault | None:
+    """The server names another digest, or answers as another version does."""
+    claimed = evidence.described.digest
+    differs = claimed is not None and claimed != evidence.servable.digest
+    if not differs and evidence.right_alone:
+        return None
+    for known in evidence.others:
+        if claimed == known.digest:
+            return _version(known.name, f"the server's configuration names its digest {claimed}")
+        answers = evidence.answer(known.recorded)
+        found = compare(
+            known.recorded.outputs, answers, known.recorded.rtol, known.recorded.atol, known.recorded.indexes
+        )
+        if not evidence.right_alone and found.matches:
+            return _version(
+                known.name, f"it answers the samples recorded with {known.name} as it should: {found.message}"
+            )
+    if differs:
+        return _version(
+            "another version", f"the server's configuration names {claimed}, not {evidence.servable.digest}"
+        )
+    return None
+
+
+def swapped_labels(evidence: Evidence) -> Fault | None:
+    """The outputs are right and the names of the classes are not."""
+    labels = evidence.labels
+    if labels is None or not labels.wrong or not evidence.right_alone:
+        return None
+    shown = [f"class {each.index} is {each.got!r} instead of {each.expected!r}" for each in labels.wrong[:4]]
+    permuted = {each.got for each in labels.wrong} == {each.expected for each in labels.wrong}
+    what = "the labels are in another order" if permuted else "the labels are not those of the version"
+    return Fault(
+        Kind.SWAPPED_LABELS,
+        f"{what}: {len(labels.wrong)} of {labels.classes} classes are misnamed",
+        [*shown, "the outputs themselves match"],
+    )
+
+
+def mixed_batches(evidence: Evidence) -> Fault | None:
+    """Single requests are answered right, and some others are not."""
+    wrong = [run for run in evidence.runs if not run.matches]
+    if not wrong or not evidence.right_alone:
+        return None
+    where = ", ".join(f"{run.protocol} batch {run.batch} x {run.concurrency}" for run in wrong)
+    return Fault(
+        Kind.MIXED_BATCHES,
+        f"answers are right alone and wrong in company ({where})",
+        [run.message for run in wrong],
+    )
+
+
+def version_at_fault(evidence: Evidence) -> Fault | None:
+    """The served file is the version's own, and it is the recorded outputs that it does not give."""
+    if evidence.right_alone or evidence.own_is_right():
+        return None
+    name = evidence.scores
+    if not np.allclose(evidence.served[name], evidence.own[name], rtol=1e-3, atol=1e-4):
+        return None
+    proof = [_difference(evidence), "plain onnxruntime gives the same with MODEL's own file"]
+    precision = evidence.servable.manifest.precision if evidence.servable.manifest else "fp32"
+    if precision != "fp32":
+        return Fault(Kind.PRECISION_DRIFT, f"{precision} drifts beyond the version's own tolerance", proof)
+    return Fault(Kind.VERSION_AT_FAULT, "the version's graph does not give what was recorded with it", proof)
+
+
+def wrong_normalisation(evidence: Evidence) -> Fault | None:
+    """The answers are those of the right network to images that are shifted, scaled or have red for blue."""
+    right = evidence.servable.preprocessing
+    if evidence.right_alone or right is None or len(evidence.recorded.inputs) != 1:
+        return None
+    ((name, images),) = evidence.few(evidence.recorded.inputs).items()
+    channels = (images.shape[1], images.shape[-1]) if images.ndim == 4 else ()
+    if len(right.mean) not in channels or not np.isfinite(evidence.served[evidence.scores]).all():
+        return None
+    network = evidence.reference.of_floats()
+
+    def answer(given: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        return network({name: given})[evidence.scores]
+
+    served = evidence.few(evidence.served)[evidence.scores]
+    axis = normalisation.channel_axis(list(images.shape), len(right.mean))
+    if normalisation.reversed_channels(answer, images, served, axis):
+        words = "with red and blue exchanged the version's own graph gives the same answers"
+        return Fault(Kind.WRONG_NORMALISATION, "the server's graph sees red and blue exchanged", [words])
+    found = normalisation.fit(answer, images, served, right, axis)
+    if found is None:
+        return None
+    return Fault(
+        Kind.WRONG_NORMALISATION,
+        f"the server's graph normalises its images with {found.in_words(right)}",
+        [f"so normalised, the version's own graph gives these answers ({1 - found.left:.1%} of the difference)"],
+    )
+
+
+def precision_drift(evidence: Evidence) -> Fault | None:
+    """Small differences, of the size that weights of fewer bits bring, and the classes as they were."""
+    labels = evidence.labels
+    if evidence.right_alone or (labels and labels.same < _SAME_CLASS * labels.samples) or _one_sided(evidence):
+        return None
+    inputs = evidence.few(evidence.recorded.inputs)
+    recorded = evidence.few(evidence.recorded.outputs)[evidence.scores]
+    drift = _rms(evidence.few(evidence.served)[evidence.scores] - recorded)
+    own = evidence.few(evidence.own)[evidence.scores]
+    for precision, (least, most) in _DRIFT.items():
+        expected = _rms(evidence.reference.rounded(precision, inputs)[evidence.scores] - own)
+        if least * expected <= drift <= most * expected:
+            asked = evidence.described.accelerator
+            return Fault(
+                Kind.PRECISION_DRIFT,
+                f"the server computes in {precision}, and the tolerance was made for "
+                f"{evidence.servable.manifest.precision if evidence.servable.manifest else 'fp32'}",
+                [
+                    f"the differences (root mean square {drift:.2g}) are of the size that weights rounded to "
+                    f"{precision} bring ({expected:.2g})",
+                    *([f"its configuration asks for {asked}"] if asked else []),
+                ],
+            )
+    return None
+
+
+_RULES: tuple[Callable[[Evidence], Fault | None], ...] = (
+    wrong_version,
+    swapped_labels,
+    mixed_batches,
+    version_at_fault,
+    wrong_normalisation,
+    precision_drift,
+)
+
+
+def _one_sided(evidence: Evidence) -> bool:
+    """Whether the samples' differences, before softmax, are all but multiples of one another.
+
+    Rounding, which is in every weight, spreads over all directions; a change of one weight behind the last
+    convolution goes in one.
+    """
+    recorded, served = evidence.recorded.outputs[evidence.scores], evidence.served[evidence.scores]
+    difference = normalisation.spread(served) - normalisation.spread(recorded)
+    if min(difference.shape) < _DIRECTIONS or not np.isfinite(difference).all():
+        return False
+    sizes = np.square(np.linalg.svd(difference, compute_uv=False))
+    return bool(sizes[0] > _ONE_SIDED * sizes.sum())
+
+
+def _version(name: str, proof: str) -> Fault:
+    return Fault(Kind.WRONG_VERSION, f"the server serves {name} under this name", [proof])
+
+
+def _other_model(proof: str) -> Fault:
+    return Fault(Kind.WRONG_VERSION, "the server serves another model under this name", [proof])
+
+
+def _difference(evidence: Evidence) -> str:
+    wrong = next((run for run in evidence.runs if not run.matches), evidence.runs[0])
+    return f"over {wrong.protocol}, batch {wrong.batch}: {wrong.message}"
+
+
+def _tensor(tensor: tuple[str, list[int]]) -> str:
+    return f"{tensor[0]} {tensor[1]}"
+
+
+def _rms(difference: np.ndarray[Any, Any]) -> float:
+    return float(np.sqrt(np.mean(np.square(difference.astype(np.float64)))))

@@ -1,0 +1,140 @@
+"""Does a served network see its images through another normalisation? Pure: arrays and a function in, a fit out.
+
+A graph with a wrong mean, standard deviation or scale answers to an image x as the right graph answers to a*x + b,
+with an a and a b for every channel. They are found by least squares (Levenberg-Marquardt), from the conventions in
+use as starting points; a fit that explains the answers all but wholly is no accident, for it has a few numbers only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from trainserve.store import Preprocessing
+
+Array = np.ndarray[Any, Any]
+Network = Callable[[Array], Array]
+
+EXPLAINED = 0.05
+"""Share of the difference (root mean square) that a fit may leave."""
+_STEPS = 15
+_STARTS = 2
+"""Conventions, of those that come nearest, that a fit begins with."""
+_CONVENTIONS = (
+    (1.0, (0.0,), (1.0,)),  # 0 to 255
+    (1 / 255, (0.0,), (1.0,)),  # 0 to 1
+    (1 / 255, (0.5,), (0.5,)),  # -1 to 1
+    (1 / 255, (0.1307,), (0.3081,)),  # MNIST
+    (1 / 255, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),  # ImageNet
+    (1 / 255, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),  # CIFAR-10
+)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The network answers as if it were given `gain` * x + `offset`, per channel; `left` is what that leaves
+    unexplained, as a share of the difference."""
+
+    gain: Array
+    offset: Array
+    left: float
+
+    def in_words(self, right: Preprocessing) -> str:
+        """As mean and standard deviation at the version's own scale."""
+        mean = (np.array(right.mean) - self.offset * right.scale) / self.gain
+        std = np.array(right.std) / self.gain
+        return (
+            f"mean {_shown(mean)} and std {_shown(std)} at scale {right.scale:.4g}, where the version has "
+            f"mean {_shown(right.mean)} and std {_shown(right.std)}"
+        )
+
+
+def channel_axis(shape: list[int], channels: int) -> int:
+    """The axis of an image's channels: the last where it has the length, else the second."""
+    return len(shape) - 1 if shape[-1] == channels else 1
+
+
+def fit(network: Network, images: Array, served: Array, right: Preprocessing, axis: int) -> Fit | None:
+    """How `served` (n, …), answers to `images` (n, …), come from `network`; None if no normalisation explains them."""
+    images, target = images.astype(np.float32), spread(served)
+    channels = len(right.mean)
+    shape = [1] * images.ndim
+    shape[axis] = channels
+    unit = float(images.std()) or 1.0
+
+    def residual(parameters: Array) -> Array:
+        gain, offset = parameters[:channels], parameters[channels:] * unit
+        answers = network(images * gain.reshape(shape).astype(np.float32) + offset.reshape(shape).astype(np.float32))
+        return (spread(answers) - target).reshape(-1)
+
+    untouched = np.concatenate([np.ones(channels), np.zeros(channels)])
+    wrong = _size(residual(untouched))
+    starts = [
+        untouched,
+        *(_start(convention, right, unit) for convention in _CONVENTIONS if _fits(convention, channels)),
+    ]
+    starts = sorted(starts, key=lambda start: _size(residual(start)))[:_STARTS]
+    found = min((_descend(residual, start, wrong * EXPLAINED / 10) for start in starts), key=lambda pair: pair[1])
+    parameters, left = found[0], found[1] / wrong if wrong else 1.0
+    gain, offset = parameters[:channels], parameters[channels:] * unit
+    if left > EXPLAINED or not np.all(gain > 0):
+        return None
+    return Fit(gain, offset, left)
+
+
+def reversed_channels(network: Network, images: Array, served: Array, axis: int) -> bool:
+    """Whether red and blue in each other's place explain the answers."""
+    if images.shape[axis] != 3:
+        return False
+    wrong = _size(spread(network(images)) - spread(served))
+    return _size(spread(network(np.flip(images, axis))) - spread(served)) <= EXPLAINED * wrong
+
+
+def _descend(residual: Callable[[Array], Array], start: Array, enough: float) -> tuple[Array, float]:
+    parameters, damping = start, 1e-3
+    now = residual(parameters)
+    for _ in range(_STEPS):
+        if _size(now) <= enough:
+            break
+        slopes = np.stack([(residual(parameters + step) - now) / 1e-2 for step in 1e-2 * np.eye(len(start))], axis=1)
+        square = slopes.T @ slopes
+        change = np.linalg.lstsq(square + damping * np.diag(np.diag(square)), -slopes.T @ now, rcond=None)[0]
+        then = residual(parameters + change)
+        if _size(then) < _size(now):
+            parameters, now, damping = parameters + change, then, damping / 10
+        else:
+            damping *= 10
+    return parameters, _size(now)
+
+
+def _start(convention: tuple[float, tuple[float, ...], tuple[float, ...]], right: Preprocessing, unit: float) -> Array:
+    """The gain and offset under which `right` does what `convention` does."""
+    scale, mean, std = convention[0], np.array(convention[1]), np.array(convention[2])
+    gain = scale * np.array(right.std) / (std * right.scale)
+    offset = (np.array(right.mean) - mean * np.array(right.std) / std) / right.scale
+    return np.concatenate([gain, offset / unit])
+
+
+def _fits(convention: tuple[float, tuple[float, ...], tuple[float, ...]], channels: int) -> bool:
+    return len(convention[1]) in (1, channels)
+
+
+def spread(answers: Array) -> Array:
+    """Probabilities as centred logarithms, which is what softmax saw of them: near 0 and 1 they tell little."""
+    flat = answers.reshape(len(answers), -1).astype(np.float64)
+    if flat.min() < 0 or not np.allclose(flat.sum(axis=1), 1, atol=0.01):
+        return flat
+    logits = np.log(np.maximum(flat, 1e-7))
+    centred: Array = logits - logits.mean(axis=1, keepdims=True)
+    return centred
+
+
+def _size(difference: Array) -> float:
+    return float(np.sqrt(np.mean(np.square(difference))))
+
+
+def _shown(values: Any) -> str:
+    return "[" + ", ".join(f"{value:.3g}" for value in values) + "]"

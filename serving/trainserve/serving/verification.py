@@ -1,0 +1,239 @@
+"""A version's recorded samples through a running server: over HTTP and gRPC, alone, in full batches, concurrently."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import chain, cycle, islice
+from typing import Any
+
+import numpy as np
+
+from trainserve.serving import faults
+from trainserve.serving.ask import Connect, Transport, connector
+from trainserve.serving.described import NEVER_LOADED, Described, Endpoint, NoServer
+from trainserve.serving.faults import Evidence, Known
+from trainserve.serving.infer import InferenceError
+from trainserve.serving.model_config import labelled_output
+from trainserve.serving.recorded import Arrays, Recorded
+from trainserve.serving.report import Fault, Files, Kind, Labels, Report, Run, Worst, WrongLabel
+from trainserve.serving.servable import Servable
+from trainserve.serving.verify import Comparison, compare
+
+REQUESTS = 32
+"""Requests of each run at least, unless `SECONDS` are over and every sample was sent."""
+SECONDS = 2.0
+TIMEOUT = 60.0
+"""Seconds one inference may take."""
+SHOWN = 1000
+"""Values, at most, of the worst sample's row that a report holds; of a longer one only that of the worst position."""
+
+Progress = Callable[[str], None]
+Rows = np.ndarray[Any, Any]
+
+
+def verify(
+    http: str,
+    grpc: str | None,
+    servable: Servable,
+    recorded: Recorded,
+    *,
+    model: str | None = None,
+    batches: Sequence[int] | None = None,
+    concurrency: int = 8,
+    files: Files | None = None,
+    others: Iterable[Known] = (),
+    progress: Progress = lambda line: None,
+) -> Report:
+    """Verify what the server at `http` (and `grpc`; <host>:<port>) serves as `model`: by default under its own name.
+
+    `batches`: by default 1 and the server's largest. `files` is what is known of the model's bytes; `others` are looked
+    at only when the answers are wrong. What is wrong is in the report, an absent server included; nothing is raised.
+    """
+    name = model or servable.name
+    report = Report(
+        verified=False,
+        model=name,
+        version=servable.manifest.version if servable.manifest else None,
+        digest=servable.digest,
+        files=files,
+        url=http,
+        grpc_url=grpc,
+        reference=recorded.reference,
+        samples=len(recorded),
+        rtol=recorded.rtol,
+        atol=recorded.atol,
+        notes=[] if grpc else ["gRPC was not asked: no address of it was given"],
+    )
+    endpoint = Endpoint(http, TIMEOUT)
+    try:
+        described = endpoint.describe(name)
+        report = replace(report, server=described.server, served_digest=described.digest)
+        fault = _not_loaded(name, described) or faults.wrong_signature(servable, described)
+        if fault:
+            return replace(report, fault=fault)
+        addresses: dict[Transport, str] = {"http": http}
+        if grpc:
+            addresses["grpc"] = grpc
+        connects = {
+            transport: connector(transport, url, name, list(recorded.outputs), TIMEOUT)
+            for transport, url in addresses.items()
+        }
+        full = max(described.max_batch, recorded.batch)
+        sizes = list(batches or dict.fromkeys((recorded.batch, full)))
+        runs: list[Run] = []
+        served: Arrays = {}
+        for transport, connect in connects.items():
+            for batch, workers in [*((size, 1) for size in sizes), (recorded.batch, concurrency)]:
+                progress(f"{transport}, batch {batch}, {workers} at a time")
+                run, answers = _run(transport, connect, recorded, batch, workers)
+                runs.append(run)
+                served = served or (answers if batch == recorded.batch else {})
+        report = replace(report, runs=runs)
+        failed = next((run for run in runs if run.max_abs is None), None)
+        if failed:
+            return replace(report, fault=_no_answer(endpoint, described, failed))
+        progress("labels")
+        labels = _labels(endpoint, name, servable, recorded, described, served)
+        report = replace(report, labels=labels)
+        verified = all(run.matches for run in runs) and (labels is None or labels.matches)
+        if verified and described.digest in (None, servable.digest):
+            return replace(report, verified=True)
+        progress("looking for the fault")
+
+        def answer(asked: Recorded) -> Arrays:
+            return _run("http", connects["http"], asked, full, 1, repeat=False)[1]
+
+        evidence = Evidence(servable, recorded, described, runs, labels, served, others, answer)
+        return replace(report, fault=faults.likeliest(evidence))
+    except NoServer as error:
+        return replace(report, fault=Fault(Kind.NOT_SERVED, f"no inference server answers at {http}", [str(error)]))
+
+
+def _run(
+    transport: Transport, connect: Connect, recorded: Recorded, batch: int, concurrency: int, repeat: bool = True
+) -> tuple[Run, Arrays]:
+    """Every sample once, and more requests for the latency's sake; the answers to the samples, once each, in order."""
+    requests = recorded.requests(batch)
+    wanted = max(len(requests), REQUESTS * (concurrency if concurrency > 1 else 1)) if repeat else len(requests)
+    try:
+        answers, latencies = _ask(connect, recorded, list(islice(cycle(requests), wanted)), len(requests), concurrency)
+    except InferenceError as error:
+        return Run(transport, batch, concurrency, 0, False, f"inference failed: {error}"), {}
+    rows = np.concatenate([rows for rows, _ in answers])
+    got = {
+        name: np.concatenate([answer[name] for _, answer in answers])
+        for name in recorded.outputs
+        if all(name in answer for _, answer in answers)
+    }
+    expected = {name: array[rows] for name, array in recorded.outputs.items()}
+    result = compare(expected, got, recorded.rtol, recorded.atol, recorded.indexes, rows)
+    p50, p99 = np.percentile(latencies, [50, 99]) * 1e3
+    run = Run(
+        transport,
+        batch,
+        concurrency,
+        len(latencies),
+        result.matches,
+        result.message,
+        result.max_abs,
+        result.max_rel,
+        round(float(p50), 3),
+        round(float(p99), 3),
+        _worst(result),
+    )
+    return run, {name: array[: len(recorded)] for name, array in got.items()}
+
+
+def _ask(
+    connect: Connect, recorded: Recorded, requests: Sequence[Rows], needed: int, concurrency: int
+) -> tuple[list[tuple[Rows, Arrays]], list[float]]:
+    """The answers to `requests`, in their order, and each one's seconds; the first `needed` whatever time they take."""
+    stop = time.monotonic() + SECONDS
+
+    def work(first: int) -> list[tuple[int, Arrays, float]]:
+        connection = connect()
+        try:
+            done = []
+            connection.infer(recorded.sent(requests[first]))  # pays for the connection, and for what is set up lazily
+            for number in range(first, len(requests), concurrency):
+                if number >= needed and time.monotonic() > stop:
+                    break
+                inputs = recorded.sent(requests[number])
+                begun = time.perf_counter()
+                answer = connection.infer(inputs)
+                done.append((number, answer, time.perf_counter() - begun))
+            return done
+        finally:
+            connection.close()
+
+    workers = range(min(concurrency, len(requests)))
+    with ThreadPoolExecutor(len(workers)) as pool:
+        done = sorted(chain.from_iterable(pool.map(work, workers)), key=lambda each: each[0])
+    return [(requests[number], answer) for number, answer, _ in done], [seconds for *_, seconds in done]
+
+
+def _worst(result: Comparison) -> Worst | None:
+    if result.expected is None or result.got is None:
+        return None
+    expected, got = result.expected.reshape(-1), result.got.reshape(-1)
+    differences = np.abs(got.astype(float) - expected.astype(float))
+    position = int(np.nan_to_num(differences, nan=np.inf).argmax())
+    shown = slice(None) if expected.size <= SHOWN else slice(position, position + 1)
+    return Worst(
+        result.worst,
+        result.output,
+        position,
+        float(differences[position]),
+        expected[shown].tolist(),
+        got[shown].tolist(),
+    )
+
+
+def _labels(
+    endpoint: Endpoint, model: str, servable: Servable, recorded: Recorded, described: Described, served: Arrays
+) -> Labels | None:
+    """The labels that the server gives, and the classes of its answers; None of a model that has no labels."""
+    name = labelled_output(servable)
+    if name is None or name not in served:
+        return None
+    wanted = [" ".join(label.split()) for label in servable.labels]  # as labels.txt holds them, one a line
+    wrong: list[WrongLabel] = []
+    if described.max_batch:  # of a graph without batch axis the extension takes all rows for one
+        got = endpoint.labels(model, name, len(wanted), recorded.sent(np.zeros(1, int)))
+        both = enumerate(zip(wanted, got, strict=True))
+        wrong = [WrongLabel(index, expected, found) for index, (expected, found) in both if expected != found]
+    classes, expected = served[name].argmax(axis=-1), recorded.outputs[name].argmax(axis=-1)
+    truth = recorded.truth
+    scored = truth is not None and truth.shape == classes.shape
+    return Labels(
+        not wrong,
+        len(wanted),
+        wrong,
+        int((classes == expected).sum()),
+        len(classes),
+        float((classes == truth).mean()) if scored else None,
+        float((expected == truth).mean()) if scored else None,
+    )
+
+
+def _not_loaded(model: str, described: Described) -> Fault | None:
+    if described.ready:
+        return None
+    waiting = [f"{name}: {why or 'not loaded'}" for name, why in (described.waiting or {}).items()]
+    if waiting and described.reason == NEVER_LOADED:
+        message = f"{model} is not loaded, because a model that it is made of is not"
+        return Fault(Kind.HALF_LOADED_ENSEMBLE, message, waiting)
+    return Fault(Kind.NOT_SERVED, f"the server does not serve {model}: {described.reason}")
+
+
+def _no_answer(endpoint: Endpoint, described: Described, failed: Run) -> Fault:
+    proof = [f"over {failed.protocol}, batch {failed.batch}: {failed.message}"]
+    if described.steps:
+        missing = endpoint.unready_steps(described)
+        what = ", ".join(missing) or "one of " + ", ".join(described.steps)
+        proof += [f"{step}: {why}" for step, why in missing.items()]
+        return Fault(Kind.HALF_LOADED_ENSEMBLE, f"a step of the ensemble does not answer: {what}", proof)
+    return Fault(Kind.INFERENCE_FAILED, "the server says the model is ready, and does not answer for it", proof)
