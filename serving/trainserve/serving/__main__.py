@@ -102,7 +102,8 @@ def resolve(root: str, public_root: str, namespace: str, model: str, version: in
 def probe(version: Path, model_name: str, url: str, listen: str, samples: int) -> None:
     """Verify a server with the version's recorded samples, and keep asking whether it is alive."""
     from trainserve.serving import endpoints
-    from trainserve.serving.probe import Probe, Recorded
+    from trainserve.serving.probe import Probe
+    from trainserve.serving.recorded import Recorded
     from trainserve.store import StoreError
 
     try:
