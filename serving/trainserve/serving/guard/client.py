@@ -185,8 +185,8 @@ class Client(asyncio.Protocol):
 
     def _refuse(self, refused: Refused) -> None:
         """Answer, after what was asked before, and listen no more: where the next request begins is not known."""
-        self._take(Request(b"", b"", [], keep_alive=False, refused=refused))
         self._deafen()
+        self._take(Request(b"", b"", [], keep_alive=False, refused=refused))
 
     def _deafen(self) -> None:
         self.deaf = self.last = True
