@@ -1,6 +1,12 @@
 from __future__ import annotations
 
+import csv
 import json
+import os
+import subprocess
+import sys
+import urllib.request
+from io import BytesIO, StringIO, TextIOWrapper
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +55,10 @@ def test_arrays_of_more_rows_than_a_batch_are_answered_row_by_row(
     assert len(results) == 70 + 64
     found = [(each["label"], pytest.approx(each["probability"], rel=1e-4)) for each in results]
     assert expected(images(70, seed=5)) + expected(images(64)) == found
-    assert results[0]["probabilities"].keys() == set(LABELS)
+    assert [(each["file"], each["row"]) for each in results[69:71]] == [
+        ("many.npy", 69),
+        (str(fetched / "version/samples.npz"), 0),
+    ]
 
 
 def test_a_photo_is_brought_to_the_models_size_and_mode_and_that_is_said(
@@ -66,6 +75,125 @@ def test_one_sample_needs_no_batch_axis(trainserve, server: DevelopmentServer, t
     np.save(tmp_path / "one.npy", images(1)[0])
     finished = trainserve("predict", "one.npy", "--url", server.url)
     assert finished.out.splitlines()[1].split()[2] == expected(images(1))[0][0]
+
+
+def save(folder: Path, *names: str) -> np.ndarray:
+    """One 28x28 greyscale image under each name; returns them (n, 28, 28, 1)."""
+    pixels = images(len(names), seed=9)
+    for name, image in zip(names, pixels, strict=True):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[:, :, 0]).save(folder / name)
+    return pixels
+
+
+def test_a_folder_stands_for_the_images_in_and_below_it_in_order(
+    trainserve, server: DevelopmentServer, tmp_path: Path
+) -> None:
+    pixels = save(tmp_path / "photos", "b.png", "a/2.png", "a/1.bmp", ".hidden.png", ".cache/3.png")
+    (tmp_path / "photos" / "notes.txt").write_text("not asked for")
+    finished = trainserve("predict", "photos", "--url", server.url, "-o", "csv")
+    names, labels = zip(
+        *((each["file"], each["label"]) for each in csv.DictReader(StringIO(finished.out))), strict=True
+    )
+    assert (finished.status, finished.err) == (0, "")
+    assert names == ("photos/a/1.bmp", "photos/a/2.png", "photos/b.png")
+    assert list(labels) == [label for label, _ in expected(pixels[[2, 1, 0]])]
+
+
+def test_one_bad_file_names_itself_and_the_others_are_answered(
+    trainserve, server: DevelopmentServer, tmp_path: Path
+) -> None:
+    pixels = save(tmp_path, "1.png", "2.png", "3.png")
+    (tmp_path / "2.png").write_bytes(b"no image")
+    finished = trainserve("predict", "1.png", "2.png", "3.png", "--url", server.url, "-o", "json")
+    seen = [(each["file"], each["label"]) for each in json.loads(finished.out)]
+    assert finished.status == 1
+    assert seen == list(zip(("1.png", "3.png"), (label for label, _ in expected(pixels[[0, 2]])), strict=True))
+    assert finished.err.splitlines() == [
+        "trainserve: 2.png: cannot identify image file '2.png'",
+        "trainserve: 1 of 3 files could not be read",
+    ]
+
+
+def test_the_most_probable_labels_in_every_form(trainserve, server: DevelopmentServer, sample: Path) -> None:
+    row = answers(convnet(), images(1))[0]
+    order = np.argsort(-row)[:3]
+    table, document, lines = (
+        trainserve("predict", sample, "--url", server.url, "--top", 3, "-o", form).out
+        for form in ("table", "json", "csv")
+    )
+    assert [line.split()[-2:] for line in table.splitlines()[1:]] == [[LABELS[i], f"{row[i]:.4f}"] for i in order]
+    (seen,) = json.loads(document)
+    assert [(each["index"], each["label"]) for each in seen["top"]] == [(i, LABELS[i]) for i in order]
+    assert [each["probability"] for each in seen["top"]] == pytest.approx(row[order].tolist(), rel=1e-4)
+    ranked = [(each["rank"], each["label"]) for each in csv.DictReader(StringIO(lines))]
+    assert ranked == [(str(rank), LABELS[i]) for rank, i in enumerate(order, 1)]
+
+
+@pytest.mark.parametrize("kind", ["image", "npy", "npz"])
+def test_standard_input_is_an_image_or_an_array(
+    trainserve, server: DevelopmentServer, sample: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    content = BytesIO()
+    if kind == "npy":
+        np.save(content, images(1))
+    elif kind == "npz":
+        np.savez(content, images=images(1))
+    else:
+        content.write(sample.read_bytes())
+    monkeypatch.setattr(sys, "stdin", TextIOWrapper(BytesIO(content.getvalue())))
+    finished = trainserve("predict", "-", "--url", server.url)
+    ((label, probability),) = expected(images(1))
+    assert finished.out.splitlines()[1].split() == ["-", "0", label, f"{probability:.4f}"]
+
+
+def test_standard_input_that_is_neither_is_one_line_and_exit_2(
+    trainserve, server: DevelopmentServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", TextIOWrapper(BytesIO(b"hello")))
+    finished = trainserve("predict", "-", "--url", server.url)
+    assert (finished.status, finished.out, finished.err) == (2, "", "trainserve: -: neither an image nor an array\n")
+
+
+def test_files_can_be_named_in_a_list(
+    trainserve, server: DevelopmentServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(tmp_path, "1.png", "with blank.png", "below/3.png")
+    monkeypatch.setattr(sys, "stdin", TextIOWrapper(BytesIO(b"with blank.png\n\nbelow\n")))
+    finished = trainserve("predict", "1.png", "--from-file", "-", "--url", server.url, "-o", "json")
+    assert [each["file"] for each in json.loads(finished.out)] == ["1.png", "with blank.png", "below/3.png"]
+
+
+def test_a_request_holds_as_many_rows_as_asked_for(trainserve, server: DevelopmentServer, tmp_path: Path) -> None:
+    def requests() -> float:
+        with urllib.request.urlopen(server.metrics_url) as response:
+            lines = response.read().decode().splitlines()
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith("nv_inference_request_success{"))
+
+    np.save(tmp_path / "many.npy", images(70, seed=5))
+    before = requests()
+    trainserve("predict", "many.npy", "--url", server.url, "--batch", 10)
+    assert requests() - before == 7 + 1  # and the one that asks for the labels
+
+
+def test_several_addresses_share_the_work_and_one_that_is_down_costs_nothing(
+    trainserve, server: DevelopmentServer, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "many.npy", images(70, seed=5))
+    finished = trainserve(
+        "predict", "many.npy", "--url", "127.0.0.1:1", "--url", server.url, "--batch", 5, "-o", "json"
+    )
+    assert [each["label"] for each in json.loads(finished.out)] == [label for label, _ in expected(images(70, seed=5))]
+
+
+def test_output_that_nobody_reads_is_no_error_message(server: DevelopmentServer, tmp_path: Path) -> None:
+    np.save(tmp_path / "many.npy", images(64))
+    program = [str(Path(sys.executable).parent / "trainserve"), "predict", "many.npy", "--url", server.url]
+    reader, writer = os.pipe()
+    os.close(reader)
+    finished = subprocess.run(program, stdout=writer, stderr=subprocess.PIPE, cwd=tmp_path, check=False)
+    os.close(writer)
+    assert finished.stderr == b""
 
 
 @pytest.mark.parametrize(
@@ -95,7 +223,8 @@ def test_an_array_that_does_not_fit_is_refused_naming_both_shapes(
         ("array.npy", b"not an array", "not a readable npy file"),
         ("empty.npy", b"", "not a readable npy file"),
         ("cut.npz", b"PK\x03\x04 cut off", "not a readable npz file"),
-        ("notes.txt", b"", ".txt suffix; must be one of .jpeg, .jpg, .npy, .npz, .png"),
+        ("notes.txt", b"", ".txt suffix; must be one of .bmp, .gif, .jpeg, .jpg, .npy, .npz, .png"),
+        ("nowhere", None, "No such file or directory"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_one_line_and_exit_2(

@@ -48,8 +48,9 @@ def test_top_orders_the_labels_by_probability(server: DevelopmentServer) -> None
     with Client(server.url) as client:
         ((first, second, third),) = client.predict("digits", {"images": images(1)}).top(3)
     row = answers(convnet(), images(1))[0]
-    assert [each[0] for each in (first, second, third)] == [LABELS[index] for index in np.argsort(-row)[:3]]
-    assert first[1] > second[1] > third[1]
+    order = np.argsort(-row)[:3]
+    assert [each[:2] for each in (first, second, third)] == [(index, LABELS[index]) for index in order]
+    assert first[2] > second[2] > third[2]
 
 
 async def test_many_tasks_share_an_asynchronous_client(server: DevelopmentServer, protocol: Protocol) -> None:

@@ -14,9 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import click
-
-from trainserve.client import BadInput, Protocol, RequestFailed
+from trainserve.client import BadInput, Protocol, RequestFailed, addresses
 
 PORTS: dict[Protocol, int] = {"http": 8000, "grpc": 8001}
 _URL_FIELDS: dict[Protocol, str] = {"http": "url", "grpc": "grpcUrl"}
@@ -25,18 +23,9 @@ _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")  # RFC 1123, as Kubern
 
 
 def parse(url: str, protocol: Protocol | None) -> tuple[str, Protocol]:
-    """`host:port`, `http://host:port` or `grpc://host:port` to the address and the protocol meant."""
-    try:
-        parts = urlsplit(url if "://" in url else f"//{url}")
-        port = parts.port
-    except ValueError:  # a port that is no number, a bracket that is never closed
-        parts, port = urlsplit(""), None
-    if parts.scheme not in ("", "http", "grpc") or not parts.hostname or port is None or parts.path.strip("/"):
-        raise click.BadParameter(f"{url!r} is not host:port, http://host:port or grpc://host:port", param_hint="--url")
-    named: Protocol | None = "grpc" if parts.scheme == "grpc" else "http" if parts.scheme == "http" else None
-    if named and protocol and named != protocol:
-        raise click.BadParameter(f"{url!r} is not {protocol}", param_hint="--url")
-    return parts.netloc, named or protocol or "http"
+    """`host:port`, `http://host:port` or `grpc://host:port` to the address and the protocol meant. Raises BadInput."""
+    (target,), meant = addresses.parse(url, protocol)
+    return str(target), meant
 
 
 def candidates(serve: dict[str, Any], service: dict[str, Any], protocol: Protocol) -> list[str]:

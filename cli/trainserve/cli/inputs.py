@@ -1,8 +1,12 @@
-"""Files to arrays: images are made to fit what the model takes, arrays must fit already."""
+"""Names of files to arrays: images are made to fit what the model takes, arrays must fit already."""
 
 from __future__ import annotations
 
+import io
+import os
+import sys
 import zlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +16,10 @@ import numpy as np
 
 from trainserve.client import Array, BadInput, ModelInfo, TensorInfo
 
+STDIN = "-"
 ARRAYS = {".npy", ".npz"}
-IMAGES = {".png", ".jpg", ".jpeg"}
+IMAGES = {".bmp", ".gif", ".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp"}
+_STARTS = {b"\x93NUMPY": ".npy", b"PK": ".npz"}
 _MODES = {1: "L", 3: "RGB"}
 _WORDS = {"L": "greyscale"}
 
@@ -30,21 +36,43 @@ class Loaded:
         return len(next(iter(self.inputs.values())))
 
 
-def load(path: Path, model: ModelInfo) -> Loaded:
-    """The file as a batch for `model`. Raises BadInput naming the file."""
+def expand(names: Iterable[str]) -> Iterator[str]:
+    """Files as they are, folders as the images in and below them, sorted, without what begins with a dot."""
+    for name in names:
+        if name == STDIN or not Path(name).is_dir():
+            yield name
+            continue
+        found = []
+        for folder, below, files in os.walk(name):
+            below[:] = [each for each in below if not each.startswith(".")]
+            images = (each for each in files if Path(each).suffix.lower() in IMAGES and not each.startswith("."))
+            found += [os.path.join(folder, each) for each in images]  # noqa: PTH118 keeps ./ as the user wrote it
+        yield from sorted(found) or [name]
+
+
+def load(name: str, model: ModelInfo) -> Loaded:
+    """The file as a batch for `model`; `-` is standard input, told by its first bytes. Raises BadInput naming it."""
+    path = Path(name)
     kind = path.suffix.lower()
     try:
-        if kind in IMAGES:
-            return _image(path, model)
-        if kind in ARRAYS:
-            return _arrays(path, model)
+        if name == STDIN:
+            content = sys.stdin.buffer.read()
+            kind = next((suffix for start, suffix in _STARTS.items() if content.startswith(start)), ".image")
+            file: Any = io.BytesIO(content)
+        elif path.is_dir():
+            raise BadInput(f"no images in this folder ({', '.join(sorted(IMAGES))})")
+        elif kind not in IMAGES | ARRAYS and path.exists():
+            raise BadInput(f"{kind or 'no'} suffix; must be one of {', '.join(sorted(ARRAYS | IMAGES))}")
+        else:
+            file = path
+        return _arrays(file, model) if kind in ARRAYS else _image(file, model)
     except BadInput as error:
-        raise BadInput(f"{path}: {error}") from None
+        raise BadInput(f"{name}: {error}") from None
     except OSError as error:
-        raise BadInput(f"{path}: {error.strerror or error}") from error
+        words = "neither an image nor an array" if name == STDIN else error.strerror or error
+        raise BadInput(f"{name}: {words}") from error
     except (ValueError, EOFError, SyntaxError, BadZipFile, zlib.error) as error:  # all that damaged files give
-        raise BadInput(f"{path}: not a readable {kind[1:]} file: {error or type(error).__name__}") from error
-    raise BadInput(f"{path}: {kind or 'no'} suffix; must be one of {', '.join(sorted(ARRAYS | IMAGES))}")
+        raise BadInput(f"{name}: not a readable {kind[1:]} file: {error or type(error).__name__}") from error
 
 
 def image_layout(tensor: TensorInfo) -> tuple[int, int, int, bool] | None:
@@ -59,7 +87,7 @@ def image_layout(tensor: TensorInfo) -> tuple[int, int, int, bool] | None:
     return None
 
 
-def _image(path: Path, model: ModelInfo) -> Loaded:
+def _image(file: Any, model: ModelInfo) -> Loaded:
     from PIL import Image, ImageOps
 
     tensor = _only_input(model, "an image")
@@ -70,7 +98,7 @@ def _image(path: Path, model: ModelInfo) -> Loaded:
         )
     height, width, channels, last = layout
     try:
-        with Image.open(path) as opened:
+        with Image.open(file) as opened:
             image: Any = ImageOps.exif_transpose(opened)
             mode, size = image.mode, image.size
             image = image.convert(_MODES[channels])
@@ -87,8 +115,8 @@ def _image(path: Path, model: ModelInfo) -> Loaded:
     return Loaded({tensor.name: array if last else array.transpose(0, 3, 1, 2)}, ", ".join(done))
 
 
-def _arrays(path: Path, model: ModelInfo) -> Loaded:
-    loaded = np.load(path, allow_pickle=False)
+def _arrays(file: Any, model: ModelInfo) -> Loaded:
+    loaded = np.load(file, allow_pickle=False)
     if isinstance(loaded, np.ndarray):
         tensor = _only_input(model, "one array")
         found = {tensor.name: loaded}

@@ -1,72 +1,176 @@
-"""`trainserve predict`: image files or arrays to labels and probabilities."""
+"""`trainserve predict`: images or arrays to labels and probabilities."""
 
 from __future__ import annotations
 
 import contextlib
-import json
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TextIO
 
 import click
-import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from trainserve.cli import endpoint
-from trainserve.cli.inputs import Loaded, load
-from trainserve.cli.table import table
-from trainserve.client import Array, BadInput, Client, ModelInfo, Protocol, TensorInfo
+from trainserve.cli import answers, endpoint
+from trainserve.cli.batches import Batch, gather
+from trainserve.cli.inputs import STDIN, Loaded, expand, load
+from trainserve.client import BadInput, Client, ModelInfo, Predictions, Protocol, RequestFailed
+
+IN_FLIGHT = 4
+"""Requests under way while the next files are read."""
+BATCH = 64
+"""Rows in a request to a model that sets no limit."""
+REGRESSION = "values"
+"""The output of a regression (docs/contracts.md, Store layout and addresses)."""
+MANY = 10
+"""Files from which on a terminal sees a progress bar."""
 
 
-@click.command(epilog="Example: trainserve predict photo.png samples.npz --serve digits -n default")
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
+@click.command(
+    epilog="Example: trainserve predict photos/ samples.npz --serve digits -n default --top 3 -o csv > seen.csv"
+)
+@click.argument("files", nargs=-1, metavar="FILE...")
+@click.option(
+    "--from-file",
+    "listing",
+    type=click.File(),
+    metavar="LIST",
+    help="Also the files named in LIST, a line each; - is standard input.",
+)
 @click.option("--serve", metavar="NAME", help="A ModelServe, found with kubectl (KUBECONFIG).")
 @click.option("-n", "--namespace", help="The ModelServe's namespace. Unset: kubectl's.")
-@click.option("--url", help="host:port, http://host:port or grpc://host:port of a Triton server.")
+@click.option(
+    "--url",
+    "urls",
+    metavar="ADDRESS",
+    multiple=True,
+    help="host:port, http://host:port or grpc://host:port of a server; several share the work.",
+)
 @click.option("--model", "name", help="Name of the model. Unset: the only one served.")
 @click.option("--protocol", type=click.Choice(["http", "grpc"]), help="Unset: as --url says, else http.")
-@click.option("--timeout", type=click.FloatRange(0, min_open=True), default=30.0, show_default=True, help="Seconds.")
-@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option(
+    "--timeout",
+    metavar="SECONDS",
+    type=click.FloatRange(0, min_open=True),
+    default=30.0,
+    show_default=True,
+    help="For each request, retries included.",
+)
+@click.option(
+    "--batch",
+    metavar="N",
+    type=click.IntRange(1),
+    help="Rows in a request, at most. Unset: as many as the model takes.",
+)
+@click.option(
+    "--top",
+    metavar="K",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Labels of each row, the most probable first.",
+)
+@click.option("-o", "--output", "form", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
 def predict(
-    files: Sequence[Path],
+    files: Sequence[str],
+    listing: TextIO | None,
     serve: str | None,
     namespace: str | None,
-    url: str | None,
+    urls: Sequence[str],
     name: str | None,
     protocol: Protocol | None,
     timeout: float,
-    output: str,
+    batch: int | None,
+    top: int,
+    form: answers.Format,
 ) -> None:
     """Ask a served model what it sees in FILE...
 
-    A FILE is an image (.png, .jpg), brought to the mode and size the model takes, or an array (.npy; .npz with one
-    array per input name) of one or more samples, which must have the model's shape and dtype.
+    A FILE is an image, brought to the mode and size the model takes; an array (.npy; .npz with one array per input
+    name) of one or more samples, which must have the model's shape and dtype; a folder, for all images in and below
+    it, sorted; or -, for an image or array on standard input.
+
+    A FILE that cannot be read is told on standard error and the others are answered. Exit status: 0 when all were
+    answered, 1 when some were not, 2 when none was to be answered: a wrong call, or no FILE that can be read.
     """
-    if (serve is None) == (url is None):
-        raise click.UsageError("give either --serve NAME or --url URL")
-    if url is not None:
-        if namespace is not None:
-            raise click.UsageError("--namespace goes with --serve")
-        address, protocol = endpoint.parse(url, protocol)
-        where: contextlib.AbstractContextManager[str] = contextlib.nullcontext(address)
-    else:
-        assert serve is not None
-        protocol = protocol or "http"
-        where = endpoint.of_serve(serve, namespace, protocol)
-    with where as address, Client(address, protocol, timeout) as client:
+    names = list(files) + [line for line in (each.rstrip("\r\n") for each in listing or ()) if line]
+    if not names:
+        raise click.UsageError("Missing argument 'FILE...'.")
+    if names.count(STDIN) > 1 or (STDIN in names and listing is not None and listing.name == "<stdin>"):
+        raise click.UsageError("standard input can be read once: - is named twice")
+    where, protocol = _where(serve, namespace, urls, protocol)
+    with where as addresses, Client(addresses, protocol, timeout) as client:
         model = client.model(_served(client, name))
-        scores = _scores(model)
-        loaded = [load(path, model) for path in files]
-        for path, each in zip(files, loaded, strict=True):
-            if each.done:
-                click.echo(f"trainserve: {path}: {each.done}", err=True)
-        probabilities = _ask(client, model, scores, loaded)
-        labels = client.labels(model, scores, loaded[0].inputs)
-    results = _results(files, loaded, probabilities, labels)
-    if output == "json":
-        click.echo(json.dumps(results, indent=2))
-        return
-    rows = [[each["file"], str(each["row"]), each["label"], f"{each['probability']:.4f}"] for each in results]
-    click.echo(table(["FILE", "ROW", "LABEL", "PROBABILITY"], rows))
+        regression = model.scores().name == REGRESSION
+        if regression and top > 1:
+            raise click.UsageError(f"--top goes with classes, and model {model.name} gives values")
+        reading = Reading(list(expand(names)), model)
+        asked = _ask(client, model.name, gather(reading.files(), min(batch, _limit(model)) if batch else _limit(model)))
+        seen: list[tuple[Batch, Predictions]] = []
+        failure: RequestFailed | None = None
+        try:
+            with _progress(len(reading.names)) as advance, contextlib.closing(asked):
+                for each, predictions in asked:
+                    seen.append((each, predictions))
+                    advance(reading.done)
+        except RequestFailed as error:
+            failure = error  # what was answered before is told all the same
+    if seen:
+        click.echo(_estimated(seen, form) if regression else _seen(seen, top, form))
+    reading.tell()
+    if failure:
+        raise failure
+    if reading.bad:
+        click.get_current_context().exit(1 if seen else 2)
+
+
+@dataclass
+class Reading:
+    """Files, read one after another: how many are `done`, how many of them `bad`, and what was done to images."""
+
+    names: list[str]
+    model: ModelInfo
+    done: int = 0
+    bad: int = 0
+    changed: list[tuple[str, str]] = field(default_factory=list)
+
+    def files(self) -> Iterator[tuple[str, Loaded]]:
+        """Those that can be read, each with what it holds; the others are told at once."""
+        for name in self.names:
+            try:
+                loaded = load(name, self.model)
+            except BadInput as error:
+                self.bad += 1
+                click.echo(f"trainserve: {' '.join(str(error).split())}", err=True)
+            else:
+                if loaded.done:
+                    self.changed.append((name, loaded.done))
+                yield name, loaded
+            self.done += 1
+
+    def tell(self) -> None:
+        """Sums up on standard error what a person should know of the files."""
+        if self.changed:
+            name, done = self.changed[0]
+            more = len(self.changed) - 1
+            others = f"; {more} more brought to what the model takes" if more else ""
+            click.echo(f"trainserve: {name}: {done}{others}", err=True)
+        if self.bad and len(self.names) > 1:
+            click.echo(f"trainserve: {self.bad} of {len(self.names)} files could not be read", err=True)
+
+
+def _where(
+    serve: str | None, namespace: str | None, urls: Sequence[str], protocol: Protocol | None
+) -> tuple[contextlib.AbstractContextManager[str | Sequence[str]], Protocol | None]:
+    if (serve is None) == (not urls):
+        raise click.UsageError("give either --serve NAME or --url URL")
+    if serve is not None:
+        return endpoint.of_serve(serve, namespace, protocol or "http"), protocol
+    if namespace is not None:
+        raise click.UsageError("--namespace goes with --serve")
+    return contextlib.nullcontext(urls), protocol
 
 
 def _served(client: Client, name: str | None) -> str:
@@ -79,47 +183,54 @@ def _served(client: Client, name: str | None) -> str:
     return name
 
 
-def _scores(model: ModelInfo) -> TensorInfo:
-    """The first output with one value per class."""
-    for tensor in model.outputs:
-        if len(tensor.shape) == 2 and tensor.shape[1] > 0:
-            return tensor
-    shapes = ", ".join(f"{tensor.name} {list(tensor.shape)}" for tensor in model.outputs)
-    raise BadInput(f"model {model.name} gives no class probabilities of shape [n, classes]; its outputs: {shapes}")
+def _limit(model: ModelInfo) -> int:
+    fixed = model.inputs[0].shape[0]
+    return model.max_batch or (fixed if fixed > 0 else BATCH)
 
 
-def _ask(client: Client, model: ModelInfo, scores: TensorInfo, loaded: Sequence[Loaded]) -> Array:
-    if len({tuple(array.shape[1:]) for each in loaded for array in each.inputs.values()}) > len(model.inputs):
-        parts = [each.inputs for each in loaded]  # a model that takes any size: files of different sizes, one by one
-    else:
-        parts = [
-            {tensor.name: np.concatenate([each.inputs[tensor.name] for each in loaded]) for tensor in model.inputs}
-        ]
-    answers = []
-    for inputs in parts:
-        rows = len(next(iter(inputs.values())))
-        step = model.max_batch or rows
-        for start in range(0, rows, step):
-            batch = {key: array[start : start + step] for key, array in inputs.items()}
-            answers.append(client.infer(model, batch)[scores.name])
-    return np.concatenate(answers)
+def _ask(client: Client, model: str, batches: Iterable[Batch]) -> Generator[tuple[Batch, Predictions], None, None]:
+    """Each batch with its predictions, in order; some are under way while the next is read."""
+    waiting: deque[tuple[Batch, Future[Predictions]]] = deque()
+    pool = ThreadPoolExecutor(IN_FLIGHT)
+    try:
+        for batch in batches:
+            waiting.append((batch, pool.submit(client.predict, model, batch.inputs)))
+            if len(waiting) == IN_FLIGHT:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        for first, future in waiting:
+            yield first, future.result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _results(
-    files: Sequence[Path], loaded: Sequence[Loaded], probabilities: Array, labels: Sequence[str]
-) -> list[dict[str, Any]]:
-    rows = [(path, row) for path, each in zip(files, loaded, strict=True) for row in range(len(each))]
-    results = []
-    for (path, row), values in zip(rows, probabilities, strict=True):
-        best = int(values.argmax())
-        results.append(
-            {
-                "file": str(path),
-                "row": row,
-                "index": best,
-                "label": labels[best],
-                "probability": float(values[best]),
-                "probabilities": {label: float(value) for label, value in zip(labels, values, strict=True)},
-            }
-        )
-    return results
+@contextlib.contextmanager
+def _progress(files: int) -> Iterator[Callable[[int], None]]:
+    """A bar on standard error, where that is a terminal and the files are many."""
+    console = Console(stderr=True)
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("files"), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=files < MANY or not console.is_terminal) as bar:
+        task = bar.add_task("", total=files)
+        yield lambda done: bar.update(task, completed=done)
+
+
+def _seen(batches: Iterable[tuple[Batch, Predictions]], top: int, form: answers.Format) -> str:
+    return answers.of_classes(
+        [
+            answers.Seen(name, row, classes)
+            for batch, predictions in batches
+            for (name, row), classes in zip(batch.rows, predictions.top(top), strict=True)
+        ],
+        form,
+    )
+
+
+def _estimated(batches: Iterable[tuple[Batch, Predictions]], form: answers.Format) -> str:
+    return answers.of_values(
+        [
+            answers.Estimated(name, row, list(zip(predictions.labels, map(float, values), strict=True)))
+            for batch, predictions in batches
+            for (name, row), values in zip(batch.rows, predictions.probabilities, strict=True)
+        ],
+        form,
+    )

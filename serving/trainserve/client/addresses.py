@@ -40,6 +40,10 @@ class Target:
     host: str
     port: int
 
+    def __str__(self) -> str:
+        """host:port."""
+        return _joined(self.host, self.port)
+
     async def resolve(self) -> list[Address]:
         """Every address behind the name. Raises OSError."""
         try:

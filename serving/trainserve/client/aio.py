@@ -54,12 +54,13 @@ class AsyncClient:
         self, addresses: str | Sequence[str], protocol: Protocol | None = None, timeout: float = 30.0, retries: int = 3
     ) -> None:
         self._targets, self.protocol = parse(addresses, protocol)
-        self.url = ", ".join(f"{each.host}:{each.port}" for each in self._targets)
+        self.url = ", ".join(map(str, self._targets))
         self.timeout, self.retries = timeout, retries
         self._replicas = Replicas()
         self._transport: Transport | None = None
         self._resolution: asyncio.Task[None] | None = None
         self._resolved = -RESOLVE_SECONDS
+        self._asking = asyncio.Lock()
         self._known: dict[str, tuple[float, ModelInfo, tuple[str, ...]]] = {}
 
     async def __aenter__(self) -> Self:
@@ -131,13 +132,14 @@ class AsyncClient:
     async def _remembered(
         self, call: Call, name: str, inputs: Array | Mapping[str, Array]
     ) -> tuple[ModelInfo, tuple[str, ...]]:
-        asked, model, labels = self._known.get(name, (0.0, None, ()))
-        if model is None or time.monotonic() - asked > KNOWN_SECONDS:
-            model = await self._model(call, name)
-            first = next(model.batches(model.named(inputs)))
-            labels = tuple(await self._labels(call, model, model.scores(), first))
-            self._known[name] = time.monotonic(), model, labels
-        return model, labels
+        async with self._asking:
+            asked, model, labels = self._known.get(name, (0.0, None, ()))
+            if model is None or time.monotonic() - asked > KNOWN_SECONDS:
+                model = await self._model(call, name)
+                first = next(model.batches(model.named(inputs)))
+                labels = tuple(await self._labels(call, model, model.scores(), first))
+                self._known[name] = time.monotonic(), model, labels
+            return model, labels
 
     async def _model(self, call: Call, name: str) -> ModelInfo:
         transport = self._ready()

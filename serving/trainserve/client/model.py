@@ -97,11 +97,11 @@ class Predictions:
         """The most probable label of each row."""
         return [self.labels[index] for index in self.probabilities.argmax(axis=1)]
 
-    def top(self, count: int) -> list[list[tuple[str, float]]]:
-        """For each row the `count` most probable labels with their probabilities, the most probable first."""
+    def top(self, count: int) -> list[list[tuple[int, str, float]]]:
+        """For each row its `count` most probable classes as (index, label, probability), the most probable first."""
         order = np.argsort(-self.probabilities, axis=1, kind="stable")[:, :count]
         return [
-            [(self.labels[index], float(row[index])) for index in indexes]
+            [(int(index), self.labels[index], float(row[index])) for index in indexes]
             for row, indexes in zip(self.probabilities, order, strict=True)
         ]
 

@@ -1,0 +1,45 @@
+"""Files' rows gathered into the batches of which requests are made. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from trainserve.cli.inputs import Loaded
+from trainserve.client import Array
+
+
+@dataclass
+class Batch:
+    """Rows of one or several files: whose each is, and what they hold by input."""
+
+    rows: list[tuple[str, int]] = field(default_factory=list)
+    parts: list[dict[str, Array]] = field(default_factory=list)
+
+    @property
+    def inputs(self) -> dict[str, Array]:
+        """The rows of each input, one after another."""
+        return {name: np.concatenate([part[name] for part in self.parts]) for name in self.parts[0]}
+
+    def takes(self, part: dict[str, Array]) -> bool:
+        """Whether `part` can follow: a model may take images of any size, but one batch holds those of one."""
+        return not self.parts or all(part[name].shape[1:] == array.shape[1:] for name, array in self.parts[0].items())
+
+
+def gather(files: Iterable[tuple[str, Loaded]], size: int) -> Iterator[Batch]:
+    """Batches of at most `size` rows, in the order of the files."""
+    batch = Batch()
+    for name, loaded in files:
+        start = 0
+        while start < len(loaded):
+            if len(batch.rows) == size or not batch.takes(loaded.inputs):
+                yield batch
+                batch = Batch()
+            stop = min(len(loaded), start + size - len(batch.rows))
+            batch.parts.append({key: array[start:stop] for key, array in loaded.inputs.items()})
+            batch.rows += [(name, row) for row in range(start, stop)]
+            start = stop
+    if batch.rows:
+        yield batch
