@@ -9,6 +9,7 @@ import click
 
 from trainserve.cli.models import models
 from trainserve.cli.predict import predict
+from trainserve.cli.verify import verify
 from trainserve.client import BadInput, RequestFailed
 from trainserve.store import InvalidAddress, ModelNotFound, StoreError, VersionNotFound
 
@@ -35,6 +36,7 @@ def dev(arguments: tuple[str, ...]) -> None:
 
 cli.add_command(predict)
 cli.add_command(models)
+cli.add_command(verify)
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from trainserve.cli import endpoint
-from trainserve.client import Protocol
+from trainserve.client import BadInput, Protocol
 from trainserve.serving import address, known, reference, source
 from trainserve.serving.ready import ReadyRepository
 from trainserve.serving.recorded import Recorded
@@ -22,7 +22,7 @@ from trainserve.serving.servable import Servable
 from trainserve.serving.verification import Progress
 from trainserve.serving.verification import verify as run
 from trainserve.store import DigestMismatch
-from trainserve.store.signing import PublicKey, SignatureRefused
+from trainserve.store.signing import InvalidKey, PublicKey, SignatureRefused
 
 _REFERENCES = {
     "pytorch": "what PyTorch gave",
@@ -74,15 +74,19 @@ def _verified(
     model: str, http: str | None, grpc: str | None, name: str | None, key: Path | None, samples: int, tell: Progress
 ) -> Report:
     at = address.parse(model)
-    trusted = PublicKey.load(key) if key else None
     try:
+        trusted = PublicKey.load(key) if key else None
         tell("reading MODEL")
-        opened = source.open_model(model, key=trusted)
+        opened = source.open_model(
+            model, key=trusted, release=None, progress=lambda name, done, total: tell(f"reading {name}: {done:,} bytes")
+        )
+    except InvalidKey as error:
+        raise click.BadParameter(str(error), param_hint="--key") from error
     except (DigestMismatch, SignatureRefused) as error:
         fault = Fault(Kind.ALTERED_FILE, "MODEL is not what was published", [str(error)])
         return Report(False, at.name, None, "", files=Files(False, str(error)), fault=fault)
     signer = trusted.fingerprint if trusted else None
-    files = Files(True, "every byte is as published", *_size(opened), signed_by=signer)
+    files = Files(True, _checked(opened, trusted), *_size(opened), signed_by=signer)
     if isinstance(opened, ReadyRepository):
         if http:
             raise click.BadParameter(f"{model} is a Triton repository; name one model: a version, or an .onnx file")
@@ -104,6 +108,12 @@ def _recorded(servable: Servable, samples: int) -> Recorded:
     return reference.recorded(servable, min(samples, 16))
 
 
+def _checked(opened: Servable | ReadyRepository, trusted: PublicKey | None) -> str:
+    if isinstance(opened, Servable) and opened.manifest:
+        return "every byte is as published"
+    return "every byte is as it was signed" if trusted else "readable; nothing says what they should be"
+
+
 def _size(opened: Servable | ReadyRepository) -> tuple[int, int]:
     paths = [path for path in opened.folder.rglob("*") if path.is_file()]
     if isinstance(opened, Servable):
@@ -115,9 +125,8 @@ def _size(opened: Servable | ReadyRepository) -> tuple[int, int]:
 def _address(option: str, url: str, protocol: Protocol) -> str:
     try:
         return endpoint.parse(url, protocol)[0]
-    except click.BadParameter as error:
-        error.param_hint = option
-        raise
+    except BadInput as error:
+        raise click.BadParameter(str(error), param_hint=option) from error
 
 
 @contextmanager
@@ -138,7 +147,7 @@ def _show(console: Console, report: Report) -> None:
         console.print(f"files    {report.files.files} ({report.files.bytes:,} bytes): {report.files.message}{signed}")
     if report.url:
         protocols = f"http {report.url}" + (f", grpc {report.grpc_url}" if report.grpc_url else "")
-        console.print(f"server   {report.server or 'unknown'} at {protocols}")
+        console.print(f"server   {report.server or 'unknown'} at {protocols}, serves it as {report.served_as}")
         console.print(
             f"samples  {report.samples}, held against {_REFERENCES[report.reference or 'none']}, "
             f"within rtol {report.rtol:g} and atol {report.atol:g}"
@@ -147,8 +156,8 @@ def _show(console: Console, report: Report) -> None:
         console.print(_table(report))
     if report.labels:
         labels = report.labels
-        names = "all as they should be" if labels.matches else f"{len(labels.wrong)} are others"
-        console.print(f"labels   {labels.classes}: {names}; likeliest class equal in {labels.same} of {labels.samples}")
+        right = f"{labels.classes - len(labels.wrong)} of {labels.classes} equal"
+        console.print(f"labels   {right}; likeliest class equal in {labels.same} of {labels.samples} samples")
     if worst := report.worst:
         at = worst.position if len(worst.expected) > 1 else 0
         console.print(
@@ -170,7 +179,7 @@ def _show(console: Console, report: Report) -> None:
 def _table(report: Report) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="")
     table.add_column("PROTOCOL")
-    for name in ("BATCH", "CONCURRENT", "REQUESTS", "P50 MS", "P99 MS", "MAX DIFFERENCE"):
+    for name in ("BATCH", "CONCURRENT", "REQUESTS", "P50 MS", "P99 MS", "MAX DIFF"):
         table.add_column(name, justify="right")
     table.add_column("RESULT")
     for each in report.runs:

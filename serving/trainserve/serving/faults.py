@@ -124,10 +124,14 @@ def wrong_signature(servable: Servable, described: Described) -> Fault | None:
     return None
 
 
+def claims(servable: Servable, described: Described) -> bool:
+    """Whether the server's configuration names this version, or none. A lone graph may be any version's."""
+    return servable.manifest is None or described.digest in (None, servable.digest)
+
+
 def wrong_version(evidence: Evidence) -> Fault | None:
     """The server names another digest, or answers as another version does."""
-    claimed = evidence.described.digest
-    differs = claimed is not None and claimed != evidence.servable.digest
+    claimed, differs = evidence.described.digest, not claims(evidence.servable, evidence.described)
     if not differs and evidence.right_alone:
         return None
     for known in evidence.others:

@@ -120,6 +120,7 @@ class Report:
     model: str
     version: int | None
     digest: str
+    served_as: str | None = None
     files: Files | None = None
     server: str | None = None
     url: str | None = None
