@@ -32,7 +32,9 @@ def main() -> None:
 @click.option("--cache", "folder", type=click.Path(path_type=Path), help="The node's cache of models.")
 @click.option("--cache-size", type=click.IntRange(1), metavar="BYTES", help="Of the cache, at most.")
 @click.option("--public-key", metavar="PEM", help="Ed25519 key (or a file with it) whose signature is required.")
-@click.option("--release", help="Triton's release or image; the graph must be one that it loads. Unset: not checked.")
+@click.option(
+    "--release", help="Triton's release or image; the graph must be one that it loads. Unset or unknown: not checked."
+)
 @click.option(
     "--simulated-gpus",
     is_flag=True,
@@ -55,7 +57,7 @@ def fetch(
     simulated_gpus: bool,
 ) -> None:
     """Fetch a version, verify every byte of it and write its Triton model repository."""
-    from trainserve.serving import termination
+    from trainserve.serving import releases, termination
     from trainserve.serving.cache import BYTES, NodeCache
     from trainserve.serving.fetch import fetch_model
     from trainserve.serving.settings import InvalidSettings, Settings
@@ -72,7 +74,8 @@ def fetch(
         raise click.BadParameter(str(error), param_hint="--settings") from None
     gpus = 0 if simulated_gpus else gpus
     cache = NodeCache(folder, cache_size or BYTES) if folder else None
-    outcome = fetch_model(address, digest, into, model_name, settings, gpus, cache=cache, key=key, release=release)
+    server = release if release and releases.is_known(release) else None
+    outcome = fetch_model(address, digest, into, model_name, settings, gpus, cache=cache, key=key, release=server)
     termination.report(outcome)
     sys.exit(outcome["outcome"] == "Failed")
 
@@ -105,9 +108,10 @@ def probe(version: Path, model_name: str, url: str, listen: str, samples: int) -
     from trainserve.serving.probe import Probe
     from trainserve.serving.recorded import Recorded
     from trainserve.store import StoreError
+    from trainserve.store.names import MANIFEST
 
     try:
-        recorded = Recorded.load(version, samples)
+        recorded = Recorded.load(version, samples) if (version / MANIFEST).exists() else None
     except (OSError, ValueError, StoreError) as error:
         raise click.ClickException(f"cannot read {version}: {error}") from error
     host, port = _address("--url", url)

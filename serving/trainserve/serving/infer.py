@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-_TYPES = {
+DTYPES = {
     "BOOL": "bool",
     "UINT8": "uint8",
     "UINT16": "uint16",
@@ -28,7 +28,7 @@ _TYPES = {
     "FP32": "float32",
     "FP64": "float64",
 }
-NAMES = {dtype: name for name, dtype in _TYPES.items()}
+NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
 class InferenceError(Exception):
@@ -83,7 +83,7 @@ def decode(content: bytes, header: int) -> dict[str, np.ndarray[Any, Any]]:
         start = header
         for output in json.loads(content[:header])["outputs"]:
             stop = start + output["parameters"]["binary_data_size"]
-            flat = np.frombuffer(content[start:stop], _TYPES[output["datatype"]])
+            flat = np.frombuffer(content[start:stop], DTYPES[output["datatype"]])
             found[output["name"]] = flat.reshape(output["shape"])
             start = stop
     except (ValueError, KeyError, TypeError) as error:

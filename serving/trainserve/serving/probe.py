@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from trainserve.serving import unrecorded
 from trainserve.serving.infer import InferenceError, infer
 from trainserve.serving.metrics import ProbeMetrics
-from trainserve.serving.recorded import Recorded
+from trainserve.serving.recorded import Arrays, Recorded
 from trainserve.serving.verify import compare
 
 POLL = 0.05
@@ -25,6 +26,8 @@ TIMEOUT = 4.0
 """Seconds one inference may take before the server counts as dead."""
 WINDOW = 1024
 """Latencies kept for the percentiles."""
+NOTHING_RECORDED = "NothingRecorded"
+"""Reason of a report that is verified by nothing but that the model answers."""
 WAIT = 1.0
 """Seconds between two looks at whether the probe itself shall stop."""
 
@@ -32,7 +35,10 @@ WAIT = 1.0
 class Probe:
     """One server's probe. Every method may be called from any thread."""
 
-    def __init__(self, host: str, port: int, model: str, recorded: Recorded) -> None:
+    def __init__(self, host: str, port: int, model: str, recorded: Recorded | None) -> None:
+        """`recorded` None: nothing is; that inputs of the declared shapes are answered must do."""
+        self._nothing_recorded = recorded is None
+        self._generator = np.random.default_rng()
         self.host, self.port, self.model, self.recorded = host, port, model, recorded
         self.verified: bool | None = None
         self.reason, self.message = "Waiting", "waiting for the server"
@@ -58,20 +64,28 @@ class Probe:
 
     def verify(self) -> None:
         """Send every recorded sample alone through the server and compare. Raises InferenceError or OSError."""
+        if self._nothing_recorded:
+            self.recorded = unrecorded.answered(self.host, self.port, self.model, TIMEOUT)
+            self.verified, self.reason = True, NOTHING_RECORDED
+            self.message = "inputs made up in the declared shapes are answered; a lone graph comes without samples"
+            return
+        recorded = self._known()
+        requests = [recorded.sent(rows) for rows in recorded.requests(recorded.batch)]
         connection = http.client.HTTPConnection(self.host, self.port, timeout=TIMEOUT)
         try:
-            self._infer(connection, 0, timed=False)  # the first one pays for what is set up lazily
-            starts = range(0, len(self.recorded), self.recorded.batch)
-            answers = [self._infer(connection, start) for start in starts]
+            self._infer(connection, requests[0], timed=False)  # the first one pays for what is set up lazily
+            answers = [self._infer(connection, inputs) for inputs in requests]
         finally:
             connection.close()
         got = {
             name: np.concatenate([answer[name] for answer in answers])
-            for name in self.recorded.outputs
+            for name in recorded.outputs
             if all(name in answer for answer in answers)
         }
-        result = compare(self.recorded.outputs, got, self.recorded.rtol, self.recorded.atol, self.recorded.indexes)
+        result = compare(recorded.outputs, got, recorded.rtol, recorded.atol, recorded.indexes)
         self.max_abs, self.max_rel, self.message = result.max_abs, result.max_rel, result.message
+        if recorded.reference == "none":
+            self.message += "; what they are held against is onnxruntime's own answers: the script recorded none"
         self.verified, self.reason = result.matches, "SamplesMatch" if result.matches else "OutputMismatch"
         self.metrics.compared(result.matches, result.max_abs)
 
@@ -101,7 +115,7 @@ class Probe:
         """
         connection = http.client.HTTPConnection(self.host, self.port, timeout=TIMEOUT)
         try:
-            self._infer(connection, 0)
+            self._infer(connection, unrecorded.fresh(self._known(), self._generator))
         except (InferenceError, OSError) as error:
             self._answering = False
             return False, f"{type(error).__name__}: {error}"
@@ -121,21 +135,22 @@ class Probe:
             "verified": self.verified,
             "reason": self.reason,
             "message": self.message,
-            "samples": len(self.recorded),
+            "samples": 0 if self._nothing_recorded else len(self._known()),
             "maxAbs": _finite(self.max_abs),
             "maxRel": _finite(self.max_rel),
             "p50Ms": None if p50 is None else round(float(p50), 3),
             "p99Ms": None if p99 is None else round(float(p99), 3),
         }
 
-    def _infer(
-        self, connection: http.client.HTTPConnection, start: int, timed: bool = True
-    ) -> dict[str, np.ndarray[Any, Any]]:
-        rows = slice(start, start + self.recorded.batch)
-        inputs = {name: array[rows] for name, array in self.recorded.inputs.items()}
+    def _known(self) -> Recorded:
+        if self.recorded is None:
+            raise InferenceError("the model has not answered yet")
+        return self.recorded
+
+    def _infer(self, connection: http.client.HTTPConnection, inputs: Arrays, timed: bool = True) -> Arrays:
         begun = time.perf_counter()
         try:
-            answer = infer(connection, self.model, inputs, list(self.recorded.outputs))
+            answer = infer(connection, self.model, inputs, list(self._known().outputs))
         except (InferenceError, OSError):
             self.metrics.failed()
             raise

@@ -95,6 +95,14 @@ def release(name: str) -> Release:
     return _release(f"Triton {found[1]}", _ONNXRUNTIME[found[1]])
 
 
+def is_known(name: str) -> bool:
+    """Whether `release` says something of it: of an image of somebody's own, or a release to come, it does not."""
+    try:
+        return bool(release(name))
+    except UnknownRelease:
+        return False
+
+
 def check(opset: int, ir_version: int, where: str, server: Release | None) -> None:
     """Raises GraphTooNew when `server` does not load such a graph; None: nobody said which one it is."""
     if server is None:

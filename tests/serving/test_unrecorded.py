@@ -1,0 +1,62 @@
+"""What comes without samples is served all the same, and who is dead is not taken for alive for what a cache says."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import psutil
+import pytest
+
+from tests.serving.graphs import convnet
+from trainserve.serving import repository
+from trainserve.serving.fetch import fetch_model
+from trainserve.serving.probe import NOTHING_RECORDED, Probe
+from trainserve.serving.recorded import Recorded
+from trainserve.serving.server import DevelopmentServer
+from trainserve.serving.settings import Settings
+from trainserve.serving.unrecorded import fresh
+
+CACHED = Settings(response_cache=True)
+
+
+@pytest.fixture
+def lone(tmp_path: Path, start: Callable[..., DevelopmentServer]) -> DevelopmentServer:
+    """A server of a lone graph that answers repeated requests from memory."""
+    path = tmp_path / "net.onnx"
+    onnx.save(convnet(), path)
+    digest = f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+    outcome = fetch_model(str(path), digest, tmp_path / "into", "net", CACHED)
+    assert outcome == {"outcome": "Fetched", "digest": digest}
+    return start(tmp_path / "into" / "repository", *repository.server_flags([CACHED]))
+
+
+def test_a_lone_graph_is_asked_with_made_up_inputs_and_known_dead_behind_its_cache(lone: DevelopmentServer) -> None:
+    probe = Probe("127.0.0.1", lone.http_port, "net", None)
+    assert probe.alive() == (False, "InferenceError: the model has not answered yet")
+    probe.verify()
+    assert (probe.verified, probe.report()["reason"], probe.report()["samples"]) == (True, NOTHING_RECORDED, 0)
+    assert probe.alive() == (True, "ok")
+    assert lone.process is not None
+    stub = next(
+        each for each in psutil.Process(lone.process.pid).children(recursive=True) if "backend_stub" in each.name()
+    )
+    stub.kill()
+    alive, words = probe.alive()
+    assert not alive, words
+
+
+def test_no_two_requests_are_alike_and_each_is_one_that_the_model_takes() -> None:
+    images = np.arange(2 * 9, dtype=np.uint8).reshape(2, 3, 3)
+    floats = np.linspace(0, 1, 6, dtype=np.float32).reshape(2, 3)
+    recorded = Recorded({"images": images, "floats": floats}, {"y": np.zeros((2, 1))}, rtol=0.0, atol=0.0)
+    generator = np.random.default_rng(0)
+    sent = [fresh(recorded, generator) for _ in range(200)]
+    assert len({each["images"].tobytes() + each["floats"].tobytes() for each in sent}) == 200
+    for each in sent:
+        assert (each["images"].shape, each["images"].dtype, each["floats"].dtype) == ((1, 3, 3), np.uint8, np.float32)
+        assert sorted(each["images"].reshape(-1)) in [list(range(9)), list(range(9, 18))]
+        assert (each["floats"].min() >= 0) and (each["floats"].max() <= 1)
