@@ -14,6 +14,7 @@ import fcntl
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,7 @@ FOLDER = Path("~/.cache/trainserve/models")
 BYTES = 32 << 30
 _RESERVED = "reserved"
 _CONTENT = "content"
+_EVICTIONS = ".evictions"
 
 
 class CacheFull(StoreError):
@@ -62,11 +64,12 @@ class Room:
 
 @dataclass(frozen=True)
 class Usage:
-    """Of a cache: how many models, their bytes, and the bound."""
+    """Of a cache: how many models, their bytes, the bound, and how often something was evicted since it is there."""
 
     models: int
     bytes: int
     bound: int
+    evictions: int
 
 
 class NodeCache:
@@ -84,7 +87,7 @@ class NodeCache:
                 return None
             lock = self._hold(_key(digest), fcntl.LOCK_SH)
             try:
-                os.utime(self._entry(digest))
+                _touch(self._entry(digest))
             except FileNotFoundError:  # evicted before the lock was ours
                 lock.close()
                 return None
@@ -104,7 +107,7 @@ class NodeCache:
             room = Room(folder, lambda size: self._reserve(folder, size))
             try:
                 digest = make(room)
-                room.reserve(_bytes(folder))
+                room.reserve(_bytes(room.content))
                 lease = self._keep(room, digest)
                 (self.folder / ".locks" / f"room-{key}").unlink()
                 return lease
@@ -141,7 +144,7 @@ class NodeCache:
     def usage(self) -> Usage:
         """What is in it now."""
         entries = [path for path in self.folder.glob("[!.]*") if path.is_dir()]
-        return Usage(len(entries), sum(map(_bytes, entries)), self.size)
+        return Usage(len(entries), sum(map(_bytes, entries)), self.size, self._evictions())
 
     def _entry(self, digest: str) -> Path:
         return self.folder / _key(digest)
@@ -159,7 +162,7 @@ class NodeCache:
                     raise
         _sync(self.folder)
         shutil.rmtree(room.folder, ignore_errors=True)
-        os.utime(path)
+        _touch(path)
         return Lease(path, digest, lock)
 
     def _reserve(self, room: Path, size: int) -> None:
@@ -192,8 +195,15 @@ class NodeCache:
                 self._say(f"evicting {path.name} from {self.folder}")
                 self._remove(path)
                 (self.folder / ".locks" / name).unlink()
+                (self.folder / _EVICTIONS).write_text(str(self._evictions() + 1))  # one process at a time is here
                 return True
         return False
+
+    def _evictions(self) -> int:
+        try:
+            return int((self.folder / _EVICTIONS).read_text())
+        except (FileNotFoundError, ValueError):  # ValueError: a process was killed between truncating and writing
+            return 0
 
     def _remove(self, path: Path) -> None:
         trash = self.folder / ".trash"
@@ -270,6 +280,12 @@ def _bytes(folder: Path) -> int:
             with contextlib.suppress(FileNotFoundError):
                 total += Path(below, name).stat().st_size
     return total
+
+
+def _touch(path: Path) -> None:
+    """Used now: the kernel's own time stands still for some milliseconds, in which two uses would be one."""
+    now = time.time_ns()
+    os.utime(path, ns=(now, now))
 
 
 def _used(path: Path) -> float:
