@@ -9,9 +9,11 @@ import click
 
 from trainserve.cli.models import models
 from trainserve.cli.predict import predict
+from trainserve.cli.sign import sign
 from trainserve.cli.verify import verify
 from trainserve.client import BadInput, RequestFailed
 from trainserve.store import InvalidAddress, ModelNotFound, StoreError, VersionNotFound
+from trainserve.store.signing import InvalidKey
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -35,6 +37,7 @@ def dev(arguments: tuple[str, ...]) -> None:
 
 
 cli.add_command(predict)
+cli.add_command(sign)
 cli.add_command(models)
 cli.add_command(verify)
 
@@ -49,7 +52,7 @@ def main() -> None:
     except click.UsageError as error:
         hint = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
         status = _complain(f"{error.format_message()}{hint}", 2)
-    except (BadInput, InvalidAddress, ModelNotFound, VersionNotFound) as error:
+    except (BadInput, InvalidAddress, InvalidKey, ModelNotFound, VersionNotFound) as error:
         status = _complain(str(error), 2)
     except click.ClickException as error:
         status = _complain(error.format_message(), 1)

@@ -1,0 +1,105 @@
+"""Where models are fetched from in these tests: an https server that answers ranges and can be made to misbehave."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+from urllib.parse import unquote
+
+from tests.models.data_servers import PATIENCE, HttpsServer
+
+
+class RangeServer(HttpsServer):
+    """Serves `files`. `gets` are the paths that were asked for, `ranges` their Range headers ('' for none).
+
+    `cuts` holds for each of the next answers after how many bytes the connection ends, `statuses` what the next
+    requests are answered with instead.
+    """
+
+    def reset(self) -> None:
+        """As it was in the beginning."""
+        self.files, self.gets, self.ranges = {}, [], []
+        self.cuts: list[int] = []
+        self.statuses: list[int] = []
+        self.states, self.leads_to = True, None
+        self.held.set()
+        self.halfway.clear()
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        self.ranges: list[str] = []
+        self.lock = threading.Lock()
+        self.reset()
+        owner = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_HEAD(self) -> None:
+                self._answer(head=True)
+
+            def do_GET(self) -> None:
+                self._answer(head=False)
+
+            def _answer(self, head: bool) -> None:
+                name = unquote(self.path.lstrip("/"))
+                with owner.lock:
+                    status = owner.statuses.pop(0) if owner.statuses else 0
+                    if not head:
+                        owner.gets.append(name)
+                        owner.ranges.append(self.headers.get("Range", ""))
+                content = owner.files.get(name)
+                if owner.leads_to is not None:
+                    status = 302
+                elif content is None:
+                    status = status or 404
+                if status:
+                    self.send_response(status)
+                    self.send_header("Content-Length", "0")
+                    if owner.leads_to is not None:
+                        self.send_header("Location", owner.leads_to)
+                    self.end_headers()
+                    return
+                assert content is not None
+                tag = f'"{hashlib.md5(content).hexdigest()}"'
+                start = 0
+                asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+                if asked and self.headers.get("If-Range", tag) == tag:
+                    start = int(asked[1])
+                    if start >= len(content):
+                        self.send_response(416)
+                        self.send_header("Content-Length", "0")
+                        self.end_headers()
+                        return
+                    self.send_response(206)
+                    self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+                else:
+                    self.send_response(200)
+                self.send_header("Content-Length", str(len(content) - start))
+                if owner.states:
+                    self.send_header("ETag", tag)
+                self.end_headers()
+                if not head:
+                    self._body(name, content[start:])
+
+            def _body(self, name: str, content: bytes) -> None:
+                with owner.lock:
+                    cut = owner.cuts.pop(0) if owner.cuts else None
+                if cut is not None:
+                    self.wfile.write(content[:cut])
+                    self.close_connection = True
+                    return
+                half = len(content) // 2
+                self.wfile.write(content[:half])
+                self.wfile.flush()
+                if name.endswith(".onnx"):
+                    owner.halfway.set()
+                    owner.held.wait(PATIENCE)
+                self.wfile.write(content[half:])
+
+            def log_message(self, format: str, *arguments: Any) -> None:
+                pass
+
+        return Handler

@@ -1,0 +1,271 @@
+"""A node's cache: filled once, bounded, and what is in use stays."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.serving.sources.places import RangeServer
+from trainserve.serving.cache import CacheFull, Lease, NodeCache, Room
+from trainserve.serving.source import open_model, open_servable
+
+FETCH = """
+import sys
+from pathlib import Path
+from trainserve.serving.cache import NodeCache
+from trainserve.serving.source import open_servable
+cache = NodeCache(Path(sys.argv[2]), say=lambda line: print(line, flush=True))
+model = open_servable(sys.argv[1], cache=cache)
+print("opened", model.digest, flush=True)
+sys.stdin.read()
+"""
+"""Opens a model, says so, and holds it until its stdin ends."""
+
+
+@pytest.fixture
+def fetcher() -> Iterator[Callable[[str, Path], subprocess.Popen[str]]]:
+    """Starts a process that opens a model and holds it."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(address: str, folder: Path) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", FETCH, address, str(folder)]
+        started.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def fill(cache: NodeCache, name: str, size: int) -> Lease:
+    """An entry of that many bytes."""
+    digest = f"sha256:{hashlib.sha256(name.encode()).hexdigest()}"
+
+    def make(room: Room) -> str:
+        room.reserve(size)
+        (room.content / "file").write_bytes(b"x" * size)
+        return digest
+
+    return cache.fill(name, lambda: digest, make)
+
+
+def models(cache: NodeCache) -> set[str]:
+    return {path.name for path in cache.folder.glob("[!.]*")}
+
+
+def test_a_model_is_fetched_once(server: RangeServer, cache: NodeCache) -> None:
+    address = server.uri("models/default/digits/1")
+    first, second = open_servable(address, cache=cache), open_servable(address, cache=cache)
+    assert first == second
+    assert server.gets.count("models/default/digits/1/model.onnx") == 1
+    assert cache.usage().models == 1
+
+
+def test_a_lone_graph_is_asked_for_again_only_when_it_has_changed(server: RangeServer, cache: NodeCache) -> None:
+    address = server.uri("shapes.onnx")
+    first = open_servable(address, cache=cache)
+    assert open_servable(address, cache=cache).digest == first.digest
+    assert server.gets == ["shapes.onnx"]
+    server.files["shapes.onnx"] += b"\x32\x00"  # an empty doc_string: the same graph in other bytes
+    assert open_servable(address, cache=cache).digest != first.digest
+    assert server.gets == ["shapes.onnx", "shapes.onnx"]
+
+
+def test_with_its_digest_known_a_cached_model_needs_no_network(server: RangeServer, cache: NodeCache) -> None:
+    address = server.uri("shapes.onnx")
+    digest = open_servable(address, cache=cache).digest
+    server.files.clear()
+    assert open_servable(address, cache=cache, digest=digest).digest == digest
+
+
+def test_one_model_under_two_addresses_is_one_entry(server: RangeServer, cache: NodeCache) -> None:
+    server.files["again.onnx"] = server.files["shapes.onnx"]
+    first = open_servable(server.uri("shapes.onnx"), cache=cache)
+    second = open_servable(server.uri("again.onnx"), cache=cache)
+    assert first.folder == second.folder
+    assert (second.folder / second.graph).is_file()
+
+
+def test_what_was_used_longest_ago_goes_first(tmp_path: Path) -> None:
+    cache = NodeCache(tmp_path / "cache", 3000)
+    for name in ("a", "b", "c"):
+        fill(cache, name, 1000).close()
+    found = cache.lease(fill(cache, "a", 1000).digest)
+    assert found is not None
+    found.close()
+    fill(cache, "d", 1000).close()
+    left = {hashlib.sha256(name.encode()).hexdigest() for name in ("a", "c", "d")}
+    assert models(cache) == left
+
+
+def test_what_is_in_use_is_never_evicted(tmp_path: Path) -> None:
+    cache = NodeCache(tmp_path / "cache", 2500)
+    held = fill(cache, "held", 1000)
+    fill(cache, "idle", 1000).close()
+    fill(cache, "new", 1000).close()
+    assert held.path.is_dir()
+    assert cache.usage().models == 2
+    with pytest.raises(CacheFull, match="no room for a model of 2000 bytes: 1000 of its 2500 bytes are in use"):
+        fill(cache, "large", 2000)
+    held.close()
+    fill(cache, "large", 2000).close()
+    assert not held.path.exists()
+
+
+def test_what_another_process_uses_is_never_evicted(
+    server: RangeServer, tmp_path: Path, fetcher: Callable[[str, Path], subprocess.Popen[str]]
+) -> None:
+    folder = tmp_path / "cache"
+    process = fetcher(server.uri("shapes.onnx"), folder)
+    assert process.stdout is not None
+    digest = process.stdout.readline().split()[1]
+    small = NodeCache(folder, NodeCache(folder).usage().bytes + 10)
+    with pytest.raises(CacheFull):
+        fill(small, "other", 1000)
+    process.kill()
+    process.wait()
+    fill(small, "other", 1000).close()
+    assert small.lease(digest) is None
+
+
+def test_a_model_larger_than_the_cache_is_refused_before_it_is_fetched(server: RangeServer, tmp_path: Path) -> None:
+    with pytest.raises(CacheFull, match=r"a model of \d+ bytes does not fit into a cache of 1000"):
+        open_model(server.uri("models/default/digits/1"), cache=NodeCache(tmp_path / "cache", 1000))
+    assert server.gets == ["models/default/digits/1/manifest.json"]
+
+
+def test_a_full_disk_is_a_clear_error_and_is_left_as_it_was(
+    server: RangeServer, small_disk: Callable[[str], Path]
+) -> None:
+    folder = small_disk("200k")
+    with pytest.raises(CacheFull, match=f"{folder}: no room for a model of .* bytes are left on the disk"):
+        open_model(server.uri("shapes.onnx"), cache=NodeCache(folder))
+    assert not any(path.is_file() and path.stat().st_size for path in folder.rglob("*"))
+
+
+def test_a_disk_that_fills_up_on_the_way_is_a_clear_error(small_disk: Callable[[str], Path]) -> None:
+    folder = small_disk("200k")
+
+    def make(room: Room) -> str:
+        (room.content / "file").write_bytes(b"x" * 1_000_000)
+        return "sha256:never"
+
+    with pytest.raises(CacheFull, match=f"{folder}: no space left on the disk"):
+        NodeCache(folder).fill("x", lambda: None, make)
+    assert not any(path.is_file() and path.stat().st_size for path in folder.rglob("*"))
+
+
+def test_a_full_disk_makes_room_by_what_is_not_used(small_disk: Callable[[str], Path]) -> None:
+    cache = NodeCache(small_disk("200k"))
+    fill(cache, "old", 120_000).close()
+    fill(cache, "new", 120_000).close()
+    assert cache.usage().models == 1
+
+
+def test_a_fetch_that_was_killed_is_gone_on_with_by_the_next(
+    server: RangeServer, cache: NodeCache, fetcher: Callable[[str, Path], subprocess.Popen[str]]
+) -> None:
+    server.held.clear()
+    process = fetcher(server.uri("shapes.onnx"), cache.folder)
+    part = _wait_for_part(cache.folder)
+    process.kill()
+    process.wait()
+    assert models(cache) == set()
+    there = part.stat().st_size
+    server.held.set()
+    model = open_servable(server.uri("shapes.onnx"), cache=cache)
+    assert (model.folder / "shapes.onnx").read_bytes() == server.files["shapes.onnx"]
+    assert server.ranges == ["", f"bytes={there}-"]
+    assert _leftovers(cache.folder) == []
+
+
+def test_two_that_fetch_at_once_fetch_it_once(
+    server: RangeServer, cache: NodeCache, fetcher: Callable[[str, Path], subprocess.Popen[str]]
+) -> None:
+    server.held.clear()
+    both = [fetcher(server.uri("models/default/digits/1"), cache.folder) for _ in range(2)]
+    lines: list[str] = []
+    waiting = next(process for process in _waiting(both, lines))
+    server.held.set()
+    for process in both:
+        assert process.stdout is not None
+        while not (line := process.stdout.readline()).startswith("opened"):
+            assert line, "a process ended before it opened the model"
+        lines.append(line)
+    assert lines[0] == lines[1]
+    assert waiting in both
+    assert server.gets.count("models/default/digits/1/model.onnx") == 1
+    assert cache.usage().models == 1
+    assert _leftovers(cache.folder) == []
+
+
+def test_of_two_the_second_goes_on_when_the_first_is_killed(
+    server: RangeServer, cache: NodeCache, fetcher: Callable[[str, Path], subprocess.Popen[str]]
+) -> None:
+    server.held.clear()
+    both = [fetcher(server.uri("models/default/digits/1"), cache.folder) for _ in range(2)]
+    waiting = next(process for process in _waiting(both, []))
+    _wait_for_part(cache.folder)
+    first = both[1 - both.index(waiting)]
+    first.kill()
+    first.wait()
+    server.held.set()
+    assert waiting.stdout is not None
+    assert waiting.stdout.readline().startswith("opened")
+    assert [asked for asked in server.ranges if asked] != []
+    assert (cache.usage().models, _leftovers(cache.folder)) == (1, [])
+
+
+@pytest.mark.parametrize("path", ["models/default/digits/1", "shapes.onnx"])
+def test_an_entry_whose_bytes_have_changed_is_fetched_anew(server: RangeServer, cache: NodeCache, path: str) -> None:
+    model = open_servable(server.uri(path), cache=cache)
+    broken = model.folder / model.graph
+    content = bytearray(broken.read_bytes())
+    content[len(content) // 2] ^= 1
+    broken.chmod(0o644)
+    broken.write_bytes(content)
+    again = open_servable(server.uri(path), cache=cache, digest=model.digest)
+    assert (again.folder / again.graph).read_bytes() != bytes(content)
+    assert again.digest == model.digest
+
+
+def test_entries_cannot_be_written_to(server: RangeServer, cache: NodeCache) -> None:
+    model = open_servable(server.uri("shapes.onnx"), cache=cache)
+    assert (model.folder / "shapes.onnx").stat().st_mode & 0o777 == 0o444
+
+
+def _waiting(both: list[subprocess.Popen[str]], lines: list[str]) -> Iterator[subprocess.Popen[str]]:
+    """The processes that say that they wait for another."""
+    import selectors
+
+    with selectors.DefaultSelector() as selector:
+        for process in both:
+            assert process.stdout is not None
+            selector.register(process.stdout, selectors.EVENT_READ, process)
+        found = selector.select(60)
+        assert found, "nobody waited"
+        for key, _ in found:
+            assert key.fileobj.readline().startswith("waiting for another process")  # type: ignore[union-attr]
+            yield key.data
+
+
+def _wait_for_part(folder: Path) -> Path:
+    """A part of a graph that has arrived in the cache."""
+    deadline = time.monotonic() + 60
+    while True:
+        for path in folder.glob(".rooms/*/content/*.onnx"):
+            if path.stat().st_size:
+                return path
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def _leftovers(folder: Path) -> list[str]:
+    return [str(path) for below in (".rooms", ".trash") for path in (folder / below).rglob("*")]
