@@ -68,13 +68,19 @@ class Client:
 
 
 @cache
-def _loop() -> asyncio.AbstractEventLoop:
+def _started() -> asyncio.AbstractEventLoop:
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, name="trainserve-client", daemon=True).start()
     return loop
 
 
-os.register_at_fork(after_in_child=_loop.cache_clear)  # a child has the loop, but not its thread
+def _loop() -> asyncio.AbstractEventLoop:
+    with _starting:  # threads whose first calls come together must not start a loop each
+        return _started()
+
+
+_starting = threading.Lock()
+os.register_at_fork(after_in_child=_started.cache_clear)  # a child has the loop, but not its thread
 
 
 def _wait(coroutine: Coroutine[Any, Any, T]) -> T:
