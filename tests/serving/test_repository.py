@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from trainserve.serving.model_config import UnservableModel
 from trainserve.serving.repository import Entry, server_flags, write
 from trainserve.serving.servable import Servable
 from trainserve.serving.settings import InvalidSettings, RateLimiter, Settings
+from trainserve.serving.triton_types import UnservableModel
 from trainserve.store import Tensor
 
 

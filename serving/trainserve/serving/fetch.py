@@ -11,10 +11,10 @@ from typing import Any
 from trainserve import store
 from trainserve.serving import repository
 from trainserve.serving.cache import NodeCache
-from trainserve.serving.model_config import UnservableModel
 from trainserve.serving.servable import Servable
 from trainserve.serving.settings import InvalidSettings, Settings
 from trainserve.serving.source import open_servable
+from trainserve.serving.triton_types import UnservableModel
 from trainserve.store.signing import PublicKey
 
 _NO_BOUND = 1 << 62
@@ -84,6 +84,8 @@ def _version(model: Servable) -> dict[str, int]:
 
 def _lay_out(source: Path, folder: Path, link: bool) -> None:
     """Makes `folder` what `source` is, as a whole."""
+    for left in folder.parent.glob(f".{folder.name}-*"):  # by an attempt that was killed
+        shutil.rmtree(left)
     aside = folder.with_name(f".{folder.name}-{secrets.token_hex(4)}")
     try:
         shutil.copytree(source, aside, copy_function=os.link if link else shutil.copyfile)

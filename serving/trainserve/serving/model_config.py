@@ -13,14 +13,9 @@ from google.protobuf import text_format  # type: ignore[import-untyped]
 from trainserve.serving import overrides
 from trainserve.serving.servable import Servable
 from trainserve.serving.settings import InvalidSettings, Settings, microseconds
-from trainserve.serving.triton_types import TYPES, messages
-from trainserve.store import Tensor
+from trainserve.serving.triton_types import described, messages
 
 LABELS = "labels.txt"
-
-
-class UnservableModel(Exception):
-    """The model's inputs or outputs cannot be put into Triton's terms; the message names the tensor."""
 
 
 def model_config(
@@ -36,8 +31,8 @@ def model_config(
         name=name,
         backend="onnxruntime",
         max_batch_size=settings.dynamic_batching.max_batch if model.batched else 0,
-        input=[pb.ModelInput(**_tensor(tensor, model.batched)) for tensor in model.inputs],
-        output=[pb.ModelOutput(**_tensor(tensor, model.batched)) for tensor in model.outputs],
+        input=[pb.ModelInput(**described(tensor, batched=model.batched)) for tensor in model.inputs],
+        output=[pb.ModelOutput(**described(tensor, batched=model.batched)) for tensor in model.outputs],
         instance_group=[instance_group(settings.instances, gpus)],
     )
     if model.graph != "model.onnx":
@@ -54,6 +49,10 @@ def model_config(
             limiter.resources.add(name=resource, count=count)
     if settings.tensor_rt is not None:
         _tensor_rt(config, model, settings.tensor_rt.precision, gpus)
+    if settings.warmup:
+        from trainserve.serving import warmup  # numpy is worth its start-up time only here
+
+        warmup.add(config, model, warmup.sample(model))
     labelled = labelled_output(model)
     for output in config.output:
         if output.name == labelled:
@@ -131,12 +130,3 @@ def _tensor_rt(config: Any, model: Servable, precision: str, gpus: int) -> None:
         for bound, batch in (("min", 1), ("opt", config.max_batch_size), ("max", config.max_batch_size)):
             profile = [f"{tensor.name}:{'x'.join(map(str, [batch, *tensor.shape[1:]]))}" for tensor in model.inputs]
             accelerator.parameters[f"trt_profile_{bound}_shapes"] = ",".join(profile)
-
-
-def _tensor(tensor: Tensor, batched: bool) -> dict[str, Any]:
-    if tensor.dtype not in TYPES:
-        raise UnservableModel(f"tensor {tensor.name}: dtype {tensor.dtype} is not one of {', '.join(TYPES)}")
-    dims = tensor.shape[1:] if batched else tensor.shape
-    if any(size == 0 or size < -1 for size in dims):
-        raise UnservableModel(f"tensor {tensor.name}: shape {tensor.shape} has an axis that is neither positive nor -1")
-    return {"name": tensor.name, "data_type": messages().DataType.Value(TYPES[tensor.dtype]), "dims": dims}

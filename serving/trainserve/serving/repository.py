@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from trainserve.serving.model_config import LABELS, UnservableModel, config_text, labelled_output, model_config
+from trainserve.serving.model_config import LABELS, config_text, instance_group, labelled_output, model_config
 from trainserve.serving.servable import Servable
 from trainserve.serving.settings import CACHE_BYTES, InvalidSettings, Settings
+from trainserve.serving.triton_types import UnservableModel, described, messages
 
 
 @dataclass(frozen=True)
@@ -24,15 +27,62 @@ class Entry:
     version: int = 1
 
 
-def write(entries: Sequence[Entry], repository: Path, gpus: int = 0) -> None:
-    """Makes `repository` hold exactly these models, for a server with `gpus`. Raises UnservableModel, InvalidSettings.
+@dataclass(frozen=True)
+class Folder:
+    """One model of a repository: its configuration, and by their paths in its folder the files that exist already
+    (`links`) and those that are made for it (`contents`)."""
 
-    The graphs and their external data are hard links, so the models must lie on the same file system.
+    config: Any
+    versions: tuple[int, ...] = (1,)
+    links: dict[str, Path] = field(default_factory=dict)
+    contents: dict[str, bytes] = field(default_factory=dict)
+
+
+def entries(models: Sequence[Servable], settings: Settings) -> list[Entry]:
+    """Each model under its own name. Several of one name are its versions, numbered as in the store.
+
+    Raises InvalidSettings where they have no such number.
+    """
+    found = []
+    for model in models:
+        version, alike = 1, [each for each in models if each.name == model.name]
+        if len(alike) > 1:
+            numbers = [each.manifest.version for each in alike if each.manifest is not None]
+            if len(set(numbers)) < len(alike) or model.manifest is None:
+                raise InvalidSettings(f"model {model.name} is given {len(alike)} times; give each version once")
+            version = model.manifest.version
+        found.append(Entry(model.name, model, settings, version))
+    return found
+
+
+def layout(entries: Sequence[Entry], gpus: int = 0) -> list[Folder]:
+    """The models of a repository for a server with `gpus`, ensembles and their steps included.
+
+    Raises UnservableModel, InvalidSettings, and OSError where recorded samples cannot be read.
+    """
+    folders: list[Folder] = []
+    for name in dict.fromkeys(entry.name for entry in entries):
+        folders += _model([entry for entry in entries if entry.name == name], gpus)
+    names = [folder.config.name for folder in folders]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise InvalidSettings(f"settings.ensemble: {', '.join(twice)} is the name of another model, too")
+    return folders
+
+
+def write(entries: Sequence[Entry], repository: Path, gpus: int = 0) -> None:
+    """Makes `repository` hold exactly these models; raises what `layout` does."""
+    write_folders(layout(entries, gpus), repository)
+
+
+def write_folders(folders: Iterable[Folder], repository: Path) -> None:
+    """Makes `repository` hold exactly these folders, all or none.
+
+    The graphs and their external data are hard links where the models lie on the same file system, else copies.
     """
     aside = repository.with_name(f".{repository.name}-{secrets.token_hex(4)}")
     try:
-        for name in dict.fromkeys(entry.name for entry in entries):
-            _write([entry for entry in entries if entry.name == name], aside / name, gpus)
+        for folder in folders:
+            _write(folder, aside / folder.config.name)
         if repository.exists():
             shutil.rmtree(repository)
         aside.rename(repository)
@@ -51,20 +101,67 @@ def server_flags(settings: Iterable[Settings]) -> list[str]:
     return flags
 
 
-def _write(versions: Sequence[Entry], folder: Path, gpus: int) -> None:
+def _write(folder: Folder, path: Path) -> None:
+    for version in folder.versions:
+        (path / str(version)).mkdir(parents=True)  # an ensemble's stays empty, and must be there
+    for name, source in folder.links.items():
+        _link(source, path / name)
+    for name, content in {**folder.contents, "config.pbtxt": config_text(folder.config).encode()}.items():
+        (path / name).parent.mkdir(exist_ok=True)
+        (path / name).write_bytes(content)
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError as error:
+        # Another file system; one that knows no links; somebody else's file (fs.protected_hardlinks).
+        if error.errno not in (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK):
+            raise
+        shutil.copyfile(source, target)
+
+
+def _model(versions: Sequence[Entry], gpus: int) -> Iterator[Folder]:
     newest = max(versions, key=lambda entry: entry.version)
     for entry in versions:
         _check_alike(entry, newest)
-    name, model = newest.name, newest.model
-    config = model_config(name, model, newest.settings, gpus=gpus, versions=[entry.version for entry in versions])
-    for entry in versions:
-        graphs = folder / str(entry.version)
-        graphs.mkdir(parents=True)
-        for file in entry.model.files:
-            os.link(entry.model.folder / file, graphs / file)
-    (folder / "config.pbtxt").write_text(config_text(config))
+    name, model, settings = newest.name, newest.model, newest.settings
+    numbers = tuple(entry.version for entry in versions)
+    config = model_config(name, model, settings, gpus=gpus, versions=numbers)
+    links = {f"{entry.version}/{file}": entry.model.folder / file for entry in versions for file in entry.model.files}
+    contents = {}
     if labelled_output(model):
-        (folder / LABELS).write_text("".join(_label_lines(model.labels)))
+        contents[LABELS] = "".join(_label_lines(model.labels)).encode()
+    if settings.warmup:
+        from trainserve.serving import warmup
+
+        contents |= warmup.files(model, warmup.sample(model))
+    yield Folder(config, numbers, links, contents)
+    if settings.ensemble is not None:
+        yield from _ensemble(name, model, settings, config.max_batch_size, gpus)
+
+
+def _ensemble(name: str, model: Servable, settings: Settings, max_batch: int, gpus: int) -> Iterator[Folder]:
+    from trainserve.serving import ensemble  # onnx is worth its start-up time only here
+
+    assert settings.ensemble is not None
+    scores = labelled_output(model)
+    steps = ensemble.steps(name, model, scores, settings.ensemble)
+    pb = messages()
+    for step in steps:
+        config = pb.ModelConfig(
+            name=step.name,
+            backend="onnxruntime",
+            max_batch_size=max_batch,
+            input=[pb.ModelInput(**described(tensor, batched=max_batch > 0)) for tensor in step.inputs],
+            output=[pb.ModelOutput(**described(tensor, batched=max_batch > 0)) for tensor in step.outputs],
+            instance_group=[instance_group(settings.instances, gpus if step.gpu else 0)],
+        )
+        config.parameters["intra_op_thread_count"].string_value = str(settings.threads)
+        if max_batch:
+            config.dynamic_batching.SetInParent()
+        yield Folder(config, contents={"1/model.onnx": step.graph})
+    yield Folder(ensemble.config(name, model, scores, steps, max_batch))
 
 
 def _check_alike(entry: Entry, newest: Entry) -> None:
@@ -75,6 +172,7 @@ def _check_alike(entry: Entry, newest: Entry) -> None:
         ("inputs", entry.model.inputs, newest.model.inputs),
         ("outputs", entry.model.outputs, newest.model.outputs),
         ("labels", entry.model.labels, newest.model.labels),
+        ("file name", entry.model.graph, newest.model.graph),
     ):
         if tensors != others:
             raise UnservableModel(
@@ -83,6 +181,6 @@ def _check_alike(entry: Entry, newest: Entry) -> None:
             )
 
 
-def _label_lines(labels: Iterable[str]) -> Iterable[str]:
+def _label_lines(labels: Iterable[str]) -> Iterator[str]:
     # Triton reads one label a line and knows no escape.
     return (" ".join(label.split()) + "\n" for label in labels)

@@ -109,6 +109,13 @@ class RateLimiter(_Part):
     priority: int = Field(1, ge=1, le=1_000_000, description="2 runs half as often as 1 when both wait.")
 
 
+class Ensemble(_Part):
+    """Beside the model, `<name>-ensemble`: raw images in, the likeliest labels and their scores out."""
+
+    top: int = Field(1, ge=1, le=1000, description="Labels of each image, the likeliest first.")
+    softmax: bool = Field(False, description="The model gives logits: make probabilities of them.")
+
+
 class Settings(_Part):
     """How one model is served."""
 
@@ -123,6 +130,7 @@ class Settings(_Part):
     version_policy: Literal["latest", "all"] | list[Annotated[int, Field(ge=1)]] = Field(
         "latest", description="Which versions are served where a repository holds several."
     )
+    ensemble: Ensemble | None = None
     overrides: dict[str, Any] = Field(
         default_factory=dict, description="Fields of Triton's ModelConfig, in its JSON form; they win."
     )

@@ -7,6 +7,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from trainserve.store import Tensor
+
 TYPES = {
     "bool": "TYPE_BOOL",
     "uint8": "TYPE_UINT8",
@@ -24,6 +26,20 @@ TYPES = {
 }
 """dtype names to data types (https://github.com/triton-inference-server/common/blob/main/protobuf/model_config.proto);
 numpy holds strings as objects."""
+
+
+class UnservableModel(Exception):
+    """The model's inputs or outputs cannot be put into Triton's terms; the message names the tensor."""
+
+
+def described(tensor: Tensor, *, batched: bool) -> dict[str, Any]:
+    """Fields of a ModelInput or ModelOutput; the batch axis is left out. Raises UnservableModel."""
+    if tensor.dtype not in TYPES:
+        raise UnservableModel(f"tensor {tensor.name}: dtype {tensor.dtype} is not one of {', '.join(TYPES)}")
+    dims = tensor.shape[1:] if batched else tensor.shape
+    if any(size == 0 or size < -1 for size in dims):
+        raise UnservableModel(f"tensor {tensor.name}: shape {tensor.shape} has an axis that is neither positive nor -1")
+    return {"name": tensor.name, "data_type": messages().DataType.Value(TYPES[tensor.dtype]), "dims": dims}
 
 
 @cache

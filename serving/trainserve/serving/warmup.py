@@ -1,0 +1,74 @@
+"""Warm-up: recorded samples that Triton runs through every instance before it calls the model ready.
+
+Triton reads them from `<model>/warmup/` and runs `batch_size` requests of one sample each as one batch
+(triton-inference-server/core, src/backend_model_instance.cc); what that sets up lazily is then set up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from trainserve.serving.servable import Servable
+from trainserve.serving.settings import InvalidSettings
+from trainserve.serving.triton_types import TYPES, messages
+
+FOLDER = "warmup"
+
+Sample = Mapping[str, "np.ndarray[Any, Any]"]
+
+
+def sample(model: Servable) -> dict[str, np.ndarray[Any, Any]]:
+    """The first recorded sample, (1, …) for each input, or the first fixed batch; zeros where nothing is recorded.
+
+    Raises InvalidSettings where neither says how long an axis is.
+    """
+    recorded: dict[str, np.ndarray[Any, Any]] = {}
+    if model.samples is not None:
+        with np.load(model.samples, allow_pickle=False) as samples:
+            rows = 1 if model.batched else max(1, model.inputs[0].shape[0])
+            recorded = {tensor.name: samples[tensor.name][:rows] for tensor in model.inputs if tensor.name in samples}
+    return {tensor.name: recorded.get(tensor.name, _zeros(model, tensor.name)) for tensor in model.inputs}
+
+
+def add(config: Any, model: Servable, given: Sample) -> None:
+    """Tell `config` to run the sample alone and, where requests are gathered, in a full batch."""
+    for batch in sorted({1, max(1, config.max_batch_size)}):
+        warmup = config.model_warmup.add(name=f"batch of {batch}", batch_size=batch, count=1)
+        for tensor in model.inputs:
+            array = given[tensor.name]
+            shape = array.shape[1:] if config.max_batch_size else array.shape
+            told = warmup.inputs[tensor.name]
+            told.data_type = messages().DataType.Value(TYPES[tensor.dtype])
+            told.dims.extend(shape)
+            if array.dtype.hasobject:
+                told.zero_data = True
+            else:
+                told.input_data_file = _file(model, tensor.name)
+
+
+def files(model: Servable, given: Sample) -> dict[str, bytes]:
+    """The files that the configuration names, relative to the model's folder."""
+    return {
+        f"{FOLDER}/{_file(model, name)}": np.ascontiguousarray(array).tobytes()
+        for name, array in given.items()
+        if not array.dtype.hasobject
+    }
+
+
+def _file(model: Servable, name: str) -> str:
+    """By position: a tensor's name may hold what a file's may not."""
+    return f"input{[tensor.name for tensor in model.inputs].index(name)}"
+
+
+def _zeros(model: Servable, name: str) -> np.ndarray[Any, Any]:
+    (tensor,) = (tensor for tensor in model.inputs if tensor.name == name)
+    shape = [1, *tensor.shape[1:]] if model.batched else tensor.shape
+    if -1 in shape:
+        raise InvalidSettings(
+            f"settings.warmup: model {model.name} has no recorded samples, and its input {name} {tensor.shape} may be "
+            "of any size"
+        )
+    return np.zeros(shape, tensor.dtype)
