@@ -26,6 +26,7 @@ FOLDER = Path("~/.cache/trainserve/models")
 BYTES = 32 << 30
 _RESERVED = "reserved"
 _CONTENT = "content"
+_ROOMS = ".rooms"
 _EVICTIONS = ".evictions"
 
 
@@ -102,7 +103,7 @@ class NodeCache:
         with self._errors(), self._alone(f"room-{key}"):
             if (digest := known()) and (there := self.lease(digest)):
                 return there
-            folder = self.folder / ".rooms" / key
+            folder = self.folder / _ROOMS / key
             (folder / _CONTENT).mkdir(parents=True, exist_ok=True)
             room = Room(folder, lambda size: self._reserve(folder, size))
             try:
@@ -119,7 +120,7 @@ class NodeCache:
     def discard(self, key: str) -> None:
         """Drop what an attempt left in the room `key`: its bytes are not to be gone on with."""
         with self._errors(), self._alone(f"room-{key}"):
-            shutil.rmtree(self.folder / ".rooms" / key, ignore_errors=True)
+            shutil.rmtree(self.folder / _ROOMS / key, ignore_errors=True)
 
     def drop(self, lease: Lease) -> None:
         """Remove an entry whose bytes are no longer what they were."""
@@ -185,7 +186,7 @@ class NodeCache:
                     )
 
     def _all(self) -> list[Path]:
-        return [*(path for path in self.folder.glob("[!.]*") if path.is_dir()), *self.folder.glob(".rooms/*")]
+        return [*(path for path in self.folder.glob("[!.]*") if path.is_dir()), *self.folder.glob(f"{_ROOMS}/*")]
 
     def _evict(self, room: Path) -> bool:
         """Remove the one that was used longest ago and that nobody holds. False: there is none."""
@@ -266,11 +267,11 @@ def _key(digest: str) -> str:
 
 def _taken(path: Path) -> int:
     """Bytes of an entry; of a room at least those that were reserved."""
+    reserved = path / _RESERVED if path.parent.name == _ROOMS else None
     try:
-        reserved = int((path / _RESERVED).read_text())
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        reserved = 0
-    return max(reserved, _bytes(path))
+        return max(int(reserved.read_text()) if reserved else 0, _bytes(path))
+    except (FileNotFoundError, ValueError):
+        return _bytes(path)
 
 
 def _bytes(folder: Path) -> int:

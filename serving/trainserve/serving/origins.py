@@ -1,24 +1,15 @@
-"""Where models are read from: a folder, an https server, an object store; each read from any byte on.
+"""Where models are read from: a folder or an object store (https_origin has the web), each from any byte on.
 
-Credentials come from the environment, never from an address. Object stores: what botocore and its like read. HTTPS:
-the .netrc that NETRC names, HTTPS_PROXY, and SSL_CERT_FILE for an authority of one's own.
+Credentials come from the environment, never from an address: what botocore and its like read.
 """
 
 from __future__ import annotations
 
-import http.client
-import netrc
 import os
-import re
-import ssl
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, Protocol
-from urllib.error import HTTPError, URLError
-from urllib.parse import quote, urlsplit
 
 from trainserve.serving.inside import inside
 from trainserve.store import StoreError
@@ -27,11 +18,8 @@ from trainserve.store.places import RemotePlace
 _CHUNK = 1 << 20
 _RANGE = 8 << 20
 """Bytes asked of an object store at a time."""
-_TIMEOUT = 30.0
-"""Seconds without a byte after which a server is taken for gone."""
 _SMALL = 16 << 20
 """Bytes that a manifest or a signature never reaches."""
-_PASSING = (408, 425, 429, 500, 502, 503, 504)
 
 
 class TransferFault(Exception):
@@ -133,6 +121,8 @@ class FolderOrigin:
 
     def _open(self, name: str) -> IO[bytes]:
         path = inside(self.folder, name, self._confined)
+        if path.exists() and not path.is_file():  # to open a pipe would wait for ever
+            raise StoreError(f"{path}: not a file")
         try:
             return path.open("rb")
         except (FileNotFoundError, NotADirectoryError):
@@ -171,7 +161,7 @@ class ObjectOrigin:
         """See Origin."""
         stat = self.stat(name)
         begin = start if state in (None, stat.state) else 0
-        return Stream(stat.bytes, stat.state, begin, self._chunks(name, begin, stat.bytes or 0))
+        return Stream(stat.bytes, stat.state, begin, self._chunks(name, begin, stat))
 
     def names(self) -> list[str]:
         """See Origin."""
@@ -185,12 +175,14 @@ class ObjectOrigin:
         with _faults_of_stores(self.where(name)):
             self._place.fs.pipe_file(self._place.path(name), content)
 
-    def _chunks(self, name: str, start: int, end: int) -> Iterator[bytes]:
-        path = self._place.path(name)
+    def _chunks(self, name: str, start: int, stat: Stat) -> Iterator[bytes]:
+        path, end = self._place.path(name), stat.bytes or 0
         for begin in range(start, end, _RANGE):
             with _faults_of_stores(self.where(name)):
                 chunk: bytes = self._place.fs.cat_file(path, start=begin, end=min(begin + _RANGE, end))
             yield chunk
+        if end - start > _RANGE and self.stat(name).state != stat.state:
+            raise TransferFault("it was replaced while it was read")
 
 
 class _faults_of_stores:
@@ -211,114 +203,3 @@ class _faults_of_stores:
         if isinstance(error, PermissionError | ImportError | ValueError) or "Credentials" in type(error).__name__:
             raise StoreError(f"cannot read {self._where}: {words}") from error
         raise TransferFault(words) from error
-
-
-class HttpsOrigin:
-    """A folder of an https server."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-
-    def where(self, name: str) -> str:
-        """See Origin."""
-        return f"{self._url}/{quote(name)}"
-
-    def stat(self, name: str) -> Stat:
-        """See Origin."""
-        try:
-            with self._request("HEAD", name, {}) as response:
-                return Stat(_length(response), _state(response))
-        except StoreError:  # a server may refuse HEAD and answer GET
-            return Stat(None, None)
-
-    def stream(self, name: str, start: int = 0, state: str | None = None) -> Stream:
-        """See Origin."""
-        headers = {"Range": f"bytes={start}-"} if start else {}
-        if headers and state is not None:
-            headers["If-Range"] = state
-        response = self._request("GET", name, headers)
-        if response.status != http.client.PARTIAL_CONTENT:
-            return Stream(_length(response), _state(response), 0, self._chunks(response))
-        found = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
-        if not found or int(found[1]) != start:
-            response.close()
-            return self.stream(name)
-        return Stream(int(found[2]), _state(response), start, self._chunks(response))
-
-    def names(self) -> list[str]:
-        """See Origin."""
-        raise StoreError(
-            f"{self._url}: https has no folders to list; give the address of a version, an .onnx file or an archive"
-        )
-
-    def _request(self, method: str, name: str, headers: dict[str, str]) -> Any:
-        request = urllib.request.Request(self.where(name), method=method, headers=headers)  # noqa: S310  https alone
-        request.add_header("Accept-Encoding", "identity")
-        host = urlsplit(self._url).hostname or ""
-        if known := self._logins.get(host):
-            request.add_unredirected_header("Authorization", known)
-        try:
-            return self._opener.open(request, timeout=_TIMEOUT)
-        except HTTPError as error:
-            error.close()
-            if error.code in (404, 410):
-                raise FileNotFoundError(self.where(name)) from None
-            if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE and headers:
-                return self._request(method, name, {})
-            if error.code in _PASSING:
-                raise TransferFault(f"HTTP {error.code} {error.reason}") from None
-            raise StoreError(f"cannot read {self.where(name)}: HTTP {error.code} {error.reason}") from None
-        except URLError as error:
-            if isinstance(error.reason, ssl.SSLCertVerificationError):
-                raise StoreError(f"cannot read {self.where(name)}: {error.reason.verify_message}") from None
-            raise TransferFault(str(error.reason)) from None
-        except (OSError, http.client.HTTPException) as error:
-            raise TransferFault(str(error) or type(error).__name__) from None
-
-    @cached_property
-    def _opener(self) -> urllib.request.OpenerDirector:
-        context = ssl.create_default_context()
-        return urllib.request.build_opener(urllib.request.HTTPSHandler(context=context), _OnlyHttps())
-
-    @cached_property
-    def _logins(self) -> dict[str, str]:
-        host = urlsplit(self._url).hostname or ""
-        try:
-            known = netrc.netrc(os.environ.get("NETRC")).authenticators(host)
-        except (OSError, netrc.NetrcParseError):
-            known = None
-        if known is None:
-            return {}
-        import base64
-
-        pair = f"{known[0]}:{known[2] or ''}".encode()
-        return {host: f"Basic {base64.b64encode(pair).decode()}"}
-
-    def _chunks(self, response: Any) -> Iterator[bytes]:
-        with response:
-            while True:
-                try:
-                    chunk: bytes = response.read(_CHUNK)
-                except (OSError, http.client.HTTPException) as error:
-                    raise TransferFault(str(error) or type(error).__name__) from None
-                if not chunk:
-                    return
-                yield chunk
-
-
-class _OnlyHttps(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *arguments: Any) -> Any:
-        if not arguments[-1].startswith("https://"):
-            raise StoreError(f"{arguments[0].full_url}: it leads to {arguments[-1]}, which anybody could change")
-        return super().redirect_request(*arguments)
-
-
-def _length(response: Any) -> int | None:
-    length = response.headers.get("Content-Length")
-    return int(length) if length and length.isdecimal() else None
-
-
-def _state(response: Any) -> str | None:
-    """A strong ETag: a weak one does not say that every byte is the same (RFC 9110, 8.8.1)."""
-    tag: str | None = response.headers.get("ETag")
-    return tag if tag and not tag.startswith("W/") else response.headers.get("Last-Modified")

@@ -10,7 +10,8 @@ import pytest
 
 from tests.serving.sources.places import RangeServer
 from trainserve.serving import download
-from trainserve.serving.origins import HttpsOrigin, ObjectOrigin
+from trainserve.serving.https_origin import HttpsOrigin
+from trainserve.serving.origins import ObjectOrigin
 from trainserve.store import DigestMismatch, StoreError
 
 CONTENT = bytes(range(256)) * 4096
@@ -132,7 +133,7 @@ def test_a_redirect_to_plain_http_is_refused(
     server: RangeServer, origin: HttpsOrigin, tmp_path: Path, pauses: list[float]
 ) -> None:
     server.leads_to = "http://127.0.0.1:9/big"
-    with pytest.raises(StoreError, match="leads to http://127.0.0.1:9/big, which anybody could change"):
+    with pytest.raises(StoreError, match=r"leads to http://127\.0\.0\.1:9/big, which anybody could change"):
         copy(origin, tmp_path / "big", pauses)
 
 

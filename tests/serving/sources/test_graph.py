@@ -151,7 +151,7 @@ def test_what_is_no_servable_graph_is_refused_by_name(tmp_path: Path, content: b
 def test_a_graph_that_onnx_refuses_is_refused_in_its_words(write: Write) -> None:
     model = relu()
     model.graph.node[0].input[0] = "nowhere"
-    with pytest.raises(UnusableGraph, match="not a valid ONNX graph: .*nowhere"):
+    with pytest.raises(UnusableGraph, match=r"not a valid ONNX graph: .*nowhere"):
         open_servable(str(write(model)))
 
 
@@ -195,7 +195,7 @@ def test_an_images_tag_says_its_release(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["22.01", "latest", "mine:1.2.3", "tritonserver"])
 def test_a_release_that_nobody_knows_is_named(name: str) -> None:
-    with pytest.raises(UnknownRelease, match="known are 23.06 to 26.08"):
+    with pytest.raises(UnknownRelease, match=r"known are 23\.06 to 26\.08"):
         release(name)
 
 

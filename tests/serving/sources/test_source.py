@@ -76,7 +76,7 @@ def test_a_version_that_is_not_there_is_told_with_those_that_are(
 def test_what_https_does_not_have_is_told(server: RangeServer, cache: NodeCache) -> None:
     with pytest.raises(StoreError, match="https has no folders to list; give the address of a version"):
         open_model(server.uri("models/default/digits/7"), cache=cache)
-    with pytest.raises(ModelNotFound, match="there is no https://.*/absent.onnx"):
+    with pytest.raises(ModelNotFound, match=r"there is no https://.*/absent\.onnx"):
         open_model(server.uri("absent.onnx"), cache=cache)
 
 
@@ -112,6 +112,12 @@ def test_another_model_than_the_one_that_was_meant_is_refused(server: RangeServe
         open_model(server.uri(path), cache=cache, digest=f"sha256:{'0' * 64}")
 
 
+@pytest.mark.parametrize("digest", ["sha256:../../etc", "0" * 64, "md5:1"])
+def test_what_is_no_digest_is_refused(graph: Path, digest: str) -> None:
+    with pytest.raises(InvalidAddress, match="must be sha256: and 64 hex digits"):
+        open_model(str(graph), digest=digest)
+
+
 def test_a_manifest_that_names_a_file_elsewhere_is_refused(server: RangeServer, cache: NodeCache) -> None:
     path = f"models/{VERSION}/manifest.json"
     server.files[path] = server.files[path].replace(b'"samples.npz"', b'"../../etc/passwd"')
@@ -129,7 +135,7 @@ def test_a_file_of_a_version_that_is_a_link_out_of_it_is_refused(root: Path, tmp
 
 
 def test_a_version_is_checked_for_the_server_that_is_meant(root: Path) -> None:
-    with pytest.raises(GraphTooNew, match="IR version 10 needs Triton ≥ 24.05; Triton 24.04"):
+    with pytest.raises(GraphTooNew, match=r"IR version 10 needs Triton ≥ 24\.05; Triton 24\.04"):
         open_model(str(root / VERSION), release="24.04")
 
 
@@ -142,6 +148,15 @@ def test_a_lone_graph_comes_from(s3: Any, graph: Path, cache: NodeCache, place: 
     assert model.name == "shapes"
     assert (model.folder / model.graph).read_bytes() == graph.read_bytes()
     assert model.folder.is_relative_to(cache.folder)
+
+
+def test_a_claims_models_go_through_a_cache_too(root: Path, graph: Path, cache: NodeCache) -> None:
+    shutil.copy(graph, root / "lone.onnx")
+    for address in (f"pvc://models/{VERSION}", "pvc://models/lone.onnx"):
+        model = open_model(address, cache=cache, claim=root)
+        assert not isinstance(model, ReadyRepository)
+        assert model.folder.is_relative_to(cache.folder)
+    (root / "lone.onnx").unlink()
 
 
 def test_a_lone_graph_on_a_claim_cannot_be_a_link_out_of_it(graph: Path, tmp_path: Path) -> None:
@@ -269,7 +284,7 @@ def test_an_archive_cannot_leave_its_folder(
 def test_a_zip_cannot_leave_its_folder(server: RangeServer, cache: NodeCache, name: str, tmp_path: Path) -> None:
     mode = stat.S_IFLNK | 0o777 if name == "m/config.pbtxt" else stat.S_IFREG | 0o644
     server.files["x.zip"] = zip_member(name, mode)
-    with pytest.raises((EscapingName, UnusableArchive), match="is not allowed|is a link"):
+    with pytest.raises((EscapingName, UnusableArchive), match=r"is not allowed|is a link"):
         open_model(server.uri("x.zip"), cache=cache)
     assert not list(tmp_path.rglob("evil"))
 
@@ -345,10 +360,14 @@ def pipe(folder: Path) -> None:
         (pipe, "second/pipe: neither a file nor a folder"),
     ],
 )
-def test_every_model_of_a_repository_is_checked(repository: Path, spoil: Callable[[Path], None], words: str) -> None:
+def test_every_model_of_a_repository_is_checked(
+    repository: Path, spoil: Callable[[Path], None], words: str, cache: NodeCache
+) -> None:
     spoil(repository)
     with pytest.raises(StoreError, match=words):
         open_model(str(repository))
+    with pytest.raises(StoreError):
+        open_model(str(repository), cache=cache)
 
 
 def test_a_folder_without_any_model_is_told(tmp_path: Path) -> None:
