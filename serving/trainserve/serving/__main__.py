@@ -102,9 +102,23 @@ def resolve(root: str, public_root: str, namespace: str, model: str, version: in
 @click.option("--url", required=True, help="<host>:<port> of Triton's HTTP endpoint.")
 @click.option("--listen", required=True, help="<host>:<port> for /readyz, /livez, /report and /metrics.")
 @click.option("--samples", type=click.IntRange(1), default=64, show_default=True, help="Recorded samples, at most.")
-def probe(version: Path, model_name: str, url: str, listen: str, samples: int) -> None:
+@click.option("--cache", "folder", type=click.Path(path_type=Path), help="A node's cache, to be among the metrics.")
+@click.option("--cache-size", type=click.IntRange(1), metavar="BYTES", help="Of the cache, at most.")
+@click.option("--tuning", type=click.Path(path_type=Path), help="A result of trainserve tune, to be among the metrics.")
+def probe(
+    version: Path,
+    model_name: str,
+    url: str,
+    listen: str,
+    samples: int,
+    folder: Path | None,
+    cache_size: int | None,
+    tuning: Path | None,
+) -> None:
     """Verify a server with the version's recorded samples, and keep asking whether it is alive."""
     from trainserve.serving import endpoints
+    from trainserve.serving.cache import BYTES, NodeCache
+    from trainserve.serving.collectors import CacheMetrics, TuneMetrics
     from trainserve.serving.probe import Probe
     from trainserve.serving.recorded import Recorded
     from trainserve.store import StoreError
@@ -115,7 +129,12 @@ def probe(version: Path, model_name: str, url: str, listen: str, samples: int) -
     except (OSError, ValueError, StoreError) as error:
         raise click.ClickException(f"cannot read {version}: {error}") from error
     host, port = _address("--url", url)
-    endpoints.serve(Probe(host, port, model_name, recorded), *_address("--listen", listen))
+    made = Probe(host, port, model_name, recorded)
+    if folder:
+        made.metrics.registry.register(CacheMetrics(NodeCache(folder, cache_size or BYTES)))
+    if tuning:
+        made.metrics.registry.register(TuneMetrics(tuning))
+    endpoints.serve(made, *_address("--listen", listen))
 
 
 def _version_address(root: str | None, path: str | None) -> str:

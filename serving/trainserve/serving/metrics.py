@@ -39,13 +39,14 @@ class ProbeMetrics:
         )
         self._verified = Gauge(
             "trainserve_probe_verified",
-            "1 if the recorded samples matched when they were last sent, 0 if not, or not yet.",
+            "1 if the recorded samples matched when they were last sent, 0 if not, or not yet; NaN where none were "
+            "recorded.",
             registry=self.registry,
         )
         self._verifications = Counter(
             "trainserve_probe_verifications",
-            "Verifications with all recorded samples, by result (matched, mismatched, failed: no answer). One when "
-            "the server becomes ready, and one each time it comes back.",
+            "Verifications with all recorded samples, by result (matched, mismatched, failed: no answer, unrecorded: "
+            "made-up inputs were answered). One when the server becomes ready, and one each time it comes back.",
             ["result"],
             registry=self.registry,
         )
@@ -62,7 +63,7 @@ class ProbeMetrics:
         )
         for result in ("answered", "failed"):
             self._inferences.labels(result)
-        for result in ("matched", "mismatched", "failed"):
+        for result in ("matched", "mismatched", "failed", "unrecorded"):
             self._verifications.labels(result)
         self._verified_at.set(float("nan"))
         self._difference.set(float("nan"))
@@ -89,3 +90,8 @@ class ProbeMetrics:
     def not_compared(self) -> None:
         """One verification that broke off."""
         self._verifications.labels("failed").inc()
+
+    def answered_unrecorded(self) -> None:
+        """One verification of a model with which nothing was recorded."""
+        self._verifications.labels("unrecorded").inc()
+        self._verified.set(float("nan"))

@@ -68,6 +68,7 @@ class Probe:
             self.recorded = unrecorded.answered(self.host, self.port, self.model, TIMEOUT)
             self.verified, self.reason = True, NOTHING_RECORDED
             self.message = "inputs made up in the declared shapes are answered; a lone graph comes without samples"
+            self.metrics.answered_unrecorded()
             return
         recorded = self._known()
         requests = [recorded.sent(rows) for rows in recorded.requests(recorded.batch)]
