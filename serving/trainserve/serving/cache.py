@@ -33,7 +33,6 @@ _EVICTIONS = ".evictions"
 class CacheFull(StoreError):
     """There is no room for a model: it is larger than the bound, or the disk and all that may be evicted."""
 
-    reason = "CacheFull"
 
 
 @dataclass(frozen=True)
