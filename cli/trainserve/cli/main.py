@@ -7,11 +7,14 @@ import sys
 
 import click
 
+from trainserve.cli.config import config
 from trainserve.cli.models import models
 from trainserve.cli.predict import predict
 from trainserve.cli.sign import sign
 from trainserve.cli.verify import verify
 from trainserve.client import BadInput, RequestFailed
+from trainserve.serving.settings import InvalidSettings
+from trainserve.serving.triton_types import UnservableModel
 from trainserve.store import InvalidAddress, ModelNotFound, StoreError, VersionNotFound
 from trainserve.store.signing import InvalidKey
 
@@ -40,6 +43,7 @@ cli.add_command(predict)
 cli.add_command(sign)
 cli.add_command(models)
 cli.add_command(verify)
+cli.add_command(config)
 
 
 def main() -> None:
@@ -52,7 +56,10 @@ def main() -> None:
     except click.UsageError as error:
         hint = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
         status = _complain(f"{error.format_message()}{hint}", 2)
-    except (BadInput, InvalidAddress, InvalidKey, ModelNotFound, VersionNotFound) as error:
+    except (
+        *(BadInput, InvalidAddress, InvalidKey, InvalidSettings),
+        *(ModelNotFound, UnservableModel, VersionNotFound),
+    ) as error:
         status = _complain(str(error), 2)
     except click.ClickException as error:
         status = _complain(error.format_message(), 1)

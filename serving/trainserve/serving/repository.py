@@ -11,10 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from google.protobuf import text_format  # type: ignore[import-untyped]
+
 from trainserve.serving.model_config import LABELS, config_text, instance_group, labelled_output, model_config
+from trainserve.serving.ready import CONFIG, ReadyRepository
 from trainserve.serving.servable import Servable
 from trainserve.serving.settings import CACHE_BYTES, InvalidSettings, Settings
 from trainserve.serving.triton_types import UnservableModel, described, messages
+
+DIGEST = "trainserve_digest"
+"""Begin of the parameters by which a configuration says what it was written from: `trainserve_digest_<version>`."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,22 @@ def layout(entries: Sequence[Entry], gpus: int = 0) -> list[Folder]:
     return folders
 
 
+def of_ready(ready: ReadyRepository) -> list[Folder]:
+    """The models of a repository that somebody else wrote, each as it is. Raises OSError."""
+    folders = []
+    for name in ready.models:
+        path = ready.folder / name
+        config = messages().ModelConfig()
+        if (path / CONFIG).is_file():
+            text_format.Parse((path / CONFIG).read_text(), config)
+        config.name = name
+        files = {str(each.relative_to(path)): each for each in path.rglob("*") if each.is_file()}
+        files.pop(CONFIG, None)
+        versions = tuple(int(each.name) for each in path.iterdir() if each.is_dir() and each.name.isdecimal())
+        folders.append(Folder(config, versions, links=files))
+    return folders
+
+
 def write(entries: Sequence[Entry], repository: Path, gpus: int = 0) -> None:
     """Makes `repository` hold exactly these models; raises what `layout` does."""
     write_folders(layout(entries, gpus), repository)
@@ -105,9 +127,10 @@ def _write(folder: Folder, path: Path) -> None:
     for version in folder.versions:
         (path / str(version)).mkdir(parents=True)  # an ensemble's stays empty, and must be there
     for name, source in folder.links.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
         _link(source, path / name)
-    for name, content in {**folder.contents, "config.pbtxt": config_text(folder.config).encode()}.items():
-        (path / name).parent.mkdir(exist_ok=True)
+    for name, content in {**folder.contents, CONFIG: config_text(folder.config).encode()}.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
         (path / name).write_bytes(content)
 
 
@@ -128,6 +151,8 @@ def _model(versions: Sequence[Entry], gpus: int) -> Iterator[Folder]:
     name, model, settings = newest.name, newest.model, newest.settings
     numbers = tuple(entry.version for entry in versions)
     config = model_config(name, model, settings, gpus=gpus, versions=numbers)
+    for entry in versions:
+        config.parameters[f"{DIGEST}_{entry.version}"].string_value = entry.model.digest
     links = {f"{entry.version}/{file}": entry.model.folder / file for entry in versions for file in entry.model.files}
     contents = {}
     if labelled_output(model):

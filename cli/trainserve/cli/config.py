@@ -1,0 +1,78 @@
+"""`trainserve config`: what Triton is told of a model, and whether a real server takes it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from trainserve.serving.repository import Folder
+
+
+@click.command(epilog="Example: trainserve config .dev/store/default/digits/3 --settings settings.yaml --check")
+@click.argument("models", nargs=-1, required=True, metavar="MODEL...")
+@click.option(
+    "--settings",
+    "path",
+    metavar="FILE",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="YAML or JSON, the fields of a ModelServe's spec.triton.",
+)
+@click.option("--gpus", type=click.IntRange(0), default=0, show_default=True, help="GPUs of the server it is for.")
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Start a development server with it, which must load it and understand each field as it was meant; exit 1"
+    " where it does not. GPU instances are tried on the CPU.",
+)
+def config(models: Sequence[str], path: Path | None, gpus: int, check: bool) -> None:
+    """Print the config.pbtxt of MODEL..., and of the steps around it where the settings ask for an ensemble.
+
+    MODEL is a version's folder or URL, a lone .onnx file, or a ready Triton repository. Several of one name are the
+    versions of one model. The first lines say what the server must be started with besides.
+    """
+    from trainserve.serving.model_config import config_text
+    from trainserve.serving.ready import ReadyRepository
+    from trainserve.serving.repository import entries, layout, of_ready, server_flags
+    from trainserve.serving.servable import Servable
+    from trainserve.serving.settings import Settings
+    from trainserve.serving.source import open_model
+
+    settings = Settings.of_file(path) if path else Settings()
+    opened = [open_model(model) for model in models]
+    ready = [each for each in opened if isinstance(each, ReadyRepository)]
+    if ready and (path or gpus):
+        raise click.UsageError("--settings and --gpus: a ready repository says itself how it is served")
+    folders = [folder for each in ready for folder in of_ready(each)]
+    folders += layout(entries([each for each in opened if isinstance(each, Servable)], settings), gpus)
+    flags = server_flags([settings])
+    for flag in flags:
+        click.echo(f"# tritonserver {flag}")
+    for position, folder in enumerate(folders):
+        if len(folders) > 1:
+            click.echo(f"{chr(10) if position or flags else ''}# {folder.config.name}/config.pbtxt")
+        click.echo(config_text(folder.config), nl=False)
+    if check:
+        _check(folders, flags)
+
+
+def _check(folders: Sequence[Folder], flags: Sequence[str]) -> None:
+    from trainserve.serving import config_check, runtime
+    from trainserve.serving.server import ServerNotReady
+
+    def told(line: str) -> None:
+        click.echo(f"trainserve: {line}", err=True)
+
+    try:
+        refusals = config_check.check(runtime.install(progress=told), folders, flags)
+    except (runtime.RuntimeInstallError, ServerNotReady) as error:
+        raise click.ClickException(str(error)) from None
+    for refusal in refusals:
+        told(f"the server does not take it: {refusal}")
+    if refusals:
+        sys.exit(1)
+    told(f"the server takes it: {', '.join(folder.config.name for folder in folders)}")

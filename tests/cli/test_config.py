@@ -1,0 +1,96 @@
+"""`trainserve config`: the text, and what a real server makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from google.protobuf import text_format
+
+from tests.cli.conftest import Finished
+from trainserve.serving.triton_types import messages
+
+Command = Callable[..., Finished]
+
+
+@pytest.fixture
+def version(root: Path) -> Path:
+    return root / "default/digits/1"
+
+
+def settings(folder: Path, text: str) -> Path:
+    path = folder / "settings.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_the_text_of_one_model_is_a_whole_config_pbtxt(trainserve: Command, version: Path, tmp_path: Path) -> None:
+    path = settings(tmp_path, "dynamicBatching: {maxBatch: 12}\nresponseCache: true\n")
+    finished = trainserve("config", version, "--settings", path)
+    assert (finished.status, finished.err) == (0, "")
+    assert finished.out.startswith("# tritonserver --cache-config=local,size=67108864\n")
+    config = text_format.Parse(finished.out, messages().ModelConfig())
+    assert (config.name, config.max_batch_size, config.response_cache.enable) == ("digits", 12, True)
+
+
+def test_all_models_of_an_ensemble_are_printed_and_taken_by_the_server(
+    trainserve: Command, version: Path, tmp_path: Path
+) -> None:
+    finished = trainserve("config", version, "--settings", settings(tmp_path, "ensemble: {top: 2}"), "--check")
+    assert finished.status == 0, finished.err
+    assert [line for line in finished.out.splitlines() if line.startswith("#")] == [
+        "# digits/config.pbtxt",
+        "# digits-labels/config.pbtxt",
+        "# digits-ensemble/config.pbtxt",
+    ]
+    assert finished.err.splitlines()[-1] == ("trainserve: the server takes it: digits, digits-labels, digits-ensemble")
+
+
+def test_what_the_server_does_not_take_is_told_in_its_words_with_exit_1(
+    trainserve: Command, version: Path, tmp_path: Path
+) -> None:
+    path = settings(tmp_path, "overrides: {max_batch_size: -1}")
+    finished = trainserve("config", version, "--settings", path, "--check")
+    assert finished.status == 1
+    assert "the server does not take it: model digits: 'max_batch_size' must be non-negative" in finished.err
+
+
+def test_a_ready_repository_is_printed_and_checked_as_it_is(
+    trainserve: Command, fetched: Path, version: Path, tmp_path: Path
+) -> None:
+    finished = trainserve("config", fetched / "repository", "--check")
+    assert finished.status == 0, finished.err
+    written = (fetched / "repository/digits/config.pbtxt").read_text()
+    assert text_format.Parse(finished.out, messages().ModelConfig()) == text_format.Parse(
+        written, messages().ModelConfig()
+    )
+    finished = trainserve("config", fetched / "repository", "--settings", settings(tmp_path, ""))
+    assert (finished.status, "says itself how it is served" in finished.err) == (2, True)
+
+
+def test_two_versions_of_a_model_are_one_configuration(trainserve: Command, root: Path, tmp_path: Path) -> None:
+    path = settings(tmp_path, "versionPolicy: [1, 2]")
+    versions = [root / f"default/digits/{number}" for number in (1, 2)]
+    finished = trainserve("config", *versions, "--settings", path)
+    config = text_format.Parse(finished.out, messages().ModelConfig())
+    assert list(config.version_policy.specific.versions) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("maxBatch: 3", "settings.maxBatch: Extra inputs are not permitted"),
+        ("tensorRT: {}", "settings.tensorRT: needs a GPU"),
+        ("overrides: {max_batch: 3}", 'has no field named "max_batch"'),
+        ("versionPolicy: [7]", "settings.versionPolicy: no version 7 of model digits"),
+        ("ensemble: {top: 11}", "settings.ensemble.top: 11 is not allowed"),
+    ],
+)
+def test_settings_that_cannot_be_followed_are_one_line_and_exit_2(
+    trainserve: Command, version: Path, tmp_path: Path, text: str, words: str
+) -> None:
+    finished = trainserve("config", version, "--settings", settings(tmp_path, text))
+    assert (finished.status, finished.out) == (2, "")
+    (line,) = finished.err.splitlines()
+    assert words in line
