@@ -72,6 +72,8 @@ def faults(command: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     faulty.place_ensemble(repository, "ensemble", "right")
     faulty.place_ensemble(repository, "half-loaded", "right", "cut")
     faulty.place_ensemble(repository, "step-fails", "failing")
+    faulty.place(repository, "lonely", content)
+    faulty.place_ensemble(repository, "lonely-ensemble", "lonely", "cut")
     log = work / "log"
     flags = ("--disable-auto-complete-config", "--exit-on-error=false", "--strict-readiness=false")
     server = DevelopmentServer(command, repository, log, *flags)
@@ -194,6 +196,14 @@ def test_a_half_loaded_ensemble_names_the_step_that_is_missing(faults: Faults) -
     assert report.fault.kind == Kind.HALF_LOADED_ENSEMBLE
     assert "cut: " in words(report)
     assert "Protobuf parsing failed" in words(report)
+
+
+def test_a_model_that_is_right_in_an_ensemble_that_is_half_loaded_is_not_verified(faults: Faults) -> None:
+    report = faults.verify("lonely")
+    assert all(run.matches for run in report.runs)
+    assert (report.verified, report.fault.kind) == (False, Kind.HALF_LOADED_ENSEMBLE)
+    assert "lonely-ensemble is not loaded" in words(report)
+    assert "cut: " in words(report)
 
 
 def test_an_ensemble_whose_step_fails_names_it(faults: Faults) -> None:

@@ -43,6 +43,8 @@ class Described:
     steps: tuple[str, ...] = ()
     accelerator: str | None = None
     """What its configuration asks to run the graph with, TensorRT for example, and in which precision."""
+    cached: bool = False
+    """Whether the server answers a repeated request from its response cache."""
 
 
 class Endpoint:
@@ -88,6 +90,7 @@ class Endpoint:
             digest=config.get("parameters", {}).get(f"{DIGEST}_{version}", {}).get("string_value"),
             steps=tuple(steps),
             accelerator=_accelerator(config),
+            cached=bool(config.get("response_cache", {}).get("enable")),
         )
 
     def unready_steps(self, described: Described) -> dict[str, str]:

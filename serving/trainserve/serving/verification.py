@@ -72,6 +72,8 @@ def verify(
     try:
         described = endpoint.describe(name)
         report = replace(report, server=described.server, served_digest=described.digest)
+        if described.cached:
+            report.notes.append("the response cache answers what is asked again: the latencies are mostly its own")
         fault = _not_loaded(name, described) or faults.wrong_signature(servable, described)
         if fault:
             return replace(report, fault=fault)
@@ -101,7 +103,8 @@ def verify(
         report = replace(report, labels=labels)
         verified = all(run.matches for run in runs) and (labels is None or labels.matches)
         if verified and faults.claims(servable, described):
-            return replace(report, verified=True)
+            fault = _half_loaded(endpoint, name)
+            return replace(report, verified=fault is None, fault=fault)
         progress("looking for the fault")
 
         def answer(asked: Recorded) -> Arrays:
@@ -228,6 +231,22 @@ def _not_loaded(model: str, described: Described) -> Fault | None:
         message = f"{model} is not loaded, because a model that it is made of is not"
         return Fault(Kind.HALF_LOADED_ENSEMBLE, message, waiting)
     return Fault(Kind.NOT_SERVED, f"the server does not serve {model}: {described.reason}")
+
+
+def _half_loaded(endpoint: Endpoint, model: str) -> Fault | None:
+    """The ensemble around a model that itself is right: not there, because another of its steps is not."""
+    models = endpoint.models()
+    missing = {name: why or state for name, (state, why) in models.items() if state != "READY"}
+    if not missing:
+        return None
+    from trainserve.serving.ensemble import name_of  # brings onnx
+
+    ensemble = name_of(model)
+    if ensemble not in missing:
+        return None
+    proof = [f"{name}: {why or 'not loaded'}" for name, why in missing.items() if name != ensemble]
+    message = f"{ensemble} is not loaded, because a model that it is made of is not; {model} itself is right"
+    return Fault(Kind.HALF_LOADED_ENSEMBLE, message, proof)
 
 
 def _no_answer(endpoint: Endpoint, described: Described, failed: Run) -> Fault:
