@@ -7,10 +7,13 @@ import sys
 
 import click
 
+from trainserve.cli.bench import bench
 from trainserve.cli.config import config
 from trainserve.cli.models import models
 from trainserve.cli.predict import predict
+from trainserve.cli.serve import serve
 from trainserve.cli.sign import sign
+from trainserve.cli.tune import tune
 from trainserve.cli.verify import verify
 from trainserve.client import BadInput, RequestFailed
 from trainserve.serving.settings import InvalidSettings
@@ -40,10 +43,13 @@ def dev(arguments: tuple[str, ...]) -> None:
 
 
 cli.add_command(predict)
+cli.add_command(serve)
 cli.add_command(sign)
 cli.add_command(models)
 cli.add_command(verify)
 cli.add_command(config)
+cli.add_command(bench)
+cli.add_command(tune)
 
 
 def main() -> None:

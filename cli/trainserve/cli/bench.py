@@ -1,0 +1,153 @@
+"""`trainserve bench`: how fast a server answers, and how late the slowest are."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+
+import click
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from trainserve.cli import parameters, target
+from trainserve.client import BadInput, Protocol, RequestFailed
+from trainserve.serving import chart, load
+from trainserve.serving.chart import Chart, Series, UnknownFormat
+from trainserve.serving.latency import Summary, percentile, summary
+from trainserve.serving.load import LoadFailed, Sample
+from trainserve.serving.settings import InvalidSettings, Settings
+
+WARM_UP_SECONDS = 0.5
+PERCENTS = (50.0, 75.0, 90.0, 95.0, 98.0, 99.0, 99.5, 99.8, 99.9, 99.95, 99.99)
+
+
+@click.command(epilog="Example: trainserve bench .dev/store/default/digits/1 --concurrency 1,8,32 --plot latency.png")
+@click.argument("where", metavar="URL|MODEL")
+@click.option(
+    "--concurrency",
+    type=parameters.COUNTS,
+    help="Callers that each wait for their answer, such as 1,8,32, one after the other.  [default: 1,8,32]",
+)
+@click.option(
+    "--rate", type=parameters.RATE, help="Instead: requests at random times, such as 500/s, whatever the server does."
+)
+@click.option("--constant", is_flag=True, help="With --rate: evenly spaced instead of at random times (Poisson).")
+@click.option("--protocol", type=click.Choice(["http", "grpc"]), help="Unset: as the URL says, else http.")
+@click.option("--model", "name", help="With a URL: name of the model. Unset: the only one served.")
+@click.option(
+    "--settings", "file", type=click.Path(path_type=Path, dir_okay=False, exists=True), help="With MODEL: YAML or JSON."
+)
+@click.option(
+    "--seconds", type=click.FloatRange(0.1, 3600), default=5.0, show_default=True, help="Of each load, warm-up aside."
+)
+@click.option(
+    "--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Latencies, .png or .svg."
+)
+@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def bench(
+    where: str,
+    concurrency: list[int] | None,
+    rate: float | None,
+    constant: bool,
+    protocol: Protocol | None,
+    name: str | None,
+    file: Path | None,
+    seconds: float,
+    plot: Path | None,
+    output: str,
+) -> None:
+    """Measure latency and throughput of the server at URL, or of MODEL on a server started for it.
+
+    URL is host:port, http://host:port or grpc://host:port. MODEL is a version of the store or an .onnx file: a path,
+    s3:// or https://; its recorded samples are sent, one a request. A --rate is an open loop: latency counts from the
+    time at which a request was meant to be sent, so that a server that stalls is charged with all who came meanwhile.
+    """
+    if rate is not None and concurrency is not None:
+        raise click.UsageError("give either --concurrency or --rate")
+    if constant and rate is None:
+        raise click.UsageError("--constant goes with --rate")
+    try:
+        if plot is not None:
+            chart.check(plot)
+        settings = Settings.of_file(file) if file else None
+    except (UnknownFormat, InvalidSettings) as error:
+        raise BadInput(str(error)) from None
+    console = Console(stderr=True)
+    samples: dict[str, Sample] = {}
+    with contextlib.ExitStack() as stack:
+        status = stack.enter_context(console.status("starting"))
+        at = stack.enter_context(target.opened(where, name, protocol, settings))
+        try:
+            status.update("warming up")
+            load.closed(at.address, at.request, max(concurrency or [8]), WARM_UP_SECONDS)
+            if rate is not None:
+                status.update(f"{rate:g}/s for {seconds:g} s")
+                samples[f"{rate:g}/s"] = load.open(at.address, at.request, rate, seconds, poisson=not constant)
+            else:
+                for callers in concurrency or [1, 8, 32]:
+                    status.update(f"{callers} callers for {seconds:g} s")
+                    samples[str(callers)] = load.closed(at.address, at.request, callers, seconds)
+        except LoadFailed as error:
+            raise RequestFailed(str(error)) from None
+    told = {called: summary(sample) for called, sample in samples.items()}
+    if output == "json":
+        loads = [{"load": called, **each.as_dict()} for called, each in told.items()]
+        click.echo(json.dumps({"model": at.name, "protocol": at.request.protocol, "loads": loads}, indent=2))
+    else:
+        Console(soft_wrap=True, highlight=False).print(_table(at.name, at.request.protocol, told))
+    for words in _remarks(told):
+        click.echo(f"trainserve: {words}", err=True)
+    if plot is not None:
+        _plot(f"{at.name} over {at.request.protocol}: latency by percentile", samples, plot)
+    if not any(each.p50_ms or each.max_ms for each in told.values()):
+        raise RequestFailed(f"not one request was answered: {next(iter(told.values())).first_error or 'no words'}")
+
+
+def _table(name: str, protocol: str, told: dict[str, Summary]) -> Table:
+    closed = all(each.offered is None for each in told.values())
+    table = Table(title=f"{name} over {protocol}, latencies in ms", title_justify="left")
+    for heading in ("callers" if closed else "rate", "requests/s", "p50", "p90", "p99", "p99.9", "max", "errors"):
+        table.add_column(heading, justify="right")
+    for called, each in told.items():
+        latencies = (each.p50_ms, each.p90_ms, each.p99_ms, each.p999_ms, each.max_ms)
+        errors = each.errors + each.unanswered
+        table.add_row(called, f"{each.rate:,.0f}", *map(_milliseconds, latencies), str(errors))
+    return table
+
+
+def _milliseconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}" if value < 100 else f"{value:.0f}"
+
+
+def _remarks(told: dict[str, Summary]) -> list[str]:
+    remarks = []
+    for called, each in told.items():
+        if each.errors:
+            remarks.append(f"{called}: {each.errors} of {each.requests} requests failed, the first: {each.first_error}")
+        if not each.kept_up:
+            remarks.append(
+                f"{called} was not kept up: {each.rate:.0f}/s were answered, {each.waiting} waited at the end, "
+                f"{each.unanswered} in vain; latencies grow for as long as such a load lasts"
+            )
+        if each.kept_up and each.p50_ms is not None and each.lag_ms > each.p50_ms / 2:
+            remarks.append(f"{called}: {each.lag_ms:.2g} ms of each latency are the load generator's own")
+    return remarks
+
+
+def _plot(title: str, samples: dict[str, Sample], path: Path) -> None:
+    closed = all(sample.offered is None for sample in samples.values())
+    series = []
+    for name, sample in samples.items():
+        ordered = np.sort(sample.latencies_s) * 1e3
+        points = [(1 / (1 - percent / 100), percentile(ordered, percent)) for percent in PERCENTS]
+        known = [(x, y) for x, y in points if y is not None]
+        if known:
+            series.append(Series(f"{name} caller{'s' if name != '1' else ''}" if closed else name, known, line=True))
+    marks = [
+        (1 / (1 - percent / 100), f"{percent:g} %") for percent in PERCENTS if percent in (50, 90, 99, 99.9, 99.99)
+    ]
+    reached = max((x for each in series for x, _ in each.points), default=1.0)
+    ticks = [mark for mark in marks if mark[0] <= reached * 1.01]
+    chart.write(Chart(title, "percent of the requests", "latency, ms", series, ticks=ticks), path)

@@ -1,0 +1,178 @@
+"""`trainserve tune`: which settings hold a latency objective, measured on the real server."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from trainserve.cli import parameters
+from trainserve.client import BadInput, RequestFailed
+from trainserve.serving import chart, runtime, source
+from trainserve.serving.chart import UnknownFormat
+from trainserve.serving.load_inputs import ShapeUnknown
+from trainserve.serving.servable import Servable
+from trainserve.serving.server import ServerNotReady
+from trainserve.serving.settings import InvalidSettings, Settings
+from trainserve.serving.triton_types import UnservableModel
+from trainserve.serving.tune import plot as plots
+from trainserve.serving.tune import saved, tuner
+from trainserve.serving.tune.choice import Row
+from trainserve.serving.tune.result import Result, wire
+from trainserve.serving.tune.trial import Measurement, Objective
+
+MINUTES = 4.0
+_STAGES = {
+    "calibrate": "callers that the objective allows",
+    "halve": "all candidates, the better half goes on",
+    "rate": "highest rate of the finalists",
+    "confirm": "confirming, in turns",
+    "asked": "the choice at the rate asked",
+}
+
+
+@click.command(epilog="Example: trainserve tune .dev/store/default/digits/1 --p99 20ms -o settings > settings.yaml")
+@click.argument("address", metavar="MODEL")
+@click.option("--p99", "p99_ms", type=parameters.MILLISECONDS, required=True, help="The objective, such as 20ms.")
+@click.option("--rate", type=parameters.RATE, help="Requests that will come, such as 500/s. Unset: as many as can be.")
+@click.option(
+    "--concurrency",
+    type=click.IntRange(1, parameters.MOST_CALLERS),
+    help="Instead: callers that wait for their answer.",
+)
+@click.option(
+    "--minutes", type=click.FloatRange(0.2, 120), default=MINUTES, show_default=True, help="To measure, about."
+)
+@click.option(
+    "--settings",
+    "file",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="YAML or JSON: what is not measured is taken from it.",
+)
+@click.option(
+    "--cache",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=saved.FOLDER,
+    show_default=True,
+    help="Of results.",
+)
+@click.option("--again", is_flag=True, help="Measure even where the result is known.")
+@click.option(
+    "--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="The table, .png or .svg."
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["table", "json", "settings"]),
+    default="table",
+    show_default=True,
+    help="settings: what trainserve serve --settings and a ModelServe's spec.triton take.",
+)
+def tune(
+    address: str,
+    p99_ms: float,
+    rate: float | None,
+    concurrency: int | None,
+    minutes: float,
+    file: Path | None,
+    cache: Path,
+    again: bool,
+    plot: Path | None,
+    output: str,
+) -> None:
+    """Find the settings with which MODEL is served fastest while 99 of 100 requests take --p99 at most.
+
+    MODEL is a version of the store or an .onnx file: a path, s3:// or https://. Batch limits, queue delays, instances
+    and threads are tried on a real server on this machine, which should have nothing else to do. Results are kept by
+    digest, hardware and server. Exit status: 0 the objective is held, 1 it is not, 2 bad input.
+    """
+    if rate is not None and concurrency is not None:
+        raise click.UsageError("give either --concurrency or --rate")
+    try:
+        if plot is not None:
+            chart.check(plot)
+        settings = Settings.of_file(file) if file else Settings()
+    except (UnknownFormat, InvalidSettings) as error:
+        raise BadInput(str(error)) from None
+    objective = Objective(p99_ms, rate, concurrency)
+    model = source.open_servable(address)
+    path = saved.path(cache, tuner.subject(model), objective, [minutes, wire(settings)])
+    result = None if again else saved.find(path)
+    if result is None:
+        result = _measured(model, objective, minutes * 60, settings)
+        saved.keep(result, path)
+    else:
+        click.echo(f"trainserve: measured before ({path}); --again measures anew", err=True)
+    if plot is not None:
+        chart.write(plots.chart(result), plot)
+    choice = result.choice
+    if output == "json":
+        click.echo(json.dumps(result.as_dict(), indent=2))
+    elif output == "table":
+        _show(Console(soft_wrap=True, highlight=False), result)
+    elif choice is not None:
+        click.echo(json.dumps(wire(choice.candidate.settings), indent=2))
+    if choice is None:
+        words = result.needed.message if result.needed else "nothing was measured"
+        if output == "table":
+            raise click.exceptions.Exit(1)
+        raise RequestFailed(words)
+
+
+def _measured(model: Servable, objective: Objective, seconds: float, settings: Settings) -> Result:
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("starting the server", total=seconds)
+        begun = time.monotonic()
+
+        def watch(measurement: Measurement) -> None:
+            passed = min(seconds, time.monotonic() - begun)
+            words = f"{_STAGES[measurement.trial.stage]}: {measurement.trial.candidate}"
+            progress.update(task, completed=passed, description=words)
+
+        try:
+            return tuner.tune(runtime.install(), model, objective, seconds, settings, watch)
+        except (ShapeUnknown, UnservableModel, InvalidSettings) as error:
+            raise BadInput(str(error)) from None
+        except ServerNotReady as error:
+            raise RequestFailed(str(error)) from None
+
+
+def _show(console: Console, result: Result) -> None:
+    callers = next((row.closed.load.callers for row in result.table if row.closed), None)
+    console.print(f"{result.subject.model}: p99 ≤ {result.objective.p99_ms:g} ms (rates per second, latencies in ms)")
+    table = Table(box=None, pad_edge=False)
+    for heading in ("", "batch", "delay", "inst.", "threads", f"{callers} callers", "p99", "rate", "p99", "at most"):
+        table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
+    table.add_column("")
+    choice = result.choice
+    for row in result.table:
+        chosen = choice is not None and row.candidate.name == choice.candidate.name
+        table.add_row(*_cells(row, chosen), style="bold green" if chosen else "")
+    console.print(table)
+    cores, cpu = result.subject.hardware["cores"], result.subject.hardware["cpu"]
+    console.print(f"{len(result.measurements)} measurements in {result.seconds:.0f} s on {cores} cores of {cpu}")
+    if choice is not None:
+        console.print(f"chosen: {json.dumps(wire(choice.candidate.settings))}")
+    if (at := result.at_rate) is not None:
+        console.print(f"at {at.load.rate:g}/s: p50 {at.p50_ms:.3g} ms, p99 {at.p99_ms:.3g} ms")
+    if result.needed is not None:
+        console.print(f"needed: {result.needed.message}")
+
+
+def _cells(row: Row, chosen: bool) -> list[str]:
+    settings = row.candidate.settings
+    batching = settings.dynamic_batching
+    tried = [str(batching.max_batch), batching.max_queue_delay or "-", str(settings.instances), str(settings.threads)]
+    closed = ["", ""] if row.closed is None else [f"{row.closed.rate:,.0f}", f"{row.closed.p99_ms:.3g}"]
+    held, verdict = ["", "", ""], row.failure[:40]
+    if row.held is not None:
+        found = row.held
+        held = [f"{found.load.rate or found.rate:,.0f}", f"{found.p99_ms:.3g}", f"{found.p99_upper_ms:.3g}"]
+        verdict = "chosen" if chosen else "holds" if found.holds else "fails"
+    return [row.candidate.name, *tried, *closed, *held, verdict]

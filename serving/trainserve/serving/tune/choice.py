@@ -1,0 +1,173 @@
+"""What the measurements mean: who holds the objective, which settings are chosen, and what would be needed. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from trainserve.serving.latency import upper_median
+from trainserve.serving.tune.trial import Candidate, Load, Measurement, Objective
+
+ALIKE = 0.03
+"""Rates that differ by less are one: the lower p99 decides."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """What rounds under one load came to: medians, and `p99_upper_ms`, which the median p99 does not exceed with 90 %
+    confidence (latency.upper_median)."""
+
+    load: Load
+    rate: float
+    p50_ms: float
+    p99_ms: float
+    p99_upper_ms: float
+    rounds: int
+    holds: bool
+
+
+@dataclass(frozen=True)
+class Row:
+    """A candidate in the table: its closed loop at the callers that all were compared at, and what it held."""
+
+    candidate: Candidate
+    closed: Held | None
+    held: Held | None
+    """The highest load it was confirmed at; where it was confirmed at none, the lowest that it failed."""
+    measurements: int
+    failure: str = ""
+
+
+@dataclass(frozen=True)
+class Needed:
+    """What would be needed where one replica does not do what was asked."""
+
+    replicas: int | None
+    """For the rate asked, each replica at its share of it; None when p99 cannot be held at any rate."""
+    feasible_p99_ms: float | None
+    """The objective that could be held instead, at `at_rate`, with the margin; None when p99 is held."""
+    best_p99_ms: float | None
+    at_rate: float | None
+    candidate: str
+    message: str
+
+
+def judged(rounds: Sequence[Measurement], objective: Objective) -> Held | None:
+    """Rounds of one candidate under one load; None where no round was answered."""
+    answered = [each for each in rounds if each.p99_ms is not None and each.p50_ms is not None]
+    if not answered:
+        return None
+    tails = [each.p99_ms for each in answered if each.p99_ms is not None]
+    upper = upper_median(tails)
+    steady = [each.steady(objective.bound_ms) for each in rounds]
+    return Held(
+        load=rounds[0].trial.load,
+        rate=median(each.rate for each in answered),
+        p50_ms=median(each.p50_ms for each in answered if each.p50_ms is not None),
+        p99_ms=median(tails),
+        p99_upper_ms=upper,
+        rounds=len(rounds),
+        holds=upper <= objective.bound_ms and 2 * sum(steady) > len(steady) and not any(each.errors for each in rounds),
+    )
+
+
+def rows(candidates: Sequence[Candidate], measurements: Sequence[Measurement], objective: Objective) -> list[Row]:
+    """The table, in the candidates' order; those that were never measured are left out."""
+    made = []
+    for candidate in candidates:
+        own = [each for each in measurements if each.trial.candidate == candidate.name]
+        if not own:
+            continue
+        confirmed = [judged(each, objective) for each in _by_load(own, "confirm")]
+        known = [each for each in confirmed if each is not None]
+        holding = [each for each in known if each.holds]
+        held = max(holding, key=lambda each: each.rate) if holding else min(known, key=_offered, default=None)
+        halved = [each for each in own if each.trial.stage == "halve"]
+        made.append(
+            Row(
+                candidate=candidate,
+                closed=judged(halved, objective) if halved else None,
+                held=held,
+                measurements=len(own),
+                failure=next((each.failure for each in own if each.failure), ""),
+            )
+        )
+    return made
+
+
+def choose(table: Sequence[Row]) -> Row | None:
+    """The highest rate held; of rates as good as equal the lowest p99. None when nothing holds.
+
+    The naive setting is there for comparison: it refuses requests of more than one sample.
+    """
+    holding = [row for row in table if row.held is not None and row.held.holds and row.candidate.role != "naive"]
+    if not holding:
+        return None
+    best = max(_rate(row) for row in holding)
+    return min((row for row in holding if _rate(row) >= best * (1 - ALIKE)), key=_upper)
+
+
+def needed(
+    table: Sequence[Row], measurements: Sequence[Measurement], objective: Objective, chosen: Row | None
+) -> Needed | None:
+    """What is missing to what was asked; None when the choice does it alone."""
+    if chosen is not None and chosen.held is not None:
+        held = chosen.held.load.rate or chosen.held.rate
+        if objective.rate is None or held >= objective.rate:
+            return None
+        replicas = math.ceil(objective.rate / held)
+        message = (
+            f"one replica holds p99 {objective.p99_ms:g} ms up to {held:.4g}/s; "
+            f"{objective.rate:g}/s needs {replicas} replicas"
+        )
+        return Needed(replicas, None, chosen.held.p99_ms, held, chosen.candidate.name, message)
+    answered = [each for each in measurements if each.p99_ms is not None and not each.errors and not each.unanswered]
+    if not answered:
+        return Needed(None, None, None, None, "", "no candidate answered; see the failures in the table")
+    once = [each for each in answered if each.trial.load.rate and each.sustained(objective.bound_ms)]
+    if once:
+        best = max(once, key=lambda each: each.trial.load.rate or 0)
+        rate = best.trial.load.rate or best.rate
+        message = (
+            f"p99 {objective.p99_ms:g} ms was held once, at {rate:.4g}/s ({best.trial.candidate}), and not confirmed; "
+            "measure longer (--minutes)"
+        )
+        return Needed(
+            math.ceil((objective.rate or rate) / rate), None, best.p99_ms, rate, best.trial.candidate, message
+        )
+    best = min(answered, key=lambda each: each.p99_ms or math.inf)
+    assert best.p99_ms is not None
+    feasible = rounded_up(best.p99_ms / (1 - objective.margin))
+    message = (
+        f"nothing holds p99 {objective.p99_ms:g} ms; the best p99 reached is {best.p99_ms:.3g} ms at {best.rate:.4g}/s "
+        f"({best.trial.candidate}): an objective of {feasible:g} ms is feasible"
+    )
+    return Needed(None, feasible, best.p99_ms, best.rate, best.trial.candidate, message)
+
+
+def rounded_up(value: float) -> float:
+    """To two digits, upwards."""
+    unit = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return float(f"{math.ceil(round(value / unit, 9)) * unit:.6g}")
+
+
+def _by_load(measurements: Sequence[Measurement], stage: str) -> list[list[Measurement]]:
+    found: dict[tuple[int | None, float | None], list[Measurement]] = {}
+    for each in measurements:
+        if each.trial.stage == stage:
+            found.setdefault((each.trial.load.callers, each.trial.load.rate), []).append(each)
+    return list(found.values())
+
+
+def _offered(held: Held) -> float:
+    return held.load.rate or held.rate
+
+
+def _rate(row: Row) -> float:
+    return _offered(row.held) if row.held is not None else 0.0
+
+
+def _upper(row: Row) -> float:
+    return row.held.p99_upper_ms if row.held is not None else math.inf

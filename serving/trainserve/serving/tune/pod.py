@@ -1,0 +1,107 @@
+"""Tuning in a pod of a ModelServe: the server runs in the container beside, and the result is the termination message
+(docs/contracts.md)."""
+
+from __future__ import annotations
+
+import http.client
+import time
+from pathlib import Path
+from typing import Any
+
+from trainserve.serving.load_inputs import ShapeUnknown
+from trainserve.serving.servable import Servable
+from trainserve.serving.server import READY_SECONDS, ServerNotReady
+from trainserve.serving.settings import InvalidSettings, Settings
+from trainserve.serving.source import open_servable
+from trainserve.serving.triton_types import UnservableModel
+from trainserve.serving.tune import tuner
+from trainserve.serving.tune.result import Result, described
+from trainserve.serving.tune.trial import Objective
+from trainserve.store import StoreError
+from trainserve.store.names import MANIFEST
+
+POLL = 0.1
+"""Seconds between two looks at a server that is not up."""
+FAILED = "TuningFailed"
+
+
+class Beside:
+    """The server in the container beside (rig.Server): what brings it back is the node, if anything does."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def ready(self) -> bool:
+        """Whether it answers."""
+        connection = http.client.HTTPConnection(self.url, timeout=1)
+        try:
+            connection.request("GET", "/v2/health/ready")
+            return connection.getresponse().status == http.client.OK
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    def restart(self) -> None:
+        """Wait for it. Raises ServerNotReady."""
+        deadline = time.monotonic() + READY_SECONDS
+        while not self.ready():
+            if time.monotonic() > deadline:
+                raise ServerNotReady(f"no server answers at {self.url} any more")
+            time.sleep(POLL)
+
+
+def run(
+    url: str,
+    repository: Path,
+    version: Path,
+    p99_ms: float,
+    seconds: float,
+    settings: Settings,
+    cores: int | None,
+    gpus: int,
+) -> dict[str, Any]:
+    """The termination message. `version` is what `fetch` made, `repository` what the server at `url` reads."""
+    server = Beside(url)
+    # An answer from memory says nothing of the model, and an ensemble beside it is not what is measured.
+    base = settings.model_copy(update={"response_cache": False, "warmup": False, "ensemble": None})
+    try:
+        server.restart()
+        result = tuner.on(server, repository, _model(version), Objective(p99_ms), seconds, base, cores=cores, gpus=gpus)
+    except (ServerNotReady, ShapeUnknown, UnservableModel, InvalidSettings, StoreError, OSError) as error:
+        return _failed(str(error) or type(error).__name__)
+    return outcome(result)
+
+
+def outcome(result: Result) -> dict[str, Any]:
+    """What a result comes to for the operator."""
+    choice = result.choice
+    if choice is not None and choice.held is not None:
+        held, chosen = choice.held, choice.candidate.settings
+        rate = held.load.rate or held.rate
+        batching = chosen.dynamic_batching
+        delay = {} if batching.max_queue_delay is None else {"maxQueueDelay": batching.max_queue_delay}
+        return {
+            "outcome": "Tuned",
+            "held": True,
+            "message": f"p99 {held.p99_ms:.3g} ms at {rate:.4g}/s with {described(chosen)}",
+            "instances": chosen.instances,
+            "threads": chosen.threads,
+            "maxBatch": batching.max_batch,
+            **delay,
+            "p99Ms": round(held.p99_ms, 3),
+            "requestsPerSecond": round(rate, 1),
+        }
+    if all(each.p99_ms is None for each in result.measurements):
+        return _failed(next((each.failure for each in result.measurements if each.failure), "nothing was answered"))
+    needed = result.needed
+    return {"outcome": "Tuned", "held": False, "message": needed.message if needed else "nothing holds the objective"}
+
+
+def _model(version: Path) -> Servable:
+    graph = next(version.glob("*.onnx"), version) if not (version / MANIFEST).exists() else version
+    return open_servable(str(graph), release=None)
+
+
+def _failed(message: str) -> dict[str, Any]:
+    return {"outcome": "Failed", "reason": FAILED, "message": message}

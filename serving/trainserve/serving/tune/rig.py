@@ -1,0 +1,192 @@
+"""Candidates on a server: one, in explicit mode, with as many of them loaded as memory allows.
+
+Each candidate is a model of its own name over the same graph, so that those that are measured in turn stay loaded and
+nothing has to be loaded between two rounds. An idle model costs no processor time.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+from trainserve.serving import load, load_inputs
+from trainserve.serving.load import LoadFailed, Prepared
+from trainserve.serving.repository import Entry, write
+from trainserve.serving.servable import Servable
+from trainserve.serving.server import DevelopmentServer
+from trainserve.serving.tune.trial import Candidate, Measurement, Trial
+
+MOST_LOADED = 8
+INSTANCE_BYTES = 128 << 20
+"""Of an instance without its weights, generously: 70 MiB were measured."""
+WEIGHTS_FACTOR = 3
+"""Times its file an instance may hold of a graph: weights, their packed copies, activations."""
+LOAD_SECONDS = 60.0
+WARM_UP = 0.3
+"""Seconds of load on a model that has just been loaded, and a third of it before every trial; discarded."""
+PATIENCE = 0.5
+"""Seconds, beyond as many as it sent requests, that a trial waits for its last answers."""
+SETTLE_SECONDS = 15.0
+"""A server that has not answered by then is taken for hung, and started anew."""
+EXPLICIT = ("--model-control-mode=explicit", "--disable-auto-complete-config")
+
+
+class Server(Protocol):
+    """A server that is up, in explicit mode; it reads the folder that the rig writes its models to."""
+
+    @property
+    def url(self) -> str:
+        """<host>:<port> of its HTTP endpoint."""
+
+    def ready(self) -> bool:
+        """Whether it answers."""
+
+    def restart(self) -> None:
+        """Bring it back once it does not, without any model. Raises ServerNotReady."""
+
+
+class Here:
+    """A development server of the tuner's own, without the guard: what is measured is Triton."""
+
+    def __init__(self, command: Path, repository: Path, log: Path) -> None:
+        self._server = DevelopmentServer(command, repository, log, *EXPLICIT, guard=False)
+
+    def __enter__(self) -> Self:
+        """Start it. Raises ServerNotReady."""
+        self._server.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop it."""
+        self._server.kill()
+
+    @property
+    def url(self) -> str:
+        """See Server."""
+        return self._server.url
+
+    def ready(self) -> bool:
+        """See Server."""
+        return self._server.ready()
+
+    def restart(self) -> None:
+        """See Server."""
+        self._server.kill()
+        self._server.start()
+
+
+class Rig:
+    """A server, and the requests that are sent to it."""
+
+    def __init__(
+        self,
+        server: Server,
+        repository: Path,
+        model: Servable,
+        candidates: Sequence[Candidate],
+        gpus: int = 0,
+    ) -> None:
+        """Writes the candidates to `repository`, which must lie in an existing folder.
+
+        Raises ShapeUnknown, UnservableModel, InvalidSettings, OSError.
+        """
+        self._server = server
+        self._candidates = {candidate.name: candidate for candidate in candidates}
+        self._loaded: dict[str, None] = {}
+        rows, outputs = load_inputs.of_model(model), [tensor.name for tensor in model.outputs]
+        self._requests = {name: Prepared.inferences("http", name, rows, outputs) for name in self._candidates}
+        linked = _beside(model, repository.parent)
+        write([Entry(each.name, linked, each.settings) for each in candidates], repository, gpus)
+        weights = sum((model.folder / file).stat().st_size for file in model.files)
+        self._instance_bytes = INSTANCE_BYTES + WEIGHTS_FACTOR * weights
+        self._seed = 0
+
+    def measure(self, trial: Trial) -> Measurement:
+        """Run a trial. A candidate that cannot be loaded or brings the server down has a failure for a measurement."""
+        begun = time.monotonic()
+        try:
+            self._load(trial.candidate)
+            sample = self._sample(trial)
+            if sample.unanswered:
+                self._settle(trial.candidate)  # else the next trial would wait behind what this one left
+        except (LoadFailed, OSError, http.client.HTTPException) as error:
+            if isinstance(error, TimeoutError) or not self._server.ready():
+                self._restart()
+            return Measurement(trial, cost_s=time.monotonic() - begun, failure=str(error) or type(error).__name__)
+        return Measurement.of(trial, sample, time.monotonic() - begun)
+
+    def _sample(self, trial: Trial) -> load.Sample:
+        request, wanted = self._requests[trial.candidate], trial.load
+        patience = PATIENCE + wanted.seconds
+        load.closed(self._server.url, request, wanted.callers or MOST_LOADED, WARM_UP / 3, patience=SETTLE_SECONDS)
+        if wanted.rate is not None:
+            self._seed += 1  # each round has arrivals of its own
+            return load.open(self._server.url, request, wanted.rate, wanted.seconds, seed=self._seed, patience=patience)
+        return load.closed(self._server.url, request, wanted.callers or 1, wanted.seconds, patience=patience)
+
+    def _load(self, name: str) -> None:
+        if name in self._loaded:
+            self._loaded[name] = self._loaded.pop(name)  # the newest is last
+            return
+        while self._loaded and not self._room_for(name):
+            oldest = next(iter(self._loaded))
+            del self._loaded[oldest]
+            self._post(f"/v2/repository/models/{oldest}/unload")
+        self._post(f"/v2/repository/models/{name}/load")
+        self._loaded[name] = None
+        load.closed(self._server.url, self._requests[name], MOST_LOADED, WARM_UP, patience=SETTLE_SECONDS)
+
+    def _room_for(self, name: str) -> bool:
+        needed = self._instance_bytes * self._candidates[name].settings.instances
+        return len(self._loaded) < MOST_LOADED and 2 * needed <= _available_bytes()
+
+    def _settle(self, name: str) -> None:
+        """Wait until the server is through with requests that nobody waits for any more: it answers in order."""
+        if load.closed(self._server.url, self._requests[name], 1, 0.0, patience=SETTLE_SECONDS).unanswered:
+            self._restart()
+
+    def _restart(self) -> None:
+        self._loaded.clear()
+        self._server.restart()
+
+    def _post(self, path: str) -> None:
+        connection = http.client.HTTPConnection(self._server.url, timeout=LOAD_SECONDS)
+        try:
+            connection.request("POST", path, b"{}", {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            content = answer.read()
+        finally:
+            connection.close()
+        if answer.status != http.client.OK:
+            try:
+                words = json.loads(content)["error"]
+            except (ValueError, KeyError, TypeError):
+                words = f"status {answer.status}"
+            raise LoadFailed(f"{path}: {words}")
+
+
+def _available_bytes() -> int:
+    """Memory that can be had without swapping."""
+    found = re.search(r"MemAvailable:\s+([0-9]+) kB", Path("/proc/meminfo").read_text())
+    return int(found[1]) << 10 if found else 0
+
+
+def _beside(model: Servable, folder: Path) -> Servable:
+    """The model on the file system of `folder`, that its candidates be links: itself, or one copy."""
+    if model.folder.stat().st_dev == folder.stat().st_dev:
+        return model
+    copy = folder / "model"
+    for file in model.files:
+        (copy / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(model.folder / file, copy / file)
+    return replace(model, folder=copy)

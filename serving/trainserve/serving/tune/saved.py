@@ -1,0 +1,65 @@
+"""Results kept on this machine: a model, the hardware and the server decide what comes out, and all name the file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from trainserve.serving import runtime
+from trainserve.serving.tune.result import FORMAT, Result, Subject
+from trainserve.serving.tune.trial import Objective
+
+FOLDER = runtime.CACHE / "tune"
+
+
+def hardware() -> dict[str, Any]:
+    """What a figure depends on: the processor's model, and the cores that this process may use."""
+    return {"cpu": _cpu(), "cores": cores()}
+
+
+def cores() -> int:
+    """Cores that this process may use, by its affinity and its cgroup's quota."""
+    allowed = len(os.sched_getaffinity(0))
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(allowed, int(quota) // int(period)))
+    except (OSError, ValueError):
+        return allowed
+
+
+def server() -> str:
+    """The release that is measured."""
+    return " ".join((runtime.SERVER, *(each for each in runtime.PACKAGES if each.startswith("onnxruntime"))))
+
+
+def path(folder: Path, subject: Subject, objective: Objective, others: Any) -> Path:
+    """Where the result of tuning `subject` for `objective` is kept; `others` is what else was asked (JSON-able)."""
+    question = [FORMAT, asdict(subject), asdict(objective), others]
+    key = hashlib.sha256(json.dumps(question, sort_keys=True).encode()).hexdigest()
+    return folder.expanduser() / subject.digest.removeprefix("sha256:")[:16] / f"{key[:16]}.json"
+
+
+def find(path: Path) -> Result | None:
+    """The result at `path`; None where there is none, or none that can be read."""
+    try:
+        return Result.of_dict(json.loads(path.read_text()))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def keep(result: Result, path: Path) -> None:
+    """Write it, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside.write_text(json.dumps(result.as_dict(), indent=1) + "\n")
+    aside.replace(path)
+
+
+def _cpu() -> str:
+    found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+    return found[1].strip() if found else os.uname().machine
