@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -87,14 +89,49 @@ def test_the_error_of_one_request_is_not_its_neighbours(lookup_server: Developme
 
 def test_only_the_outputs_asked_for_are_sent(lookup_server: DevelopmentServer) -> None:
     with Client(lookup_server.url) as client:
-        model = client.model("lookup")
-        both = client.infer(model, {"indices": np.array([[3], [1]])})
-        one = client._infer(model, {"indices": np.array([[3], [1]])}, [client._requested("negated")])
+        both = client.infer(client.model("lookup"), {"indices": np.array([[3], [1]])})
     assert {name: array.ravel().tolist() for name, array in both.items()} == {
         "found": [30.0, 10.0],
         "negated": [-30.0, -10.0],
     }
-    assert [output["name"] for output in one.get_response()["outputs"]] == ["negated"]
+    tensor = {"name": "indices", "shape": [1, 1], "datatype": "INT64", "data": [2]}
+    connection = http.client.HTTPConnection(lookup_server.url)
+    for name, value in (("negated", -20.0), ("found", 20.0), ("negated", -20.0)):
+        body = json.dumps({"inputs": [tensor], "outputs": [{"name": name}]})
+        connection.request("POST", "/v2/models/lookup/infer", body, {"Content-Type": "application/json"})
+        outputs = json.load(connection.getresponse())["outputs"]
+        assert [(output["name"], output["data"]) for output in outputs] == [(name, [value])]
+    connection.close()
+
+
+def test_every_request_gets_its_own_answer_however_they_are_gathered(server: DevelopmentServer) -> None:
+    count, threads = 400, 8
+    given = images(count)
+    expected = answers(convnet(), given)
+    assert len(np.unique(expected.round(4), axis=0)) == count
+    with Client(server.url) as client, ThreadPoolExecutor(threads) as pool:
+        model = client.model("digits")
+        sizes = np.random.default_rng(0).choice([1, 1, 1, 1, 1, 1, 2, 3], count)
+        parts = [slice(start, start + size) for start, size in enumerate(sizes)]
+
+        def ask(part: slice) -> np.ndarray:
+            return client.infer(model, {"images": given[part]})["probabilities"]
+
+        for part, answer in zip(parts, pool.map(ask, parts), strict=True):
+            np.testing.assert_allclose(answer, expected[part], rtol=1e-4, atol=1e-6)
+
+
+def test_answers_are_right_when_the_memory_shared_with_the_server_has_grown(start: Start, tmp_path: Path) -> None:
+    config = 'backend: "onnxruntime" max_batch_size: 4096'
+    save(convnet(), tmp_path / "models", "large", config)
+    server = start(tmp_path / "models")
+    given = images(3000)  # 2.3 MB: more than the megabyte that the server begins with
+    expected = answers(convnet(), given)
+    with Client(server.url) as client:
+        model = client.model("large")
+        for part in (slice(0, 1), slice(1, 2), slice(0, 3000), slice(2, 3), slice(3, 4)):
+            answer = client.infer(model, {"images": given[part]})["probabilities"]
+            np.testing.assert_allclose(answer, expected[part], rtol=1e-4, atol=1e-6)
 
 
 def test_a_graph_without_a_configuration_is_described_from_itself(start: Start, tmp_path: Path) -> None:
