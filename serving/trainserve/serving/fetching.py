@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from trainserve.store.names import MANIFEST
 def cached(wanted: Wanted, cache: NodeCache) -> Servable | ReadyRepository:
     """The model out of the cache, put there first where it is not. Raises as `source.open_model`."""
     there = cache.lease(wanted.digest) if wanted.digest is not None else None
-    if there and (model := _believed(wanted, cache, there)):
+    if there and _fits(wanted, there) and (model := _believed(wanted, cache, there)):
         return model
     version = is_version(wanted)
     lease = _fetch_version(wanted, cache) if version else _fetch_other(wanted, cache)
@@ -38,11 +38,19 @@ def _believed(wanted: Wanted, cache: NodeCache, lease: Lease) -> Servable | Read
     """The cache's entry, every byte read again; None when they are no longer what they were, and it is gone."""
     try:
         model = opened(replace(wanted, digest=lease.digest), *_entry(wanted, lease), lease)
-    except (DigestMismatch, FileNotFoundError, onnx_graph.UnusableGraph):
+    except (DigestMismatch, FileNotFoundError, onnx_graph.UnusableGraph) as error:
+        if isinstance(error, onnx_graph.UnusableGraph) and wanted.address.kind != "graph":
+            raise  # one of a repository, whose digest was right
         cache.drop(lease)
         return None
     wanted.check_digest(model.digest)
     return model
+
+
+def _fits(wanted: Wanted, lease: Lease) -> bool:
+    """Whether the entry is of the address's kind: a digest may be one of something else that is here as well."""
+    lone = not (lease.path / MANIFEST).exists() and any(lease.path.glob("*.onnx"))
+    return lone == (wanted.address.kind == "graph")
 
 
 def _entry(wanted: Wanted, lease: Lease) -> tuple[Path, bool]:
@@ -91,20 +99,26 @@ def _fetch_other(wanted: Wanted, cache: NodeCache) -> Lease:
         if None not in sizes:
             room.reserve(sum(size or 0 for size in sizes))
         if wanted.address.kind == "graph":
-            return _make_graph(wanted, room)
-        if wanted.address.kind == "archive":
-            return _make_unpacked(wanted, room)
-        found = [(name, _copy(wanted, name, room)) for name in stats]
-        _keep_only(room.content, stats)
-        return ready.listing_digest(found)
+            digest = _make_graph(wanted, room)
+        elif wanted.address.kind == "archive":
+            digest = _make_unpacked(wanted, room)
+        else:
+            digest = _make_repository(wanted, room, stats)
+        whole = wanted.address.kind != "graph" or len(ready.files(room.content)) == 1
+        if note is not None and whole:  # of external data the graph's own state says nothing
+            cache.remember(note, digest)
+        return digest
 
     if (digest := known()) and (lease := cache.lease(digest)):
         return lease
-    lease = cache.fill(key, known, make)
-    whole = wanted.address.kind != "graph" or len(ready.files(lease.path)) == 1
-    if note is not None and whole:  # of external data the graph's own state says nothing
-        cache.remember(note, lease.digest)
-    return lease
+    return cache.fill(key, known, make)
+
+
+def _make_repository(wanted: Wanted, room: Room, names: Collection[str]) -> str:
+    found = [(name, _copy(wanted, name, room)) for name in names]
+    _keep_only(room.content, names)
+    ready.restore_ensembles(room.content)
+    return ready.listing_digest(found)
 
 
 def _make_graph(wanted: Wanted, room: Room) -> str:
@@ -144,7 +158,10 @@ def _make_unpacked(wanted: Wanted, room: Room) -> str:
     shutil.rmtree(unpacked, ignore_errors=True)
     packed.unlink()
     manifest = room.content / MANIFEST
-    return digest_of(manifest.read_bytes()) if manifest.is_file() else ready.digest(room.content)
+    if manifest.is_file():
+        return digest_of(manifest.read_bytes())
+    ready.restore_ensembles(room.content)
+    return ready.digest(room.content)
 
 
 def _inner(folder: Path) -> Path:

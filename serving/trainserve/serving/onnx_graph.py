@@ -87,9 +87,10 @@ def _tensor(path: Path, value: onnx.ValueInfoProto) -> Tensor:
     tensor = value.type.tensor_type
     if not tensor.HasField("shape"):
         raise UnusableGraph(f"{path}: {value.name} has no shape; export the model with its shapes")
-    dtype = str(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type))
+    known = onnx.TensorProto.DataType.values()
+    dtype = str(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)) if tensor.elem_type in known[1:] else ""
     if dtype not in TYPES:
-        name = onnx.TensorProto.DataType.Name(tensor.elem_type).lower()
+        name = onnx.TensorProto.DataType.Name(tensor.elem_type).lower() if dtype else f"number {tensor.elem_type}"
         raise UnusableGraph(f"{path}: {value.name} has type {name}; must be one of {', '.join(TYPES)}")
     return Tensor(name=value.name, dtype=dtype, shape=[_size(path, value.name, axis) for axis in tensor.shape.dim])
 

@@ -17,7 +17,9 @@ from trainserve.store.places import RemotePlace
 
 _CHUNK = 1 << 20
 _RANGE = 8 << 20
-"""Bytes asked of an object store at a time."""
+"""Bytes of one request to an object store."""
+_RANGES = 4
+"""Requests under way at a time: of one stream alone an object store gives little."""
 _SMALL = 16 << 20
 """Bytes that a manifest or a signature never reaches."""
 
@@ -177,10 +179,12 @@ class ObjectOrigin:
 
     def _chunks(self, name: str, start: int, stat: Stat) -> Iterator[bytes]:
         path, end = self._place.path(name), stat.bytes or 0
-        for begin in range(start, end, _RANGE):
+        for begin in range(start, end, _RANGE * _RANGES):
+            starts = [*range(begin, min(begin + _RANGE * _RANGES, end), _RANGE)]
+            ends = [min(each + _RANGE, end) for each in starts]
             with _faults_of_stores(self.where(name)):
-                chunk: bytes = self._place.fs.cat_file(path, start=begin, end=min(begin + _RANGE, end))
-            yield chunk
+                chunks: list[bytes] = self._place.fs.cat_ranges([path] * len(starts), starts, ends, on_error="raise")
+            yield from chunks
         if end - start > _RANGE and self.stat(name).state != stat.state:
             raise TransferFault("it was replaced while it was read")
 

@@ -64,6 +64,14 @@ def listing_digest(entries: Iterable[tuple[str, str]]) -> str:
     return f"sha256:{hashlib.sha256(lines.encode()).hexdigest()}"
 
 
+def restore_ensembles(folder: Path) -> None:
+    """Give each ensemble its version's empty folder, which object stores and many archives do not keep."""
+    for config in folder.glob(f"*/{CONFIG}"):
+        alone = not any(path.is_dir() for path in config.parent.iterdir())
+        if alone and _config(config.parent).platform == "ensemble":
+            (config.parent / "1").mkdir()
+
+
 def sha256_of(path: Path) -> str:
     """Of a file's bytes, in hex. Raises StoreError."""
     try:
@@ -91,10 +99,10 @@ def models(folder: Path, server: releases.Release | None) -> tuple[str, ...]:
 def _check(folder: Path, server: releases.Release | None) -> None:
     config = _config(folder)
     versions = sorted((path for path in folder.iterdir() if path.is_dir() and path.name.isdecimal()), key=_number)
-    if config.platform == "ensemble":
-        return  # it has no files of its own
     if not versions:
-        raise InvalidRepository(f"{folder}: holds no version; a model has a folder 1, 2, … with its file")
+        raise InvalidRepository(f"{folder}: holds no version; a model has a folder 1, 2, …")
+    if config.platform == "ensemble":
+        return  # its version's folder is empty
     for version in versions:
         if version.name != str(int(version.name)) or int(version.name) == 0:
             raise InvalidRepository(f"{version}: not a version; must be 1, 2, … without leading zeros")

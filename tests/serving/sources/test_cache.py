@@ -14,6 +14,7 @@ import pytest
 from tests.serving.sources.places import RangeServer
 from trainserve.serving.cache import CacheFull, Lease, NodeCache, Room
 from trainserve.serving.source import open_model, open_servable
+from trainserve.store import DigestMismatch
 
 FETCH = """
 import sys
@@ -91,6 +92,13 @@ def test_one_model_under_two_addresses_is_one_entry(server: RangeServer, cache: 
     second = open_servable(server.uri("again.onnx"), cache=cache)
     assert first.folder == second.folder
     assert (second.folder / second.graph).is_file()
+
+
+def test_a_digest_of_something_else_costs_the_cache_nothing(server: RangeServer, cache: NodeCache) -> None:
+    version = open_servable(server.uri("models/default/digits/1"), cache=cache)
+    with pytest.raises(DigestMismatch):
+        open_model(server.uri("shapes.onnx"), cache=cache, digest=version.digest)
+    assert version.folder.is_dir()
 
 
 def test_what_was_used_longest_ago_goes_first(tmp_path: Path) -> None:

@@ -139,6 +139,8 @@ def test_external_data_in_a_subgraph_is_seen(tmp_path: Path) -> None:
         (b"\x89PNG\r\n not a graph", "not an ONNX file, or cut off"),
         (convnet().SerializeToString()[:-100], "not an ONNX file, or cut off"),
         (relu(shape=None).SerializeToString(), "x has no shape"),
+        (relu(elem_type=0).SerializeToString(), "x has type number 0; must be one of"),
+        (relu(elem_type=99).SerializeToString(), "x has type number 99; must be one of"),
         (relu(elem_type=TensorProto.BFLOAT16).SerializeToString(), "x has type bfloat16; must be one of bool, uint8"),
     ],
 )

@@ -73,6 +73,15 @@ def test_a_model_that_was_altered_and_looks_whole_is_refused(
         open_model(str(model), key=public)
 
 
+def test_an_archive_brings_its_signature_along(
+    ready: Path, tmp_path: Path, cache: NodeCache, private: PrivateKey, public: PublicKey
+) -> None:
+    folder = shutil.copytree(ready, tmp_path / "folder")
+    sign(str(folder), private)
+    shutil.make_archive(str(tmp_path / "ready"), "zip", folder)
+    assert open_model(str(tmp_path / "ready.zip"), cache=cache, key=public).digest == open_model(str(ready)).digest
+
+
 def test_openssl_agrees_with_a_versions_signature(
     version: Path, tmp_path: Path, private: PrivateKey, keys: Path
 ) -> None:

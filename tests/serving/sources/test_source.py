@@ -370,6 +370,32 @@ def test_every_model_of_a_repository_is_checked(
         open_model(str(repository), cache=cache)
 
 
+ENSEMBLE = """
+name: "both" platform: "ensemble" max_batch_size: 8
+input { name: "images" data_type: TYPE_UINT8 dims: [28, 28, 1] }
+output { name: "probabilities" data_type: TYPE_FP32 dims: [10] }
+ensemble_scheduling { step {
+  model_name: "first" model_version: -1
+  input_map { key: "images" value: "images" }
+  output_map { key: "probabilities" value: "probabilities" }
+} }
+"""
+
+
+def test_an_ensembles_empty_folder_is_kept_where_archives_keep_none(
+    server: RangeServer, repository: Path, cache: NodeCache
+) -> None:
+    (repository / "both").mkdir()
+    (repository / "both/config.pbtxt").write_text(ENSEMBLE)
+    with pytest.raises(InvalidRepository, match="both: holds no version"):
+        open_model(str(repository))
+    server.files["ready.zip"] = packed(repository, ".zip")
+    found = open_model(server.uri("ready.zip"), cache=cache)
+    assert isinstance(found, ReadyRepository)
+    assert found.models == ("both", "first", "second")
+    assert (found.folder / "both/1").is_dir()
+
+
 def test_a_folder_without_any_model_is_told(tmp_path: Path) -> None:
     (tmp_path / "folder/.hidden").mkdir(parents=True)
     (tmp_path / "folder/.hidden/file").write_text("")
