@@ -181,7 +181,18 @@ def test_a_status_with_every_field_fits_the_schema() -> None:
         "digest": "sha256:" + 64 * "a",
         "replicas": {"desired": 2, "ready": 1},
         "latency": {"p50Ms": 0.7, "p99Ms": 2.14},
-        "tuning": {"maxBatch": 8, "instances": 1, "p99Ms": 2.0},
+        "tuning": {
+            "key": "0123456789",
+            "objective": "20ms",
+            "held": True,
+            "message": "holds",
+            "maxBatch": 8,
+            "maxQueueDelay": "500us",
+            "instances": 1,
+            "threads": 2,
+            "p99Ms": 2.0,
+            "requestsPerSecond": 812.5,
+        },
         "history": [{"version": 1, "digest": "sha256:" + 64 * "a", "time": "2026-11-22T16:00:00Z"}],
     }
     written = ModelServeStatus.model_validate(status).model_dump(by_alias=True, exclude_none=True, mode="json")

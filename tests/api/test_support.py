@@ -29,7 +29,6 @@ TRAINJOBS: list[tuple[dict[str, Any], str]] = [
 MODELSERVES: list[tuple[dict[str, Any], str]] = [
     ({"autoscaling": {"max": 3, "target": 2}}, "autoscaling"),
     ({"resources": {"gpus": 1, "gpu": {"mig": "1g.10gb"}}}, "resources.gpu.mig"),
-    ({"slo": {"p99": "20ms"}}, "slo"),
     ({"rollout": {"strategy": "Canary"}}, "rollout.strategy"),
     ({"rollout": {"steps": [10, 50]}}, "rollout.steps"),
     ({"rollout": {"interval": "1m"}}, "rollout.interval"),

@@ -286,12 +286,12 @@ def test_a_version_is_fetched_served_and_probed_by_the_contracts_commands() -> N
     deployment = serving.deployment(SERVE, spec, VERSION, SETTINGS)
     pod = deployment["spec"]["template"]["spec"]
     (fetch,), (triton, probe) = pod["initContainers"], pod["containers"]
-    *command, chosen, _, gpus = fetch["command"]
+    *command, chosen, _, gpus, _, release = fetch["command"]
     assert " ".join(command) == (
         "python -m trainserve.serving fetch --store /var/lib/trainserve/store --path default/digits/3"
         f" --digest {DIGEST} --into /var/run/trainserve --model-name digits --settings"
     )
-    assert gpus == "2"
+    assert (gpus, release) == ("2", SETTINGS.triton_image)
     assert json.loads(chosen)["dynamicBatching"].items() >= {"maxBatch": 8, "maxQueueDelay": "1.5ms"}.items()
     assert {"--http-address=$(POD_IP)", "--model-control-mode=none", "--strict-readiness=true"} <= set(
         triton["command"]
@@ -357,8 +357,10 @@ def test_a_nodes_cache_is_written_by_fetch_alone_and_off_unless_asked_for() -> N
     (fetch,) = pod["initContainers"]
     assert {"name": "cache", "hostPath": {"path": "/srv/cache", "type": "DirectoryOrCreate"}} in pod["volumes"]
     assert (option(fetch, "--cache"), option(fetch, "--cache-size")) == ("/var/cache/trainserve", str(2 * 2**30))
-    for container in pod["containers"]:
-        assert [mount["name"] for mount in container["volumeMounts"]] == ["shared"]
+    triton, probe = pod["containers"]
+    assert [mount["name"] for mount in triton["volumeMounts"]] == ["shared"], "a model is copied out of it"
+    assert {"name": "cache", "mountPath": "/var/cache/trainserve", "readOnly": True} in probe["volumeMounts"]
+    assert option(probe, "--cache") == "/var/cache/trainserve"
     assert option(serving_pod()["initContainers"][0], "--cache") is None
 
 

@@ -9,99 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.operator.support import DIGEST, OTHER_DIGEST, SETTINGS, after, at, condition, ended, failed, trainjob
-from trainserve.operator import labels
-from trainserve.operator.modelserve.plan import plan
-from trainserve.operator.plan import Delete, Object, Plan
-
-SUFFIX, OTHER = DIGEST[7:17], OTHER_DIGEST[7:17]
-
-
-def artifact(number: int, digest: str) -> Object:
-    return {"uri": f"file:///srv/models/default/digits/{number}", "version": number, "digest": digest}
-
-
-FIRST = trainjob(name="one", status={"phase": "Complete", "artifact": artifact(1, DIGEST)})
-SECOND = trainjob(name="two", status={"phase": "Complete", "artifact": artifact(2, OTHER_DIGEST)})
-VERIFIED: Object = {"verified": True, "reason": "SamplesMatch", "message": "64 samples", "p50Ms": 0.7, "p99Ms": 2.1}
-
-
-BAD_CONFIG: Object = {
-    "exitCode": 1,
-    "reason": "Error",
-    "message": """\
-W1122 22:27:42.875748 25638 pinned_memory_manager.cc:273] "Unable to allocate pinned system memory"
-E1122 22:27:41.833001 25626 model_repository_manager.cc:1460] "Poll failed for model directory 'digits': dynamic \
-batching preferred size must be <= max batch size for digits"
-W1122 22:27:43.214083 25638 metrics.cc:798] "DCGM unable to start: DCGM initialization error"
-error: creating server: Internal - failed to load all models""",
-}
-"""How Triton 2.51 ends, as a node keeps its last words."""
-
-UNSCHEDULABLE: Object = {"type": "PodScheduled", "status": "False", "message": "0/1 nodes: 1 Insufficient cpu."}
-
-
-class Serve:
-    """A ModelServe between reconciles, without an API server: what is planned becomes what is."""
-
-    def __init__(self, *jobs: Object, **spec: Any) -> None:
-        self.object: Object = {
-            "apiVersion": "trainserve.io/v1alpha1",
-            "kind": "ModelServe",
-            "metadata": {"name": "digits", "namespace": "default", "uid": "serve-uid", "generation": 1},
-            "spec": {"model": {"name": "digits"}} | spec,
-        }
-        self.jobs, self.children = list(jobs), dict[tuple[str, str], Object]()
-        self.answers: dict[str, Object] = {}
-        self.budgets: str | None = "v1"
-
-    def step(self, seconds: float = 0.0) -> Plan:
-        """Plan at that many seconds after NOW, and carry it out."""
-        done = plan(
-            self.object, list(self.children.values()), self.jobs, self.answers, SETTINGS, after(seconds), self.budgets
-        )
-        for wanted in (*done.create, *done.apply):
-            at_name = wanted["kind"], wanted["metadata"]["name"]
-            self.children[at_name] = {**self.children.get(at_name, {}), **wanted}
-        for delete in done.delete:
-            del self.children[delete.kind, delete.name]
-        self.object = self.object | {"status": done.status}
-        return done
-
-    @property
-    def status(self) -> Object:
-        return dict(self.object["status"])
-
-    def deployments(self) -> list[str]:
-        return sorted(name for kind, name in self.children if kind == "Deployment")
-
-    def active(self) -> str:
-        return str(self.children["Service", "digits"]["spec"]["selector"][labels.VERSION])
-
-    def add_pod(self, suffix: str, status: Object, report: Object | None = None) -> None:
-        """A pod of that version, as the Deployment's controller makes it."""
-        template = self.children["Deployment", f"digits-{suffix}"]["spec"]["template"]["metadata"]
-        name = f"digits-{suffix}-x"
-        metadata = {**template, "name": name, "namespace": "default", "uid": name}
-        self.children["Pod", name] = {"kind": "Pod", "metadata": metadata, "status": status}
-        if report is not None:
-            self.answers[name] = report
-
-    def make_ready(self, suffix: str, replicas: int = 1) -> None:
-        ready = {"phase": "Running", "podIP": "10.0.0.9", "conditions": [{"type": "Ready", "status": "True"}]}
-        self.add_pod(suffix, ready, VERIFIED)
-        names = ("replicas", "updatedReplicas", "availableReplicas", "readyReplicas")
-        counts = dict.fromkeys(names, replicas)
-        self.children["Deployment", f"digits-{suffix}"]["status"] = {"observedGeneration": 1, **counts}
-
-    @classmethod
-    def ready(cls, *jobs: Object, **spec: Any) -> Serve:
-        """One that serves the first version."""
-        serve = cls(*jobs, **spec)
-        serve.step()
-        serve.make_ready(SUFFIX)
-        serve.step(5)
-        return serve
+from tests.operator.serving import (
+    BAD_CONFIG,
+    FIRST,
+    OTHER,
+    SECOND,
+    SUFFIX,
+    UNSCHEDULABLE,
+    VERIFIED,
+    Serve,
+    artifact,
+)
+from tests.operator.support import DIGEST, OTHER_DIGEST, at, condition, ended, failed
+from trainserve.operator.plan import Delete, Object
 
 
 def test_a_resolved_version_gets_a_deployment_and_a_service() -> None:
@@ -190,6 +110,22 @@ def test_a_server_that_answers_no_sample_is_told_as_the_probe_says_it() -> None:
     assert "CUDA error" in judged["message"]
     assert "CUDA error" in condition(serve.status, "Progressing")["message"]
     assert condition(serve.status, "Ready")["reason"] == "InferenceFailed"
+
+
+def test_a_lone_graph_takes_traffic_and_is_not_called_verified() -> None:
+    lone = "https://models.example.org/vision/resnet.onnx"
+    serve = Serve(model={"uri": lone, "digest": DIGEST})
+    serve.step()
+    serve.make_ready(SUFFIX)
+    serve.answers[f"digits-{SUFFIX}-x"] = {"verified": True, "reason": "NothingRecorded", "message": "it answers"}
+    serve.step(5)
+    judged = condition(serve.status, "Verified")
+    assert (judged["status"], judged["reason"]) == ("Unknown", "NothingRecorded")
+    assert (serve.status["phase"], serve.status["digest"], "version" in serve.status) == ("Ready", DIGEST, False)
+    assert condition(serve.status, "Progressing")["message"] == lone
+    serve.answers.clear()
+    serve.step(6)
+    assert condition(serve.status, "Verified") == judged, "nor by an operator that has not asked yet"
 
 
 @pytest.mark.parametrize("figure", [10**400, True, "fast", float("nan"), None, [1]])
@@ -558,7 +494,7 @@ def test_a_restarted_operator_does_not_unverify_what_serves() -> None:
     ("spec", "reason", "said"),
     [
         ({"model": {}}, "Invalid", "spec.model"),
-        ({"model": {"name": "digits"}, "slo": {"p99": "20ms"}}, "NotSupported", "spec.slo"),
+        ({"autoscaling": {"max": 3, "target": 2}}, "NotSupported", "spec.autoscaling"),
         ({"model": {"uri": "file:///etc/models/default/digits/1", "digest": DIGEST}}, "Invalid", "spec.model.uri"),
         ({"triton": {"overrides": {"parameters": {"key": "x" * 70_000}}}}, "Invalid", "spec.triton: 70"),
         ({"triton": {"tensorRT": {}}}, "Invalid", "triton.tensorRT can only be set where resources.gpus is at least 1"),

@@ -151,11 +151,18 @@ class Latency(StatusType):
 
 
 class Tuning(StatusType):
-    """The settings chosen to hold the objective."""
+    """What was measured for the objective, and the settings that are served with because they hold it."""
 
+    key: str | None = Field(None, description="What was measured: model, objective, other settings and hardware.")
+    objective: str | None = None
+    held: bool | None = None
+    message: str | None = Field(None, description="What was chosen, or what would be needed.")
     max_batch: int | None = None
+    max_queue_delay: str | None = None
     instances: int | None = None
-    p99_ms: Figure = None
+    threads: int | None = None
+    p99_ms: Figure = Field(None, description="Measured with these settings under this load, by one pod.")
+    requests_per_second: Figure = None
 
 
 class HistoryEntry(StatusType):

@@ -72,7 +72,6 @@ TRAINJOB_LIMITS = (
 MODELSERVE_LIMITS = (
     Limit("autoscaling", _never, "a fixed number of replicas (leave it unset)"),
     *_RESOURCES,
-    Limit("slo", _never, "settings under triton (leave it unset)"),
     Limit("rollout.strategy", _one_of("BlueGreen"), "BlueGreen"),
     Limit("rollout.steps", _never, "strategy BlueGreen, which has no steps (leave it unset)"),
     Limit("rollout.interval", _never, "strategy BlueGreen, which has no interval (leave it unset)"),

@@ -87,6 +87,13 @@ class RateLimiter(ApiType):
     priority: int = Field(1, ge=1, le=1_000_000, description="2 runs half as often as 1 when both wait.")
 
 
+class Ensemble(ApiType):
+    """Beside the model, `<name>-ensemble`: raw images in, the likeliest labels and their scores out."""
+
+    top: int = Field(1, ge=1, le=1000, description="Labels of each image, the likeliest first.")
+    softmax: bool = Field(False, description="The model gives logits: make probabilities of them.")
+
+
 class Triton(ApiType):
     """Settings of the server."""
 
@@ -101,6 +108,7 @@ class Triton(ApiType):
     response_cache: bool = Field(False, description="Answer repeated requests from memory.")
     tensor_rt: TensorRt | None = Field(None, alias="tensorRT")
     rate_limiter: RateLimiter | None = None
+    ensemble: Ensemble | None = None
     overrides: dict[str, Any] = Field(
         default_factory=dict,
         description="Fields of Triton's ModelConfig, in its JSON form; they win. The server checks them.",

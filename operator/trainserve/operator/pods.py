@@ -84,9 +84,15 @@ def threads(resources: Resources, processes: int = 1) -> list[dict[str, str]]:
     """OMP_NUM_THREADS from the cpu limit, which that many processes share: the default takes every core of the node,
     which is slower when shared. Without a limit several processes get a thread each, as from torchrun, which would warn
     of it among the run's own lines."""
-    if resources.cpu is None:
+    limit = cores(resources)
+    if limit is None:
         return [{"name": "OMP_NUM_THREADS", "value": "1"}] if processes > 1 else []
-    return [{"name": "OMP_NUM_THREADS", "value": str(max(1, int(_number(resources.cpu)) // processes))}]
+    return [{"name": "OMP_NUM_THREADS", "value": str(max(1, limit // processes))}]
+
+
+def cores(resources: Resources) -> int | None:
+    """Whole cores of the cpu limit, at least one; None without a limit."""
+    return None if resources.cpu is None else max(1, int(_number(resources.cpu)))
 
 
 def container_status(pod: Mapping[str, Any], name: str) -> Mapping[str, Any]:

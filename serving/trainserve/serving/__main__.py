@@ -1,4 +1,4 @@
-"""`python -m trainserve.serving fetch|resolve|probe`: what runs in the pods of a ModelServe (docs/contracts.md).
+"""`python -m trainserve.serving fetch|resolve|probe|tune`: what runs in the pods of a ModelServe (docs/contracts.md).
 
 Each command imports only what it needs: it starts in a fraction of a second, on every pod.
 """
@@ -135,6 +135,44 @@ def probe(
     if tuning:
         made.metrics.registry.register(TuneMetrics(tuning))
     endpoints.serve(made, *_address("--listen", listen))
+
+
+@main.command()
+@click.option("--version", required=True, type=click.Path(path_type=Path), help="Folder of the fetched model.")
+@click.option("--repository", required=True, type=click.Path(path_type=Path), help="Folder that the server reads.")
+@click.option("--url", required=True, help="<host>:<port> of that server, which is in explicit mode.")
+@click.option("--p99", required=True, help="The objective, such as 20ms.")
+@click.option("--settings", "given", default="{}", metavar="JSON", help="As a ModelServe's spec.triton.")
+@click.option("--cores", type=click.IntRange(1), help="Of the server's container. Unset: the node's.")
+@click.option("--gpus", type=click.IntRange(0), default=0, show_default=True, help="GPUs the pod requested.")
+@click.option("--minutes", type=click.FloatRange(0.1), default=4.0, show_default=True, help="To measure, about.")
+@click.option("--simulated-gpus", is_flag=True, envvar="TRAINSERVE_SIMULATED_GPUS", help="As of fetch.")
+def tune(
+    version: Path,
+    repository: Path,
+    url: str,
+    p99: str,
+    given: str,
+    cores: int | None,
+    gpus: int,
+    minutes: float,
+    simulated_gpus: bool,
+) -> None:
+    """Measure which settings hold an objective, on the server of the container beside."""
+    from trainserve.serving import termination
+    from trainserve.serving.settings import InvalidSettings, Settings, microseconds
+    from trainserve.serving.tune.pod import run
+
+    try:
+        settings, p99_ms = Settings.of_json(given), microseconds(p99) / 1e3
+    except InvalidSettings as error:
+        raise click.BadParameter(str(error), param_hint="--settings") from None
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--p99") from None
+    gpus = 0 if simulated_gpus else gpus
+    outcome = run(url, repository, version, p99_ms, minutes * 60, settings, cores, gpus)
+    termination.report(outcome)
+    sys.exit(outcome["outcome"] == "Failed")
 
 
 def _version_address(root: str | None, path: str | None) -> str:

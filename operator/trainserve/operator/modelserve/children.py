@@ -16,6 +16,7 @@ class Children:
 
     deployments: dict[str, Object]
     resolvers: dict[str, Object]
+    tuners: dict[str, Object]
     serving: list[Object]
     service: Object | None
     budget: Object | None
@@ -25,9 +26,12 @@ class Children:
         """Sort them; what an earlier ModelServe of the same name left behind is not ours."""
         uid = serve["metadata"]["uid"]
         own = [child for child in children if labels.owned_by(child, uid)]
+        asking = {child["metadata"]["name"]: child for child in own if child["kind"] == "Pod"}
+        measuring = {name: pod for name, pod in asking.items() if name.startswith(f"{serve['metadata']['name']}-tune-")}
         return cls(
             deployments={child["metadata"]["name"]: child for child in own if child["kind"] == "Deployment"},
-            resolvers={child["metadata"]["name"]: child for child in own if child["kind"] == "Pod"},
+            resolvers={name: pod for name, pod in asking.items() if name not in measuring},
+            tuners=measuring,
             serving=[
                 child
                 for child in children

@@ -22,6 +22,9 @@ VERIFIED_EVERY = 30.0
 INFERENCE_FAILED = "InferenceFailed"
 """What a probe says whose samples the server does not answer: it goes on trying."""
 
+NOTHING_RECORDED = "NothingRecorded"
+"""What a probe says of a lone graph that answers: there are no samples that say what is right."""
+
 VERIFIED_BY_READINESS = Condition(
     "Verified", "True", "SamplesMatch", "every pod is ready, and a probe lets it be so only once the samples match"
 )
@@ -31,6 +34,7 @@ FETCH_REASONS = frozenset(
         "VersionNotFound",
         "InvalidAddress",
         "StoreError",
+        "CacheFull",
         "SignatureRefused",
         "UnservableModel",
         "InvalidSettings",
@@ -65,7 +69,7 @@ def targets(serving: Iterable[Object], answers: Answers) -> dict[str, Target]:
 def verified(serving: Sequence[Object], answers: Answers) -> Condition:
     """The condition `Verified`: every pod that has judged its version must have found it right."""
     for pod in serving:
-        trouble = _fetch_failure(pod)
+        trouble = fetch_failure(pod)
         if trouble is not None and trouble.reason in ("DigestMismatch", "SignatureRefused"):
             return Condition("Verified", "False", trouble.reason, trouble.message)
     reports = _reports(serving, answers)
@@ -73,6 +77,8 @@ def verified(serving: Sequence[Object], answers: Answers) -> Condition:
         if report.get("verified") is False:
             return Condition("Verified", "False", "OutputMismatch", str(report.get("message") or "OutputMismatch"))
     for report in reports:
+        if report.get("verified") is True and report.get("reason") == NOTHING_RECORDED:
+            return Condition("Verified", "Unknown", NOTHING_RECORDED, str(report.get("message") or NOTHING_RECORDED))
         if report.get("verified") is True:
             return Condition("Verified", "True", "SamplesMatch", str(report.get("message") or "SamplesMatch"))
     for report in reports:
@@ -97,7 +103,7 @@ def trouble(serving: Sequence[Object], answers: Answers) -> Trouble | None:
     for pod in serving:
         if pods.is_ready(pod) or pods.deleting(pod):
             continue
-        found = _fetch_failure(pod) or _refused_by_server(pod) or why_not_running(pod, "fetch", "triton", "probe")
+        found = fetch_failure(pod) or _refused_by_server(pod) or why_not_running(pod, "fetch", "triton", "probe")
         if found is not None:
             return found
     judged = verified(serving, answers)
@@ -147,7 +153,8 @@ def _last_line(end: Mapping[str, Any] | None) -> str:
     return f": {lines[-1]}" if lines else ""
 
 
-def _fetch_failure(pod: Mapping[str, Any]) -> Trouble | None:
+def fetch_failure(pod: Mapping[str, Any]) -> Trouble | None:
+    """Why nothing was fetched."""
     end = pods.terminated(pod, "fetch")
     if end is None or end.get("exitCode") == 0:
         return None

@@ -13,7 +13,7 @@ from trainserve.operator import conditions, times
 from trainserve.operator.conditions import Condition
 from trainserve.operator.discovery import APIS
 from trainserve.operator.kinds import Answers
-from trainserve.operator.modelserve import builders, health
+from trainserve.operator.modelserve import builders, health, tuning
 from trainserve.operator.modelserve import version as versions
 from trainserve.operator.modelserve.checks import first_refusal
 from trainserve.operator.modelserve.children import Children
@@ -77,7 +77,9 @@ class _Planner:
         spec = parse_modelserve(self.serve)
         target = self._resolve(spec)
         if target is not None:
-            self._roll_out(spec, target)
+            tuned = self._tune(spec, target)
+            if tuned is not None:
+                self._roll_out(tuned, target)
             self._guard(spec)
         self._report_traffic(spec, target)
         return self._finish()
@@ -91,6 +93,28 @@ class _Planner:
         if found.condition.status == "False" and found.condition.reason not in ("Resolving", "TrainJobNotComplete"):
             self._warn(found.condition.reason, found.condition.message, f"{found.condition.reason}-{self.generation}")
         return found.version
+
+    def _tune(self, spec: ModelServeSpec, target: Version) -> ModelServeSpec | None:
+        """The spec to serve with; None while an objective's settings are being measured."""
+        if spec.slo is None:
+            self.status.pop("tuning", None)
+            self.result.delete += [Delete("Pod", name) for name in self.children.tuners]
+            if conditions.find(self.old.get("conditions"), tuning.TUNED) is not None:
+                self._observe(tuning.TUNED, "False", "NotNeeded", "spec.slo is not set")
+            return spec
+        step = tuning.step(self.serve, spec, spec.slo, target, self.children, self.settings, self.now)
+        self.observed.append(step.condition)
+        self.result.create += step.create
+        self.result.delete += step.delete
+        self.result.requeue_after = step.requeue_after or self.result.requeue_after
+        if step.tuning is not None:
+            self.status["tuning"] = step.tuning
+        if step.condition.status == "False":
+            key = f"{step.condition.reason}-{target.suffix}-{self.generation}"
+            self._warn(step.condition.reason, step.condition.message, key)
+        if step.spec is None:
+            self._observe("Progressing", "True", "Tuning", step.condition.message)
+        return step.spec
 
     def _roll_out(self, spec: ModelServeSpec, target: Version) -> None:
         wanted = builders.deployment(self.serve, spec, target, self.settings)
@@ -107,9 +131,9 @@ class _Planner:
             self.result.apply.append(service)
         serving = self.children.pods_from(builders.template_digest(wanted))
         judged = health.verified(serving, self.answers)
-        if judged.status != "Unknown" or not ready or not spec.replicas:
+        if judged.status != "Unknown" or judged.reason == health.NOTHING_RECORDED or not ready or not spec.replicas:
             self.observed.append(judged)
-        elif not _verified_before(self.old, target):
+        elif target.number is not None and not _verified_before(self.old, target):
             # The pods have not been asked yet (or not again, by a restarted operator): being ready says it all.
             self.observed.append(health.VERIFIED_BY_READINESS)
         self._settle(spec, target, ready=ready, serving=serving)

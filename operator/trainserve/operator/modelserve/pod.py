@@ -34,6 +34,7 @@ HARDENED_POD: dict[str, Any] = {
     "enableServiceLinks": False,
     "securityContext": pods.SECURITY,
 }
+_CACHE_MOUNT: dict[str, Any] = {"name": "cache", "mountPath": CACHE}
 _LAST_WORDS = {"terminationMessagePolicy": "FallbackToLogsOnError"}
 """What a container that ends without a message of its own wrote last stands in the pod's status."""
 
@@ -74,7 +75,7 @@ def _source(
         volumes, mounts = claimed(version.uri)
     if settings.node_cache is not None:
         volumes.append({"name": "cache", "hostPath": {"path": settings.node_cache, "type": "DirectoryOrCreate"}})
-        mounts.append({"name": "cache", "mountPath": CACHE})
+        mounts.append(_CACHE_MOUNT)
     return volumes, mounts
 
 
@@ -85,19 +86,25 @@ def _fetch(spec: ModelServeSpec, version: Version, settings: Settings, mounts: l
     )
     arguments += ["--digest", version.digest, "--into", SHARED, "--model-name", version.model]
     arguments += ["--settings", settings_argument(spec.triton), "--gpus", str(spec.resources.gpus)]
+    arguments += ["--release", _plain(spec.triton.image or settings.triton_image)]
     if spec.model.public_key is not None:
         arguments += ["--public-key", spec.model.public_key]
-    if settings.node_cache is not None:
-        arguments += ["--cache", CACHE, "--cache-size", str(int(parse_quantity(settings.node_cache_size) or 0))]
     return {
         "name": "fetch",
         "image": settings.serving_image,
-        "command": ["python", "-m", "trainserve.serving", "fetch", *arguments],
+        "command": ["python", "-m", "trainserve.serving", "fetch", *arguments, *_cache(settings)],
         "envFrom": settings.store_credentials(),
         "securityContext": pods.HARDENED_OWN,
         **_LAST_WORDS,
         "volumeMounts": mounts,
     }
+
+
+def _cache(settings: Settings) -> list[str]:
+    """Options of whoever uses the node's cache."""
+    if settings.node_cache is None:
+        return []
+    return ["--cache", CACHE, "--cache-size", str(int(parse_quantity(settings.node_cache_size) or 0))]
 
 
 def _plain(text: str) -> str:
@@ -148,7 +155,10 @@ def _triton(spec: ModelServeSpec, settings: Settings, shared: dict[str, Any]) ->
 
 def _probe(spec: ModelServeSpec, version: Version, settings: Settings, shared: dict[str, Any]) -> dict[str, Any]:
     arguments = ["--version", f"{SHARED}/version", "--model-name", version.model, "--url", f"$(POD_IP):{HTTP}"]
-    arguments += ["--listen", f"$(POD_IP):{PROBE}", "--samples", str(spec.rollout.verify.samples)]
+    arguments += ["--listen", f"$(POD_IP):{PROBE}", "--samples", str(spec.rollout.verify.samples), *_cache(settings)]
+    mounts = [shared | {"readOnly": True}]
+    if settings.node_cache is not None:  # its metrics tell how full it is
+        mounts.append(_CACHE_MOUNT | {"readOnly": True})
     return {
         "name": "probe",
         "image": settings.serving_image,
@@ -157,7 +167,7 @@ def _probe(spec: ModelServeSpec, version: Version, settings: Settings, shared: d
         "ports": [_port("probe", PROBE)],
         "securityContext": pods.HARDENED_OWN,
         **_LAST_WORDS,
-        "volumeMounts": [shared | {"readOnly": True}],
+        "volumeMounts": mounts,
         "readinessProbe": {"httpGet": {"path": "/readyz", "port": PROBE}, "periodSeconds": 1, "failureThreshold": 2},
     }
 

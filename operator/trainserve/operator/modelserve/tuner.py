@@ -1,0 +1,63 @@
+"""The pod that measures which settings hold an objective: a server of its own, and the tuner. See docs/contracts.md."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trainserve.api.modelserve import ModelServeSpec, Slo
+from trainserve.operator import labels, pods
+from trainserve.operator.modelserve import pod as serving
+from trainserve.operator.modelserve.version import Version
+from trainserve.operator.plan import Object
+from trainserve.operator.settings import Settings
+
+DEADLINE_SECONDS = 3600
+"""More than a tuner takes, a large model's start included."""
+
+
+def name_of(serve: Object, key: str) -> str:
+    """One for each question."""
+    return f"{serve['metadata']['name']}-tune-{key}"
+
+
+def pod(serve: Object, name: str, spec: ModelServeSpec, slo: Slo, target: Version, settings: Settings) -> Object:
+    """Measures one version on the hardware that it is to be served with."""
+    wanted = serving.pod_spec(spec, target, settings)
+    triton, _ = wanted["containers"]
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": labels.metadata(serve, name, {labels.MODELSERVE: serve["metadata"]["name"]}),
+        "spec": wanted
+        | {
+            "restartPolicy": "Never",
+            "activeDeadlineSeconds": DEADLINE_SECONDS,
+            "containers": [_server(triton), _tuner(spec, slo, target, settings)],
+        },
+    }
+
+
+def _server(triton: dict[str, Any]) -> dict[str, Any]:
+    """Triton as it serves, but that it loads what the tuner asks for; nobody else sends it anything."""
+    probes = ("startupProbe", "readinessProbe", "livenessProbe", "lifecycle")
+    modes = ("--model-control-mode=", "--exit-on-error=", "--strict-readiness=")
+    command = [argument for argument in triton["command"] if not argument.startswith(modes)]
+    command += ["--model-control-mode=explicit", "--exit-on-error=false", "--strict-readiness=false"]
+    return {name: value for name, value in triton.items() if name not in probes} | {"command": command}
+
+
+def _tuner(spec: ModelServeSpec, slo: Slo, target: Version, settings: Settings) -> dict[str, Any]:
+    arguments = ["--version", f"{serving.SHARED}/version", "--repository", f"{serving.SHARED}/repository"]
+    arguments += ["--url", f"$(POD_IP):{serving.HTTP}", "--p99", slo.p99]
+    arguments += ["--settings", serving.settings_argument(spec.triton), "--gpus", str(spec.resources.gpus)]
+    cores = pods.cores(spec.resources)
+    arguments += [] if cores is None else ["--cores", str(cores)]
+    return {
+        "name": "tune",
+        "image": settings.serving_image,
+        "command": ["python", "-m", "trainserve.serving", "tune", *arguments],
+        "env": [pods.POD_IP],
+        "securityContext": pods.HARDENED_OWN,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": [{"name": "shared", "mountPath": serving.SHARED}],
+    }

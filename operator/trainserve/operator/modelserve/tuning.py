@@ -1,0 +1,151 @@
+"""`spec.slo`: which settings hold the objective. A pod measures, the status remembers, the Deployment serves with them.
+
+Measured once for what decides the answer: the model's bytes, the objective, the other settings, image and hardware.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from pydantic import Field
+
+from trainserve.api.base import StatusType
+from trainserve.api.modelserve import ModelServeSpec, Slo
+from trainserve.operator import pods, times
+from trainserve.operator.conditions import Condition
+from trainserve.operator.modelserve import health, tuner
+from trainserve.operator.modelserve.children import Children
+from trainserve.operator.modelserve.version import Version
+from trainserve.operator.plan import Delete, Object
+from trainserve.operator.said import typed
+from trainserve.operator.settings import Settings
+
+TUNED = "Tuned"
+"""Condition of a ModelServe with an objective: whether it is served with settings that hold it."""
+HELD, NOT_REACHABLE, FAILED = "ObjectiveHeld", "NotReachable", "TuningFailed"
+CHOSEN = ("instances", "threads")
+TRY_AGAIN = timedelta(minutes=5)
+"""After a pod ended without saying why: nobody's settings are at fault."""
+
+
+@dataclass
+class Step:
+    """`spec` is what to serve with, None while it is being measured; `tuning` what the status remembers."""
+
+    condition: Condition
+    spec: ModelServeSpec | None = None
+    tuning: Object | None = None
+    create: list[Object] = field(default_factory=list)
+    delete: list[Delete] = field(default_factory=list)
+    requeue_after: float | None = None
+
+
+class Answer(StatusType):
+    """What the tuner says at its end (docs/contracts.md)."""
+
+    outcome: Literal["Tuned"]
+    held: bool
+    message: str = Field(min_length=1)
+    instances: int | None = Field(None, ge=1, le=64)
+    threads: int | None = Field(None, ge=1, le=256)
+    max_batch: int | None = Field(None, ge=1, le=4096)
+    max_queue_delay: str | None = Field(None, pattern=r"^[0-9]{1,9}(\.[0-9]{1,9})?(us|ms|s)$")
+    p99_ms: float | None = Field(None, ge=0)
+    requests_per_second: float | None = Field(None, ge=0)
+
+
+def step(
+    serve: Object,
+    spec: ModelServeSpec,
+    slo: Slo,
+    target: Version,
+    children: Children,
+    settings: Settings,
+    now: datetime,
+) -> Step:
+    """The next step towards settings that hold `slo` for this version."""
+    key = key_of(spec, slo, target, settings)
+    remembered = (serve.get("status") or {}).get("tuning") or {}
+    if remembered.get("key") == key:
+        # What was learnt is written down: the pods that found it out may go.
+        done = [Delete("Pod", name) for name in children.tuners]
+        return Step(_condition(remembered), chosen(spec, remembered), remembered, delete=done)
+    name = tuner.name_of(serve, key)
+    others = [Delete("Pod", other) for other in children.tuners if other != name]
+    pod = children.tuners.get(name)
+    if pod is None:
+        wanted = tuner.pod(serve, name, spec, slo, target, settings)
+        return Step(_measuring(slo, target), create=[wanted], delete=others)
+    end = pods.terminated(pod, "tune")
+    answer = typed(Answer, pods.message(end) if end else None)
+    if answer is not None:
+        del answer["outcome"]
+        tuning = {"key": key, "objective": slo.p99, **answer}
+        return Step(_condition(tuning), chosen(spec, tuning), tuning, delete=others)
+    over = end is not None or (pod.get("status") or {}).get("phase") in ("Failed", "Succeeded")
+    if over:
+        return _failed(pod, end, spec, others, now)
+    trouble = health.why_not_running(pod, "fetch", "triton", "tune")
+    if trouble is not None:
+        return Step(Condition(TUNED, "Unknown", trouble.reason, trouble.message), delete=others)
+    return Step(_measuring(slo, target), delete=others)
+
+
+def key_of(spec: ModelServeSpec, slo: Slo, target: Version, settings: Settings) -> str:
+    """Ten digits that are others when anything is that the answer depends on."""
+    resources = spec.resources.model_dump(exclude={"tolerations"})
+    depends = [target.digest, slo.p99, _kept(spec), spec.triton.image or settings.triton_image, resources]
+    return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:10]
+
+
+def chosen(spec: ModelServeSpec, tuning: Mapping[str, Any]) -> ModelServeSpec:
+    """The spec with the settings that hold the objective; as it is where none do."""
+    if not tuning.get("held"):
+        return spec
+    batching = spec.triton.dynamic_batching
+    if "maxBatch" in tuning:
+        # Sizes that were preferred to other batches mean nothing to these.
+        change = {"max_batch": tuning["maxBatch"], "max_queue_delay": tuning.get("maxQueueDelay")}
+        batching = batching.model_copy(update=change | {"preferred_batch_sizes": None})
+    layout = {name: tuning[name] for name in CHOSEN if name in tuning}
+    return spec.model_copy(update={"triton": spec.triton.model_copy(update={"dynamic_batching": batching, **layout})})
+
+
+def _kept(spec: ModelServeSpec) -> Object:
+    """What the tuner does not choose."""
+    batching = {"dynamic_batching": {"max_batch", "max_queue_delay", "preferred_batch_sizes"}}
+    return spec.triton.model_dump(exclude={**dict.fromkeys(CHOSEN, True), "image": True, **batching})
+
+
+def _measuring(slo: Slo, target: Version) -> Condition:
+    return Condition(TUNED, "Unknown", "Measuring", f"measuring which settings of {target} hold p99 {slo.p99}")
+
+
+def _condition(tuning: Mapping[str, Any]) -> Condition:
+    held = bool(tuning.get("held"))
+    return Condition(TUNED, "True" if held else "False", HELD if held else NOT_REACHABLE, tuning["message"])
+
+
+def _failed(
+    pod: Object, end: Mapping[str, Any] | None, spec: ModelServeSpec, others: list[Delete], now: datetime
+) -> Step:
+    """The service comes before the objective: it starts with the settings as they are written."""
+    said = pods.message(end) if end else None
+    trouble = health.fetch_failure(pod)
+    words = (said or {}).get("message") or (trouble.message if trouble else None) or (end or {}).get("message")
+    reason = trouble.reason if trouble else FAILED
+    failed = Step(Condition(TUNED, "False", reason, words or "the pod that measures ended without a word"), spec)
+    failed.delete += others
+    if said is None and trouble is None:
+        finished = (end or {}).get("finishedAt") or pod["metadata"].get("creationTimestamp")
+        left = (times.from_text(finished) + TRY_AGAIN - now).total_seconds() if finished else 0.0
+        if left > 0:
+            failed.requeue_after = left
+        elif not pods.deleting(pod):
+            failed.delete.append(Delete("Pod", pod["metadata"]["name"]))
+    return failed

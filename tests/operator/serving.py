@@ -1,0 +1,110 @@
+"""A ModelServe between reconciles, without an API server."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tests.operator.support import DIGEST, OTHER_DIGEST, SETTINGS, after, trainjob
+from trainserve.operator import labels
+from trainserve.operator.modelserve.plan import plan
+from trainserve.operator.plan import Object, Plan
+
+SUFFIX, OTHER = DIGEST[7:17], OTHER_DIGEST[7:17]
+
+
+def artifact(number: int, digest: str) -> Object:
+    return {"uri": f"file:///srv/models/default/digits/{number}", "version": number, "digest": digest}
+
+
+FIRST = trainjob(name="one", status={"phase": "Complete", "artifact": artifact(1, DIGEST)})
+SECOND = trainjob(name="two", status={"phase": "Complete", "artifact": artifact(2, OTHER_DIGEST)})
+VERIFIED: Object = {"verified": True, "reason": "SamplesMatch", "message": "64 samples", "p50Ms": 0.7, "p99Ms": 2.1}
+
+
+BAD_CONFIG: Object = {
+    "exitCode": 1,
+    "reason": "Error",
+    "message": """\
+W1122 22:27:42.875748 25638 pinned_memory_manager.cc:273] "Unable to allocate pinned system memory"
+E1122 22:27:41.833001 25626 model_repository_manager.cc:1460] "Poll failed for model directory 'digits': dynamic \
+batching preferred size must be <= max batch size for digits"
+W1122 22:27:43.214083 25638 metrics.cc:798] "DCGM unable to start: DCGM initialization error"
+error: creating server: Internal - failed to load all models""",
+}
+"""How Triton 2.51 ends, as a node keeps its last words."""
+
+UNSCHEDULABLE: Object = {"type": "PodScheduled", "status": "False", "message": "0/1 nodes: 1 Insufficient cpu."}
+
+
+class Serve:
+    """A ModelServe between reconciles, without an API server: what is planned becomes what is."""
+
+    def __init__(self, *jobs: Object, **spec: Any) -> None:
+        self.object: Object = {
+            "apiVersion": "trainserve.io/v1alpha1",
+            "kind": "ModelServe",
+            "metadata": {"name": "digits", "namespace": "default", "uid": "serve-uid", "generation": 1},
+            "spec": {"model": {"name": "digits"}} | spec,
+        }
+        self.jobs, self.children = list(jobs), dict[tuple[str, str], Object]()
+        self.answers: dict[str, Object] = {}
+        self.budgets: str | None = "v1"
+
+    def step(self, seconds: float = 0.0) -> Plan:
+        """Plan at that many seconds after NOW, and carry it out."""
+        done = plan(
+            self.object, list(self.children.values()), self.jobs, self.answers, SETTINGS, after(seconds), self.budgets
+        )
+        for wanted in (*done.create, *done.apply):
+            at_name = wanted["kind"], wanted["metadata"]["name"]
+            self.children[at_name] = {**self.children.get(at_name, {}), **wanted}
+        for delete in done.delete:
+            del self.children[delete.kind, delete.name]
+        self.object = self.object | {"status": done.status}
+        return done
+
+    @property
+    def status(self) -> Object:
+        return dict(self.object["status"])
+
+    def deployments(self) -> list[str]:
+        return sorted(name for kind, name in self.children if kind == "Deployment")
+
+    def active(self) -> str:
+        return str(self.children["Service", "digits"]["spec"]["selector"][labels.VERSION])
+
+    def add_pod(self, suffix: str, status: Object, report: Object | None = None) -> None:
+        """A pod of that version, as the Deployment's controller makes it."""
+        template = self.children["Deployment", f"digits-{suffix}"]["spec"]["template"]["metadata"]
+        name = f"digits-{suffix}-x"
+        metadata = {**template, "name": name, "namespace": "default", "uid": name}
+        self.children["Pod", name] = {"kind": "Pod", "metadata": metadata, "status": status}
+        if report is not None:
+            self.answers[name] = report
+
+    def pods(self) -> list[str]:
+        """Pods of the ModelServe's own."""
+        return sorted(name for kind, name in self.children if kind == "Pod")
+
+    def settings(self, suffix: str) -> Object:
+        """What pods of that version are told."""
+        pod = self.children["Deployment", f"digits-{suffix}"]["spec"]["template"]["spec"]
+        command = pod["initContainers"][0]["command"]
+        return dict(json.loads(command[command.index("--settings") + 1]))
+
+    def make_ready(self, suffix: str, replicas: int = 1) -> None:
+        ready = {"phase": "Running", "podIP": "10.0.0.9", "conditions": [{"type": "Ready", "status": "True"}]}
+        self.add_pod(suffix, ready, VERIFIED)
+        names = ("replicas", "updatedReplicas", "availableReplicas", "readyReplicas")
+        counts = dict.fromkeys(names, replicas)
+        self.children["Deployment", f"digits-{suffix}"]["status"] = {"observedGeneration": 1, **counts}
+
+    @classmethod
+    def ready(cls, *jobs: Object, **spec: Any) -> Serve:
+        """One that serves the first version."""
+        serve = cls(*jobs, **spec)
+        serve.step()
+        serve.make_ready(SUFFIX)
+        serve.step(5)
+        return serve

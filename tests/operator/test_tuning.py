@@ -1,0 +1,199 @@
+"""An objective: measured once by a pod, remembered by the status, served with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.operator.serving import FIRST, OTHER, SECOND, SUFFIX, UNSCHEDULABLE, Serve
+from tests.operator.support import at, condition, ended, failed
+from trainserve.operator.plan import Delete, Object
+
+HELD: Object = {
+    "outcome": "Tuned",
+    "held": True,
+    "message": "maxBatch 8 without delay, 2 instances of 1 thread: p99 17 ms at 812/s",
+    "instances": 2,
+    "threads": 1,
+    "maxBatch": 8,
+    "p99Ms": 17.0,
+    "requestsPerSecond": 812.0,
+}
+NEEDED: Object = {
+    "outcome": "Tuned",
+    "held": False,
+    "message": "nothing holds p99 1 ms: an objective of 4 ms is feasible",
+}
+
+
+def serve(*jobs: Object, **spec: Any) -> Serve:
+    return Serve(*(jobs or (FIRST,)), model={"name": "digits", "version": 1}, slo={"p99": "20ms"}, **spec)
+
+
+def tuner(objective: Serve) -> str:
+    (name,) = (name for name in objective.pods() if "-tune-" in name)
+    return name
+
+
+def answer(objective: Serve, message: Object, exit_code: int = 0) -> None:
+    objective.children["Pod", tuner(objective)]["status"] = ended(exit_code, message, container="tune")
+
+
+def test_it_is_measured_before_anything_is_served() -> None:
+    objective = serve()
+    objective.step()
+    assert objective.deployments() == []
+    tuned = condition(objective.status, "Tuned")
+    assert (tuned["status"], tuned["reason"]) == ("Unknown", "Measuring")
+    assert condition(objective.status, "Progressing")["reason"] == "Tuning"
+    assert objective.status["phase"] == "Starting"
+    assert objective.step(5).create == []
+
+
+def test_what_holds_it_is_served_with_and_remembered() -> None:
+    objective = serve(triton={"responseCache": True, "dynamicBatching": {"queue": {"size": 9}}})
+    objective.step()
+    answer(objective, HELD)
+    objective.step(60)
+    told = objective.settings(SUFFIX)
+    assert (told["instances"], told["threads"], told["responseCache"]) == (2, 1, True)
+    assert told["dynamicBatching"] == {"maxBatch": 8, "queue": {"size": 9}}
+    assert condition(objective.status, "Tuned")["reason"] == "ObjectiveHeld"
+    assert condition(objective.status, "Tuned")["message"] == HELD["message"]
+    assert (
+        objective.status["tuning"].items() >= {"objective": "20ms", "held": True, "maxBatch": 8, "p99Ms": 17.0}.items()
+    )
+
+
+def test_the_pod_stays_until_the_status_says_what_it_found() -> None:
+    objective = serve()
+    unwritten = objective.step().status
+    name = tuner(objective)
+    answer(objective, HELD)
+    assert objective.step(60).delete == []
+    objective.object["status"] = unwritten
+    assert objective.step(61).delete == []
+    assert objective.step(62).delete == [Delete("Pod", name)]
+    after = objective.step(63)
+    assert (after.create, after.apply, after.delete) == ([], [], [])
+    assert objective.settings(SUFFIX)["instances"] == 2
+
+
+def test_an_objective_out_of_reach_is_served_as_written_and_says_what_would_be_needed() -> None:
+    objective = serve(triton={"instances": 3})
+    objective.step()
+    answer(objective, NEEDED)
+    told = objective.step(60)
+    assert objective.settings(SUFFIX)["instances"] == 3
+    tuned = condition(objective.status, "Tuned")
+    assert (tuned["status"], tuned["reason"], tuned["message"]) == ("False", "NotReachable", NEEDED["message"])
+    assert [event.reason for event in told.events] == ["NotReachable"]
+
+
+def test_a_new_version_is_measured_while_the_old_one_goes_on_serving() -> None:
+    objective = serve()
+    objective.step()
+    answer(objective, HELD)
+    objective.step(60)
+    objective.make_ready(SUFFIX)
+    objective.step(61)
+    objective.jobs.append(SECOND)
+    objective.object["spec"]["model"] = {"name": "digits", "version": 2}
+    objective.step(70)
+    assert objective.deployments() == [f"digits-{SUFFIX}"]
+    assert (objective.status["phase"], objective.status["version"]) == ("Updating", 1)
+    answer(objective, HELD | {"instances": 4})
+    objective.step(130)
+    assert objective.settings(OTHER)["instances"] == 4
+
+
+@pytest.mark.parametrize(
+    ("spec", "again"),
+    [
+        ({"slo": {"p99": "10ms"}}, True),
+        ({"resources": {"cpu": "4"}}, True),
+        ({"triton": {"image": "other"}}, True),
+        ({"triton": {"overrides": {"optimization": {}}}}, True),
+        ({"replicas": 3}, False),
+        ({"triton": {"instances": 7, "dynamicBatching": {"maxBatch": 32}}}, False),
+    ],
+)
+def test_only_what_decides_the_answer_is_measured_again(spec: Object, again: bool) -> None:
+    objective = serve()
+    objective.step()
+    answer(objective, HELD)
+    objective.step(60)
+    objective.step(61)
+    objective.object["spec"] |= spec
+    assert bool([pod for pod in objective.step(70).create if "-tune-" in pod["metadata"]["name"]]) is again
+
+
+def test_a_tuner_that_finds_no_node_says_so() -> None:
+    objective = serve()
+    objective.step()
+    objective.children["Pod", tuner(objective)]["status"] = {"phase": "Pending", "conditions": [UNSCHEDULABLE]}
+    objective.step(5)
+    tuned = condition(objective.status, "Tuned")
+    assert (tuned["status"], tuned["reason"]) == ("Unknown", "Unschedulable")
+    assert "Insufficient cpu" in condition(objective.status, "Progressing")["message"]
+
+
+def test_a_tuner_that_fails_leaves_the_service_as_it_is_written() -> None:
+    objective = serve()
+    objective.step()
+    answer(objective, failed("TuningFailed", "the server ended"), exit_code=1)
+    objective.step(60)
+    assert objective.settings(SUFFIX)["instances"] == 1
+    tuned = condition(objective.status, "Tuned")
+    assert (tuned["status"], tuned["reason"], tuned["message"]) == ("False", "TuningFailed", "the server ended")
+    assert objective.step(10_000).delete == [], "it would fail again"
+
+
+def test_an_evicted_tuner_is_made_anew() -> None:
+    objective = serve()
+    objective.step()
+    name = tuner(objective)
+    objective.children["Pod", name]["metadata"]["creationTimestamp"] = at(0)
+    objective.children["Pod", name]["status"] = {"phase": "Failed", "reason": "Evicted"}
+    assert objective.step(60).requeue_after == 240.0
+    assert condition(objective.status, "Tuned")["message"] == "the pod that measures ended without a word"
+    assert objective.step(301).delete == [Delete("Pod", name)]
+
+
+@pytest.mark.parametrize("change", [{"instances": 10**6}, {"message": ""}, {"p99Ms": -1}, {"held": "yes"}])
+def test_an_answer_that_is_none_is_not_served_with(change: Object) -> None:
+    objective = serve()
+    objective.step()
+    answer(objective, HELD | change)
+    objective.step(60)
+    assert condition(objective.status, "Tuned")["reason"] == "TuningFailed"
+    assert objective.settings(SUFFIX)["instances"] == 1
+
+
+def test_without_an_objective_nothing_of_it_stays() -> None:
+    objective = serve()
+    objective.step()
+    answer(objective, HELD)
+    objective.step(60)
+    objective.step(61)
+    del objective.object["spec"]["slo"]
+    objective.step(70)
+    assert "tuning" not in objective.status
+    assert condition(objective.status, "Tuned")["reason"] == "NotNeeded"
+    assert objective.settings(SUFFIX)["instances"] == 1
+
+
+def test_the_tuner_measures_on_the_hardware_and_with_the_settings_of_the_service() -> None:
+    objective = serve(resources={"cpu": "3500m", "gpus": 1}, triton={"responseCache": True})
+    (pod,) = objective.step().create
+    triton, measuring = pod["spec"]["containers"]
+    assert (pod["spec"]["restartPolicy"], "trainserve.io/version" in pod["metadata"]["labels"]) == ("Never", False)
+    assert triton["resources"]["limits"] == {"cpu": "3500m", "nvidia.com/gpu": "1"}
+    assert "--model-control-mode=explicit" in triton["command"]
+    assert "--model-control-mode=none" not in triton["command"]
+    command = measuring["command"]
+    options = dict(zip(command[4::2], command[5::2], strict=True))
+    assert command[:4] == ["python", "-m", "trainserve.serving", "tune"]
+    assert (options["--p99"], options["--cores"], options["--gpus"]) == ("20ms", "3", "1")
+    assert "resources" not in measuring
