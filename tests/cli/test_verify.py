@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.cli.conftest import Finished
+from trainserve import store
 from trainserve.serving.server import DevelopmentServer
 
 Command = Callable[..., Finished]
@@ -73,6 +74,8 @@ def test_another_version_exits_1_and_names_the_worst_sample(
     assert (finished.status, report["verified"], report["fault"]["kind"]) == (1, False, "WrongVersion")
     assert report["worst"]["sample"] == 17
     assert "version 1" in report["fault"]["message"]
+    assert "the server's configuration names its digest sha256:" in report["fault"]["evidence"][0]
+    assert report["servedDigest"] == store.resolve(root, "default", "digits", 1).digest
     shown = trainserve("verify", server.url, root / "default/digits/2").out
     assert "not verified\nlikeliest fault: WrongVersion: the server serves version 1 under this name" in shown
     assert "worst    sample 17, probabilities[" in shown

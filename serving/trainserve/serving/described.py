@@ -13,9 +13,8 @@ from typing import Any
 
 from trainserve.serving.infer import NAMES, InferenceError
 from trainserve.serving.recorded import Arrays
+from trainserve.serving.repository import DIGEST
 
-DIGEST = "trainserve_digest"
-"""Begin of the parameters by which a configuration says what it was written from: `trainserve_digest_<version>`."""
 NEVER_LOADED = "never loaded"
 """Of an ensemble whose steps are not all there the server says nothing, not even a state."""
 
