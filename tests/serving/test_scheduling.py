@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.serving import gated
 from tests.serving.gated import Gated
+from trainserve.client import Client, Unavailable
 from trainserve.serving.repository import server_flags, write
 from trainserve.serving.server import DevelopmentServer
 
@@ -80,6 +82,11 @@ def test_a_request_that_finds_its_queue_full_is_refused_at_once_with_503(ask: As
             model.wait_for_pending(number)
         refused = [model.ask(number).result(timeout=gated.DEADLINE) for number in range(4, 9)]
         assert {(status, "Exceeds maximum queue size" in body) for status, body, _ in refused} == {(503, True)}
+        with (
+            Client(model.server.grpc_url, "grpc", retries=0) as client,
+            pytest.raises(Unavailable, match="maximum queue"),
+        ):
+            client.infer(client.model("full"), {"number": np.array([[9]])})
         model.open()
         assert [answer.result()[0] for answer in accepted] == [200] * 4
         assert model.ask(9).result()[0] == 200, "and the next one is served again"
@@ -113,6 +120,7 @@ def test_a_request_that_waited_too_long_is_refused_with_503_as_soon_as_its_turn_
         assert (status, "Request timeout expired" in body) == (503, True)
         assert model.ask(2).result()[0] == 200
         assert model.journal() == [[0], [2]], "what is refused is not run"
+        assert model.metric("nv_inference_request_failure", reason="REJECTED") == 1
 
 
 def test_overload_is_refused_instead_of_letting_latency_grow(ask: Ask) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from trainserve.serving.settings import InvalidSettings, Settings, microseconds
+from trainserve.serving.settings import InvalidSettings, Settings, cautions, microseconds
 
 
 def test_a_file_and_a_pods_argument_say_the_same(tmp_path: Path) -> None:
@@ -59,3 +59,17 @@ def test_a_file_that_is_no_yaml_is_refused_by_its_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("text", "expected"), [("500us", 500), ("1.5ms", 1500), ("0.1us", 1), ("1s", 1_000_000)])
 def test_a_part_of_a_microsecond_counts_as_one(text: str, expected: int) -> None:
     assert microseconds(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "fields"),
+    [
+        ("{}", []),
+        ('{"instances": 2, "dynamicBatching": {"queue": {"timeout": "50ms"}}}', []),
+        ('{"dynamicBatching": {"queue": {"timeout": "50ms"}}}', ["settings.dynamicBatching.queue"]),
+        ('{"priorities": {"levels": 2}}', ["settings.priorities"]),
+        ('{"instances": 3, "dynamicBatching": {"queue": {"size": 9}}}', ["settings.dynamicBatching.queue.size"]),
+    ],
+)
+def test_settings_that_make_the_servers_batcher_sleep_are_told_of(text: str, fields: list[str]) -> None:
+    assert [caution.partition(":")[0] for caution in cautions(Settings.of_json(text))] == fields

@@ -1,4 +1,4 @@
-"""`trainserve config`: what Triton is told of a model, and whether a real server takes it."""
+"""`trainserve config`: what Triton is _tell of a model, and whether a real server takes it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def config(models: Sequence[str], path: Path | None, gpus: int, check: bool) -> 
     from trainserve.serving.ready import ReadyRepository
     from trainserve.serving.repository import entries, layout, of_ready, server_flags
     from trainserve.serving.servable import Servable
-    from trainserve.serving.settings import Settings
+    from trainserve.serving.settings import Settings, cautions
     from trainserve.serving.source import open_model
 
     settings = Settings.of_file(path) if path else Settings()
@@ -56,23 +56,26 @@ def config(models: Sequence[str], path: Path | None, gpus: int, check: bool) -> 
         if len(folders) > 1:
             click.echo(f"{chr(10) if position or flags else ''}# {folder.config.name}/config.pbtxt")
         click.echo(config_text(folder.config), nl=False)
+    for caution in cautions(settings):
+        _tell(caution)
     if check:
         _check(folders, flags)
+
+
+def _tell(line: str) -> None:
+    click.echo(f"trainserve: {line}", err=True)
 
 
 def _check(folders: Sequence[Folder], flags: Sequence[str]) -> None:
     from trainserve.serving import config_check, runtime
     from trainserve.serving.server import ServerNotReady
 
-    def told(line: str) -> None:
-        click.echo(f"trainserve: {line}", err=True)
-
     try:
-        refusals = config_check.check(runtime.install(progress=told), folders, flags)
+        refusals = config_check.check(runtime.install(progress=_tell), folders, flags)
     except (runtime.RuntimeInstallError, ServerNotReady) as error:
         raise click.ClickException(str(error)) from None
     for refusal in refusals:
-        told(f"the server does not take it: {refusal}")
+        _tell(f"the server does not take it: {refusal}")
     if refusals:
         sys.exit(1)
-    told(f"the server takes it: {', '.join(folder.config.name for folder in folders)}")
+    _tell(f"the server takes it: {', '.join(folder.config.name for folder in folders)}")

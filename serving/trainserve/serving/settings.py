@@ -152,6 +152,28 @@ class Settings(_Part):
         return _checked(lambda: cls.model_validate({} if content is None else content))
 
 
+def cautions(settings: Settings) -> list[str]:
+    """What follows from these settings that nobody would expect; docs/serving.md has the figures.
+
+    Since 24.04 Triton's batcher, where a queue has bounds or priorities, is woken by nothing but the next request that
+    is accepted while an instance is idle, else twice a second (triton-inference-server/core,
+    src/dynamic_batch_scheduler.cc, WaitForPayloadSlotAvailable).
+    """
+    queue, found = settings.dynamic_batching.queue, []
+    if queue.size:
+        found.append(
+            "settings.dynamicBatching.queue.size: a full queue wakes Triton's batcher twice a second only, and until"
+            " then nothing runs; bound the wait with queue.timeout, and let size be more than arrives within it"
+        )
+    if settings.instances == 1 and (queue.size or queue.timeout or settings.priorities):
+        field = "priorities" if settings.priorities else "dynamicBatching.queue"
+        found.append(
+            f"settings.{field}: with one instance a request may wait half a second though nothing runs, because"
+            " Triton's batcher sleeps; 2 instances make that rare, 3 rarer still"
+        )
+    return found
+
+
 def _checked(read: Callable[[], Settings]) -> Settings:
     try:
         return read()
