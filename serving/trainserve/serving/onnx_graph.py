@@ -80,6 +80,7 @@ def check(path: Path) -> None:
 def _tensor(path: Path, value: onnx.ValueInfoProto) -> Tensor:
     import onnx
 
+    _expect_text(path, value.name)
     kind = value.type.WhichOneof("value")
     if kind != "tensor_type":
         raise UnusableGraph(f"{path}: {value.name} is a {(kind or 'thing without a type').removesuffix('_type')}; "
@@ -124,8 +125,15 @@ def _location(path: Path, tensor: onnx.TensorProto) -> str:
     location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
     if not location:
         raise UnusableGraph(f"{path}: the values of {tensor.name} lie in another file, which is not named")
+    _expect_text(path, location)
     inside(path.parent, location)
     return location
+
+
+def _expect_text(path: Path, name: object) -> None:
+    """ONNX's messages are of protobuf 2, which gives bytes for a text that is none."""
+    if not isinstance(name, str):
+        raise UnusableGraph(f"{path}: {name!r} is not a name: it is not UTF-8")
 
 
 def _labels(notes: dict[str, str]) -> tuple[str, ...]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
+import hypothesis.strategies as st
 import numpy as np
 import onnx
 import onnxruntime
@@ -18,7 +21,7 @@ from trainserve.serving.inside import EscapingName
 from trainserve.serving.onnx_graph import UnusableGraph
 from trainserve.serving.releases import DEVELOPMENT, GraphTooNew, UnknownRelease, release
 from trainserve.serving.source import open_servable
-from trainserve.store import DigestMismatch
+from trainserve.store import DigestMismatch, StoreError
 
 Write = Callable[..., Path]
 
@@ -148,6 +151,20 @@ def test_what_is_no_servable_graph_is_refused_by_name(tmp_path: Path, content: b
     (tmp_path / "x.onnx").write_bytes(content)
     with pytest.raises(UnusableGraph, match=words):
         open_servable(str(tmp_path / "x.onnx"))
+
+
+@hypothesis.given(st.data())
+@hypothesis.settings(
+    max_examples=150, deadline=None, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture]
+)
+def test_damaged_bytes_are_a_graph_or_refused(tmp_path: Path, data: st.DataObject) -> None:
+    content = bytearray(relu().SerializeToString())
+    for _ in range(data.draw(st.integers(1, 4))):
+        start = data.draw(st.integers(0, len(content)))
+        content[start : start + data.draw(st.integers(0, 4))] = data.draw(st.binary(max_size=4))
+    (tmp_path / "x.onnx").write_bytes(content)
+    with contextlib.suppress(StoreError):
+        assert open_servable(str(tmp_path / "x.onnx")).outputs
 
 
 def test_a_graph_that_onnx_refuses_is_refused_in_its_words(write: Write) -> None:
