@@ -17,8 +17,10 @@ from trainserve.models.data.dataset import Dataset
 from trainserve.serving.fetch import fetch
 from trainserve.serving.probe import Probe
 from trainserve.serving.recorded import Recorded
+from trainserve.serving.servable import Servable
 from trainserve.serving.server import DevelopmentServer
 from trainserve.serving.settings import DynamicBatching, Settings
+from trainserve.serving.verification import verify
 
 VARIANTS = {
     "topk": {"topK": 3},
@@ -93,6 +95,19 @@ def test_it_is_served_as_pytorch_answered(probe: Callable[[str], Probe], name: s
     assert len(verified.recorded) == 64
     assert verified.max_abs is not None
     assert verified.max_abs < {"fp16": 0.01, "int8": 0.1}.get(name, 1e-4)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_kind_is_verified_in_full_over_both_protocols(
+    server: DevelopmentServer, fetched: dict[str, Path], name: str
+) -> None:
+    version = fetched[name] / "version"
+    servable, recorded = Servable.of_version(version), Recorded.load(version, 64)
+    report = verify(server.url, server.grpc_url, servable, recorded, model=name)
+    assert report.verified, report.fault
+    assert {(run.protocol, run.batch) for run in report.runs} == {("http", 1), ("http", 16), ("grpc", 1), ("grpc", 16)}
+    assert report.served_digest == servable.digest
+    assert (report.labels.same is None) == (name == "values")
 
 
 @pytest.mark.parametrize("name", ["fp16", "int8"])

@@ -157,7 +157,8 @@ def _show(console: Console, report: Report) -> None:
     if report.labels:
         labels = report.labels
         right = f"{labels.classes - len(labels.wrong)} of {labels.classes} equal"
-        console.print(f"labels   {right}; likeliest class equal in {labels.same} of {labels.samples} samples")
+        classes = f"; likeliest class equal in {labels.same} of {labels.samples} samples" if labels.samples else ""
+        console.print(f"labels   {right}{classes}")
     if worst := report.worst:
         at = worst.position if len(worst.expected) > 1 else 0
         console.print(

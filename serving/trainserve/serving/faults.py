@@ -152,6 +152,15 @@ def wrong_version(evidence: Evidence) -> Fault | None:
     return None
 
 
+def other_shapes(evidence: Evidence) -> Fault | None:
+    """Outputs of another shape than the recorded ones, where the model's metadata leave it open."""
+    for name, expected in evidence.recorded.outputs.items():
+        served = evidence.served[name]
+        if served.shape != expected.shape:
+            return _other_model(f"output {name} has shape {list(served.shape)} instead of {list(expected.shape)}")
+    return None
+
+
 def swapped_labels(evidence: Evidence) -> Fault | None:
     """The outputs are right and the names of the classes are not."""
     labels = evidence.labels
@@ -226,7 +235,8 @@ def wrong_normalisation(evidence: Evidence) -> Fault | None:
 def precision_drift(evidence: Evidence) -> Fault | None:
     """Small differences, of the size that weights of fewer bits bring, and the classes as they were."""
     labels = evidence.labels
-    if evidence.right_alone or (labels and labels.same < _SAME_CLASS * labels.samples) or _one_sided(evidence):
+    others = labels and labels.samples and (labels.same or 0) < _SAME_CLASS * labels.samples
+    if evidence.right_alone or others or _one_sided(evidence):
         return None
     inputs = evidence.few(evidence.recorded.inputs)
     recorded = evidence.few(evidence.recorded.outputs)[evidence.scores]
@@ -251,6 +261,7 @@ def precision_drift(evidence: Evidence) -> Fault | None:
 
 _RULES: tuple[Callable[[Evidence], Fault | None], ...] = (
     wrong_version,
+    other_shapes,
     swapped_labels,
     mixed_batches,
     version_at_fault,

@@ -88,15 +88,15 @@ class WrongLabel:
 class Labels:
     """Names of the classes by the server's own labels, and how often the likeliest class is the recorded one.
 
-    `served_accuracy` and `recorded_accuracy` are shares of samples whose likeliest class is the true one; None where
-    the truth was not recorded.
+    `same` and `samples` are None of a regression. `served_accuracy` and `recorded_accuracy` are shares of samples whose
+    likeliest class is the true one; None where the truth was not recorded.
     """
 
     matches: bool
     classes: int
     wrong: list[WrongLabel]
-    same: int
-    samples: int
+    same: int | None = None
+    samples: int | None = None
     served_accuracy: float | None = None
     recorded_accuracy: float | None = None
 

@@ -93,6 +93,8 @@ def verify(
                 progress(f"{transport}, batch {batch}, {workers} at a time")
                 run, answers = _run(transport, connect, recorded, batch, workers)
                 runs.append(run)
+                if run.max_abs is None:
+                    break
                 served = served or (answers if batch == recorded.batch else {})
         report = replace(report, runs=runs)
         failed = next((run for run in runs if run.max_abs is None), None)
@@ -209,18 +211,16 @@ def _labels(
         got = endpoint.labels(model, name, len(wanted), recorded.sent(np.zeros(1, int)))
         both = enumerate(zip(wanted, got, strict=True))
         wrong = [WrongLabel(index, expected, found) for index, (expected, found) in both if expected != found]
-    classes, expected = served[name].argmax(axis=-1), recorded.outputs[name].argmax(axis=-1)
+    labels = Labels(not wrong, len(wanted), wrong)
     truth = recorded.truth
-    scored = truth is not None and truth.shape == classes.shape
-    return Labels(
-        not wrong,
-        len(wanted),
-        wrong,
-        int((classes == expected).sum()),
-        len(classes),
-        float((classes == truth).mean()) if scored else None,
-        float((expected == truth).mean()) if scored else None,
-    )
+    if truth is not None and not np.issubdtype(truth.dtype, np.integer):
+        return labels  # a regression: its outputs have names, and none is the likeliest
+    classes, expected = served[name].argmax(axis=-1), recorded.outputs[name].argmax(axis=-1)
+    labels = replace(labels, same=int((classes == expected).sum()), samples=classes.size)
+    if truth is None or truth.shape != classes.shape:
+        return labels
+    accuracies = float((classes == truth).mean()), float((expected == truth).mean())
+    return replace(labels, served_accuracy=accuracies[0], recorded_accuracy=accuracies[1])
 
 
 def _not_loaded(model: str, described: Described) -> Fault | None:

@@ -1,0 +1,71 @@
+"""The probe in this process, beside a server that goes away and comes back as another."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.serving import faulty
+from trainserve.serving.probe import Probe
+from trainserve.serving.recorded import Recorded
+from trainserve.serving.server import DevelopmentServer
+
+Start = Callable[..., DevelopmentServer]
+VERIFICATIONS = "trainserve_probe_verifications_total"
+INFERENCES = "trainserve_probe_inferences_total"
+
+
+def value(probe: Probe, name: str, **labels: str) -> float | None:
+    return probe.metrics.registry.get_sample_value(name, labels)
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    faulty.place(tmp_path / "repository", "animals", faulty.network().SerializeToString())
+    return tmp_path / "repository"
+
+
+@pytest.fixture
+def recorded() -> Recorded:
+    inputs = {"images": faulty.images(8)}
+    return Recorded(inputs, faulty.answered(inputs), 1e-3, 1e-5)
+
+
+def test_a_server_that_comes_back_as_another_is_found_out(start: Start, repository: Path, recorded: Recorded) -> None:
+    server = start(repository, "--disable-auto-complete-config")
+    probe, running = Probe("127.0.0.1", server.http_port, "animals", recorded), threading.Event()
+    assert probe.verify_when_due(running)
+    assert (probe.verified, value(probe, VERIFICATIONS, result="matched")) == (True, 1)
+    assert probe.alive()[0]
+
+    server.kill()
+    assert not probe.alive()[0]
+    assert value(probe, "trainserve_probe_up") == 0
+    assert value(probe, INFERENCES, result="failed") == 1
+
+    (repository / "animals/1/model.onnx").write_bytes(faulty.network(seed=1).SerializeToString())
+    server.start()
+    assert probe.alive()[0]
+    assert value(probe, "trainserve_probe_up") == 1
+    assert probe.verify_when_due(running)
+    assert (probe.verified, probe.reason) == (False, "OutputMismatch")
+    assert value(probe, VERIFICATIONS, result="mismatched") == 1
+    assert value(probe, "trainserve_probe_verified") == 0
+    assert value(probe, "trainserve_probe_max_abs_difference") > 0.1
+
+
+def test_a_probe_that_shall_stop_waits_no_longer(recorded: Recorded) -> None:
+    probe, stopped = Probe("127.0.0.1", 1, "animals", recorded), threading.Event()
+    stopped.set()
+    assert not probe.verify_when_due(stopped)
+
+
+def test_what_was_never_compared_is_no_number(recorded: Recorded) -> None:
+    probe = Probe("127.0.0.1", 1, "animals", recorded)
+    for name in ("trainserve_probe_max_abs_difference", "trainserve_probe_verification_timestamp_seconds"):
+        assert np.isnan(value(probe, name))
+    assert value(probe, "trainserve_probe_verified") == 0
