@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -167,7 +169,7 @@ def test_retries_and_the_waits_between_them_keep_to_the_deadline(front, protocol
 
 def test_the_deadline_is_that_of_all_batches_together(front) -> None:
     before = front("http", None, None, None, *["hang"] * 9)
-    with Client(before.url, timeout=1.0) as client, pytest.raises(DeadlineExceeded):
+    with Client(before.url, timeout=0.5) as client, pytest.raises(DeadlineExceeded):
         client.predict("digits", images(100))
 
 
@@ -180,6 +182,46 @@ def test_a_call_that_is_cancelled_leaves_the_client_of_use(server: DevelopmentSe
             return await client.models()
 
     assert asyncio.run(ask()) == ["digits"]
+
+
+FORKING = """
+import os, sys
+import numpy as np
+from trainserve.client import Client
+
+image = np.zeros((1, 28, 28, 1), np.uint8)
+client = Client(sys.argv[1], timeout=10)
+print(*client.predict("digits", image).best, flush=True)
+child = os.fork()
+if child:
+    assert os.waitpid(child, 0)[1] == 0
+print(*client.predict("digits", image).best, flush=True)
+"""
+
+
+def test_after_a_fork_both_go_on(server: DevelopmentServer) -> None:
+    command = [sys.executable, "-c", FORKING, server.url]
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=HANG, check=False)
+    label = LABELS[answers(convnet(), np.zeros((1, 28, 28, 1), np.uint8))[0].argmax()]
+    assert (finished.returncode, finished.stdout.split(), finished.stderr) == (0, [label] * 3, "")
+
+
+def test_the_first_calls_of_many_threads_share_one_loop(server: DevelopmentServer) -> None:
+    threads = """
+import sys, threading
+from trainserve.client import Client
+
+def ask():
+    with Client(sys.argv[1]) as client:
+        client.models()
+
+asking = [threading.Thread(target=ask) for _ in range(16)]
+[each.start() for each in asking], [each.join() for each in asking]
+print([each.name for each in threading.enumerate()].count("trainserve-client"))
+"""
+    command = [sys.executable, "-c", threads, server.url]
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=HANG, check=False)
+    assert (finished.returncode, finished.stdout, finished.stderr) == (0, "1\n", "")
 
 
 @pytest.mark.parametrize(

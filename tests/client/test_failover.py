@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import psutil
@@ -118,6 +118,27 @@ def test_a_replica_that_hangs_costs_the_requests_it_holds_and_no_other(
                 except DeadlineExceeded:
                     late += 1
     assert late == 1
+
+
+@pytest.fixture
+def unreachable() -> Iterator[str]:
+    """An address that answers no connection, as that of a machine which is off: its queue is full."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+def test_a_replica_that_takes_no_connection_is_left_for_another(
+    server: DevelopmentServer, protocol: Protocol, unreachable: str
+) -> None:
+    with Client([unreachable, address(server, protocol)], protocol, timeout=HANG) as client:
+        assert client.models() == ["digits"]
 
 
 def test_every_address_behind_a_name_takes_its_share(front, monkeypatch: pytest.MonkeyPatch) -> None:

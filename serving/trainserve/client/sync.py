@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import select
+import selectors
 import threading
 import weakref
 from collections.abc import Coroutine, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -26,15 +28,32 @@ T = TypeVar("T")
 
 
 class Client:
-    """AsyncClient's methods, each returning when it is done. For any number of threads at once."""
+    """AsyncClient's methods, each returning when it is done. For any number of threads at once.
+
+    It closes itself when nobody has it any more, and at the end of the process. A process that forked goes on with
+    connections of its own; of gRPC's library that is not known to work.
+    """
 
     def __init__(
         self, addresses: str | Sequence[str], protocol: Protocol | None = None, timeout: float = 30.0, retries: int = 3
     ) -> None:
         """As AsyncClient."""
-        self._client = AsyncClient(addresses, protocol, timeout, retries)
+        self._make = partial(AsyncClient, addresses, protocol, timeout, retries)
+        self._begin()
         self.url, self.protocol, self.timeout = self._client.url, self._client.protocol, timeout
-        self.close = weakref.finalize(self, _close, self._client)
+
+    def _begin(self) -> None:
+        self._client, self._process = self._make(), os.getpid()
+        self._finalizer = weakref.finalize(self, _close, self._client, self._process)
+
+    def _here(self) -> AsyncClient:
+        if self._process != os.getpid():
+            self._begin()
+        return self._client
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._finalizer()
 
     def __enter__(self) -> Self:
         """Itself."""
@@ -48,29 +67,31 @@ class Client:
 
     def models(self) -> list[str]:
         """Names of the models that are ready."""
-        return _wait(self._client.models())
+        return _wait(self._here().models())
 
     def model(self, name: str) -> ModelInfo:
         """A served model's inputs and outputs."""
-        return _wait(self._client.model(name))
+        return _wait(self._here().model(name))
 
     def infer(self, model: ModelInfo, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """All outputs for one batch of at most `model.max_batch` rows."""
-        return _wait(self._client.infer(model, inputs))
+        return _wait(self._here().infer(model, inputs))
 
     def labels(self, model: ModelInfo, output: TensorInfo, inputs: Mapping[str, Array]) -> list[str]:
         """The labels of an output's classes (AsyncClient.labels)."""
-        return _wait(self._client.labels(model, output, inputs))
+        return _wait(self._here().labels(model, output, inputs))
 
     def predict(self, name: str, inputs: Array | Mapping[str, Array]) -> Predictions:
         """The class probabilities that a model gives for any number of rows (AsyncClient.predict)."""
-        return _wait(self._client.predict(name, inputs))
+        return _wait(self._here().predict(name, inputs))
 
 
 @cache
 def _started() -> asyncio.AbstractEventLoop:
-    loop = asyncio.new_event_loop()
+    selector = selectors.DefaultSelector()
+    loop = asyncio.SelectorEventLoop(selector)
     threading.Thread(target=loop.run_forever, name="trainserve-client", daemon=True).start()
+    os.register_at_fork(after_in_child=partial(_part, loop, selector))
     return loop
 
 
@@ -80,7 +101,18 @@ def _loop() -> asyncio.AbstractEventLoop:
 
 
 _starting = threading.Lock()
-os.register_at_fork(after_in_child=_started.cache_clear)  # a child has the loop, but not its thread
+
+
+def _part(loop: asyncio.AbstractEventLoop, selector: selectors.BaseSelector) -> None:
+    """In a child: it has the loop, but not its thread. An epoll is one for both, and what the child closes would be
+    taken out of the parent's: the child gets another in its place."""
+    _started.cache_clear()
+    loop.set_exception_handler(
+        lambda *_: None
+    )  # that the parent's connections were never closed here is as it should be
+    if isinstance(selector, selectors.EpollSelector):
+        with select.epoll() as another:
+            os.dup2(another.fileno(), selector.fileno(), inheritable=False)
 
 
 def _wait(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -92,7 +124,8 @@ def _wait(coroutine: Coroutine[Any, Any, T]) -> T:
         raise
 
 
-def _close(client: AsyncClient) -> None:
-    future = asyncio.run_coroutine_threadsafe(client.close(), _loop())
-    with contextlib.suppress(TimeoutError):
-        future.result(CLOSE_SECONDS)
+def _close(client: AsyncClient, process: int) -> None:
+    if process == os.getpid():
+        future = asyncio.run_coroutine_threadsafe(client.close(), _loop())
+        with contextlib.suppress(TimeoutError):
+            future.result(CLOSE_SECONDS)
