@@ -7,7 +7,7 @@ import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
 from trainserve.serving.inside import inside
 from trainserve.store import StoreError
@@ -60,7 +60,7 @@ def _members(path: Path, where: str) -> Iterator[tuple[str, IO[bytes] | None, in
 
 
 def _tar(path: Path, where: str) -> Iterator[tuple[str, IO[bytes] | None, int]]:
-    with tarfile.open(path, "r:*") as archive:
+    with tarfile.open(path, "r:*", tarinfo=_Whole) as archive:
         for member in archive:
             if member.isdir():
                 if member.name.strip("./"):
@@ -70,6 +70,19 @@ def _tar(path: Path, where: str) -> Iterator[tuple[str, IO[bytes] | None, int]]:
             else:
                 kind = "a link" if member.issym() or member.islnk() else "no file"
                 raise UnusableArchive(f"{where}: {member.name!r} is {kind}; only files and folders are allowed")
+
+
+class _Whole(tarfile.TarInfo):
+    """tarfile takes a header that is cut off or damaged for the archive's end, when it is not the first."""
+
+    @classmethod
+    def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
+        try:
+            return super().fromtarfile(archive)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # typeshed forgot it
+            raise
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(str(error)) from None
 
 
 def _zip(path: Path, where: str) -> Iterator[tuple[str, IO[bytes] | None, int]]:

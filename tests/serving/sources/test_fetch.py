@@ -16,11 +16,13 @@ import numpy as np
 import onnx
 import pytest
 import tritonclient.http as triton
+from click.testing import CliRunner
 
 from tests.serving.graphs import convnet
 from tests.serving.sources.places import RangeServer
 from tests.serving.versions import answers, images
 from trainserve.serving import repository
+from trainserve.serving.__main__ import main
 from trainserve.serving.cache import NodeCache
 from trainserve.serving.ready import ReadyRepository
 from trainserve.serving.server import DevelopmentServer
@@ -38,10 +40,10 @@ def command(source: str, digest: str, into: Path, *more: str | Path) -> list[str
 
 
 def fetch(source: str, digest: str, into: Path, *more: str | Path) -> tuple[int, dict[str, Any]]:
-    """Exit status and termination message."""
-    finished = subprocess.run(command(source, digest, into, *more), capture_output=True, text=True, check=False)
+    """Exit status and termination message of the command, in this process."""
+    finished = CliRunner().invoke(main, command(source, digest, into, *more)[3:])
     assert finished.stdout, finished.stderr
-    return finished.returncode, json.loads(finished.stdout)
+    return finished.exit_code, json.loads(finished.stdout)
 
 
 def names(folder: Path) -> set[str]:

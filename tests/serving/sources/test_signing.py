@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import pytest
 
 from tests.serving.sources.conftest import openssl
 from tests.serving.sources.places import RangeServer
+from trainserve.cli.main import main
 from trainserve.serving.cache import NodeCache
 from trainserve.serving.signature import sign
 from trainserve.serving.source import open_model
@@ -191,34 +192,45 @@ def test_a_public_key_is_no_private_one(keys: Path) -> None:
         PublicKey.load(keys / "private.pem")
 
 
-def trainserve(*arguments: object) -> subprocess.CompletedProcess[str]:
-    import sys
+Command = Callable[..., tuple[int, str, str]]
 
-    command = [str(Path(sys.executable).with_name("trainserve")), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+@pytest.fixture
+def trainserve(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Runs the command in this process: exit status, stdout, stderr."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["trainserve", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        told = capsys.readouterr()
+        return int(ended.value.code or 0), told.out, told.err
+
+    return run
 
 
 def test_the_command_signs_and_says_with_which_key(
-    version: Path, tmp_path: Path, keys: Path, public: PublicKey
+    version: Path, tmp_path: Path, keys: Path, public: PublicKey, trainserve: Command
 ) -> None:
     folder = Path(shutil.copytree(version, tmp_path / "version"))
-    finished = trainserve("sign", folder, "--key", keys / "private.pem")
-    assert (finished.returncode, finished.stderr) == (0, "")
-    assert finished.stdout == f"signed by key {public.fingerprint}: {folder}/manifest.json.sig\n"
+    told = f"signed by key {public.fingerprint}: {folder}/manifest.json.sig\n"
+    assert trainserve("sign", folder, "--key", keys / "private.pem") == (0, told, "")
     assert open_model(str(folder), key=public)
 
 
-def test_the_command_signs_nothing_that_is_altered(version: Path, tmp_path: Path, keys: Path) -> None:
+def test_the_command_signs_nothing_that_is_altered(
+    version: Path, tmp_path: Path, keys: Path, trainserve: Command
+) -> None:
     folder = Path(shutil.copytree(version, tmp_path / "version"))
     (folder / "model.onnx").chmod(0o644)
     (folder / "model.onnx").write_bytes(b"other")
-    finished = trainserve("sign", folder, "--key", keys / "private.pem")
-    assert (finished.returncode, finished.stdout) == (1, "")
-    assert "model.onnx: expected sha256:" in finished.stderr
+    status, out, errors = trainserve("sign", folder, "--key", keys / "private.pem")
+    assert (status, out) == (1, "")
+    assert "model.onnx: expected sha256:" in errors
     assert not (folder / "manifest.json.sig").exists()
 
 
-def test_the_command_calls_a_wrong_key_bad_input(version: Path, keys: Path) -> None:
-    finished = trainserve("sign", version, "--key", keys / "public.pem")
-    assert finished.returncode == 2
-    assert "not a private key in PEM form" in finished.stderr
+def test_the_command_calls_a_wrong_key_bad_input(version: Path, keys: Path, trainserve: Command) -> None:
+    status, _, errors = trainserve("sign", version, "--key", keys / "public.pem")
+    assert status == 2
+    assert "not a private key in PEM form" in errors

@@ -291,8 +291,13 @@ def test_a_zip_cannot_leave_its_folder(server: RangeServer, cache: NodeCache, na
 
 def test_an_archive_that_is_cut_off_is_told(server: RangeServer, ready: Path, cache: NodeCache) -> None:
     server.files["x.tar.gz"] = packed(ready, ".tar.gz")[:-2000]
-    with pytest.raises(UnusableArchive, match="cut off, or not an archive"):
-        open_model(server.uri("x.tar.gz"), cache=cache)
+    whole = packed(ready, ".tar")
+    last = whole.rindex(b"./second/config.pbtxt")
+    server.files["x.tar"] = whole[:last]
+    server.files["y.tar"] = whole[: last + 100] + b"damaged!" + whole[last + 108 :]
+    for name in ("x.tar.gz", "x.tar", "y.tar"):
+        with pytest.raises(UnusableArchive, match="cut off, or not an archive"):
+            open_model(server.uri(name), cache=cache)
 
 
 def test_an_archive_that_unpacks_to_more_than_the_cache_is_refused(server: RangeServer, tmp_path: Path) -> None:
