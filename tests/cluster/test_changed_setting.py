@@ -92,7 +92,12 @@ def hits(kube: Kube) -> float:
 
 
 def test_an_override_that_the_server_refuses_is_told_in_its_words_while_the_old_one_goes_on_serving(kube: Kube) -> None:
-    change(kube, {"triton": {"overrides": {"dynamic_batching": {"preferred_batch_size": [128]}}}})
+    change(kube, {"triton": {"overrides": {"dynamicbatching": {}}}})
+    serve = progress(kube, "InvalidSettings")
+    assert "dynamicbatching" in condition(serve, "Progressing")["message"]
+    change(
+        kube, {"triton": {"overrides": {"dynamicbatching": None, "dynamic_batching": {"preferred_batch_size": [128]}}}}
+    )
     serve = progress(kube, "ServerFailed")
     assert "preferred size must be <= max batch size" in condition(serve, "Progressing")["message"]
     assert (is_true(serve, "Ready"), serve["status"]["phase"]) == (True, "Degraded")

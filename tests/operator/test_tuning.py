@@ -150,6 +150,16 @@ def test_a_tuner_that_fails_leaves_the_service_as_it_is_written() -> None:
     assert objective.step(10_000).delete == [], "it would fail again"
 
 
+def test_a_server_that_ran_out_of_memory_is_what_the_tuner_failed_of() -> None:
+    objective = serve(resources={"memory": "64Mi"})
+    objective.step()
+    answer(objective, failed("TuningFailed", "no server answers at 10.0.0.9:8000 any more"), exit_code=1)
+    killed = {"name": "triton", "state": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}}
+    objective.children["Pod", tuner(objective)]["status"]["containerStatuses"].append(killed)
+    objective.step(60)
+    assert condition(objective.status, "Tuned")["reason"] == "OutOfMemory"
+
+
 def test_an_evicted_tuner_is_made_anew() -> None:
     objective = serve()
     objective.step()

@@ -136,8 +136,9 @@ def _failed(
 ) -> Step:
     """The service comes before the objective: it starts with the settings as they are written."""
     said = pods.message(end) if end else None
-    trouble = health.fetch_failure(pod)
-    words = (said or {}).get("message") or (trouble.message if trouble else None) or (end or {}).get("message")
+    # Of a server that has died the tuner knows only that nobody answers any more.
+    trouble = health.fetch_failure(pod) or health.why_not_running(pod, "triton")
+    words = (trouble.message if trouble else None) or (said or {}).get("message") or (end or {}).get("message")
     reason = trouble.reason if trouble else FAILED
     failed = Step(Condition(TUNED, "False", reason, words or "the pod that measures ended without a word"), spec)
     failed.delete += others
