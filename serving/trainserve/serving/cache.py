@@ -34,7 +34,6 @@ class CacheFull(StoreError):
     """There is no room for a model: it is larger than the bound, or the disk and all that may be evicted."""
 
 
-
 @dataclass(frozen=True)
 class Lease:
     """A model in the cache that is not evicted as long as this object lives."""
@@ -78,7 +77,11 @@ class NodeCache:
     def __init__(
         self, folder: Path = FOLDER, size: int = BYTES, say: Callable[[str], None] = lambda line: None
     ) -> None:
-        self.folder, self.size, self._say = folder.expanduser().absolute(), size, say
+        try:
+            self.folder = folder.expanduser().absolute()
+        except RuntimeError:
+            raise StoreError(f"{folder}: there is no home to keep fetched models in; HOME must name one") from None
+        self.size, self._say = size, say
 
     def lease(self, digest: str) -> Lease | None:
         """The model of that digest, if it is here; it counts as used just now. Raises StoreError."""

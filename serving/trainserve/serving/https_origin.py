@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 from urllib.error import HTTPError, URLError
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from trainserve.serving.origins import Stat, Stream, TransferFault
 from trainserve.store import StoreError
@@ -66,9 +66,6 @@ class HttpsOrigin:
     def _request(self, method: str, name: str, headers: dict[str, str]) -> Any:
         request = urllib.request.Request(self.where(name), method=method, headers=headers)  # noqa: S310  https alone
         request.add_header("Accept-Encoding", "identity")
-        host = urlsplit(self._url).hostname or ""
-        if known := self._logins.get(host):
-            request.add_unredirected_header("Authorization", known)
         try:
             return self._opener.open(request, timeout=_TIMEOUT)
         except HTTPError as error:
@@ -90,20 +87,7 @@ class HttpsOrigin:
     @cached_property
     def _opener(self) -> urllib.request.OpenerDirector:
         context = ssl.create_default_context()
-        return urllib.request.build_opener(urllib.request.HTTPSHandler(context=context), _OnlyHttps())
-
-    @cached_property
-    def _logins(self) -> dict[str, str]:
-        host = urlsplit(self._url).hostname or ""
-        try:
-            known = netrc.netrc(os.environ.get("NETRC")).authenticators(host)
-        except (OSError, netrc.NetrcParseError):
-            known = None
-        if known is None:
-            return {}
-
-        pair = f"{known[0]}:{known[2] or ''}".encode()
-        return {host: f"Basic {base64.b64encode(pair).decode()}"}
+        return urllib.request.build_opener(urllib.request.HTTPSHandler(context=context), _OnlyHttps(), _Logins())
 
     def _chunks(self, response: Any) -> Iterator[bytes]:
         with response:
@@ -115,6 +99,20 @@ class HttpsOrigin:
                 if not chunk:
                     return
                 yield chunk
+
+
+class _Logins(urllib.request.BaseHandler):
+    """Each request, a redirected one too, bears the login of its own host and of no other."""
+
+    def https_request(self, request: urllib.request.Request) -> urllib.request.Request:
+        try:
+            known = netrc.netrc(os.environ.get("NETRC")).authenticators(request.host.partition(":")[0])
+        except (OSError, netrc.NetrcParseError):
+            known = None
+        if known is not None:
+            pair = base64.b64encode(f"{known[0]}:{known[2] or ''}".encode()).decode()
+            request.add_unredirected_header("Authorization", f"Basic {pair}")
+        return request
 
 
 class _OnlyHttps(urllib.request.HTTPRedirectHandler):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
 import threading
@@ -24,7 +25,7 @@ class RangeServer(HttpsServer):
         self.files, self.gets, self.ranges = {}, [], []
         self.cuts: list[int] = []
         self.statuses: list[int] = []
-        self.states, self.leads_to = True, None
+        self.states, self.leads_to, self.password = True, None, None
         self.held.set()
         self.halfway.clear()
 
@@ -51,6 +52,9 @@ class RangeServer(HttpsServer):
                         owner.gets.append(name)
                         owner.ranges.append(self.headers.get("Range", ""))
                 content = owner.files.get(name)
+                if owner.password is not None:
+                    pair = base64.b64encode(f"user:{owner.password}".encode()).decode()
+                    status = status or 401 * (self.headers.get("Authorization") != f"Basic {pair}")
                 if owner.leads_to is not None:
                     status = 302
                 elif content is None:

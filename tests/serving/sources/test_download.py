@@ -129,6 +129,20 @@ def test_a_server_of_an_unknown_authority_is_refused(
         copy(origin, tmp_path / "big", pauses)
 
 
+def test_a_login_comes_from_the_netrc_and_goes_to_its_host_alone(
+    server: RangeServer, origin: HttpsOrigin, tmp_path: Path, pauses: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.password = "hunter2"
+    with pytest.raises(StoreError, match="HTTP 401"):
+        copy(origin, tmp_path / "big", pauses)
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login user password hunter2")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    assert copy(origin, tmp_path / "big", pauses) == SHA256
+    (tmp_path / "netrc").write_text("machine elsewhere login user password hunter2")
+    with pytest.raises(StoreError, match="HTTP 401"):
+        copy(origin, tmp_path / "other", pauses)
+
+
 def test_a_redirect_to_plain_http_is_refused(
     server: RangeServer, origin: HttpsOrigin, tmp_path: Path, pauses: list[float]
 ) -> None:

@@ -58,6 +58,23 @@ def test_a_version_comes_from_an_object_store(s3: Any, cache: NodeCache, version
     assert (model.folder / "model.onnx").read_bytes() == (version / "model.onnx").read_bytes()
 
 
+def test_a_busy_server_costs_nothing_but_time(server: RangeServer, cache: NodeCache) -> None:
+    server.statuses = [503, 0, 502, 0, 429]
+    assert open_servable(server.uri(f"models/{VERSION}"), cache=cache).name == "digits"
+    assert server.statuses == []
+
+
+def test_without_a_home_or_a_cache_what_is_remote_has_no_place(
+    server: RangeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_home(path: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", no_home)
+    with pytest.raises(StoreError, match="there is no home to keep fetched models in"):
+        open_model(server.uri("shapes.onnx"))
+
+
 def test_what_is_remote_goes_into_the_users_cache(server: RangeServer, tmp_path: Path) -> None:
     model = open_servable(server.uri("shapes.onnx"))
     assert model.folder.is_relative_to(tmp_path / "home/.cache/trainserve/models")
