@@ -186,6 +186,21 @@ def test_the_server_understands_every_setting_as_it_was_meant(command: Path, bar
     assert checked(command, bare, gpus=1, **everything) == []
 
 
+def test_a_graph_of_a_fixed_batch_is_warmed_up_and_has_a_queue_too(command: Path, tmp_path: Path) -> None:
+    """It has no recorded samples either, so it is warmed up with zeros."""
+    onnx.save(convnet(batch=2), tmp_path / "model.onnx")
+    fixed = Servable(
+        name="fixed",
+        folder=tmp_path,
+        digest="",
+        files=("model.onnx",),
+        inputs=(Tensor(name="images", dtype="uint8", shape=[2, 28, 28, 1]),),
+        outputs=(Tensor(name="probabilities", dtype="float32", shape=[2, 10]),),
+    )
+    queue = {"queue": {"timeout": "50ms"}}
+    assert checked(command, fixed, warmup=True, dynamicBatching=queue, priorities={"levels": 2}) == []
+
+
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [

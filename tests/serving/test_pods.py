@@ -97,6 +97,29 @@ def test_fetch_refuses_changed_bytes_naming_both_digests(root: Path, published: 
     assert not (tmp_path / "run/repository").exists()
 
 
+@pytest.mark.parametrize(
+    ("settings", "gpus", "words"),
+    [
+        ({"tensorRT": {}}, "0", "settings.tensorRT: needs a GPU"),
+        ({"overrides": {"max_batch": 3}}, "1", 'has no field named "max_batch"'),
+    ],
+)
+def test_fetch_fails_by_name_on_settings_that_this_model_or_pod_cannot_follow(
+    root: Path, published: Published, tmp_path: Path, settings: dict, gpus: str, words: str
+) -> None:
+    arguments = ["--settings", json.dumps(settings), "--gpus", gpus]  # the last one given counts
+    status, outcome, _ = run(*fetching(root, tmp_path / "run", published.digest), *arguments)
+    assert (status, outcome["reason"]) == (1, "InvalidSettings")
+    assert words in outcome["message"]
+    assert not (tmp_path / "run/repository").exists()
+
+
+def test_fetch_refuses_settings_that_nobody_knows(root: Path, published: Published, tmp_path: Path) -> None:
+    status, _, errors = run(*fetching(root, tmp_path / "run", published.digest), "--settings", '{"instance": 2}')
+    assert status == 2
+    assert "settings.instance: Extra inputs are not permitted" in " ".join(errors.split())
+
+
 def test_fetch_says_which_versions_there_are(root: Path, published: Published, tmp_path: Path) -> None:
     status, outcome, _ = run(*fetching(root, tmp_path / "run", published.digest, "default/digits/7"))
     assert (status, outcome["reason"]) == (1, "VersionNotFound")
