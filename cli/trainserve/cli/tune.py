@@ -147,7 +147,7 @@ def _show(console: Console, result: Result) -> None:
     callers = next((row.closed.load.callers for row in result.table if row.closed), None)
     console.print(f"{result.subject.model}: p99 ≤ {result.objective.p99_ms:g} ms (rates per second, latencies in ms)")
     table = Table(box=None, pad_edge=False)
-    for heading in ("", "batch", "delay", "inst.", "threads", f"{callers} callers", "p99", "rate", "p99", "at most"):
+    for heading in ("", "batch", "delay", "inst. x thr.", f"{callers} callers", "p99", "rate", "p99 at most"):
         table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
     table.add_column("")
     choice = result.choice
@@ -168,11 +168,11 @@ def _show(console: Console, result: Result) -> None:
 def _cells(row: Row, chosen: bool) -> list[str]:
     settings = row.candidate.settings
     batching = settings.dynamic_batching
-    tried = [str(batching.max_batch), batching.max_queue_delay or "-", str(settings.instances), str(settings.threads)]
+    tried = [str(batching.max_batch), batching.max_queue_delay or "-", f"{settings.instances} x {settings.threads}"]
     closed = ["", ""] if row.closed is None else [f"{row.closed.rate:,.0f}", f"{row.closed.p99_ms:.3g}"]
-    held, verdict = ["", "", ""], row.failure[:40]
+    held, verdict = ["", ""], row.failure[:40]
     if row.held is not None:
         found = row.held
-        held = [f"{found.load.rate or found.rate:,.0f}", f"{found.p99_ms:.3g}", f"{found.p99_upper_ms:.3g}"]
+        held = [f"{found.load.rate or found.rate:,.0f}", f"{found.p99_upper_ms:.3g}"]
         verdict = "chosen" if chosen else "holds" if found.holds else "fails"
     return [row.candidate.name, *tried, *closed, *held, verdict]

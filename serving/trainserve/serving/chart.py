@@ -100,8 +100,9 @@ def _draw(chart: Chart, paper: _Paper) -> None:
     paper.text(10, top - 12, chart.y, INK, 14)
     if chart.limit:
         height = along.at(chart.limit[0])
-        paper.line([(LEFT, height), (WIDTH - RIGHT, height)], COLOURS[1], 1.5, dashed=True)
-        paper.text(WIDTH - RIGHT, height - 6, chart.limit[1], COLOURS[1], 13, "end")
+        paper.line([(LEFT, height), (WIDTH - RIGHT, height)], INK, 1.5, dashed=True)
+        paper.text(WIDTH - RIGHT, height - 6, chart.limit[1], INK, 13, "end")
+    noted: list[tuple[float, float]] = []
     for number, series in enumerate(chart.series):
         colour = COLOURS[number % len(COLOURS)]
         points = [(across.at(x), along.at(y)) for x, y in series.points]
@@ -110,9 +111,17 @@ def _draw(chart: Chart, paper: _Paper) -> None:
         for (x, y), note in zip(points, list(series.notes) or [""] * len(points), strict=True):
             paper.dot(x, y, 7 if series.large else 3 if series.line else 4.5, colour)
             right = x < WIDTH - RIGHT - 8 * len(note) - 12
-            paper.text(x + 9 if right else x - 9, y - 7, note, colour, 12, "start" if right else "end")
+            free = [at for at in (y - 7, y + 15) if not any(_overlaps((x, at), other) for other in noted)]
+            if note and free:
+                paper.text(x + 9 if right else x - 9, free[0], note, colour, 12, "start" if right else "end")
+                noted.append((x, free[0]))
         paper.dot(LEFT + 5, TOP - 10 + ROW * number, 4.5, colour)
         paper.text(LEFT + 18, TOP - 6 + ROW * number, series.name, colour, 13)
+
+
+def _overlaps(note: tuple[float, float], other: tuple[float, float]) -> bool:
+    """Whether two short notes at these points would hide each other."""
+    return abs(note[0] - other[0]) < 48 and abs(note[1] - other[1]) < 13
 
 
 class _Axis:

@@ -119,6 +119,8 @@ class Rig:
             sample = self._sample(trial)
             if sample.unanswered:
                 self._settle(trial.candidate)  # else the next trial would wait behind what this one left
+            if sample.errors and not len(sample.latencies_s):
+                self._loaded.pop(trial.candidate, None)  # a server that came back on its own has no models
         except (LoadFailed, OSError, http.client.HTTPException) as error:
             if isinstance(error, TimeoutError) or not self._server.ready():
                 self._restart()

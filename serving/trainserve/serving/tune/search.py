@@ -1,6 +1,6 @@
 """What to measure next, in bounded time. Pure: a generator that yields trials and is sent what each of them gave.
 
-1. Calibrate, on Triton's defaults: how many callers can wait for half the objective, by the median latency.
+1. Calibrate, on the most promising: how many callers can wait for half the objective, by the median latency.
 2. Halve: all candidates under that closed loop; the half with the higher throughput goes on and is measured twice as
    long, until three are left (successive halving: Jamieson & Talwalkar, arXiv:1502.07943). With the callers fixed,
    throughput is callers / mean latency, the figure of a load that noise moves least.
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 
 from trainserve.serving.tune.choice import choose, judged, rows
@@ -28,10 +28,10 @@ RECENT = 10
 ROUNDS = 7
 """Of a confirmation; with so many, one may be disturbed and p99 still be bounded with 90 % (latency.upper_median)."""
 MOST_CALLERS = 256
-STEPS = 4
+STEPS = 5
 START = 0.7
 """Share of its closed-loop throughput at which a candidate's rate is first tried."""
-STEP_DOWN = 0.85
+STEP_UP, STEP_DOWN = 1.5, 0.85
 HALVING, RATE = 0.4, 0.3
 """Shares of the time; the rest is for confirming."""
 FIRST = 0.45
@@ -40,6 +40,8 @@ TOLERANCE = 1.5
 """In halving one short window decides nobody's fate: p99 may exceed the objective by this factor."""
 REQUESTS = 200
 """That a trial should see; one window of a slow model is as long as these take, within SECONDS."""
+LATENCIES = 10
+"""How many times as long as a request takes a window is at least."""
 SECONDS = (0.3, 5.0)
 Search = Generator[Trial, Measurement, None]
 
@@ -81,9 +83,9 @@ def search(
 
     window, callers = SECONDS[0], objective.callers or 1
     while True:
-        found = yield from measure(references[0].name, "calibrate", Load(window, callers=callers))
+        found = yield from measure(candidates[0].name, "calibrate", Load(window, callers=callers))
         if found.p50_ms is not None:
-            window = _window(found.p50_ms, seconds)
+            window = _window(found, seconds)
         if objective.callers or callers >= MOST_CALLERS:
             break
         if found.p50_ms is None or found.p50_ms > objective.p99_ms / 2:
@@ -110,7 +112,7 @@ def search(
     loads = {each.name: Load(window, callers=callers) for each in final}
     if not objective.callers:
         brackets = {each.name: Bracket(_throughput(each, seen)) for each in final}
-        length = min(10 * window, max(window, _share(clock, RATE + HALVING, len(final) * STEPS)))
+        length = min(10 * window, max(window / 2, SECONDS[0], _share(clock, RATE + HALVING, len(final) * STEPS)))
         for step in range(STEPS):
             if step and not clock.fits(len(final), length, HALVING + RATE):
                 break
@@ -120,7 +122,7 @@ def search(
         loads = {name: Load(window, rate=bracket.best) for name, bracket in brackets.items()}
 
     asked = 1 if objective.rate else 0
-    length = min(20 * window, max(window, _share(clock, 1.0, (len(final) + asked) * ROUNDS) * FIRST))
+    length = min(20 * window, max(SECONDS[0], _share(clock, 1.0, (len(final) + asked) * ROUNDS) * FIRST))
     pending = {name: _lasting(load, length) for name, load in loads.items()}
     while pending:
         for _ in range(ROUNDS):
@@ -141,28 +143,30 @@ def search(
 
 @dataclass(frozen=True)
 class Bracket:
-    """Between the highest rate that was held and the lowest that was not, as shares of `throughput`."""
+    """Between the highest rate that was held, 0 for none, and the lowest that was not, None for none.
+
+    It begins at a share of a closed loop's `throughput`, which is more where more callers fill larger batches.
+    """
 
     throughput: float
     low: float = 0.0
-    high: float = 1.2
+    high: float | None = None
 
     @property
     def next(self) -> float:
         """The rate to try next."""
-        if self.low:
-            return self.throughput * (self.low + self.high) / 2
-        return self.throughput * (START if self.high > START else self.high / 2)
+        if self.high is None:
+            return self.low * STEP_UP or self.throughput * START
+        return (self.low + self.high) / 2
 
     @property
     def best(self) -> float:
         """The highest rate held, or where none was, the one that would be tried next."""
-        return self.throughput * self.low if self.low else self.next
+        return self.low or self.next
 
     def told(self, held: bool) -> Bracket:
         """The bracket once it is known whether `next` was held."""
-        share = self.next / self.throughput
-        return Bracket(self.throughput, share, self.high) if held else Bracket(self.throughput, self.low, share)
+        return replace(self, low=self.next) if held else replace(self, high=self.next)
 
 
 def affordable(count: int, window: float, overhead: float, seconds: float) -> int:
@@ -205,10 +209,10 @@ def _confirmed(name: str, load: Load, seen: Sequence[Measurement], objective: Ob
     return found is not None and found.holds
 
 
-def _window(p50_ms: float, seconds: float) -> float:
-    """Long enough for REQUESTS one after the other, short enough for forty of them in the time there is."""
-    longest = min(SECONDS[1], max(SECONDS[0], seconds / 40))
-    return min(longest, max(SECONDS[0], REQUESTS * p50_ms / 1e3))
+def _window(found: Measurement, seconds: float) -> float:
+    """Long enough for REQUESTS and for LATENCIES, short enough for forty of them in the time there is."""
+    enough = max(REQUESTS / max(found.rate, 1.0), LATENCIES * (found.p50_ms or 0.0) / 1e3)
+    return min(max(SECONDS[0], enough), max(SECONDS[0], min(SECONDS[1], seconds / 40)))
 
 
 def _share(clock: _Clock, until: float, count: int) -> float:

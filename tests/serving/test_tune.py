@@ -1,0 +1,62 @@
+"""Tuning a real server, for as long as a test may. What the whole minutes give is bench/tune.py's subject."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from trainserve.serving.servable import Servable
+from trainserve.serving.settings import Settings
+from trainserve.serving.tune import tuner
+from trainserve.serving.tune.result import Result, best_of
+from trainserve.serving.tune.rig import Here, Rig
+from trainserve.serving.tune.trial import Candidate, Load, Objective, Trial
+
+SECONDS = 12.0
+
+
+@pytest.fixture(scope="module")
+def result(command: Path, root: Path) -> Result:
+    # An objective that noise does not break: what is compared is throughput.
+    return tuner.tune(command, Servable.of_version(root / "default/digits/1"), Objective(1000.0, callers=32), SECONDS)
+
+
+def test_the_choice_is_at_least_as_fast_as_the_defaults_and_the_naive_setting(result: Result) -> None:
+    choice, defaults, naive = result.choice, best_of(result.table, "defaults"), best_of(result.table, "naive")
+    assert choice is not None and choice.held is not None
+    assert defaults is not None and defaults.held is not None and naive is not None and naive.held is not None
+    # Chosen for the highest rate; against the naive setting batching wins by a factor that noise does not undo.
+    assert choice.held.rate >= 0.9 * defaults.held.rate
+    assert choice.held.rate >= 1.1 * naive.held.rate
+
+
+def test_every_measurement_is_whole(result: Result) -> None:
+    assert [each.failure for each in result.measurements if each.failure or each.errors] == []
+    assert {each.trial.load.callers for each in result.measurements} == {32}
+    assert result.seconds < 4 * SECONDS
+
+
+def test_a_candidate_that_is_refused_has_the_servers_words_and_the_next_is_measured(
+    command: Path, root: Path, tmp_path: Path
+) -> None:
+    refused = Candidate("refused", Settings(overrides={"backend": "nothing"}))
+    good = Candidate("good", Settings())
+    (tmp_path / "repository").mkdir()
+    with Here(command, tmp_path / "repository", tmp_path / "log") as server:
+        model = Servable.of_version(root / "default/digits/1")
+        rig = Rig(server, tmp_path / "repository", model, [refused, good])
+        failed = rig.measure(Trial("refused", "halve", Load(0.1, callers=1)))
+        assert "nothing" in failed.failure and failed.p99_ms is None
+        assert rig.measure(Trial("good", "halve", Load(0.2, callers=4))).rate > 0
+
+
+def test_a_server_that_was_started_anew_is_given_its_models_again(command: Path, root: Path, tmp_path: Path) -> None:
+    candidate, trial = Candidate("good", Settings()), Trial("good", "rate", Load(0.3, rate=50.0))
+    (tmp_path / "repository").mkdir()
+    with Here(command, tmp_path / "repository", tmp_path / "log") as server:
+        rig = Rig(server, tmp_path / "repository", Servable.of_version(root / "default/digits/1"), [candidate])
+        assert rig.measure(trial).rate > 0
+        server.restart()
+        assert "not found" in rig.measure(trial).failure
+        assert rig.measure(trial).rate > 0
