@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.serving.conftest import command, fetched, published, root, server
+from tests.serving.conftest import command, fetched, published, root, server, start
 from trainserve.cli.main import main
 
-__all__ = ["command", "fetched", "published", "root", "server"]
+__all__ = ["command", "fetched", "published", "root", "server", "start"]
 
 
 @dataclass(frozen=True)
