@@ -164,6 +164,11 @@ def test_overrides_win_and_leave_the_rest(model: Servable) -> None:
     assert config.backend == "onnxruntime"
 
 
+def test_warm_up_keeps_to_an_overridden_batch(model: Servable) -> None:
+    config = model_config("digits", model, settings(warmup=True, overrides={"max_batch_size": 4}))
+    assert [each.batch_size for each in config.model_warmup] == [1, 4]
+
+
 @pytest.mark.parametrize(
     ("fields", "words"),
     [

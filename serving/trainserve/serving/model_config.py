@@ -49,15 +49,15 @@ def model_config(
             limiter.resources.add(name=resource, count=count)
     if settings.tensor_rt is not None:
         _tensor_rt(config, model, settings.tensor_rt.precision, gpus)
-    if settings.warmup:
-        from trainserve.serving import warmup  # numpy is worth its start-up time only here
-
-        warmup.add(config, model, warmup.sample(model))
     labelled = labelled_output(model)
     for output in config.output:
         if output.name == labelled:
             output.label_filename = LABELS
     overrides.merge(config, settings.overrides)
+    if settings.warmup and not config.model_warmup:
+        from trainserve.serving import warmup  # numpy is worth its start-up time only here
+
+        warmup.add(config, model, warmup.sample(model))
     return config
 
 
