@@ -18,9 +18,6 @@ from trainserve.store import StoreError
 DEVELOPMENT = "development"
 """The development server: Triton 24.10 whose backend runs the onnxruntime of `runtime.PACKAGES`."""
 
-OLDEST_OPSET = 7
-"""Every onnxruntime loads opsets from here on (docs/Versioning.md of microsoft/onnxruntime)."""
-
 _ONNXRUNTIME = {
     **dict.fromkeys(["23.06"], "1.15.0"),
     **dict.fromkeys(["23.07", "23.08"], "1.15.1"),
@@ -107,8 +104,6 @@ def check(opset: int, ir_version: int, where: str, server: Release | None) -> No
     """Raises GraphTooNew when `server` does not load such a graph; None: nobody said which one it is."""
     if server is None:
         return
-    if opset < OLDEST_OPSET:
-        raise GraphTooNew(f"{where}: opset {opset} is too old; onnxruntime loads {OLDEST_OPSET} and later")
     for what, value, highest, place in (
         ("opset", opset, server.opset, 0),
         ("IR version", ir_version, server.ir_version, 1),
