@@ -4,7 +4,7 @@
 runs it with the runtime's interpreter. What it adds, unless the caller gave the flag: the backend and cache
 directories, loopback addresses, and a shared-memory prefix of its own. The ports of HTTP and metrics are the guard's
 (`trainserve.serving.guard`); the server listens on sockets behind it. `--guard=off` leaves the guard away, to measure
-the server alone.
+the server alone; `--guard=hold` is for a supervisor: requests wait for a model that is being recovered.
 
 The server leaves its python backend's shared-memory regions behind when it is killed or misses its exit timeout
 (triton-inference-server/server#6986). Each start therefore holds an flock, inherited by the server and its backend
@@ -29,7 +29,6 @@ LOCK = "lock"
 GUARD_FLAG = "--guard"
 DRAIN_SECONDS = 5.0
 """For what is being answered at a SIGTERM; the server's own exit timeout begins after it."""
-_HTTP, _METRICS = ("--http-address", "--http-port"), ("--metrics-address", "--metrics-port")
 _REPOSITORY_FLAGS = ("--model-repository", "--model-store")
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
 _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
@@ -167,7 +166,7 @@ def run(arguments: Sequence[str], runtime: Path) -> int:
     sweep()
     prefix, lock = take_prefix()
     sweep_after(prefix)
-    guarded = value(arguments, GUARD_FLAG, "on") != "off" and not {"--help", "-h", "--version"} & set(arguments)
+    mode = "off" if {"--help", "-h", "--version"} & set(arguments) else value(arguments, GUARD_FLAG, "on")
     own = without(arguments, [GUARD_FLAG])
     libc = ctypes.CDLL(None)
     signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED)  # none may fall between the start and the handlers
@@ -186,7 +185,7 @@ def run(arguments: Sequence[str], runtime: Path) -> int:
         )
 
     try:
-        status = _run_guarded(start, own, prefix) if guarded else _run_alone(start, own)
+        status = _run_alone(start, own) if mode == "off" else _run_guarded(start, own, prefix, mode)
     finally:
         remove(prefix)
         sweep()
@@ -202,24 +201,32 @@ def _run_alone(start: Callable[[Sequence[str]], subprocess.Popen[bytes]], argume
 
 
 def _run_guarded(
-    start: Callable[[Sequence[str]], subprocess.Popen[bytes]], arguments: Sequence[str], prefix: str
+    start: Callable[[Sequence[str]], subprocess.Popen[bytes]], arguments: Sequence[str], prefix: str, mode: str
 ) -> int:
     from trainserve.serving.guard import process, screen  # with uvloop and httptools: not for --help
+    from trainserve.serving.guard.recovery import Recovery
 
-    sockets = {"http": f"{SHARED_MEMORY}/{prefix}http", "metrics": f"{SHARED_MEMORY}/{prefix}metrics"}
-    ports = [
-        process.Port(value(arguments, address, "127.0.0.1"), int(value(arguments, port, default)), sockets[name], check)
-        for name, (address, port), default, check in (
-            ("http", _HTTP, "8000", screen.screen),
-            ("metrics", _METRICS, "8002", screen.screen_metrics),
-        )
-    ]
-    behind = without(arguments, [*_HTTP, *_METRICS])
-    behind += [f"--http-address=unix:{sockets['http']}", f"--metrics-address=unix:{sockets['metrics']}"]
-    # Over it a client could map the regions of the python backend (CVE-2025-23319 and 23320): nobody has the secret.
+    http = process.Port(
+        host=value(arguments, "--http-address", "127.0.0.1"),
+        number=int(value(arguments, "--http-port", "8000")),
+        socket=f"{SHARED_MEMORY}/{prefix}http",
+        screen=screen.screen,
+        recovery=Recovery() if mode == "hold" else None,
+    )
+    metrics = process.Port(
+        host=value(arguments, "--metrics-address", "127.0.0.1"),
+        number=int(value(arguments, "--metrics-port", "8002")),
+        socket=f"{SHARED_MEMORY}/{prefix}metrics",
+        screen=screen.screen_metrics,
+    )
+    # Over shared memory a client could map the python backend's regions (CVE-2025-23319, 23320): nobody has the secret.
     secret = f"shared-memory:{prefix}={uuid.uuid4().hex}"
-    behind += [f"--http-restricted-api={secret}", f"--grpc-restricted-protocol={secret}"]
-    return process.run(lambda: start(behind), ports, DRAIN_SECONDS)
+    behind = [
+        *without(arguments, ["--http-address", "--http-port", "--metrics-address", "--metrics-port"]),
+        *(f"--http-address=unix:{http.socket}", f"--metrics-address=unix:{metrics.socket}"),
+        *(f"--http-restricted-api={secret}", f"--grpc-restricted-protocol={secret}"),
+    ]
+    return process.run(lambda: start(behind), [http, metrics], DRAIN_SECONDS)
 
 
 def main() -> None:

@@ -33,7 +33,7 @@ class DevelopmentServer:
     def __init__(self, command: Path, repository: Path, log: Path, *arguments: str, guard: bool = True) -> None:
         self.command, self.repository, self.log = command, repository, log
         self.arguments = arguments if guard else (*arguments, "--guard=off")
-        self.http_port, self.grpc_port, self.metrics_port = _free_ports(3)
+        self.http_port, self.grpc_port, self.metrics_port = free_ports(3)
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -72,7 +72,7 @@ class DevelopmentServer:
             if self.process.poll() is not None or time.monotonic() > deadline:
                 status = self.process.poll()
                 self.kill()
-                raise ServerNotReady(f"tritonserver (exit status {status}): {self._errors()}")
+                raise ServerNotReady(f"tritonserver (exit status {status}): {errors(self.log)}")
             time.sleep(0.02)
 
     def ready(self) -> bool:
@@ -103,10 +103,6 @@ class DevelopmentServer:
             self.process.kill()
             self.process.wait()
 
-    def _errors(self) -> str:
-        lines = self.log.read_text(errors="replace").splitlines()
-        return "\n".join([line for line in lines if _ERROR.match(line)] or lines[-5:])
-
     def __enter__(self) -> Self:
         """Start."""
         self.start()
@@ -119,7 +115,14 @@ class DevelopmentServer:
         self.stop()
 
 
-def _free_ports(count: int) -> list[int]:
+def errors(log: Path) -> str:
+    """The errors of a server's log, or its last lines where it has none."""
+    lines = log.read_text(errors="replace").splitlines()
+    return "\n".join([line for line in lines if _ERROR.match(line)] or lines[-5:])
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of 127.0.0.1 that nobody listens on now."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from trainserve.serving.guard.client import Client
 from trainserve.serving.guard.messages import Request, unavailable
+from trainserve.serving.guard.recovery import AGAIN_SECONDS, Recovery
 from trainserve.serving.guard.upstream import Upstream
 
 CONNECTIONS = 256
@@ -18,8 +19,8 @@ IDLE_CONNECTIONS = 32
 class Front:
     """One port of the guard: its clients, and the connections to the server's socket at `path`."""
 
-    def __init__(self, path: str, screen: Callable[[Request], None]) -> None:
-        self.path, self.screen = path, screen
+    def __init__(self, path: str, screen: Callable[[Request], None], recovery: Recovery | None) -> None:
+        self.path, self.screen, self.recovery = path, screen, recovery
         self.clients: set[Client] = set()
         self.idle: list[Upstream] = []
         self.open = 0
@@ -39,6 +40,15 @@ class Front:
             task = asyncio.get_running_loop().create_task(self._connect(client, request))
             self._connecting.add(task)
             task.add_done_callback(self._connecting.discard)
+
+    def forward_again(self, client: Client, request: Request) -> None:
+        """Pass a request on once more, a little later."""
+
+        def forward() -> None:
+            if not client.gone:
+                self.forward(client, request)
+
+        asyncio.get_running_loop().call_later(AGAIN_SECONDS, forward)
 
     def give_back(self, upstream: Upstream) -> None:
         """A connection whose answer is whole."""

@@ -15,6 +15,7 @@ import uvloop
 from trainserve.serving.guard.client import Client
 from trainserve.serving.guard.front import Front
 from trainserve.serving.guard.messages import Request
+from trainserve.serving.guard.recovery import Recovery
 
 BACKLOG = 1024
 
@@ -27,6 +28,7 @@ class Port:
     number: int
     socket: str
     screen: Callable[[Request], None]
+    recovery: Recovery | None = None
 
 
 def run(start: Callable[[], subprocess.Popen[bytes]], ports: Sequence[Port], drain_seconds: float) -> int:
@@ -41,7 +43,7 @@ def run(start: Callable[[], subprocess.Popen[bytes]], ports: Sequence[Port], dra
 
 async def _run(start: Callable[[], subprocess.Popen[bytes]], ports: Sequence[Port], drain_seconds: float) -> int:
     loop = asyncio.get_running_loop()
-    fronts = [Front(port.socket, port.screen) for port in ports]
+    fronts = [Front(port.socket, port.screen, port.recovery) for port in ports]
     listening = []
     for port, front in zip(ports, fronts, strict=True):
         try:

@@ -33,7 +33,7 @@ class Upstream(asyncio.Protocol):
 
     def send(self, client: Client, request: Request) -> None:
         """Send a request whose answer is `client`'s."""
-        self.client = client
+        self.client, self._request = client, request
         client.upstream = self
         self._parser = httptools.HttpResponseParser(self)
         self._held: bytearray | None = bytearray()
@@ -62,21 +62,35 @@ class Upstream(asyncio.Protocol):
         except httptools.HttpParserError:
             self.transport.abort()
             return
+        client = self.client
         if self._held is None:
-            self.client.transport.write(data)
+            client.transport.write(data)
         else:
             self._held += data
+            if self._complete and self._asks_again(self._held):
+                self._finish()
+                self.front.forward_again(client, self._request)
+                return
             if self._complete or self._decided:
-                self.client.transport.write(_changed(self._held, self._parser.get_status_code(), self.client.closes))
+                client.transport.write(_changed(self._held, self._parser.get_status_code(), client.closes))
                 self._held = None
         if self._complete:
-            client, self.client = self.client, None
-            if self._parser.should_keep_alive():
-                self.transport.resume_reading()
-                self.front.give_back(self)
-            else:
-                self.transport.close()
+            self._finish()
             client.answered()
+
+    def _asks_again(self, answer: bytearray) -> bool:
+        recovery = None if self.front.draining else self.front.recovery
+        return recovery is not None and recovery.asks_again(self._request.path, self._parser.get_status_code(), answer)
+
+    def _finish(self) -> None:
+        client, self.client = self.client, None
+        if client is not None:
+            client.upstream = None
+        if self._parser.should_keep_alive():
+            self.transport.resume_reading()
+            self.front.give_back(self)
+        else:
+            self.transport.close()
 
     def connection_lost(self, error: Exception | None) -> None:
         """The server closed it, or is gone."""
@@ -93,7 +107,9 @@ class Upstream(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         """The status is known."""
-        self._decided = self._parser.get_status_code() != HTTPStatus.INTERNAL_SERVER_ERROR
+        status = self._parser.get_status_code()
+        patient = self.front.recovery is not None and status >= HTTPStatus.BAD_REQUEST
+        self._decided = status != HTTPStatus.INTERNAL_SERVER_ERROR and not patient
 
     def on_message_complete(self) -> None:
         """The answer is whole."""

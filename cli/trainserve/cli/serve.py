@@ -1,0 +1,159 @@
+"""`trainserve serve`: models on the development server, verified, watched and recovered."""
+
+from __future__ import annotations
+
+import errno
+import signal
+import socket
+import tempfile
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+import click
+from rich.console import Console
+from rich.markup import escape
+
+from trainserve.client import BadInput
+from trainserve.serving import repository, runtime, source
+from trainserve.serving.flags import server_flags
+from trainserve.serving.ready import ReadyRepository
+from trainserve.serving.recorded import Recorded
+from trainserve.serving.servable import Servable
+from trainserve.serving.server import ServerNotReady
+from trainserve.serving.settings import InvalidSettings, Settings
+from trainserve.serving.supervisor import Change, NothingServed, Supervisor
+from trainserve.serving.triton_types import UnservableModel
+from trainserve.store.signing import PublicKey
+
+ADDRESS = "127.0.0.1"
+SAMPLES = 64
+_COLOURS = {"ready": "green", "failed": "red", "recovering": "yellow", "restarting": "yellow"}
+
+
+@click.command(epilog="Example: trainserve serve .dev/store/default/digits/1")
+@click.argument("models", nargs=-1, required=True, metavar="MODEL...")
+@click.option(
+    "--settings",
+    "file",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="YAML or JSON, for every MODEL: what a ModelServe's spec.triton takes, and trainserve tune finds.",
+)
+@click.option("--key", type=click.Path(path_type=Path, dir_okay=False), help="PEM: each MODEL must be signed by it.")
+@click.option("--http-port", type=click.IntRange(1, 65535), default=8000, show_default=True)
+@click.option("--grpc-port", type=click.IntRange(1, 65535), default=8001, show_default=True)
+@click.option("--metrics-port", type=click.IntRange(1, 65535), default=8002, show_default=True)
+def serve(
+    models: tuple[str, ...], file: Path | None, key: Path | None, http_port: int, grpc_port: int, metrics_port: int
+) -> None:
+    """Serve each MODEL on this machine, over HTTP and gRPC on 127.0.0.1, until Ctrl-C or SIGTERM.
+
+    MODEL is a version of the store or an .onnx file, a path, pvc://, s3:// or https://; or one ready Triton repository.
+    A model counts as ready when its recorded samples came back right. It is asked every second, and loaded anew when
+    its backend process died; a bad model leaves the others alone.
+    """
+    stopped = threading.Event()
+    interrupted: list[int] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        interrupted.append(number)
+        stopped.set()
+
+    console = Console(soft_wrap=True, highlight=False)
+    settings = _settings(file)
+    opened = [_opened(model, key) for model in models]
+    ports = {"http": http_port, "grpc": grpc_port, "metrics": metrics_port}
+    _check_free(ports)
+    with tempfile.TemporaryDirectory(prefix="trainserve-serve-") as folder:
+        laid_out, recorded = _lay_out(opened, settings, Path(folder) / "repository")
+        ready = any(isinstance(each, ReadyRepository) for each in opened)
+        flags = server_flags(laid_out, ADDRESS, [settings], supervised=True, described=not ready)
+        numbers = [f"--{name}-port={number}" for name, number in ports.items()]
+        with console.status("development server") if console.is_terminal else _Quiet() as status:
+            command = runtime.install(progress=lambda line: status.update(escape(line)))
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, stop)
+        console.print(
+            f"http     http://{ADDRESS}:{http_port}\n"
+            f"grpc     {ADDRESS}:{grpc_port}\n"
+            f"metrics  http://{ADDRESS}:{metrics_port}/metrics"
+        )
+        supervisor = Supervisor(
+            [str(command), *flags, *numbers, "--guard=hold"],
+            laid_out,
+            Path(folder) / "log",
+            f"{ADDRESS}:{http_port}",
+            recorded,
+            lambda change: _show(console, change),
+        )
+        try:
+            supervisor.run(stopped)
+        except (ServerNotReady, NothingServed) as error:
+            raise click.ClickException(str(error)) from error
+    if interrupted and interrupted[0] == signal.SIGINT:
+        raise click.exceptions.Exit(130)
+
+
+class _Quiet:
+    """Nothing to see where there is no terminal."""
+
+    def __enter__(self) -> _Quiet:
+        return self
+
+    def __exit__(self, *error: object) -> None: ...
+
+    def update(self, line: str) -> None: ...
+
+
+def _settings(file: Path | None) -> Settings:
+    try:
+        return Settings.of_file(file) if file else Settings()
+    except InvalidSettings as error:
+        raise BadInput(str(error)) from error
+
+
+def _opened(model: str, key: Path | None) -> Servable | ReadyRepository:
+    return source.open_model(model, key=PublicKey.load(key) if key else None)
+
+
+def _lay_out(
+    opened: Sequence[Servable | ReadyRepository], settings: Settings, folder: Path
+) -> tuple[Path, dict[str, Recorded | None]]:
+    """The repository that is served, and the recorded samples of each of its models."""
+    first = opened[0]
+    if isinstance(first, ReadyRepository) and len(opened) == 1:
+        return first.folder, dict.fromkeys(first.models)
+    servables = [each for each in opened if isinstance(each, Servable)]
+    if len(servables) < len(opened):
+        raise BadInput("a ready Triton repository is served alone; give it as the only MODEL")
+    try:
+        folders = repository.layout(repository.entries(servables, settings))
+        repository.write_folders(folders, folder)
+    except (InvalidSettings, UnservableModel, ValueError) as error:
+        raise BadInput(str(error)) from error
+    samples: dict[str, Recorded | None] = dict.fromkeys(each.config.name for each in folders)
+    for model in sorted(servables, key=lambda each: each.manifest.version if each.manifest else 0):
+        if model.manifest is not None and model.samples is not None:  # of several versions the newest one answers
+            samples[model.name] = Recorded.of(model.manifest, model.samples, SAMPLES)
+    return folder, samples
+
+
+def _check_free(ports: dict[str, int]) -> None:
+    if len(set(ports.values())) < len(ports):
+        raise BadInput(f"ports must differ; given {', '.join(f'{name} {port}' for name, port in ports.items())}")
+    for name, port in ports.items():
+        with socket.socket() as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                trial.bind((ADDRESS, port))
+            except OSError as error:
+                words = "is in use" if error.errno == errno.EADDRINUSE else error.strerror
+                raise click.ClickException(f"--{name}-port: {ADDRESS}:{port} {words}") from error
+
+
+def _show(console: Console, change: Change) -> None:
+    colour = _COLOURS.get(change.state)
+    state = f"[{colour}]{change.state}[/]" if colour else change.state
+    reason = " ".join(change.message.split())
+    console.print(f"{escape(change.model or 'server')}: {state}{f' ({escape(reason)})' if reason else ''}")

@@ -1,0 +1,278 @@
+"""Keeps a development server and each of its models serving: verified before they count, watched, recovered.
+
+A model whose backend process died or stopped is loaded anew, undisturbed by and not disturbing the others; the guard
+holds its requests meanwhile. A server that died or stopped is started anew. What cannot be helped is told by the
+model's name with the server's reason, and the others go on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import psutil
+
+from trainserve.serving import processes
+from trainserve.serving.control import Control
+from trainserve.serving.described import Endpoint, NoServer
+from trainserve.serving.infer import DTYPES, InferenceError
+from trainserve.serving.probe import Probe
+from trainserve.serving.processes import Processes
+from trainserve.serving.recorded import Recorded
+from trainserve.serving.server import ServerNotReady, errors
+
+TICK_SECONDS = 0.25
+LIVENESS_SECONDS = 1.0
+"""Between two inferences that show that a model lives."""
+TIMEOUT_SECONDS = 3.0
+"""For what is asked of a server that is loading nothing."""
+LOAD_SECONDS = 60.0
+ATTEMPTS = 3
+"""To recover a model, or to start a server, without any success; then it is given up."""
+STOP_SECONDS = 15.0
+"""Beyond the guard's draining and the server's own exit timeout only a hang lasts."""
+_PR_SET_PDEATHSIG = 1
+
+State = Literal["starting", "ready", "failed", "recovering", "unloaded", "restarting", "draining", "stopped"]
+
+
+@dataclass(frozen=True)
+class Change:
+    """What has become of a model, or of the server, whose name is empty."""
+
+    model: str
+    state: State
+    message: str
+
+
+class WrongAnswers(Exception):
+    """A model answers, and not what was recorded; the message says how far off it is."""
+
+
+class NothingServed(Exception):
+    """No model came up; the message holds each one's reason."""
+
+
+@dataclass
+class _Run:
+    """One process of the server's, from start to end."""
+
+    process: subprocess.Popen[bytes]
+    table: Processes
+    begun: float = field(default_factory=time.monotonic)
+    over: threading.Event = field(default_factory=threading.Event)
+    broken: str | None = None
+
+
+class Supervisor:
+    """One server with its models. `models` has the recorded samples of each; None: made-up inputs must do."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        repository: Path,
+        log: Path,
+        url: str,
+        models: Mapping[str, Recorded | None],
+        tell: Callable[[Change], None],
+    ) -> None:
+        """`command` starts the server, whose HTTP endpoint is at `url` and whose output goes to `log`."""
+        self.command, self.repository, self.log, self.url = list(command), repository, log, url
+        self.models, self.tell = models, tell
+        self.states: dict[str, tuple[State, str]] = {}
+        self._lock = threading.Lock()
+
+    def run(self, stopped: threading.Event) -> None:
+        """Serve until `stopped` is set; call it in the main thread, with which the server ends.
+
+        Raises ServerNotReady when the server does not come up, or goes down again and again, and NothingServed.
+        """
+        vain = 0
+        while not stopped.is_set():
+            self.states.clear()
+            run = self._start(stopped)
+            keepers = [threading.Thread(target=self._keep, args=(run, model), daemon=True) for model in self.models]
+            try:
+                if not stopped.is_set():
+                    for keeper in keepers:
+                        keeper.start()
+                why = self._watch(run, stopped)
+            finally:
+                run.over.set()
+                self._end(run, stopped)
+            if why is None:
+                return
+            vain = 0 if any(state == "ready" for state, _ in self.states.values()) else vain + 1
+            if vain == ATTEMPTS:
+                raise ServerNotReady(f"it ended {vain} times before a model was ready: {why}")
+            self._change("", "restarting", why)
+
+    def _start(self, stopped: threading.Event) -> _Run:
+        libc = ctypes.CDLL(None)
+
+        def prepare() -> None:
+            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)  # its own end is tidy, however this process ends
+
+        with self.log.open("wb") as log:
+            process = subprocess.Popen(
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # a terminal's Ctrl-C is for this process, which drains the server
+                preexec_fn=prepare,
+            )
+        run = _Run(process, Processes(process.pid, self.repository))
+        control = Control(self.url, TIMEOUT_SECONDS)
+        begun = time.monotonic()
+        while not stopped.is_set():
+            try:
+                control.states()
+                break
+            except (OSError, InferenceError):
+                if process.poll() is not None or time.monotonic() - begun > LOAD_SECONDS:
+                    self._end(run, stopped)
+                    raise ServerNotReady(f"tritonserver (exit status {process.poll()}): {errors(self.log)}") from None
+                stopped.wait(0.02)
+        return run
+
+    def _watch(self, run: _Run, stopped: threading.Event) -> str | None:
+        """Until the server needs to be started anew; why, or None when it was stopped."""
+        while not stopped.wait(TICK_SECONDS):
+            status = run.process.poll()
+            if status is not None:
+                return f"the server ended with exit status {status}"
+            if why := run.table.stopped() or run.broken:
+                return f"the server: {why}"
+            settled = {model: state for model, state in self.states.items() if state[0] in ("ready", "failed")}
+            if settled.keys() == self.models.keys() and all(state == "failed" for state, _ in settled.values()):
+                raise NothingServed("; ".join(f"{model}: {reason}" for model, (_, reason) in settled.items()))
+        return None
+
+    def _end(self, run: _Run, stopped: threading.Event) -> None:
+        """Drain and end it where it was told to stop, else kill it."""
+        members = run.table.server()
+        if stopped.is_set() and run.process.poll() is None:
+            self._change("", "draining", "answering what is being asked")
+            run.process.send_signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                run.process.wait(STOP_SECONDS)
+        processes.kill(members)
+        run.process.wait()
+        psutil.wait_procs(members, STOP_SECONDS)  # its ports are free then
+        if stopped.is_set():
+            self._change("", "stopped", "")
+
+    # What one thread for each model does.
+
+    def _keep(self, run: _Run, model: str) -> None:
+        control = Control(self.url, LOAD_SECONDS)
+        begun, attempts = run.begun, 0
+        while not run.over.is_set():
+            try:
+                loaded, reason = control.states().get(model, (False, "the server does not know it"))
+                if not loaded:
+                    self._tell_of(run, model, "unloaded" if reason == "unloaded" else "failed", reason)
+                    self._wait_until_loaded(run, control, model)
+                    begun, attempts = time.monotonic(), 0
+                    continue
+                message, probe = self._verify(model)
+                self._tell_of(run, model, "ready", f"after {time.monotonic() - begun:.1f} s: {message}")
+                attempts = 0
+                why = self._wait_for_fault(run, control, model, probe)
+            except WrongAnswers as error:
+                control.unload(model)
+                self._tell_of(run, model, "failed", f"it gives wrong answers and was unloaded: {error}")
+                return
+            except (OSError, NoServer) as error:
+                why = f"the server does not answer: {error}"
+            except InferenceError as error:
+                why = str(error)
+            if why is None:
+                continue
+            if run.over.is_set() or not run.table.whole():
+                return  # the server itself is gone, which is seen and told elsewhere
+            attempts += 1
+            begun = time.monotonic()
+            if attempts > ATTEMPTS:
+                self._tell_of(run, model, "failed", f"given up after {ATTEMPTS} attempts to recover it: {why}")
+                return
+            self._tell_of(run, model, "recovering", why)
+            try:
+                self._load_anew(run, model)
+            except OSError as error:
+                run.broken = f"it does not answer: {error}"
+                return
+            except InferenceError as error:
+                self._tell_of(run, model, "failed", str(error))
+
+    def _wait_until_loaded(self, run: _Run, control: Control, model: str) -> None:
+        while not run.over.wait(LIVENESS_SECONDS):
+            if control.states().get(model, (False, ""))[0]:
+                return
+
+    def _verify(self, model: str) -> tuple[str, Probe | None]:
+        """What was seen, and what asks the model from now on; None of a model of text, for which nothing is made up.
+
+        Raises WrongAnswers, NoServer, InferenceError, OSError.
+        """
+        recorded = self.models[model]
+        if recorded is None and _of_text(Endpoint(self.url, TIMEOUT_SECONDS), model):
+            return "loaded; it takes or gives text, and is not asked", None
+        host, _, port = self.url.rpartition(":")
+        probe = Probe(host, int(port), model, recorded)
+        probe.verify()
+        if not probe.verified:
+            raise WrongAnswers(probe.message)
+        return probe.message, probe
+
+    def _wait_for_fault(self, run: _Run, control: Control, model: str, probe: Probe | None) -> str | None:
+        """Watch a model that is ready. None: it was unloaded or loaded anew on somebody's request."""
+        backends = run.table.backends(model)
+        asked = time.monotonic()
+        while not run.over.wait(TICK_SECONDS):
+            why = run.table.fault(backends)
+            if why is None and not all(process.is_running() for process in backends):
+                return None
+            if why is None and probe is not None and time.monotonic() - asked >= LIVENESS_SECONDS:
+                asked = time.monotonic()
+                why = self._ask(probe, control)
+            if why is not None:
+                return why if control.states().get(model, (False, ""))[0] else None
+        return None
+
+    def _ask(self, probe: Probe, control: Control) -> str | None:
+        """Why the model does not live. One that is late, and has finished others meanwhile, is busy."""
+        before = control.finished(probe.model)
+        alive, words = probe.alive()
+        busy = words.startswith("TimeoutError") and control.finished(probe.model) > before
+        return None if alive or busy else words
+
+    def _load_anew(self, run: _Run, model: str) -> None:
+        processes.kill(run.table.backends(model))
+        Control(self.url, TIMEOUT_SECONDS).unload(model)
+        Control(self.url, LOAD_SECONDS).load(model)
+
+    def _tell_of(self, run: _Run, model: str, state: State, message: str) -> None:
+        if not run.over.is_set():  # else nothing of this server counts any more
+            self._change(model, state, message)
+
+    def _change(self, model: str, state: State, message: str) -> None:
+        with self._lock:
+            if self.states.get(model) != (state, message):
+                self.states[model] = (state, message)
+                self.tell(Change(model, state, message))
+
+
+def _of_text(endpoint: Endpoint, model: str) -> bool:
+    described = endpoint.describe(model)
+    tensors = {**(described.inputs or {}), **(described.outputs or {})}
+    return any(datatype not in DTYPES for datatype, _ in tensors.values())
