@@ -1,33 +1,21 @@
 """One inference over HTTP in the open inference protocol's binary form, with the standard library and numpy.
 
 The probe runs beside every server and must be small, start at once and keep to its timeouts from several threads;
-tritonclient's HTTP client brings gevent and 20 MiB. Everything else uses tritonclient.
+of `trainserve.client` it takes the binary form alone. Everything else uses that client as a whole.
 (https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_binary_data.md)
 """
 
 from __future__ import annotations
 
 import http.client
-import json
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-DTYPES = {
-    "BOOL": "bool",
-    "UINT8": "uint8",
-    "UINT16": "uint16",
-    "UINT32": "uint32",
-    "UINT64": "uint64",
-    "INT8": "int8",
-    "INT16": "int16",
-    "INT32": "int32",
-    "INT64": "int64",
-    "FP16": "float16",
-    "FP32": "float32",
-    "FP64": "float64",
-}
+from trainserve.client import binary
+
+DTYPES = {name: dtype.name for name, dtype in binary.TYPES.items() if not dtype.hasobject}
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
@@ -62,30 +50,12 @@ def infer(
 
 def encode(inputs: Mapping[str, np.ndarray[Any, Any]], outputs: list[str]) -> tuple[int, bytes]:
     """The length of the JSON header, and the whole body."""
-    described = [
-        {
-            "name": name,
-            "shape": list(array.shape),
-            "datatype": NAMES[array.dtype.name],
-            "parameters": {"binary_data_size": array.nbytes},
-        }
-        for name, array in inputs.items()
-    ]
-    wanted = [{"name": name, "parameters": {"binary_data": True}} for name in outputs]
-    header = json.dumps({"inputs": described, "outputs": wanted}).encode()
-    return len(header), b"".join([header, *(np.ascontiguousarray(array).tobytes() for array in inputs.values())])
+    return binary.encode(inputs, [binary.Wanted(name) for name in outputs])
 
 
 def decode(content: bytes, header: int) -> dict[str, np.ndarray[Any, Any]]:
     """The outputs of a binary response whose JSON header is `header` bytes long. Raises InferenceError."""
     try:
-        found = {}
-        start = header
-        for output in json.loads(content[:header])["outputs"]:
-            stop = start + output["parameters"]["binary_data_size"]
-            flat = np.frombuffer(content[start:stop], DTYPES[output["datatype"]])
-            found[output["name"]] = flat.reshape(output["shape"])
-            start = stop
-    except (ValueError, KeyError, TypeError) as error:
-        raise InferenceError(f"not an answer in the binary form: {type(error).__name__}: {error}") from error
-    return found
+        return binary.decode(content, header)
+    except ValueError as error:
+        raise InferenceError(str(error)) from error
