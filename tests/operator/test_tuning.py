@@ -55,7 +55,8 @@ def test_what_holds_it_is_served_with_and_remembered() -> None:
     objective = serve(triton={"responseCache": True, "dynamicBatching": {"queue": {"size": 9}}})
     objective.step()
     answer(objective, HELD)
-    objective.step(60)
+    assert [event.reason for event in objective.step(60).events] == ["ObjectiveHeld"]
+    assert objective.step(61).events == []
     told = objective.settings(SUFFIX)
     assert (told["instances"], told["threads"], told["responseCache"]) == (2, 1, True)
     assert told["dynamicBatching"] == {"maxBatch": 8, "queue": {"size": 9}}

@@ -109,6 +109,9 @@ class _Planner:
         self.result.requeue_after = step.requeue_after or self.result.requeue_after
         if step.tuning is not None:
             self.status["tuning"] = step.tuning
+        if step.condition.status == "True" and self.old.get("tuning") != step.tuning:
+            told = f"{step.condition.reason}-{target.suffix}-{self.generation}"
+            self.result.events.append(Event("Normal", step.condition.reason, step.condition.message, told))
         if step.condition.status == "False":
             key = f"{step.condition.reason}-{target.suffix}-{self.generation}"
             self._warn(step.condition.reason, step.condition.message, key)
