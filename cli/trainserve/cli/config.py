@@ -35,6 +35,7 @@ def config(models: Sequence[str], path: Path | None, gpus: int, check: bool) -> 
     MODEL is a version's folder or URL, a lone .onnx file, or a ready Triton repository. Several of one name are the
     versions of one model. The first lines say what the server must be started with besides.
     """
+    from trainserve.cli.fetching import fetching
     from trainserve.serving.model_config import config_text
     from trainserve.serving.ready import ReadyRepository
     from trainserve.serving.repository import entries, layout, of_ready, server_flags
@@ -43,7 +44,8 @@ def config(models: Sequence[str], path: Path | None, gpus: int, check: bool) -> 
     from trainserve.serving.source import open_model
 
     settings = Settings.of_file(path) if path else Settings()
-    opened = [open_model(model) for model in models]
+    with fetching() as progress:
+        opened = [open_model(model, progress=progress) for model in models]
     ready = [each for each in opened if isinstance(each, ReadyRepository)]
     if ready and (path or gpus):
         raise click.UsageError("--settings and --gpus: a ready repository says itself how it is served")

@@ -15,6 +15,7 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
+from trainserve.cli.fetching import fetching
 from trainserve.client import BadInput
 from trainserve.serving import repository, runtime, source
 from trainserve.serving.flags import server_flags
@@ -114,7 +115,8 @@ def _settings(file: Path | None) -> Settings:
 
 
 def _opened(model: str, key: Path | None) -> Servable | ReadyRepository:
-    return source.open_model(model, key=PublicKey.load(key) if key else None)
+    with fetching() as progress:
+        return source.open_model(model, key=PublicKey.load(key) if key else None, progress=progress)
 
 
 def _lay_out(

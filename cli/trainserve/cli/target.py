@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainserve.cli import endpoint
+from trainserve.cli.fetching import fetching
 from trainserve.client import BadInput, Client, Protocol, RequestFailed
 from trainserve.serving import load_inputs, repository, runtime, source
 from trainserve.serving.load import Prepared
@@ -46,7 +47,8 @@ def opened(text: str, name: str | None, protocol: Protocol | None, settings: Set
     if name is not None:
         raise BadInput("--model goes with a server's address")
     protocol = protocol or "http"
-    model = source.open_servable(text)
+    with fetching() as progress:
+        model = source.open_servable(text, progress=progress)
     with tempfile.TemporaryDirectory(prefix="trainserve-bench-") as folder:
         models = Path(folder) / "repository"
         settings = settings or Settings()

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from trainserve.cli import parameters
+from trainserve.cli.fetching import fetching
 from trainserve.client import BadInput, RequestFailed
 from trainserve.serving import chart, runtime, source
 from trainserve.serving.chart import UnknownFormat
@@ -100,7 +101,8 @@ def tune(
     except (UnknownFormat, InvalidSettings) as error:
         raise BadInput(str(error)) from None
     objective = Objective(p99_ms, rate, concurrency)
-    model = source.open_servable(address)
+    with fetching() as progress:
+        model = source.open_servable(address, progress=progress)
     path = saved.path(cache, tuner.subject(model), objective, [minutes, wire(settings)])
     result = None if again else saved.find(path)
     if result is None:
