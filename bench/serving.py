@@ -1,214 +1,221 @@
-"""How fast requests are answered: Triton with our backend, beside a no-op model through the same server (its ceiling),
-FastAPI + onnxruntime, and a plain onnxruntime loop (the limit).
+"""How fast requests are answered: ours through Triton, beside a no-op model through the same server (its ceiling), a
+plain onnxruntime loop (the limit), FastAPI + onnxruntime, MLServer and KServe's Python server.
 
-One image of 784 bytes per request, the convnet, onnxruntime with one thread; wrk is the client of all, on the same
-cores. Rounds are interleaved and the median of each is reported. FastAPI answers raw bytes, its fastest form, once as
-`pip install fastapi uvicorn` brings it (asyncio and h11; the goal is set against this one) and once with uvicorn's
-optional uvloop and httptools.
+The models are the zoo's with random weights, exported as a run exports them: the convnet (28x28x1, one onnxruntime
+thread) and ResNet-50 (224x224x3, as many threads as cores). One image a request. Over HTTP wrk is the client of all;
+over gRPC it is trainserve.serving.load, serialized messages through grpcio. Clients run on the same cores. All servers
+are up at once and are asked in turn, round after round; the median of the rounds is reported. What the goals are about
+is measured in every round, the rest in every second one. `raw` is FastAPI's own fastest form: bytes without a header,
+once with uvicorn's asyncio and h11 and once with uvloop and httptools. The server's guard is left away but for the
+rows that tell its cost. The no-op looks at no input and answers with what lies ready.
 
-Where the time of a request goes at concurrency 32, measured with batches of 17 on 2 cores: the server's instance
-thread and the backend's process take turns, so a cycle is their sum: 270 us onnxruntime, 25 us gathering, 82 us
-building responses (70 % of it in pb_utils.Tensor), 593 us Triton: HTTP, queue, shared memory and hand-off. Two
-instances halve the batches and lose 20 %; a queue delay loses more.
+Where a request's time goes at concurrency 32, in batches of 17 on 2 cores, us of CPU each: 23 Triton's HTTP thread,
+6 its batcher's thread, 13 its instance's thread, 22 the backend's process, 10 wrk. Of the backend's 22 onnxruntime has
+9.8, numpy and the building of responses 3, the python backend's own program the rest: it copies through shared memory,
+and makes and frees Python's objects. The instance's thread and the backend take turns, HTTP and wrk go on meanwhile.
+What was gained (us each): a tensor of one row is made once and filled again, 2.5; names are not asked for where there
+is one input, and the outputs' names are not looked up for each run, 1.6; images become planes before they are
+normalised (models/network.py), 14. Not measurable, so not there: io_binding (0.1), onnxruntime's arena, memory pattern
+and memory reuse switched off, its parallel mode.
 
-Of Triton's share, waking a sleeping HTTP thread for each answer is a large part: with its default of eight threads the
-same 2 cores gave 16,000-22,000 requests/s and stood idle for 10-30 % of the time; with one (serving/launch.py: half the
-cores) 19,000-24,000.
+At concurrency 1 a request takes 230 us: 55 onnxruntime (43 in a loop, whose caches stay warm), 4 of Python, the rest
+Triton and five wake-ups of one thread by another. With the server on one core it takes 178, because no wake-up crosses
+cores, but one core answers half as many at concurrency 32.
 
-Run with `make bench`. Figures of one run are comparable with one another; the machines are shared.
+With Triton's default of eight HTTP threads the same 2 cores gave 16,000-22,000 requests/s and stood idle for 10-30 % of
+the time; with one (serving/launch.py: half the cores) 19,000-24,000. Two instances halve the batches and lose 20 %; a
+queue delay loses more.
+
+Run with `make bench`; `python -m bench.serving --rounds 2 --seconds 1` for a look, which writes nothing.
+Figures of one run are comparable with one another; the machines are shared.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
-import re
-import shutil
-import socket
-import subprocess
+import argparse
+import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections import defaultdict
 from pathlib import Path
 from statistics import median
 
-import numpy as np
-import onnx
 import onnxruntime
+import psutil
 
+from bench import zoo
+from bench.peers.environment import FASTAPI, KSERVE, MLSERVER
 from bench.report import Bar, report, versions
-from tests.serving.graphs import convnet
-from tests.serving.versions import publish_convnet
+from bench.targets import Target, picture, running
+from bench.wrk import Figures, install
 from trainserve.serving import runtime
-from trainserve.serving.fetch import fetch
-from trainserve.serving.model_config import config_text, model_config
-from trainserve.serving.servable import Servable
 from trainserve.serving.server import DevelopmentServer
-from trainserve.serving.settings import Settings
 
-CONCURRENCY, ROUNDS, SECONDS = (1, 8, 32), 5, 2
-IMAGE = np.random.default_rng(0).integers(0, 256, (1, 28, 28, 1), dtype=np.uint8).tobytes()
-NOOP = """
-import numpy as np
-import triton_python_backend_utils as pb_utils
-
-ANSWER = np.zeros((1, 10), np.float32)
+ROUNDS, SECONDS = 7, 1
+LARGE_SECONDS = 3
+"""Of a load on ResNet-50, which answers a few dozen requests a second."""
+PEERS = ("fastapi", "fastapi + uvloop", "kserve", "mlserver")
+STUB = "triton_python_backend_stub"
 
 
-class TritonPythonModel:
-    def execute(self, requests):
-        return [pb_utils.InferenceResponse([pb_utils.Tensor("probabilities", ANSWER)]) for _ in requests]
-"""
-FASTAPI = """
-import sys
-import numpy as np
-import onnxruntime
-import uvicorn
-from fastapi import FastAPI, Request, Response
+class Loop:
+    """Plain onnxruntime in this process, in a loop: what nothing that serves can be faster than."""
 
-options = onnxruntime.SessionOptions()
-options.intra_op_num_threads = options.inter_op_num_threads = 1
-session = onnxruntime.InferenceSession(sys.argv[1], options, providers=["CPUExecutionProvider"])
-app = FastAPI()
+    def __init__(self, model: str, threads: int) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        self._session = onnxruntime.InferenceSession(zoo.exported(model), options, providers=["CPUExecutionProvider"])
+        self._image = picture(model)
 
-
-@app.post("/infer")
-async def infer(request: Request) -> Response:
-    images = np.frombuffer(await request.body(), np.uint8).reshape(-1, 28, 28, 1)
-    return Response(session.run(None, {"images": images})[0].tobytes(), media_type="application/octet-stream")
+    def rate(self, batch: int, seconds: float) -> float:
+        """Images per second."""
+        given = {"images": self._image.repeat(batch, axis=0)}
+        self._session.run(None, given)
+        count, begun = 0, time.perf_counter()
+        while (now := time.perf_counter()) < begun + seconds:
+            self._session.run(None, given)
+            count += batch
+        return count / (now - begun)
 
 
-quiet = {"log_level": "error", "access_log": False}
-uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[2]), loop=sys.argv[3], http=sys.argv[4], **quiet)
-"""
+def processes(server: DevelopmentServer) -> list[psutil.Process]:
+    """Triton's and its backends'."""
+    assert server.process is not None
+    return psutil.Process(server.process.pid).children(recursive=True)
 
 
-def wrk(url: str, headers: dict[str, str], body: bytes, concurrency: int, folder: Path) -> tuple[float, float, float]:
-    """Requests per second, p50 and p99 in milliseconds."""
-    (folder / "body").write_bytes(body)
-    script = [
-        f'local file = io.open("{folder}/body", "rb")',
-        'wrk.method, wrk.body = "POST", file:read("*a")',
-        *(f'wrk.headers["{name}"] = "{value}"' for name, value in headers.items()),
-        "done = function(summary, latency)",
-        '  print("RESULT", summary.requests / summary.duration * 1e6, latency:percentile(50), latency:percentile(99),'
-        " summary.errors.status + summary.errors.connect + summary.errors.read + summary.errors.timeout)",
-        "end",
+def cpu_seconds(server: DevelopmentServer) -> float:
+    """User and system time that the server and its backends have used so far."""
+    return sum(sum(process.cpu_times()[:2]) for process in processes(server))
+
+
+def instance_mib(server: DevelopmentServer, model: str) -> tuple[float, float]:
+    """Resident and proportional set size of the process that runs the model's instance."""
+    (stub,) = [each for each in processes(server) if STUB in each.cmdline()[0] and f"{model}_0_0" in each.cmdline()]
+    memory = stub.memory_full_info()
+    return memory.rss / 2**20, memory.pss / 2**20
+
+
+class Measured:
+    """What every round gave, by row name."""
+
+    def __init__(self) -> None:
+        self.loads: dict[str, list[Figures]] = defaultdict(list)
+        self.values: dict[str, list[float]] = defaultdict(list)
+
+    def rate(self, row: str) -> float:
+        """Median of a load's requests per second."""
+        return median(figures.rate for figures in self.loads[row])
+
+    def p99(self, row: str) -> float:
+        """Median of a load's 99th percentiles, ms."""
+        return median(figures.p99 for figures in self.loads[row])
+
+
+def row(target: Target, concurrency: int) -> str:
+    """A load's name."""
+    return f"{target.model} {target.system} {target.form} c={concurrency}"
+
+
+def measure(folder: Path, rounds: int, seconds: int) -> Measured:
+    """The first round warms up and is thrown away."""
+    measured = Measured()
+    small, large = Loop("convnet", 1), Loop("resnet50", os.cpu_count() or 1)
+    with running(folder) as (ours, targets):
+        for number in range(rounds + 1):
+            if number == 1:
+                measured = Measured()
+            for concurrency in (1, 8, 32):
+                for target in targets:
+                    if concurrency in target.concurrency and (target.often or number % 2 == 1):
+                        _load(measured, ours, target, concurrency, seconds, folder)
+            for batch in (1, 32):
+                measured.values[f"convnet in a loop, batch {batch}"].append(small.rate(batch, seconds / 2))
+            measured.values["resnet50 in a loop, batch 1"].append(large.rate(1, LARGE_SECONDS))
+        for model in zoo.SHAPES:
+            for kind, size in zip(("RSS", "PSS"), instance_mib(ours, model), strict=True):
+                measured.values[f"{model} instance, {kind}"].append(size)
+    return measured
+
+
+def _load(
+    measured: Measured, ours: DevelopmentServer, target: Target, concurrency: int, seconds: int, folder: Path
+) -> None:
+    seconds = LARGE_SECONDS if target.model == "resnet50" else seconds
+    begun = cpu_seconds(ours)
+    figures = target.measure(concurrency, seconds, folder)
+    name = row(target, concurrency)
+    measured.loads[name].append(figures)
+    if target.address in (ours.url, ours.grpc_url):
+        used = cpu_seconds(ours) - begun
+        measured.values[f"{name} CPU"].append(used / (figures.rate * seconds) * 1e4)
+
+
+def goals(measured: Measured) -> list[Bar]:
+    """What issue 4 asks for, on two cores."""
+    ours = "convnet triton binary c={}"
+    peers = [name for name in measured.loads if name.startswith(tuple(f"convnet {peer} " for peer in PEERS))]
+    peers = [name for name in peers if name.endswith(" c=32")]
+    fastest, calmest = max(peers, key=measured.rate), min(peers, key=measured.p99)
+    loop = median(measured.values["resnet50 in a loop, batch 1"])
+    overhead = loop / measured.rate("resnet50 triton binary c=1") - 1
+    rate, p99 = measured.rate(ours.format(32)), measured.p99(ours.format(32))
+    return [
+        Bar("convnet c=32: triton / no-op", rate / measured.rate("convnet no-op binary c=32"), "", 0.9, "more"),
+        Bar(f"convnet c=32: triton / {fastest[8:-5]}, the fastest peer", rate / measured.rate(fastest), "", 4, "more"),
+        Bar("convnet c=32: triton / fastapi raw", rate / measured.rate("convnet fastapi raw c=32"), "", 4, "more"),
+        Bar(f"convnet c=32: p99 triton / {calmest[8:-5]}, the best peer", p99 / measured.p99(calmest), "", 0.5),
+        Bar(
+            "convnet c=1: triton / fastapi raw",
+            measured.rate(ours.format(1)) / measured.rate("convnet fastapi raw c=1"),
+            "",
+            1,
+            "more",
+        ),
+        Bar("resnet50 c=1: triton over the plain loop", 100 * overhead, "%", 4),
+        *(
+            Bar(f"{model} instance, RSS", median(measured.values[f"{model} instance, RSS"]), "MiB", goal)
+            for model, goal in (("convnet", 110), ("resnet50", None))
+        ),
+        Bar("convnet c=32: guarded / triton", measured.rate("convnet triton + guard binary c=32") / rate, ""),
     ]
-    (folder / "wrk.lua").write_text("\n".join(script))
-    command = ["wrk", "-t1", f"-c{concurrency}", f"-d{SECONDS}s", "-s", str(folder / "wrk.lua"), url]
-    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    found = re.search(r"RESULT\s+(\S+)\s+(\S+)\s+(\S+)\s+(\S+)", output)
-    if found is None or float(found[4]):
-        raise SystemExit(f"wrk {url}: not every request was answered: {output}")
-    return float(found[1]), float(found[2]) / 1e3, float(found[3]) / 1e3
 
 
-@contextlib.contextmanager
-def fastapi(model: Path, folder: Path, loop: str, http: str) -> Iterator[str]:
-    """The peer's URL while it runs, on uvicorn's `loop` and `http` implementations."""
-    (folder / "peer.py").write_text(FASTAPI)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    process = subprocess.Popen([sys.executable, str(folder / "peer.py"), str(model), str(port), loop, http])
-    try:
-        give_up = time.monotonic() + 30
-        while time.monotonic() < give_up and process.poll() is None:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-                break
-            time.sleep(0.05)
-        yield f"http://127.0.0.1:{port}/infer"
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def plain(model: Path, batch: int) -> float:
-    """Images per second of onnxruntime in a loop, one thread."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
-    inputs = {"images": np.frombuffer(IMAGE * batch, np.uint8).reshape(batch, 28, 28, 1)}
-    count, give_up = 0, time.perf_counter() + 1
-    begun = time.perf_counter()
-    while time.perf_counter() < give_up:
-        session.run(None, inputs)
-        count += batch
-    return count / (time.perf_counter() - begun)
-
-
-def prepare(folder: Path) -> Path:
-    """A repository with `digits`, as a serving pod's init container writes it, and `noop`; returns its folder."""
-    published = publish_convnet(folder / "store", folder / "work")
-    settings = Settings()
-    outcome = fetch(str(folder / "store"), "default", "digits", 1, published.digest, folder, "digits", settings)
-    assert outcome["outcome"] == "Fetched", outcome
-    config = model_config("noop", Servable.of_version(folder / "version"), settings)
-    config.backend = "python"
-    for output in config.output:
-        output.label_filename = ""
-    models = folder / "repository"
-    (models / "noop/1").mkdir(parents=True)
-    (models / "noop/config.pbtxt").write_text(config_text(config))
-    (models / "noop/1/model.py").write_text(NOOP)
-    return models
-
-
-def measure(folder: Path) -> dict[str, list[tuple[float, float, float]]]:
-    """For each `<system> c=<concurrency>`, what every round gave."""
-    models = prepare(folder)
-    onnx.save(convnet(), folder / "model.onnx")
-    tensor = {"name": "images", "shape": [1, 28, 28, 1], "datatype": "UINT8"}
-    sizes = {"parameters": {"binary_data_size": len(IMAGE)}}
-    wanted = [{"name": "probabilities", "parameters": {"binary_data": True}}]
-    header = json.dumps({"inputs": [tensor | sizes], "outputs": wanted}).encode()
-    octets = {"Content-Type": "application/octet-stream"}
-    binary = octets | {"Inference-Header-Content-Length": str(len(header))}
-    results: dict[str, list[tuple[float, float, float]]] = {}
-    with (
-        DevelopmentServer(runtime.install(), models, folder / "log", "--disable-auto-complete-config") as server,
-        fastapi(folder / "model.onnx", folder, "asyncio", "h11") as peer,
-        fastapi(folder / "model.onnx", folder, "uvloop", "httptools") as fast_peer,
-    ):
-        systems = {
-            "triton": (f"http://{server.url}/v2/models/digits/infer", binary, header + IMAGE),
-            "no-op": (f"http://{server.url}/v2/models/noop/infer", binary, header + IMAGE),
-            "fastapi": (peer, octets, IMAGE),
-            "fastapi+uvloop": (fast_peer, octets, IMAGE),
-        }
-        for number in range(ROUNDS + 1):
-            for concurrency in CONCURRENCY:
-                for name, (url, headers, body) in systems.items():
-                    figures = wrk(url, headers, body, concurrency, folder)
-                    if number:  # the first round warms up
-                        results.setdefault(f"{name} c={concurrency}", []).append(figures)
-    return results
+def figures(measured: Measured) -> list[Bar]:
+    """Everything that was measured."""
+    bars = []
+    for name, loads in measured.loads.items():
+        bars.append(Bar(name, measured.rate(name), "req/s"))
+        bars.append(Bar(f"{name} p50", median(each.p50 for each in loads), "ms"))
+        bars.append(Bar(f"{name} p99", measured.p99(name), "ms"))
+        if used := measured.values.get(f"{name} CPU"):
+            bars.append(Bar(f"{name} CPU of the server", median(used), "s/10,000 requests"))
+    for name, values in measured.values.items():
+        if "loop" in name:
+            bars.append(Bar(name, median(values), "images/s"))
+        elif "PSS" in name:
+            bars.append(Bar(name, median(values), "MiB"))
+    return bars
 
 
 def main() -> bool:
     """Measures, prints and writes; returns whether every goal is reached."""
-    if shutil.which("wrk") is None:
-        subprocess.run(["apt-get", "install", "-y", "-qq", "wrk"], check=True, stdout=subprocess.DEVNULL)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--seconds", type=int, default=SECONDS, help="of each load")
+    given = parser.parse_args()
+    install()
+    for peer in (FASTAPI, MLSERVER, KSERVE):
+        peer.install()
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        results = measure(folder)
-        loop = {batch: plain(folder / "model.onnx", batch) for batch in (1, 32)}
-    rate = {key: median(figure[0] for figure in figures) for key, figures in results.items()}
-    bars = [
-        Bar("triton / no-op, c=32", rate["triton c=32"] / rate["no-op c=32"], "", 0.75, "more"),
-        Bar("triton / fastapi, c=32", rate["triton c=32"] / rate["fastapi c=32"], "", 3.5, "more"),
-        Bar("triton / fastapi+uvloop, c=32", rate["triton c=32"] / rate["fastapi+uvloop c=32"], ""),
-    ]
-    for key, figures in results.items():
-        bars.append(Bar(key, rate[key], "req/s"))
-        bars.append(Bar(f"{key} p50", median(figure[1] for figure in figures), "ms"))
-        bars.append(Bar(f"{key} p99", median(figure[2] for figure in figures), "ms"))
-    bars += [Bar(f"onnxruntime in a loop, batch {batch}", value, "images/s") for batch, value in loop.items()]
-    used = versions("onnxruntime", "fastapi", "uvicorn", "uvloop", "httptools", "numpy")
+        measured = measure(Path(name), given.rounds, given.seconds)
+    used = versions("onnxruntime", "numpy", "grpcio")
     used["server"] = ", ".join((runtime.SERVER, *runtime.PACKAGES[:2]))
-    return report("serving", bars, {"rounds": ROUNDS, "secondsEach": SECONDS}, used)
+    used |= {peer.name: ", ".join(peer.packages) for peer in (FASTAPI, MLSERVER, KSERVE)}
+    whole = (given.rounds, given.seconds) == (ROUNDS, SECONDS)
+    n = {"rounds": given.rounds, "secondsEach": given.seconds, "secondsEachResNet50": LARGE_SECONDS}
+    return report("serving", goals(measured) + figures(measured), n, used, write=whole)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,137 @@
+"""What bench/serving.py measures: the servers, all up at once, and how each is asked."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from bench import zoo
+from bench.peers.environment import FASTAPI, KSERVE, MLSERVER
+from bench.wrk import Figures, wrk
+from trainserve.serving import load, repository, runtime
+from trainserve.serving.latency import summary
+from trainserve.serving.server import DevelopmentServer
+from trainserve.serving.settings import Settings
+from trainserve.serving.source import open_servable
+
+Form = Literal["binary", "raw", "JSON", "gRPC"]
+OCTETS = {"Content-Type": "application/octet-stream"}
+NOOP = """
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+ANSWER = np.zeros((1, 10), np.float32)
+
+
+class TritonPythonModel:
+    def execute(self, requests):
+        return [pb_utils.InferenceResponse([pb_utils.Tensor("probabilities", ANSWER)]) for _ in requests]
+"""
+"""The least that a backend can do: it looks at no input, and its answer lies ready."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """One server asked in one form for one model, at each of `concurrency`.
+
+    `often`: in every round, because a goal depends on it; else in every second one.
+    """
+
+    system: str
+    model: str
+    form: Form
+    address: str
+    concurrency: tuple[int, ...] = (1, 8, 32)
+    often: bool = False
+
+    def measure(self, concurrency: int, seconds: int, folder: Path) -> Figures:
+        """Loads the server; its client is wrk over HTTP, trainserve.serving.load over gRPC."""
+        image = picture(self.model)
+        if self.form == "gRPC":
+            asked = load.Prepared.inferences("grpc", self.model, [{"images": image}], ["probabilities"])
+            seen = summary(load.closed(self.address, asked, concurrency, seconds))
+            if seen.errors or seen.unanswered or seen.p50_ms is None:
+                raise SystemExit(f"{self.system} gRPC: not every request was answered: {seen.first_error}")
+            return Figures(seen.rate, seen.p50_ms, seen.p99_ms or seen.max_ms or 0.0)
+        path, headers, body = self._http(image)
+        return wrk(f"http://{self.address}{path}", headers, body, concurrency, seconds, folder)
+
+    def _http(self, image: np.ndarray[Any, Any]) -> tuple[str, Mapping[str, str], bytes]:
+        if self.form == "raw":
+            return "/infer", OCTETS, image.tobytes()
+        path = f"/v2/models/{'noop' if self.system == 'no-op' else self.model}/infer"
+        tensor = {"name": "images", "shape": image.shape, "datatype": "UINT8"}
+        if self.form == "JSON":
+            body = json.dumps({"inputs": [tensor | {"data": image.ravel().tolist()}]}).encode()
+            return path, {"Content-Type": "application/json"}, body
+        inputs = [tensor | {"parameters": {"binary_data_size": image.nbytes}}]
+        header = json.dumps({"inputs": inputs, "parameters": {"binary_data_output": True}}).encode()
+        return path, OCTETS | {"Inference-Header-Content-Length": str(len(header))}, header + image.tobytes()
+
+
+def picture(model: str) -> np.ndarray[Any, Any]:
+    """The one image that is asked about, (1, H, W, C) uint8."""
+    shape, _ = zoo.SHAPES[model]
+    return np.random.default_rng(0).integers(0, 256, (1, *shape), dtype=np.uint8)
+
+
+def write_repository(folder: Path) -> Path:
+    """convnet, resnet50 (as many threads as cores) and noop, for Triton."""
+    threads = {"convnet": 1, "resnet50": os.cpu_count() or 1}
+    models = {name: open_servable(str(zoo.exported(name))) for name in threads}
+    entries = [repository.Entry(name, model, Settings(threads=threads[name])) for name, model in models.items()]
+    python = Settings(overrides={"backend": "python", "default_model_filename": "model.py"})
+    entries.append(repository.Entry("noop", models["convnet"], python))
+    repository.write(entries, folder / "repository")
+    (folder / "repository/noop/1/model.py").write_text(NOOP)
+    return folder / "repository"
+
+
+@contextlib.contextmanager
+def running(folder: Path) -> Iterator[tuple[DevelopmentServer, list[Target]]]:
+    """Our server without its guard, and all targets while they run."""
+    command, models = runtime.install(), write_repository(folder)
+    quick = "--disable-auto-complete-config"
+    small, large = zoo.exported("convnet"), zoo.exported("resnet50")
+    threads = f"threads={os.cpu_count() or 1}"
+    with contextlib.ExitStack() as stack:
+        ours = stack.enter_context(DevelopmentServer(command, models, folder / "log", quick, guard=False))
+        guarded = stack.enter_context(DevelopmentServer(command, models, folder / "guarded", quick))
+        fast, _ = stack.enter_context(FASTAPI.serving(small, "convnet", folder))
+        plain, _ = stack.enter_context(FASTAPI.serving(small, "convnet", folder, "loop=asyncio", "http=h11"))
+        mlserver = stack.enter_context(MLSERVER.serving(small, "convnet", folder))
+        kserve = stack.enter_context(KSERVE.serving(small, "convnet", folder))
+        large_fast, _ = stack.enter_context(FASTAPI.serving(large, "resnet50", folder, threads))
+        large_mlserver = stack.enter_context(MLSERVER.serving(large, "resnet50", folder, threads))
+        large_kserve = stack.enter_context(KSERVE.serving(large, "resnet50", folder, threads))
+        yield (
+            ours,
+            [
+                Target("triton", "convnet", "binary", ours.url, often=True),
+                Target("no-op", "convnet", "binary", ours.url, often=True),
+                Target("triton + guard", "convnet", "binary", guarded.url, often=True),
+                Target("fastapi", "convnet", "raw", plain, often=True),
+                Target("fastapi + uvloop", "convnet", "raw", fast, often=True),
+                Target("kserve", "convnet", "binary", kserve[0]),
+                Target("triton", "convnet", "JSON", ours.url),
+                Target("fastapi + uvloop", "convnet", "JSON", fast),
+                Target("mlserver", "convnet", "JSON", mlserver[0]),
+                Target("kserve", "convnet", "JSON", kserve[0]),
+                Target("triton", "convnet", "gRPC", ours.grpc_url),
+                Target("mlserver", "convnet", "gRPC", mlserver[1]),
+                Target("kserve", "convnet", "gRPC", kserve[1]),
+                Target("triton", "resnet50", "binary", ours.url, (1,), often=True),
+                Target("triton", "resnet50", "binary", ours.url, (8,)),
+                Target("triton", "resnet50", "gRPC", ours.grpc_url, (1,)),
+                Target("fastapi + uvloop", "resnet50", "raw", large_fast, (1, 8)),
+                Target("kserve", "resnet50", "binary", large_kserve[0], (1, 8)),
+                Target("mlserver", "resnet50", "gRPC", large_mlserver[1], (1, 8)),
+            ],
+        )
