@@ -36,6 +36,8 @@ PATIENCE = 0.5
 """Seconds, beyond as many as it sent requests, that a trial waits for its last answers."""
 SETTLE_SECONDS = 15.0
 """A server that has not answered by then is taken for hung, and started anew."""
+UNMEASURED = {"response_cache": False, "warmup": False, "ensemble": None}
+"""Answers from memory say nothing of the model; the others say nothing of its latency."""
 EXPLICIT = ("--model-control-mode=explicit", "--disable-auto-complete-config")
 
 
@@ -106,7 +108,11 @@ class Rig:
         rows, outputs = load_inputs.of_model(model), [tensor.name for tensor in model.outputs]
         self._requests = {name: Prepared.inferences("http", name, rows, outputs) for name in self._candidates}
         linked = _beside(model, repository.parent)
-        write([Entry(each.name, linked, each.settings) for each in candidates], repository, gpus)
+        write(
+            [Entry(each.name, linked, each.settings.model_copy(update=UNMEASURED)) for each in candidates],
+            repository,
+            gpus,
+        )
         weights = sum((model.folder / file).stat().st_size for file in model.files)
         self._instance_bytes = INSTANCE_BYTES + WEIGHTS_FACTOR * weights
         self._seed = 0

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Finished
+from trainserve.cli.target import is_server
+from trainserve.serving.server import DevelopmentServer
+
+Run = Callable[..., Finished]
+
+
+@pytest.mark.parametrize("text", ["127.0.0.1:8000", "http://a.b:8000", "grpc://[::1]:8001", "localhost:8000/"])
+def test_host_and_port_are_a_server(text: str) -> None:
+    assert is_server(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["s3://bucket/default/digits/1", "https://a.b:443/default/digits/1", "model.onnx", ".dev/store/a/b/1"]
+)
+def test_all_else_is_a_model(text: str) -> None:
+    assert not is_server(text)
+
+
+def test_a_running_server_is_measured_at_each_concurrency(
+    trainserve: Run, server: DevelopmentServer, tmp_path: Path
+) -> None:
+    done = trainserve("bench", server.url, "--concurrency", "1,4", "--seconds", "0.3", "--plot", "a.png", "-o", "json")
+    assert done.status == 0, done.err
+    told = json.loads(done.out)
+    assert (told["model"], told["protocol"]) == ("digits", "http")
+    assert [each["load"] for each in told["loads"]] == ["1", "4"]
+    assert all(each["rate"] > 0 and each["errors"] == 0 and each["p50_ms"] <= each["p99_ms"] for each in told["loads"])
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_rate_over_grpc_is_a_table_of_it(trainserve: Run, server: DevelopmentServer) -> None:
+    done = trainserve("bench", f"grpc://{server.grpc_url}", "--rate", "50/s", "--seconds", "0.4")
+    assert done.status == 0, done.err
+    assert "digits over grpc" in done.out and "50/s" in done.out
+
+
+def test_a_model_is_served_for_the_bench_with_the_settings_given(trainserve: Run, root: Path, tmp_path: Path) -> None:
+    (tmp_path / "settings.yaml").write_text("instances: 1\ndynamicBatching: {maxBatch: 4}\n")
+    version = root / "default/digits/1"
+    done = trainserve(
+        "bench", version, "--settings", "settings.yaml", "--concurrency", "2", "--seconds", "0.3", "-o", "json"
+    )
+    assert done.status == 0, done.err
+    assert json.loads(done.out)["loads"][0]["rate"] > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["127.0.0.1:1"], 1, "127.0.0.1:1"),
+        (["/nowhere/1"], 2, "/nowhere/1"),
+        (["127.0.0.1:1", "--rate", "5", "--concurrency", "1"], 2, "either --concurrency or --rate"),
+        (["127.0.0.1:1", "--rate", "0"], 2, "'0' is not requests per second such as 500/s"),
+        (["127.0.0.1:1", "--concurrency", "1,0"], 2, "'1,0' is not a list of numbers from 1 to 512"),
+        (["127.0.0.1:1", "--constant"], 2, "--constant goes with --rate"),
+        (["127.0.0.1:1", "--plot", "a.pdf"], 2, "a plot is written as .svg or .png"),
+        (["a/model.onnx", "--model", "digits"], 2, "--model goes with a server's address"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_in_one_line(
+    trainserve: Run, arguments: list[str], status: int, words: str
+) -> None:
+    done = trainserve("bench", *arguments)
+    assert (done.status, done.out) == (status, "")
+    assert words in done.err and done.err.count("\n") == 1
