@@ -67,16 +67,16 @@ def test_two_replicas_share_the_load(pair: list[DevelopmentServer], protocol: Pr
     assert [answered(each) - was for each, was in zip(pair, before, strict=True)] == [50, 50]
 
 
-def test_a_replica_that_is_killed_in_a_stream_of_requests_loses_none_and_serves_again_when_it_is_back(
-    pair: list[DevelopmentServer], protocol: Protocol
-) -> None:
+@contextlib.contextmanager
+def stream(addresses: list[str], protocol: Protocol) -> Iterator[Callable[[], int]]:
+    """Four threads that ask one request after another; gives how many were answered. All must be, and right."""
     inputs = images(16)
     expected = answers(convnet(), inputs)
     failed: list[object] = []
     count = [0] * 4
     stop = threading.Event()
 
-    def stream(number: int) -> None:
+    def ask(number: int) -> None:
         while not stop.is_set() and not failed:
             row = count[number] % 16
             try:
@@ -86,23 +86,43 @@ def test_a_replica_that_is_killed_in_a_stream_of_requests_loses_none_and_serves_
                 failed.append(error)
             count[number] += 1
 
-    with Client([address(each, protocol) for each in pair], protocol) as client:
+    def answered_so_far() -> int:
+        assert failed == []
+        return sum(count)
+
+    with Client(addresses, protocol) as client:
         model = client.model("digits")
-        threads = [threading.Thread(target=stream, args=(number,)) for number in range(4)]
+        threads = [threading.Thread(target=ask, args=(number,)) for number in range(4)]
         for thread in threads:
             thread.start()
         try:
-            until(lambda: sum(count) >= 100 or bool(failed))
-            kill(pair[0])
-            more = sum(count) + 200
-            until(lambda: sum(count) >= more or bool(failed))
-            pair[0].start()
-            until(lambda: answered(pair[0]) >= 20 or bool(failed))
+            until(lambda: answered_so_far() >= 100)
+            yield answered_so_far
         finally:
             stop.set()
             for thread in threads:
                 thread.join()
     assert failed == []
+
+
+def test_a_replica_that_is_killed_in_a_stream_of_requests_loses_none_and_serves_again_when_it_is_back(
+    pair: list[DevelopmentServer], protocol: Protocol
+) -> None:
+    with stream([address(each, protocol) for each in pair], protocol) as count:
+        kill(pair[0])
+        more = count() + 200
+        until(lambda: count() >= more)
+        pair[0].start()
+        until(lambda: count() > more and answered(pair[0]) >= 20)
+
+
+def test_a_replica_that_is_told_to_end_in_a_stream_of_requests_loses_none(
+    pair: list[DevelopmentServer], protocol: Protocol
+) -> None:
+    with stream([address(each, protocol) for each in pair], protocol) as count:
+        pair[0].stop()
+        more = count() + 200
+        until(lambda: count() >= more)
 
 
 def test_a_replica_that_hangs_costs_the_requests_it_holds_and_no_other(

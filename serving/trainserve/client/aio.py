@@ -199,6 +199,8 @@ class AsyncClient:
         """Waits for the first resolution; the later ones go on beside the calls that start them."""
         if time.monotonic() - self._resolved > RESOLVE_SECONDS and (not self._resolution or self._resolution.done()):
             self._resolution = asyncio.create_task(self._resolve_now())
+            # Whoever waits for it may have reached a deadline before; asyncio would complain of the error on stderr.
+            self._resolution.add_done_callback(lambda task: task.cancelled() or task.exception())
         if not self._replicas:
             assert self._resolution is not None
             await asyncio.shield(self._resolution)

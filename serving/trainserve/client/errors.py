@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+UNLOADED = "has no available versions"
+"""Triton's words, with a 4xx, of a model that it has but not now: it is ending, or loads the model anew."""
+
 
 class BadInput(ValueError):
     """What was asked for cannot be sent; the message names the field, what it takes and what was given."""

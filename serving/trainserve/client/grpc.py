@@ -10,7 +10,7 @@ from tritonclient.utils import InferenceServerException  # type: ignore[import-u
 
 from trainserve.client.addresses import Address
 from trainserve.client.binary import NAMES, Wanted
-from trainserve.client.errors import Refused, ServerFault, Unavailable
+from trainserve.client.errors import UNLOADED, Refused, ServerFault, Unavailable
 from trainserve.client.model import Array, ModelInfo
 
 _OPTIONS = [
@@ -21,8 +21,8 @@ _OPTIONS = [
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_retries", 0),
 ]
+_AGAIN = {"UNAVAILABLE", "CANCELLED"}  # what is still running when a server's grace ends, it cancels
 _REFUSALS = {
-    "CANCELLED",
     "INVALID_ARGUMENT",
     "NOT_FOUND",
     "ALREADY_EXISTS",
@@ -91,6 +91,6 @@ class GrpcTransport:
             words = f"{address}: {error.message()}"
             if code == "DEADLINE_EXCEEDED":  # the same deadline as the caller's, seen by the server first
                 raise TimeoutError(words) from error
-            if code == "UNAVAILABLE":
+            if code in _AGAIN or UNLOADED in words:
                 raise Unavailable(words) from error
             raise (Refused if code in _REFUSALS else ServerFault)(words) from error

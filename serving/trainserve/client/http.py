@@ -12,7 +12,7 @@ import aiohttp
 
 from trainserve.client import binary
 from trainserve.client.addresses import Address
-from trainserve.client.errors import Refused, ServerFault, Unavailable
+from trainserve.client.errors import UNLOADED, Refused, ServerFault, Unavailable
 from trainserve.client.model import Array, ModelInfo
 
 CONNECT_SECONDS = 2.0
@@ -95,7 +95,7 @@ class HttpTransport:
         if response.status == 200:
             return response.headers, content
         words = f"{address}: {_reason(content) or response.reason} (status {response.status})"
-        if response.status in _AGAIN:
+        if response.status in _AGAIN or UNLOADED in words:
             raise Unavailable(words, _seconds(response.headers.get("Retry-After")))
         raise (Refused if 400 <= response.status < 500 else ServerFault)(words)
 

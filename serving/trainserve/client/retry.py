@@ -3,8 +3,9 @@
 Asked again is what surely was not answered:
 
 - a connection that is refused, reset, or closed before the whole answer came: a replica ended or restarts;
-- HTTP 503 and 429, gRPC UNAVAILABLE: it says itself that it had no room or is not ready; and 502, with which a proxy
-  says the former of the connection behind it.
+- HTTP 503 and 429, gRPC UNAVAILABLE: it says itself that it had no room or is not ready; 502, with which a proxy says
+  the former of the connection behind it; CANCELLED, with which a gRPC server that ends breaks off what it runs;
+- Triton's refusal of a model that it has but has unloaded: it is ending, too, and does so before it closes its ports.
 
 An inference changes nothing on the server, so that running one twice costs time and nothing else. Never asked again:
 
