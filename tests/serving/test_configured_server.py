@@ -15,9 +15,10 @@ import onnxruntime
 import psutil
 import pytest
 
+from tests.serving import gated
 from tests.serving.graphs import convnet
 from tests.serving.versions import LABELS, answers, images, publish_convnet
-from trainserve.client import Client
+from trainserve.client import Client, DeadlineExceeded
 from trainserve.serving import config_check
 from trainserve.serving.repository import Entry, entries, layout, server_flags, write
 from trainserve.serving.servable import Servable
@@ -62,8 +63,18 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Servable:
 
 
 @pytest.fixture(scope="module")
+def waiting(tmp_path_factory: pytest.TempPathFactory) -> Entry:
+    """A gated model; its queue has no bounds."""
+    return gated.entry(tmp_path_factory.mktemp("waiting"), "waiting", dynamicBatching={"maxBatch": 4})
+
+
+@pytest.fixture(scope="module")
 def server(
-    command: Path, versions: list[Servable], bare: Servable, tmp_path_factory: pytest.TempPathFactory
+    command: Path,
+    versions: list[Servable],
+    bare: Servable,
+    waiting: Entry,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[DevelopmentServer]:
     folder = tmp_path_factory.mktemp("configured")
     wanted = [
@@ -72,6 +83,7 @@ def server(
         Entry("cold", versions[0]),
         Entry("warm", versions[0], settings(warmup=True, threads=4, dynamicBatching={"maxBatch": 8})),
         Entry("bare", bare, settings(ensemble={"top": 3, "softmax": True})),
+        waiting,
     ]
     write(wanted, folder / "models")
     flags = server_flags([entry.settings for entry in wanted])
@@ -154,6 +166,28 @@ def test_the_ensembles_text_is_sent_over_grpc_too(server: DevelopmentServer, bar
     with Client(server.grpc_url, "grpc") as client:
         answer = client.infer(client.model("bare-ensemble"), {"images": images(1)})
     assert answer["labels"][0, 0].decode() == LABELS[int(expected(images(1), bare).argmax())]
+
+
+def test_a_grpc_request_whose_deadline_passed_is_not_run_though_its_queue_has_no_bounds(
+    server: DevelopmentServer, waiting: Entry
+) -> None:
+    """But for what was gathered already: two batches for each instance, on a server without rate limiter."""
+    with gated.asking(server, waiting) as model, Client(server.grpc_url, "grpc", timeout=0.5, retries=0) as client:
+        described = client.model("waiting")
+
+        def impatient(number: int) -> None:
+            with pytest.raises(DeadlineExceeded):
+                client.infer(described, {"number": np.array([[number]])})
+
+        model.ask(0)
+        model.wait_for_executions(1)
+        for gone in [model.pool.submit(impatient, number) for number in range(1, 25)]:
+            gone.result()
+        model.open(seconds=0.1)  # the server sees the deadlines pass a moment after the client
+        model.wait_for_pending(0)
+        executed = sum(len(numbers) for numbers in model.journal()) - 1
+        assert executed <= 8
+        assert model.metric("nv_inference_request_failure", reason="CANCELED") == 24 - executed
 
 
 def checked(command: Path, model: Servable, gpus: int = 0, **fields: Any) -> list[str]:
