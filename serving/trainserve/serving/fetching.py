@@ -13,6 +13,7 @@ from trainserve.serving import archive, download, onnx_graph, ready, releases
 from trainserve.serving.cache import Lease, NodeCache, Room
 from trainserve.serving.checking import expect_repository, graph_digest, opened
 from trainserve.serving.inside import inside
+from trainserve.serving.origins import Stat
 from trainserve.serving.ready import ReadyRepository
 from trainserve.serving.servable import Servable
 from trainserve.serving.wanted import Wanted, is_version
@@ -86,11 +87,12 @@ def _fetch_other(wanted: Wanted, cache: NodeCache) -> Lease:
     names = wanted.patient.names() if wanted.address.kind == "folder" else [wanted.address.name]
     if wanted.address.kind == "folder":
         expect_repository(wanted, names)
-    stats = {name: wanted.patient.stat(name) for name in names if name != signing.OF_REPOSITORY}
-    sizes = [stat.bytes for stat in stats.values()]
-    states = [[name, stat.state, stat.bytes] for name, stat in stats.items()]
+    names = [name for name in names if name != signing.OF_REPOSITORY]
+    stats = _stats(wanted, names)
+    sizes = [stat.bytes for stat in stats]
     key = _hashed(wanted.address.location)
-    note = None if any(stat.state is None for stat in stats.values()) else _hashed(wanted.address.location, states)
+    told = None not in [stat.state for stat in stats]
+    note = _hashed(key, names, [[stat.state, stat.bytes] for stat in stats]) if told else None
 
     def known() -> str | None:
         return cache.note(note) if note is not None else None
@@ -103,15 +105,20 @@ def _fetch_other(wanted: Wanted, cache: NodeCache) -> Lease:
         elif wanted.address.kind == "archive":
             digest = _make_unpacked(wanted, room)
         else:
-            digest = _make_repository(wanted, room, stats)
-        whole = wanted.address.kind != "graph" or len(ready.files(room.content)) == 1
-        if note is not None and whole:  # of external data the graph's own state says nothing
+            digest = _make_repository(wanted, room, names)
+        alone = wanted.address.kind != "graph" or len(ready.files(room.content)) == 1
+        # Of external data the graph's own state says nothing; and what was replaced meanwhile may come back.
+        if note is not None and alone and _stats(wanted, names) == stats:
             cache.remember(note, digest)
         return digest
 
     if (digest := known()) and (lease := cache.lease(digest)):
         return lease
     return cache.fill(key, known, make)
+
+
+def _stats(wanted: Wanted, names: Iterable[str]) -> list[Stat]:
+    return [wanted.patient.stat(name) for name in names]
 
 
 def _make_repository(wanted: Wanted, room: Room, names: Collection[str]) -> str:

@@ -79,6 +79,24 @@ def test_a_lone_graph_is_asked_for_again_only_when_it_has_changed(server: RangeS
     assert server.gets == ["shapes.onnx", "shapes.onnx"]
 
 
+def test_a_graph_that_was_replaced_while_it_came_and_is_back_is_the_one_that_is_there(
+    server: RangeServer, cache: NodeCache
+) -> None:
+    first = server.files["shapes.onnx"]
+    second = server.files["shapes.onnx"] + b"\x32\x00"
+    address = server.uri("shapes.onnx")
+
+    def replace(name: str, done: int, total: int | None) -> None:
+        server.files["shapes.onnx"] = second
+
+    server.cuts = [1_100_000]
+    fetched = open_servable(address, cache=cache, progress=replace)
+    assert (fetched.folder / "shapes.onnx").read_bytes() == second
+    server.files["shapes.onnx"] = first
+    model = open_servable(address, cache=cache)
+    assert (model.folder / "shapes.onnx").read_bytes() == first
+
+
 def test_with_its_digest_known_a_cached_model_needs_no_network(server: RangeServer, cache: NodeCache) -> None:
     address = server.uri("shapes.onnx")
     digest = open_servable(address, cache=cache).digest

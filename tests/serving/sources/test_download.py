@@ -166,6 +166,33 @@ def test_a_part_from_an_object_store_is_gone_on_with(s3: Any, tmp_path: Path, pa
     assert (tmp_path / "big").read_bytes() == CONTENT[::-1]
 
 
+def test_a_large_object_is_read_in_several_ranges(
+    s3: Any, tmp_path: Path, pauses: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainserve.serving.origins._RANGE", 100_000)
+    s3.put_object(Bucket="models", Key="large/big", Body=CONTENT)
+    asked: list[int] = []
+    copied = copy(
+        ObjectOrigin("s3://models/large"), tmp_path / "big", pauses, moved=lambda done, total: asked.append(done)
+    )
+    assert (copied, len(asked)) == (SHA256, 11)
+
+
+def test_an_object_that_is_replaced_while_it_is_read_is_begun_anew(
+    s3: Any, tmp_path: Path, pauses: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainserve.serving.origins._RANGE", 100_000)
+    s3.put_object(Bucket="models", Key="changing/big", Body=CONTENT)
+
+    def replace(done: int, total: int | None) -> None:
+        if done == 100_000 and not pauses:
+            s3.put_object(Bucket="models", Key="changing/big", Body=CONTENT[::-1])
+
+    copy(ObjectOrigin("s3://models/changing"), tmp_path / "big", pauses, moved=replace)
+    assert (tmp_path / "big").read_bytes() == CONTENT[::-1]
+    assert len(pauses) == 1
+
+
 def test_an_object_store_without_credentials_is_told_at_once(
     s3: Any, tmp_path: Path, pauses: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
