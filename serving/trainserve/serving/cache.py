@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from trainserve.serving.locks import Locks
 from trainserve.store import StoreError
 
 FOLDER = Path("~/.cache/trainserve/models")
@@ -82,13 +83,14 @@ class NodeCache:
         except RuntimeError:
             raise StoreError(f"{folder}: there is no home to keep fetched models in; HOME must name one") from None
         self.size, self._say = size, say
+        self._locks = Locks(self.folder / ".locks", lambda: say(f"waiting for another process in {self.folder}"))
 
     def lease(self, digest: str) -> Lease | None:
         """The model of that digest, if it is here; it counts as used just now. Raises StoreError."""
         with self._errors():
             if not self._entry(digest).is_dir():
                 return None
-            lock = self._hold(_key(digest), fcntl.LOCK_SH)
+            lock = self._locks.hold(_key(digest), fcntl.LOCK_SH)
             try:
                 _touch(self._entry(digest))
             except FileNotFoundError:  # evicted before the lock was ours
@@ -102,7 +104,7 @@ class NodeCache:
         One process at a time has the room `key`; whoever waited for it asks `known` again. What `make` has left when
         it fails is kept for the next attempt, but for a full disk. Raises StoreError, and what `make` raises.
         """
-        with self._errors(), self._alone(f"room-{key}"):
+        with self._errors(), self._locks.alone(f"room-{key}"):
             if (digest := known()) and (there := self.lease(digest)):
                 return there
             folder = self.folder / _ROOMS / key
@@ -112,7 +114,7 @@ class NodeCache:
                 digest = make(room)
                 room.reserve(_bytes(room.content))
                 lease = self._keep(room, digest)
-                (self.folder / ".locks" / f"room-{key}").unlink()
+                self._locks.forget(f"room-{key}")
                 return lease
             except (CacheFull, OSError) as error:
                 if isinstance(error, CacheFull) or error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -121,7 +123,7 @@ class NodeCache:
 
     def discard(self, key: str) -> None:
         """Drop what an attempt left in the room `key`: its bytes are not to be gone on with."""
-        with self._errors(), self._alone(f"room-{key}"):
+        with self._errors(), self._locks.alone(f"room-{key}"):
             shutil.rmtree(self.folder / _ROOMS / key, ignore_errors=True)
 
     def drop(self, lease: Lease) -> None:
@@ -153,7 +155,7 @@ class NodeCache:
         return self.folder / _key(digest)
 
     def _keep(self, room: Room, digest: str) -> Lease:
-        lock = self._hold(_key(digest), fcntl.LOCK_SH)
+        lock = self._locks.hold(_key(digest), fcntl.LOCK_SH)
         path = self._entry(digest)
         _settle(room.content)
         # Two addresses may hold the same model: whoever renames first has made it.
@@ -194,10 +196,10 @@ class NodeCache:
         """Remove the one that was used longest ago and that nobody holds. False: there is none."""
         for path in sorted((path for path in self._all() if path != room), key=_used):
             name = f"room-{path.name}" if path.parent != self.folder else path.name
-            with contextlib.suppress(BlockingIOError), self._alone(name, fcntl.LOCK_NB):
+            with contextlib.suppress(BlockingIOError), self._locks.alone(name, fcntl.LOCK_NB):
                 self._say(f"evicting {path.name} from {self.folder}")
                 self._remove(path)
-                (self.folder / ".locks" / name).unlink()
+                self._locks.forget(name)
                 (self.folder / _EVICTIONS).write_text(str(self._evictions() + 1))  # one process at a time is here
                 return True
         return False
@@ -222,32 +224,6 @@ class NodeCache:
         with (self.folder / ".lock").open("ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
-
-    @contextlib.contextmanager
-    def _alone(self, name: str, how: int = 0) -> Iterator[None]:
-        with self._hold(name, fcntl.LOCK_EX | how):
-            yield
-
-    def _hold(self, name: str, how: int) -> IO[bytes]:
-        """A lock, once it is ours. Raises BlockingIOError where LOCK_NB was asked for and another has it."""
-        path = self.folder / ".locks" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        while True:
-            lock = path.open("ab")
-            try:
-                try:
-                    fcntl.flock(lock, how | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    if how & fcntl.LOCK_NB:
-                        raise
-                    self._say(f"waiting for another process that fetches into {self.folder}")
-                    fcntl.flock(lock, how)
-                if os.fstat(lock.fileno()).st_nlink:  # else it was evicted with its entry before it was ours
-                    return lock
-            except BaseException:
-                lock.close()
-                raise
-            lock.close()
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
