@@ -106,6 +106,7 @@ class NodeCache:
         """
         with self._errors(), self._locks.alone(f"room-{key}"):
             if (digest := known()) and (there := self.lease(digest)):
+                self._locks.forget(f"room-{key}")
                 return there
             folder = self.folder / _ROOMS / key
             (folder / _CONTENT).mkdir(parents=True, exist_ok=True)
@@ -120,11 +121,6 @@ class NodeCache:
                 if isinstance(error, CacheFull) or error.errno in (errno.ENOSPC, errno.EDQUOT):
                     shutil.rmtree(folder, ignore_errors=True)
                 raise
-
-    def discard(self, key: str) -> None:
-        """Drop what an attempt left in the room `key`: its bytes are not to be gone on with."""
-        with self._errors(), self._locks.alone(f"room-{key}"):
-            shutil.rmtree(self.folder / _ROOMS / key, ignore_errors=True)
 
     def drop(self, lease: Lease) -> None:
         """Remove an entry whose bytes are no longer what they were."""

@@ -294,4 +294,5 @@ def _wait_for_part(folder: Path) -> Path:
 
 
 def _leftovers(folder: Path) -> list[str]:
-    return [str(path) for below in (".rooms", ".trash") for path in (folder / below).rglob("*")]
+    kept = [str(path) for below in (".rooms", ".trash") for path in (folder / below).rglob("*")]
+    return kept + [str(path) for path in (folder / ".locks").glob("room-*")]
