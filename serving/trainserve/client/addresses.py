@@ -12,6 +12,9 @@ from urllib.parse import urlsplit
 
 from trainserve.client.errors import BadInput
 
+CONNECT_SECONDS = 2.0
+"""A replica that does not take a connection by then is gone: a machine that is off answers nothing at all."""
+
 Protocol = Literal["http", "grpc"]
 
 

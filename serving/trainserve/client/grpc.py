@@ -8,6 +8,7 @@ from typing import Any
 import tritonclient.grpc.aio as triton  # type: ignore[import-untyped]
 from tritonclient.utils import InferenceServerException  # type: ignore[import-untyped]
 
+from trainserve.client import addresses
 from trainserve.client.addresses import Address
 from trainserve.client.binary import NAMES, Wanted
 from trainserve.client.errors import UNLOADED, Refused, ServerFault, Unavailable
@@ -16,7 +17,6 @@ from trainserve.client.model import Array, ModelInfo
 _OPTIONS = [
     # As soon as a replica is back, it shall be found: gRPC itself would wait up to two minutes between two tries.
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 2000),  # also how long a connection may take to come about
     ("grpc.max_reconnect_backoff_ms", 1000),
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_retries", 0),
@@ -81,8 +81,12 @@ class GrpcTransport:
     async def _ask(self, address: Address, method: str, *arguments: Any, **options: Any) -> Any:
         client = self._clients.get(address)
         if client is None:
-            authority = ("grpc.default_authority", address.authority)
-            client = triton.InferenceServerClient(str(address), channel_args=[*_OPTIONS, authority])
+            own = [
+                ("grpc.default_authority", address.authority),
+                # Under this name gRPC knows how long a connection may take to come about.
+                ("grpc.min_reconnect_backoff_ms", round(addresses.CONNECT_SECONDS * 1000)),
+            ]
+            client = triton.InferenceServerClient(str(address), channel_args=[*_OPTIONS, *own])
             self._clients[address] = client
         try:
             return await getattr(client, method)(*arguments, **options)

@@ -10,13 +10,11 @@ from urllib.parse import quote
 
 import aiohttp
 
-from trainserve.client import binary
+from trainserve.client import addresses, binary
 from trainserve.client.addresses import Address
 from trainserve.client.errors import UNLOADED, Refused, ServerFault, Unavailable
 from trainserve.client.model import Array, ModelInfo
 
-CONNECT_SECONDS = 2.0
-"""A replica that does not take a connection by then is gone: a machine that is off answers nothing at all."""
 _AGAIN = {429, 502, 503}
 
 
@@ -26,7 +24,7 @@ class HttpTransport:
     def __init__(self) -> None:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=addresses.CONNECT_SECONDS),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": "trainserve-client"},
         )
@@ -102,7 +100,7 @@ class HttpTransport:
 
 def _words(error: aiohttp.ClientError) -> str:
     if isinstance(error, aiohttp.ServerTimeoutError):
-        return f"no connection within {CONNECT_SECONDS:g} s"
+        return f"no connection within {addresses.CONNECT_SECONDS:g} s"
     number = getattr(error, "errno", None)
     return os.strerror(number) if number else str(error) or type(error).__name__
 
