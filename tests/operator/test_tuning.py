@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.operator.serving import FIRST, OTHER, SECOND, SUFFIX, UNSCHEDULABLE, Serve
 from tests.operator.support import at, condition, ended, failed
@@ -180,6 +183,23 @@ def test_an_answer_that_is_none_is_not_served_with(change: Object) -> None:
     objective.step(60)
     assert condition(objective.status, "Tuned")["reason"] == "TuningFailed"
     assert objective.settings(SUFFIX)["instances"] == 1
+
+
+SAID: st.SearchStrategy[Any] = (
+    st.none() | st.booleans() | st.integers(-(10**30), 10**30) | st.floats() | st.text(max_size=3)
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.dictionaries(st.sampled_from(["outcome", "reason", *HELD]), SAID), st.booleans())
+def test_whatever_the_tuner_says_the_status_can_be_written(said: Object, nearly: bool) -> None:
+    objective = serve()
+    objective.step()
+    answer(objective, (HELD if nearly else {}) | said)
+    for second in (60, 61):
+        objective.step(second)
+        json.dumps(objective.status, ensure_ascii=False, allow_nan=False).encode()
+        assert all(found["reason"] and found["message"] for found in objective.status["conditions"])
 
 
 def test_without_an_objective_nothing_of_it_stays() -> None:

@@ -42,7 +42,7 @@ _LAST_WORDS = {"terminationMessagePolicy": "FallbackToLogsOnError"}
 def pod_spec(spec: ModelServeSpec, version: Version, settings: Settings) -> dict[str, Any]:
     """Everything that one replica consists of."""
     shared = {"name": "shared", "mountPath": SHARED}
-    volumes, mounts = _source(spec, version, settings)
+    volumes, mounts = _source(version, settings)
     return {
         **HARDENED_POD,
         "terminationGracePeriodSeconds": GRACE_SECONDS,
@@ -65,9 +65,7 @@ def server_flags(triton: Triton) -> list[str]:
     return flags + (["--rate-limit=execution_count"] if triton.rate_limiter is not None else [])
 
 
-def _source(
-    spec: ModelServeSpec, version: Version, settings: Settings
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def _source(version: Version, settings: Settings) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Volumes and mounts of what is fetched from, and of the node's cache."""
     if settings.store.path_of(version.uri) is not None:
         volumes, mounts = settings.store.volumes(), settings.store.mounts(read_only=True)

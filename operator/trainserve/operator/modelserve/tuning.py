@@ -128,7 +128,8 @@ def _measuring(slo: Slo, target: Version) -> Condition:
 
 def _condition(tuning: Mapping[str, Any]) -> Condition:
     held = bool(tuning.get("held"))
-    return Condition(TUNED, "True" if held else "False", HELD if held else NOT_REACHABLE, tuning["message"])
+    reason = HELD if held else NOT_REACHABLE
+    return Condition(TUNED, "True" if held else "False", reason, tuning.get("message") or reason)
 
 
 def _failed(
