@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 from urllib.error import HTTPError, URLError
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from trainserve.serving.origins import Stat, Stream, TransferFault
 from trainserve.store import StoreError
@@ -29,7 +29,8 @@ class HttpsOrigin:
     """A folder of an https server."""
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        parts = urlsplit(url)
+        self._url = f"{parts.scheme}://{parts.netloc}{quote(parts.path)}"
 
     def where(self, name: str) -> str:
         """See Origin."""

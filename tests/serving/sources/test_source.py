@@ -58,6 +58,12 @@ def test_a_version_comes_from_an_object_store(s3: Any, cache: NodeCache, version
     assert (model.folder / "model.onnx").read_bytes() == (version / "model.onnx").read_bytes()
 
 
+def test_names_with_spaces_and_letters_of_all_kinds_are_found(server: RangeServer, cache: NodeCache) -> None:
+    server.files["größe/a b#1.onnx"] = server.files["shapes.onnx"]
+    model = open_servable(server.uri("gr%C3%B6%C3%9Fe/a%20b%231.onnx"), cache=cache)
+    assert model.name == "a-b-1"
+
+
 def test_a_busy_server_costs_nothing_but_time(server: RangeServer, cache: NodeCache) -> None:
     server.statuses = [503, 0, 502, 0, 429]
     assert open_servable(server.uri(f"models/{VERSION}"), cache=cache).name == "digits"
