@@ -69,6 +69,11 @@ def test_a_part_of_a_microsecond_counts_as_one(text: str, expected: int) -> None
         ('{"dynamicBatching": {"queue": {"timeout": "50ms"}}}', ["settings.dynamicBatching.queue"]),
         ('{"priorities": {"levels": 2}}', ["settings.priorities"]),
         ('{"instances": 3, "dynamicBatching": {"queue": {"size": 9}}}', ["settings.dynamicBatching.queue.size"]),
+        (
+            '{"instances": 3, "dynamicBatching": {"maxQueueDelay": "1ms", "queue": {"timeout": "50ms"}}}',
+            ["settings.dynamicBatching.maxQueueDelay"],
+        ),
+        ('{"dynamicBatching": {"maxQueueDelay": "1ms"}}', []),
     ],
 )
 def test_settings_that_make_the_servers_batcher_sleep_are_told_of(text: str, fields: list[str]) -> None:

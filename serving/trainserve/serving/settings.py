@@ -160,16 +160,22 @@ def cautions(settings: Settings) -> list[str]:
     src/dynamic_batch_scheduler.cc, WaitForPayloadSlotAvailable).
     """
     queue, found = settings.dynamic_batching.queue, []
+    sleepy = queue.size or queue.timeout or settings.priorities
+    field = "priorities" if settings.priorities else "dynamicBatching.queue"
     if queue.size:
         found.append(
             "settings.dynamicBatching.queue.size: a full queue wakes Triton's batcher twice a second only, and until"
             " then nothing runs; bound the wait with queue.timeout, and let size be more than arrives within it"
         )
-    if settings.instances == 1 and (queue.size or queue.timeout or settings.priorities):
-        field = "priorities" if settings.priorities else "dynamicBatching.queue"
+    if settings.instances == 1 and sleepy:
         found.append(
             f"settings.{field}: with one instance a request may wait half a second though nothing runs, because"
             " Triton's batcher sleeps; 2 instances make that rare, 3 rarer still"
+        )
+    if settings.dynamic_batching.max_queue_delay and sleepy:
+        found.append(
+            f"settings.dynamicBatching.maxQueueDelay: together with {field} it may cost ever more throughput, until the"
+            " model is loaded anew, on a Triton older than August 2026 (triton-inference-server/server#8870)"
         )
     return found
 
