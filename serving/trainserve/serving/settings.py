@@ -175,7 +175,7 @@ def cautions(settings: Settings) -> list[str]:
     if settings.dynamic_batching.max_queue_delay and sleepy:
         found.append(
             f"settings.dynamicBatching.maxQueueDelay: together with {field} it may cost ever more throughput, until the"
-            " model is loaded anew, on a Triton older than August 2026 (triton-inference-server/server#8870)"
+            " model is loaded anew, on a Triton without triton-inference-server/core#509 (summer of 2026)"
         )
     return found
 
