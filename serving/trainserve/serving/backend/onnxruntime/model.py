@@ -90,36 +90,37 @@ class TritonPythonModel:
         return [self._alone(request) for request in requests]
 
     def _together(self, requests: list[Any]) -> list[Any]:
-        given = [self._arrays(request) for request in requests]
-        lengths = [len(arrays[0]) for arrays in given]
-        results = self._run([np.concatenate(arrays) for arrays in zip(*given, strict=True)] if given[1:] else given[0])
+        given = self._arrays(requests)
+        lengths = [len(array) for array in given[0]]
+        results = self._run([np.concatenate(arrays) for arrays in given] if requests[1:] else [a for (a,) in given])
         cut = [rows.tensors(result, lengths) for rows, result in zip(self._rows, results, strict=True)]
+        if len(cut) == 1:
+            return [pb_utils.InferenceResponse([tensor]) for tensor in cut[0]]
         return [self._response(request, tensors) for request, *tensors in zip(requests, *cut, strict=True)]
 
     def _alone(self, request: Any) -> Any:
         try:
-            results = self._run(self._arrays(request))
+            results = self._run([array for (array,) in self._arrays([request])])
             return self._response(request, list(map(pb_utils.Tensor, self._outputs, results)))
         except Exception as error:
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(f"onnxruntime: {error}"))
 
-    def _arrays(self, request: Any) -> list[Any]:
-        """A request's inputs in the graph's order; `pb_utils.get_input_tensor_by_name` would ask for them each time."""
-        tensors = request.inputs()
-        if len(tensors) > 1:
-            by_name = {tensor.name(): tensor for tensor in tensors}
-            tensors = [by_name[name] for name in self._inputs]
-        arrays = [tensor.as_numpy() for tensor in tensors]
-        return [_text(array) for array in arrays] if self._takes_text else arrays
+    def _arrays(self, requests: list[Any]) -> list[list[Any]]:
+        """Of each of the graph's inputs, what every request gives."""
+        if len(self._inputs) == 1:  # whose name need not be asked for
+            given = [[request.inputs()[0].as_numpy() for request in requests]]
+        else:
+            named = [{tensor.name(): tensor for tensor in request.inputs()} for request in requests]
+            given = [[tensors[name].as_numpy() for tensors in named] for name in self._inputs]
+        return [[_text(array) for array in arrays] for arrays in given] if self._takes_text else given
 
     def _run(self, arrays: list[Any]) -> list[Any]:
         return list(self._session.run(self._outputs, dict(zip(self._inputs, arrays, strict=True))))
 
     def _response(self, request: Any, tensors: list[Any]) -> Any:
-        if len(tensors) > 1:
-            wanted = set(request.requested_output_names())
-            tensors = [tensor for tensor, name in zip(tensors, self._outputs, strict=True) if name in wanted]
-        return pb_utils.InferenceResponse(tensors)
+        wanted = set(request.requested_output_names())
+        pairs = zip(tensors, self._outputs, strict=True)
+        return pb_utils.InferenceResponse([tensor for tensor, name in pairs if name in wanted])
 
 
 class _Rows:
