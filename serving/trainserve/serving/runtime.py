@@ -47,7 +47,7 @@ def install(cache: Path = CACHE, progress: Progress = lambda line: None) -> Path
     with _locked(cache / "triton.lock") as lock:
         if not _current(runtime):
             _build(runtime, progress, lock)
-        for name in ("onnxruntime/model.py",):
+        for name in ("onnxruntime/on_device.py", "onnxruntime/model.py"):
             _write(runtime / "backends" / name, (_ROOM / "backend" / name).read_bytes(), 0o644)
         for path in (_ROOM / "__init__.py", _ROOM / "launch.py", *sorted((_ROOM / "guard").glob("*.py"))):
             _write(runtime / "launcher/trainserve/serving" / path.relative_to(_ROOM), path.read_bytes(), 0o644)

@@ -3,7 +3,7 @@
 It serves the repositories of the official C++ onnxruntime backend unchanged: `<model>/<version>/model.onnx` (or
 `default_model_filename`) and the parameters `intra_op_thread_count` and `inter_op_thread_count`
 (https://github.com/triton-inference-server/onnxruntime_backend). Triton copies nothing of this project into the
-process it runs in: numpy, onnxruntime and `triton_python_backend_utils` are all there is.
+process it runs in: numpy, onnxruntime, `triton_python_backend_utils` and this folder are all there is.
 
 The requests of one batch become one onnxruntime run. If that run fails, each request is run alone, so that the error
 of one is not the error of its neighbours. Where the time of a request goes is told by bench/serving.py.
@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import onnxruntime  # type: ignore[import-untyped]
 import triton_python_backend_utils as pb_utils  # type: ignore[import-not-found]
+from on_device import OnDevice  # type: ignore[import-not-found]
 
 _TRITON_TYPES = {
     "tensor(bool)": "TYPE_BOOL",
@@ -69,12 +70,14 @@ class TritonPythonModel:
         config = json.loads(args["model_config"])
         parameters = {key: value["string_value"] for key, value in config.get("parameters", {}).items()}
         name = config.get("default_model_filename") or "model.onnx"
+        gpu = int(args["model_instance_device_id"]) if args["model_instance_kind"] == "GPU" else None
         self._session = _session(
             Path(args["model_repository"]) / args["model_version"] / name,
             threads=int(parameters.get("intra_op_thread_count", 1)),
             between=int(parameters.get("inter_op_thread_count", 1)),
-            gpu=int(args["model_instance_device_id"]) if args["model_instance_kind"] == "GPU" else None,
+            gpu=gpu,
         )
+        self._on_device = None if gpu is None else OnDevice(self._session, "cuda", gpu)
         self._inputs = [tensor.name for tensor in self._session.get_inputs()]
         self._takes_text = any(tensor.type == "tensor(string)" for tensor in self._session.get_inputs())
         self._outputs = [tensor.name for tensor in self._session.get_outputs()]
@@ -84,7 +87,7 @@ class TritonPythonModel:
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """One response per request, in order."""
-        if self._batched:
+        if self._batched and not (self._on_device and any(map(self._on_device.has, requests))):
             with contextlib.suppress(Exception):  # whatever it is, running each alone tells whose it is
                 return self._together(requests)
         return [self._alone(request) for request in requests]
@@ -100,6 +103,8 @@ class TritonPythonModel:
 
     def _alone(self, request: Any) -> Any:
         try:
+            if self._on_device and self._on_device.has(request):
+                return self._response(request, self._on_device.tensors(request))
             results = self._run([array for (array,) in self._arrays([request])])
             return self._response(request, list(map(pb_utils.Tensor, self._outputs, results)))
         except Exception as error:
