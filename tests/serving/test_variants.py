@@ -17,6 +17,7 @@ from trainserve.models.data.dataset import Dataset
 from trainserve.serving.fetch import fetch
 from trainserve.serving.probe import Probe
 from trainserve.serving.recorded import Recorded
+from trainserve.serving.reference import Reference
 from trainserve.serving.servable import Servable
 from trainserve.serving.server import DevelopmentServer
 from trainserve.serving.settings import DynamicBatching, Settings
@@ -129,3 +130,13 @@ def test_top_labels_are_served_as_whole_numbers(probe: Callable[[str], Probe]) -
 
 def test_weights_beside_the_file_are_fetched_with_it(fetched: dict[str, Path]) -> None:
     assert (fetched["beside"] / "version" / "model.onnx.data").stat().st_size > 288 * 5 * 4
+
+
+@pytest.mark.parametrize("name", ["topk", "tensor", "values"])
+def test_an_exported_graph_can_be_run_on_images_between_two_integers(fetched: dict[str, Path], name: str) -> None:
+    recorded = Recorded.load(fetched[name] / "version", 16)
+    network = Reference(fetched[name] / "version" / "model.onnx", recorded).of_floats()
+    output = "values" if name == "values" else "probabilities"
+    np.testing.assert_allclose(network(recorded.inputs)[output], recorded.outputs[output], rtol=1e-3, atol=1e-5)
+    between = {key: array + np.float32(0.5) for key, array in recorded.inputs.items()}
+    assert np.abs(network(between)[output] - recorded.outputs[output]).max() > 0

@@ -85,8 +85,7 @@ class Evidence:
 
     def few(self, arrays: Arrays) -> Arrays:
         """Of the samples that edited graphs are run on."""
-        rows = max(self.recorded.batch, min(len(self.recorded), SAMPLES) // self.recorded.batch * self.recorded.batch)
-        return {name: array[:rows] for name, array in arrays.items()}
+        return {name: array[:SAMPLES] for name, array in arrays.items()}
 
     def _compared(self, got: Arrays) -> bool:
         recorded = self.recorded
@@ -208,7 +207,7 @@ def wrong_normalisation(evidence: Evidence) -> Fault | None:
     right = evidence.servable.preprocessing
     if evidence.right_alone or right is None or len(evidence.recorded.inputs) != 1:
         return None
-    ((name, images),) = evidence.few(evidence.recorded.inputs).items()
+    ((name, images),) = evidence.recorded.inputs.items()
     channels = (images.shape[1], images.shape[-1]) if images.ndim == 4 else ()
     if len(right.mean) not in channels or not np.isfinite(evidence.served[evidence.scores]).all():
         return None
@@ -217,7 +216,7 @@ def wrong_normalisation(evidence: Evidence) -> Fault | None:
     def answer(given: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         return network({name: given})[evidence.scores]
 
-    served = evidence.few(evidence.served)[evidence.scores]
+    served = evidence.served[evidence.scores]
     axis = normalisation.channel_axis(list(images.shape), len(right.mean))
     if normalisation.reversed_channels(answer, images, served, axis):
         words = "with red and blue exchanged the version's own graph gives the same answers"
@@ -253,7 +252,7 @@ def precision_drift(evidence: Evidence) -> Fault | None:
                 [
                     f"the differences (root mean square {drift:.2g}) are of the size that weights rounded to "
                     f"{precision} bring ({expected:.2g})",
-                    *([f"its configuration asks for {asked}"] if asked else []),
+                    f"its configuration asks for {asked}" if asked else "weights changed by as little would look alike",
                 ],
             )
     return None

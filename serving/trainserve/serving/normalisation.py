@@ -18,9 +18,15 @@ from trainserve.store import Preprocessing
 Array = np.ndarray[Any, Any]
 Network = Callable[[Array], Array]
 
-EXPLAINED = 0.05
-"""Share of the difference (root mean square) that a fit may leave."""
+EXPLAINED = 0.02
+"""Share of the difference (root mean square) that a fit may leave, on images that it was not made from."""
+FITTED = 16
+"""Images that a fit is made from, of those there are."""
+CHECKED = 32
+"""Others, at most, that it has to explain as well: a few numbers can be made to fit a few images."""
 _STEPS = 15
+_STUCK = 10.0
+"""Damping beyond which a step is too short to lead anywhere."""
 _STARTS = 2
 """Conventions, of those that come nearest, that a fit begins with."""
 _CONVENTIONS = (
@@ -59,55 +65,56 @@ def channel_axis(shape: list[int], channels: int) -> int:
 
 def fit(network: Network, images: Array, served: Array, right: Preprocessing, axis: int) -> Fit | None:
     """How `served` (n, …), answers to `images` (n, …), come from `network`; None if no normalisation explains them."""
-    images, target = images.astype(np.float32), spread(served)
     channels = len(right.mean)
     shape = [1] * images.ndim
     shape[axis] = channels
     unit = float(images.std()) or 1.0
 
-    def residual(parameters: Array) -> Array:
+    def residual(parameters: Array, rows: slice = slice(FITTED)) -> Array:
         gain, offset = parameters[:channels], parameters[channels:] * unit
-        answers = network(images * gain.reshape(shape).astype(np.float32) + offset.reshape(shape).astype(np.float32))
-        return (spread(answers) - target).reshape(-1)
+        given = images[rows] * gain.reshape(shape) + offset.reshape(shape)
+        return (spread(network(given.astype(np.float32))) - spread(served[rows])).reshape(-1)
 
     untouched = np.concatenate([np.ones(channels), np.zeros(channels)])
     wrong = _size(residual(untouched))
-    starts = [
-        untouched,
-        *(_start(convention, right, unit) for convention in _CONVENTIONS if _fits(convention, channels)),
-    ]
-    starts = sorted(starts, key=lambda start: _size(residual(start)))[:_STARTS]
-    found = min((_descend(residual, start, wrong * EXPLAINED / 10) for start in starts), key=lambda pair: pair[1])
-    parameters, left = found[0], found[1] / wrong if wrong else 1.0
-    gain, offset = parameters[:channels], parameters[channels:] * unit
-    if left > EXPLAINED or not np.all(gain > 0):
-        return None
-    return Fit(gain, offset, left)
+    starts = [untouched, *(_start(each, right, unit) for each in _CONVENTIONS if _fits(each, channels))]
+    others = slice(FITTED, FITTED + CHECKED) if len(images) > FITTED else slice(FITTED)
+    allowed = EXPLAINED * _size(residual(untouched, others))
+    for start in sorted(starts, key=lambda start: _size(residual(start)))[:_STARTS]:
+        parameters = _descend(residual, start, wrong * EXPLAINED / 10)
+        gain, left = parameters[:channels], _size(residual(parameters, others))
+        if left < allowed and np.all(gain > 0):
+            return Fit(gain, parameters[channels:] * unit, left / allowed * EXPLAINED)
+    return None
 
 
 def reversed_channels(network: Network, images: Array, served: Array, axis: int) -> bool:
     """Whether red and blue in each other's place explain the answers."""
     if images.shape[axis] != 3:
         return False
-    wrong = _size(spread(network(images)) - spread(served))
-    return _size(spread(network(np.flip(images, axis))) - spread(served)) <= EXPLAINED * wrong
+    images, target = images[:CHECKED], spread(served[:CHECKED])
+    wrong = _size(spread(network(images)) - target)
+    return _size(spread(network(np.flip(images, axis))) - target) <= EXPLAINED * wrong
 
 
-def _descend(residual: Callable[[Array], Array], start: Array, enough: float) -> tuple[Array, float]:
-    parameters, damping = start, 1e-3
+def _descend(residual: Callable[[Array], Array], start: Array, enough: float) -> Array:
+    """Until little enough is left, or nothing more is gained."""
+    parameters, damping, slopes = start, 1e-3, None
     now = residual(parameters)
     for _ in range(_STEPS):
-        if _size(now) <= enough:
+        if _size(now) <= enough or damping > _STUCK:
             break
-        slopes = np.stack([(residual(parameters + step) - now) / 1e-2 for step in 1e-2 * np.eye(len(start))], axis=1)
+        if slopes is None:
+            steps = 1e-2 * np.eye(len(start))
+            slopes = np.stack([(residual(parameters + step) - now) / 1e-2 for step in steps], axis=1)
         square = slopes.T @ slopes
         change = np.linalg.lstsq(square + damping * np.diag(np.diag(square)), -slopes.T @ now, rcond=None)[0]
         then = residual(parameters + change)
         if _size(then) < _size(now):
-            parameters, now, damping = parameters + change, then, damping / 10
+            parameters, now, damping, slopes = parameters + change, then, damping / 10, None
         else:
             damping *= 10
-    return parameters, _size(now)
+    return parameters
 
 
 def _start(convention: tuple[float, tuple[float, ...], tuple[float, ...]], right: Preprocessing, unit: float) -> Array:

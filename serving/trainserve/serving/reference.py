@@ -19,6 +19,8 @@ from trainserve.serving.servable import Servable
 LIMIT = 1 << 30
 """Bytes of a graph that is edited in memory; a larger one is only run as it is."""
 _BATCH = 16
+_CONSTANTS = 16
+"""Values, at most, of a tensor that holds no weights, such as a mean for each channel."""
 RTOL, ATOL = 1e-3, 1e-5
 """Of a graph that brings no tolerance of its own: those of a version in fp32 (docs/contracts.md)."""
 
@@ -32,7 +34,8 @@ class Reference:
 
     def __init__(self, path: Path, recorded: Recorded) -> None:
         self._path, self._outputs = path, list(recorded.outputs)
-        self._batch = recorded.batch if recorded.batch > 1 else _BATCH
+        self._fixed = recorded.batch > 1
+        self._batch = recorded.batch if self._fixed else _BATCH
 
     def answers(self, inputs: Arrays) -> Arrays:
         """Of the graph as it is."""
@@ -45,6 +48,7 @@ class Reference:
         model = self._load()
         for tensor in model.graph.input:
             tensor.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+        del model.graph.value_info[:]  # types of what lies between, which are others now
         session = self._session(model.SerializeToString())
         return lambda inputs: self._run(session, {name: array.astype(np.float32) for name, array in inputs.items()})
 
@@ -54,8 +58,8 @@ class Reference:
 
         model = self._load()
         for weight in model.graph.initializer:
-            if weight.data_type == TensorProto.FLOAT and len(weight.dims) > 1:
-                array = np.array(numpy_helper.to_array(weight))
+            array = np.array(numpy_helper.to_array(weight))
+            if weight.data_type == TensorProto.FLOAT and array.ndim > 1 and array.size > _CONSTANTS:
                 weight.CopyFrom(numpy_helper.from_array(_rounded(array, precision), weight.name))
         return self._run(self._session(model.SerializeToString()), inputs)
 
@@ -83,15 +87,16 @@ class Reference:
             raise NoReference(f"onnxruntime: {str(error).splitlines()[0]}") from error
 
     def _run(self, session: Any, inputs: Arrays) -> Arrays:
+        """In batches; of a fixed batch the last one begins again at the first row."""
         rows = len(next(iter(inputs.values())))
         parts = []
         for start in range(0, rows, self._batch):
-            feed = {name: array[start : start + self._batch] for name, array in inputs.items()}
+            taken = np.arange(start, start + self._batch if self._fixed else min(start + self._batch, rows)) % rows
             try:
-                parts.append(session.run(self._outputs, feed))
+                parts.append(session.run(self._outputs, {name: array[taken] for name, array in inputs.items()}))
             except Exception as error:
                 raise NoReference(f"onnxruntime: {str(error).splitlines()[0]}") from error
-        return {name: np.concatenate([part[at] for part in parts]) for at, name in enumerate(self._outputs)}
+        return {name: np.concatenate([part[at] for part in parts])[:rows] for at, name in enumerate(self._outputs)}
 
 
 def recorded(servable: Servable, count: int) -> Recorded:
