@@ -261,3 +261,49 @@ def test_defaults_are_filled_in_and_shared_by_no_two_specs() -> None:
     one, other = parse_trainjob(trainjob()), parse_trainjob(trainjob())
     assert (one.trainer.epochs, one.workers.processes_per_node, one.policy.retries) == (5, "auto", 3)
     assert one.trainer is not other.trainer
+
+
+DIGESTED = {"digest": "sha256:" + 64 * "a"}
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "file:///srv/models/default/digits/1",
+        "pvc://models/default/digits/12",
+        "s3://bucket/some/prefix/default/digits/1",
+        "https://models.example.org:8443/store/default/digits/1",
+        "https://models.example.org/vision/ResNet_50.v2.onnx",
+        "pvc://nets/model.onnx",
+    ],
+)
+def test_a_version_or_a_lone_graph_is_served_from_here(uri: str) -> None:
+    assert parse_modelserve(modelserve(model={"uri": uri, **DIGESTED})).model.uri == uri
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "http://models.example.org/vision/resnet.onnx",
+        "https://user:word@models.example.org/resnet.onnx",
+        "https://models.example.org/resnet.onnx?token=word",
+        "https://models.example.org/../etc/default/digits/1",
+        "file:///srv/resnet.onnx",
+        "s3://bucket/default/My Digits/1",
+        "s3://bucket/default/-digits/1",
+        "s3://bucket/default/digits/0",
+        "s3://bucket/resnet.pt",
+    ],
+)
+def test_an_address_that_no_model_is_served_from_is_refused(uri: str) -> None:
+    with pytest.raises(InvalidSpec) as refused:
+        parse_modelserve(modelserve(model={"uri": uri, **DIGESTED}))
+    assert "spec.model" in str(refused.value)
+
+
+def test_a_key_that_is_no_ed25519_key_is_refused() -> None:
+    key = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA" + 43 * "A" + "=\n-----END PUBLIC KEY-----\n"
+    assert parse_modelserve(modelserve(model={"name": "digits", "publicKey": key})).model.public_key == key
+    for wrong in (key.replace("MCowBQYDK2Vw", "MIIBIjANBgkq"), "ssh-ed25519 AAAA", key.replace("PUBLIC", "PRIVATE")):
+        with pytest.raises(InvalidSpec, match=r"spec\.model\.publicKey"):
+            parse_modelserve(modelserve(model={"name": "digits", "publicKey": wrong}))

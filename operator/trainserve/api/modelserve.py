@@ -29,8 +29,9 @@ NAME_LIMIT = 40
 """Longest name of a ModelServe: its ReplicaSets are named <serve>-<10 digits of a digest>-<10 of a template's hash>,
 and a name that is also a label has 63 characters."""
 
+_LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 URI_PATTERN = (
-    r"^(file://|(pvc|s3|https)://[^/@\s]+)(/[^/\s]+)*/[^/\s]+/[^/\s]+/[1-9][0-9]*$"
+    rf"^(file://|(pvc|s3|https)://[^/@\s]+)(/[^/\s]+)*/{_LABEL}/{_LABEL}/[1-9][0-9]{{0,8}}$"
     r"|^(pvc|s3|https)://[^/@\s]+(/[^/\s]+)*/[^/\s]+\.onnx$"
 )
 """A version's folder, or a lone graph."""
