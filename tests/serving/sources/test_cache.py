@@ -145,6 +145,17 @@ def test_what_is_in_use_is_never_evicted(tmp_path: Path) -> None:
     assert not held.path.exists()
 
 
+def test_what_was_here_already_is_in_use_from_when_it_is_asked_for(tmp_path: Path) -> None:
+    cache = NodeCache(tmp_path / "cache", 1500)
+    first = fill(cache, "held", 1000)
+    first.close()
+    held = cache.lease(first.digest)
+    assert held is not None
+    with pytest.raises(CacheFull):
+        fill(cache, "new", 1000)
+    assert held.path.is_dir()
+
+
 def test_what_another_process_uses_is_never_evicted(
     server: RangeServer, tmp_path: Path, fetcher: Callable[[str, Path], subprocess.Popen[str]]
 ) -> None:

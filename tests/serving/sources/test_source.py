@@ -16,8 +16,9 @@ import pytest
 
 from tests.serving.sources.places import RangeServer
 from trainserve import store
+from trainserve.serving import archive
 from trainserve.serving.archive import UnusableArchive
-from trainserve.serving.cache import NodeCache
+from trainserve.serving.cache import CacheFull, NodeCache
 from trainserve.serving.inside import EscapingName
 from trainserve.serving.ready import InvalidRepository, ReadyRepository
 from trainserve.serving.releases import GraphTooNew
@@ -330,6 +331,18 @@ def test_an_archive_that_unpacks_to_more_than_the_cache_is_refused(server: Range
     server.files["bomb.zip"] = out.getvalue()
     with pytest.raises(store.StoreError, match="does not fit into a cache of 1000000"):
         open_model(server.uri("bomb.zip"), cache=NodeCache(tmp_path / "cache", 1_000_000))
+
+
+def test_of_an_archive_nothing_is_written_that_has_no_room(ready: Path, tmp_path: Path) -> None:
+    (tmp_path / "ready.zip").write_bytes(packed(ready, ".zip"))
+
+    def reserve(size: int) -> None:
+        if size > 10_000:
+            raise CacheFull("no room")
+
+    with pytest.raises(CacheFull):
+        archive.unpack(tmp_path / "ready.zip", tmp_path / "unpacked", "ready.zip", reserve)
+    assert sum((tmp_path / "unpacked" / name).stat().st_size for name in names(tmp_path / "unpacked")) < 10_000
 
 
 @pytest.fixture
