@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -164,28 +165,34 @@ def test_our_help_texts_are_sentences(exported: dict[str, Family], server: Devel
                 assert line.endswith("."), line
 
 
+def counts(server: DevelopmentServer, model: str, *names: str) -> list[float]:
+    """Of one model, over all its labels."""
+    lines = [line for line in of_triton(server).splitlines() if f'"{model}"' in line]
+    return [sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(f"{name}{{")) for name in names]
+
+
+def risen(server: DevelopmentServer, model: str, before: list[float], expected: list[float], *names: str) -> None:
+    """Waits until the counts have risen as expected: an answer is sent before it is counted."""
+    deadline = time.monotonic() + 10
+    while (found := [now - then for now, then in zip(counts(server, model, *names), before, strict=True)]) != expected:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.02)
+
+
 def test_a_request_that_the_model_failed_is_counted_as_a_success_as_the_page_warns(
     server: DevelopmentServer, ask: Callable[..., None]
 ) -> None:
-    def count(name: str) -> float:
-        lines = [line for line in of_triton(server).splitlines() if line.startswith(name) and '"failing"' in line]
-        return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
-
-    before = count("nv_inference_request_success"), count("nv_inference_request_failure")
+    names = "nv_inference_request_success", "nv_inference_request_failure"
+    before = counts(server, "failing", *names)
     with pytest.raises(InferenceError, match="500"):
         ask("failing")
-    after = count("nv_inference_request_success"), count("nv_inference_request_failure")
-    assert (after[0] - before[0], after[1] - before[1]) == (1, 0), "the page's warning is out of date"
+    risen(server, "failing", before, [1, 0], *names)
 
 
 def test_each_request_of_a_batch_counts_as_one_and_its_rows_as_samples(
     server: DevelopmentServer, ask: Callable[..., None]
 ) -> None:
-    def counts() -> list[float]:
-        text = of_triton(server)
-        names = ("nv_inference_request_success", "nv_inference_count", "nv_inference_exec_count")
-        return [float(re.search(rf'^{name}{{model="plain".*}} (\d+)', text, re.MULTILINE)[1]) for name in names]
-
-    before = counts()
+    names = "nv_inference_request_success", "nv_inference_count", "nv_inference_exec_count"
+    before = counts(server, "plain", *names)
     ask("plain", rows=8)
-    assert [after - then for after, then in zip(counts(), before, strict=True)] == [1, 8, 1]
+    risen(server, "plain", before, [1, 8, 1], *names)

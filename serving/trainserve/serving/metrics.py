@@ -21,7 +21,7 @@ class ProbeMetrics:
         self.durations = Histogram(
             "trainserve_probe_inference_duration_seconds",
             "Inferences of one request by the probe itself, from the sidecar to its server and back. Not the latency "
-            "of clients: there is no network between, and the probe asks seldom. Failed ones are not in it.",
+            "of clients: there is no network between, and the probe asks once a second. Failed ones are not in it.",
             buckets=_BUCKETS,
             registry=self.registry,
         )

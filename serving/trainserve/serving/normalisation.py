@@ -25,6 +25,8 @@ FITTED = 16
 CHECKED = 32
 """Others, at most, that it has to explain as well: a few numbers can be made to fit a few images."""
 _STEPS = 15
+_GAIN = 0.9
+"""What a step must leave, at most, for another one to be worth its time: near the answer it leaves next to nothing."""
 _STUCK = 10.0
 """Damping beyond which a step is too short to lead anywhere."""
 _STARTS = 2
@@ -110,10 +112,13 @@ def _descend(residual: Callable[[Array], Array], start: Array, enough: float) ->
         square = slopes.T @ slopes
         change = np.linalg.lstsq(square + damping * np.diag(np.diag(square)), -slopes.T @ now, rcond=None)[0]
         then = residual(parameters + change)
-        if _size(then) < _size(now):
-            parameters, now, damping, slopes = parameters + change, then, damping / 10, None
-        else:
+        if _size(then) >= _size(now):
             damping *= 10
+            continue
+        worth = _size(then) < _GAIN * _size(now)
+        parameters, now, damping, slopes = parameters + change, then, damping / 10, None
+        if not worth:
+            break
     return parameters
 
 
