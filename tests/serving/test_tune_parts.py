@@ -44,9 +44,9 @@ def test_the_first_candidates_are_of_every_kind() -> None:
     first = [described(each.settings) for each in candidates(2, batched=True, p99_ms=20)[:4]]
     assert first == [
         "batch 64, 1 x 1 threads",
-        "batch 64, delay 500us, 1 x 1 threads",
-        "batch 16, 1 x 1 threads",
         "batch 64, 1 x 2 threads",
+        "batch 64, 2 x 1 threads",
+        "batch 64, delay 500us, 1 x 1 threads",
     ]
 
 
@@ -107,11 +107,9 @@ def test_a_torn_result_is_none(tmp_path: Path) -> None:
 
 
 def rounds(p99s: list[float], **others: object) -> list[Measurement]:
-    load = Load(1.0, rate=1000.0)
-    return [
-        Measurement(Trial("c00", "confirm", load), 1000.0, each / 2, each, 1000, **others)  # type: ignore[arg-type]
-        for each in p99s
-    ]
+    trial = Trial("c00", "confirm", Load(1.0, rate=1000.0))
+    given = {"rate": 1000.0, "requests": 1000} | others
+    return [Measurement(trial, p50_ms=each / 2, p99_ms=each, **given) for each in p99s]  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -123,6 +121,9 @@ def rounds(p99s: list[float], **others: object) -> list[Measurement]:
         ([36.0] * 7, {}, True),
         ([37.0] * 7, {}, False),
         ([10.0] * 7, {"errors": 1}, False),
+        ([10.0] * 7, {"requests": 20}, True),
+        ([10.0] * 6 + [500.0], {"requests": 20}, False),
+        ([10.0] * 7, {"requests": 10}, False),
         ([10.0] * 7, {"unanswered": 1}, False),
         ([10.0] * 7, {"waiting": 36}, True),
         ([10.0] * 7, {"waiting": 200}, False),

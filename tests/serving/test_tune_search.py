@@ -5,13 +5,23 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
+from hypothesis import settings as hypotheses
 from hypothesis import strategies as st
 
 from tests.serving.simulated import OVERHEAD, REFERENCES, Behaviour, Simulated, named, run
-from trainserve.serving.tune.choice import choose, needed, rows
-from trainserve.serving.tune.search import FINALISTS, STEP_DOWN, Bracket, affordable, search
-from trainserve.serving.tune.trial import Measurement, Objective, Trial
+from trainserve.serving.settings import DynamicBatching, Settings
+from trainserve.serving.tune.choice import ENOUGH, choose, needed, rows
+from trainserve.serving.tune.search import (
+    FINALISTS,
+    FINALISTS_OF_SLOW,
+    STEP_DOWN,
+    Bracket,
+    affordable,
+    promising,
+    search,
+)
+from trainserve.serving.tune.trial import Candidate, Measurement, Objective, Trial
 
 behaviours = st.builds(Behaviour, st.floats(500, 5_000), st.floats(0.1, 5))
 
@@ -28,7 +38,7 @@ def everyone(given: list[Behaviour]) -> dict[str, Behaviour]:
     return dict(zip(names, given, strict=True))
 
 
-@settings(max_examples=60, deadline=None)
+@hypotheses(max_examples=60, deadline=None)
 @given(given=st.lists(behaviours, min_size=6, max_size=30), p99=st.floats(20, 200), seed=st.integers(0, 99))
 def test_the_choice_holds_the_objective_and_is_as_fast_as_the_best_references(
     given: list[Behaviour], p99: float, seed: int
@@ -46,7 +56,7 @@ def test_the_choice_holds_the_objective_and_is_as_fast_as_the_best_references(
             assert chosen.held.load.rate >= 0.96 * (row.held.load.rate or 0)
 
 
-@settings(max_examples=60, deadline=None)
+@hypotheses(max_examples=60, deadline=None)
 @given(given=st.lists(behaviours, min_size=6, max_size=14), seed=st.integers(0, 99))
 def test_the_choice_is_near_the_best_of_all_that_were_tried(given: list[Behaviour], seed: int) -> None:
     # One latency for all: what a closed loop sees is then what an open loop holds.
@@ -60,7 +70,7 @@ def test_the_choice_is_near_the_best_of_all_that_were_tried(given: list[Behaviou
     assert (chosen.held.load.rate or 0) >= best * STEP_DOWN * 0.8
 
 
-@settings(max_examples=40, deadline=None)
+@hypotheses(max_examples=40, deadline=None)
 @given(
     given=st.lists(behaviours, min_size=6, max_size=80),
     p99=st.floats(1, 500),
@@ -79,7 +89,7 @@ def test_the_time_is_kept_and_the_references_are_always_in_the_table(
     assert all(row.closed is not None and row.held is not None for row in references)
 
 
-@settings(max_examples=40, deadline=None)
+@hypotheses(max_examples=40, deadline=None)
 @given(given=st.lists(behaviours, min_size=6, max_size=20), share=st.floats(0.01, 0.9))
 def test_where_nothing_holds_a_feasible_objective_is_told(given: list[Behaviour], share: float) -> None:
     found = everyone(given)
@@ -176,7 +186,7 @@ def test_one_disturbed_round_does_not_cost_a_candidate_its_rate() -> None:
         measurement = simulated(trial)
         if trial.stage == "confirm" and trial.candidate not in disturbed:
             disturbed.append(trial.candidate)
-            return Measurement(trial, rate=1.0, p50_ms=500, p99_ms=900.0, requests=10, cost_s=measurement.cost_s)
+            return Measurement(trial, rate=1.0, p50_ms=500, p99_ms=900.0, requests=1000, cost_s=measurement.cost_s)
         return measurement
 
     objective = Objective(40.0)
@@ -198,7 +208,23 @@ def test_a_bracket_narrows_to_a_rate_that_was_held(held: list[bool]) -> None:
     assert bracket.best == pytest.approx(max(rates)) if rates else bracket.best < min(rate for rate, _ in tried)
 
 
+def test_of_a_slow_model_fewer_are_measured_to_the_end_and_each_longer() -> None:
+    found = everyone([Behaviour(30 + number, 30.0) for number in range(14)])
+    seen = tuned(found, Objective(1000.0), seconds=150)
+    confirmed = [each for each in seen if each.trial.stage == "confirm"]
+    assert len({each.trial.candidate for each in confirmed}) == FINALISTS_OF_SLOW + 2
+    chosen = choose(rows([*named(12), *REFERENCES], seen, Objective(1000.0)))
+    assert chosen is not None
+    assert sum(each.requests for each in confirmed if each.trial.candidate == chosen.candidate.name) >= ENOUGH
+
+
+def test_batches_that_take_longer_than_the_objective_are_tried_last() -> None:
+    tried = [Candidate(str(size), Settings(dynamic_batching=DynamicBatching(max_batch=size))) for size in (64, 16, 8)]
+    assert [each.name for each in promising(tried, 0.3, Objective(20.0))] == ["64", "16", "8"]
+    assert [each.name for each in promising(tried, 5.0, Objective(20.0))] == ["16", "8", "64"]
+
+
 def test_the_fewer_the_seconds_the_fewer_the_candidates() -> None:
-    counts = [affordable(72, 0.3, 1.0, seconds) for seconds in (5, 20, 60, 200, 1000)]
+    counts = [affordable(72, FINALISTS, 0.3, 1.0, seconds) for seconds in (5, 20, 60, 200, 1000)]
     assert counts == sorted(counts)
     assert counts[0] == FINALISTS and counts[-1] == 72

@@ -47,7 +47,7 @@ _STAGES = {
     help="Instead: callers that wait for their answer.",
 )
 @click.option(
-    "--minutes", type=click.FloatRange(0.2, 120), default=MINUTES, show_default=True, help="To measure, about."
+    "--minutes", type=click.FloatRange(0.5, 120), default=MINUTES, show_default=True, help="To measure, about."
 )
 @click.option(
     "--settings",

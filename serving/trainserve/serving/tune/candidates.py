@@ -9,6 +9,8 @@ from trainserve.serving.tune.trial import Candidate
 
 BATCHES = (64, 16, 8, 4, 32, 128)
 DELAYS = (None, "500us", "2ms", "5ms")
+LAYOUT = 0.4
+"""Of a step to another layout, which matters to every model, beside one to another batch limit or delay."""
 BASE = Settings()
 DELAY_SHARE = 0.25
 """A request may wait for company for this part of the objective at most."""
@@ -37,7 +39,7 @@ def candidates(cores: int, *, batched: bool, p99_ms: float, base: Settings = BAS
         enumerate(BATCHES if batched else (1,)),
         enumerate(delays if batched else (None,)),
     )
-    ordered = sorted(grid, key=lambda each: sum(rank for rank, _ in each))
+    ordered = sorted(grid, key=lambda each: LAYOUT * each[0][0] + each[1][0] + each[2][0])
     return [
         Candidate(f"c{number:02}", _settings(base, instances, threads, batch, delay))
         for number, ((_, (instances, threads)), (_, batch), (_, delay)) in enumerate(ordered)

@@ -12,12 +12,14 @@ from trainserve.serving.tune.trial import Candidate, Load, Measurement, Objectiv
 
 ALIKE = 0.03
 """Rates that differ by less are one: the lower p99 decides."""
+ENOUGH = 100
+"""Requests that a p99 is said of, at least; where a round has fewer, the slowest of all rounds stands for it."""
 
 
 @dataclass(frozen=True)
 class Held:
     """What rounds under one load came to: medians, and `p99_upper_ms`, which the median p99 does not exceed with 90 %
-    confidence (latency.upper_median)."""
+    confidence (latency.upper_median); of a slow model the slowest of all requests."""
 
     load: Load
     rate: float
@@ -60,7 +62,9 @@ def judged(rounds: Sequence[Measurement], objective: Objective) -> Held | None:
     if not answered:
         return None
     tails = [each.p99_ms for each in answered if each.p99_ms is not None]
-    upper = upper_median(tails)
+    few = any(each.requests < ENOUGH for each in answered)
+    upper = max(tails) if few else upper_median(tails)
+    requests = sum(each.requests for each in rounds)
     steady = [each.steady(objective.bound_ms) for each in rounds]
     return Held(
         load=rounds[0].trial.load,
@@ -69,7 +73,10 @@ def judged(rounds: Sequence[Measurement], objective: Objective) -> Held | None:
         p99_ms=median(tails),
         p99_upper_ms=upper,
         rounds=len(rounds),
-        holds=upper <= objective.bound_ms and 2 * sum(steady) > len(steady) and not any(each.errors for each in rounds),
+        holds=upper <= objective.bound_ms
+        and 2 * sum(steady) > len(steady)
+        and not any(each.errors for each in rounds)
+        and requests >= ENOUGH,
     )
 
 

@@ -31,7 +31,9 @@ WEIGHTS_FACTOR = 3
 """Times its file an instance may hold of a graph: weights, their packed copies, activations."""
 LOAD_SECONDS = 60.0
 WARM_UP = 0.3
-"""Seconds of load on a model that has just been loaded, and a third of it before every trial; discarded."""
+"""Seconds of load by WARM_UP_CALLERS on a model that has just been loaded; before every trial one caller has a third
+of it. Both are discarded."""
+WARM_UP_CALLERS = 8
 PATIENCE = 0.5
 """Seconds, beyond as many as it sent requests, that a trial waits for its last answers."""
 SETTLE_SECONDS = 15.0
@@ -136,7 +138,7 @@ class Rig:
     def _sample(self, trial: Trial) -> load.Sample:
         request, wanted = self._requests[trial.candidate], trial.load
         patience = PATIENCE + wanted.seconds
-        load.closed(self._server.url, request, wanted.callers or MOST_LOADED, WARM_UP / 3, patience=SETTLE_SECONDS)
+        load.closed(self._server.url, request, 1, WARM_UP / 3, patience=SETTLE_SECONDS)
         if wanted.rate is not None:
             self._seed += 1  # each round has arrivals of its own
             return load.open(self._server.url, request, wanted.rate, wanted.seconds, seed=self._seed, patience=patience)
@@ -152,7 +154,7 @@ class Rig:
             self._post(f"/v2/repository/models/{oldest}/unload")
         self._post(f"/v2/repository/models/{name}/load")
         self._loaded[name] = None
-        load.closed(self._server.url, self._requests[name], MOST_LOADED, WARM_UP, patience=SETTLE_SECONDS)
+        load.closed(self._server.url, self._requests[name], WARM_UP_CALLERS, WARM_UP, patience=SETTLE_SECONDS)
 
     def _room_for(self, name: str) -> bool:
         needed = self._instance_bytes * self._candidates[name].settings.instances

@@ -2,9 +2,9 @@
 
 1. Calibrate, on the most promising: how many callers can wait for half the objective, by the median latency.
 2. Halve: all candidates under that closed loop; the half with the higher throughput goes on and is measured twice as
-   long, until three are left (successive halving: Jamieson & Talwalkar, arXiv:1502.07943). With the callers fixed,
-   throughput is callers / mean latency, the figure of a load that noise moves least.
-3. Rate: the highest open-loop rate that those three, the defaults and the naive setting hold, by bisection.
+   long, until two or three are left (successive halving: Jamieson & Talwalkar, arXiv:1502.07943). With the callers
+   fixed, throughput is callers / mean latency, the figure of a load that noise moves least.
+3. Rate: the highest open-loop rate that these, the defaults and the naive setting hold, by bisection.
 4. Confirm: rounds at that rate, one of each candidate after the other, so that what disturbs the machine disturbs all
    alike. Who fails goes down a step and is confirmed anew, while there is time.
 
@@ -19,10 +19,12 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
 
-from trainserve.serving.tune.choice import choose, judged, rows
+from trainserve.serving.tune.choice import ENOUGH, choose, judged, rows
 from trainserve.serving.tune.trial import Candidate, Load, Measurement, Objective, Stage, Trial
 
-FINALISTS = 3
+FINALISTS, FINALISTS_OF_SLOW = 3, 2
+SLOW = 100
+"""A model is slow when its windows are longer than this part of the time: fewer are then measured to the end."""
 RECENT = 10
 """Trials whose overhead is expected of the next: early ones load their candidates, later ones find them loaded."""
 ROUNDS = 7
@@ -34,12 +36,16 @@ START = 0.7
 STEP_UP, STEP_DOWN = 1.5, 0.85
 HALVING, RATE = 0.4, 0.3
 """Shares of the time; the rest is for confirming."""
-FIRST = 0.45
+FIRST = 0.6
 """Share of the time for confirming that its first rounds take; the rest is for going down a step."""
 TOLERANCE = 1.5
 """In halving one short window decides nobody's fate: p99 may exceed the objective by this factor."""
+MORE = 1.3
+"""Times ENOUGH requests are aimed at, for they come at random."""
 REQUESTS = 200
 """That a trial should see; one window of a slow model is as long as these take, within SECONDS."""
+BATCHING_GAIN = 4
+"""How many times faster a batch is expected to run than its samples one by one."""
 LATENCIES = 10
 """How many times as long as a request takes a window is at least."""
 SECONDS = (0.3, 5.0)
@@ -58,6 +64,11 @@ class _Clock:
     def overhead(self) -> float:
         """Seconds a trial takes beyond its load."""
         return median(self.overheads[-RECENT:]) if self.overheads else 1.0
+
+    @property
+    def loading(self) -> float:
+        """Of a trial whose candidate has to be loaded."""
+        return max(self.overheads, default=1.0)
 
     def add(self, measurement: Measurement) -> None:
         self.spent += measurement.cost_s
@@ -81,11 +92,12 @@ def search(
         seen.append(measurement)
         return measurement
 
-    window, callers = SECONDS[0], objective.callers or 1
+    window, callers, alone_ms = SECONDS[0], objective.callers or 1, 0.0
     while True:
         found = yield from measure(candidates[0].name, "calibrate", Load(window, callers=callers))
         if found.p50_ms is not None:
             window = _window(found, seconds)
+            alone_ms = alone_ms or found.p50_ms
         if objective.callers or callers >= MOST_CALLERS:
             break
         if found.p50_ms is None or found.p50_ms > objective.p99_ms / 2:
@@ -93,18 +105,20 @@ def search(
             break
         callers *= 2
 
-    left = list(candidates[: affordable(len(candidates), window, clock.overhead, HALVING * seconds)])
+    ordered = promising(candidates, alone_ms / (objective.callers or 1), objective)
+    finalists = FINALISTS if SLOW * window <= seconds else FINALISTS_OF_SLOW
+    left = ordered[: affordable(len(ordered), finalists, window, clock.loading, HALVING * seconds)]
     length, both = window, [*references]
     while True:
         for candidate in [*left, *both]:
             yield from measure(candidate.name, "halve", Load(length, callers=callers))
         both = []
-        left = better_half(left, seen, objective) if len(left) > FINALISTS else left[:]
+        left = better_half(left, finalists, seen, objective) if len(left) > finalists else left[:]
         left = [each for each in left if _throughput(each, seen) > 0]
-        if len(left) <= FINALISTS or not clock.fits(len(left), 2 * length, HALVING):
+        if len(left) <= finalists or not clock.fits(len(left), 2 * length, HALVING):
             break
         length *= 2
-    left = sorted(left, key=lambda each: _score(each, seen, objective), reverse=True)[:FINALISTS]
+    left = sorted(left, key=lambda each: _score(each, seen, objective), reverse=True)[:finalists]
     final = [each for each in (*left, *references) if _throughput(each, seen) > 0]
     if not final:
         return
@@ -122,14 +136,18 @@ def search(
         loads = {name: Load(window, rate=bracket.best) for name, bracket in brackets.items()}
 
     asked = 1 if objective.rate else 0
-    length = min(20 * window, max(SECONDS[0], _share(clock, 1.0, (len(final) + asked) * ROUNDS) * FIRST))
-    pending = {name: _lasting(load, length) for name, load in loads.items()}
+    share = _share(clock, 1.0, (len(final) + asked) * ROUNDS) * FIRST
+    pending = {
+        name: replace(load, seconds=_confirming(load.rate or _throughput_of(name, seen), share, window, seconds))
+        for name, load in loads.items()
+    }
+    length = max(load.seconds for load in pending.values())
     while pending:
         for _ in range(ROUNDS):
             for name, load in pending.items():
                 yield from measure(name, "confirm", load)
         pending = {
-            name: _lasting(load, length, STEP_DOWN)
+            name: replace(load, rate=load.rate * STEP_DOWN)
             for name, load in pending.items()
             if load.rate is not None and not _confirmed(name, load, seen, objective)
         }
@@ -169,25 +187,36 @@ class Bracket:
         return replace(self, low=self.next) if held else replace(self, high=self.next)
 
 
-def affordable(count: int, window: float, overhead: float, seconds: float) -> int:
+def promising(candidates: Sequence[Candidate], alone_ms: float, objective: Objective) -> list[Candidate]:
+    """Those first whose largest batch may run within the objective, when a request alone takes `alone_ms`."""
+
+    def too_large(candidate: Candidate) -> bool:
+        return candidate.settings.dynamic_batching.max_batch * alone_ms / BATCHING_GAIN > objective.p99_ms
+
+    return sorted(candidates, key=too_large)
+
+
+def affordable(count: int, finalists: int, window: float, overhead: float, seconds: float) -> int:
     """How many candidates can be halved down in `seconds`: every rung costs the same, its loads' overhead halves."""
-    for number in range(count, FINALISTS, -1):
-        rungs = math.ceil(math.log2(number / FINALISTS)) + 1
+    for number in range(count, finalists, -1):
+        rungs = math.ceil(math.log2(number / finalists)) + 1
         if number * (rungs * window + 2 * overhead) <= seconds:
             return number
-    return min(count, FINALISTS)
+    return min(count, finalists)
 
 
-def better_half(left: Sequence[Candidate], seen: Sequence[Measurement], objective: Objective) -> list[Candidate]:
-    """The half that goes on, at least FINALISTS, in the order given."""
+def better_half(
+    left: Sequence[Candidate], finalists: int, seen: Sequence[Measurement], objective: Objective
+) -> list[Candidate]:
+    """The half that goes on, at least `finalists`, in the order given."""
     ordered = sorted(left, key=lambda each: _score(each, seen, objective), reverse=True)
-    kept = {each.name for each in ordered[: max(FINALISTS, (len(left) + 1) // 2)]}
+    kept = {each.name for each in ordered[: max(finalists, (len(left) + 1) // 2)]}
     return [each for each in left if each.name in kept]
 
 
 def _score(candidate: Candidate, seen: Sequence[Measurement], objective: Objective) -> tuple[bool, float]:
     """Who is near the objective comes first, by throughput; then the others, by how far from it they are."""
-    tails = [each.p99_ms for each in _halved(candidate, seen) if each.p99_ms is not None]
+    tails = [each.p99_ms for each in _halved(candidate.name, seen) if each.p99_ms is not None]
     if not tails:
         return (False, -math.inf)
     near = median(tails) <= objective.p99_ms * TOLERANCE
@@ -195,12 +224,16 @@ def _score(candidate: Candidate, seen: Sequence[Measurement], objective: Objecti
 
 
 def _throughput(candidate: Candidate, seen: Sequence[Measurement]) -> float:
-    rates = [each.rate for each in _halved(candidate, seen) if not each.errors]
+    return _throughput_of(candidate.name, seen)
+
+
+def _throughput_of(name: str, seen: Sequence[Measurement]) -> float:
+    rates = [each.rate for each in _halved(name, seen) if not each.errors]
     return median(rates) if rates else 0.0
 
 
-def _halved(candidate: Candidate, seen: Sequence[Measurement]) -> list[Measurement]:
-    return [each for each in seen if each.trial.candidate == candidate.name and each.trial.stage == "halve"]
+def _halved(name: str, seen: Sequence[Measurement]) -> list[Measurement]:
+    return [each for each in seen if each.trial.candidate == name and each.trial.stage == "halve"]
 
 
 def _confirmed(name: str, load: Load, seen: Sequence[Measurement], objective: Objective) -> bool:
@@ -220,5 +253,7 @@ def _share(clock: _Clock, until: float, count: int) -> float:
     return (until * clock.seconds - clock.spent) / count - clock.overhead
 
 
-def _lasting(load: Load, seconds: float, share: float = 1.0) -> Load:
-    return Load(seconds, load.callers, None if load.rate is None else load.rate * share)
+def _confirming(rate: float, share: float, window: float, seconds: float) -> float:
+    """Seconds of one round at `rate`: its share of the time, and long enough for all rounds to see ENOUGH requests."""
+    enough = MORE * ENOUGH / (ROUNDS * max(rate, 1e-3))
+    return min(max(SECONDS[0], enough, min(share, 20 * window)), max(SECONDS[1], seconds / 40))
