@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -232,6 +232,15 @@ def test_a_model_that_is_not_there_is_told_with_the_reason(faults: Faults, model
     report = faults.verify(model)
     assert report.fault.kind == Kind.NOT_SERVED
     assert what in words(report)
+
+
+def test_a_server_that_keeps_its_index_to_itself_is_verified_all_the_same(
+    start: Callable[..., DevelopmentServer], fetched: Path
+) -> None:
+    server = start(None, "--http-restricted-api=model-repository:key=secret")
+    version = fetched / "version"
+    report = verify(server.url, None, Servable.of_version(version), Recorded.load(version, 8))
+    assert report.verified, words(report)
 
 
 def test_no_server_is_a_report_too(faults: Faults) -> None:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import http.client
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from trainserve.serving.infer import NAMES, InferenceError
+from trainserve.client import binary
+from trainserve.serving.infer import InferenceError
 from trainserve.serving.recorded import Arrays
 from trainserve.serving.repository import DIGEST
 
@@ -103,42 +105,41 @@ class Endpoint:
 
         `inputs` is one batch of one row. Raises InferenceError.
         """
-        tensors = [
-            {
-                "name": name,
-                "shape": list(array.shape),
-                "datatype": NAMES[array.dtype.name],
-                "data": array.reshape(-1).tolist(),
-            }
-            for name, array in inputs.items()
-        ]
-        wanted = [{"name": output, "parameters": {"classification": classes}}]
-        status, content = self._call("POST", f"/v2/models/{model}/infer", {"inputs": tensors, "outputs": wanted})
+        header, body = binary.encode(inputs, [binary.Wanted(output, classes)])
+        headers = {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(header)}
+        status, content, length = self._call("POST", f"/v2/models/{model}/infer", body, headers)
         if status != http.client.OK:
             raise InferenceError(f"status {status}: {_words(content)}")
         labels = [str(index) for index in range(classes)]
-        for entry in json.loads(content)["outputs"][0]["data"]:
-            _, index, *label = entry.split(":", 2)
-            labels[int(index)] = label[0] if label else index
+        try:
+            for entry in binary.decode(content, length)[output].reshape(-1):
+                _, index, *label = entry.decode().split(":", 2)
+                labels[int(index)] = label[0] if label else index
+        except (ValueError, KeyError, IndexError, AttributeError) as error:
+            raise InferenceError(f"not an answer of the classification extension: {error}") from error
         return labels
 
     def _json(self, method: str, path: str, body: Any = None) -> Any:
-        status, content = self._call(method, path, body)
+        content = None if body is None else json.dumps(body).encode()
+        status, found, _ = self._call(method, path, content, {"Content-Type": "application/json"})
         try:
-            answer = json.loads(content)
+            answer = json.loads(found)
         except ValueError:
             status, answer = 0, None
         if status != http.client.OK:
-            raise NoServer(f"{self.url}{path}: not an inference server's answer (status {status}): {_words(content)}")
+            raise NoServer(f"{self.url}{path}: not an inference server's answer (status {status}): {_words(found)}")
         return answer
 
-    def _call(self, method: str, path: str, body: Any = None) -> tuple[int, bytes]:
+    def _call(
+        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, bytes, int]:
+        """Status, content, and how long the JSON at its beginning is."""
         connection = http.client.HTTPConnection(self.url, timeout=self.timeout)
         try:
-            content = None if body is None else json.dumps(body).encode()
-            connection.request(method, path, content, {"Content-Type": "application/json"})
+            connection.request(method, path, body, headers or {})
             response = connection.getresponse()
-            return response.status, response.read()
+            content = response.read()
+            return response.status, content, int(response.headers.get("Inference-Header-Content-Length", len(content)))
         except OSError as error:
             raise NoServer(f"{self.url}: {error.strerror or error or type(error).__name__}") from error
         except http.client.HTTPException as error:

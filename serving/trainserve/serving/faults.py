@@ -114,7 +114,7 @@ def wrong_signature(servable: Servable, described: Described) -> Fault | None:
         ("input", servable.inputs, described.inputs or {}),
         ("output", servable.outputs, described.outputs or {}),
     ):
-        expected = {tensor.name: (NAMES[tensor.dtype], tensor.shape) for tensor in tensors}
+        expected = {tensor.name: (NAMES.get(tensor.dtype, tensor.dtype), tensor.shape) for tensor in tensors}
         for name, tensor in expected.items():
             if name not in served:
                 return _other_model(f"it has no {kind} {name}, only {', '.join(served) or 'none'}")

@@ -114,6 +114,8 @@ def verify(
 
         evidence = Evidence(servable, recorded, described, runs, labels, served, others, answer)
         return replace(report, fault=faults.likeliest(evidence))
+    except InferenceError as error:
+        return replace(report, fault=Fault(Kind.INFERENCE_FAILED, "the server does not tell its labels", [str(error)]))
     except NoServer as error:
         return replace(report, fault=Fault(Kind.NOT_SERVED, f"no inference server answers at {http}", [str(error)]))
 
@@ -235,7 +237,10 @@ def _not_loaded(model: str, described: Described) -> Fault | None:
 
 def _half_loaded(endpoint: Endpoint, model: str) -> Fault | None:
     """The ensemble around a model that itself is right: not there, because another of its steps is not."""
-    models = endpoint.models()
+    try:
+        models = endpoint.models()
+    except NoServer:  # a server may keep its index to itself (--http-restricted-api)
+        return None
     missing = {name: why or state for name, (state, why) in models.items() if state != "READY"}
     if not missing:
         return None
