@@ -7,12 +7,15 @@ import json
 import socket
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.serving.test_server import request_of
-from trainserve.serving.guard.messages import BODY_LIMIT
+from trainserve.serving.guard.messages import BODY_LIMIT, Request
+from trainserve.serving.guard.recovery import RECOVERING, Recovery
 from trainserve.serving.server import DevelopmentServer
 
 INFER = b"POST /v2/models/digits/infer HTTP/1.1\r\nHost: x\r\n"
@@ -274,3 +277,33 @@ def test_metrics_pass_and_a_body_sent_to_their_port_is_refused(server: Developme
     assert connection.answer()[0] == 405
     with urllib.request.urlopen(server.metrics_url) as response:
         assert response.status == 200
+
+
+def test_a_server_that_is_not_there_is_a_503(command: Path, fetched: Path, tmp_path: Path) -> None:
+    server = DevelopmentServer(command, fetched / "repository", tmp_path / "log", "--disable-auto-complete-config")
+    with server:
+        (triton,) = psutil.Process(server.process.pid).children()
+        triton.suspend()
+        connection = Raw(server.http_port)
+        connection.send(b"GET /v2/health/ready HTTP/1.1\r\nHost: x\r\n\r\n")
+        later = Raw(server.http_port)  # the guard itself answers this one: by then it has passed the other on
+        later.send(b"POST /nothing HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert later.answer()[0] == 404
+        triton.kill()
+        status, _, reason = connection.answer()
+    assert (status, "try again" in reason.decode()) == (503, True)
+
+
+def test_an_unhealthy_model_is_waited_for_where_somebody_recovers_it() -> None:
+    recovery = Recovery()
+    infer = b"/v2/models/digits/infer"
+    dead, away = b"Stub process 'digits_0_0' is not healthy.", b"Request for unknown model: 'digits' is not found"
+    assert not recovery.asks_again(infer, 404, away)
+    assert recovery.asks_again(infer, 500, dead)
+    assert recovery.asks_again(infer, 404, away)
+    assert not recovery.asks_again(infer, 400, b"unexpected shape for input 'images'")
+    assert not recovery.asks_again(b"/v2/models/letters/infer", 404, away)
+    recovery.note(Request(b"POST", b"/v2/repository/models/letters/unload", [], keep_alive=True))
+    assert not recovery.asks_again(b"/v2/models/letters/infer", 404, away)
+    recovery.note(Request(b"POST", b"/v2/repository/models/letters/unload", [(RECOVERING, b"yes")], keep_alive=True))
+    assert recovery.asks_again(b"/v2/models/letters/infer", 404, away)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import http.client
 import json
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from trainserve.serving.infer import InferenceError
@@ -32,19 +34,20 @@ class Control:
         stats = self._ask("GET", f"/v2/models/{model}/stats")["model_stats"]
         return sum(each["inference_stats"][kind]["count"] for each in stats for kind in ("success", "fail"))
 
-    def unload(self, model: str) -> None:
-        """Take a model out of service."""
-        self._ask("POST", f"/v2/repository/models/{model}/unload", {})
+    def unload(self, model: str, *, recovering: bool = False) -> None:
+        """Take a model out of service; `recovering`: it will be loaded at once, and the guard holds its requests."""
+        headers = {"Trainserve-Recovering": "yes"} if recovering else {}
+        self._ask("POST", f"/v2/repository/models/{model}/unload", {}, headers)
 
     def load(self, model: str) -> None:
         """Load a model; returns once it is loaded."""
         self._ask("POST", f"/v2/repository/models/{model}/load", {})
 
-    def _ask(self, method: str, path: str, body: Any = None) -> Any:
+    def _ask(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] = MappingProxyType({})) -> Any:
         connection = http.client.HTTPConnection(self.url, timeout=self.timeout)
         try:
             content = None if body is None else json.dumps(body).encode()
-            connection.request(method, path, content, {"Content-Type": "application/json"})
+            connection.request(method, path, content, {"Content-Type": "application/json", **headers})
             response = connection.getresponse()
             text = response.read()
             answer = json.loads(text) if text else None

@@ -27,7 +27,7 @@ from trainserve.serving.infer import DTYPES, InferenceError
 from trainserve.serving.probe import Probe
 from trainserve.serving.processes import Processes
 from trainserve.serving.recorded import Recorded
-from trainserve.serving.server import ServerNotReady, errors
+from trainserve.serving.server import READY_SECONDS, ServerNotReady, errors
 
 TICK_SECONDS = 0.25
 LIVENESS_SECONDS = 1.0
@@ -35,6 +35,8 @@ LIVENESS_SECONDS = 1.0
 TIMEOUT_SECONDS = 3.0
 """For what is asked of a server that is loading nothing."""
 LOAD_SECONDS = 60.0
+RELOAD_SECONDS = 5.0
+"""To load a model anew at least; three times as long as the server took to load all of them, if that is longer."""
 ATTEMPTS = 3
 """To recover a model, or to start a server, without any success; then it is given up."""
 STOP_SECONDS = 15.0
@@ -70,6 +72,7 @@ class _Run:
     begun: float = field(default_factory=time.monotonic)
     over: threading.Event = field(default_factory=threading.Event)
     broken: str | None = None
+    loaded_seconds: float = 0.0
 
 
 class Supervisor:
@@ -136,9 +139,10 @@ class Supervisor:
         while not stopped.is_set():
             try:
                 control.states()
+                run.loaded_seconds = time.monotonic() - begun
                 break
             except (OSError, InferenceError):
-                if process.poll() is not None or time.monotonic() - begun > LOAD_SECONDS:
+                if process.poll() is not None or time.monotonic() - begun > READY_SECONDS:
                     self._end(run, stopped)
                     raise ServerNotReady(f"tritonserver (exit status {process.poll()}): {errors(self.log)}") from None
                 stopped.wait(0.02)
@@ -149,9 +153,9 @@ class Supervisor:
         while not stopped.wait(TICK_SECONDS):
             status = run.process.poll()
             if status is not None:
-                return f"the server ended with exit status {status}"
+                return f"it ended with exit status {status}: {errors(self.log)[-300:]}"
             if why := run.table.stopped() or run.broken:
-                return f"the server: {why}"
+                return why
             settled = {model: state for model, state in self.states.items() if state[0] in ("ready", "failed")}
             if settled.keys() == self.models.keys() and all(state == "failed" for state, _ in settled.values()):
                 raise NothingServed("; ".join(f"{model}: {reason}" for model, (_, reason) in settled.items()))
@@ -258,8 +262,8 @@ class Supervisor:
 
     def _load_anew(self, run: _Run, model: str) -> None:
         processes.kill(run.table.backends(model))
-        Control(self.url, TIMEOUT_SECONDS).unload(model)
-        Control(self.url, LOAD_SECONDS).load(model)
+        Control(self.url, TIMEOUT_SECONDS).unload(model, recovering=True)
+        Control(self.url, max(RELOAD_SECONDS, 3 * run.loaded_seconds)).load(model)
 
     def _tell_of(self, run: _Run, model: str, state: State, message: str) -> None:
         if not run.over.is_set():  # else nothing of this server counts any more

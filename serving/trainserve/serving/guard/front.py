@@ -31,6 +31,8 @@ class Front:
 
     def forward(self, client: Client, request: Request) -> None:
         """Pass a request on: at once, or as soon as there is a connection for it."""
+        if self.recovery is not None:
+            self.recovery.note(request)
         if self.idle:
             self.idle.pop().send(client, request)
         elif self.open >= CONNECTIONS:

@@ -2,7 +2,7 @@
 
 The server answers such a request with an error after a second, and while the model is loaded again says that it has no
 such model. An inference changes nothing, so the guard asks again until the model answers, and no client notices. Of a
-model that never failed so, every word of the server is passed on.
+model that did not fail so, and that no supervisor unloads with the header `RECOVERING`, every word is passed on.
 """
 
 from __future__ import annotations
@@ -10,8 +10,12 @@ from __future__ import annotations
 import re
 import time
 
+from trainserve.serving.guard.messages import Request
+
 HOLD_SECONDS = 10.0
 AGAIN_SECONDS = 0.05
+RECOVERING = b"trainserve-recovering"
+_UNLOAD = re.compile(rb"/v2/repository/models/([^/]+)/unload")
 _MODEL = re.compile(rb"/v2/models/([^/]+)(/versions/[^/]+)?/(infer|generate)")
 _DEAD = re.compile(rb"Stub process '[^']*' is not healthy")
 _AWAY = re.compile(rb"Request for unknown model|is not ready|is being unloaded|not found, version is unavailable")
@@ -23,17 +27,23 @@ class Recovery:
     def __init__(self) -> None:
         self._until: dict[bytes, float] = {}
 
+    def note(self, request: Request) -> None:
+        """Called with every request that is passed on."""
+        found = _UNLOAD.fullmatch(request.path)
+        if found and request.header(RECOVERING) is not None:
+            self._until[found[1]] = time.monotonic() + HOLD_SECONDS
+
     def asks_again(self, path: bytes, status: int, answer: bytes | bytearray) -> bool:
         """Whether a request that got this answer is worth sending again in `AGAIN_SECONDS`."""
         found = _MODEL.fullmatch(path)
         if found is None:
             return False
-        model = found[1]
-        if status < 400:
-            self._until.pop(model, None)
+        if status < 400:  # another instance of the model may still answer while this one's death is dealt with
             return False
+        model, now = found[1], time.monotonic()
         if _DEAD.search(answer):
-            self._until.setdefault(model, time.monotonic() + HOLD_SECONDS)
+            if now > self._until.get(model, 0.0) + HOLD_SECONDS:  # else nobody recovered it in time: no use to wait
+                self._until[model] = now + HOLD_SECONDS
         elif not _AWAY.search(answer):
             return False
-        return time.monotonic() < self._until.get(model, 0.0)
+        return now < self._until.get(model, 0.0)
