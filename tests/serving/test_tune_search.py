@@ -48,8 +48,8 @@ def test_the_choice_holds_the_objective_and_is_as_fast_as_the_best_references(
     table = rows([*named(len(given) - 2), *REFERENCES], seen, objective)
     chosen = choose(table)
     assert chosen is not None and chosen.held is not None and chosen.held.load.rate is not None
-    # A window as short as this does not tell a line that grows by a hundredth from one that does not grow.
-    assert chosen.held.load.rate <= 1.02 * found[chosen.candidate.name].capacity
+    # A window of a few objectives does not tell a line that grows by a tenth of the time from one that does not grow.
+    assert chosen.held.load.rate <= 1.1 * found[chosen.candidate.name].capacity
     assert chosen.held.p99_upper_ms <= objective.bound_ms
     for row in table:
         if row.candidate.role == "defaults" and row.held is not None and row.held.holds:

@@ -33,6 +33,8 @@ MOST_CALLERS = 256
 STEPS = 5
 START = 0.7
 """Share of its closed-loop throughput at which a candidate's rate is first tried."""
+BUSY = 0.95
+"""Share of what a server can do at most above which nobody should plan with it: every disturbance makes a line."""
 STEP_UP, STEP_DOWN = 1.5, 0.85
 HALVING, RATE = 0.4, 0.3
 """Shares of the time; the rest is for confirming."""
@@ -46,6 +48,8 @@ REQUESTS = 200
 """That a trial should see; one window of a slow model is as long as these take, within SECONDS."""
 BATCHING_GAIN = 4
 """How many times faster a batch is expected to run than its samples one by one."""
+OBJECTIVES = 4
+"""How many times as long as the objective an open loop lasts at least, for a line that grows to be seen growing."""
 LATENCIES = 10
 """How many times as long as a request takes a window is at least."""
 SECONDS = (0.3, 5.0)
@@ -123,22 +127,25 @@ def search(
     if not final:
         return
 
+    long = min(SECONDS[1], max(SECONDS[0], OBJECTIVES * objective.p99_ms / 1e3))
     loads = {each.name: Load(window, callers=callers) for each in final}
     if not objective.callers:
-        brackets = {each.name: Bracket(_throughput(each, seen)) for each in final}
-        length = min(10 * window, max(window / 2, SECONDS[0], _share(clock, RATE + HALVING, len(final) * STEPS)))
+        brackets = {each.name: bracket(each, callers, _throughput(each, seen)) for each in final}
+        length = max(long, min(10 * window, _share(clock, RATE + HALVING, len(final) * STEPS)))
         for step in range(STEPS):
             if step and not clock.fits(len(final), length, HALVING + RATE):
                 break
-            for name, bracket in brackets.items():
-                found = yield from measure(name, "rate", Load(length, rate=bracket.next))
-                brackets[name] = bracket.told(found.sustained(objective.bound_ms))
-        loads = {name: Load(window, rate=bracket.best) for name, bracket in brackets.items()}
+            for name, known in brackets.items():
+                found = yield from measure(name, "rate", Load(length, rate=known.next))
+                brackets[name] = known.told(found.sustained(objective.bound_ms))
+        loads = {name: Load(window, rate=known.best) for name, known in brackets.items()}
 
     asked = 1 if objective.rate else 0
     share = _share(clock, 1.0, (len(final) + asked) * ROUNDS) * FIRST
     pending = {
-        name: replace(load, seconds=_confirming(load.rate or _throughput_of(name, seen), share, window, seconds))
+        name: replace(
+            load, seconds=_confirming(load.rate or _throughput_of(name, seen), max(long, share), window, seconds)
+        )
         for name, load in loads.items()
     }
     length = max(load.seconds for load in pending.values())
@@ -146,10 +153,11 @@ def search(
         for _ in range(ROUNDS):
             for name, load in pending.items():
                 yield from measure(name, "confirm", load)
+        failed = {name: load for name, load in pending.items() if not _confirmed(name, load, seen, objective)}
         pending = {
-            name: replace(load, rate=load.rate * STEP_DOWN)
-            for name, load in pending.items()
-            if load.rate is not None and not _confirmed(name, load, seen, objective)
+            name: replace(load, rate=min(load.rate, _answered(name, load, seen)) * STEP_DOWN)
+            for name, load in failed.items()
+            if load.rate is not None and _answered(name, load, seen) > 0
         }
         while pending and not clock.fits((len(pending) + asked) * ROUNDS, length, 1.0):
             pending.popitem()
@@ -169,12 +177,14 @@ class Bracket:
     throughput: float
     low: float = 0.0
     high: float | None = None
+    limit: float = math.inf
+    """Beyond which it need not be tried."""
 
     @property
     def next(self) -> float:
         """The rate to try next."""
         if self.high is None:
-            return self.low * STEP_UP or self.throughput * START
+            return min(self.limit, self.low * STEP_UP or self.throughput * START)
         return (self.low + self.high) / 2
 
     @property
@@ -185,6 +195,17 @@ class Bracket:
     def told(self, held: bool) -> Bracket:
         """The bracket once it is known whether `next` was held."""
         return replace(self, low=self.next) if held else replace(self, high=self.next)
+
+
+def bracket(candidate: Candidate, callers: int, throughput: float) -> Bracket:
+    """For a candidate that had `throughput` with `callers`.
+
+    Callers that fill the batches of all instances, and a second batch of each behind it, see all that a server can do.
+    In a window that is short beside the objective a higher rate would seem to be held: its line is only beginning.
+    """
+    settings = candidate.settings
+    filled = callers >= 2 * settings.instances * settings.dynamic_batching.max_batch
+    return Bracket(throughput, limit=BUSY * throughput if filled else math.inf)
 
 
 def promising(candidates: Sequence[Candidate], alone_ms: float, objective: Objective) -> list[Candidate]:
@@ -236,6 +257,10 @@ def _halved(name: str, seen: Sequence[Measurement]) -> list[Measurement]:
     return [each for each in seen if each.trial.candidate == name and each.trial.stage == "halve"]
 
 
+def _answered(name: str, load: Load, seen: Sequence[Measurement]) -> float:
+    return median(each.rate for each in seen if each.trial == Trial(name, "confirm", load))
+
+
 def _confirmed(name: str, load: Load, seen: Sequence[Measurement], objective: Objective) -> bool:
     rounds = [each for each in seen if each.trial == Trial(name, "confirm", load)]
     found = judged(rounds, objective)
@@ -256,4 +281,4 @@ def _share(clock: _Clock, until: float, count: int) -> float:
 def _confirming(rate: float, share: float, window: float, seconds: float) -> float:
     """Seconds of one round at `rate`: its share of the time, and long enough for all rounds to see ENOUGH requests."""
     enough = MORE * ENOUGH / (ROUNDS * max(rate, 1e-3))
-    return min(max(SECONDS[0], enough, min(share, 20 * window)), max(SECONDS[1], seconds / 40))
+    return min(max(enough, min(share, 20 * window)), max(SECONDS[1], seconds / 40))
