@@ -19,8 +19,9 @@ def chart(result: Result) -> Chart:
             notes=[row.candidate.name for row in closed],
         )
     ]
-    held = [row for row in result.table if row.held is not None and row is not chosen]
-    for wanted, name in ((True, "holds (upper bound of p99)"), (False, "does not hold")):
+    taken = [] if chosen is None else [chosen.candidate]
+    held = [row for row in result.table if row.held is not None and row.candidate not in taken]
+    for wanted, name in ((False, "does not hold"), (True, "holds (upper bound of p99)")):
         found = [row for row in held if row.held is not None and row.held.holds is wanted]
         if found:
             series.append(Series(name, [_point(row) for row in found], notes=[row.candidate.name for row in found]))
