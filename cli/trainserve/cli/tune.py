@@ -149,7 +149,8 @@ def _show(console: Console, result: Result) -> None:
     callers = next((row.closed.load.callers for row in result.table if row.closed), None)
     console.print(f"{result.subject.model}: p99 ≤ {result.objective.p99_ms:g} ms (rates per second, latencies in ms)")
     table = Table(box=None, pad_edge=False)
-    for heading in ("", "batch", "delay", "inst x thr", f"{callers} caller{'' if callers == 1 else 's'}", "p99", "rate", "p99 ≤"):
+    closed = f"{callers} caller{'' if callers == 1 else 's'}"
+    for heading in ("", "batch", "delay", "inst x thr", closed, "p99", "rate", "p99 ≤"):
         table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
     table.add_column("")
     choice = result.choice
