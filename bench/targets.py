@@ -34,7 +34,21 @@ class TritonPythonModel:
     def execute(self, requests):
         return [pb_utils.InferenceResponse([pb_utils.Tensor("probabilities", ANSWER)]) for _ in requests]
 """
-"""The least that a backend can do: it looks at no input, and its answer lies ready."""
+IDLE = """
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+
+class TritonPythonModel:
+    def initialize(self, args):
+        self.answer = pb_utils.Tensor("probabilities", np.zeros((1, 10), np.float32))
+
+    def execute(self, requests):
+        return [pb_utils.InferenceResponse([self.answer]) for _ in requests]
+"""
+CEILINGS = {"no-op": NOOP, "idle": IDLE}
+"""Neither looks at its input or computes anything. The first makes a tensor for each answer, as NVIDIA's examples do;
+the second does less than anything useful can: every answer is the same tensor."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +80,7 @@ class Target:
     def _http(self, image: np.ndarray[Any, Any]) -> tuple[str, Mapping[str, str], bytes]:
         if self.form == "raw":
             return "/infer", OCTETS, image.tobytes()
-        path = f"/v2/models/{'noop' if self.system == 'no-op' else self.model}/infer"
+        path = f"/v2/models/{self.system if self.system in CEILINGS else self.model}/infer"
         tensor = {"name": "images", "shape": image.shape, "datatype": "UINT8"}
         if self.form == "JSON":
             body = json.dumps({"inputs": [tensor | {"data": image.ravel().tolist()}]}).encode()
@@ -83,14 +97,15 @@ def picture(model: str) -> np.ndarray[Any, Any]:
 
 
 def write_repository(folder: Path) -> Path:
-    """convnet, resnet50 (as many threads as cores) and noop, for Triton."""
+    """convnet, resnet50 (as many threads as cores) and the two that do nothing, for Triton."""
     threads = {"convnet": 1, "resnet50": os.cpu_count() or 1}
     models = {name: open_servable(str(zoo.exported(name))) for name in threads}
     entries = [repository.Entry(name, model, Settings(threads=threads[name])) for name, model in models.items()]
     python = Settings(overrides={"backend": "python", "default_model_filename": "model.py"})
-    entries.append(repository.Entry("noop", models["convnet"], python))
+    entries += [repository.Entry(name, models["convnet"], python) for name in CEILINGS]
     repository.write(entries, folder / "repository")
-    (folder / "repository/noop/1/model.py").write_text(NOOP)
+    for name, program in CEILINGS.items():
+        (folder / "repository" / name / "1/model.py").write_text(program)
     return folder / "repository"
 
 
@@ -116,6 +131,7 @@ def running(folder: Path) -> Iterator[tuple[DevelopmentServer, list[Target]]]:
             [
                 Target("triton", "convnet", "binary", ours.url, often=True),
                 Target("no-op", "convnet", "binary", ours.url, often=True),
+                Target("idle", "convnet", "binary", ours.url, (32,), often=True),
                 Target("triton + guard", "convnet", "binary", guarded.url, often=True),
                 Target("fastapi", "convnet", "raw", plain, often=True),
                 Target("fastapi + uvloop", "convnet", "raw", fast, often=True),
