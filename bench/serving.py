@@ -21,7 +21,7 @@ arena, memory pattern and memory reuse switched off, its parallel mode, huge pag
 PRIORITY_MAX. Threads of ResNet-50 that do not spin take 16 % longer on two free cores, and a third as long where
 others use them too: the default stays.
 
-At concurrency 1 a request takes 230 us: 55 onnxruntime (43 in a loop, whose caches stay warm), 4 of Python, the rest
+At concurrency 1 a request takes 250 us: 55 onnxruntime (43 in a loop, whose caches stay warm), 4 of Python, the rest
 Triton and five wake-ups of one thread by another. With the server on one core it takes 178, because no wake-up crosses
 cores, but one core answers half as many at concurrency 32.
 
