@@ -50,6 +50,8 @@ BATCHING_GAIN = 4
 """How many times faster a batch is expected to run than its samples one by one."""
 OBJECTIVES = 4
 """How many times as long as the objective an open loop lasts at least, for a line that grows to be seen growing."""
+LONG = 80
+"""For that, and to see ENOUGH requests, an open loop is no longer than this part of the time."""
 LATENCIES = 10
 """How many times as long as a request takes a window is at least."""
 SECONDS = (0.3, 5.0)
@@ -127,7 +129,7 @@ def search(
     if not final:
         return
 
-    long = min(SECONDS[1], max(SECONDS[0], OBJECTIVES * objective.p99_ms / 1e3))
+    long = min(SECONDS[1], max(SECONDS[0], min(OBJECTIVES * objective.p99_ms / 1e3, seconds / LONG)))
     loads = {each.name: Load(window, callers=callers) for each in final}
     if not objective.callers:
         brackets = {each.name: bracket(each, callers, _throughput(each, seen)) for each in final}
@@ -280,5 +282,5 @@ def _share(clock: _Clock, until: float, count: int) -> float:
 
 def _confirming(rate: float, share: float, window: float, seconds: float) -> float:
     """Seconds of one round at `rate`: its share of the time, and long enough for all rounds to see ENOUGH requests."""
-    enough = MORE * ENOUGH / (ROUNDS * max(rate, 1e-3))
+    enough = min(MORE * ENOUGH / (ROUNDS * max(rate, 1e-3)), seconds / LONG)
     return min(max(enough, min(share, 20 * window)), max(SECONDS[1], seconds / 40))
