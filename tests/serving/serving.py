@@ -56,6 +56,12 @@ class Serving:
             if line.startswith(start):
                 return line
 
+    def wait_for_all(self, *starts: str) -> None:
+        """Lines that begin so, in any order, among those said already too."""
+        for start in starts:
+            if not any(line.startswith(start) for line in self.said):
+                self.wait_for(start)
+
     def launcher(self) -> psutil.Process:
         (found,) = psutil.Process(self.process.pid).children()
         return found

@@ -44,13 +44,13 @@ def serving(command: Path, root: Path, lone: Path, tmp_path_factory: pytest.Temp
     settings = tmp_path_factory.mktemp("settings") / "settings.yaml"
     settings.write_text("instances: 2\ndynamicBatching: {maxBatch: 8}\n")
     running = Serving(root / "default/digits/1", lone, "--settings", settings)
-    running.wait_for("digits: ready")
+    running.wait_for_all("digits: ready", "lone: ready")
     yield running
     running.kill()
 
 
 class Asking:
-    """Three clients that ask one model after the other; what was not answered well is in `failed`."""
+    """A client for each of `models`, one request after the other; what was not answered well is in `failed`."""
 
     def __init__(self, serving: Serving, *models: str) -> None:
         self.over = threading.Event()
@@ -80,9 +80,8 @@ def test_it_says_where_it_serves_and_how_each_model_was_verified(command: Path, 
     running = Serving(root / "default/digits/1", lone)
     try:
         assert running.wait_for("http ").endswith(f"http://127.0.0.1:{running.ports[0]}")
-        said = {running.wait_for("digits: ready") for _ in range(1)} | set(running.said)
-        while not any(line.startswith("lone: ready") for line in said):
-            said.add(running.wait_for("lone: ready"))
+        running.wait_for_all("digits: ready", "lone: ready")
+        said = running.said
         assert any(
             line.startswith("digits: ready (after ") and "64 samples, max abs difference" in line for line in said
         )
@@ -174,9 +173,7 @@ def strange(tmp_path: Path) -> Path:
 def test_a_model_that_cannot_be_loaded_is_told_by_name_and_the_others_are_served(command: Path, strange: Path) -> None:
     running = Serving(strange)
     try:
-        running.wait_for("good: ready")
-        if not any(line.startswith("strange: failed") for line in running.said):
-            running.wait_for("strange: failed")
+        running.wait_for_all("good: ready", "strange: failed")
         (line,) = [line for line in running.said if line.startswith("strange")]
         assert "Nonesuch" in line or "nowhere" in line
         assert running.ask("good") == 200
@@ -188,9 +185,7 @@ def test_a_model_that_gives_wrong_answers_never_counts_as_ready(command: Path, r
     publish_convnet(tmp_path / "store", tmp_path / "work", model="wrong", error=0.01)
     running = Serving(root / "default/digits/1", tmp_path / "store/default/wrong/1")
     try:
-        running.wait_for("digits: ready")
-        if not any(line.startswith("wrong: failed") for line in running.said):
-            running.wait_for("wrong: failed")
+        running.wait_for_all("digits: ready", "wrong: failed")
         (line,) = [line for line in running.said if line.startswith("wrong")]
         assert "worst: sample 17" in line
         assert (running.ask("digits"), running.ask("wrong")) == (200, 404)

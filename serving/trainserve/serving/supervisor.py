@@ -98,10 +98,18 @@ class Supervisor:
 
         Raises ServerNotReady when the server does not come up, or goes down again and again, and NothingServed.
         """
-        vain = 0
+        served, vain = False, 0
         while not stopped.is_set():
             self.states.clear()
-            run = self._start(stopped)
+            try:
+                run = self._start(stopped)
+            except ServerNotReady as error:  # what served before does so again: a port may be taken for a moment
+                vain += 1
+                if not served or vain == ATTEMPTS:
+                    raise
+                self._change("", "restarting", str(error))
+                stopped.wait(LIVENESS_SECONDS)
+                continue
             keepers = [threading.Thread(target=self._keep, args=(run, model), daemon=True) for model in self.models]
             try:
                 if not stopped.is_set():
@@ -113,7 +121,8 @@ class Supervisor:
                 self._end(run, stopped)
             if why is None:
                 return
-            vain = 0 if any(state == "ready" for state, _ in self.states.values()) else vain + 1
+            ready = any(state == "ready" for state, _ in self.states.values())
+            served, vain = served or ready, 0 if ready else vain + 1
             if vain == ATTEMPTS:
                 raise ServerNotReady(f"it ended {vain} times before a model was ready: {why}")
             self._change("", "restarting", why)
@@ -193,7 +202,8 @@ class Supervisor:
                 attempts = 0
                 why = self._wait_for_fault(run, control, model, probe)
             except WrongAnswers as error:
-                control.unload(model)
+                with contextlib.suppress(OSError, InferenceError):
+                    control.unload(model)
                 self._tell_of(run, model, "failed", f"it gives wrong answers and was unloaded: {error}")
                 return
             except (OSError, NoServer) as error:
