@@ -113,6 +113,19 @@ def test_whoever_is_killed_no_shared_memory_is_left(start: Start, victim: str) -
     wait_until(lambda: not regions(prefix))
 
 
+@pytest.mark.parametrize("victim", ["tritonserver", "launcher"])
+def test_a_backend_that_hangs_is_ended_with_its_server(start: Start, victim: str) -> None:
+    server = start()
+    prefix = prefix_of(server)
+    launcher = psutil.Process(server.process.pid)
+    (triton,) = launcher.children()
+    (backend,) = triton.children()
+    backend.suspend()
+    {"tritonserver": triton, "launcher": launcher}[victim].kill()
+    server.process.wait()
+    wait_until(lambda: not backend.is_running() and not regions(prefix))
+
+
 def test_a_request_that_is_being_answered_at_sigterm_is_answered(start: Start) -> None:
     server = start()
     body = b'{"inputs": [{"name": "images", "datatype": "UINT8", "shape": [1, 28, 28, 1], "data": [%s]}]}'

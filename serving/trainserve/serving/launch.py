@@ -8,13 +8,16 @@ the server alone; `--guard=hold` is for a supervisor: requests wait for a model 
 
 The server leaves its python backend's shared-memory regions behind when it is killed or misses its exit timeout
 (triton-inference-server/server#6986). Each start therefore holds an flock, inherited by the server and its backend
-processes, on a file named after its prefix. A sweeper, which outlives them all, waits for that lock and removes the
-regions; should it be killed too, the next start finds a prefix whose lock can be taken, and does so.
+processes, on a file named after its prefix. A sweeper, which outlives them all, ends what is left of them, waits for
+that lock and removes the regions; should it be killed too, the next start finds a prefix whose lock can be taken, and
+does so.
 """
 
+import contextlib
 import ctypes
 import fcntl
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -139,11 +142,24 @@ def without(arguments: Sequence[str], flags: Sequence[str]) -> list[str]:
     return left
 
 
+def end_processes(prefix: str) -> None:
+    """Kills the processes that were given the prefix: the server, and backend processes that outlived it.
+
+    A backend process whose server was killed in the middle of a hand-off waits for it for ever.
+    """
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            if prefix.encode() in path.read_bytes():
+                os.kill(int(path.parent.name), signal.SIGKILL)
+
+
 def sweep_after(prefix: str, memory: Path = SHARED_MEMORY) -> None:
-    """Leaves a process, in a session of its own, that removes the regions of `prefix` once nobody holds its lock."""
+    """Leaves a process, in a session of its own, that ends and removes what this one leaves of `prefix`."""
+    living = os.pidfd_open(os.getpid())
     child = os.fork()
     if child:
         os.waitpid(child, 0)
+        os.close(living)
         return
     os.setsid()
     if os.fork():
@@ -153,7 +169,10 @@ def sweep_after(prefix: str, memory: Path = SHARED_MEMORY) -> None:
         null = os.open(os.devnull, os.O_RDWR)
         for standard in range(3):
             os.dup2(null, standard)
-        os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # the inherited lock too: its holder would wait for itself
+        os.dup2(living, 3)
+        os.closerange(4, os.sysconf("SC_OPEN_MAX"))  # the inherited lock too: its holder would wait for itself
+        select.select([3], [], [])
+        end_processes(prefix)
         lock = os.open(memory / f"{prefix}{LOCK}", os.O_RDWR)
         fcntl.flock(lock, fcntl.LOCK_EX)
         remove(prefix, memory)
@@ -187,6 +206,7 @@ def run(arguments: Sequence[str], runtime: Path) -> int:
     try:
         status = _run_alone(start, own) if mode == "off" else _run_guarded(start, own, prefix, mode)
     finally:
+        end_processes(prefix)
         remove(prefix)
         sweep()
     return status if status >= 0 else 128 - status
