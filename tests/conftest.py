@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,3 +33,10 @@ def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield cluster.kubeconfig
     finally:
         cluster.down()
+
+
+@pytest.fixture(autouse=True)
+def no_object_store_of_another_test() -> None:
+    """fsspec keeps a client with the endpoint that the environment named when it was made."""
+    if s3fs := sys.modules.get("s3fs"):
+        s3fs.S3FileSystem.clear_instance_cache()
