@@ -26,7 +26,7 @@ check: setup-python ## lint, types, who may import whom
 	.venv/bin/lint-imports
 
 bench: setup ## prints tables and writes bench/results/*.json
-	@for program in path serving training training_gpu; do $(PYTHON) -m bench.$$program || exit 1; done
+	@missed=0; for program in path serving tune training training_gpu; do $(PYTHON) -m bench.$$program || missed=1; done; exit $$missed
 
 crds: setup-python ## regenerate the chart's CRDs from the API types
 	$(PYTHON) -m trainserve.api.crds charts/trainserve/files/crds

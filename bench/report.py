@@ -31,7 +31,7 @@ class Bar:
         """Whether the goal is reached; None without a goal."""
         if self.goal is None:
             return None
-        return self.value <= self.goal if self.better == "less" else self.value >= self.goal
+        return bool(self.value <= self.goal if self.better == "less" else self.value >= self.goal)  # not numpy's
 
 
 def machine() -> dict[str, Any]:

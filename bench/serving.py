@@ -18,8 +18,8 @@ What was gained (us each): a tensor of one row is made once and filled again, 3;
 one input, and the outputs' names are not looked up for each run, 1.4; images become planes before they are normalised
 (models/network.py), 14. Without a gain that could be told from noise, so not there: io_binding (0.1), onnxruntime's
 arena, memory pattern and memory reuse switched off, its parallel mode, huge pages, malloc's tunables, Triton's
-PRIORITY_MAX. Threads of ResNet-50 that do not spin take 16 % longer on two free cores, and a third as long where
-others use them too: the default stays.
+PRIORITY_MAX. ResNet-50 whose threads do not spin takes 10 % longer through the server on two free cores, and a third
+as long where others use them too: the default stays.
 
 At concurrency 1 a request takes 250 us: 55 onnxruntime (43 in a loop, whose caches stay warm), 4 of Python, the rest
 Triton and five wake-ups of one thread by another. With the server on one core it takes 178, because no wake-up crosses
