@@ -34,6 +34,8 @@ _EVICTIONS = ".evictions"
 class CacheFull(StoreError):
     """There is no room for a model: it is larger than the bound, or the disk and all that may be evicted."""
 
+    reason = "CacheFull"
+
 
 @dataclass(frozen=True)
 class Lease:

@@ -6,6 +6,7 @@ classification extensions)
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 from collections.abc import Mapping
@@ -122,12 +123,13 @@ class Endpoint:
     def _json(self, method: str, path: str, body: Any = None) -> Any:
         content = None if body is None else json.dumps(body).encode()
         status, found, _ = self._call(method, path, content, {"Content-Type": "application/json"})
-        try:
-            answer = json.loads(found)
-        except ValueError:
-            status, answer = 0, None
-        if status != http.client.OK:
-            raise NoServer(f"{self.url}{path}: not an inference server's answer (status {status}): {_words(found)}")
+        answer = None
+        if status == http.client.OK:
+            with contextlib.suppress(ValueError):
+                answer = json.loads(found)
+        if answer is None:
+            words = _words(found) or "nothing"
+            raise NoServer(f"{self.url}{path}: not an inference server's answer: status {status}, {words}")
         return answer
 
     def _call(

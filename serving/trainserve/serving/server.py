@@ -24,6 +24,18 @@ class ServerNotReady(Exception):
     """The server ended, or never became ready; the message holds the errors of its log."""
 
 
+def is_ready(url: str) -> bool:
+    """Whether the server at `url` (<host>:<port>) answers /v2/health/ready with 200."""
+    connection = http.client.HTTPConnection(url, timeout=1)
+    try:
+        connection.request("GET", "/v2/health/ready")
+        return connection.getresponse().status == http.client.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
 class DevelopmentServer:
     """One `tritonserver` over a model repository, on loopback ports of its own.
 
@@ -77,14 +89,7 @@ class DevelopmentServer:
 
     def ready(self) -> bool:
         """Whether /v2/health/ready answers 200."""
-        connection = http.client.HTTPConnection(self.url, timeout=1)
-        try:
-            connection.request("GET", "/v2/health/ready")
-            return connection.getresponse().status == http.client.OK
-        except (OSError, http.client.HTTPException):
-            return False
-        finally:
-            connection.close()
+        return is_ready(self.url)
 
     def stop(self) -> int | None:
         """SIGTERM, wait, and SIGKILL if it does not end; returns its exit status."""

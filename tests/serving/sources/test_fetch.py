@@ -128,7 +128,7 @@ def test_with_a_key_what_is_not_signed_is_refused(
         (
             VERSION,
             ["--cache", "{tmp}/cache", "--cache-size", "1000"],
-            "StoreError",
+            "CacheFull",
             "does not fit into a cache of 1000",
         ),
     ],

@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import http.client
 import time
 from pathlib import Path
 from typing import Any
 
 from trainserve.serving.load_inputs import ShapeUnknown
 from trainserve.serving.servable import Servable
-from trainserve.serving.server import READY_SECONDS, ServerNotReady
+from trainserve.serving.server import READY_SECONDS, ServerNotReady, is_ready
 from trainserve.serving.settings import InvalidSettings, Settings
 from trainserve.serving.source import open_servable
 from trainserve.serving.triton_types import UnservableModel
@@ -33,14 +32,7 @@ class Beside:
 
     def ready(self) -> bool:
         """Whether it answers."""
-        connection = http.client.HTTPConnection(self.url, timeout=1)
-        try:
-            connection.request("GET", "/v2/health/ready")
-            return connection.getresponse().status == http.client.OK
-        except (OSError, http.client.HTTPException):
-            return False
-        finally:
-            connection.close()
+        return is_ready(self.url)
 
     def restart(self) -> None:
         """Wait for it. Raises ServerNotReady."""
