@@ -1,5 +1,6 @@
 """A rule is said twice, in CEL and in Python: both must say the same of every object."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import cel
@@ -10,7 +11,7 @@ from pydantic import ValidationError
 
 from tests.api.specs import WHOLE_SPECS, specs, specs_without_rules
 from trainserve.api.base import ApiType
-from trainserve.api.crds import trainjob_crd
+from trainserve.api.crds import modelserve_crd, trainjob_crd
 from trainserve.api.schema import structural_schema
 from trainserve.api.trainjob import TrainJobSpec
 
@@ -26,6 +27,28 @@ def test_cel_and_python_break_the_same_rules(model: type[ApiType], data: st.Data
     stored = as_stored(manifest, structural_schema(model))
     broken_in_cel = {rule.message for rule in model.rules if not cel.evaluate(rule.cel, {"self": stored})}
     assert broken_in_cel == broken_in_python
+
+
+@pytest.mark.parametrize("crd", [trainjob_crd(), modelserve_crd()], ids=lambda crd: crd["spec"]["names"]["kind"])
+def test_every_default_keeps_its_types_rules_as_it_stands(crd: dict[str, Any]) -> None:
+    """A server that knows CEL refuses the definition otherwise, and it looks at a default before it completes it."""
+    (version,) = crd["spec"]["versions"]
+    ruled = [
+        node
+        for node in nodes(version["schema"]["openAPIV3Schema"])
+        if "default" in node and "x-kubernetes-validations" in node
+    ]
+    assert ruled
+    for node in ruled:
+        assert all(cel.evaluate(rule["rule"], {"self": node["default"]}) for rule in node["x-kubernetes-validations"])
+
+
+def nodes(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The schema and all that are in it."""
+    yield schema
+    inner = [*schema.get("properties", {}).values(), schema.get("items"), schema.get("additionalProperties")]
+    for each in filter(None, inner):
+        yield from nodes(each)
 
 
 def as_stored(value: Any, schema: dict[str, Any]) -> Any:

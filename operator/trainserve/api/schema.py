@@ -50,8 +50,7 @@ def _structural(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> Sche
         if name in node:
             schema |= {bound: node[name], name: True}
     if node.get("default") is not None:
-        # An object's own defaults fill an empty one, and are said once, where they belong.
-        schema["default"] = {} if node.get("type") == "object" else node["default"]
+        schema["default"] = node["default"]
     if "items" in node:
         schema["items"] = _structural(node["items"], definitions)
     if "properties" in node:
@@ -60,6 +59,10 @@ def _structural(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> Sche
         schema["required"] = [name for name in node.get("required", []) if name not in computed]
         if not schema["required"]:
             del schema["required"]
+        if "default" in schema:
+            # In full: the API server holds the rules of a type against its default before the fields' own fill it.
+            fields = schema["properties"].items()
+            schema["default"] = {name: field["default"] for name, field in fields if "default" in field}
     elif node.get("additionalProperties") is True:
         schema["x-kubernetes-preserve-unknown-fields"] = True
     elif node.get("additionalProperties"):
