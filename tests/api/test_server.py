@@ -141,6 +141,7 @@ def test_kubectl_refuses_an_unknown_field_by_name(kubectl: Kubectl) -> None:
     assert "batchsize" in done.stderr
 
 
+@pytest.mark.skipif("KUBECONFIG" in os.environ, reason="writes a status of its own: the operator there has another")
 def test_kubectl_prints_the_columns(kubectl: Kubectl, client: Client) -> None:
     for example in sorted((EXAMPLES / "digits").glob("*.yaml")):
         assert kubectl("apply", "-f", str(example)).returncode == 0
