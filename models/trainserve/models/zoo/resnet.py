@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from trainserve.models.config.base import Section
 from trainserve.models.errors import DataError
+from trainserve.models.zoo.convolution import Convolution
 
 SMALL = 64
 """Pixels of an image's longer side up to which `stem: auto` means `cifar`."""
@@ -37,9 +38,9 @@ class BasicBlock(nn.Module):
 
     def __init__(self, channels: int, width: int, stride: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, width, 3, stride, padding=1, bias=False)
+        self.conv1 = Convolution(channels, width, stride)
         self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.conv2 = Convolution(width, width)
         self.bn2 = nn.BatchNorm2d(width)
         self.downsample = _shortcut(channels, width * self.expansion, stride)
         nn.init.zeros_(self.bn2.weight)
@@ -59,7 +60,7 @@ class Bottleneck(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(channels, width, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, stride, padding=1, bias=False)
+        self.conv2 = Convolution(width, width, stride)
         self.bn2 = nn.BatchNorm2d(width)
         self.conv3 = nn.Conv2d(width, width * self.expansion, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(width * self.expansion)
@@ -98,7 +99,7 @@ class ResNet(nn.Module):
             self.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
             self.maxpool: nn.Module = nn.MaxPool2d(3, stride=2, padding=1)
         else:
-            self.conv1 = nn.Conv2d(channels, 64, 3, padding=1, bias=False)
+            self.conv1 = Convolution(channels, 64)
             self.maxpool = nn.Identity()
         self.bn1 = nn.BatchNorm2d(64)
         self.layer1 = _stage(block, 64, 64, blocks[0], stride=1)
@@ -166,8 +167,7 @@ class ResNet9(nn.Module):
 
 def _convolution(channels: int, width: int, pool: bool = False) -> nn.Sequential:
     halve: list[nn.Module] = [nn.MaxPool2d(2)] if pool else []
-    convolution = nn.Conv2d(channels, width, 3, padding=1, bias=False)
-    return nn.Sequential(convolution, *halve, nn.BatchNorm2d(width), nn.ReLU())
+    return nn.Sequential(Convolution(channels, width), *halve, nn.BatchNorm2d(width), nn.ReLU())
 
 
 def build_nine(options: NineOptions, shape: tuple[int, int, int], outputs: int) -> nn.Module:
