@@ -1,8 +1,8 @@
 """A 3x3 convolution that, where oneDNN is slow at one, is trained as the matrix product that it is.
 
-Over the 4x4 pixels that a ResNet ends with, the gradient of a weight reaches 125 GFLOP/s on a core whose AMX units have
-1,900. As products of patches and weights such layers take less than half the time (torch 2.13, one thread of a Xeon with
-AMX, bf16, 64 images, forward and backward, ms: convolution, product):
+Over the 4x4 pixels that a ResNet ends with, the gradient of a weight reaches 125 GFLOP/s on a core whose AMX units
+have 1,900. As products of patches and weights such layers take less than half the time (torch 2.13, one thread of a
+Xeon with AMX, bf16, 64 images, forward and backward, ms: convolution, product):
 
     512 to 512 channels, 4x4 pixels       65.0  23.8        256 to 256, 8x8                  18.3  34.5
     256 to 512, 8x8 to 4x4 (stride 2)     34.1  17.8        512 to 512, 7x7                  81.5  76.2
