@@ -13,6 +13,10 @@ from google.protobuf import text_format
 from onnx import TensorProto, helper, numpy_helper
 from tritonclient.grpc import model_config_pb2 as messages
 
+from trainserve.serving.recorded import Recorded
+from trainserve.serving.repository import Entry, write
+from trainserve.serving.servable import Servable
+from trainserve.serving.settings import DynamicBatching, Ensemble, Settings
 from trainserve.store import ManifestDraft, Metrics, Parity, Preprocessing, Published, Tensor, TrainJobRef, publish
 
 LABELS = ["ant", "bee", "cat", "dog", "eel", "fox", "gnu", "hen"]
@@ -259,6 +263,39 @@ def place_ensemble(repository: Path, name: str, *steps: str) -> None:
     )
     (repository / name / "1").mkdir(parents=True)
     (repository / name / "config.pbtxt").write_text(text_format.MessageToString(config))
+
+
+def place_around(repository: Path, aside: Path, name: str, model: Servable, wanted: Ensemble, **graphs: bytes) -> None:
+    """`model` and the ensemble around it, as TrainServe writes them; `graphs` are steps that are not what they should
+    be, by what they are for."""
+    settings = Settings(dynamic_batching=DynamicBatching(max_batch=16), ensemble=wanted)
+    write([Entry(name, model, settings)], aside)
+    for step, graph in graphs.items():
+        (aside / f"{name}-{step}/1/model.onnx").write_bytes(graph)
+    for folder in aside.iterdir():
+        folder.rename(repository / folder.name)
+
+
+def bare(model: onnx.ModelProto, folder: Path) -> tuple[Servable, Recorded]:
+    """The network without normalisation and softmax, which are left to the client: planes in, logits out."""
+    whole = onnx.shape_inference.infer_shapes(model)
+    folder.mkdir()
+    onnx.save(onnx.utils.Extractor(whole).extract_model(["planes"], ["logits"]), folder / "model.onnx")
+    preprocessing = Preprocessing(scale=1 / 255, mean=list(MEAN), std=list(STD), by="client")
+    planes = ((images(64) / 255 - MEAN) / STD).transpose(0, 3, 1, 2).astype(np.float32)
+    session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+    logits = session.run(None, {"planes": planes})[0]
+    servable = Servable(
+        name="bare",
+        folder=folder,
+        digest="",
+        files=("model.onnx",),
+        inputs=(Tensor(name="planes", dtype="float32", shape=[-1, 3, 16, 16]),),
+        outputs=(Tensor(name="logits", dtype="float32", shape=[-1, len(LABELS)]),),
+        labels=tuple(LABELS),
+        preprocessing=preprocessing,
+    )
+    return servable, Recorded({"planes": planes}, {"logits": logits}, rtol=1e-3, atol=1e-5)
 
 
 def _probabilities(message: Any, **fields: Any) -> Any:

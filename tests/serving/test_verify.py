@@ -43,6 +43,11 @@ def test_what_is_not_an_answer_does_not_match(got: dict[str, np.ndarray], words:
     assert words in result.message
 
 
+def test_what_was_recorded_as_no_number_is_matched_by_nothing() -> None:
+    recorded = {"probabilities": np.array([[0.5, np.nan]])}
+    assert not compare(recorded, recorded, rtol=1e-3, atol=1e-5).matches
+
+
 def test_every_output_counts() -> None:
     expected = EXPECTED | {"features": np.ones((3, 4), np.float32)}
     result = compare(expected, EXPECTED | {"features": np.zeros((3, 4), np.float32)}, rtol=1e-3, atol=1e-5)

@@ -16,13 +16,12 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from trainserve.serving.ensemble_samples import IMAGES, LABELS, SCORES, name_of
 from trainserve.serving.servable import Servable
 from trainserve.serving.settings import Ensemble, InvalidSettings
 from trainserve.serving.triton_types import described, messages
 from trainserve.store import Preprocessing, Tensor
 
-IMAGES, LABELS, SCORES = "images", "labels", "scores"
-"""Names of what the ensemble takes and gives."""
 PREPROCESSED, SCORED, TAKEN = "preprocessed", "scored", "taken"
 """Names between the steps."""
 OPSET, IR_VERSION = 13, 8
@@ -44,11 +43,6 @@ class Step:
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     gpu: bool
-
-
-def name_of(name: str) -> str:
-    """Under which name the ensemble around a model is served."""
-    return f"{name}-ensemble"
 
 
 def steps(name: str, model: Servable, scores: str | None, wanted: Ensemble) -> tuple[Step, ...]:

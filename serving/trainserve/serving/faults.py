@@ -15,12 +15,12 @@ import numpy as np
 
 from trainserve.serving import normalisation
 from trainserve.serving.described import Described
+from trainserve.serving.ensemble_samples import LABELS
 from trainserve.serving.infer import NAMES
 from trainserve.serving.recorded import Arrays, Recorded
 from trainserve.serving.reference import NoReference, Reference
 from trainserve.serving.report import Fault, Kind, Labels, Run
 from trainserve.serving.servable import Servable
-from trainserve.serving.verify import compare
 
 SAMPLES = 16
 """Samples, at most, that edited graphs are run on."""
@@ -88,8 +88,7 @@ class Evidence:
         return {name: array[:SAMPLES] for name, array in arrays.items()}
 
     def _compared(self, got: Arrays) -> bool:
-        recorded = self.recorded
-        return compare(recorded.outputs, got, recorded.rtol, recorded.atol, recorded.indexes).matches
+        return self.recorded.compare(got).matches
 
 
 def likeliest(evidence: Evidence) -> Fault:
@@ -136,10 +135,7 @@ def wrong_version(evidence: Evidence) -> Fault | None:
     for known in evidence.others:
         if claimed == known.digest:
             return _version(known.name, f"the server's configuration names its digest {claimed}")
-        answers = evidence.answer(known.recorded)
-        found = compare(
-            known.recorded.outputs, answers, known.recorded.rtol, known.recorded.atol, known.recorded.indexes
-        )
+        found = known.recorded.compare(evidence.answer(known.recorded))
         if not evidence.right_alone and found.matches:
             return _version(
                 known.name, f"it answers the samples recorded with {known.name} as it should: {found.message}"
@@ -149,6 +145,17 @@ def wrong_version(evidence: Evidence) -> Fault | None:
             "another version", f"the server's configuration names {claimed}, not {evidence.servable.digest}"
         )
     return None
+
+
+def wrong_ensemble(name: str, runs: Sequence[Run]) -> Fault | None:
+    """Around a model that itself is right: an ensemble, served as `name`, that makes something else of its answers."""
+    wrong = next((run for run in runs if not run.matches), None)
+    if wrong is None:
+        return None
+    proof = [f"over {wrong.protocol}, batch {wrong.batch}: {wrong.message}", "the model itself answers as recorded"]
+    if wrong.worst and wrong.worst.output == LABELS:
+        return Fault(Kind.SWAPPED_LABELS, f"{name} gives the right scores under other labels", proof)
+    return Fault(Kind.WRONG_ENSEMBLE, f"{name} does not give what the model in it gives", proof)
 
 
 def other_shapes(evidence: Evidence) -> Fault | None:

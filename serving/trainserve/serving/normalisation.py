@@ -137,11 +137,16 @@ def _fits(convention: tuple[float, tuple[float, ...], tuple[float, ...]], channe
 def spread(answers: Array) -> Array:
     """Probabilities as centred logarithms, which is what softmax saw of them: near 0 and 1 they tell little."""
     flat = answers.reshape(len(answers), -1).astype(np.float64)
-    if flat.min() < 0 or not np.allclose(flat.sum(axis=1), 1, atol=0.01):
+    if not are_probabilities(flat):
         return flat
     logits = np.log(np.maximum(flat, 1e-7))
     centred: Array = logits - logits.mean(axis=1, keepdims=True)
     return centred
+
+
+def are_probabilities(answers: Array) -> bool:
+    """Whether they are so along the last axis."""
+    return bool(answers.min() >= 0 and np.allclose(answers.sum(axis=-1), 1, atol=0.01))
 
 
 def _size(difference: Array) -> float:

@@ -18,7 +18,6 @@ from trainserve.serving import unrecorded
 from trainserve.serving.infer import InferenceError, infer
 from trainserve.serving.metrics import ProbeMetrics
 from trainserve.serving.recorded import Arrays, Recorded
-from trainserve.serving.verify import compare
 
 POLL = 0.05
 """Seconds between two looks at a server that is not ready."""
@@ -83,7 +82,7 @@ class Probe:
             for name in recorded.outputs
             if all(name in answer for answer in answers)
         }
-        result = compare(recorded.outputs, got, recorded.rtol, recorded.atol, recorded.indexes)
+        result = recorded.compare(got)
         self.max_abs, self.max_rel, self.message = result.max_abs, result.max_rel, result.message
         if recorded.reference == "none":
             self.message += "; what they are held against is onnxruntime's own answers: the script recorded none"

@@ -10,6 +10,7 @@ from typing import IO, Any, Literal
 import numpy as np
 
 from trainserve.serving.servable import SAMPLES
+from trainserve.serving.verify import Comparison, compare
 from trainserve.store import Manifest
 
 Arrays = dict[str, np.ndarray[Any, Any]]
@@ -67,6 +68,17 @@ class Recorded:
             truth,
             manifest.parity.reference,
         )
+
+    @property
+    def names(self) -> list[str]:
+        """Of the outputs to ask for."""
+        return list(self.outputs)
+
+    def compare(self, got: Mapping[str, np.ndarray[Any, Any]], rows: np.ndarray[Any, Any] | None = None) -> Comparison:
+        """What was answered to the samples `rows`, by default to each one once, with what was recorded."""
+        rows = np.arange(len(self)) if rows is None else rows
+        expected = {name: array[rows] for name, array in self.outputs.items()}
+        return compare(expected, got, self.rtol, self.atol, self.indexes, rows)
 
     def requests(self, batch: int) -> list[np.ndarray[Any, Any]]:
         """Rows of the requests of `batch` that send every sample once; those of the last begin again at the first."""

@@ -18,6 +18,8 @@ class Kind(StrEnum):
     """Nothing answers at the address, or the server has not loaded the model."""
     HALF_LOADED_ENSEMBLE = "HalfLoadedEnsemble"
     """A step that the model needs is not loaded, or does not answer."""
+    WRONG_ENSEMBLE = "WrongEnsemble"
+    """The model is right, and the ensemble around it answers with something else."""
     WRONG_VERSION = "WrongVersion"
     """Another version, or another model, is served under the name."""
     SWAPPED_LABELS = "SwappedLabels"
@@ -48,7 +50,7 @@ class Fault:
 @dataclass(frozen=True)
 class Worst:
     """The sample furthest outside the tolerance, or nearest to it: its row in samples.npz, where in it (flat) the
-    largest difference is, and both rows."""
+    largest difference is, and both rows. Between two texts the difference is no number."""
 
     sample: int
     output: str
@@ -114,7 +116,10 @@ class Files:
 
 @dataclass(frozen=True)
 class Report:
-    """One verification. Without a server `runs` is empty and `server` None."""
+    """One verification. Without a server `runs` is empty and `server` None.
+
+    `ensemble_runs` are those through the ensemble around a model that itself is right; there may be none.
+    """
 
     verified: bool
     model: str
@@ -132,12 +137,13 @@ class Report:
     atol: float | None = None
     runs: list[Run] = field(default_factory=list)
     labels: Labels | None = None
+    ensemble_runs: list[Run] = field(default_factory=list)
     fault: Fault | None = None
     notes: list[str] = field(default_factory=list)
 
     @property
     def worst(self) -> Worst | None:
-        """Of all runs: the first that does not match, else the one with the largest difference."""
+        """Of all `runs`: the first that does not match, else the one with the largest difference."""
         found = [run for run in self.runs if run.worst]
         wrong = [run for run in found if not run.matches] or found
         return max(wrong, key=lambda run: run.max_abs or 0.0).worst if wrong else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import chain, cycle, islice
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from trainserve.serving import faults
+from trainserve.serving import ensemble_samples, faults
 from trainserve.serving.ask import Connect, Transport, connector
 from trainserve.serving.described import NEVER_LOADED, Described, Endpoint, NoServer
 from trainserve.serving.faults import Evidence, Known
@@ -20,7 +20,7 @@ from trainserve.serving.model_config import labelled_output
 from trainserve.serving.recorded import Arrays, Recorded
 from trainserve.serving.report import Fault, Files, Kind, Labels, Report, Run, Worst, WrongLabel
 from trainserve.serving.servable import Servable
-from trainserve.serving.verify import Comparison, compare
+from trainserve.serving.verify import Comparison
 
 REQUESTS = 32
 """Requests of each run at least, unless `SECONDS` are over and every sample was sent."""
@@ -81,8 +81,7 @@ def verify(
         if grpc:
             addresses["grpc"] = grpc
         connects = {
-            transport: connector(transport, url, name, list(recorded.outputs), TIMEOUT)
-            for transport, url in addresses.items()
+            transport: connector(transport, url, name, recorded.names, TIMEOUT) for transport, url in addresses.items()
         }
         full = max(described.max_batch, recorded.batch)
         sizes = list(batches or dict.fromkeys((recorded.batch, full)))
@@ -105,8 +104,8 @@ def verify(
         report = replace(report, labels=labels)
         verified = all(run.matches for run in runs) and (labels is None or labels.matches)
         if verified and faults.claims(servable, described):
-            fault = _half_loaded(endpoint, name)
-            return replace(report, verified=fault is None, fault=fault)
+            progress("ensemble")
+            return _with_ensemble(report, endpoint, name, addresses, servable, recorded, sizes)
         progress("looking for the fault")
 
         def answer(asked: Recorded) -> Arrays:
@@ -133,11 +132,10 @@ def _run(
     rows = np.concatenate([rows for rows, _ in answers])
     got = {
         name: np.concatenate([answer[name] for _, answer in answers])
-        for name in recorded.outputs
+        for name in recorded.names
         if all(name in answer for _, answer in answers)
     }
-    expected = {name: array[rows] for name, array in recorded.outputs.items()}
-    result = compare(expected, got, recorded.rtol, recorded.atol, recorded.indexes, rows)
+    result = recorded.compare(got, rows)
     p50, p99 = np.percentile(latencies, [50, 99]) * 1e3
     run = Run(
         transport,
@@ -187,7 +185,10 @@ def _worst(result: Comparison) -> Worst | None:
     if result.expected is None or result.got is None:
         return None
     expected, got = result.expected.reshape(-1), result.got.reshape(-1)
-    differences = np.abs(got.astype(float) - expected.astype(float))
+    if expected.dtype == object:  # labels
+        differences = np.where(got == expected, 0.0, np.inf)
+    else:
+        differences = np.abs(got.astype(float) - expected.astype(float))
     position = int(np.nan_to_num(differences, nan=np.inf).argmax())
     shown = slice(None) if expected.size <= SHOWN else slice(position, position + 1)
     return Worst(
@@ -244,14 +245,49 @@ def _half_loaded(endpoint: Endpoint, model: str) -> Fault | None:
     missing = {name: why or state for name, (state, why) in models.items() if state != "READY"}
     if not missing:
         return None
-    from trainserve.serving.ensemble import name_of  # brings onnx
-
-    ensemble = name_of(model)
+    ensemble = ensemble_samples.name_of(model)
     if ensemble not in missing:
         return None
     proof = [f"{name}: {why or 'not loaded'}" for name, why in missing.items() if name != ensemble]
     message = f"{ensemble} is not loaded, because a model that it is made of is not; {model} itself is right"
     return Fault(Kind.HALF_LOADED_ENSEMBLE, message, proof)
+
+
+def _with_ensemble(
+    report: Report,
+    endpoint: Endpoint,
+    model: str,
+    addresses: Mapping[Transport, str],
+    servable: Servable,
+    recorded: Recorded,
+    sizes: Sequence[int],
+) -> Report:
+    """The verdict on a model that itself is right: it is verified unless there is an ensemble around it that is wrong.
+
+    Every sample goes through that once in every size of request.
+    """
+    fault, name = _half_loaded(endpoint, model), ensemble_samples.name_of(model)
+    if fault or not endpoint.ready(name):
+        return replace(report, verified=fault is None, fault=fault)
+    samples = ensemble_samples.of_ensemble(servable, recorded)
+    if samples is None:
+        report.notes.append(
+            f"{name} was not asked: the recorded inputs are not what preprocessing makes of uint8 images"
+        )
+        return replace(report, verified=True)
+    runs: list[Run] = []
+    for transport, url in addresses.items():
+        connect = connector(transport, url, name, samples.names, TIMEOUT)
+        for size in sizes:
+            run, _ = _run(transport, connect, samples, size, 1, repeat=False)
+            runs.append(run)
+            if run.max_abs is None:
+                fault = _no_answer(endpoint, endpoint.describe(name), run)
+                return replace(report, ensemble_runs=runs, fault=fault)
+    fault = faults.wrong_ensemble(name, runs)
+    if fault is None:
+        report.notes.append(f"{name} gives what was recorded, too: {runs[0].message}")
+    return replace(report, verified=fault is None, ensemble_runs=runs, fault=fault)
 
 
 def _no_answer(endpoint: Endpoint, described: Described, failed: Run) -> Fault:

@@ -47,16 +47,12 @@ def compare(
     answers = min(len(array) for array in expected.values())
     rows = np.arange(answers) if rows is None else rows
     samples = len(set(rows.tolist()))
+    if found := unlike(expected, got, samples):
+        return found
     max_abs = max_rel = 0.0
     worst, worst_output, worst_excess = 0, "", -np.inf
     for name, truth in expected.items():
-        if name not in got:
-            return _unlike(samples, name, f"output {name} is missing; the server sent {', '.join(got) or 'none'}")
-        answer = got[name]
-        if answer.shape != truth.shape:
-            shapes = f"shape {list(answer.shape)} instead of {list(truth.shape)}"
-            return _unlike(samples, name, f"output {name}: {shapes}")
-        slack = 1
+        slack, answer = 1, got[name]
         if name in indexes:
             slack, whole = 2, expected[indexes[name]]
             if not _distinct(answer, whole.shape[-1]):
@@ -64,7 +60,7 @@ def compare(
             truth, answer = np.take_along_axis(whole, truth, -1), np.take_along_axis(whole, answer, -1)
         wide, answered = truth.astype(np.float64), answer.astype(np.float64)
         difference = np.abs(answered - wide).reshape(answers, -1)
-        size = np.abs(wide).reshape(answers, -1)
+        size = np.nan_to_num(np.abs(wide)).reshape(answers, -1)  # what was recorded as no number, nothing matches
         difference[np.isnan(difference)] = np.inf
         relative = np.divide(difference, size, out=np.zeros_like(difference), where=size > atol)
         if name not in indexes:
@@ -78,9 +74,27 @@ def compare(
     if not matches:
         message += (
             f", outside rtol {rtol:g} and atol {atol:g}; worst: sample {rows[worst]}, output {worst_output}, expected "
-            f"{_shown(truth)}, got {_shown(answer)}"
+            f"{shown(truth)}, got {shown(answer)}"
         )
     return Comparison(matches, samples, max_abs, max_rel, int(rows[worst]), worst_output, message, truth, answer)
+
+
+def unlike(expected: Arrays, got: Arrays, samples: int) -> Comparison | None:
+    """The first output that is missing or of another shape."""
+    for name, truth in expected.items():
+        if name not in got:
+            return _unlike(samples, name, f"output {name} is missing; the server sent {', '.join(got) or 'none'}")
+        if got[name].shape != truth.shape:
+            shapes = f"shape {list(got[name].shape)} instead of {list(truth.shape)}"
+            return _unlike(samples, name, f"output {name}: {shapes}")
+    return None
+
+
+def shown(row: np.ndarray[Any, Any]) -> str:
+    """The first values of a row, numbers or text."""
+    values = row.reshape(-1)
+    text = ", ".join(repr(value) if isinstance(value, str) else f"{value:.4g}" for value in values[:10])
+    return f"[{text}{', …' if values.size > 10 else ''}]"
 
 
 def _distinct(positions: np.ndarray[Any, Any], size: int) -> bool:
@@ -91,9 +105,3 @@ def _distinct(positions: np.ndarray[Any, Any], size: int) -> bool:
 
 def _unlike(samples: int, output: str, message: str) -> Comparison:
     return Comparison(False, samples, float("inf"), float("inf"), 0, output, message)
-
-
-def _shown(row: np.ndarray[Any, Any]) -> str:
-    values = row.reshape(-1)
-    text = ", ".join(f"{value:.4g}" for value in values[:10])
-    return f"[{text}{', …' if values.size > 10 else ''}]"
