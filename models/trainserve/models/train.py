@@ -6,10 +6,10 @@ What:  shuffled epochs of optimizer steps over data that is on the device; cross
        the seed: the same config, world size and number of threads give the same weights on a CPU, bit for bit, also
        when the run was stopped anywhere and went on from a checkpoint. Nothing in a step waits for the device; loss
        and accuracy are summed there and read twice a second.
-Speed: batch 64, one thread of a shared AMD EPYC (AVX512-BF16, no AMX), images per second of CPU time, medians of n
-       rounds interleaved with a naive DataLoader loop: convnet 28x28 10,700, 2.36 times as fast (n = 7, 6,400 images
-       each); resnet18 32x32 89, 2.04 times (n = 3, 320 images each; oneDNN's convolutions are 83 % of it). What is not
-       one of the network's operations takes 0.1 ms a step. bench/training.py measures by the clock on the wall.
+Speed: batch 64, one thread, images per second, medians of n rounds interleaved with a naive DataLoader loop
+       (bench/training.py). A Xeon with AMX: convnet 28x28 10,900, 2.6 times as fast (n = 5, 12,800 images each);
+       resnet18 32x32 129, 3.5 times (n = 3, 384 images each). An EPYC with AVX512-BF16 and without AMX: 14,500, 2.9
+       times, and 101, 2.0 times. What is not one of the network's operations takes 0.1 ms a step.
 On a GPU the same code runs on CUDA; bench/training_gpu.py has what was measured there, if anything was.
 """
 
