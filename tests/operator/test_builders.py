@@ -82,7 +82,7 @@ def test_a_store_on_a_volume_is_mounted(store: str, volume: Object) -> None:
 def test_a_store_on_s3_is_reached_with_the_namespaces_secret() -> None:
     remote = settings("s3://bucket/models/", TRAINSERVE_STORE_SECRET="s3-keys")
     spec = pod_spec(trainjob(), remote)
-    assert [volume["name"] for volume in spec["volumes"]] == ["output", "cache", "config"]
+    assert [volume["name"] for volume in spec["volumes"]] == ["output", "cache", "config", "credentials"]
     assert spec["containers"][0]["envFrom"] == [{"secretRef": {"name": "s3-keys", "optional": True}}]
     job = trainjob()
     config = run_config(job, TrainJobSpec.model_validate(job["spec"]), 1, remote)
@@ -334,6 +334,22 @@ def test_what_lies_outside_the_store_is_fetched_from_its_address() -> None:
     assert not {"--store", "--path"} & set(fetch["command"])
     assert (option(fetch, "--digest"), option(fetch, "--model-name")) == (DIGEST, "web")
     assert [volume["name"] for volume in pod["volumes"]] == ["shared"]
+
+
+def test_the_namespaces_secret_is_files_too_for_those_alone_who_fetch() -> None:
+    known = settings("pvc://models", TRAINSERVE_STORE_SECRET="keys")
+    pod = serving_pod(known)
+    volume = {"name": "credentials", "secret": {"secretName": "keys", "optional": True}}
+    mount = {"name": "credentials", "mountPath": "/var/run/secrets/trainserve", "readOnly": True}
+    assert volume in pod["volumes"]
+    assert mount in pod["initContainers"][0]["volumeMounts"]
+    assert all(mount not in container["volumeMounts"] for container in pod["containers"])
+    resolver = serving.resolver_pod(SERVE, ModelServeSpec.model_validate({"model": {"name": "digits"}}).model, known)
+    assert volume in resolver["spec"]["volumes"]
+    assert mount in resolver["spec"]["containers"][0]["volumeMounts"]
+    trainer = pod_spec(trainjob(), known)
+    assert volume in trainer["volumes"]
+    assert mount in trainer["containers"][0]["volumeMounts"]
 
 
 def test_another_claim_is_mounted_where_the_store_would_be() -> None:

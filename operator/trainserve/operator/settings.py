@@ -14,6 +14,7 @@ TRAINER_IMAGE = "trainserve-trainer:0.1.0"
 SERVING_IMAGE = TRAINER_IMAGE
 """One image carries what trains and what fetches and probes; Triton's own is NVIDIA's."""
 NODE_CACHE_SIZE = "50Gi"
+CREDENTIALS = "/var/run/secrets/trainserve"
 TRITON_IMAGE = "nvcr.io/nvidia/tritonserver:25.08-py3"
 
 
@@ -74,3 +75,14 @@ class Settings:
     def store_credentials(self) -> list[dict[str, Any]]:
         """`envFrom` of containers that reach the store: the namespace's own Secret, if it has one."""
         return [{"secretRef": {"name": self.store_secret, "optional": True}}] if self.store_secret else []
+
+    def credential_volumes(self) -> list[dict[str, Any]]:
+        """The pod's volume of the same Secret: a certificate authority or a .netrc is read from a file."""
+        if self.store_secret is None:
+            return []
+        return [{"name": "credentials", "secret": {"secretName": self.store_secret, "optional": True}}]
+
+    def credential_mounts(self) -> list[dict[str, Any]]:
+        """Of the containers that `store_credentials` is given to."""
+        mount = {"name": "credentials", "mountPath": CREDENTIALS, "readOnly": True}
+        return [mount] if self.store_secret is not None else []

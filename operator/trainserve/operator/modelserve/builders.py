@@ -123,10 +123,10 @@ def resolver_pod(serve: Object, ref: ModelRef, settings: Settings) -> Object:
                     "command": ["python", "-m", "trainserve.serving", "resolve", *arguments],
                     "envFrom": settings.store_credentials(),
                     "securityContext": pods.HARDENED_OWN,
-                    "volumeMounts": settings.store.mounts(read_only=True),
+                    "volumeMounts": settings.store.mounts(read_only=True) + settings.credential_mounts(),
                 }
             ],
-            "volumes": settings.store.volumes(),
+            "volumes": settings.store.volumes() + settings.credential_volumes(),
         },
     }
 

@@ -46,9 +46,9 @@ def pod_spec(spec: ModelServeSpec, version: Version, settings: Settings) -> dict
     return {
         **HARDENED_POD,
         "terminationGracePeriodSeconds": GRACE_SECONDS,
-        "initContainers": [_fetch(spec, version, settings, [shared, *mounts])],
+        "initContainers": [_fetch(spec, version, settings, [shared, *mounts, *settings.credential_mounts()])],
         "containers": [_triton(spec, settings, shared), _probe(spec, version, settings, shared)],
-        "volumes": [{"name": "shared", "emptyDir": {}}, *volumes],
+        "volumes": [{"name": "shared", "emptyDir": {}}, *volumes, *settings.credential_volumes()],
         **pods.placement(spec.resources),
     }
 

@@ -128,6 +128,8 @@ def _volumes(job: Object, spec: TrainJobSpec, attempt: int, settings: Settings) 
     volumes.scratch("cache", CACHE_FOLDER)
     volumes.config_map("config", attempt_name(job["metadata"]["name"], attempt), CONFIG_FOLDER)
     volumes.store(settings.store)
+    volumes.volumes += settings.credential_volumes()
+    volumes.mounts += settings.credential_mounts()
     for name, address in mounted(spec).items():
         volumes.readable(name, address)
     return volumes
