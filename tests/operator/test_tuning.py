@@ -116,6 +116,7 @@ def test_a_new_version_is_measured_while_the_old_one_goes_on_serving() -> None:
     ("spec", "again"),
     [
         ({"slo": {"p99": "10ms"}}, True),
+        ({"slo": {"p99": "20ms", "measureSeconds": 600}}, True),
         ({"resources": {"cpu": "4"}}, True),
         ({"triton": {"image": "other"}}, True),
         ({"triton": {"overrides": {"optimization": {}}}}, True),
@@ -226,5 +227,6 @@ def test_the_tuner_measures_on_the_hardware_and_with_the_settings_of_the_service
     command = measuring["command"]
     options = dict(zip(command[4::2], command[5::2], strict=True))
     assert command[:4] == ["python", "-m", "trainserve.serving", "tune"]
-    assert (options["--p99"], options["--cores"], options["--gpus"]) == ("20ms", "3", "1")
+    assert (options["--p99"], options["--minutes"]) == ("20ms", "4")
+    assert (options["--cores"], options["--gpus"]) == ("3", "1")
     assert "resources" not in measuring

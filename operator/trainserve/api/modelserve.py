@@ -96,6 +96,12 @@ class Slo(ApiType):
     """The latency objective."""
 
     p99: Duration = Field(description="99 of 100 requests are answered within this.")
+    measure_seconds: int = Field(
+        240,
+        ge=10,
+        le=3000,
+        description="About how long is measured. With less, fewer settings are tried; a slow model needs more.",
+    )
 
 
 class Verify(ApiType):

@@ -49,6 +49,7 @@ def _server(triton: dict[str, Any]) -> dict[str, Any]:
 def _tuner(spec: ModelServeSpec, slo: Slo, target: Version, settings: Settings) -> dict[str, Any]:
     arguments = ["--version", f"{serving.SHARED}/version", "--repository", f"{serving.SHARED}/repository"]
     arguments += ["--url", f"$(POD_IP):{serving.HTTP}", "--p99", slo.p99]
+    arguments += ["--minutes", f"{slo.measure_seconds / 60:g}"]
     arguments += ["--settings", serving.settings_argument(spec.triton), "--gpus", str(spec.resources.gpus)]
     cores = pods.cores(spec.resources)
     arguments += [] if cores is None else ["--cores", str(cores)]

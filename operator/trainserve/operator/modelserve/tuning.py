@@ -99,7 +99,7 @@ def step(
 def key_of(spec: ModelServeSpec, slo: Slo, target: Version, settings: Settings) -> str:
     """Ten digits that are others when anything is that the answer depends on."""
     resources = spec.resources.model_dump(exclude={"tolerations"})
-    depends = [target.digest, slo.p99, _kept(spec), spec.triton.image or settings.triton_image, resources]
+    depends = [target.digest, slo.model_dump(), _kept(spec), spec.triton.image or settings.triton_image, resources]
     return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:10]
 
 

@@ -139,7 +139,7 @@ def needed(
         rate = best.trial.load.rate or best.rate
         message = (
             f"p99 {objective.p99_ms:g} ms was held once, at {rate:.4g}/s ({best.trial.candidate}), and not confirmed; "
-            "measure longer (--minutes)"
+            "measure longer (--minutes; in a cluster spec.slo.measureSeconds)"
         )
         return Needed(
             math.ceil((objective.rate or rate) / rate), None, best.p99_ms, rate, best.trial.candidate, message
