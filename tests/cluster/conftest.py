@@ -29,11 +29,11 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster | None
         started.down()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def dev_cluster(cluster: Cluster | None) -> Cluster:
-    """The development cluster, for tests that kill its parts."""
+    """The development cluster, for tests that kill its parts, or whose pods reach this machine's files and servers."""
     if cluster is None:
-        pytest.skip("kills parts of the cluster: runs on the development cluster only")
+        pytest.skip("kills parts of the cluster, or needs it on this machine: runs on the development cluster only")
     return cluster
 
 
