@@ -5,8 +5,9 @@ held       each model is tuned twice in a row, nothing reused; the rate at which
            naive setting (no batching) in the same table. A reference that was confirmed at no rate counts with the
            lowest at which it failed, which flatters it
 again      both choices and both references measured anew, in turns, on one server: p99 of the choice at the rate it was
-           said to hold (the upper bound for the median of the rounds), and the throughput of a closed loop, which also
-           says how far the two choices are apart
+           said to hold, judged as the tuner did (as many rounds, each of a hundred requests or more; the upper bound
+           for the median of their p99), and the throughput of a closed loop, which also says how far the two choices
+           are apart
 
 A goal of 1 for beating a reference, because which settings are best is the machine's to say: where the naive setting is
 the best there is, as of ResNet-50 on few cores it may be, the choice can only equal it within noise.
@@ -34,9 +35,9 @@ from trainserve.serving.tune import saved, tuner
 from trainserve.serving.tune.choice import Row, judged
 from trainserve.serving.tune.result import Result, best_of, described, wire
 from trainserve.serving.tune.rig import Here, Rig
+from trainserve.serving.tune.search import ROUNDS
 from trainserve.serving.tune.trial import Candidate, Load, Measurement, Objective, Trial
 
-ROUNDS = 5
 ALIKE = 0.1
 """Two choices are within noise of each other when they differ by this share at most."""
 
@@ -53,7 +54,7 @@ class Task:
 
 TASKS = (
     Task("convnet", Objective(20.0), 110.0, 0.8),
-    Task("resnet50", Objective(400.0), 130.0, 2.0),
+    Task("resnet50", Objective(400.0), 130.0, 4.0),
 )
 
 

@@ -33,7 +33,7 @@ MOST_CALLERS = 256
 STEPS = 5
 START = 0.7
 """Share of its closed-loop throughput at which a candidate's rate is first tried."""
-BUSY = 0.95
+BUSY = 0.8
 """Share of what a server can do at most above which nobody should plan with it: every disturbance makes a line."""
 STEP_UP, STEP_DOWN = 1.5, 0.85
 HALVING, RATE = 0.4, 0.3
