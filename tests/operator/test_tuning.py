@@ -147,12 +147,31 @@ def test_a_tuner_that_finds_no_node_says_so() -> None:
 def test_a_tuner_that_fails_leaves_the_service_as_it_is_written() -> None:
     objective = serve()
     objective.step()
+    name = tuner(objective)
     answer(objective, failed("TuningFailed", "the server ended"), exit_code=1)
     objective.step(60)
     assert objective.settings(SUFFIX)["instances"] == 1
     tuned = condition(objective.status, "Tuned")
     assert (tuned["status"], tuned["reason"], tuned["message"]) == ("False", "TuningFailed", "the server ended")
-    assert objective.step(10_000).delete == [], "it would fail again"
+    assert objective.step(61).delete == [Delete("Pod", name)], "its server would hold what the service needs"
+    after = objective.step(10_000)
+    assert (after.create, after.apply, after.delete) == ([], [], []), "it would fail again"
+    assert condition(objective.status, "Tuned")["reason"] == "TuningFailed"
+
+
+def test_what_the_tuner_still_holds_is_no_trouble_of_the_service_that_comes_after_it() -> None:
+    objective = serve()
+    objective.step()
+    answer(objective, HELD)
+    objective.step(60)
+    objective.add_pod(SUFFIX, {"phase": "Pending", "conditions": [UNSCHEDULABLE]})
+    going = objective.children["Pod", tuner(objective)]
+    objective.step(61)
+    objective.children["Pod", going["metadata"]["name"]] = going
+    told = objective.step(62)
+    assert (condition(objective.status, "Progressing")["reason"], told.events) == ("RollingOut", [])
+    objective.step(63)
+    assert condition(objective.status, "Progressing")["reason"] == "Unschedulable"
 
 
 def test_a_server_that_ran_out_of_memory_is_what_the_tuner_failed_of() -> None:

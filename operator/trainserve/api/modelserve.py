@@ -163,7 +163,8 @@ class Tuning(StatusType):
     key: str | None = Field(None, description="What was measured: model, objective, other settings and hardware.")
     objective: str | None = None
     held: bool | None = None
-    message: str | None = Field(None, description="What was chosen, or what would be needed.")
+    reason: str | None = Field(None, description="Why nothing was measured; unset where something was.")
+    message: str | None = Field(None, description="What was chosen, or what would be needed, or what failed.")
     max_batch: int | None = None
     max_queue_delay: str | None = None
     instances: int | None = None

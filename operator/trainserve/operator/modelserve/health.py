@@ -19,6 +19,7 @@ UNVERIFIED_EVERY = 0.5
 VERIFIED_EVERY = 30.0
 """Seconds between two questions to a pod's probe."""
 
+UNSCHEDULABLE = "Unschedulable"
 INFERENCE_FAILED = "InferenceFailed"
 """What a probe says whose samples the server does not answer: it goes on trying."""
 
@@ -115,7 +116,7 @@ def why_not_running(pod: Object, *containers: str) -> Trouble | None:
     """What keeps a pod from running one of these containers, as the scheduler and the node say it."""
     message = pods.unschedulable(pod)
     if message is not None:
-        return Trouble("Unschedulable", message)
+        return Trouble(UNSCHEDULABLE, message)
     for name in containers:
         waiting, end = pods.waiting(pod, name) or {}, pods.terminated(pod, name)
         said = f"container {name}: {waiting.get('message') or waiting.get('reason')}"

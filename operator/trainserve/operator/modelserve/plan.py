@@ -147,7 +147,7 @@ class _Planner:
             self._take_traffic(target)
             self._retire(target)
             return
-        trouble = health.trouble(serving, self.answers)
+        trouble = self._trouble(serving)
         if trouble is None:
             self._observe("Progressing", "True", "RollingOut", f"{target} is being started and verified")
             return
@@ -155,6 +155,12 @@ class _Planner:
         kept = f"; {active} goes on serving" if active not in (None, target) and self.old.get("digest") else ""
         self._observe("Progressing", "False", trouble.reason, f"{target}: {trouble.message}{kept}")
         self._warn(trouble.reason, f"{target}: {trouble.message}{kept}", f"{trouble.reason}-{target.suffix}")
+
+    def _trouble(self, serving: list[Object]) -> health.Trouble | None:
+        """What keeps pods from being ready, and will not pass by itself."""
+        found = health.trouble(serving, self.answers)
+        # What a pod that has measured holds is free once it has gone: the service is to have it.
+        return None if found is not None and found.reason == health.UNSCHEDULABLE and self.children.tuners else found
 
     def _guard(self, spec: ModelServeSpec) -> None:
         """Keep a drain from taking every replica at once."""
@@ -215,7 +221,7 @@ class _Planner:
         elif spec.replicas == 0:
             self._observe("Ready", "False", "ScaledToZero", "spec.replicas is 0")
         else:
-            trouble = health.trouble(pods_there, self.answers)
+            trouble = self._trouble(pods_there)
             reason, message = trouble or ("NotReady", "no replica is ready")
             self._observe("Ready", "False", reason, message)
 

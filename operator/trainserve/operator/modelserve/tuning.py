@@ -89,7 +89,13 @@ def step(
         return Step(_condition(tuning), chosen(spec, tuning), tuning, delete=others)
     over = end is not None or (pod.get("status") or {}).get("phase") in ("Failed", "Succeeded")
     if over:
-        return _failed(pod, end, spec, others, now)
+        failed = _failed(pod, end, spec, others, now)
+        if failed.condition.reason == FAILED and end is not None and pods.message(end) is not None:
+            # It would fail again. Remembered, so that the pod may go: its server runs on, and holds what the service
+            # may need.
+            failed.tuning = {"key": key, "objective": slo.p99, "held": False, "reason": FAILED}
+            failed.tuning["message"] = str(failed.condition.message)
+        return failed
     trouble = health.why_not_running(pod, "fetch", "triton", "tune")
     if trouble is not None:
         return Step(Condition(TUNED, "Unknown", trouble.reason, trouble.message), delete=others)
@@ -128,7 +134,7 @@ def _measuring(slo: Slo, target: Version) -> Condition:
 
 def _condition(tuning: Mapping[str, Any]) -> Condition:
     held = bool(tuning.get("held"))
-    reason = HELD if held else NOT_REACHABLE
+    reason = HELD if held else tuning.get("reason") or NOT_REACHABLE
     return Condition(TUNED, "True" if held else "False", reason, tuning.get("message") or reason)
 
 
