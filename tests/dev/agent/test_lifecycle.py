@@ -69,8 +69,9 @@ def test_probes_reach_the_pod_at_its_address_by_named_port(node: Node, handler: 
 
 
 def test_a_container_whose_liveness_probe_fails_is_restarted(node: Node) -> None:
-    probe = {"exec": {"command": ["test", "-e", "/tmp/alive"]}, "periodSeconds": 1, "failureThreshold": 1}
-    script = f"touch /tmp/alive; (sleep 1; rm /tmp/alive) & {TRAP}"  # the trap is set long before it is needed
+    probe = {"exec": {"command": ["test", "!", "-e", "/tmp/ill"]}, "periodSeconds": 1, "failureThreshold": 1}
+    # Ill only after the trap is set: however late a busy machine starts the shell, no probe fails before.
+    script = TRAP.replace("echo up;", "echo up; sleep 1; touch /tmp/ill;")
     node.run("liveness", "sh", "-c", script, policy="Always", livenessProbe=probe)
     pod = node.when("liveness", lambda pod: container(pod).get("restartCount", 0) > 0)
     assert container(pod)["lastState"]["terminated"]["exitCode"] == 7
