@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.client.fronts import Front, GrpcFront, HttpFront
+from tests.client.fronts import Front, GrpcFront, HttpFront, Tls
 from tests.serving.conftest import command, fetched, published, root, server, start
 from trainserve.client import Protocol
 from trainserve.serving.server import DevelopmentServer
@@ -25,9 +25,11 @@ def front(server: DevelopmentServer) -> Iterator[Callable[..., Front]]:
     """Starts a front of the session's server that does what its script says, request by request."""
     with contextlib.ExitStack() as stack:
 
-        def begin(protocol: Protocol, *script: object, host: str = "127.0.0.1", port: int = 0) -> Front:
+        def begin(
+            protocol: Protocol, *script: object, host: str = "127.0.0.1", port: int = 0, tls: Tls | None = None
+        ) -> Front:
             if protocol == "http":
-                return stack.enter_context(HttpFront(server.url, list(script), host, port))
-            return stack.enter_context(GrpcFront(server.grpc_url, list(script)))
+                return stack.enter_context(HttpFront(server.url, list(script), host, port, tls))
+            return stack.enter_context(GrpcFront(server.grpc_url, list(script), tls))
 
         yield begin

@@ -9,21 +9,27 @@ from __future__ import annotations
 
 import http.client
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 import grpc
+
+Tls = tuple[Path, Path]
+"""A certificate and its key."""
 
 
 class Front(Protocol):
     """`requests` and `connections` it saw, at `url`."""
 
     url: str
+    port: int
     requests: int
     connections: int
 
@@ -31,7 +37,7 @@ class Front(Protocol):
 class HttpFront:
     """Before a server's HTTP port."""
 
-    def __init__(self, behind: str, script: list[Any], host: str, port: int) -> None:
+    def __init__(self, behind: str, script: list[Any], host: str, port: int, tls: Tls | None) -> None:
         self.behind, self.script, self.requests, self.connections = behind, script, 0, 0
         self.headers: dict[str, str] = {}
         self.asked, self.over = threading.Event(), threading.Event()
@@ -78,6 +84,10 @@ class HttpFront:
             def handle_error(self, request: Any, client_address: Any) -> None: ...
 
         self.server = Server((host, port), Handler)
+        if tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*tls)
+            self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
         self.port = self.server.server_address[1]
         self.url = f"{host}:{self.port}"
 
@@ -122,12 +132,17 @@ class HttpFront:
 class GrpcFront:
     """Before a server's gRPC port; knows no connections, because gRPC's server tells of none."""
 
-    def __init__(self, behind: str, script: list[Any]) -> None:
+    def __init__(self, behind: str, script: list[Any], tls: Tls | None) -> None:
         self.script, self.requests, self.connections = script, 0, 0
         self.over = threading.Event()
         self.channel = grpc.insecure_channel(behind)
         self.server = grpc.server(ThreadPoolExecutor(4), handlers=[_Handler(self)])
-        self.url = f"127.0.0.1:{self.server.add_insecure_port('127.0.0.1:0')}"
+        if tls:
+            certificate, key = (path.read_bytes() for path in tls)
+            self.port = self.server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(key, certificate)]))
+        else:
+            self.port = self.server.add_insecure_port("127.0.0.1:0")
+        self.url = f"127.0.0.1:{self.port}"
 
     def __enter__(self) -> Self:
         self.server.start()

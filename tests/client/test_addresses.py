@@ -15,6 +15,9 @@ from trainserve.client.addresses import Target, parse
         (["grpc://a:1", "b:2"], None, "grpc", [("a", 1), ("b", 2)]),
         (["a:1", "grpc://b:2"], None, "grpc", [("a", 1), ("b", 2)]),
         ("[::1]:8000", None, "http", [("::1", 8000)]),
+        ("https://a", None, "http", [("a", 443, True)]),
+        ("https://a:8443/", None, "http", [("a", 8443, True)]),
+        (["grpcs://a", "grpc://b:2"], None, "grpc", [("a", 443, True), ("b", 2)]),
     ],
 )
 def test_an_address_says_host_port_and_protocol(given, protocol, meant, targets) -> None:
@@ -28,6 +31,11 @@ def test_an_address_says_host_port_and_protocol(given, protocol, meant, targets)
         ("ftp://a:1", "'ftp://a:1' is not host:port"),
         ("http://a:1/v2", "is not host:port"),
         ("a:port", "is not host:port"),
+        ("http://a", "'http://a' is not host:port"),
+        ("https://", "'https://' is not host:port"),
+        ("https://me:secret@a", "is not host:port"),
+        ("https://a/#top", "is not host:port"),
+        (["https://a", "grpcs://b"], "'grpcs://b' is not http"),
         ("[::1:80", "is not host:port"),
         ("", "'' is not host:port"),
         ([], "none given; must be at least one host:port"),
@@ -43,6 +51,12 @@ def test_what_is_no_address_is_refused_with_what_is_allowed(given, words: str) -
 async def test_every_address_behind_a_name_is_a_replica_that_keeps_the_name() -> None:
     found = await Target("localhost", 8000).resolve()
     assert ("127.0.0.1", "localhost:8000") in {(each.host, each.authority) for each in found}
+
+
+@pytest.mark.parametrize(("port", "authority"), [(443, "localhost"), (8443, "localhost:8443")])
+async def test_over_tls_a_replica_keeps_the_name_that_its_certificate_is_for(port: int, authority: str) -> None:
+    found = await Target("localhost", port, secure=True).resolve()
+    assert all(each.secure and each.name == "localhost" and each.authority == authority for each in found)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])

@@ -23,8 +23,13 @@ _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")  # RFC 1123, as Kubern
 
 
 def parse(url: str, protocol: Protocol | None) -> tuple[str, Protocol]:
-    """`host:port`, `http://host:port` or `grpc://host:port` to the address and the protocol meant. Raises BadInput."""
+    """`host:port`, `http://host:port` or `grpc://host:port` to the address and the protocol meant. Raises BadInput.
+
+    Not over TLS: who is given this measures or verifies the server itself, not what stands before it.
+    """
     (target,), meant = addresses.parse(url, protocol)
+    if target.secure:
+        raise BadInput(f"{url!r}: TLS is not spoken here; must be the server's own host:port (kubectl port-forward)")
     return str(target), meant
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import runpy
 import sys
 
@@ -54,6 +55,7 @@ cli.add_command(tune)
 
 def main() -> None:
     """The console script."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its library logs to stderr what the one line of an error says
     try:
         status = cli.main(prog_name="trainserve", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:

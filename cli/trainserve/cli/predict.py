@@ -46,7 +46,7 @@ MANY = 10
     "urls",
     metavar="ADDRESS",
     multiple=True,
-    help="host:port, http://host:port or grpc://host:port of a server; several share the work.",
+    help="host:port, http(s)://host:port or grpc(s)://host:port of a server; several share the work.",
 )
 @click.option("--model", "name", help="Name of the model. Unset: the only one served.")
 @click.option("--protocol", type=click.Choice(["http", "grpc"]), help="Unset: as --url says, else http.")

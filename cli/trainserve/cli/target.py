@@ -18,7 +18,7 @@ from trainserve.serving.repository import Entry
 from trainserve.serving.server import DevelopmentServer, ServerNotReady
 from trainserve.serving.settings import Settings
 
-_ADDRESS = re.compile(r"(?:(?:http|grpc)://)?(?:\[[0-9a-fA-F:]+\]|[^/:\s]+):[0-9]+/?")
+_ADDRESS = re.compile(r"(?:(?:http|grpcs?)://)?(?:\[[0-9a-fA-F:]+\]|[^/:\s]+):[0-9]+/?")
 
 
 @dataclass(frozen=True)

@@ -17,14 +17,19 @@ CONNECT_SECONDS = 2.0
 
 Protocol = Literal["http", "grpc"]
 
+_SCHEMES: dict[str, Protocol] = {"http": "http", "https": "http", "grpc": "grpc", "grpcs": "grpc"}
+_SECURE_PORT = 443
+
 
 @dataclass(frozen=True)
 class Address:
-    """One replica. `name` is the host as the caller named it, which a proxy on the way may go by."""
+    """One replica. `name` is the host as the caller named it, which a proxy on the way may go by and, where it is
+    asked over TLS (`secure`), its certificate is for."""
 
     host: str
     port: int
     name: str
+    secure: bool = False
 
     def __str__(self) -> str:
         """host:port."""
@@ -32,16 +37,19 @@ class Address:
 
     @property
     def authority(self) -> str:
-        """name:port."""
+        """name:port, without the port that https has by default."""
+        if self.secure and self.port == _SECURE_PORT:
+            return _bracketed(self.name)
         return _joined(self.name, self.port)
 
 
 @dataclass(frozen=True)
 class Target:
-    """A host, by name or number, and a port."""
+    """A host, by name or number, and a port; `secure`: over TLS."""
 
     host: str
     port: int
+    secure: bool = False
 
     def __str__(self) -> str:
         """host:port."""
@@ -54,14 +62,13 @@ class Target:
         except ValueError:
             loop = asyncio.get_running_loop()
             found = await loop.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
-            return [Address(str(each[4][0]), self.port, self.host) for each in found]
-        return [Address(self.host, self.port, self.host)]
+            return [Address(str(each[4][0]), self.port, self.host, self.secure) for each in found]
+        return [Address(self.host, self.port, self.host, self.secure)]
 
 
 def parse(addresses: str | Sequence[str], protocol: Protocol | None) -> tuple[list[Target], Protocol]:
-    """`host:port`, `http://host:port` or `grpc://host:port`, one or several, all of one protocol (unset: http).
-
-    Raises BadInput.
+    """`host:port`, `http://host:port`, `grpc://host:port`, or over TLS `https://host` and `grpcs://host` (port 443 if
+    none is given); one or several, all of one protocol (unset: http). Raises BadInput.
     """
     given = [addresses] if isinstance(addresses, str) else list(addresses)
     if not given:
@@ -82,11 +89,23 @@ def _parse(address: str) -> tuple[Target, Protocol | None]:
         parts = urlsplit(address if "://" in address else f"//{address}")
         host, port = parts.hostname, parts.port
     except ValueError:  # a port that is no number, a bracket that is never closed
-        host, port = None, None
-    if not host or port is None or parts.scheme not in ("", "http", "grpc") or parts.path.strip("/") or parts.query:
-        raise BadInput(f"{address!r} is not host:port, http://host:port or grpc://host:port")
-    return Target(host, port), "grpc" if parts.scheme == "grpc" else "http" if parts.scheme else None
+        raise _refused(address) from None
+    secure = parts.scheme in ("https", "grpcs")
+    port = _SECURE_PORT if secure and port is None else port
+    if not host or port is None or parts.scheme not in ("", *_SCHEMES):
+        raise _refused(address)
+    if "@" in parts.netloc or parts.path.strip("/") or parts.query or parts.fragment:
+        raise _refused(address)
+    return Target(host, port, secure), _SCHEMES.get(parts.scheme)
+
+
+def _refused(address: str) -> BadInput:
+    return BadInput(f"{address!r} is not host:port, http(s)://host:port or grpc(s)://host:port")
 
 
 def _joined(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return f"{_bracketed(host)}:{port}"
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

@@ -43,11 +43,11 @@ class Transport(Interface):
 class AsyncClient:
     """Asks the replicas of one service, for any number of tasks of one event loop at once.
 
-    `addresses` are `host:port`, `http://host:port` or `grpc://host:port`, one or several; of a name that resolves to
-    several addresses each is a replica. `timeout` in seconds is the deadline of a whole call, retries and waits
-    between them included; a call asks at most 1 + `retries` times (retry.py says what is asked again, replicas.py
-    whom). Every method raises BadInput before anything is sent, and RequestFailed: Unavailable, DeadlineExceeded,
-    Refused or ServerFault.
+    `addresses` are `host:port`, `http://host:port`, `grpc://host:port`, or over TLS `https://host` and `grpcs://host`
+    (addresses.py), one or several; of a name that resolves to several addresses each is a replica. `timeout` in
+    seconds is the deadline of a whole call, retries and waits between them included; a call asks at most 1 + `retries`
+    times (retry.py says what is asked again, replicas.py whom). Every method raises BadInput before anything is sent,
+    and RequestFailed: Unavailable, DeadlineExceeded, Refused or ServerFault.
     """
 
     def __init__(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
 from typing import Any
 
@@ -86,7 +87,12 @@ class GrpcTransport:
                 # Under this name gRPC knows how long a connection may take to come about.
                 ("grpc.min_reconnect_backoff_ms", round(addresses.CONNECT_SECONDS * 1000)),
             ]
-            client = triton.InferenceServerClient(str(address), channel_args=[*_OPTIONS, *own])
+            # gRPC checks the certificate by the authority's name. It reads no folder of trusted authorities; where
+            # OpenSSL has no file of them (SSL_CERT_FILE, else the system's), gRPC's own list is taken.
+            trusted = ssl.get_default_verify_paths().cafile if address.secure else None
+            client = triton.InferenceServerClient(
+                str(address), ssl=address.secure, root_certificates=trusted, channel_args=[*_OPTIONS, *own]
+            )
             self._clients[address] = client
         try:
             return await getattr(client, method)(*arguments, **options)

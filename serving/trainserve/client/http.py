@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 from urllib.parse import quote
 
@@ -28,6 +30,11 @@ class HttpTransport:
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": "trainserve-client"},
         )
+
+    @cached_property
+    def _trusted(self) -> ssl.SSLContext:
+        """The authorities that OpenSSL trusts on this machine; SSL_CERT_FILE and SSL_CERT_DIR name others."""
+        return ssl.create_default_context()
 
     async def close(self) -> None:
         """Close all connections."""
@@ -83,10 +90,11 @@ class HttpTransport:
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> tuple[Mapping[str, str], bytes]:
+        url = f"{'https' if address.secure else 'http'}://{address}/{path}"
+        sent = {"Host": address.authority, **(headers or {})}
+        tls: dict[str, Any] = {"ssl": self._trusted, "server_hostname": address.name} if address.secure else {}
         try:
-            async with self._session.request(
-                method, f"http://{address}/{path}", data=body, headers={"Host": address.authority, **(headers or {})}
-            ) as response:
+            async with self._session.request(method, url, data=body, headers=sent, **tls) as response:
                 content = await response.read()
         except aiohttp.ClientError as error:
             raise Unavailable(f"{address}: {_words(error)}") from error
@@ -101,6 +109,8 @@ class HttpTransport:
 def _words(error: aiohttp.ClientError) -> str:
     if isinstance(error, aiohttp.ServerTimeoutError):
         return f"no connection within {addresses.CONNECT_SECONDS:g} s"
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return str(error.certificate_error)
     number = getattr(error, "errno", None)
     return os.strerror(number) if number else str(error) or type(error).__name__
 
