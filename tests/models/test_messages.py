@@ -4,12 +4,16 @@ import json
 import os
 import pty
 import socket
+import struct
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from datetime import datetime
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -65,15 +69,19 @@ def progress() -> Progress:
 
 
 @pytest.fixture
-def url(monkeypatch: pytest.MonkeyPatch, progress: Progress) -> Any:
-    port = free_port()
+def listening(monkeypatch: pytest.MonkeyPatch, progress: Progress) -> Iterator[ThreadingHTTPServer]:
     monkeypatch.setenv("POD_IP", "127.0.0.1")
-    monkeypatch.setenv("TRAINSERVE_PROGRESS_PORT", str(port))
+    monkeypatch.setenv("TRAINSERVE_PROGRESS_PORT", str(free_port()))
     listening = server.serve(progress)
     assert listening is not None
-    yield f"http://127.0.0.1:{port}"
+    yield listening
     listening.shutdown()
     listening.server_close()
+
+
+@pytest.fixture
+def url(listening: ThreadingHTTPServer) -> str:
+    return f"http://127.0.0.1:{listening.server_port}"
 
 
 def test_an_unknown_path_says_what_there_is(url: str) -> None:
@@ -104,6 +112,23 @@ def test_metrics_before_the_first_step_hold_no_invented_loss(url: str) -> None:
         text = answer.read().decode()
     assert "trainserve_train_progress_ratio 0.0" in text
     assert "trainserve_train_loss" not in text
+
+
+def test_who_leaves_before_the_answer_leaves_nothing_in_the_log(
+    listening: ThreadingHTTPServer, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handled, shutdown_request = threading.Event(), listening.shutdown_request
+
+    def shutdown_and_tell(request: socket.socket) -> None:
+        shutdown_request(request)
+        handled.set()
+
+    monkeypatch.setattr(listening, "shutdown_request", shutdown_and_tell)
+    with socket.create_connection(("127.0.0.1", listening.server_port)) as asker:
+        asker.sendall(b"GET /progress HTTP/1.1\r\n")
+        asker.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # so that it ends with a reset
+    assert handled.wait(20)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_without_an_address_nothing_is_served(monkeypatch: pytest.MonkeyPatch) -> None:

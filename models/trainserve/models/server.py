@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 from trainserve.models.progress import Progress
 
@@ -22,13 +23,21 @@ def serve(progress: Progress) -> ThreadingHTTPServer | None:
     if not address:
         return None
     try:
-        server = ThreadingHTTPServer((address, int(port)), _handler(progress))
+        server = _Server((address, int(port)), _handler(progress))
     except (OSError, ValueError, OverflowError) as error:
         print(f"progress is not served: cannot listen on {address}:{port}: {error}", file=sys.stderr, flush=True)
         return None
-    server.daemon_threads = True
     threading.Thread(target=server.serve_forever, name="progress", daemon=True).start()
     return server
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Who leaves before the answer (a poll that took too long) is nothing to log, least of all among JSON."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 def _handler(progress: Progress) -> type[BaseHTTPRequestHandler]:
