@@ -326,6 +326,12 @@ def test_triton_gets_the_flags_that_serving_asks_for(triton: Object) -> None:
     assert [flag for flag in command if flag.startswith(("--cache-config", "--rate-limit"))] == wanted
 
 
+@pytest.mark.parametrize(("triton", "asked"), [({}, False), ({"ensemble": {"top": 2}}, True)])
+def test_the_ensemble_is_probed_where_there_is_one(triton: Object, asked: bool) -> None:
+    _, probe = serving_pod(triton=triton)["containers"]
+    assert ("--ensemble" in probe["command"]) is asked
+
+
 def test_what_lies_outside_the_store_is_fetched_from_its_address() -> None:
     lone = Version("web", None, "https://models.example.org/a$(B)/resnet.onnx", DIGEST)
     pod = serving_pod(version=lone)

@@ -6,6 +6,7 @@ import http.client
 import json
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -171,6 +172,8 @@ class Running:
 
     process: subprocess.Popen[bytes]
     address: str
+    log: Path
+    """What it writes to stderr."""
 
     def get(self, path: str) -> tuple[int, str]:
         connection = http.client.HTTPConnection(self.address, timeout=10)
@@ -196,17 +199,19 @@ class Running:
 
 
 @pytest.fixture
-def probe() -> Iterator[Callable[[Path, DevelopmentServer], Running]]:
+def probe(tmp_path: Path) -> Iterator[Callable[[Path, DevelopmentServer], Running]]:
     """Starts a probe of a server with a fetched version's folder; it is stopped with the test."""
     started: list[Running] = []
 
-    def begin(version: Path, server: DevelopmentServer) -> Running:
+    def begin(version: Path, server: DevelopmentServer, *more: str) -> Running:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             address = f"127.0.0.1:{free.getsockname()[1]}"
         options = ["--version", str(version), "--model-name", "digits", "--url", server.url, "--listen", address]
-        process = subprocess.Popen([sys.executable, "-m", "trainserve.serving", "probe", *options, "--samples", "48"])
-        started.append(Running(process, address))
+        command = [sys.executable, "-m", "trainserve.serving", "probe", *options, "--samples", "48", *more]
+        with (tmp_path / f"probe{len(started)}.log").open("wb") as log:
+            process = subprocess.Popen(command, stderr=log)
+        started.append(Running(process, address, Path(log.name)))
         started[-1].wait_for("/report", 200)
         return started[-1]
 
@@ -228,6 +233,19 @@ def test_a_right_server_is_verified_with_its_samples(server: DevelopmentServer, 
     assert running.get("/else")[0] == 404
 
 
+def test_who_leaves_before_the_probe_answers_leaves_nothing_in_its_log(
+    server: DevelopmentServer, fetched: Path, probe
+) -> None:
+    running = probe(fetched / "version", server)
+    host, port = running.address.split(":")
+    for _ in range(5):
+        with socket.create_connection((host, int(port))) as asker:
+            asker.sendall(b"GET /report HTTP/1.1\r\n")
+            asker.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # it ends with a reset
+    running.wait_for("/readyz", 200)
+    assert running.log.read_text() == ""
+
+
 def test_a_server_that_answers_otherwise_never_becomes_ready(
     server: DevelopmentServer, root: Path, tmp_path: Path, probe
 ) -> None:
@@ -246,6 +264,27 @@ def test_a_server_that_answers_otherwise_never_becomes_ready(
     assert status == 503
     assert "worst: sample 17" in words
     assert running.get("/livez")[0] == 200
+
+
+def test_the_ensemble_is_verified_before_the_pod_is_ready(
+    start: Start, root: Path, published: Published, tmp_path: Path, probe
+) -> None:
+    settings = Settings.of_json('{"ensemble": {"top": 2}}')
+    fetch(str(root), "default", "digits", 1, published.digest, tmp_path, "digits", settings)
+    running = probe(tmp_path / "version", start(tmp_path / "repository"), "--ensemble")
+    running.wait_for("/readyz", 200)
+    assert running.report()["message"].endswith("; digits-ensemble gives what was recorded, too")
+
+
+def test_a_server_that_lacks_the_ensemble_never_becomes_ready(server: DevelopmentServer, fetched: Path, probe) -> None:
+    running = probe(fetched / "version", server, "--ensemble")
+    wait = time.monotonic() + 20
+    while running.report()["reason"] == "Waiting":
+        assert time.monotonic() < wait
+        time.sleep(0.02)
+    assert running.report()["reason"] == "InferenceFailed"
+    assert "digits-ensemble" in running.report()["message"]
+    assert (running.get("/readyz")[0], running.get("/livez")[0]) == (503, 200)
 
 
 def test_a_killed_backend_process_fails_liveness_within_5_s_and_a_restart_heals_it(

@@ -97,6 +97,19 @@ def test_it_says_where_it_serves_and_how_each_model_was_verified(command: Path, 
         running.kill()
 
 
+def test_an_ensemble_is_ready_once_its_labels_and_scores_are_those_recorded(
+    command: Path, root: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "settings.yaml").write_text("ensemble: {top: 3}\n")
+    running = Serving(root / "default/digits/1", "--settings", tmp_path / "settings.yaml")
+    try:
+        running.wait_for_all("digits: ready", "digits-ensemble: ready")
+        (line,) = [line for line in running.said if line.startswith("digits-ensemble: ready")]
+        assert "64 samples, max abs difference" in line
+    finally:
+        running.kill()
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_backend_process_that_dies_or_stops_is_replaced_and_no_request_is_lost(
     serving: Serving, number: signal.Signals

@@ -14,6 +14,9 @@ import pytest
 
 from tests.serving import faulty
 from trainserve.serving import ensemble
+from trainserve.serving.ensemble_samples import of_ensemble
+from trainserve.serving.infer import InferenceError
+from trainserve.serving.probe import Probe
 from trainserve.serving.recorded import Recorded
 from trainserve.serving.reference import Reference
 from trainserve.serving.report import Kind, Report
@@ -37,6 +40,15 @@ class Ensembles:
     def verify(self, name: str, grpc: bool = False) -> Report:
         servable, recorded = self.bare if name.startswith("bare") else self.version
         return verify(self.server.url, self.server.grpc_url if grpc else None, servable, recorded, model=name)
+
+    def probe(self, name: str) -> Probe:
+        """A pod's, which has verified the model and the ensemble around it."""
+        servable, recorded = self.bare if name.startswith("bare") else self.version
+        around = of_ensemble(servable, recorded)
+        assert around is not None
+        probe = Probe("127.0.0.1", self.server.http_port, name, recorded, {f"{name}-ensemble": around})
+        probe.verify()
+        return probe
 
     def recorded(self, sample: int) -> np.ndarray:
         """The version's probabilities (8,)."""
@@ -172,3 +184,34 @@ def test_an_ensemble_is_not_asked_where_the_recorded_inputs_are_of_no_images(ens
     report = verify(ensembles.server.url, None, servable, replace(made_up, outputs=answers), model="bare")
     assert report.verified, words(report)
     assert "bare-ensemble was not asked: " in report.notes[-1]
+
+
+@pytest.mark.parametrize("model", ["right", "right-1", "bare", "bare-softmax"])
+def test_a_probe_says_that_the_ensemble_is_right_too(ensembles: Ensembles, model: str) -> None:
+    probe = ensembles.probe(model)
+    assert (probe.verified, probe.reason) == (True, "SamplesMatch"), probe.message
+    assert probe.message.endswith(f"; {model}-ensemble gives what was recorded, too")
+    assert probe.alive() == (True, "ok")
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ("misnamed", "but not under these labels"),
+        ("softened", "max abs difference"),
+        ("bare-imagenet", "max abs difference"),
+    ],
+)
+def test_a_probe_holds_back_a_pod_whose_ensemble_is_wrong_while_the_model_is_right(
+    ensembles: Ensembles, model: str, words: str
+) -> None:
+    probe = ensembles.probe(model)
+    assert (probe.verified, probe.reason) == (False, "OutputMismatch")
+    assert probe.message.startswith(f"{model}-ensemble: ")
+    assert words in probe.message
+
+
+@pytest.mark.parametrize("model", ["half-loaded", "nameless"])
+def test_a_probe_goes_on_trying_while_the_ensemble_does_not_answer(ensembles: Ensembles, model: str) -> None:
+    with pytest.raises(InferenceError, match=f"{model}-ensemble"):
+        ensembles.probe(model)

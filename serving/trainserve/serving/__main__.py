@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from trainserve.serving.recorded import Recorded
     from trainserve.store.signing import PublicKey
 
 
@@ -102,6 +103,9 @@ def resolve(root: str, public_root: str, namespace: str, model: str, version: in
 @click.option("--url", required=True, help="<host>:<port> of Triton's HTTP endpoint.")
 @click.option("--listen", required=True, help="<host>:<port> for /readyz, /livez, /report and /metrics.")
 @click.option("--samples", type=click.IntRange(1), default=64, show_default=True, help="Recorded samples, at most.")
+@click.option(
+    "--ensemble", is_flag=True, help="The server has <model-name>-ensemble, whose answers must be right, too."
+)
 @click.option("--cache", "folder", type=click.Path(path_type=Path), help="A node's cache, to be among the metrics.")
 @click.option("--cache-size", type=click.IntRange(1), metavar="BYTES", help="Of the cache, at most.")
 @click.option("--tuning", type=click.Path(path_type=Path), help="A result of trainserve tune, to be among the metrics.")
@@ -111,6 +115,7 @@ def probe(
     url: str,
     listen: str,
     samples: int,
+    ensemble: bool,
     folder: Path | None,
     cache_size: int | None,
     tuning: Path | None,
@@ -129,7 +134,7 @@ def probe(
     except (OSError, ValueError, StoreError) as error:
         raise click.ClickException(f"cannot read {version}: {error}") from error
     host, port = _address("--url", url)
-    made = Probe(host, port, model_name, recorded)
+    made = Probe(host, port, model_name, recorded, _around(version, model_name, recorded) if ensemble else None)
     if folder:
         made.metrics.registry.register(CacheMetrics(NodeCache(folder, cache_size or BYTES)))
     if tuning:
@@ -173,6 +178,15 @@ def tune(
     outcome = run(url, repository, version, p99_ms, minutes * 60, settings, cores, gpus)
     termination.report(outcome)
     sys.exit(outcome["outcome"] == "Failed")
+
+
+def _around(version: Path, model: str, recorded: Recorded | None) -> dict[str, Recorded]:
+    """What the ensemble around a version's model has to answer; nothing where that cannot be told of its samples."""
+    from trainserve.serving.ensemble_samples import name_of, of_ensemble
+    from trainserve.serving.servable import Servable
+
+    samples = of_ensemble(Servable.of_version(version), recorded) if recorded else None
+    return {name_of(model): samples} if samples else {}
 
 
 def _version_address(root: str | None, path: str | None) -> str:

@@ -10,6 +10,8 @@ import http.client
 import threading
 import time
 from collections import deque
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from trainserve.serving import unrecorded
 from trainserve.serving.infer import InferenceError, infer
 from trainserve.serving.metrics import ProbeMetrics
 from trainserve.serving.recorded import Arrays, Recorded
+from trainserve.serving.verify import Comparison
 
 POLL = 0.05
 """Seconds between two looks at a server that is not ready."""
@@ -34,9 +37,15 @@ WAIT = 1.0
 class Probe:
     """One server's probe. Every method may be called from any thread."""
 
-    def __init__(self, host: str, port: int, model: str, recorded: Recorded | None) -> None:
-        """`recorded` None: nothing is; that inputs of the declared shapes are answered must do."""
+    def __init__(
+        self, host: str, port: int, model: str, recorded: Recorded | None, around: Mapping[str, Recorded] | None = None
+    ) -> None:
+        """`recorded` None: nothing is; that inputs of the declared shapes are answered must do.
+
+        `around`: by name, what other models of the server that hand on this one's answers have to make of them.
+        """
         self._nothing_recorded = recorded is None
+        self._around = dict(around or {})
         self._generator = np.random.default_rng()
         self.host, self.port, self.model, self.recorded = host, port, model, recorded
         self.verified: bool | None = None
@@ -70,22 +79,16 @@ class Probe:
             self.metrics.answered_unrecorded()
             return
         recorded = self._known()
-        requests = [recorded.sent(rows) for rows in recorded.requests(recorded.batch)]
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=TIMEOUT)
-        try:
-            self._infer(connection, requests[0], timed=False)  # the first one pays for what is set up lazily
-            answers = [self._infer(connection, inputs) for inputs in requests]
-        finally:
-            connection.close()
-        got = {
-            name: np.concatenate([answer[name] for answer in answers])
-            for name in recorded.outputs
-            if all(name in answer for answer in answers)
-        }
-        result = recorded.compare(got)
-        self.max_abs, self.max_rel, self.message = result.max_abs, result.max_rel, result.message
+        result = self._compared(self.model, recorded)
+        message = result.message
         if recorded.reference == "none":
-            self.message += "; what they are held against is onnxruntime's own answers: the script recorded none"
+            message += "; what they are held against is onnxruntime's own answers: the script recorded none"
+        for name, samples in self._around.items():
+            if result.matches:
+                through = self._compared(name, samples)
+                result = result if through.matches else replace(through, message=f"{name}: {through.message}")
+                message = f"{message}; {name} gives what was recorded, too" if through.matches else result.message
+        self.max_abs, self.max_rel, self.message = result.max_abs, result.max_rel, message
         self.verified, self.reason = result.matches, "SamplesMatch" if result.matches else "OutputMismatch"
         self.metrics.compared(result.matches, result.max_abs)
 
@@ -115,7 +118,8 @@ class Probe:
         """
         connection = http.client.HTTPConnection(self.host, self.port, timeout=TIMEOUT)
         try:
-            self._infer(connection, unrecorded.fresh(self._known(), self._generator))
+            known = self._known()
+            self._infer(connection, self.model, known.names, unrecorded.fresh(known, self._generator))
         except (InferenceError, OSError) as error:
             self._answering = False
             return False, f"{type(error).__name__}: {error}"
@@ -147,10 +151,30 @@ class Probe:
             raise InferenceError("the model has not answered yet")
         return self.recorded
 
-    def _infer(self, connection: http.client.HTTPConnection, inputs: Arrays, timed: bool = True) -> Arrays:
+    def _compared(self, model: str, recorded: Recorded) -> Comparison:
+        """What the model answers to every sample alone, with what was recorded."""
+        requests = [recorded.sent(rows) for rows in recorded.requests(recorded.batch)]
+        own, names = model == self.model, recorded.names
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=TIMEOUT)
+        try:
+            self._infer(connection, model, names, requests[0], timed=False)  # it pays for what is set up lazily
+            answers = [self._infer(connection, model, names, inputs, timed=own) for inputs in requests]
+        finally:
+            connection.close()
+        return recorded.compare(
+            {
+                name: np.concatenate([answer[name] for answer in answers])
+                for name in names
+                if all(name in answer for answer in answers)
+            }
+        )
+
+    def _infer(
+        self, connection: http.client.HTTPConnection, model: str, names: list[str], inputs: Arrays, timed: bool = True
+    ) -> Arrays:
         begun = time.perf_counter()
         try:
-            answer = infer(connection, self.model, inputs, list(self._known().outputs))
+            answer = infer(connection, model, inputs, names)
         except (InferenceError, OSError):
             self.metrics.failed()
             raise

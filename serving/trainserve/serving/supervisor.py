@@ -22,7 +22,7 @@ import psutil
 
 from trainserve.serving import processes
 from trainserve.serving.control import Control
-from trainserve.serving.described import Endpoint, NoServer
+from trainserve.serving.described import Described, Endpoint, NoServer
 from trainserve.serving.infer import DTYPES, InferenceError
 from trainserve.serving.probe import Probe
 from trainserve.serving.processes import Processes
@@ -234,19 +234,21 @@ class Supervisor:
                 return
 
     def _verify(self, model: str) -> tuple[str, Probe | None]:
-        """What was seen, and what asks the model from now on; None of a model of text, for which nothing is made up.
+        """What was seen, and what asks the model from now on; None of a model of text, for which nothing is made up,
+        and of an ensemble, whose steps are asked.
 
         Raises WrongAnswers, NoServer, InferenceError, OSError.
         """
         recorded = self.models[model]
-        if recorded is None and _of_text(Endpoint(self.url, TIMEOUT_SECONDS), model):
+        described = Endpoint(self.url, TIMEOUT_SECONDS).describe(model)
+        if recorded is None and _of_text(described):
             return "loaded; it takes or gives text, and is not asked", None
         host, _, port = self.url.rpartition(":")
         probe = Probe(host, int(port), model, recorded)
         probe.verify()
         if not probe.verified:
             raise WrongAnswers(probe.message)
-        return probe.message, probe
+        return probe.message, None if described.steps else probe
 
     def _wait_for_fault(self, run: _Run, control: Control, model: str, probe: Probe | None) -> str | None:
         """Watch a model that is ready. None: it was unloaded or loaded anew on somebody's request."""
@@ -286,7 +288,6 @@ class Supervisor:
                 self.tell(Change(model, state, message))
 
 
-def _of_text(endpoint: Endpoint, model: str) -> bool:
-    described = endpoint.describe(model)
+def _of_text(described: Described) -> bool:
     tensors = {**(described.inputs or {}), **(described.outputs or {})}
     return any(datatype not in DTYPES for datatype, _ in tensors.values())

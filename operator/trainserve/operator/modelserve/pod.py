@@ -154,6 +154,8 @@ def _triton(spec: ModelServeSpec, settings: Settings, shared: dict[str, Any]) ->
 def _probe(spec: ModelServeSpec, version: Version, settings: Settings, shared: dict[str, Any]) -> dict[str, Any]:
     arguments = ["--version", f"{SHARED}/version", "--model-name", version.model, "--url", f"$(POD_IP):{HTTP}"]
     arguments += ["--listen", f"$(POD_IP):{PROBE}", "--samples", str(spec.rollout.verify.samples), *_cache(settings)]
+    if spec.triton.ensemble is not None:
+        arguments.append("--ensemble")
     mounts = [shared | {"readOnly": True}]
     if settings.node_cache is not None:  # its metrics tell how full it is
         mounts.append(_CACHE_MOUNT | {"readOnly": True})
