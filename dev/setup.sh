@@ -55,6 +55,11 @@ CHECK
   .venv/bin/uv pip install $quiet --python .venv/bin/python --constraints constraints.txt --editable '.[dev]'
   # Without what they ask for: torchvision would have the torch of its own build. zoo/torchvision.py says how it loads.
   .venv/bin/uv pip install $quiet --python .venv/bin/python --no-deps torchvision==0.28.0 timm==1.0.31
+  # As pip does and uv does not: what a pod of the development cluster writes beside a module is lost with the pod, so
+  # every one would compile anew all that it imports (half of an export's imports, docs/importtime.md). Not all of it
+  # is for this Python (torch carries tests for 3.12).
+  say "compiling the packages"
+  .venv/bin/python -m compileall -q -j 0 .venv/lib >/dev/null || true
   printf '%s' "$want" > "$stamp"
 }
 
@@ -62,4 +67,6 @@ CHECK
 exec 9>.setup.lock
 flock 9
 [ "$(cat "$stamp" 2>/dev/null)" = "$want" ] || install_python
+# Our own modules too, whose compiled form is older than they are after a change.
+.venv/bin/python -m compileall -q operator models serving cli dev || true # a syntax error is for who imports it to tell
 [ "${1:-all}" = python ] || .venv/bin/python -m trainserve.dev prepare

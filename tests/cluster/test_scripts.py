@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import tritonclient.http
 import yaml
-from sklearn.datasets import load_digits
 
 from tests.cluster.support import Kube, Object, condition, is_true
 from trainserve.models.data import idx
@@ -70,6 +69,8 @@ def test_the_manifest_holds_the_script_that_lies_beside_it(example: str) -> None
 
 
 def test_a_pytorch_script_with_four_more_lines_trains_publishes_and_serves(kube: Kube) -> None:
+    from sklearn.datasets import load_digits  # 1.2 s that the collection of all tests need not take
+
     plain = (EXAMPLES / "pytorch/train.py").read_text().splitlines()
     published = (EXAMPLES / "pytorch/train_published.py").read_text().splitlines()
     assert len([line for line in published if line not in plain]) == len(published) - len(plain) == 4

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_digits
 
 from trainserve.models import parity, zoo
 from trainserve.models.config import Export
@@ -19,6 +18,8 @@ TIMM = ("timm/resnet10t", "timm/mobilenetv3_small_100", "timm/efficientnet_b0", 
 
 def digits(size: int, channels: int) -> Dataset:
     """Scanned digits of `size` x `size` pixels, a multiple of 8."""
+    from sklearn.datasets import load_digits  # 1.2 s that the collection of all tests need not take
+
     scanned = load_digits()
     images = (scanned.images * 15).astype(np.uint8).repeat(size // 8, 1).repeat(size // 8, 2)[..., None]
     images, targets = images.repeat(channels, 3), scanned.target.astype(np.int64)
