@@ -15,6 +15,8 @@ RUN python -m venv /opt/trainserve \
  && /opt/trainserve/bin/pip install --no-cache-dir --constraint constraints.txt '.[operator]'
 
 FROM python:3.11.13-slim-bookworm
+# The image's own Python comes without bytecode, and as another user each start would compile it anew: 0.4 s.
+RUN python -m compileall -q /usr/local/lib/python3.11
 COPY --from=build /opt/trainserve /opt/trainserve
 ENV PATH=/opt/trainserve/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 USER 65532:65532

@@ -19,6 +19,8 @@ RUN python -m venv /opt/trainserve \
 
 FROM python:3.11.13-slim-bookworm
 RUN apt-get update && apt-get install --no-install-recommends --yes dataset-fashion-mnist && rm -rf /var/lib/apt/lists/*
+# The image's own Python comes without bytecode, and as another user each start would compile it anew: 0.4 s.
+RUN python -m compileall -q /usr/local/lib/python3.11
 COPY --from=build /opt/trainserve /opt/trainserve
 # The driver's libraries and tools that NVIDIA's container toolkit puts in, where a node has GPUs.
 ENV PATH=/opt/trainserve/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
