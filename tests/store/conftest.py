@@ -1,6 +1,7 @@
 """A small version to publish: real files, no torch."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,11 @@ def draft() -> store.ManifestDraft:
 
 @pytest.fixture
 def publish(files: dict[str, Path], root: Path) -> Callable[..., store.Published]:
-    def run(uid: str | None = None, model: str = "digits", root: Path | str = root) -> store.Published:
-        return store.publish(root, "default", model, files, make_draft(uid))
+    return partial(publish_files, files, root)
 
-    return run
+
+def publish_files(
+    files: dict[str, Path], to: Path, uid: str | None = None, model: str = "digits", root: Path | str | None = None
+) -> store.Published:
+    """Publish `files` in the store at `root`, by default `to`. A function of the module: children can be given it."""
+    return store.publish(to if root is None else root, "default", model, files, make_draft(uid))

@@ -4,12 +4,12 @@ import errno
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.store.children import begin
 from trainserve import store
 
 Publish = Callable[..., store.Published]
@@ -50,24 +50,11 @@ def whole(root: Path) -> list[int]:
 
 
 def killed_at(publish: Publish, event: int) -> bool:
-    """Publish in a child that kills itself at its n-th file operation (audit event); False once it got through."""
-    if (child := os.fork()) == 0:
-        left = event
-
-        def hook(name: str, arguments: object) -> None:
-            nonlocal left
-            if name in ("open", "os.mkdir", "os.rename", "os.listdir", "os.scandir", "fcntl.flock", "os.remove"):
-                left -= 1
-                if left == 0:
-                    os.kill(os.getpid(), signal.SIGKILL)
-
-        sys.addaudithook(hook)
-        try:
-            publish("killed")
-        finally:
-            os._exit(0)
-    _, status = os.waitpid(child, 0)
-    return os.WIFSIGNALED(status)
+    """Publish in a child that kills itself at its n-th file operation; False once it got through."""
+    child = begin(publish, "killed", kill_at=event)
+    child.join()
+    assert child.exitcode in (0, -signal.SIGKILL)
+    return child.exitcode != 0
 
 
 def test_a_kill_at_any_file_operation_leaves_whole_versions_only(publish: Publish, root: Path) -> None:
@@ -100,15 +87,11 @@ def test_a_running_publishers_files_are_not_cleaned(publish: Publish, root: Path
     busy.mkdir()
     with (folder / ".lock").open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if (child := os.fork()) == 0:
-            try:
-                lock.close()
-                publish("second")
-            finally:
-                os._exit(0)
-        assert os.waitpid(child, os.WNOHANG) == (0, 0), "the second publisher waits for its turn"
+        child = begin(publish, "second")
+        child.join(0.5)
+        assert child.exitcode is None, "the second publisher waits for its turn"
         assert busy.exists()
-    os.waitpid(child, 0)
+    child.join()
     assert whole(root) == [1, 2]
 
 

@@ -2,13 +2,13 @@
 
 import hashlib
 import json
-import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.store.children import begin
 from trainserve import store
 
 Publish = Callable[..., store.Published]
@@ -60,32 +60,18 @@ def test_a_number_once_in_use_is_not_given_again_after_a_version_was_removed(pub
 
 
 def test_publishers_at_once_get_different_versions(publish: Publish, root: Path) -> None:
-    children = []
-    for number in range(8):
-        if (pid := os.fork()) == 0:
-            try:
-                publish(f"uid-{number}")
-            finally:
-                os._exit(0)
-        children.append(pid)
-    for pid in children:
-        os.waitpid(pid, 0)
+    children = [begin(publish, f"uid-{number}") for number in range(8)]
+    for child in children:
+        child.join()
     assert store.versions(root, "default", "digits") == list(range(1, 9))
     uids = {store.manifest(root, "default", "digits", number).train_job.uid for number in range(1, 9)}
     assert uids == {f"uid-{number}" for number in range(8)}
 
 
 def test_two_attempts_of_one_trainjob_at_once_publish_one_version(publish: Publish, root: Path) -> None:
-    children = []
-    for _ in range(4):
-        if (pid := os.fork()) == 0:
-            try:
-                publish("same")
-            finally:
-                os._exit(0)
-        children.append(pid)
-    for pid in children:
-        os.waitpid(pid, 0)
+    children = [begin(publish, "same") for _ in range(4)]
+    for child in children:
+        child.join()
     assert store.versions(root, "default", "digits") == [1]
 
 
