@@ -68,11 +68,13 @@ def test_settings_reach_the_server(kube: Kube) -> None:
         "warmup": True,
         "responseCache": True,
         "dynamicBatching": {"maxBatch": 16, "queue": {"size": 8, "timeout": "250ms"}},
+        "ensemble": {"top": 2},
         "overrides": {"parameters": {"team": {"string_value": "$(POD_IP) vision"}}},
     }
     change(kube, {"triton": triton})
     wait_for(lambda: bool(config(kube)["max_batch_size"] == 16), 180, lambda: str(config(kube)))
-    progress(kube, "UpToDate")
+    serve = progress(kube, "UpToDate")
+    assert condition(serve, "Verified")["message"].endswith("; set-ensemble gives what was recorded, too")
     served = config(kube)
     queue = served["dynamic_batching"]["default_queue_policy"]
     assert (queue["max_queue_size"], int(queue["default_timeout_microseconds"])) == (8, 250_000)

@@ -167,13 +167,19 @@ def test_what_keeps_a_version_from_serving_is_a_reason(status: Object, reason: s
     assert condition(serve.status, "Ready")["reason"] == reason
 
 
-def test_a_server_that_does_not_take_its_configuration_is_told_in_its_own_words() -> None:
+OF_THE_ENSEMBLE = (
+    'E1122 22:27:23.091402 25581 model_repository_manager.cc:614] "Invalid argument: ensemble digits-ensemble contains'
+    ' models that are not available or ambiguous: digits"\n'
+)
+
+
+@pytest.mark.parametrize("after", ["", OF_THE_ENSEMBLE])
+def test_a_server_that_does_not_take_its_configuration_is_told_in_its_own_words(after: str) -> None:
     serve = Serve(FIRST)
     serve.step()
     waiting = {"name": "triton", "state": {"waiting": {"reason": "CrashLoopBackOff"}}}
-    serve.add_pod(
-        SUFFIX, {"phase": "Running", "containerStatuses": [waiting | {"lastState": {"terminated": BAD_CONFIG}}]}
-    )
+    end = BAD_CONFIG | {"message": f"{BAD_CONFIG['message']}\n{after}"}
+    serve.add_pod(SUFFIX, {"phase": "Running", "containerStatuses": [waiting | {"lastState": {"terminated": end}}]})
     serve.step(5)
     progressing = condition(serve.status, "Progressing")
     assert (progressing["status"], progressing["reason"]) == ("False", "ServerFailed")

@@ -46,6 +46,8 @@ _ERROR = re.compile(r"^[EF]\d{4} \S+ +\d+ \S+\] (.*)$", re.MULTILINE)
 """Of Triton's log: `E1122 22:27:23.091307 25581 model_repository_manager.cc:1460] "Poll failed …"`."""
 _HARMLESS = "CudaDriverHelper has not been initialized"
 """What it calls an error on every machine without a GPU."""
+_CONSEQUENCE = "contains models that are not available"
+"""What it says of an ensemble after it has said what is wrong with a step of it."""
 
 
 class Trouble(NamedTuple):
@@ -145,7 +147,8 @@ def _refused_by_server(pod: Object) -> Trouble | None:
     errors = [error for error in _ERROR.findall(end.get("message") or "") if _HARMLESS not in error]
     if not errors:
         return None
-    words = errors[-1].strip('"').partition(r"\n\nAt:")[0].replace(r"\n", " ").strip()
+    causes = [error for error in errors if _CONSEQUENCE not in error]
+    words = (causes or errors)[-1].strip('"').partition(r"\n\nAt:")[0].replace(r"\n", " ").strip()
     return Trouble("ServerFailed", f"tritonserver: {words}")
 
 
