@@ -55,6 +55,9 @@ CHECK
   .venv/bin/uv pip install $quiet --python .venv/bin/python --constraints constraints.txt --editable '.[dev]'
   # Without what they ask for: torchvision would have the torch of its own build. zoo/torchvision.py says how it loads.
   .venv/bin/uv pip install $quiet --python .venv/bin/python --no-deps torchvision==0.28.0 timm==1.0.31
+  # Kopf runs on uvloop wherever that is installed, and there an API server that goes away can end its watches for good
+  # (github.com/MagicStack/uvloop/issues/738); the operator's image has none either.
+  .venv/bin/uv pip uninstall --quiet --python .venv/bin/python uvloop
   # As pip does and uv does not: what a pod of the development cluster writes beside a module is lost with the pod, so
   # every one would compile anew all that it imports (half of an export's imports, docs/importtime.md). Not all of it
   # is for this Python (torch carries tests for 3.12).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import time
 from collections.abc import Callable
 from typing import Any
@@ -46,6 +47,11 @@ def test_an_operator_killed_at_five_moments_of_a_run_still_completes_it_once(kub
     assert job["status"]["artifact"]["version"] == 1
     published = dev_cluster.store / kube.namespace / "survivor"
     assert [path.name for path in published.iterdir() if path.name.isdigit()] == ["1"]
+
+
+def test_kopf_finds_no_uvloop_to_run_on() -> None:
+    """It would wherever that is installed, and then an outage can end its watches for good (MagicStack/uvloop#738)."""
+    assert importlib.util.find_spec("uvloop") is None
 
 
 def test_a_run_outlives_twenty_seconds_without_the_api_server(kube: Kube, dev_cluster: Cluster) -> None:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import uvloop
+import uvloop  # type: ignore[import-not-found]  # in the server's own environment
 
 from trainserve.serving.guard.client import Client
 from trainserve.serving.guard.front import Front
@@ -38,7 +38,8 @@ def run(start: Callable[[], subprocess.Popen[bytes]], ports: Sequence[Port], dra
     are closed, else they would use up the server's own exit timeout. Then the server gets the signal. Other signals
     are its own. The caller has blocked them all; they are let through once somebody listens to them.
     """
-    return uvloop.run(_run(start, ports, drain_seconds))
+    status: int = uvloop.run(_run(start, ports, drain_seconds))
+    return status
 
 
 async def _run(start: Callable[[], subprocess.Popen[bytes]], ports: Sequence[Port], drain_seconds: float) -> int:
