@@ -11,7 +11,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -84,10 +83,13 @@ class Probe:
         if recorded.reference == "none":
             message += "; what they are held against is onnxruntime's own answers: the script recorded none"
         for name, samples in self._around.items():
-            if result.matches:
-                through = self._compared(name, samples)
-                result = result if through.matches else replace(through, message=f"{name}: {through.message}")
-                message = f"{message}; {name} gives what was recorded, too" if through.matches else result.message
+            if not result.matches:
+                break
+            through = self._compared(name, samples)
+            if through.matches:
+                message += f"; {name} gives what was recorded, too"
+            else:
+                result, message = through, f"{name}: {through.message}"
         self.max_abs, self.max_rel, self.message = result.max_abs, result.max_rel, message
         self.verified, self.reason = result.matches, "SamplesMatch" if result.matches else "OutputMismatch"
         self.metrics.compared(result.matches, result.max_abs)
