@@ -84,8 +84,9 @@ def test_a_server_with_another_hosts_certificate_is_sent_nothing(
 @pytest.mark.usefixtures("trusted")
 def test_a_server_that_speaks_no_tls_is_not_asked_without(front: Callable[..., Front], protocol: Protocol) -> None:
     there = front(protocol)
-    with Client(url(there, protocol), retries=1) as client, pytest.raises(Unavailable):
+    with Client(url(there, protocol), retries=1) as client, pytest.raises(Unavailable) as failed:
         client.models()
+    assert "WRONG_VERSION_NUMBER" in str(failed.value)
     assert there.requests == 0
 
 

@@ -111,6 +111,8 @@ def _words(error: aiohttp.ClientError) -> str:
         return f"no connection within {addresses.CONNECT_SECONDS:g} s"
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return str(error.certificate_error)
+    if isinstance(error, aiohttp.ClientConnectorSSLError):
+        return str(error.os_error)  # its number is OpenSSL's: 1 is not EPERM
     number = getattr(error, "errno", None)
     return os.strerror(number) if number else str(error) or type(error).__name__
 
