@@ -73,8 +73,9 @@ def test_settings_reach_the_server(kube: Kube) -> None:
     }
     change(kube, {"triton": triton})
     wait_for(lambda: bool(config(kube)["max_batch_size"] == 16), 180, lambda: str(config(kube)))
-    serve = progress(kube, "UpToDate")
-    assert condition(serve, "Verified")["message"].endswith("; set-ensemble gives what was recorded, too")
+    progress(kube, "UpToDate")
+    words = "; set-ensemble gives what was recorded, too"  # of the probe, which may be heard after its pod's readiness
+    kube.wait("ModelServe", "set", lambda serve: str(condition(serve, "Verified").get("message")).endswith(words))
     served = config(kube)
     queue = served["dynamic_batching"]["default_queue_policy"]
     assert (queue["max_queue_size"], int(queue["default_timeout_microseconds"])) == (8, 250_000)
