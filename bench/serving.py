@@ -1,5 +1,5 @@
-"""How fast requests are answered: ours through Triton, beside a no-op model through the same server (its ceiling), a
-plain onnxruntime loop (the limit), FastAPI + onnxruntime, MLServer and KServe's Python server.
+"""How fast requests are answered: ours through Triton, beside models that do nothing (the server's ceiling), a plain
+onnxruntime loop (the limit), FastAPI + onnxruntime, MLServer and KServe's Python server.
 
 The models are the zoo's with random weights, exported as a run exports them: the convnet (28x28x1, one onnxruntime
 thread) and ResNet-50 (224x224x3, as many threads as cores). One image a request. Over HTTP wrk is the client of all;
@@ -7,39 +7,26 @@ over gRPC it is trainserve.serving.load, serialized messages through grpcio. Cli
 are up at once and are asked in turn, round after round; the median of the rounds is reported. What the goals are about
 is measured in every round, the rest in every second one. `raw` is FastAPI's own fastest form: bytes without a header,
 once with uvicorn's asyncio and h11 and once with uvloop and httptools. The server's guard is left away but for the
-rows that tell its cost. The no-op looks at no input and makes a tensor for each answer, as NVIDIA's examples do;
-`idle` does not even that.
+rows that tell its cost. Three models do nothing: the no-op, of the python backend as NVIDIA's examples are, looks at
+no input and makes a tensor for each answer; `idle` does not even that; the empty graph goes the convnet's own way.
 
-Where a request's time goes at concurrency 32, in batches of 17 on 2 cores, us of CPU each: 23 Triton's HTTP thread,
-6 its batcher's thread, 13 its instance's thread, 22 the backend's process, 10 wrk. Of the backend's 22 onnxruntime has
-9.8, numpy and the building of responses 3, the python backend's own program the rest: it copies through shared memory,
-and makes and frees Python's objects. The instance's thread and the backend take turns, HTTP and wrk go on meanwhile.
-What was gained (us each): a tensor of one row is made once and filled again, 3; names are not asked for where there is
-one input, and the outputs' names are not looked up for each run, 1.4; images become planes before they are normalised
-(models/network.py), 14. Without a gain that could be told from noise, so not there: io_binding (0.1), onnxruntime's
-arena, memory pattern and memory reuse switched off, its parallel mode, huge pages, malloc's tunables, Triton's
-PRIORITY_MAX. ResNet-50 whose threads do not spin takes 10 % longer through the server on two free cores, and a third
-as long where others use them too: the default stays.
+Where a request's time goes at concurrency 32, in batches of 16 on 2 cores of a Xeon, us of CPU each: 27 Triton's HTTP
+thread, 4 its batcher's thread, 17 its instance's thread (10 of them onnxruntime, the rest the responses), 4 wrk. The
+HTTP thread is never idle, so a graph that computes nothing is answered 1.07 times as often. At concurrency 1 a request
+takes 290 us, 190 of them onnxruntime's, which takes 170 in a loop whose caches stay warm; a no-op takes 210 in a
+process of its own and an empty graph 100 in the server's.
 
-At concurrency 1 a request takes 250 us: 55 onnxruntime (43 in a loop, whose caches stay warm), 4 of Python, the rest
-Triton and five wake-ups of one thread by another. With the server on one core it takes 178, because no wake-up crosses
-cores, but one core answers half as many at concurrency 32.
+Until the backend was C++ in the server's own process (serving/backend/onnxruntime) it was a program of the python
+backend. One run of both, interleaved, n = 4, requests/s at concurrency 1, 8, 32: 2,112, 7,833, 15,200 then and 3,346,
+17,051, 33,535 now. What went: shared memory that each tensor was copied through, Python's objects, and two wake-ups of
+one process by another for each batch, during which the cores idled for a third of the time. Tried then, without a gain
+that could be told from noise: io_binding, onnxruntime's arena, memory pattern and memory reuse switched off, its
+parallel mode, huge pages, malloc's tunables, Triton's PRIORITY_MAX. ResNet-50 whose threads do not spin takes 10 %
+longer through the server on two free cores, and a third as long where others use them too: the default stays. Images
+become planes before they are normalised (models/network.py), which saves 14 us each.
 
-On a Xeon with 2 MB of second-level cache the convnet's 2.8 MB of weights come from the third level at 25 GB/s: 113 us
-of a run of one image, 180 of the 440 us of a run of 16. They drive everything else out of it, too: a request alone
-takes 600 us and a no-op 270, though the run is 172 us here as in a loop; the rest is what runs cold afterwards,
-Python's part 57 us, then Triton, kernel and client. Tried there: InferenceResponse objects that are sent again (2 %
-less to 6 % more in three comparisons: noise); the backend's process on a core of its own and the server on the other
-(16 % more at concurrency 1, 5 % at 32); Triton's --host-policy=cpu,cpu-cores=1, which puts the instance's thread
-beside the backend (3 and 13 %; the no-op 26 and 3). Cores are left to the scheduler all the same: a second instance
-or model would wait for that one core while the other is idle.
-
-At concurrency 32 onnxruntime, and what is done for it, are 9 of 80 us of CPU a request on the EPYC, wrk's included,
-and 22 of 85 on the Xeon: 0.89 and 0.74 of the no-op's rate where both leave the cores equally idle.
-
-With Triton's default of eight HTTP threads the same 2 cores gave 16,000-22,000 requests/s and stood idle for 10-30 % of
-the time; with one (serving/launch.py: half the cores) 19,000-24,000. Two instances halve the batches and lose 20 %; a
-queue delay loses more.
+Triton's default of eight HTTP threads costs a quarter of the rate on 2 cores, which then idle for 10-30 % of the time
+(serving/launch.py: half the cores).
 
 Run with `make bench`; `python -m bench.serving --rounds 2 --seconds 1` for a look, which writes nothing.
 Figures of one run are comparable with one another; the machines are shared.
@@ -63,16 +50,17 @@ import psutil
 from bench import zoo
 from bench.peers.environment import FASTAPI, KSERVE, MLSERVER
 from bench.report import Bar, report, versions
-from bench.targets import Target, picture, running
+from bench.targets import EMPTY, Target, picture, running
 from bench.wrk import Figures, install
-from trainserve.serving import runtime
+from trainserve.serving import repository, runtime
 from trainserve.serving.server import DevelopmentServer
+from trainserve.serving.settings import Settings
+from trainserve.serving.source import open_servable
 
 ROUNDS, SECONDS = 7, 1
 LARGE_SECONDS = 3
 """Of a load on ResNet-50, which answers a few dozen requests a second."""
 PEERS = ("fastapi", "fastapi + uvloop", "kserve", "mlserver")
-STUB = "triton_python_backend_stub"
 
 
 class Loop:
@@ -109,11 +97,17 @@ def cpu_seconds(server: DevelopmentServer) -> float:
     return sum(sum(process.cpu_times()[:2]) for process in processes(server))
 
 
-def instance_mib(server: DevelopmentServer, model: str) -> tuple[float, float]:
-    """Resident and proportional set size of the process that runs the model's instance."""
-    (stub,) = [each for each in processes(server) if STUB in each.cmdline()[0] and f"{model}_0_0" in each.cmdline()]
-    memory = stub.memory_full_info()
-    return memory.rss / 2**20, memory.pss / 2**20
+def server_mib(folder: Path, model: str) -> tuple[float, float]:
+    """Resident and proportional set size of a server with one instance of one model, after it was loaded."""
+    entry = repository.Entry(model, open_servable(str(zoo.exported(model))), Settings())
+    models = folder / f"only-{model}"
+    repository.write([entry], models)
+    command, quick = runtime.install(), "--disable-auto-complete-config"
+    with DevelopmentServer(command, models, folder / f"only-{model}.log", quick, guard=False) as server:
+        Target("triton", model, "binary", server.url).measure(32, 2, folder)
+        (triton,) = processes(server)
+        memory = triton.memory_full_info()
+        return memory.rss / 2**20, memory.pss / 2**20
 
 
 class Measured:
@@ -156,9 +150,9 @@ def measure(folder: Path, rounds: int, seconds: int) -> Measured:
             for batch in (1, 32):
                 measured.loads[f"convnet in a loop, batch {batch}"].append(small.figures(batch, seconds / 2))
             measured.loads["resnet50 in a loop, batch 1"].append(large.figures(1, LARGE_SECONDS))
-        for model in zoo.SHAPES:
-            for kind, size in zip(("RSS", "PSS"), instance_mib(ours, model), strict=True):
-                measured.values[f"{model} instance, {kind}"].append(size)
+    for model in zoo.SHAPES:
+        for kind, size in zip(("RSS", "PSS"), server_mib(folder, model), strict=True):
+            measured.values[f"server with one {model} instance, {kind}"].append(size)
     return measured
 
 
@@ -186,7 +180,8 @@ def goals(measured: Measured) -> list[Bar]:
     rate, p99 = measured.rate(ours.format(32)), measured.p99(ours.format(32))
     return [
         Bar("convnet c=32: triton / no-op", rate / measured.rate("convnet no-op binary c=32"), "", 0.9, "more"),
-        Bar("convnet c=32: triton / idle", rate / measured.rate("convnet idle binary c=32"), ""),
+        Bar("convnet c=32: triton / idle", rate / measured.rate("convnet idle binary c=32"), "", 0.9, "more"),
+        Bar(f"convnet c=32: triton / {EMPTY}", rate / measured.rate(f"convnet {EMPTY} binary c=32"), "", 0.9, "more"),
         Bar(f"convnet c=32: triton / {fastest[8:-5]}, the fastest peer", rate / measured.rate(fastest), "", 4, "more"),
         Bar("convnet c=32: triton / fastapi raw", rate / measured.rate("convnet fastapi raw c=32"), "", 4, "more"),
         Bar(f"convnet c=32: p99 triton / {calmest[8:-5]}, the best peer", p99 / measured.p99(calmest), "", 0.5),
@@ -199,8 +194,11 @@ def goals(measured: Measured) -> list[Bar]:
         ),
         Bar("resnet50 c=1: triton over the plain loop", 100 * overhead, "%", 4),
         *(
-            Bar(f"{model} instance, RSS", median(measured.values[f"{model} instance, RSS"]), "MiB", goal)
-            for model, goal in (("convnet", 110), ("resnet50", None))
+            Bar(name, median(measured.values[name]), "MiB", goal)
+            for name, goal in (
+                ("server with one convnet instance, RSS", 110),
+                ("server with one resnet50 instance, RSS", None),
+            )
         ),
         Bar("convnet c=32: guarded / triton", measured.rate("convnet triton + guard binary c=32") / rate, ""),
     ]

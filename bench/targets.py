@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
 
 from bench import zoo
 from bench.peers.environment import FASTAPI, KSERVE, MLSERVER
@@ -46,9 +48,11 @@ class TritonPythonModel:
     def execute(self, requests):
         return [pb_utils.InferenceResponse([self.answer]) for _ in requests]
 """
-CEILINGS = {"no-op": NOOP, "idle": IDLE}
-"""Neither looks at its input or computes anything. The first makes a tensor for each answer, as NVIDIA's examples do;
-the second does less than anything useful can: every answer is the same tensor."""
+PROGRAMS = {"no-op": NOOP, "idle": IDLE}
+"""Models of the python backend. Neither looks at its input or computes anything. The first makes a tensor for each
+answer, as NVIDIA's examples do; the second does less than anything useful can: every answer is the same tensor."""
+EMPTY = "empty-graph"
+CEILINGS = (*PROGRAMS, EMPTY)
 
 
 @dataclass(frozen=True)
@@ -96,15 +100,35 @@ def picture(model: str) -> np.ndarray[Any, Any]:
     return np.random.default_rng(0).integers(0, 256, (1, *shape), dtype=np.uint8)
 
 
+def empty_graph() -> onnx.ModelProto:
+    """The convnet's inputs and outputs, and nothing computed between them: ten pixels of each image come back."""
+    numbers = {"rows": [0, 784], "begin": [0], "end": [10], "axis": [1]}
+    nodes = [
+        helper.make_node("Reshape", ["images", "rows"], ["flat"]),
+        helper.make_node("Slice", ["flat", "begin", "end", "axis"], ["ten"]),
+        helper.make_node("Cast", ["ten"], ["probabilities"], to=TensorProto.FLOAT),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "empty",
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", 28, 28, 1])],
+        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", 10])],
+        [numpy_helper.from_array(np.array(values), name) for name, values in numbers.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+
+
 def write_repository(folder: Path) -> Path:
-    """convnet, resnet50 (as many threads as cores) and the two that do nothing, for Triton."""
+    """convnet, resnet50 (as many threads as cores) and those that do nothing, for Triton."""
     threads = {"convnet": 1, "resnet50": os.cpu_count() or 1}
     models = {name: open_servable(str(zoo.exported(name))) for name in threads}
     entries = [repository.Entry(name, model, Settings(threads=threads[name])) for name, model in models.items()]
     python = Settings(overrides={"backend": "python", "default_model_filename": "model.py"})
-    entries += [repository.Entry(name, models["convnet"], python) for name in CEILINGS]
+    entries += [repository.Entry(name, models["convnet"], python) for name in PROGRAMS]
+    onnx.save(empty_graph(), folder / "empty.onnx")
+    entries.append(repository.Entry(EMPTY, open_servable(str(folder / "empty.onnx")), Settings()))
     repository.write(entries, folder / "repository")
-    for name, program in CEILINGS.items():
+    for name, program in PROGRAMS.items():
         (folder / "repository" / name / "1/model.py").write_text(program)
     return folder / "repository"
 
@@ -132,6 +156,7 @@ def running(folder: Path) -> Iterator[tuple[DevelopmentServer, list[Target]]]:
                 Target("triton", "convnet", "binary", ours.url, often=True),
                 Target("no-op", "convnet", "binary", ours.url, often=True),
                 Target("idle", "convnet", "binary", ours.url, (32,), often=True),
+                Target(EMPTY, "convnet", "binary", ours.url, often=True),
                 Target("triton + guard", "convnet", "binary", guarded.url, often=True),
                 Target("fastapi", "convnet", "raw", plain, often=True),
                 Target("fastapi + uvloop", "convnet", "raw", fast, often=True),

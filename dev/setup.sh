@@ -35,6 +35,11 @@ CHECK
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
       "$("$python" -c 'import sys; print("libpython%d.%d" % sys.version_info[:2])')" >/dev/null || true # prepare says so
   fi
+  # The development server's onnxruntime backend is compiled (trainserve.serving.runtime).
+  if ! command -v g++ >/dev/null; then
+    say "installing g++"
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq g++ >/dev/null || true # prepare says so
+  fi
   say "creating .venv with $("$python" --version)"
   [ -x .venv/bin/pip ] || "$python" -m venv --clear .venv
   .venv/bin/pip install --quiet --disable-pip-version-check uv==0.13.9 2>&1 | grep -v 'is ignored: it is neither' || true

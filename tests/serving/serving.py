@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -79,9 +80,13 @@ class Serving:
         return option.rpartition("=")[2]
 
     def ask(self, model: str = "digits") -> int:
+        return self.post(f"/v2/models/{model}/infer", {"inputs": [DIGIT]})
+
+    def post(self, path: str, body: dict[str, Any]) -> int:
+        """Sends JSON; the status of the answer."""
         connection = http.client.HTTPConnection("127.0.0.1", self.ports[0], timeout=30)
         try:
-            connection.request("POST", f"/v2/models/{model}/infer", json.dumps({"inputs": [DIGIT]}).encode())
+            connection.request("POST", path, json.dumps(body).encode())
             response = connection.getresponse()
             response.read()
             return response.status

@@ -121,15 +121,17 @@ def test_warm_up_runs_a_sample_alone_and_in_a_full_batch_before_anybody_asks(ser
     assert batches(server, "cold") == []
 
 
-def test_an_instance_has_as_many_threads_as_it_was_given(server: DevelopmentServer) -> None:
-    assert server.process is not None
-    threads = {
-        argument.partition("_")[0]: process.num_threads()
-        for process in psutil.Process(server.process.pid).children(recursive=True)
-        for argument in process.cmdline()
-        if argument in ("warm_0_0", "cold_0_0")
-    }
-    assert threads["warm"] - threads["cold"] == 3
+def test_an_instance_has_as_many_threads_as_it_was_given(command: Path, bare: Servable, tmp_path: Path) -> None:
+    """Of `threads`, one is the instance's own."""
+    threads = {}
+    for number in (1, 4):
+        folder = tmp_path / str(number)
+        write([Entry("net", bare, Settings(threads=number))], folder / "models")
+        with DevelopmentServer(command, folder / "models", folder / "log") as server:
+            assert server.process is not None
+            (triton,) = psutil.Process(server.process.pid).children()
+            threads[number] = triton.num_threads()
+    assert threads[4] - threads[1] == 3
 
 
 def test_the_versions_that_the_policy_names_are_served_and_no_other(server: DevelopmentServer) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import psutil
 import pytest
 
+from tests.serving import python_models
 from tests.serving.graphs import convnet
 from tests.serving.versions import answers, images
 from trainserve.client import Client
@@ -70,8 +71,8 @@ def test_a_relative_repository_is_meant_from_where_the_caller_stands(repository:
     assert first == f"--model-repository={Path('/work') / repository}"
 
 
-def test_sigterm_ends_the_server_and_leaves_no_shared_memory(start: Start) -> None:
-    server = start()
+def test_sigterm_ends_the_server_and_leaves_no_shared_memory(start: Start, in_python: Path) -> None:
+    server = start(in_python)
     prefix = prefix_of(server)
     assert len(regions(prefix)) > 1
     processes = psutil.Process(server.process.pid).children(recursive=True)
@@ -99,9 +100,16 @@ def test_without_the_guard_an_idle_connection_costs_the_exit_timeout_and_leaves_
     assert regions(prefix) == []
 
 
+@pytest.fixture
+def in_python(tmp_path: Path) -> Path:
+    """A repository with a model that runs in a process of its own."""
+    python_models.write(tmp_path / "in-python", "digits", convnet())
+    return tmp_path / "in-python"
+
+
 @pytest.mark.parametrize("victim", ["tritonserver", "backend", "launcher"])
-def test_whoever_is_killed_no_shared_memory_is_left(start: Start, victim: str) -> None:
-    server = start()
+def test_whoever_is_killed_no_shared_memory_is_left(start: Start, in_python: Path, victim: str) -> None:
+    server = start(in_python)
     prefix = prefix_of(server)
     launcher = psutil.Process(server.process.pid)
     (triton,) = launcher.children()
@@ -114,8 +122,8 @@ def test_whoever_is_killed_no_shared_memory_is_left(start: Start, victim: str) -
 
 
 @pytest.mark.parametrize("victim", ["tritonserver", "launcher"])
-def test_a_backend_that_hangs_is_ended_with_its_server(start: Start, victim: str) -> None:
-    server = start()
+def test_a_backend_that_hangs_is_ended_with_its_server(start: Start, in_python: Path, victim: str) -> None:
+    server = start(in_python)
     prefix = prefix_of(server)
     launcher = psutil.Process(server.process.pid)
     (triton,) = launcher.children()
@@ -170,11 +178,11 @@ def test_servers_side_by_side_do_not_disturb_each_other(server: DevelopmentServe
 
 
 def test_a_module_in_the_callers_folder_does_not_shadow_the_backend(
-    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    start: Start, in_python: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "model.py").write_text("raise RuntimeError('shadowed')")
     monkeypatch.chdir(tmp_path)
-    assert right(start())
+    assert right(start(in_python))
 
 
 def test_a_broken_graph_ends_the_server_with_a_reason(command: Path, tmp_path: Path) -> None:

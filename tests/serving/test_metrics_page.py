@@ -179,14 +179,14 @@ def risen(server: DevelopmentServer, model: str, before: list[float], expected: 
         time.sleep(0.02)
 
 
-def test_a_request_that_the_model_failed_is_counted_as_a_success_as_the_page_warns(
+def test_a_request_that_the_model_failed_is_counted_as_a_failure_as_the_page_says(
     server: DevelopmentServer, ask: Callable[..., None]
 ) -> None:
     names = "nv_inference_request_success", "nv_inference_request_failure"
     before = counts(server, "failing", *names)
     with pytest.raises(InferenceError, match="500"):
         ask("failing")
-    risen(server, "failing", before, [1, 0], *names)
+    risen(server, "failing", before, [0, 1], *names)
 
 
 def test_each_request_of_a_batch_counts_as_one_and_its_rows_as_samples(

@@ -17,6 +17,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.serving import python_models
+from tests.serving.graphs import convnet
 from trainserve import store
 from trainserve.serving.fetch import fetch
 from trainserve.serving.server import DevelopmentServer
@@ -288,9 +290,10 @@ def test_a_server_that_lacks_the_ensemble_never_becomes_ready(server: Developmen
 
 
 def test_a_killed_backend_process_fails_liveness_within_5_s_and_a_restart_heals_it(
-    start: Start, fetched: Path, probe
+    start: Start, fetched: Path, tmp_path: Path, probe
 ) -> None:
-    server = start()
+    python_models.write(tmp_path / "in-python", "digits", convnet())
+    server = start(tmp_path / "in-python")
     running = probe(fetched / "version", server)
     running.wait_for("/readyz", 200)
     (stub,) = [

@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,14 +50,34 @@ def test_an_install_that_is_killed_is_finished_by_the_next_and_two_at_once_build
 
 
 def test_what_is_current_is_left_alone_and_what_differs_is_replaced(cache: Path) -> None:
-    backend = cache / "triton/backends/onnxruntime/model.py"
+    backend = cache / "triton/backends/onnxruntime"
     before = (cache / "triton/stamp").stat().st_mtime_ns
-    backend.write_text("an older one")
-    begun = time.monotonic()
-    assert runtime.install(cache) == cache / "bin/tritonserver"
-    assert time.monotonic() - begun < 1
-    assert backend.read_text() == (Path(runtime.__file__).parent / "backend/onnxruntime/model.py").read_text()
+    whole = backend.joinpath("libtriton_onnxruntime.so").read_bytes()
+    said: list[str] = []
+    assert runtime.install(cache, said.append) == cache / "bin/tritonserver"
+    assert said == []
+    backend.joinpath("sources.sha256").write_text("of older sources")
+    backend.joinpath("libtriton_onnxruntime.so").write_bytes(b"an older one")
+    runtime.install(cache, said.append)
+    assert said == ["development server: compiling its onnxruntime backend"]
+    assert backend.joinpath("libtriton_onnxruntime.so").read_bytes() == whole
+    assert sorted(path.name for path in backend.iterdir()) == ["libtriton_onnxruntime.so", "sources.sha256"]
     assert (cache / "triton/stamp").stat().st_mtime_ns == before
+
+
+def test_a_compiler_that_is_missing_or_fails_is_told_in_one_line_and_the_old_backend_stays(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = cache / "triton/backends/onnxruntime/libtriton_onnxruntime.so"
+    whole = library.read_bytes()
+    monkeypatch.setattr(runtime, "COMPILER", ("no-such-compiler",))
+    with pytest.raises(runtime.RuntimeInstallError, match="no-such-compiler is missing; on Debian: apt-get install"):
+        runtime.install(cache)
+    monkeypatch.setattr(runtime, "COMPILER", ("g++", "-std=c++98", "-shared", "-fPIC"))
+    with pytest.raises(runtime.RuntimeInstallError, match=r"^g\+\+ backend\.cc: .*error: ") as refused:
+        runtime.install(cache)
+    assert "\n" not in str(refused.value)
+    assert library.read_bytes() == whole
 
 
 def test_a_package_that_cannot_be_had_is_named_and_nothing_is_left(

@@ -17,6 +17,7 @@ import pytest
 from onnx import helper
 
 from tests.operator.support import DIGEST, SETTINGS
+from tests.serving import python_models
 from tests.serving.graphs import convnet
 from tests.serving.serving import Serving, regions, run, wait_until
 from tests.serving.versions import publish_convnet
@@ -44,6 +45,18 @@ def serving(command: Path, root: Path, lone: Path, tmp_path_factory: pytest.Temp
     settings = tmp_path_factory.mktemp("settings") / "settings.yaml"
     settings.write_text("instances: 2\ndynamicBatching: {maxBatch: 8}\n")
     running = Serving(root / "default/digits/1", lone, "--settings", settings)
+    running.wait_for_all("digits: ready", "lone: ready")
+    yield running
+    running.kill()
+
+
+@pytest.fixture(scope="module")
+def in_python(command: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    """Two models of the python backend, each with two instances, which are processes."""
+    repository = tmp_path_factory.mktemp("in-python")
+    for name in ("digits", "lone"):
+        python_models.write(repository, name, convnet(), instances=2)
+    running = Serving(repository)
     running.wait_for_all("digits: ready", "lone: ready")
     yield running
     running.kill()
@@ -112,22 +125,39 @@ def test_an_ensemble_is_ready_once_its_labels_and_scores_are_those_recorded(
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_backend_process_that_dies_or_stops_is_replaced_and_no_request_is_lost(
-    serving: Serving, number: signal.Signals
+    in_python: Serving, number: signal.Signals
 ) -> None:
-    before, others = serving.backends("digits"), serving.backends("lone")
+    before, others = in_python.backends("digits"), in_python.backends("lone")
     assert len(before) == len(others) == 2
-    with Asking(serving, "digits", "digits", "lone") as asking:
+    with Asking(in_python, "digits", "digits", "lone") as asking:
         wait_until(lambda: asking.answered > 50)
         before[0].send_signal(number)
-        line = serving.wait_for("digits: recovering")
-        serving.wait_for("digits: ready")
+        line = in_python.wait_for("digits: recovering")
+        in_python.wait_for("digits: ready")
         answered = asking.answered
         wait_until(lambda: asking.answered > answered + 50)
     assert f"its backend process {before[0].pid} was {'killed' if number is signal.SIGKILL else 'stopped'}" in line
     assert asking.failed == []
-    assert not {process.pid for process in before} & {process.pid for process in serving.backends("digits")}
-    assert serving.backends("lone") == others
+    assert not {process.pid for process in before} & {process.pid for process in in_python.backends("digits")}
+    assert in_python.backends("lone") == others
     wait_until(lambda: not any(process.is_running() and process.status() == "stopped" for process in before))
+
+
+def test_a_model_that_is_unloaded_on_request_stays_so_until_it_is_loaded_and_is_verified_then(serving: Serving) -> None:
+    assert serving.post("/v2/repository/models/digits/unload", {}) == 200
+    serving.wait_for("digits: unloaded")
+    assert serving.ask("digits") == 404
+    assert serving.post("/v2/repository/models/digits/load", {}) == 200
+    assert "64 samples, max abs difference" in serving.wait_for("digits: ready")
+
+
+def test_a_model_that_is_loaded_anew_on_request_is_verified_anew(serving: Serving) -> None:
+    for _ in range(5):  # the count of what it answered falls with the load
+        assert serving.ask("digits") == 200
+    (option,) = [each for each in serving.triton().cmdline() if each.startswith("--model-repository=")]
+    Path(option.partition("=")[2], "digits/1/model.onnx").touch()
+    assert serving.post("/v2/repository/models/digits/load", {}) == 200
+    assert "64 samples, max abs difference" in serving.wait_for("digits: ready")
 
 
 @pytest.mark.parametrize(

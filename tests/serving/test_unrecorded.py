@@ -11,6 +11,7 @@ import onnx
 import psutil
 import pytest
 
+from tests.serving import python_models
 from tests.serving.graphs import convnet
 from trainserve.serving import repository
 from trainserve.serving.fetch import fetch_model
@@ -34,15 +35,23 @@ def lone(tmp_path: Path, start: Callable[..., DevelopmentServer]) -> Development
     return start(tmp_path / "into" / "repository", *repository.server_flags([CACHED]))
 
 
-def test_a_lone_graph_is_asked_with_made_up_inputs_and_known_dead_behind_its_cache(lone: DevelopmentServer) -> None:
+def test_a_lone_graph_is_asked_with_made_up_inputs(lone: DevelopmentServer) -> None:
     probe = Probe("127.0.0.1", lone.http_port, "net", None)
     assert probe.alive() == (False, "InferenceError: the model has not answered yet")
     probe.verify()
     assert (probe.verified, probe.report()["reason"], probe.report()["samples"]) == (True, NOTHING_RECORDED, 0)
     assert probe.alive() == (True, "ok")
-    assert lone.process is not None
-    stub = next(
-        each for each in psutil.Process(lone.process.pid).children(recursive=True) if "backend_stub" in each.name()
+
+
+def test_a_model_is_known_dead_behind_its_cache(start: Callable[..., DevelopmentServer], tmp_path: Path) -> None:
+    python_models.write(tmp_path / "models", "net", convnet(), more="response_cache { enable: true }")
+    server = start(tmp_path / "models", *repository.server_flags([CACHED]))
+    probe = Probe("127.0.0.1", server.http_port, "net", None)
+    probe.verify()
+    assert probe.alive() == (True, "ok")
+    assert server.process is not None
+    (stub,) = (
+        each for each in psutil.Process(server.process.pid).children(recursive=True) if "backend_stub" in each.name()
     )
     stub.kill()
     alive, words = probe.alive()

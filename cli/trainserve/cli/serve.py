@@ -53,7 +53,7 @@ def serve(
 
     MODEL is a version of the store or an .onnx file, a path, pvc://, s3:// or https://; or one ready Triton repository.
     A model counts as ready when its recorded samples came back right. It is asked every second, and loaded anew when
-    its backend process died; a bad model leaves the others alone.
+    it does not answer; a bad model leaves the others alone.
     """
     stopped = threading.Event()
     interrupted: list[int] = []

@@ -14,7 +14,7 @@ from trainserve.serving.settings import Settings
 EXIT_SECONDS = 3
 """For what is being answered when the server is told to stop."""
 _POD = ["--model-control-mode=none", "--exit-on-error=true", "--strict-readiness=true"]
-# A supervisor loads a model anew whose backend process died, and tells by name what could not be loaded.
+# A supervisor loads a model anew that does not answer, and tells by name what could not be loaded.
 _SUPERVISED = ["--model-control-mode=explicit", "--load-model=*", "--exit-on-error=false", "--strict-readiness=false"]
 
 

@@ -1,4 +1,5 @@
-"""The processes of a development server: the launcher, the server below it, and a backend process for each instance.
+"""The processes of a development server: the launcher, the server below it, and a process for each instance of a model
+of the python backend. Those of the onnxruntime backend run in the server's own.
 
 A backend process that was killed or stopped is seen here at once, whichever of a model's instances it ran; an
 inference finds it only when it happens to be sent there.

@@ -2,12 +2,14 @@
 
 For development and tests on loopback only: the wheel's release has known remote crashes. In clusters Triton is
 NVIDIA's image. The runtime lives in `<cache>/triton` (numpy must be older than 2 there: with newer ones the python
-backend silently sends empty tensors), the command that starts it in `<cache>/bin/tritonserver`.
+backend silently sends empty tensors), the command that starts it in `<cache>/bin/tritonserver`. The wheel has the
+python backend only; that for onnxruntime is compiled here from `backend/onnxruntime`, in two seconds.
 """
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import shutil
 import subprocess
@@ -28,6 +30,8 @@ PACKAGES = (
     *("httptools==0.9.0", "uvloop==0.23.0"),  # the guard's
 )
 
+COMPILER = ("g++", "-std=c++20", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", "-Wall", "-Wextra")
+
 Progress = Callable[[str], None]
 _ROOM = Path(__file__).parent
 
@@ -47,8 +51,7 @@ def install(cache: Path = CACHE, progress: Progress = lambda line: None) -> Path
     with _locked(cache / "triton.lock") as lock:
         if not _current(runtime):
             _build(runtime, progress, lock)
-        for name in ("onnxruntime/on_device.py", "onnxruntime/model.py"):
-            _write(runtime / "backends" / name, (_ROOM / "backend" / name).read_bytes(), 0o644)
+        _compile_backend(runtime, progress)
         for path in (_ROOM / "__init__.py", _ROOM / "launch.py", *sorted((_ROOM / "guard").glob("*.py"))):
             _write(runtime / "launcher/trainserve/serving" / path.relative_to(_ROOM), path.read_bytes(), 0o644)
         _write(command, _command(runtime).encode(), 0o755)
@@ -113,6 +116,40 @@ def _lay_out_python_backend(runtime: Path) -> None:
         (backend / target.name).symlink_to(os.path.relpath(target, backend))
     for executable in (program, server / "bin" / "tritonserver"):
         executable.chmod(0o755)
+
+
+def _compile_backend(runtime: Path, progress: Progress) -> None:
+    """Makes `backends/onnxruntime/libtriton_onnxruntime.so` current.
+
+    onnxruntime's own library is found by the name it was built with, which its wheel lacks.
+    """
+    folder = runtime / "backends" / "onnxruntime"
+    libraries = next(runtime.glob("lib/python3.*/site-packages/onnxruntime/capi"))
+    (library,) = (path for path in libraries.glob("libonnxruntime.so.*.*.*") if not path.is_symlink())
+    sources = sorted((_ROOM / "backend" / "onnxruntime").glob("*.*"))
+    parts = [library.name.encode(), *(part.encode() for part in COMPILER), *(path.read_bytes() for path in sources)]
+    digest = hashlib.sha256(b"\0".join(parts)).hexdigest()
+    stamp = folder / "sources.sha256"
+    if stamp.is_file() and stamp.read_text() == digest:
+        return
+    if shutil.which(COMPILER[0]) is None:
+        raise RuntimeInstallError(f"{COMPILER[0]} is missing; on Debian: apt-get install {COMPILER[0]}")
+    progress("development server: compiling its onnxruntime backend")
+    by_soname = libraries / ".".join(library.name.split(".")[:3])
+    if not by_soname.exists():
+        by_soname.symlink_to(library.name)
+    folder.mkdir(exist_ok=True)
+    aside = folder / "building.so"
+    (main,) = (path for path in sources if path.suffix == ".cc")
+    link = [str(library), f"-Wl,-rpath,$ORIGIN/{os.path.relpath(libraries, folder)}"]
+    finished = subprocess.run(
+        [*COMPILER, str(main), "-o", str(aside), *link], capture_output=True, text=True, check=False
+    )
+    if finished.returncode:
+        lines = [line for line in finished.stderr.splitlines() if "error" in line] or [finished.stderr]
+        raise RuntimeInstallError(f"{COMPILER[0]} {main.name}: {lines[0].strip()}")
+    aside.replace(folder / "libtriton_onnxruntime.so")
+    stamp.write_text(digest)
 
 
 def _require_libpython() -> None:

@@ -1,8 +1,8 @@
 """Keeps a development server and each of its models serving: verified before they count, watched, recovered.
 
-A model whose backend process died or stopped is loaded anew, undisturbed by and not disturbing the others; the guard
-holds its requests meanwhile. A server that died or stopped is started anew. What cannot be helped is told by the
-model's name with the server's reason, and the others go on.
+A model that does not answer, or whose process (the python backend's) died or stopped, is loaded anew, undisturbed by
+and not disturbing the others; the guard holds its requests meanwhile. A server that died or stopped is started anew.
+What cannot be helped is told by the model's name with the server's reason, and the others go on.
 """
 
 from __future__ import annotations
@@ -253,14 +253,22 @@ class Supervisor:
     def _wait_for_fault(self, run: _Run, control: Control, model: str, probe: Probe | None) -> str | None:
         """Watch a model that is ready. None: it was unloaded or loaded anew on somebody's request."""
         backends = run.table.backends(model)
-        asked = time.monotonic()
+        asked, finished = time.monotonic(), 0
+        with contextlib.suppress(InferenceError):  # it was unloaded meanwhile, as is seen below
+            finished = control.finished(model)
         while not run.over.wait(TICK_SECONDS):
             why = run.table.fault(backends)
             if why is None and not all(process.is_running() for process in backends):
                 return None
             if why is None and probe is not None and time.monotonic() - asked >= LIVENESS_SECONDS:
                 asked = time.monotonic()
-                why = self._ask(probe, control)
+                try:
+                    before, finished = finished, control.finished(model)
+                    if finished < before:  # a model that is loaded anew counts anew
+                        return None
+                    why = self._ask(probe, control)
+                except InferenceError as error:  # such as that there is no such model
+                    why = str(error)
             if why is not None:
                 return why if control.states().get(model, (False, ""))[0] else None
         return None

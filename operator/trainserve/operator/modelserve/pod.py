@@ -139,8 +139,9 @@ def _triton(spec: ModelServeSpec, settings: Settings, shared: dict[str, Any]) ->
         "lifecycle": {"preStop": {"exec": {"command": ["sleep", str(DRAIN_SECONDS)]}}},
         "startupProbe": ready | {"failureThreshold": STARTUP_SECONDS},
         "readinessProbe": ready | {"failureThreshold": 2},
-        # The other container runs a real inference: a server whose backend process died answers its own health checks
-        # with 200. The first delay is that container's own start; the timeout, a server under full load.
+        # The other container runs a real inference: a server whose model hangs, or whose python backend's process died,
+        # answers its own health checks with 200. The first delay is that container's own start; the timeout, a server
+        # under full load.
         "livenessProbe": {
             "httpGet": {"path": "/livez", "port": PROBE},
             "initialDelaySeconds": 5,
