@@ -74,7 +74,8 @@ def test_settings_reach_the_server(kube: Kube) -> None:
     change(kube, {"triton": triton})
     wait_for(lambda: bool(config(kube)["max_batch_size"] == 16), 180, lambda: str(config(kube)))
     progress(kube, "UpToDate")
-    words = "; set-ensemble gives what was recorded, too"  # of the probe, which may be heard after its pod's readiness
+    # The probe may be heard after its pod's readiness.
+    words = "; set-ensemble is right, too; set-labels is right, too"
     kube.wait("ModelServe", "set", lambda serve: str(condition(serve, "Verified").get("message")).endswith(words))
     served = config(kube)
     queue = served["dynamic_batching"]["default_queue_policy"]

@@ -275,7 +275,7 @@ def test_the_ensemble_is_verified_before_the_pod_is_ready(
     fetch(str(root), "default", "digits", 1, published.digest, tmp_path, "digits", settings)
     running = probe(tmp_path / "version", start(tmp_path / "repository"), "--ensemble")
     running.wait_for("/readyz", 200)
-    assert running.report()["message"].endswith("; digits-ensemble gives what was recorded, too")
+    assert running.report()["message"].endswith("; digits-ensemble is right, too; digits-labels is right, too")
 
 
 def test_a_server_that_lacks_the_ensemble_never_becomes_ready(server: DevelopmentServer, fetched: Path, probe) -> None:

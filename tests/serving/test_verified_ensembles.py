@@ -14,7 +14,7 @@ import pytest
 
 from tests.serving import faulty
 from trainserve.serving import ensemble
-from trainserve.serving.ensemble_samples import of_ensemble
+from trainserve.serving.ensemble_samples import around
 from trainserve.serving.infer import InferenceError
 from trainserve.serving.probe import Probe
 from trainserve.serving.recorded import Recorded
@@ -29,6 +29,15 @@ from trainserve.store import Preprocessing
 OTHER = Preprocessing(scale=1 / 255, mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225], by="client")
 
 
+FEW = 6
+"""Samples, of which two classes at least are the best of none."""
+
+
+def best(recorded: Recorded) -> list[int]:
+    """The likeliest class of each sample."""
+    return [int(each) for each in recorded.outputs["probabilities"].argmax(axis=1)]
+
+
 @dataclass(frozen=True)
 class Ensembles:
     """A server of one model under many names, each with an ensemble around it; `bare` leaves preprocessing to that."""
@@ -41,12 +50,12 @@ class Ensembles:
         servable, recorded = self.bare if name.startswith("bare") else self.version
         return verify(self.server.url, self.server.grpc_url if grpc else None, servable, recorded, model=name)
 
-    def probe(self, name: str) -> Probe:
+    def probe(self, name: str, samples: int = 64) -> Probe:
         """A pod's, which has verified the model and the ensemble around it."""
         servable, recorded = self.bare if name.startswith("bare") else self.version
-        around = of_ensemble(servable, recorded)
-        assert around is not None
-        probe = Probe("127.0.0.1", self.server.http_port, name, recorded, {f"{name}-ensemble": around})
+        if samples < len(recorded):
+            recorded = Recorded.load(servable.folder, samples)
+        probe = Probe("127.0.0.1", self.server.http_port, name, recorded, around(name, servable, recorded))
         probe.verify()
         return probe
 
@@ -64,11 +73,15 @@ def ensembles(command: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     (gives,), (takes,) = version.outputs, bare[0].inputs
     one, three = Ensemble(), Ensemble(top=3)
     swapped, few = [*faulty.LABELS[4:], *faulty.LABELS[:4]], faulty.LABELS[:3]
+    first, second = sorted(set(range(8)) - set(best(Recorded.load(folder, FEW))))[:2]
+    unseen = list(faulty.LABELS)
+    unseen[first], unseen[second] = unseen[second], unseen[first]
     for name, model, wanted, graphs in (
         ("right", version, three, {}),
         ("right-1", version, one, {}),
         ("misnamed", version, three, {"labels": ensemble.labels("step", gives, swapped, three).graph}),
         ("misnamed-1", version, one, {"labels": ensemble.labels("step", gives, swapped, one).graph}),
+        ("unseen", version, one, {"labels": ensemble.labels("step", gives, unseen, one).graph}),
         ("nameless", version, three, {"labels": ensemble.labels("step", gives, few, three).graph}),
         ("softened", version, Ensemble(top=3, softmax=True), {}),
         ("half-loaded", version, three, {"labels": b"no graph"}),
@@ -99,7 +112,9 @@ def test_the_ensemble_around_a_model_is_verified_over_both_protocols_alone_and_i
     runs = report.ensemble_runs
     assert [(run.protocol, run.batch) for run in runs] == [("http", 1), ("http", 16), ("grpc", 1), ("grpc", 16)]
     assert all(run.matches and run.worst.output == "scores" for run in runs)
-    assert report.notes[-1].startswith(f"{model}-ensemble gives what was recorded, too: 64 samples, max abs difference")
+    ensemble_note, labels_note = report.notes[-2:]
+    assert ensemble_note.startswith(f"{model}-ensemble gives what was recorded, too: 64 samples, max abs difference")
+    assert labels_note == f"{model}-labels gives each of the 8 classes its own label"
 
 
 @pytest.mark.parametrize("model", ["bare", "bare-softmax"])
@@ -136,6 +151,19 @@ def test_an_ensemble_whose_labels_graph_is_swapped_is_found_while_the_model_is_r
     assert report.as_json()["ensembleRuns"][0]["worst"]["difference"] is None
     shown = report.ensemble_runs[0].worst
     assert f"sample {shown.sample}, output labels, expected {shown.expected}, got {shown.got}" in words(report)
+
+
+def test_labels_that_no_sample_brings_among_the_best_are_verified_too(ensembles: Ensembles) -> None:
+    servable, _ = ensembles.version
+    report = verify(ensembles.server.url, None, servable, Recorded.load(servable.folder, FEW), model="unseen")
+    assert all(run.matches for run in (*report.runs, *report.ensemble_runs))
+    assert (report.verified, report.fault.kind) == (False, Kind.SWAPPED_LABELS)
+    assert "unseen-labels gives the right scores under other labels" in words(report)
+
+    probe = ensembles.probe("unseen", FEW)
+    assert (probe.verified, probe.reason) == (False, "OutputMismatch")
+    assert probe.message.startswith("unseen-labels: ")
+    assert "but not under these labels" in probe.message
 
 
 def test_an_ensemble_that_applies_softmax_twice_is_found_by_its_scores(ensembles: Ensembles) -> None:
@@ -190,7 +218,7 @@ def test_an_ensemble_is_not_asked_where_the_recorded_inputs_are_of_no_images(ens
 def test_a_probe_says_that_the_ensemble_is_right_too(ensembles: Ensembles, model: str) -> None:
     probe = ensembles.probe(model)
     assert (probe.verified, probe.reason) == (True, "SamplesMatch"), probe.message
-    assert probe.message.endswith(f"; {model}-ensemble gives what was recorded, too")
+    assert probe.message.endswith(f"; {model}-ensemble is right, too; {model}-labels is right, too")
     assert probe.alive() == (True, "ok")
 
 

@@ -18,7 +18,7 @@ from rich.markup import escape
 from trainserve.cli.fetching import fetching
 from trainserve.client import BadInput
 from trainserve.serving import repository, runtime, source
-from trainserve.serving.ensemble_samples import name_of, of_ensemble
+from trainserve.serving.ensemble_samples import around
 from trainserve.serving.flags import server_flags
 from trainserve.serving.ready import ReadyRepository
 from trainserve.serving.recorded import Recorded
@@ -139,8 +139,8 @@ def _lay_out(
     for model in sorted(servables, key=lambda each: each.manifest.version if each.manifest else 0):
         if model.manifest is not None and model.samples is not None:  # of several versions the newest one answers
             recorded = samples[model.name] = Recorded.of(model.manifest, model.samples, SAMPLES)
-            if (around := name_of(model.name)) in samples:
-                samples[around] = of_ensemble(model, recorded)
+            known = around(model.name, model, recorded)
+            samples |= {name: known[name] for name in known.keys() & samples.keys()}
     return folder, samples
 
 

@@ -182,11 +182,10 @@ def tune(
 
 def _around(version: Path, model: str, recorded: Recorded | None) -> dict[str, Recorded]:
     """What the ensemble around a version's model has to answer; nothing where that cannot be told of its samples."""
-    from trainserve.serving.ensemble_samples import name_of, of_ensemble
+    from trainserve.serving.ensemble_samples import around
     from trainserve.serving.servable import Servable
 
-    samples = of_ensemble(Servable.of_version(version), recorded) if recorded else None
-    return {name_of(model): samples} if samples else {}
+    return around(model, Servable.of_version(version), recorded) if recorded else {}
 
 
 def _version_address(root: str | None, path: str | None) -> str:

@@ -16,13 +16,13 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from trainserve.serving.ensemble_samples import IMAGES, LABELS, SCORES, name_of
+from trainserve.serving.ensemble_samples import IMAGES, LABELS, SCORES, TAKEN, labels_of, name_of
 from trainserve.serving.servable import Servable
 from trainserve.serving.settings import Ensemble, InvalidSettings
 from trainserve.serving.triton_types import described, messages
 from trainserve.store import Preprocessing, Tensor
 
-PREPROCESSED, SCORED, TAKEN = "preprocessed", "scored", "taken"
+PREPROCESSED, SCORED = "preprocessed", "scored"
 """Names between the steps."""
 OPSET, IR_VERSION = 13, 8
 """Old enough for every server: onnxruntime 1.10 (Triton 22.01) takes them."""
@@ -55,7 +55,7 @@ def steps(name: str, model: Servable, scores: str | None, wanted: Ensemble) -> t
         found.append(preprocessing(f"{name}-preprocessing", model.inputs[0], model.preprocessing))
     if scores is not None:
         (output,) = (tensor for tensor in model.outputs if tensor.name == scores)
-        found.append(labels(f"{name}-labels", output, model.labels, wanted))
+        found.append(labels(labels_of(name), output, model.labels, wanted))
     if not found:
         raise InvalidSettings(
             f"settings.ensemble: model {name} has neither preprocessing that is left to the client nor labels"

@@ -1,4 +1,5 @@
-"""A version's recorded samples as the ensemble around its model takes and has to answer them. Pure.
+"""A version's recorded samples as the ensemble around its model takes and has to answer them, and what shows every one
+of its labels, those too that no sample brings among the best. Pure.
 
 What the ensemble is made of is told in ensemble.py, which brings onnx; this file does not.
 """
@@ -22,6 +23,8 @@ Array = np.ndarray[Any, Any]
 
 IMAGES, LABELS, SCORES = "images", "labels", "scores"
 """Names of what the ensemble takes and gives."""
+TAKEN = "taken"
+"""What its last step takes: the model's scores."""
 _WHOLE = 0.1
 """How far from a whole number a pixel may be that was normalised and back: float16 moves it by nearly as much."""
 
@@ -29,6 +32,18 @@ _WHOLE = 0.1
 def name_of(name: str) -> str:
     """Under which name the ensemble around a model is served."""
     return f"{name}-ensemble"
+
+
+def labels_of(name: str) -> str:
+    """Under which name the ensemble's last step is served, which turns the model's scores into labels."""
+    return f"{name}-labels"
+
+
+def around(name: str, servable: Servable, recorded: Recorded) -> dict[str, Recorded]:
+    """What to send to the models around one that is served as `name`, and what has to come back, by their names; no
+    entry where that is not known."""
+    found = {name_of(name): of_ensemble(servable, recorded), labels_of(name): of_labels(servable, recorded)}
+    return {each: samples for each, samples in found.items() if samples is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +86,17 @@ def of_ensemble(servable: Servable, recorded: Recorded) -> Recorded | None:
         return replace(recorded, inputs=inputs)
     outputs = {scores: recorded.outputs[scores]}
     return Labelled(inputs, outputs, recorded.rtol, recorded.atol, recorded.batch, texts=servable.labels)
+
+
+def of_labels(servable: Servable, recorded: Recorded) -> Labelled | None:
+    """For the step that names the classes: scores (classes, classes) of which each row has another class as its best;
+    None of a model that has no labels, or more than one row of scores for each of its own."""
+    scores = labelled_output(servable)
+    if scores is None or recorded.outputs[scores].ndim != 2:
+        return None
+    # Far from probabilities, so that a softmax is told from none (Labelled.compare).
+    best = 4 * np.eye(len(servable.labels), dtype=recorded.outputs[scores].dtype)
+    return Labelled({TAKEN: best}, {scores: best}, recorded.rtol, recorded.atol, recorded.batch, texts=servable.labels)
 
 
 def compare_labelled(

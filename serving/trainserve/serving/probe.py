@@ -87,7 +87,7 @@ class Probe:
                 break
             through = self._compared(name, samples)
             if through.matches:
-                message += f"; {name} gives what was recorded, too"
+                message += f"; {name} is right, too"
             else:
                 result, message = through, f"{name}: {through.message}"
         self.max_abs, self.max_rel, self.message = result.max_abs, result.max_rel, message

@@ -287,7 +287,29 @@ def _with_ensemble(
     fault = faults.wrong_ensemble(name, runs)
     if fault is None:
         report.notes.append(f"{name} gives what was recorded, too: {runs[0].message}")
+        fault = _wrong_labels(report, endpoint, model, addresses["http"], servable, recorded, max(sizes))
     return replace(report, verified=fault is None, ensemble_runs=runs, fault=fault)
+
+
+def _wrong_labels(
+    report: Report, endpoint: Endpoint, model: str, url: str, servable: Servable, recorded: Recorded, size: int
+) -> Fault | None:
+    """What is wrong with the step of a right ensemble that names the classes, of all of which the samples show some.
+
+    It is asked where it is ours, as its name and its tensors tell.
+    """
+    name, samples = ensemble_samples.labels_of(model), ensemble_samples.of_labels(servable, recorded)
+    if samples is None or not endpoint.ready(name):
+        return None
+    described = endpoint.describe(name)
+    if list(described.inputs or ()) != list(samples.inputs) or set(described.outputs or ()) != set(samples.names):
+        return None
+    run, _ = _run("http", connector("http", url, name, samples.names, TIMEOUT), samples, size, 1, repeat=False)
+    if run.max_abs is None:
+        return _no_answer(endpoint, described, run)
+    if run.matches:
+        report.notes.append(f"{name} gives each of the {len(samples)} classes its own label")
+    return faults.wrong_ensemble(name, [run])
 
 
 def _no_answer(endpoint: Endpoint, described: Described, failed: Run) -> Fault:
