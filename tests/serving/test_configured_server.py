@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import http.client
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from tests.serving.graphs import convnet
 from tests.serving.versions import LABELS, answers, images, publish_convnet
 from trainserve.client import Client, DeadlineExceeded
 from trainserve.serving import config_check
+from trainserve.serving.control import Control
 from trainserve.serving.repository import Entry, entries, layout, server_flags, write
 from trainserve.serving.servable import Servable
 from trainserve.serving.server import DevelopmentServer
@@ -122,16 +124,30 @@ def test_warm_up_runs_a_sample_alone_and_in_a_full_batch_before_anybody_asks(ser
 
 
 def test_an_instance_has_as_many_threads_as_it_was_given(command: Path, bare: Servable, tmp_path: Path) -> None:
-    """Of `threads`, one is the instance's own."""
-    threads = {}
-    for number in (1, 4):
-        folder = tmp_path / str(number)
-        write([Entry("net", bare, Settings(threads=number))], folder / "models")
-        with DevelopmentServer(command, folder / "models", folder / "log") as server:
-            assert server.process is not None
-            (triton,) = psutil.Process(server.process.pid).children()
-            threads[number] = triton.num_threads()
-    assert threads[4] - threads[1] == 3
+    """Of `threads`, one is the instance's own. The first model brings what the server starts when it is needed."""
+    threads = {"first": 1, "one": 1, "four": 4}
+    write([Entry(name, bare, Settings(threads=number)) for name, number in threads.items()], tmp_path / "models")
+    explicit = "--model-control-mode=explicit"
+    with DevelopmentServer(command, tmp_path / "models", tmp_path / "log", explicit) as server:
+        assert server.process is not None
+        (triton,) = psutil.Process(server.process.pid).children()
+        counts = []
+        for name in threads:
+            Control(server.url, 60).load(name)
+            counts.append(settled(triton.num_threads))
+    first, one, four = counts
+    assert (four - one) - (one - first) == 3
+
+
+def settled(count: Callable[[], int]) -> int:
+    """What is counted once it has stayed the same for a second."""
+    deadline, same, last = time.monotonic() + 60, 0, -1
+    while same < 20:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+        found = count()
+        same, last = (same + 1 if found == last else 0), found
+    return last
 
 
 def test_the_versions_that_the_policy_names_are_served_and_no_other(server: DevelopmentServer) -> None:

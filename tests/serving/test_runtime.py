@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from trainserve.serving import runtime
+from trainserve.serving import compiled, runtime
 
 INSTALL = (
     "import sys, pathlib; from trainserve.serving import runtime; runtime.install(pathlib.Path(sys.argv[1]), print)"
@@ -56,12 +56,12 @@ def test_what_is_current_is_left_alone_and_what_differs_is_replaced(cache: Path)
     said: list[str] = []
     assert runtime.install(cache, said.append) == cache / "bin/tritonserver"
     assert said == []
-    backend.joinpath("sources.sha256").write_text("of older sources")
+    backend.joinpath("made-of").write_text("older sources")
     backend.joinpath("libtriton_onnxruntime.so").write_bytes(b"an older one")
     runtime.install(cache, said.append)
     assert said == ["development server: compiling its onnxruntime backend"]
     assert backend.joinpath("libtriton_onnxruntime.so").read_bytes() == whole
-    assert sorted(path.name for path in backend.iterdir()) == ["libtriton_onnxruntime.so", "sources.sha256"]
+    assert sorted(path.name for path in backend.iterdir()) == ["libtriton_onnxruntime.so", "made-of"]
     assert (cache / "triton/stamp").stat().st_mtime_ns == before
 
 
@@ -70,10 +70,10 @@ def test_a_compiler_that_is_missing_or_fails_is_told_in_one_line_and_the_old_bac
 ) -> None:
     library = cache / "triton/backends/onnxruntime/libtriton_onnxruntime.so"
     whole = library.read_bytes()
-    monkeypatch.setattr(runtime, "COMPILER", ("no-such-compiler",))
+    monkeypatch.setattr(compiled, "COMPILER", ("no-such-compiler",))
     with pytest.raises(runtime.RuntimeInstallError, match="no-such-compiler is missing; on Debian: apt-get install"):
         runtime.install(cache)
-    monkeypatch.setattr(runtime, "COMPILER", ("g++", "-std=c++98", "-shared", "-fPIC"))
+    monkeypatch.setattr(compiled, "COMPILER", ("g++", "-std=c++98", "-shared", "-fPIC"))
     with pytest.raises(runtime.RuntimeInstallError, match=r"^g\+\+ backend\.cc: .*error: ") as refused:
         runtime.install(cache)
     assert "\n" not in str(refused.value)

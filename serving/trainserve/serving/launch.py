@@ -68,14 +68,21 @@ def server_arguments(arguments: Sequence[str], runtime: Path, prefix: str, direc
     return [*given, *added, f"--backend-config=python,shm-region-prefix-name={prefix}"]
 
 
+def packages(runtime: Path) -> Path:
+    """Where the packages of the runtime's virtual environment lie."""
+    return runtime / "lib" / f"python3.{sys.version_info.minor}" / "site-packages"
+
+
 def wheel(runtime: Path) -> Path:
     """The server's folder inside the runtime's virtual environment."""
-    return runtime / "lib" / f"python3.{sys.version_info.minor}" / "site-packages" / "pytriton" / "tritonserver"
+    return packages(runtime) / "pytriton" / "tritonserver"
 
 
 def server_environment(environment: dict[str, str], runtime: Path) -> dict[str, str]:
-    """The backend's process takes the first python3 on PATH and the first libpython on LD_LIBRARY_PATH."""
-    libraries = [str(sysconfig.get_config_var("LIBDIR")), environment.get("LD_LIBRARY_PATH", "")]
+    """The python backend's processes take the first python3 on PATH and the first libpython on LD_LIBRARY_PATH;
+    onnxruntime-gpu finds the CUDA libraries there, which are packages of their own."""
+    cuda = map(str, sorted(packages(runtime).glob("nvidia/*/lib")))
+    libraries = [str(sysconfig.get_config_var("LIBDIR")), *cuda, environment.get("LD_LIBRARY_PATH", "")]
     path = [str(runtime / "bin"), environment.get("PATH", os.defpath)]
     return environment | {
         "PATH": os.pathsep.join(filter(None, path)),

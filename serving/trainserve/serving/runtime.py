@@ -3,13 +3,12 @@
 For development and tests on loopback only: the wheel's release has known remote crashes. In clusters Triton is
 NVIDIA's image. The runtime lives in `<cache>/triton` (numpy must be older than 2 there: with newer ones the python
 backend silently sends empty tensors), the command that starts it in `<cache>/bin/tritonserver`. The wheel has the
-python backend only; that for onnxruntime is compiled here from `backend/onnxruntime`, in two seconds.
+python backend only; that for onnxruntime is compiled (trainserve.serving.compiled).
 """
 
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import shutil
 import subprocess
@@ -21,16 +20,24 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from trainserve.serving import launch
+from trainserve.serving import compiled, launch
 
 CACHE = Path("~/.cache/trainserve")
 SERVER = "nvidia-pytriton==0.7.0"
+ONNXRUNTIME = ("onnxruntime==1.32.0",)
+ONNXRUNTIME_GPU = (
+    "onnxruntime-gpu==1.31.1",
+    *("nvidia-cuda-runtime==13.5.37", "nvidia-cuda-nvrtc==13.5.37", "nvidia-nvjitlink==13.5.37"),
+    *("nvidia-cublas==13.10.0.20", "nvidia-cudnn-cu13==9.28.1.4", "nvidia-cufft==12.5.0.14"),
+    "nvidia-curand==10.4.5.25",
+)
+"""Where there is an NVIDIA GPU: with the CUDA libraries that it loads, 1.5 GB to fetch. Never run on one."""
 PACKAGES = (
-    *("numpy==1.26.4", "onnxruntime==1.32.0", "flatbuffers==25.12.19", "protobuf==7.36.2", "packaging==26.3"),
+    "numpy==1.26.4",
+    *(ONNXRUNTIME_GPU if shutil.which("nvidia-smi") else ONNXRUNTIME),
+    *("flatbuffers==25.12.19", "protobuf==7.36.2", "packaging==26.3"),
     *("httptools==0.9.0", "uvloop==0.23.0"),  # the guard's
 )
-
-COMPILER = ("g++", "-std=c++20", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", "-Wall", "-Wextra")
 
 Progress = Callable[[str], None]
 _ROOM = Path(__file__).parent
@@ -51,7 +58,10 @@ def install(cache: Path = CACHE, progress: Progress = lambda line: None) -> Path
     with _locked(cache / "triton.lock") as lock:
         if not _current(runtime):
             _build(runtime, progress, lock)
-        _compile_backend(runtime, progress)
+        try:
+            compiled.compile_into(runtime / "backends" / "onnxruntime", _onnxruntime(runtime), progress)
+        except compiled.CompileError as error:
+            raise RuntimeInstallError(str(error)) from error
         for path in (_ROOM / "__init__.py", _ROOM / "launch.py", *sorted((_ROOM / "guard").glob("*.py"))):
             _write(runtime / "launcher/trainserve/serving" / path.relative_to(_ROOM), path.read_bytes(), 0o644)
         _write(command, _command(runtime).encode(), 0o755)
@@ -118,38 +128,9 @@ def _lay_out_python_backend(runtime: Path) -> None:
         executable.chmod(0o755)
 
 
-def _compile_backend(runtime: Path, progress: Progress) -> None:
-    """Makes `backends/onnxruntime/libtriton_onnxruntime.so` current.
-
-    onnxruntime's own library is found by the name it was built with, which its wheel lacks.
-    """
-    folder = runtime / "backends" / "onnxruntime"
-    libraries = next(runtime.glob("lib/python3.*/site-packages/onnxruntime/capi"))
-    (library,) = (path for path in libraries.glob("libonnxruntime.so.*.*.*") if not path.is_symlink())
-    sources = sorted((_ROOM / "backend" / "onnxruntime").glob("*.*"))
-    parts = [library.name.encode(), *(part.encode() for part in COMPILER), *(path.read_bytes() for path in sources)]
-    digest = hashlib.sha256(b"\0".join(parts)).hexdigest()
-    stamp = folder / "sources.sha256"
-    if stamp.is_file() and stamp.read_text() == digest:
-        return
-    if shutil.which(COMPILER[0]) is None:
-        raise RuntimeInstallError(f"{COMPILER[0]} is missing; on Debian: apt-get install {COMPILER[0]}")
-    progress("development server: compiling its onnxruntime backend")
-    by_soname = libraries / ".".join(library.name.split(".")[:3])
-    if not by_soname.exists():
-        by_soname.symlink_to(library.name)
-    folder.mkdir(exist_ok=True)
-    aside = folder / "building.so"
-    (main,) = (path for path in sources if path.suffix == ".cc")
-    link = [str(library), f"-Wl,-rpath,$ORIGIN/{os.path.relpath(libraries, folder)}"]
-    finished = subprocess.run(
-        [*COMPILER, str(main), "-o", str(aside), *link], capture_output=True, text=True, check=False
-    )
-    if finished.returncode:
-        lines = [line for line in finished.stderr.splitlines() if "error" in line] or [finished.stderr]
-        raise RuntimeInstallError(f"{COMPILER[0]} {main.name}: {lines[0].strip()}")
-    aside.replace(folder / "libtriton_onnxruntime.so")
-    stamp.write_text(digest)
+def _onnxruntime(runtime: Path) -> Path:
+    """The folder of onnxruntime's libraries."""
+    return launch.packages(runtime) / "onnxruntime" / "capi"
 
 
 def _require_libpython() -> None:

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from trainserve.serving import runtime
+from trainserve.serving import compiled, runtime
 from trainserve.serving.tune.result import FORMAT, Result, Subject
 from trainserve.serving.tune.trial import Objective
 
@@ -39,7 +39,7 @@ def server() -> str:
 
 def path(folder: Path, subject: Subject, objective: Objective, others: Any) -> Path:
     """Where the result of tuning `subject` for `objective` is kept; `others` is what else was asked (JSON-able)."""
-    question = [FORMAT, asdict(subject), asdict(objective), others]
+    question = [FORMAT, compiled.sources(), asdict(subject), asdict(objective), others]
     key = hashlib.sha256(json.dumps(question, sort_keys=True).encode()).hexdigest()
     return folder.expanduser() / subject.digest.removeprefix("sha256:")[:16] / f"{key[:16]}.json"
 
