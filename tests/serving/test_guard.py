@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import signal
 import socket
 import urllib.request
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.serving.serving import wait_until
 from tests.serving.test_server import request_of
 from trainserve.serving.guard.messages import BODY_LIMIT, Request
 from trainserve.serving.guard.recovery import RECOVERING, Recovery
@@ -292,6 +294,55 @@ def test_a_server_that_is_not_there_is_a_503(command: Path, fetched: Path, tmp_p
         triton.kill()
         status, _, reason = connection.answer()
     assert (status, "try again" in reason.decode()) == (503, True)
+
+
+def test_a_killed_server_is_started_anew_behind_the_guard_where_somebody_recovers_it_and_it_has_answered(
+    command: Path, fetched: Path, tmp_path: Path
+) -> None:
+    flags = ("--disable-auto-complete-config", "--guard=hold")
+    server = DevelopmentServer(command, fetched / "repository", tmp_path / "log", *flags)
+    server.start()
+    try:
+        (first,) = psutil.Process(server.process.pid).children()
+        assert asked(server) == 200
+        first.kill()
+        assert asked(server) == 200  # by the one that took its place
+        (second,) = psutil.Process(server.process.pid).children()
+        assert second != first
+        second.kill()
+        wait_until(lambda: psutil.Process(server.process.pid).children() not in ([], [second]))
+        (third,) = psutil.Process(server.process.pid).children()
+        third.kill()  # it has answered nothing
+        assert server.process.wait(30) == 128 + signal.SIGKILL
+    finally:
+        server.kill()
+
+
+def asked(server: DevelopmentServer) -> int:
+    """The status of a good inference on a connection of its own."""
+    connection = Raw(server.http_port)
+    connection.send(of(GOOD))
+    try:
+        return connection.answer()[0]
+    finally:
+        connection.socket.close()
+
+
+def test_a_lost_server_is_waited_for_with_inferences_alone_and_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    recovery, now = Recovery(), [1000.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    infer = b"/v2/models/digits/infer"
+    assert not recovery.asks_lost_again(b"/v2/health/ready")
+    assert recovery.asks_lost_again(infer)
+    assert recovery.asks_again(infer, 404, b"Request for unknown model: 'digits' is not found"), "it is being loaded"
+    now[0] += 9.9
+    assert recovery.asks_lost_again(infer)
+    now[0] += 0.2
+    assert not recovery.asks_lost_again(infer)
+    recovery.note_answer(infer)
+    assert recovery.asks_lost_again(infer), "another loss"
+    now[0] += 20.1
+    assert recovery.asks_lost_again(infer), "another loss, later"
 
 
 def test_an_unhealthy_model_is_waited_for_where_somebody_recovers_it() -> None:

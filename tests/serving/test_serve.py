@@ -8,11 +8,11 @@ import shutil
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
-import psutil
 import pytest
 from onnx import helper
 
@@ -160,18 +160,30 @@ def test_a_model_that_is_loaded_anew_on_request_is_verified_anew(serving: Servin
     assert "64 samples, max abs difference" in serving.wait_for("digits: ready")
 
 
-@pytest.mark.parametrize(
-    ("which", "number"),
-    [
-        ("triton", signal.SIGKILL),
-        ("triton", signal.SIGSTOP),
-        ("launcher", signal.SIGKILL),
-        ("launcher", signal.SIGSTOP),
-    ],
-)
-def test_a_server_that_dies_or_stops_is_started_anew(serving: Serving, which: str, number: signal.Signals) -> None:
-    prefix = serving.prefix()
-    victim: psutil.Process = getattr(serving, which)()
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP, signal.SIGSEGV])
+def test_a_server_that_dies_or_stops_is_started_anew_and_no_request_is_lost(
+    serving: Serving, number: signal.Signals
+) -> None:
+    launcher, victim = serving.launcher(), serving.triton()
+    with Asking(serving, "digits", "digits", "lone") as asking:
+        wait_until(lambda: asking.answered > 50)
+        begun = time.monotonic()
+        victim.send_signal(number)
+        serving.wait_for("server: restarting")
+        assert "64 samples, max abs difference" in serving.wait_for("digits: ready")
+        assert time.monotonic() - begun < 10  # the bar
+        answered = asking.answered
+        wait_until(lambda: asking.answered > answered + 50)
+    assert asking.failed == []
+    assert not victim.is_running()
+    assert serving.launcher() == launcher
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_launcher_that_dies_or_stops_is_started_anew_with_its_server(
+    serving: Serving, number: signal.Signals
+) -> None:
+    prefix, victim = serving.prefix(), serving.launcher()
     victim.send_signal(number)
     serving.wait_for("server: restarting")
     serving.wait_for("digits: ready")

@@ -121,10 +121,11 @@ def sweep(memory: Path = SHARED_MEMORY) -> list[str]:
     return swept
 
 
-def remove(prefix: str, memory: Path = SHARED_MEMORY) -> None:
-    """Unlinks every region of a prefix, its lock last."""
+def remove(prefix: str, memory: Path = SHARED_MEMORY, but: str = "") -> None:
+    """Unlinks every region of a prefix, its lock last, and none that is called `but`."""
     for path in sorted(memory.glob(f"{prefix}*"), key=lambda path: path.name == f"{prefix}{LOCK}"):
-        path.unlink(missing_ok=True)
+        if path.name != f"{prefix}{but}":
+            path.unlink(missing_ok=True)
 
 
 def value(arguments: Sequence[str], flag: str, default: str) -> str:
@@ -202,6 +203,8 @@ def run(arguments: Sequence[str], runtime: Path) -> int:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
 
     def start(given: Sequence[str]) -> subprocess.Popen[bytes]:
+        end_processes(prefix)  # of a server that was killed, where this one takes its place
+        remove(prefix, but=LOCK)
         return subprocess.Popen(
             [str(wheel(runtime) / "bin" / "tritonserver"), *server_arguments(given, runtime, prefix, Path.cwd())],
             cwd="/",

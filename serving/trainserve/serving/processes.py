@@ -19,17 +19,28 @@ class Processes:
 
     def __init__(self, launcher: int, repository: Path) -> None:
         self.launcher, self.repository = psutil.Process(launcher), repository.resolve()
+        self.triton: psutil.Process | None = None
+        """The server, once it was `found`: the launcher may start another in its place."""
+
+    def found(self) -> None:
+        """Called when the server has answered."""
+        self.triton = next(iter(self._children(self.launcher)), None)
 
     def server(self) -> list[psutil.Process]:
         """The launcher and the server, as far as they are there."""
         return [self.launcher, *self._children(self.launcher)]
 
+    def lost(self) -> str | None:
+        """That the server that was found is there no more, in words."""
+        return None if self.triton is not None and _alive(self.triton) else "its process ended"
+
     def whole(self) -> bool:
-        """Whether both are there and alive."""
-        members = self.server()
-        return len(members) > 1 and all(
-            _status(each) not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD) for each in members
-        )
+        """Whether the launcher and the server that was found are there and alive."""
+        return _alive(self.launcher) and self.lost() is None
+
+    def launching(self) -> bool:
+        """Whether the launcher runs, so that it starts another server where this one is killed."""
+        return _alive(self.launcher) and _status(self.launcher) not in _STOPPED
 
     def backends(self, model: str) -> list[psutil.Process]:
         """The backend processes of a model."""
@@ -56,7 +67,7 @@ class Processes:
         return None
 
     def _all_backends(self) -> list[psutil.Process]:
-        return [process for server in self._children(self.launcher) for process in self._children(server)]
+        return self._children(self.triton) if self.triton is not None else []
 
     def _children(self, process: psutil.Process) -> list[psutil.Process]:
         try:
@@ -72,6 +83,10 @@ def kill(processes: list[psutil.Process]) -> None:
             process.kill()
         except psutil.Error:
             continue
+
+
+def _alive(process: psutil.Process) -> bool:
+    return _status(process) not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
 
 
 def _status(process: psutil.Process) -> str:

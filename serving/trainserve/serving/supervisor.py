@@ -1,7 +1,8 @@
 """Keeps a development server and each of its models serving: verified before they count, watched, recovered.
 
 A model that does not answer, or whose process (the python backend's) died or stopped, is loaded anew, undisturbed by
-and not disturbing the others; the guard holds its requests meanwhile. A server that died or stopped is started anew.
+and not disturbing the others. A server that died or stopped is started anew, by its launcher if that is well. The guard
+holds the requests meanwhile.
 What cannot be helped is told by the model's name with the server's reason, and the others go on.
 """
 
@@ -91,6 +92,8 @@ class Supervisor:
         self.command, self.repository, self.log, self.url = list(command), repository, log, url
         self.models, self.tell = models, tell
         self.states: dict[str, tuple[State, str]] = {}
+        self._launched: subprocess.Popen[bytes] | None = None
+        """The launcher, which outlives its server."""
         self._lock = threading.Lock()
 
     def run(self, stopped: threading.Event) -> None:
@@ -98,6 +101,13 @@ class Supervisor:
 
         Raises ServerNotReady when the server does not come up, or goes down again and again, and NothingServed.
         """
+        try:
+            self._serve(stopped)
+        finally:
+            if self._launched is not None and self._launched.poll() is None:
+                self._kill(Processes(self._launched.pid, self.repository), self._launched)
+
+    def _serve(self, stopped: threading.Event) -> None:
         served, vain = False, 0
         while not stopped.is_set():
             self.states.clear()
@@ -128,20 +138,9 @@ class Supervisor:
             self._change("", "restarting", why)
 
     def _start(self, stopped: threading.Event) -> _Run:
-        libc = ctypes.CDLL(None)
-
-        def prepare() -> None:
-            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)  # its own end is tidy, however this process ends
-
-        with self.log.open("wb") as log:
-            process = subprocess.Popen(
-                self.command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # a terminal's Ctrl-C is for this process, which drains the server
-                preexec_fn=prepare,
-            )
+        """The server that the launcher has started anew, or that of a new launcher."""
+        before, self._launched = self._launched, None
+        process = before if before is not None and before.poll() is None else self._launch()
         run = _Run(process, Processes(process.pid, self.repository))
         control = Control(self.url, TIMEOUT_SECONDS)
         begun = time.monotonic()
@@ -152,10 +151,30 @@ class Supervisor:
                 break
             except (OSError, InferenceError):
                 if process.poll() is not None or time.monotonic() - begun > READY_SECONDS:
-                    self._end(run, stopped)
-                    raise ServerNotReady(f"tritonserver (exit status {process.poll()}): {errors(self.log)}") from None
+                    status = process.poll()
+                    self._kill(run.table, process)
+                    if process is before:
+                        return self._start(stopped)
+                    raise ServerNotReady(f"tritonserver (exit status {status}): {errors(self.log)}") from None
                 stopped.wait(0.02)
+        run.table.found()
         return run
+
+    def _launch(self) -> subprocess.Popen[bytes]:
+        libc = ctypes.CDLL(None)
+
+        def prepare() -> None:
+            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)  # its own end is tidy, however this process ends
+
+        with self.log.open("wb") as log:
+            return subprocess.Popen(
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # a terminal's Ctrl-C is for this process, which drains the server
+                preexec_fn=prepare,
+            )
 
     def _watch(self, run: _Run, stopped: threading.Event) -> str | None:
         """Until the server needs to be started anew; why, or None when it was stopped."""
@@ -165,24 +184,33 @@ class Supervisor:
                 return f"it ended with exit status {status}: {errors(self.log)[-300:]}"
             if why := run.table.stopped() or run.broken:
                 return why
+            if why := run.table.lost():
+                return f"{why}: {errors(self.log)[-300:]}"
             settled = {model: state for model, state in self.states.items() if state[0] in ("ready", "failed")}
             if settled.keys() == self.models.keys() and all(state == "failed" for state, _ in settled.values()):
                 raise NothingServed("; ".join(f"{model}: {reason}" for model, (_, reason) in settled.items()))
         return None
 
     def _end(self, run: _Run, stopped: threading.Event) -> None:
-        """Drain and end it where it was told to stop, else kill it."""
-        members = run.table.server()
+        """Drain and end it where it was told to stop, else kill it; a launcher that is well stays to start anew."""
+        if not stopped.is_set() and run.table.triton is not None and run.table.launching():
+            processes.kill([run.table.triton])
+            self._launched = run.process
+            return
         if stopped.is_set() and run.process.poll() is None:
             self._change("", "draining", "answering what is being asked")
             run.process.send_signal(signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 run.process.wait(STOP_SECONDS)
-        processes.kill(members)
-        run.process.wait()
-        psutil.wait_procs(members, STOP_SECONDS)  # its ports are free then
+        self._kill(run.table, run.process)
         if stopped.is_set():
             self._change("", "stopped", "")
+
+    def _kill(self, table: Processes, launcher: subprocess.Popen[bytes]) -> None:
+        members = table.server()
+        processes.kill(members)
+        launcher.wait()
+        psutil.wait_procs(members, STOP_SECONDS)  # its ports are free then
 
     # What one thread for each model does.
 

@@ -52,6 +52,13 @@ class Front:
 
         asyncio.get_running_loop().call_later(AGAIN_SECONDS, forward)
 
+    def unanswered(self, client: Client, request: Request, why: str) -> None:
+        """A request that the server did not answer, because it is gone or not there."""
+        if self.recovery is not None and not self.draining and self.recovery.asks_lost_again(request.path):
+            self.forward_again(client, request)
+        else:
+            client.answered_here(unavailable(why))
+
     def give_back(self, upstream: Upstream) -> None:
         """A connection whose answer is whole."""
         while self.waiting:
@@ -92,9 +99,9 @@ class Front:
             _, upstream = await loop.create_unix_connection(lambda: Upstream(self), self.path)
         except OSError as error:
             self.open -= 1
-            client.answered_here(unavailable(f"not there ({error.strerror or error})"))
+            self.unanswered(client, request, f"not there ({error.strerror or error})")
             while self.waiting:
-                self.waiting.popleft()[0].answered_here(unavailable("not there"))
+                self.unanswered(*self.waiting.popleft(), "not there")
             return
         if client.gone:
             self.give_back(upstream)

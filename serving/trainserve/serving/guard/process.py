@@ -1,4 +1,8 @@
-"""The guard's life: its ports are open before the server starts, and closed before it is told to stop."""
+"""The guard's life: its ports are open before the server starts, and closed before it is told to stop.
+
+Where somebody recovers the server (`--guard=hold`), one that was killed, or crashed, is started anew behind the open
+ports. One that had answered no inference yet is not: whoever is there to recover it has to decide.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +36,7 @@ class Port:
 
 
 def run(start: Callable[[], subprocess.Popen[bytes]], ports: Sequence[Port], drain_seconds: float) -> int:
-    """Listen, start the server with `start`, and return its exit status.
+    """Listen, start the server with `start`, and return its last exit status.
 
     On SIGTERM and SIGINT, requests that are being answered are, for `drain_seconds` at most; connections that are idle
     are closed, else they would use up the server's own exit timeout. Then the server gets the signal. Other signals
@@ -54,8 +58,6 @@ async def _run(start: Callable[[], subprocess.Popen[bytes]], ports: Sequence[Por
             print(f"tritonserver: cannot listen on {port.host}:{port.number}: {words}", file=sys.stderr)
             return 1
     server = start()
-    ended = asyncio.Event()
-    loop.add_reader(os.pidfd_open(server.pid), ended.set)
     stopping: list[asyncio.Task[None]] = []
 
     async def stop(number: signal.Signals) -> None:
@@ -73,12 +75,33 @@ async def _run(start: Callable[[], subprocess.Popen[bytes]], ports: Sequence[Por
         else:
             stopping.append(loop.create_task(stop(number)))
 
+    def pass_on(number: signal.Signals) -> None:
+        server.send_signal(number)  # to the one that runs now
+
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_stop, number)
     for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
-        loop.add_signal_handler(number, server.send_signal, number)
+        loop.add_signal_handler(number, pass_on, number)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())
-    await ended.wait()
+    recoveries = [port.recovery for port in ports if port.recovery is not None]
+    while True:
+        status = await _end_of(server)
+        if status >= 0 or stopping or not any(recovery.answered for recovery in recoveries):
+            return status
+        for recovery in recoveries:
+            recovery.started()
+        server = start()
+
+
+async def _end_of(server: subprocess.Popen[bytes]) -> int:
+    ended, living = asyncio.Event(), os.pidfd_open(server.pid)
+    loop = asyncio.get_running_loop()
+    loop.add_reader(living, ended.set)
+    try:
+        await ended.wait()
+    finally:
+        loop.remove_reader(living)
+        os.close(living)
     return server.wait()
 
 

@@ -1,8 +1,9 @@
-"""Patience with a model whose backend process died, where somebody is there to recover it (`--guard=hold`).
+"""Patience with a server, or a process of the python backend, that died where somebody recovers it (`--guard=hold`).
 
-The server answers such a request with an error after a second, and while the model is loaded again says that it has no
-such model. An inference changes nothing, so the guard asks again until the model answers, and no client notices. Of a
-model that did not fail so, and that no supervisor unloads with the header `RECOVERING`, every word is passed on.
+Of a process that died the server answers a request with an error after a second, and while the model is loaded again
+says that it has no such model. An inference changes nothing, so the guard asks again until the model answers, and no
+client notices; so it does where the server itself is lost. Of a model that did not fail so, and that no supervisor
+unloads with the header `RECOVERING`, every word is passed on.
 """
 
 from __future__ import annotations
@@ -26,12 +27,24 @@ class Recovery:
 
     def __init__(self) -> None:
         self._until: dict[bytes, float] = {}
+        self._server_until = 0.0
+        self.answered = False
+        """Whether the server has answered an inference since it was started."""
+
+    def started(self) -> None:
+        """Called when the server is started, or started anew."""
+        self.answered = False
 
     def note(self, request: Request) -> None:
         """Called with every request that is passed on."""
         found = _UNLOAD.fullmatch(request.path)
         if found and request.header(RECOVERING) is not None:
             self._until[found[1]] = time.monotonic() + HOLD_SECONDS
+
+    def note_answer(self, path: bytes) -> None:
+        """Called with every request that was answered without an error."""
+        if _MODEL.fullmatch(path) is not None:
+            self.answered, self._server_until = True, 0.0
 
     def asks_again(self, path: bytes, status: int, answer: bytes | bytearray) -> bool:
         """Whether a request that got this answer is worth sending again in `AGAIN_SECONDS`."""
@@ -46,4 +59,13 @@ class Recovery:
                 self._until[model] = now + HOLD_SECONDS
         elif not _AWAY.search(answer):
             return False
-        return now < self._until.get(model, 0.0)
+        return now < max(self._until.get(model, 0.0), self._server_until)
+
+    def asks_lost_again(self, path: bytes) -> bool:
+        """The same for a request that got no answer, because the server is gone or not there."""
+        if _MODEL.fullmatch(path) is None:
+            return False
+        now = time.monotonic()
+        if now > self._server_until + HOLD_SECONDS:
+            self._server_until = now + HOLD_SECONDS
+        return now < self._server_until

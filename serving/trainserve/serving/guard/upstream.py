@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import httptools  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
-from trainserve.serving.guard.messages import Request, unavailable
+from trainserve.serving.guard.messages import Request
 from trainserve.serving.guard.screen import is_the_clients_fault
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Upstream(asyncio.Protocol):
             if self._held is None:
                 client.transport.abort()  # in the middle of an answer: only an end too early says so
             else:
-                client.answered_here(unavailable("gone"))
+                self.front.unanswered(client, self._request, "gone")
         self.front.lost(self)
 
     # What the parser calls.
@@ -108,7 +108,10 @@ class Upstream(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         """The status is known."""
         status = self._parser.get_status_code()
-        patient = self.front.recovery is not None and status >= HTTPStatus.BAD_REQUEST
+        recovery = self.front.recovery
+        if recovery is not None and status < HTTPStatus.BAD_REQUEST:
+            recovery.note_answer(self._request.path)
+        patient = recovery is not None and status >= HTTPStatus.BAD_REQUEST
         self._decided = status != HTTPStatus.INTERNAL_SERVER_ERROR and not patient
 
     def on_message_complete(self) -> None:
