@@ -73,7 +73,7 @@ struct OrtApi {
   OrtStatus* (*CreateTensorWithDataAsOrtValue)(
       const OrtMemoryInfo*, void* data, size_t bytes, const int64_t* shape, size_t dims, ONNXTensorElementDataType,
       OrtValue**);
-  OrtStatus* (*IsTensor)(const OrtValue*, int*);
+  Gap gap_50;
   OrtStatus* (*GetTensorMutableData)(OrtValue*, void**);
   Gap gap_52;
   OrtStatus* (*GetStringTensorDataLength)(const OrtValue*, size_t* bytes);
