@@ -1,4 +1,4 @@
-"""The python-based backend, where it differs from a plain session."""
+"""The development server's onnxruntime backend, where it does more than a plain session."""
 
 from __future__ import annotations
 
@@ -121,11 +121,11 @@ def test_every_request_gets_its_own_answer_however_they_are_gathered(server: Dev
             np.testing.assert_allclose(answer, expected[part], rtol=1e-4, atol=1e-6)
 
 
-def test_answers_are_right_when_the_memory_shared_with_the_server_has_grown(start: Start, tmp_path: Path) -> None:
+def test_answers_are_right_after_a_batch_larger_than_all_before(start: Start, tmp_path: Path) -> None:
     config = 'backend: "onnxruntime" max_batch_size: 4096'
     save(convnet(), tmp_path / "models", "large", config)
     server = start(tmp_path / "models")
-    given = images(3000)  # 2.3 MB: more than the megabyte that the server begins with
+    given = images(3000)
     expected = answers(convnet(), given)
     with Client(server.url) as client:
         model = client.model("large")
@@ -142,6 +142,60 @@ def test_a_graph_without_a_configuration_is_described_from_itself(start: Start, 
         assert model.inputs[0].shape == (-1, 28, 28, 1)
         answer = client.infer(model, {"images": images(3)})["probabilities"]
     np.testing.assert_allclose(answer, answers(convnet(), images(3)), rtol=1e-4, atol=1e-6)
+
+
+def test_values_may_lie_anywhere_in_a_request(lookup_server: DevelopmentServer) -> None:
+    """The binary form has them right behind a text of any length: at addresses that no int64 lies at."""
+    tensor = {"name": "indices", "shape": [2, 1], "datatype": "INT64", "parameters": {"binary_data_size": 16}}
+    connection = http.client.HTTPConnection(lookup_server.url)
+    for spaces in range(9):
+        text = json.dumps({"inputs": [tensor], "outputs": [{"name": "found"}]}).encode() + b" " * spaces
+        headers = {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(len(text))}
+        connection.request("POST", "/v2/models/lookup/infer", text + np.array([4, 1]).tobytes(), headers)
+        assert json.load(connection.getresponse())["outputs"][0]["data"] == [40.0, 10.0]
+    connection.close()
+
+
+def test_a_configuration_that_the_graph_contradicts_is_told_by_the_input(start: Start, tmp_path: Path) -> None:
+    config = """backend: "onnxruntime" max_batch_size: 16
+input { name: "indices" data_type: TYPE_INT32 dims: [1] }
+output { name: "found" data_type: TYPE_FP32 dims: [1] }"""
+    save(lookup(), tmp_path / "models", "lookup", config)
+    server = start(tmp_path / "models")
+    with Client(server.url) as client, pytest.raises(RequestFailed) as refused:
+        client.infer(client.model("lookup"), {"indices": np.array([[1]], np.int32)})
+    assert "input indices: the graph takes TYPE_INT64, and was given TYPE_INT32" in str(refused.value)
+
+
+def test_a_graph_of_any_file_name_is_found(start: Start, tmp_path: Path) -> None:
+    name = "gr\N{LATIN SMALL LETTER O WITH DIAERESIS}\N{SNOWMAN} <&> 1\t.onnx"
+    quoted = json.dumps(name, ensure_ascii=False)
+    save(lookup(), tmp_path / "models", "named", f'backend: "onnxruntime" default_model_filename: {quoted}')
+    (tmp_path / "models/named/1/model.onnx").rename(tmp_path / "models/named/1" / name)
+    server = start(tmp_path / "models")
+    with Client(server.url) as client:
+        assert client.infer(client.model("named"), {"indices": np.array([[3]])})["found"].tolist() == [[30.0]]
+
+
+def test_several_inputs_empty_ones_and_any_bytes_as_text(start: Start, tmp_path: Path) -> None:
+    value = helper.make_tensor_value_info
+    numbers, texts = ["batch", "columns"], ["batch", 1]
+    graph = helper.make_graph(
+        [helper.make_node("Add", ["a", "a"], ["twice"]), helper.make_node("Identity", ["t"], ["same"])],
+        "several",
+        [value("a", TensorProto.DOUBLE, numbers), value("t", TensorProto.STRING, texts)],
+        [value("twice", TensorProto.DOUBLE, numbers), value("same", TensorProto.STRING, texts)],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    save(model, tmp_path / "models", "several", 'backend: "onnxruntime"')
+    server = start(tmp_path / "models")
+    with Client(server.url) as client:
+        several = client.model("several")
+        for columns, text in ((0, b"a\0b"), (3, b"\xff\xfe"), (1, b"")):
+            given = {"a": np.ones((2, columns)), "t": np.array([[text], [b"x"]], object)}
+            answer = client.infer(several, given)
+            assert (answer["twice"].shape, answer["same"].tolist()) == ((2, columns), [[text], [b"x"]])
+            assert (answer["twice"] == 2).all()
 
 
 def test_a_graph_with_a_fixed_batch_is_served(start: Start, tmp_path: Path) -> None:
