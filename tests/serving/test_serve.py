@@ -169,12 +169,14 @@ def test_a_server_that_dies_or_stops_is_started_anew_and_no_request_is_lost(
         wait_until(lambda: asking.answered > 50)
         begun = time.monotonic()
         victim.send_signal(number)
-        serving.wait_for("server: restarting")
+        line = serving.wait_for("server: restarting")
         assert "64 samples, max abs difference" in serving.wait_for("digits: ready")
         assert time.monotonic() - begun < 10  # the bar
         answered = asking.answered
         wait_until(lambda: asking.answered > answered + 50)
     assert asking.failed == []
+    ended = f"its process ended: tritonserver: ended by {number.name} and started anew"
+    assert (f"its process {victim.pid} was stopped" if number is signal.SIGSTOP else ended) in line
     assert not victim.is_running()
     assert serving.launcher() == launcher
 

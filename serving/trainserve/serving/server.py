@@ -18,6 +18,8 @@ READY_SECONDS = 180.0
 EXIT_SECONDS = 5
 """Passed as --exit-timeout-secs: one idle keep-alive connection uses it up."""
 _ERROR = re.compile(r"[EF]\d{4} ")  # glog's error and fatal lines
+_HARMLESS = "CudaDriverHelper has not been initialized"  # said on every machine without a GPU
+_LAUNCHER = "tritonserver: "
 
 
 class ServerNotReady(Exception):
@@ -121,9 +123,10 @@ class DevelopmentServer:
 
 
 def errors(log: Path) -> str:
-    """The errors of a server's log, or its last lines where it has none."""
+    """The errors of a server's log and the words of its launcher, or the last lines where there are none."""
     lines = log.read_text(errors="replace").splitlines()
-    return "\n".join([line for line in lines if _ERROR.match(line)] or lines[-5:])
+    told = [line for line in lines if (_ERROR.match(line) or line.startswith(_LAUNCHER)) and _HARMLESS not in line]
+    return "\n".join(told or lines[-5:])
 
 
 def free_ports(count: int) -> list[int]:

@@ -88,6 +88,7 @@ async def _run(start: Callable[[], subprocess.Popen[bytes]], ports: Sequence[Por
         status = await _end_of(server)
         if status >= 0 or stopping or not any(recovery.answered for recovery in recoveries):
             return status
+        print(f"tritonserver: ended by {signal.Signals(-status).name} and started anew", file=sys.stderr, flush=True)
         for recovery in recoveries:
             recovery.started()
         server = start()
