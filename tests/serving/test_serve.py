@@ -204,6 +204,20 @@ def test_when_it_is_killed_itself_nothing_is_left(command: Path, root: Path) -> 
     wait_until(lambda: not regions(prefix))
 
 
+def test_a_server_that_no_model_survives_is_given_up_after_three_attempts(command: Path, tmp_path: Path) -> None:
+    python_models.write(tmp_path / "models", "killer", convnet())
+    program = tmp_path / "models/killer/1/model.py"
+    killing = (
+        "    def answer(self, images):\n        import os, signal\n        os.kill(os.getppid(), signal.SIGABRT)\n"
+    )
+    program.write_text(program.read_text().partition("    def answer")[0] + killing)
+    status, said = run(tmp_path / "models")
+    assert status == 1
+    restarted = "server: restarting (it ended with exit status 134: tritonserver: ended by SIGABRT)"
+    assert [line for line in said if line.startswith("server: ")] == [restarted] * 2
+    assert said[-1].startswith("trainserve: it ended 3 times before a model was ready: it ended with exit status 134")
+
+
 def test_ctrl_c_ends_it_and_leaves_nothing(command: Path, root: Path) -> None:
     running = Serving(root / "default/digits/1")
     running.wait_for("digits: ready")

@@ -86,9 +86,13 @@ async def _run(start: Callable[[], subprocess.Popen[bytes]], ports: Sequence[Por
     recoveries = [port.recovery for port in ports if port.recovery is not None]
     while True:
         status = await _end_of(server)
-        if status >= 0 or stopping or not any(recovery.answered for recovery in recoveries):
+        if status >= 0 or stopping:
             return status
-        print(f"tritonserver: ended by {signal.Signals(-status).name} and started anew", file=sys.stderr, flush=True)
+        anew = any(recovery.answered for recovery in recoveries)
+        words = " and started anew" if anew else ""
+        print(f"tritonserver: ended by {signal.Signals(-status).name}{words}", file=sys.stderr, flush=True)
+        if not anew:
+            return status
         for recovery in recoveries:
             recovery.started()
         server = start()
