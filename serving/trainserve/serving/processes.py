@@ -31,12 +31,12 @@ class Processes:
         return [self.launcher, *self._children(self.launcher)]
 
     def lost(self) -> str | None:
-        """That the server that was found is there no more, in words."""
-        return None if self.triton is not None and _alive(self.triton) else "its process ended"
+        """That the server that was found is there no more, in words; its launcher knows by then how it ended."""
+        return None if self.triton is not None and _status(self.triton) != psutil.STATUS_DEAD else "its process ended"
 
     def whole(self) -> bool:
         """Whether the launcher and the server that was found are there and alive."""
-        return _alive(self.launcher) and self.lost() is None
+        return _alive(self.launcher) and self.triton is not None and _alive(self.triton)
 
     def launching(self) -> bool:
         """Whether the launcher runs, so that it starts another server where this one is killed."""
