@@ -11,14 +11,13 @@ rows that tell its cost. Three models do nothing: the no-op, of the python backe
 no input and makes a tensor for each answer; `idle` does not even that; the empty graph goes the convnet's own way.
 
 Where a request's time goes at concurrency 32, in batches of 16 on 2 cores of a Xeon, us of CPU each: 27 Triton's HTTP
-thread, 4 its batcher's thread, 17 its instance's thread, 4 wrk. Of the instance's, nearly all is onnxruntime (perf: 35
-% of the server's samples; ours 0.3 %, the core's answers and releases 6 %), of the HTTP thread's most is the kernel:
-it is woken through a socket for each answer. So both cores are busy, and a graph that computes nothing is answered
-1.07 to 1.25 times as often, by the hour: the convnet's 2.8 MB of weights come from a cache that other machines use,
-too. At concurrency 1 a request takes 290 us, 190 of them onnxruntime's, which takes 170 in a loop whose caches stay
-warm; a no-op takes 210 in a process of its own and an empty graph 100 in the server's. Tried without a gain, n = 5:
-two HTTP threads, two instances, both (5 to 35 % less at 8 and 32), the instance's thread on a core of its own (--host-
-policy: 22 % more at 1, 6 to 20 % less at 8 and 32).
+thread, 4 its batcher's thread, 17 its instance's thread, 4 wrk. Of the instance's, nearly all is onnxruntime. Of the
+server's samples (perf) 35 % are onnxruntime's, 0.3 % this backend's, 6 % the core's and 37 % are the kernel's, whose
+HTTP thread is woken through a socket for each answer. So both cores are busy, and a graph that computes nothing is
+answered 1.07 to 1.25 times as often, by the hour. At concurrency 1 a request takes 290 us, 190 of them onnxruntime's,
+which takes 170 in a loop whose caches stay warm; a no-op takes 210 in a process of its own and an empty graph 100 in
+the server's. Tried without a gain, n = 5: two HTTP threads, two instances, both (5 to 35 % less at 8 and 32), the
+instance's thread on a core of its own (--host-policy: 22 % more at 1, 6 to 20 % less at 8 and 32).
 
 Until the backend was C++ in the server's own process (serving/backend/onnxruntime) it was a program of the python
 backend. One run of both, interleaved, n = 4, requests/s at concurrency 1, 8, 32: 2,112, 7,833, 15,200 then and 3,346,

@@ -17,7 +17,7 @@ from onnx import TensorProto, helper
 from tests.serving.graphs import convnet
 from tests.serving.versions import answers, images
 from trainserve.client import Client, RequestFailed
-from trainserve.serving.server import DevelopmentServer
+from trainserve.serving.server import DevelopmentServer, ServerNotReady
 
 Start = Callable[..., DevelopmentServer]
 
@@ -165,6 +165,29 @@ output { name: "found" data_type: TYPE_FP32 dims: [1] }"""
     with Client(server.url) as client, pytest.raises(RequestFailed) as refused:
         client.infer(client.model("lookup"), {"indices": np.array([[1]], np.int32)})
     assert "input indices: the graph takes TYPE_INT64, and was given TYPE_INT32" in str(refused.value)
+
+
+@pytest.mark.parametrize("value", ["many", "-1", "", "2.5", "99999999999"])
+def test_a_count_of_threads_that_is_none_is_told_with_what_is_allowed(
+    command: Path, tmp_path: Path, value: str
+) -> None:
+    parameter = f'parameters {{ key: "intra_op_thread_count" value {{ string_value: "{value}" }} }}'
+    save(lookup(), tmp_path / "models", "lookup", LOOKUP + parameter)
+    with pytest.raises(ServerNotReady) as refused:
+        DevelopmentServer(command, tmp_path / "models", tmp_path / "log").start()
+    words = f'parameter intra_op_thread_count: "{value}" is not allowed; must be 0, '
+    assert words in str(refused.value).replace("\\", "")
+
+
+def test_an_output_that_is_no_tensor_is_told_by_name(command: Path, tmp_path: Path) -> None:
+    value = helper.make_tensor_value_info
+    sequence = helper.make_tensor_sequence_value_info("both", TensorProto.FLOAT, ["batch", 1])
+    node = helper.make_node("SequenceConstruct", ["x", "x"], ["both"])
+    graph = helper.make_graph([node], "sequence", [value("x", TensorProto.FLOAT, ["batch", 1])], [sequence])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    save(model, tmp_path / "models", "sequence", 'backend: "onnxruntime"')
+    with pytest.raises(ServerNotReady, match="both is no tensor"):
+        DevelopmentServer(command, tmp_path / "models", tmp_path / "log").start()
 
 
 def test_a_graph_of_any_file_name_is_found(start: Start, tmp_path: Path) -> None:

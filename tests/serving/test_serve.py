@@ -24,6 +24,7 @@ from tests.serving.versions import publish_convnet
 from trainserve.api.modelserve import ModelServeSpec
 from trainserve.operator.modelserve import pod
 from trainserve.operator.modelserve.version import Version
+from trainserve.serving import launch
 from trainserve.serving.flags import server_flags
 from trainserve.serving.server import free_ports
 from trainserve.serving.settings import Settings
@@ -179,6 +180,21 @@ def test_a_server_that_dies_or_stops_is_started_anew_and_no_request_is_lost(
     assert (f"its process {victim.pid} was stopped" if number is signal.SIGSTOP else ended) in line
     assert not victim.is_running()
     assert serving.launcher() == launcher
+
+
+def test_a_server_that_dies_leaves_nothing_of_its_models_processes_to_the_next(in_python: Serving) -> None:
+    prefix, below = in_python.prefix(), in_python.triton().children()
+    kept = {f"{prefix}{name}" for name in (launch.LOCK, "http", "metrics")}
+    before = set(regions(prefix)) - kept
+    assert before
+    in_python.triton().kill()
+    in_python.wait_for("server: restarting")
+    in_python.said.clear()
+    in_python.wait_for_all("digits: ready", "lone: ready")
+    assert in_python.ask("digits") == in_python.ask("lone") == 200
+    assert in_python.prefix() == prefix
+    assert not before & set(regions(prefix))
+    wait_until(lambda: not any(process.is_running() for process in below))
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])

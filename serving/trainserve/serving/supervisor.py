@@ -2,8 +2,8 @@
 
 A model that does not answer, or whose process (the python backend's) died or stopped, is loaded anew, undisturbed by
 and not disturbing the others. A server that died or stopped is started anew, by its launcher if that is well. The guard
-holds the requests meanwhile.
-What cannot be helped is told by the model's name with the server's reason, and the others go on.
+holds the requests meanwhile. What cannot be helped is told by the model's name with the server's reason, and the others
+go on.
 """
 
 from __future__ import annotations

@@ -9,6 +9,8 @@
 #include "triton.h"
 #include "types.h"
 
+constexpr int64_t MOST_THREADS = 1024;
+
 struct Model {
   std::string path;
   ort::Options options;
@@ -41,7 +43,14 @@ inline Model model_of(TRITONBACKEND_Model* model, const std::string& config) {
   const json::Text parameters = json::member(config, "parameters");
   const auto threads = [&](json::Text name) {
     const json::Text parameter = json::member(parameters, name);
-    return static_cast<int>(json::number(parameter.empty() ? "" : json::member(parameter, "string_value"), 1));
+    if (parameter.empty()) return 1;
+    const json::Text value = json::member(parameter, "string_value");
+    const int64_t count = json::number(value, -1);
+    if (count < 0 || count > MOST_THREADS)
+      throw Failure(
+          "parameter " + std::string(name) + ": " + std::string(value) +
+          " is not allowed; must be 0, for as many as onnxruntime likes, to " + std::to_string(MOST_THREADS));
+    return static_cast<int>(count);
   };
   return {
       graph_path(model, config),
