@@ -1,0 +1,35 @@
+"""What a definition of a metric holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["counter", "gauge", "histogram", "summary"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric: `help` says what it is, on the scrape too; `use` how it is read, and the trap in it."""
+
+    name: str
+    """As it is scraped; of a histogram or a summary the family's name, without `_bucket`, `_sum` and `_count`."""
+    kind: Kind
+    unit: str
+    help: str
+    use: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+    """Upper bounds of a histogram's buckets; `+Inf` is added to them."""
+    only: str = ""
+    """Where it exists, if not everywhere: `GPU`, for example."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Metrics of one process that belong together: a section of docs/metrics.md."""
+
+    title: str
+    text: str
+    """Where they are exported and what holds for all of them."""
+    metrics: tuple[Metric, ...]
