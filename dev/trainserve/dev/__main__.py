@@ -11,14 +11,15 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from trainserve.dev import binaries
+from trainserve.dev import binaries, prometheus
 from trainserve.dev.addresses import AddressesUnavailable
 from trainserve.dev.binaries import BinariesUnavailable
 from trainserve.dev.cluster import DEFAULT, Cluster, recorded_gpus
 from trainserve.dev.progress import ConsoleProgress
+from trainserve.dev.prometheus import PrometheusUnavailable
 from trainserve.dev.run import ClusterError
 
-EXPECTED = (ClusterError, BinariesUnavailable, AddressesUnavailable)
+EXPECTED = (ClusterError, BinariesUnavailable, AddressesUnavailable, PrometheusUnavailable)
 """What can go wrong without being a mistake in this program: told in one line."""
 
 directory = click.option(
@@ -43,8 +44,9 @@ def prepare() -> None:
     """Fetch or build all programs, so that `up` need not.
 
     Kubernetes and etcd come from KUBEBUILDER_ASSETS or PATH, else from the cache in ~/.cache/trainserve, else from
-    Kubernetes' release download, else they are built from Debian's source package (about three minutes). Triton
-    Inference Server comes from PyPI. With KUBECONFIG set no control plane is prepared.
+    Kubernetes' release download, else they are built from Debian's source package (about three minutes). Prometheus is
+    the installed one, else that of Debian's package; Triton Inference Server comes from PyPI. With KUBECONFIG set no
+    control plane is prepared.
     """
     progress = ConsoleProgress(Console())
     if os.environ.get("KUBECONFIG"):
@@ -54,6 +56,7 @@ def prepare() -> None:
         progress.note(f"Kubernetes {'.'.join(map(str, found.version))}: {found.kubernetes}")
         progress.note(f"etcd: {found.etcd}")
     progress.note(f"kubectl: {binaries.kubectl()}")
+    progress.note(f"Prometheus: {prometheus.prepare(progress)}")
     from trainserve.serving import runtime  # here, because only this command needs it
 
     with progress.task("Triton Inference Server") as task:

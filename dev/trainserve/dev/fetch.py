@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import tempfile
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,8 @@ BUILD_CACHE = "gopath/src/k8s.io/kubernetes/_output/local/go/cache"
 """Go's build cache below the build's scratch folder; Kubernetes' makefile puts it there."""
 BUILD_RESULTS = 5000
 """Results in Go's build cache when the build is done: the bar's scale."""
+DEBIAN_KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+"""What Debian's releases are signed with, in package debian-archive-keyring."""
 
 
 class FetchError(Exception):
@@ -95,23 +97,72 @@ def unpack_etcd(target: Path, task: Task) -> None:
 
     The package is not installed, because that would start and enable a service.
     """
+    unpack_programs(target, {"etcd": "etcd-server"}, task)
+
+
+def unpack_programs(
+    target: Path,
+    packages: Mapping[str, str],
+    task: Task,
+    *,
+    options: Sequence[str] = (),
+    update: Sequence[str] = ("apt-get", "update"),
+) -> None:
+    """Takes programs out of Debian's packages, which are not installed, into the folder `target`. Raises FetchError.
+
+    `packages`: program below usr/bin → the package that has it, unless the package of an earlier program had it too.
+    `options` are apt's; `update` is what brings package lists in when a package is not found.
+    """
     need("apt-get")
     log = target / "fetch.log"
-    fetch = ["apt-get", "download", "-o", "APT::Sandbox::User=root", "etcd-server"]
-    with tempfile.TemporaryDirectory(prefix="trainserve-etcd-") as scratch:
-        try:
-            task.update("fetching Debian's package etcd-server")
-            run_logged(fetch, log, folder=scratch)
-        except FetchError:
-            task.update("updating Debian's package lists")
-            with suppress(FetchError):  # one unreachable archive must not stop what the others can serve
-                run_logged(["apt-get", "update"], log)
-            run_logged(fetch, log, folder=scratch)
-        package = next(Path(scratch).glob("etcd-server_*.deb"))
-        run_logged(["dpkg-deb", "-x", str(package), scratch], log)
-        partial = target / ".etcd.partial"
-        shutil.copy(Path(scratch, "usr/bin/etcd"), partial)
-        partial.rename(target / "etcd")
+    with tempfile.TemporaryDirectory(prefix="trainserve-package-") as scratch:
+        unpacked = Path(scratch, "usr/bin")
+        for program, package in packages.items():
+            if not (unpacked / program).exists():
+                fetch = ["apt-get", "download", "-o", "APT::Sandbox::User=root", *options, package]
+                try:
+                    task.update(f"fetching Debian's package {package}")
+                    run_logged(fetch, log, folder=scratch)
+                except FetchError:
+                    task.update("updating Debian's package lists")
+                    with suppress(FetchError):  # one unreachable archive must not stop what the others can serve
+                        run_logged(update, log)
+                    run_logged(fetch, log, folder=scratch)
+                run_logged(["dpkg-deb", "-x", str(next(Path(scratch).glob(f"{package}_*.deb"))), scratch], log)
+        for program in packages:
+            partial = target / f".{program}.partial"
+            shutil.copy(unpacked / program, partial)
+            partial.rename(target / program)
+
+
+def sid_options(folder: Path) -> list[str]:
+    """The options with which apt knows Debian's unstable release alone, its lists and all else in `folder`.
+
+    The archive is the one that this machine takes Debian from. Raises FetchError where it takes it from none.
+    """
+    need("apt-get")
+    asked = ["apt-get", "indextargets", "--format", "$(LABEL) $(REPO_URI)", "Created-By: Packages"]
+    listed = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.splitlines()
+    targets = [line.rpartition(" ") for line in listed]
+    archive = next((uri for label, _, uri in targets if label == "Debian" or uri.endswith("/debian/")), None)
+    if archive is None:
+        raise FetchError("apt is configured with no archive of Debian")
+    (folder / "lists" / "partial").mkdir(parents=True)
+    sources = folder / "sources.list"
+    trust = f"[signed-by={DEBIAN_KEYS}] " if DEBIAN_KEYS.exists() else ""
+    sources.write_text(f"deb {trust}{archive} sid main\n")
+    settings = {
+        "Dir::Etc::SourceList": sources,
+        "Dir::Etc::SourceParts": "-",
+        "Dir::State::Lists": folder / "lists",
+        "Dir::Cache": folder / "cache",
+        "APT::Default-Release": "",
+        "APT::Sandbox::User": "root",
+        "Acquire::Languages": "none",
+        "Acquire::Retries": 0,
+        "Acquire::http::Timeout": 10,
+    }
+    return [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
 
 
 def need(program: str) -> None:

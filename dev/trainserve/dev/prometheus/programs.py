@@ -1,0 +1,99 @@
+"""Where Prometheus comes from: PATH, else Debian's package, unpacked into the cache and never installed.
+
+Installing it would start a service. Version 3 comes from Debian's unstable release, whose program runs on the C library
+of the release before; apt reads that release's lists in a folder of its own, and the machine's sources stay as they
+are.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from trainserve.dev import fetch
+from trainserve.dev.binaries import default_cache, is_program, search_path
+from trainserve.dev.locks import held
+from trainserve.dev.progress import SILENT, Progress, Task
+
+PACKAGES = {"prometheus": "prometheus", "promtool": "promtool"}
+"""Program → its package; up to Debian 12 the package prometheus has both."""
+
+
+Unpack = Callable[[Path, Mapping[str, str], Task], None]
+
+
+class PrometheusUnavailable(Exception):
+    """A program of Prometheus is not to be had; the message says what was tried."""
+
+
+def prometheus() -> Path:
+    """The path of Prometheus, fetched if it is missing. Raises PrometheusUnavailable."""
+    return prepare() / "prometheus"
+
+
+def promtool() -> Path:
+    """The path of promtool, fetched if it is missing. Raises PrometheusUnavailable."""
+    return prepare() / "promtool"
+
+
+def prometheus3() -> Path:
+    """The path of Prometheus 3, fetched if it is missing. Raises PrometheusUnavailable."""
+    return prepare3() / "prometheus"
+
+
+def promtool3() -> Path:
+    """The path of Prometheus 3's promtool, fetched if it is missing. Raises PrometheusUnavailable."""
+    return prepare3() / "promtool"
+
+
+def prepare(
+    progress: Progress = SILENT, *, cache: Path | None = None, environment: Mapping[str, str] = os.environ
+) -> Path:
+    """The folder of Prometheus and promtool, fetched if they are missing. Raises PrometheusUnavailable."""
+    installed = next(filter(_complete, search_path(environment)), None)
+    return installed or _cached((cache or default_cache()) / "prometheus", fetch.unpack_programs, progress)
+
+
+def prepare3(progress: Progress = SILENT, *, cache: Path | None = None) -> Path:
+    """The folder of Prometheus 3 and its promtool, fetched if they are missing. Raises PrometheusUnavailable."""
+    folder = _cached((cache or default_cache()) / "prometheus3", _unpack_sid, progress)
+    if (found := version(folder / "prometheus"))[0] != 3:
+        raise PrometheusUnavailable(f"Debian's unstable release has Prometheus {'.'.join(map(str, found))}, not 3")
+    return folder
+
+
+def version(program: Path) -> tuple[int, int]:
+    """The major and minor version that Prometheus or promtool prints. Raises PrometheusUnavailable if it does not run.
+
+    It prints `prometheus, version 2.42.0+ds (branch: …`, on stdout.
+    """
+    printed = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
+    if not (found := re.search(r"version (\d+)\.(\d+)", printed.stdout)):
+        raise PrometheusUnavailable(f"{program} does not run: {printed.stderr.strip()}")
+    return int(found[1]), int(found[2])
+
+
+def _complete(folder: Path) -> bool:
+    return all(is_program(folder / name) for name in PACKAGES)
+
+
+def _cached(folder: Path, unpack: Unpack, progress: Progress) -> Path:
+    if _complete(folder):
+        return folder
+    with progress.task("Prometheus") as task, held(folder / ".lock", lambda: task.update("waiting for another fetch")):
+        if not _complete(folder):
+            try:
+                unpack(folder, PACKAGES, task)
+            except fetch.FetchError as error:
+                raise PrometheusUnavailable(f"no Prometheus: {error}; or put it on PATH") from error
+    return folder
+
+
+def _unpack_sid(target: Path, packages: Mapping[str, str], task: Task) -> None:
+    with tempfile.TemporaryDirectory(prefix="trainserve-sid-") as scratch:
+        options = fetch.sid_options(Path(scratch))
+        fetch.unpack_programs(target, packages, task, options=options, update=["apt-get", *options, "update"])
