@@ -1,0 +1,23 @@
+"""What a Triton image's tag says: the release, and what that one has. The operator and the pods ask both here."""
+
+from __future__ import annotations
+
+import re
+
+HISTOGRAM_SINCE = "26.01"
+"""The first release (server 2.65.0) whose latency histogram is of ordinary models too: before, of decoupled ones alone,
+and before 24.11 its config.pbtxt is not even read where it speaks of one (triton-inference-server/core#396, #405, #464;
+seen in the release branches of core and common, and tried with 24.10)."""
+_TAG = re.compile(r"(?:.*[:/-])?(2\d\.(?:0[1-9]|1[0-2]))(?:-.*)?")
+
+
+def release_of(image: str) -> str | None:
+    """`25.11` of `nvcr.io/nvidia/tritonserver:25.11-py3`, or of itself; None where the tag says none."""
+    found = _TAG.fullmatch(image)
+    return found[1] if found else None
+
+
+def has_histogram(image: str | None) -> bool:
+    """Whether that server has a latency histogram, and reads bounds for it; of an image of one's own nobody knows."""
+    found = release_of(image) if image else None
+    return found is not None and found >= HISTOGRAM_SINCE
