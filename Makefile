@@ -5,7 +5,7 @@ PORTIONS := operator models serving cli dev
 COMMA := ,
 SPACE := $(subst ,, )
 
-.PHONY: setup setup-python demo demo-down check test crds bench
+.PHONY: setup setup-python demo demo-down check test crds dashboards bench
 
 demo: setup ## the main job, end to end, on a real control plane
 	@$(PYTHON) -m trainserve.dev.demo
@@ -28,12 +28,16 @@ check: setup-python ## lint, types, who may import whom
 	.venv/bin/clang-format --dry-run --Werror serving/trainserve/serving/backend/*/*.*
 	.venv/bin/mypy $(PORTIONS)
 	.venv/bin/lint-imports
+	@$(PYTHON) -m trainserve.dev.dashboards --check
 
 bench: setup ## prints tables and writes bench/results/*.json
 	@missed=0; for program in path serving tune training training_gpu; do $(PYTHON) -m bench.$$program || missed=1; done; exit $$missed
 
 crds: setup-python ## regenerate the chart's CRDs from the API types
 	$(PYTHON) -m trainserve.api.crds charts/trainserve/files/crds
+
+dashboards: setup-python ## regenerate the chart's Grafana dashboards from dev/trainserve/dev/dashboards
+	$(PYTHON) -m trainserve.dev.dashboards
 
 setup:
 	@dev/setup.sh

@@ -1,0 +1,43 @@
+"""All boards, as the text of the files that the chart carries."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+
+from trainserve.dev.dashboards.boards import fleet, modelserve, operator, trainjob
+from trainserve.dev.dashboards.layout import Board, assembled
+
+FOLDER = Path(__file__).parents[4] / "charts" / "trainserve" / "dashboards"
+"""Where the written files are committed."""
+BOARDS: dict[str, Callable[[], Board]] = {
+    "fleet": fleet.board,
+    "trainjob": trainjob.board,
+    "modelserve": modelserve.board,
+    "operator": operator.board,
+}
+"""By the name of the file."""
+
+
+def text(name: str) -> str:
+    """The JSON of one board; the same at every call, and for every machine."""
+    dashboard = assembled(BOARDS[name]())
+    return json.dumps(dashboard, cls=JSONEncoder, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def write(folder: Path = FOLDER) -> list[Path]:
+    """Writes the files and returns their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{name}.json" for name in BOARDS]
+    for path in paths:
+        path.write_text(text(path.stem))
+    return paths
+
+
+def stale(folder: Path = FOLDER) -> list[Path]:
+    """The files that are missing, or are not what would be written."""
+    paths = [folder / f"{name}.json" for name in BOARDS]
+    return [path for path in paths if not path.exists() or path.read_text() != text(path.stem)]

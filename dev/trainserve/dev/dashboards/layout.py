@@ -1,0 +1,48 @@
+"""A board from its sections: panels flow from left to right, 24 columns wide, under the titles of their sections."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from grafana_foundation_sdk.builders import dashboard as builders
+from grafana_foundation_sdk.models.dashboard import Dashboard, DashboardCursorSync
+
+from trainserve.dev.dashboards import links
+from trainserve.dev.dashboards.panels import Panel
+from trainserve.dev.dashboards.variables import Variable, datasource
+
+
+@dataclass(frozen=True)
+class Section:
+    """Panels under one title. Those side by side are equally high, and together 24 columns wide."""
+
+    title: str
+    panels: Sequence[Panel]
+
+
+@dataclass(frozen=True)
+class Board:
+    """What is a board's own; the rest is the same for all of them."""
+
+    uid: str
+    description: str
+    sections: Sequence[Section]
+    variables: Sequence[Variable]
+    annotations: Sequence[builders.AnnotationQuery] = field(default_factory=tuple)
+    since: str = "now-1h"
+
+
+def assembled(board: Board) -> Dashboard:
+    """The dashboard as Grafana takes it."""
+    title = links.TITLES[board.uid]
+    made = builders.Dashboard(title).uid(board.uid).description(board.description).tags(["trainserve"])
+    made.time(board.since, "now").refresh("30s").timezone("browser").tooltip(DashboardCursorSync.CROSSHAIR)
+    made.editable().version(1).variables([datasource(), *board.variables]).links(links.boards(board.uid))
+    made.annotations(list(board.annotations))
+    for section in board.sections:
+        made.with_row(builders.Row(section.title).id(zlib.crc32(section.title.encode()) % 1_000_000 + 1_000_001))
+        for panel in section.panels:
+            made.with_panel(panel)
+    return made.build()

@@ -1,0 +1,82 @@
+"""One colour for each meaning, on every board.
+
+All are names that Grafana resolves by theme, so that they read on the light one and on the dark one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from grafana_foundation_sdk.builders import dashboard as builders
+from grafana_foundation_sdk.models.dashboard import (
+    DynamicConfigValue,
+    FieldColorModeId,
+    Threshold,
+    ThresholdsMode,
+    ValueMap,
+    ValueMappingResult,
+)
+
+SUCCESS = "green"
+FAILURE = "red"
+WAITING = "yellow"
+WARNING = "orange"
+ACCENT = "blue"
+SECOND = "purple"
+THIRD = "super-light-blue"
+NEUTRAL = "text"
+"""Of the theme's own text."""
+
+PHASES = {
+    "Running": ACCENT,
+    "Complete": SUCCESS,
+    "Ready": SUCCESS,
+    "Updating": ACCENT,
+    "Starting": ACCENT,
+    "Pending": WAITING,
+    "Waiting": WAITING,
+    "Unschedulable": WARNING,
+    "Restarting": WARNING,
+    "Degraded": WARNING,
+    "Refused": FAILURE,
+    "Failed": FAILURE,
+}
+"""Every phase of a TrainJob and of a ModelServe."""
+
+
+def fixed(colour: str) -> builders.FieldColor:
+    """One colour for all series."""
+    return builders.FieldColor().mode(FieldColorModeId.FIXED).fixed_color(colour)
+
+
+def by_threshold() -> builders.FieldColor:
+    """The colour of the threshold that the value has reached."""
+    return builders.FieldColor().mode(FieldColorModeId.THRESHOLDS)
+
+
+def by_name() -> builders.FieldColor:
+    """Colours of Grafana's own palette; a series has the same in every panel."""
+    return builders.FieldColor().mode(FieldColorModeId.PALETTE_CLASSIC_BY_NAME)
+
+
+def override(colour: str) -> DynamicConfigValue:
+    """The colour of one series, as a property of an override."""
+    return DynamicConfigValue("color", {"mode": "fixed", "fixedColor": colour})
+
+
+def steps(base: str, *more: tuple[float, str]) -> builders.ThresholdsConfig:
+    """Thresholds: `base` below the first value, then each colour from its value on."""
+    listed = [Threshold(None, base), *(Threshold(value, colour) for value, colour in more)]
+    return builders.ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(listed)
+
+
+def phase_mapping() -> ValueMap:
+    """Phases as texts in their colours."""
+    listed = enumerate(PHASES.items())
+    return ValueMap({phase: ValueMappingResult(phase, colour, index=at) for at, (phase, colour) in listed})
+
+
+def texts(meanings: Mapping[str, tuple[str, str]]) -> ValueMap:
+    """Values as texts and colours: `{"1": ("leads", SUCCESS)}`."""
+    listed = enumerate(meanings.items())
+    return ValueMap({value: ValueMappingResult(text, colour, index=at) for at, (value, (text, colour)) in listed})

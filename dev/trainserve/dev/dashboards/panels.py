@@ -1,0 +1,239 @@
+"""The makers of panels: all that is the same for every panel of a kind is said here, once."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from string import ascii_uppercase
+from typing import Any
+
+from grafana_foundation_sdk.builders import common, heatmap, prometheus, stat, table, timeseries
+from grafana_foundation_sdk.models.common import (
+    AxisPlacement,
+    BigValueColorMode,
+    BigValueGraphMode,
+    BigValueTextMode,
+    DataSourceRef,
+    GraphThresholdsStyleMode,
+    LegendDisplayMode,
+    LegendPlacement,
+    LineInterpolation,
+    ScaleDistribution,
+    SortOrder,
+    StackingMode,
+    TooltipDisplayMode,
+    VisibilityMode,
+)
+from grafana_foundation_sdk.models.dashboard import DataTransformerConfig, DynamicConfigValue, ValueMapping
+from grafana_foundation_sdk.models.heatmap import HeatmapColorMode
+from grafana_foundation_sdk.models.prometheus import PromQueryFormat, QueryEditorMode
+
+from trainserve.dev.dashboards import palette
+
+DATASOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
+NO_GPU = "no GPU metrics"
+COLOURED = DynamicConfigValue("custom.cellOptions", {"type": "color-text"})
+"""A cell whose text has the colour of its value."""
+BAR = DynamicConfigValue("custom.cellOptions", {"type": "gauge", "mode": "basic"})
+"""A cell with a bar from 0 to 1."""
+PHASE = (COLOURED, DynamicConfigValue("mappings", [palette.phase_mapping()]))
+Panel = timeseries.Panel | stat.Panel | table.Panel | heatmap.Panel
+
+
+@dataclass(frozen=True)
+class Query:
+    """One query of a panel. `colour` is that of all its series, which then have `legend` as their name."""
+
+    expr: str
+    legend: str = ""
+    colour: str | None = None
+    dashed: bool = False
+    """A line that something is held to, not a measurement."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table: a label's, or the value of the query `value` (its place among the queries)."""
+
+    title: str
+    label: str = ""
+    value: int | None = None
+    unit: str | None = None
+    decimals: int | None = None
+    width: int | None = None
+    properties: Sequence[DynamicConfigValue] = field(default_factory=tuple)
+
+    @property
+    def source(self) -> str:
+        """The column's name before it is renamed."""
+        return self.label if self.value is None else f"Value #{ascii_uppercase[self.value]}"
+
+
+def graph(
+    title: str,
+    description: str,
+    *queries: Query,
+    unit: str,
+    width: int = 8,
+    height: int = 8,
+    low: float | None = 0,
+    high: float | None = None,
+    decimals: int | None = None,
+    stacked: bool = False,
+    logarithmic: bool = False,
+    thresholds: Sequence[tuple[float, str]] = (),
+    empty: str = "no data",
+    colours: dict[str, str] | None = None,
+) -> timeseries.Panel:
+    """Lines over time. `thresholds` are drawn as dashed lines; `colours` are of series by name."""
+    panel = timeseries.Panel().title(title).id(_number(title)).description(description).datasource(DATASOURCE)
+    panel.span(width).height(height).unit(unit).no_value(empty).color_scheme(palette.by_name())
+    panel.targets([_target(query, at) for at, query in enumerate(queries)])
+    panel.legend(_legend()).tooltip(
+        common.VizTooltipOptions().mode(TooltipDisplayMode.MULTI).sort(SortOrder.DESCENDING)
+    )
+    panel.line_width(2 if not stacked else 1).fill_opacity(30 if stacked else 8).show_points(VisibilityMode.AUTO)
+    panel.line_interpolation(LineInterpolation.LINEAR).span_nulls(False)
+    panel.thresholds(palette.steps(palette.SUCCESS, *thresholds))
+    if thresholds:
+        panel.thresholds_style(common.GraphThresholdsStyleConfig().mode(GraphThresholdsStyleMode.DASHED))
+    if stacked:
+        panel.stacking(common.StackingConfig().mode(StackingMode.NORMAL).group("A"))
+    if low is not None:
+        panel.min(low)
+    if high is not None:
+        panel.max(high)
+    if decimals is not None:
+        panel.decimals(decimals)
+    if logarithmic:
+        panel.scale_distribution(common.ScaleDistributionConfig().type(ScaleDistribution.LOG).log(10))
+    for at, query in enumerate(queries):
+        if properties := _line(query):
+            panel.override_by_query(ascii_uppercase[at], properties)
+    for name, colour in (colours or {}).items():
+        panel.override_by_name(name, [palette.override(colour)])
+    return panel
+
+
+def figure(
+    title: str,
+    description: str,
+    *queries: Query,
+    unit: str,
+    width: int = 4,
+    height: int = 4,
+    decimals: int | None = None,
+    thresholds: Sequence[tuple[float, str]] = (),
+    base: str = palette.NEUTRAL,
+    mappings: Sequence[ValueMapping] = (),
+    names: bool = False,
+    both: bool = False,
+    empty: str = "none",
+) -> stat.Panel:
+    """One figure of now. With `names`, the series' name in its place; with `both`, or of several queries, beside it."""
+    panel = stat.Panel().title(title).id(_number(title)).description(description).datasource(DATASOURCE)
+    panel.span(width).height(height).unit(unit).no_value(empty).color_scheme(palette.by_threshold())
+    panel.targets([_target(query, at, instant=True) for at, query in enumerate(queries)])
+    panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).fields("").values(False))
+    panel.thresholds(palette.steps(base, *thresholds)).color_mode(BigValueColorMode.VALUE)
+    panel.graph_mode(BigValueGraphMode.NONE)
+    if names:
+        panel.text_mode(BigValueTextMode.NAME)
+    elif both or len(queries) > 1:
+        panel.text_mode(BigValueTextMode.VALUE_AND_NAME)
+    else:
+        panel.text_mode(BigValueTextMode.VALUE)
+    if mappings:
+        panel.mappings(list(mappings))
+    if decimals is not None:
+        panel.decimals(decimals)
+    return panel
+
+
+def listing(
+    title: str,
+    description: str,
+    *queries: str,
+    columns: Sequence[Column],
+    width: int = 24,
+    height: int = 9,
+    sort: str = "",
+    descending: bool = False,
+    empty: str = "none",
+) -> table.Panel:
+    """A table of now: the queries' series, joined by the labels that all of them have."""
+    panel = table.Panel().title(title).id(_number(title)).description(description).datasource(DATASOURCE)
+    panel.span(width).height(height).no_value(empty).filterable(True)
+    panel.targets([_target(Query(expr), at, instant=True, rows=True) for at, expr in enumerate(queries)])
+    kept = {column.source for column in columns}
+    values = [f"Value #{ascii_uppercase[at]}" for at in range(len(queries))]
+    if len(queries) == 1:
+        values = ["Value"]
+    organized = {
+        "excludeByName": {name: True for name in ("Time", *values) if name not in kept},
+        "indexByName": {column.source: at for at, column in enumerate(columns)},
+        "renameByName": {column.source: column.title for column in columns},
+    }
+    if len(queries) > 1:
+        panel.with_transformation(DataTransformerConfig(id_val="merge", options={}))
+    panel.with_transformation(DataTransformerConfig(id_val="organize", options=organized))
+    for column in columns:
+        if properties := _cell(column):
+            panel.override_by_name(column.title, properties)
+    if sort:
+        panel.sort_by([common.TableSortByFieldState().display_name(sort).desc(descending)])
+    return panel
+
+
+def heat(
+    title: str, description: str, expr: str, *, unit: str, width: int = 12, height: int = 8, empty: str = "no data"
+) -> heatmap.Panel:
+    """A histogram's buckets over time."""
+    panel = heatmap.Panel().title(title).id(_number(title)).description(description).datasource(DATASOURCE)
+    panel.span(width).height(height).unit(unit).no_value(empty)
+    target = _target(Query(expr, "{{le}}"), 0).format(PromQueryFormat.HEATMAP)
+    panel.targets([target]).calculate(False).show_value(VisibilityMode.NEVER).show_legend()
+    panel.color(heatmap.HeatmapColorOptions().mode(HeatmapColorMode.SCHEME).scheme("Blues").steps(32))
+    panel.y_axis(heatmap.YAxisConfig().unit(unit).axis_placement(AxisPlacement.LEFT))
+    return panel
+
+
+def _number(title: str) -> int:
+    """An id that stays as long as the title does, whatever is put before the panel."""
+    return zlib.crc32(title.encode()) % 1_000_000 + 1
+
+
+def _target(query: Query, at: int, *, instant: bool = False, rows: bool = False) -> prometheus.Dataquery:
+    target = prometheus.Dataquery().expr(query.expr).ref_id(ascii_uppercase[at]).datasource(DATASOURCE)
+    target.editor_mode(QueryEditorMode.CODE)
+    target.format(PromQueryFormat.TABLE if rows else PromQueryFormat.TIME_SERIES)
+    if query.legend:
+        target.legend_format(query.legend)
+    return target.instant() if instant else target.range()
+
+
+def _legend() -> common.VizLegendOptions:
+    # The SDK's default is a legend that is not shown.
+    legend = common.VizLegendOptions().show_legend(True).display_mode(LegendDisplayMode.LIST)
+    return legend.placement(LegendPlacement.BOTTOM).calcs([])
+
+
+def _line(query: Query) -> list[DynamicConfigValue]:
+    properties = [palette.override(query.colour)] if query.colour else []
+    if query.dashed:
+        properties += [
+            DynamicConfigValue("custom.lineStyle", {"fill": "dash", "dash": [10, 6]}),
+            DynamicConfigValue("custom.fillOpacity", 0),
+            DynamicConfigValue("custom.stacking", {"mode": "none", "group": "A"}),
+        ]
+    return properties
+
+
+def _cell(column: Column) -> list[DynamicConfigValue]:
+    given: list[tuple[str, Any]] = [
+        ("unit", column.unit),
+        ("decimals", column.decimals),
+        ("custom.width", column.width),
+    ]
+    return [DynamicConfigValue(name, value) for name, value in given if value is not None] + list(column.properties)

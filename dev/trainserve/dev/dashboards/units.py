@@ -1,0 +1,22 @@
+"""Grafana's identifiers of the units that our metrics have."""
+
+from __future__ import annotations
+
+SECONDS = "s"
+MILLISECONDS = "ms"
+RATIO = "percentunit"
+"""0 to 1, shown as per cent."""
+COUNT = "short"
+WHOLE = "none"
+BYTES = "bytes"
+WATTS = "watt"
+JOULES = "joule"
+KILOWATT_HOURS = "kwatth"
+GRAMS = "massg"
+PER_SECOND = "ops"
+REQUESTS = "reqps"
+IMAGES = "suffix:images/s"
+CORES = "suffix:cores"
+TIMES = "suffix:x"
+AGO = "dateTimeFromNow"
+"""Of milliseconds since 1970."""

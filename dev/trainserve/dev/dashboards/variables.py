@@ -1,0 +1,34 @@
+"""The variables at the head of a board."""
+
+from __future__ import annotations
+
+from grafana_foundation_sdk.builders import dashboard as builders
+from grafana_foundation_sdk.models.dashboard import VariableHide, VariableOption, VariableRefresh, VariableSort
+
+from trainserve.dev.dashboards.panels import DATASOURCE
+
+Variable = builders.DatasourceVariable | builders.QueryVariable
+ANY = ".+"
+"""What All stands for: shorter than a list of a thousand names."""
+
+
+def datasource() -> Variable:
+    """Which Prometheus; Grafana's default one at first."""
+    variable = builders.DatasourceVariable("datasource").label("Data source").type("prometheus")
+    return variable.description("The Prometheus that scrapes TrainServe.")
+
+
+def chosen(
+    name: str, label: str, description: str, query: str, *, several: bool = False, hidden: bool = False
+) -> Variable:
+    """A label's values. With `several`, more than one can be chosen, or all, as it is at first."""
+    variable = builders.QueryVariable(name).label(label).description(description).datasource(DATASOURCE)
+    # The form that Grafana's own editor writes: 1 stands for a query of label values.
+    variable.query({"qryType": 1, "query": query, "refId": "PrometheusVariableQueryEditor-VariableQuery"})
+    variable.definition(query).sort(VariableSort.NATURAL_ASC).refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
+    if several:
+        variable.multi(True).include_all(True).all_value(ANY)
+        variable.current(VariableOption(selected=True, text="All", value="$__all"))
+    if hidden:
+        variable.hide(VariableHide.HIDE_VARIABLE)
+    return variable
