@@ -1,0 +1,96 @@
+"""A Prometheus over blocks that are there already; it scrapes nothing."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from trainserve.dev.prometheus import prometheus
+
+STARTED = 300.0
+"""Seconds in which a server has to be ready."""
+MERGED = 1800.0
+"""Seconds in which it has to have merged blocks of the same time."""
+
+
+class Server:
+    """Its HTTP API."""
+
+    def __init__(self, url: str, data: Path) -> None:
+        self.url, self.data = url, data
+
+    def ask(self, path: str, **parameters: str) -> Any:
+        """The `data` of an answer. Raises RuntimeError with the server's words if it refuses."""
+        body = urllib.parse.urlencode(parameters).encode()
+        try:
+            with urllib.request.urlopen(f"{self.url}/api/v1/{path}", body) as answer:
+                return json.load(answer)["data"]
+        except urllib.error.HTTPError as error:
+            raise RuntimeError(f"{path} {parameters}: {error.read().decode()}") from error
+
+    def ready(self) -> bool:
+        """Whether it answers queries."""
+        try:
+            with urllib.request.urlopen(f"{self.url}/-/ready", timeout=5) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    def merged(self) -> bool:
+        """Whether no two of its blocks are of the same time."""
+        spans = sorted(_span(meta) for meta in self.data.glob("*/meta.json"))
+        return all(earlier[1] <= later[0] for earlier, later in pairwise(spans))
+
+
+@contextmanager
+def running(data: Path) -> Iterator[Server]:
+    """A server with Prometheus' own defaults over `data`, ready when it is given, ended afterwards."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    config = data.parent / "prometheus.yaml"
+    config.write_text("{}\n")
+    command = [prometheus(), f"--config.file={config}", f"--storage.tsdb.path={data}"]
+    command += [f"--web.listen-address=127.0.0.1:{port}", "--log.level=warn"]
+    with (data.parent / "prometheus.log").open("w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    server = Server(f"http://127.0.0.1:{port}", data)
+    try:
+        until(server.ready, STARTED, f"Prometheus is not ready; its log is {log.name}", process)
+        yield server
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def merge(data: Path) -> None:
+    """Has a Prometheus merge blocks of the same time in `data`, as it does by itself a minute after its start."""
+    with running(data) as server:
+        until(server.merged, MERGED, f"the blocks in {data} are not merged")
+
+
+def until(holds: Any, seconds: float, otherwise: str, process: subprocess.Popen[bytes] | None = None) -> None:
+    """Waits until `holds()`. Raises RuntimeError after `seconds`, or when `process` has ended."""
+    give_up = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > give_up or (process and process.poll() is not None):
+            raise RuntimeError(otherwise)
+        time.sleep(0.1)
+
+
+def _span(meta: Path) -> tuple[int, int]:
+    try:
+        found = json.loads(meta.read_text())
+    except FileNotFoundError:  # deleted meanwhile: what it was merged into is there
+        return (0, 0)
+    return found["minTime"], found["maxTime"]
