@@ -7,7 +7,7 @@ from typing import Any
 from tests.operator.support import trainjob
 from trainserve.operator import labels
 from trainserve.operator.cache import Cache
-from trainserve.operator.observer import Observer
+from trainserve.operator.observer import LIST_PAUSE, Observer, Watches
 from trainserve.operator.plan import Object
 from trainserve.operator.workqueue import Key
 
@@ -26,15 +26,20 @@ class Listing:
 
 
 class Seen:
-    """An observer with what it woke and forgot."""
+    """An observer with what it woke and forgot, and the kinds whose watches began again."""
 
     def __init__(self, *objects: Object) -> None:
         self.woken: list[Key] = []
         self.forgotten: list[str] = []
+        self.restarted: list[str] = []
         self.cache = Cache()
         listing: Any = Listing(*objects)
         self.observer = Observer(
-            self.cache, listing, self.woken.append, lambda gone: self.forgotten.append(gone["metadata"]["uid"])
+            self.cache,
+            listing,
+            self.woken.append,
+            lambda gone: self.forgotten.append(gone["metadata"]["uid"]),
+            self.restarted.append,
         )
 
     def take(self) -> list[Key]:
@@ -112,3 +117,29 @@ async def test_what_was_deleted_while_no_watch_looked_is_found_by_listing() -> N
     assert seen.cache.get(*WEB) is None
     assert seen.take() == [JOB, WEB]
     assert seen.forgotten == ["web-uid"]
+
+
+LATER = 2 * LIST_PAUSE
+
+
+def test_a_watch_began_again_when_a_list_begins_that_is_not_the_first() -> None:
+    watches = Watches()
+    first = [watches.began_again("Pod", True, now) for now in (0, 0.5, 5, 14)]
+    assert first == [False] * 4, "one list, however long it takes"
+    assert not watches.began_again("Pod", False, 14 + LATER), "a change"
+    again = [watches.began_again("Pod", True, 14 + LATER + more) for more in (1, 2, 11)]
+    assert again == [True, False, False], "counted once"
+    assert not watches.began_again("Service", True, 14 + LATER), "another kind's first"
+
+
+def test_a_watch_that_found_nothing_at_first_has_begun_all_the_same_once_something_changes() -> None:
+    watches = Watches()
+    assert not watches.began_again("TrainJob", False, 0)
+    assert watches.began_again("TrainJob", True, LATER)
+
+
+def test_the_first_list_of_a_watch_is_no_restart() -> None:
+    seen = Seen()
+    seen.observer.observe("TrainJob", None, job(1))
+    seen.observer.observe("TrainJob", "MODIFIED", job(2))
+    assert seen.restarted == []

@@ -374,7 +374,7 @@ async def test_metrics_and_health_tell_how_it_goes(cluster: Cluster, engine: Eng
     async with aiohttp.ClientSession() as session, session.get(f"http://{environment}/metrics") as answer:
         text = await answer.text()
     assert 'trainserve_reconcile_total{kind="TrainJob",result="success"}' in text
-    assert 'trainserve_trainjobs{phase="Pending"}' in text
+    assert f'trainserve_trainjobs{{namespace="{cluster.namespace}",phase="Pending"}} 1.0' in text
     assert engine.health()["acting"]
 
 

@@ -24,7 +24,9 @@ from trainserve.api import API_VERSION, GROUP, VERSION
 from trainserve.operator import labels, times
 from trainserve.operator.blocked import REJECTIONS, Leftover, NameTaken, Rejected
 from trainserve.operator.discovery import APIS, Discovery
+from trainserve.operator.logs import about
 from trainserve.operator.plan import Delete, Event, Object
+from trainserve.operator.writes import Transport, Written
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +46,9 @@ RESOURCES = {
     "Lease": create_namespaced_resource("coordination.k8s.io", "v1", "Lease", "leases"),
 }
 
+KINDS = {api_info(resource).plural: kind for kind, resource in RESOURCES.items()}
+KINDS |= {api.plural: kind for kind, api in APIS.items()}
+"""By plural, as the path of a request has it."""
 OWN_KINDS = ("TrainJob", "ModelServe")
 
 
@@ -60,11 +65,8 @@ def kopf_session(config: SingleConfig) -> kopf.AiohttpSession:
     user = config.user
     assert user is not None
     token = Path(user.token_file).read_text(encoding="utf-8").strip() if user.token_file else user.token
-    verify: ssl.SSLContext | bool = False
-    if config.cluster.server.startswith("https"):
-        verify = verify_cluster(config.cluster, user, config.abs_file)
     session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=CONNECTIONS, ssl=verify),
+        connector=aiohttp.TCPConnector(limit=CONNECTIONS, ssl=_verify(config)),
         headers={"Authorization": f"Bearer {token}"} if token else {},
     )
     return kopf.AiohttpSession(
@@ -74,13 +76,23 @@ def kopf_session(config: SingleConfig) -> kopf.AiohttpSession:
     )
 
 
+def _verify(config: SingleConfig) -> ssl.SSLContext | bool:
+    """How the server proves who it is, and the operator, where it does so by a certificate."""
+    if not config.cluster.server.startswith("https"):
+        return False
+    assert config.user is not None
+    return verify_cluster(config.cluster, config.user, config.abs_file)
+
+
 class Client:
     """Reads and writes of plain JSON objects, under one field manager."""
 
-    def __init__(self, config: SingleConfig) -> None:
+    def __init__(self, config: SingleConfig, written: Written) -> None:
         timeout = httpx2.Timeout(10.0)
-        self._client = AsyncClient(config, field_manager=labels.MANAGER, timeout=timeout)
-        self._http = HttpClient(config, ConnectionParams(timeout=timeout))
+        one, other = (Transport(KINDS, written, _verify(config)) for _ in range(2))
+        self._client = AsyncClient(config, field_manager=labels.MANAGER, timeout=timeout, transport=one)
+        # lightkube's annotation is that of the client that waits.
+        self._http = HttpClient(config, ConnectionParams(timeout=timeout, transport=other))  # type: ignore[arg-type]
         """For what lightkube has no words for: preconditions, discovery."""
         self.discovery = Discovery(self._served)
 
@@ -228,7 +240,9 @@ class Client:
             await self._client.create(self._resource("Event").from_dict(body))
         except ApiError as error:
             if error.status.code in REJECTIONS:
-                logger.warning("event %s: %s", name, error)
+                place = owner["kind"], metadata["namespace"], metadata["name"]
+                extra = about(*place, metadata["uid"])
+                logger.warning("%s %s/%s: event %s: %s", *place, event.reason, error, extra=extra)
             elif error.status.code != 409:
                 raise
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Coroutine
 from typing import Any
 
+from lightkube.config.kubeconfig import SingleConfig
 from prometheus_client import start_http_server
 
 from trainserve.operator.cache import Cache
@@ -39,26 +40,30 @@ class Unhealthy(Exception):
 class Engine:
     """Starts and stops the parts; takes in watch events."""
 
-    def __init__(self, settings: Settings, client: Client) -> None:
-        self._settings, self._client = settings, client
-        self._cache = Cache()
-        self._metrics = Metrics(self._cache)
-        self._lease = Lease(client, settings.lease_namespace)
+    def __init__(self, settings: Settings, config: SingleConfig) -> None:
+        self._settings, self._cache = settings, Cache()
         self._acting = asyncio.Event()
         self._workers = Workers(self._reconcile, self._acting)
+        self._metrics = Metrics(self._cache, self._workers.depth, self._workers.oldest_age, self._acting.is_set)
+        self._client = client = Client(config, self._metrics.wrote)
+        self._lease = Lease(client, settings.lease_namespace)
         self._poller = Poller(self._workers.add)
-        self._observer = Observer(self._cache, client, self._workers.add, self._forget)
+        restarted = self._metrics.watch_restarted
+        self._observer = Observer(self._cache, client, self._workers.add, self._forget, restarted)
+        kinds = (
+            TrainJobs(settings, self._metrics),
+            ModelServes(settings, self._cache, client.discovery, self._metrics),
+        )
         self._reconcilers = {
-            kind.name: Reconciler(kind, self._cache, client, self._poller, self._observer.wrote)
-            for kind in (TrainJobs(settings, self._metrics), ModelServes(settings, self._cache, client.discovery))
+            kind.name: Reconciler(kind, self._cache, client, self._poller, self._observer.wrote) for kind in kinds
         }
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Start everything; returns at once. Work begins when the Lease is held and every kind was listed."""
-        self._server, self._server_thread = start_http_server(
-            self._settings.metrics_port, self._settings.metrics_host, registry=self._metrics.registry
-        )
+        host, port, store = self._settings.metrics_host, self._settings.metrics_port, self._settings.store
+        self._server, self._server_thread = start_http_server(port, host, registry=self._metrics.registry)
+        logger.info("the store is %s; metrics are served on %s, port %d", store.public, host, port)
         for name, part in {
             "discovery": self._client.discovery.run(),
             "lease": self._lease.run(),
@@ -103,8 +108,7 @@ class Engine:
             result = "success"
             return again
         finally:
-            self._metrics.reconciles.labels(key.kind, result).inc()
-            self._metrics.duration.observe(time.perf_counter() - started)
+            self._metrics.reconciled(key.kind, result, time.perf_counter() - started)
 
     def _forget(self, gone: Object) -> None:
         for reconciler in self._reconcilers.values():

@@ -9,13 +9,14 @@ from typing import Any, Protocol
 from trainserve.operator.conditions import Condition
 from trainserve.operator.plan import Object, Plan
 from trainserve.operator.poller import Target
+from trainserve.operator.transition import Transition
 
 Answers = Mapping[str, dict[str, Any]]
 """The latest answers of pods, by the pod's uid."""
 
 
 class Kind(Protocol):
-    """One of our kinds, as the reconciler sees it. All but `reported` are pure."""
+    """One of our kinds, as the reconciler sees it. All but `reported`, which counts, are pure."""
 
     name: str
 
@@ -30,6 +31,9 @@ class Kind(Protocol):
 
     def phase(self, conditions: Iterable[Mapping[str, Any]]) -> str:
         """The one word for these conditions."""
+
+    def transition(self, before: Object, after: Object) -> Transition | None:
+        """What the log says of a change of the status, if it is worth a line."""
 
     def reported(self, owner: Object, status: Object) -> None:
         """The status was written; `owner` is the object as it was before."""

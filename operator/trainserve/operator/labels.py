@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
+
+from trainserve.api.base import LABEL_VALUE_PATTERN
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGER = "trainserve"
@@ -15,6 +18,11 @@ MODELSERVE = "trainserve.io/modelserve"
 ATTEMPT = "trainserve.io/attempt"
 RANK = "trainserve.io/rank"
 VERSION = "trainserve.io/version"
+"""Of serving pods: ten digits of the digest, by which the Service selects."""
+MODEL = "trainserve.io/model"
+"""Of training and serving pods, for people and for metrics: the model's name."""
+MODEL_VERSION = "trainserve.io/model-version"
+"""Of serving pods, for people and for metrics: the version's number."""
 
 SPEC_DIGESTS = "trainserve.io/spec-digests"
 """Annotation of a training pod: digests of the spec it was built from, as JSON."""
@@ -22,6 +30,14 @@ TEMPLATE = "trainserve.io/template"
 """Annotation of serving pods: a digest of the template they were made from, which tells new ones from old ones."""
 OWNER_UID = "trainserve.io/owner-uid"
 """Annotation of serving pods, whose ownerReference names a ReplicaSet instead of the ModelServe."""
+
+
+def of_model(name: str | None, version: int | None = None) -> dict[str, str]:
+    """A pod's labels that say which model it is of, as far as that is known and an API server takes it: a model's name
+    in somebody else's store may be longer than a label's value."""
+    named = {MODEL: name, MODEL_VERSION: version}
+    texts = {label: str(value) for label, value in named.items() if value is not None}
+    return {label: text for label, text in texts.items() if re.fullmatch(LABEL_VALUE_PATTERN, text)}
 
 
 def owner_reference(owner: Mapping[str, Any]) -> dict[str, Any]:

@@ -28,14 +28,17 @@ CHILDREN = {
 }
 
 
+CHATTY = ("httpx2", "httpcore2", "kopf.objects", "kopf.activities", "kopf._core.engines.activities")
+"""Loggers with a line for each request, each event, each liveness probe or each token: they would bury the rest."""
+
+
 @kopf.on.startup()
 async def start(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: Any) -> None:
     """Configure Kopf and start the engine."""
     configure(settings)
-    # One line for each request and each event would bury the log.
-    for chatty in ("httpx2", "kopf.objects"):
+    for chatty in CHATTY:
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    memo.engine = Engine(Settings.from_environment(os.environ), client.Client(client.kube_config()))
+    memo.engine = Engine(Settings.from_environment(os.environ), client.kube_config())
     await memo.engine.start()
 
 

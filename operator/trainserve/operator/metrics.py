@@ -1,51 +1,92 @@
-"""The operator's own Prometheus metrics. Gauges are counted from the cache at the moment of a scrape."""
+"""The operator's own Prometheus metrics: what its process counts, as `trainserve.api.metrics.operator` defines it.
+
+Series of single objects are made from the cache at the moment of a scrape (`object_metrics`).
+"""
 
 from __future__ import annotations
 
-from collections import Counter as Tally
-from collections.abc import Iterable
+from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
-from trainserve.operator.cache import Cache
+from trainserve.api.metrics import operator as definitions
+from trainserve.api.metrics.definition import Metric
+from trainserve.operator.cache import KEPT, PARENTS, Cache
+from trainserve.operator.object_metrics import ObjectMetrics
+from trainserve.operator.trainjob.outcome import REASONS
+from trainserve.operator.writes import Write
+
+RESULTS = ("success", "error")
+OUTCOMES = ("completed", "failed")
 
 
 class Metrics:
-    """What the operator counts, in a registry of its own."""
+    """What the operator counts, in a registry of its own.
 
-    def __init__(self, cache: Cache) -> None:
+    Without the three functions, those of a replica that leads and has nothing to do. They are called in the thread of
+    whoever scrapes.
+    """
+
+    def __init__(
+        self,
+        cache: Cache,
+        depth: Callable[[], int] = lambda: 0,
+        oldest_age: Callable[[], float] = lambda: 0.0,
+        leading: Callable[[], bool] = lambda: True,
+    ) -> None:
         self.registry = CollectorRegistry()
-        self.reconciles = Counter(
-            "trainserve_reconcile",
-            "Reconciles, by kind and result (success, error).",
-            ["kind", "result"],
-            registry=self.registry,
-        )
-        self.duration = Histogram(
-            "trainserve_reconcile_duration_seconds",
-            "Time of one reconcile, its writes to the API server included.",
-            buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
-            registry=self.registry,
-        )
-        self.pending = Histogram(
-            "trainserve_trainjob_pending_seconds",
-            "Time from a TrainJob's creation until it was first seen to run, or to have run if it was quick.",
-            buckets=(0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14400),
-            registry=self.registry,
-        )
-        self.registry.register(_Phases(cache))
+        ProcessCollector(registry=self.registry)
+        self._gauge(definitions.QUEUE_DEPTH, depth)
+        self._gauge(definitions.QUEUE_AGE, oldest_age)
+        self._gauge(definitions.LEADING, leading)
+        self._reconciles = self._counter(definitions.RECONCILES)
+        self._duration = self._histogram(definitions.RECONCILE_DURATION)
+        self._api_writes = self._counter(definitions.API_WRITES)
+        self._status_writes = self._counter(definitions.STATUS_WRITES)
+        self._watch_restarts = self._counter(definitions.WATCH_RESTARTS)
+        self.pending = self._histogram(definitions.PENDING)
+        self.attempts = self._counter(definitions.ATTEMPTS)
+        self.published = self._counter(definitions.PUBLISHED)
+        self.rollouts = self._counter(definitions.ROLLOUTS)
+        self.publish_to_serving = self._histogram(definitions.PUBLISH_TO_SERVING)
+        self._begin_at_zero()
+        self.registry.register(ObjectMetrics(cache, leading))
 
+    def reconciled(self, kind: str, result: str, seconds: float) -> None:
+        """One reconcile has ended."""
+        self._reconciles.labels(kind, result).inc()
+        self._duration.labels(kind).observe(seconds)
 
-class _Phases(Collector):
-    def __init__(self, cache: Cache) -> None:
-        self._cache = cache
+    def wrote(self, write: Write, code: str) -> None:
+        """One write was answered with this HTTP status, or was not."""
+        self._api_writes.labels(write.verb, write.kind, code).inc()
+        if write.status and code == "200":
+            self._status_writes.labels(write.kind).inc()
 
-    def collect(self) -> Iterable[Metric]:
-        for kind, name in (("TrainJob", "trainserve_trainjobs"), ("ModelServe", "trainserve_modelserves")):
-            gauge = GaugeMetricFamily(name, f"{kind}s in the cluster, by phase.", labels=["phase"])
-            phases = Tally((found.get("status") or {}).get("phase") or "New" for found in self._cache.all(kind))
-            for phase, count in phases.items():
-                gauge.add_metric([phase], count)
-            yield gauge
+    def watch_restarted(self, kind: str) -> None:
+        """A watch had to list everything again."""
+        self._watch_restarts.labels(kind).inc()
+
+    def _begin_at_zero(self) -> None:
+        """A series that begins with its first event shows no increase: whatever can be foreseen is there from the
+        start."""
+        for kind in PARENTS:
+            self._status_writes.labels(kind)
+            self._duration.labels(kind)
+            for result in RESULTS:
+                self._reconciles.labels(kind, result)
+        for kind in KEPT:
+            self._watch_restarts.labels(kind)
+        for reason in REASONS:
+            self.attempts.labels(reason)
+        for outcome in OUTCOMES:
+            self.rollouts.labels(outcome)
+
+    def _counter(self, metric: Metric) -> Counter:
+        return Counter(metric.name, metric.help, metric.labels, registry=self.registry)
+
+    def _histogram(self, metric: Metric) -> Histogram:
+        return Histogram(metric.name, metric.help, metric.labels, buckets=metric.buckets, registry=self.registry)
+
+    def _gauge(self, metric: Metric, value: Callable[[], float]) -> None:
+        Gauge(metric.name, metric.help, registry=self.registry).set_function(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -19,13 +20,39 @@ SETTLE = 1.0
 RETRY = 2.0
 
 
+LIST_PAUSE = 10.0
+"""Seconds without a listed object after which another one belongs to another list."""
+
+
+class Watches:
+    """Notices watches that begin again, from the events alone: that is all that Kopf tells."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, float] = {}
+        """When a kind was last listed, or first changed."""
+
+    def began_again(self, kind: str, listed: bool, now: float) -> bool:
+        """Whether this event is the first of a list that is not the first one."""
+        since = self._seen.setdefault(kind, now)
+        if not listed:
+            return False
+        self._seen[kind] = now
+        return now - since > LIST_PAUSE
+
+
 class Observer:
     """Keeps the cache up to date and enqueues what a change concerns."""
 
     def __init__(
-        self, cache: Cache, client: Client, wake: Callable[[Key], None], forget: Callable[[Object], None]
+        self,
+        cache: Cache,
+        client: Client,
+        wake: Callable[[Key], None],
+        forget: Callable[[Object], None],
+        restarted: Callable[[str], None],
     ) -> None:
         self._cache, self._client, self._wake, self._forget = cache, client, wake, forget
+        self._restarted, self._watches = restarted, Watches()
         self._relisted: set[str] = set()
         self._listed_again = asyncio.Event()
         self.synced = asyncio.Event()
@@ -33,6 +60,8 @@ class Observer:
 
     def observe(self, kind: str, change: str | None, raw: Any) -> None:
         """Take in one watch event. `change` is None for what a watch lists when it begins, or begins again."""
+        if self._watches.began_again(kind, change is None, time.monotonic()):
+            self._restarted(kind)
         if change == "DELETED":
             self._gone(kind, raw)
             return

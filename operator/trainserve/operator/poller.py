@@ -15,6 +15,7 @@ from typing import Any
 import aiohttp
 
 from trainserve.operator import said
+from trainserve.operator.logs import about
 from trainserve.operator.workqueue import Key
 
 logger = logging.getLogger(__name__)
@@ -89,11 +90,11 @@ class Poller:
                 body = await response.content.read(MAX_BYTES)
                 answer = said.read(body) if response.status == 200 else None
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            logger.debug("%s: %s", followed.target.url, error)
+            logger.debug("%s %s/%s: %s: %s", *key, followed.target.url, error, extra=about(*key))
             answer = None
         except Exception:
             # Whatever one pod brings about, the others are asked on.
-            logger.exception("%s: its answer cannot be read", followed.target.url)
+            logger.exception("%s %s/%s: the answer of %s cannot be read", *key, followed.target.url, extra=about(*key))
             answer = None
         finally:
             followed.asking = False

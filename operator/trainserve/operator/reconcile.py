@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -14,7 +15,10 @@ from trainserve.operator.client import Client
 from trainserve.operator.kinds import Kind
 from trainserve.operator.plan import Event, Object, Plan
 from trainserve.operator.poller import Poller
+from trainserve.operator.transition import tell
 from trainserve.operator.workqueue import Key
+
+logger = logging.getLogger(__name__)
 
 STATUS_INTERVAL = 1.0
 """Seconds between two status writes of one object, unless the plan says it is urgent: a short job passes through its
@@ -103,6 +107,8 @@ class Reconciler:
         self._written[uid] = time.monotonic()
         self._wrote(self._kind.name, written)
         self._kind.reported(owner, plan.status)
+        if (transition := self._kind.transition(owner.get("status") or {}, plan.status)) is not None:
+            tell(logger, owner, transition)
         self._untold[uid] += plan.events
         await self._tell(owner)
         return plan.requeue_after

@@ -13,6 +13,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from trainserve.operator.logs import about
+
 logger = logging.getLogger(__name__)
 
 BACKOFF_BASE = 0.2
@@ -98,9 +100,10 @@ class KeyQueue:
         return self._heap[0][0] if self._heap else None
 
     def oldest_age(self, now: float) -> float:
-        """Seconds for which the longest-waiting key has been due or worked on; 0 when there is none."""
+        """Seconds for which the longest-waiting key has been due or worked on; 0 when there is none. A scrape asks from
+        another thread: what is due now may have become so after `now`."""
         since = min((*self._ready.values(), *self._working.values(), *self._dirty.values()), default=now)
-        return now - since
+        return max(0.0, now - since)
 
     def depth(self) -> int:
         """Keys that are due or worked on."""
@@ -170,8 +173,9 @@ class Workers:
                 requeue_after = await self._reconcile(key)
         except Exception as error:
             delay = self._queue.add_after_failure(key, time.monotonic())
-            logger.warning("%s %s/%s: %s; again in %.1f s", *key, error or type(error).__name__, delay)
-            logger.debug("the error in full", exc_info=error)
+            said = error or type(error).__name__
+            logger.warning("%s %s/%s: %s; again in %.1f s", *key, said, delay, extra=about(*key))
+            logger.debug("%s %s/%s: the error in full", *key, exc_info=error, extra=about(*key))
         else:
             self._queue.forget_failures(key)
             if requeue_after is not None:

@@ -73,7 +73,7 @@ WATCH_RESTARTS = Metric(
     "counter",
     "restarts",
     "Watches that had to list all objects of a kind anew after the first time.",
-    "A few an hour are ordinary; many are an API server that goes away.",
+    "A few an hour are ordinary; many are an API server that goes away. Trap: a kind without objects is not seen to.",
     ("kind",),
 )
 PENDING = Metric(
@@ -105,7 +105,8 @@ ROLLOUTS = Metric(
     "counter",
     "rollouts",
     "Rollouts of ModelServes that ended, by outcome: `completed` (the version took traffic) or `failed`.",
-    "Trap: a rollout that failed and is mended counts once as each.",
+    "Trap: a rollout that failed and is mended counts once as each; one whose container ends again and again may count"
+    " as failed each time.",
     ("outcome",),
 )
 PUBLISH_TO_SERVING = Metric(
@@ -122,7 +123,7 @@ TRAINJOBS_BY_PHASE = Metric(
     "trainserve_trainjobs",
     "gauge",
     "TrainJobs",
-    "TrainJobs in the cluster, by namespace and phase.",
+    "TrainJobs in the cluster, by namespace and phase, on the replica that leads.",
     "Trap: only phases that some object has; a phase without series is 0, so add `or vector(0)`.",
     ("namespace", "phase"),
 )
@@ -130,7 +131,7 @@ MODELSERVES_BY_PHASE = Metric(
     "trainserve_modelserves",
     "gauge",
     "ModelServes",
-    "ModelServes in the cluster, by namespace and phase.",
+    "ModelServes in the cluster, by namespace and phase, on the replica that leads.",
     "As above.",
     ("namespace", "phase"),
 )
@@ -218,7 +219,7 @@ TRAINJOB_GPUS = Metric(
     "trainserve_trainjob_gpus_requested",
     "gauge",
     "GPUs",
-    "GPUs that a TrainJob asks for over all its pods, while it is neither complete nor failed.",
+    "GPUs that a TrainJob asks for over all its pods, while it is neither complete, failed nor refused.",
     "Beside what is used: GPUs that stand idle. Trap: a job that waits asks, too.",
     _JOB,
 )

@@ -57,7 +57,11 @@ def _template(
 ) -> Object:
     return {
         "metadata": {
-            "labels": {labels.MANAGED_BY: labels.MANAGER, **selected},
+            "labels": {
+                labels.MANAGED_BY: labels.MANAGER,
+                **labels.of_model(version.model, version.number),
+                **selected,
+            },
             "annotations": {labels.OWNER_UID: serve["metadata"]["uid"]},
         },
         "spec": pod.pod_spec(spec, version, settings),

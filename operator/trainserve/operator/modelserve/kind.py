@@ -6,18 +6,20 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from trainserve.operator import conditions
+from trainserve.operator import conditions, times
 from trainserve.operator.blocked import Leftover
 from trainserve.operator.cache import Cache
 from trainserve.operator.conditions import Condition
 from trainserve.operator.discovery import Discovery
 from trainserve.operator.kinds import Answers
-from trainserve.operator.modelserve import health
+from trainserve.operator.metrics import Metrics
+from trainserve.operator.modelserve import health, transition
 from trainserve.operator.modelserve.children import Children
 from trainserve.operator.modelserve.plan import phase, plan
 from trainserve.operator.plan import Object, Plan
 from trainserve.operator.poller import Target
 from trainserve.operator.settings import Settings
+from trainserve.operator.transition import Transition
 
 
 class ModelServes:
@@ -25,8 +27,8 @@ class ModelServes:
 
     name = "ModelServe"
 
-    def __init__(self, settings: Settings, cache: Cache, discovery: Discovery) -> None:
-        self._settings, self._cache, self._discovery = settings, cache, discovery
+    def __init__(self, settings: Settings, cache: Cache, discovery: Discovery, metrics: Metrics) -> None:
+        self._settings, self._cache, self._discovery, self._metrics = settings, cache, discovery, metrics
 
     def targets(self, owner: Object, children: list[Object], answers: Answers) -> dict[str, Target]:
         """The probes of the serving pods."""
@@ -53,5 +55,17 @@ class ModelServes:
         """See `plan.phase`."""
         return phase(conditions)
 
+    def transition(self, before: Object, after: Object) -> Transition | None:
+        """See `transition.transition`."""
+        return transition.transition(before, after)
+
     def reported(self, owner: Object, status: Object) -> None:
-        """Nothing is counted beyond the phases."""
+        """Count how a rollout ended, and how long a published version took to be served."""
+        before = owner.get("status") or {}
+        if (outcome := transition.rollout(before, status)) is not None:
+            self._metrics.rollouts.labels(outcome).inc()
+        if (newest := transition.took_traffic(before, status)) is not None:
+            jobs = self._cache.in_namespace("TrainJob", owner["metadata"]["namespace"])
+            seconds = transition.publish_to_serving(owner, newest["digest"], jobs, times.now())
+            if seconds is not None:
+                self._metrics.publish_to_serving.observe(seconds)

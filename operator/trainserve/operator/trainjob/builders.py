@@ -58,7 +58,7 @@ def headless_service(job: Object, attempt: int) -> Object:
 def worker_pod(job: Object, spec: TrainJobSpec, attempt: int, rank: int, settings: Settings) -> Object:
     """One worker of the gang; `rank` is the pod's, of its processes torchrun counts the ranks."""
     metadata = _metadata(job, pod_name(job["metadata"]["name"], attempt, rank), attempt)
-    metadata["labels"][labels.RANK] = str(rank)
+    metadata["labels"] |= {labels.RANK: str(rank), **labels.of_model(spec.output.model if spec.output else None)}
     metadata["annotations"] = {labels.SPEC_DIGESTS: json.dumps(spec_digests(spec), sort_keys=True)}
     parts = _command_container(spec, settings) if _is_command(spec) else _trainer_container(spec, settings)
     volumes = _volumes(job, spec, attempt, settings)

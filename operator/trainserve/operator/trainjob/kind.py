@@ -6,15 +6,16 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from trainserve.operator import conditions, times
+from trainserve.operator import times
 from trainserve.operator.conditions import Condition
 from trainserve.operator.kinds import Answers
 from trainserve.operator.metrics import Metrics
 from trainserve.operator.plan import Object, Plan
 from trainserve.operator.poller import Target
 from trainserve.operator.settings import Settings
-from trainserve.operator.trainjob import progress, state
+from trainserve.operator.trainjob import progress, state, transition
 from trainserve.operator.trainjob.plan import plan
+from trainserve.operator.transition import Transition
 
 
 class TrainJobs:
@@ -42,14 +43,18 @@ class TrainJobs:
         """See `state.phase`."""
         return state.phase(conditions)
 
+    def transition(self, before: Object, after: Object) -> Transition | None:
+        """See `transition.transition`."""
+        return transition.transition(before, after)
+
     def reported(self, owner: Object, status: Object) -> None:
-        """Count how long the job waited, once it is first seen to run or to have run."""
-        if not _has_run(owner.get("status") or {}) and _has_run(status):
+        """Count what is new: how long the job waited, once it is first seen to run or to have run; how attempts ended;
+        what was published."""
+        before = owner.get("status") or {}
+        if not transition.has_run(before) and transition.has_run(status):
             created = times.from_text(owner["metadata"]["creationTimestamp"])
             self._metrics.pending.observe((times.now() - created).total_seconds())
-
-
-def _has_run(status: Object) -> bool:
-    known = status.get("conditions")
-    again = len(status.get("attempts") or []) > 1
-    return again or any(conditions.is_true(known, kind) for kind in ("Running", "Complete", "Failed"))
+        for reason in transition.ended(before, status):
+            self._metrics.attempts.labels(reason).inc()
+        if transition.published(before, status):
+            self._metrics.published.inc()

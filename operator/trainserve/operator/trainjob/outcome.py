@@ -50,6 +50,10 @@ SIGTERM_EXIT = 143
 RUN_REASONS = frozenset({"UserError", "GateNotMet", "ParityFailed", "DataError", "StoreError", INTERRUPTED, RANK_LOST})
 """What a run may say of itself (docs/contracts.md). A fault of the cluster, which uses up no retry, is not among it."""
 
+SUCCEEDED, OUT_OF_MEMORY, NOTHING_PUBLISHED = "Succeeded", "OutOfMemory", "NothingPublished"
+REASONS = INFRASTRUCTURE | DETERMINISTIC | RUN_REASONS | {SUCCEEDED, OUT_OF_MEMORY, NOTHING_PUBLISHED}
+"""Every reason with which an attempt ends."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -120,7 +124,7 @@ def _succeeded(end: Mapping[str, Any]) -> Outcome:
     if said.get("artifact") and artifact is None:
         return Outcome("InvalidResult", "the pod's termination message names an artifact that cannot be read", 0)
     return Outcome(
-        "Succeeded",
+        SUCCEEDED,
         "",
         exit_code=0,
         finished=end.get("finishedAt"),
@@ -140,7 +144,7 @@ def _failed(end: Mapping[str, Any] | None, pod: Mapping[str, Any]) -> Outcome:
     said = pods.message(end) or {}
     result, progress = typed(Result, said.get("result")), typed(Progress, said.get("progress"))
     if end.get("reason") == "OOMKilled":
-        return Outcome("OutOfMemory", "the container used more memory than its limit", code, finished)
+        return Outcome(OUT_OF_MEMORY, "the container used more memory than its limit", code, finished)
     reason = said.get("reason")
     if reason in RUN_REASONS and reason != INTERRUPTED:
         message = str(said.get("message") or reason)

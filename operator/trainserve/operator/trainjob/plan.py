@@ -17,7 +17,7 @@ from trainserve.operator.trainjob.attempts import bounded
 from trainserve.operator.trainjob.builders import attempt_objects
 from trainserve.operator.trainjob.checks import first_refusal
 from trainserve.operator.trainjob.digests import spec_digests
-from trainserve.operator.trainjob.outcome import EXPLAIN, Outcome, of_gang
+from trainserve.operator.trainjob.outcome import EXPLAIN, NOTHING_PUBLISHED, Outcome, of_gang
 from trainserve.operator.trainjob.state import observe, phase
 
 FORCE_AFTER = timedelta(seconds=60)
@@ -153,7 +153,7 @@ class _Planner:
     def _complete(self, attempt: Object, outcome: Outcome) -> None:
         output = self.job["spec"].get("output")
         if output is not None and outcome.artifact is None:
-            attempt["reason"] = "NothingPublished"
+            attempt["reason"] = NOTHING_PUBLISHED
             attempt["message"] = "the pod ended well but reported no published version"
             self._fail(attempt, "")
             return

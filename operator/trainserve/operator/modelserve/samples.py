@@ -1,0 +1,68 @@
+"""Series of one ModelServe: a pure function of its spec and status as they are, valid or not, and of its children."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from trainserve.api import latency_buckets
+from trainserve.api.duration import seconds as duration
+from trainserve.api.metrics import operator as metrics
+from trainserve.api.metrics import serving
+from trainserve.api.triton import DynamicBatching, Triton
+from trainserve.operator import conditions
+from trainserve.operator.modelserve import version as versions
+from trainserve.operator.modelserve.transition import phase, reason, short
+from trainserve.operator.plan import Object
+from trainserve.operator.sample import Sample, sample, seconds
+
+FIRST_RESPONSE = "nv_inference_first_response_histogram_ms"
+"""Triton's histogram, in milliseconds; the probe's is in seconds."""
+TRUTH = {"True": 1, "False": 0}
+
+
+def samples(serve: Object, children: list[Object]) -> Iterator[Sample]:
+    """At most SERIES_LIMIT of them."""
+    metadata, spec, status = serve["metadata"], serve.get("spec") or {}, serve.get("status") or {}
+    own = metadata["namespace"], metadata["name"]
+    version, digest = status.get("version"), short(status.get("digest") or "")
+    layout = _layout(spec, status)
+    yield sample(metrics.MODELSERVE_INFO, 1, *own, _model(spec, status, children), version, digest, *layout)
+    yield sample(metrics.MODELSERVE_PHASE, 1, *own, phase(status), reason(status))
+    replicas = spec.get("replicas", 1)
+    yield sample(metrics.MODELSERVE_DESIRED, replicas, *own)
+    yield sample(metrics.MODELSERVE_READY, (status.get("replicas") or {}).get("ready", 0), *own)
+    verified = conditions.find(status.get("conditions"), "Verified") or {}
+    if (truth := TRUTH.get(verified.get("status", ""))) is not None:
+        yield sample(metrics.MODELSERVE_VERIFIED, truth, *own)
+    yield sample(metrics.MODELSERVE_GPUS, (spec.get("resources") or {}).get("gpus", 0) * replicas, *own)
+    if slo := spec.get("slo"):
+        yield from _objective(own, float(duration(slo["p99"])))
+    if history := status.get("history"):
+        since = history[-1]
+        at = seconds(since["time"])
+        yield sample(metrics.MODELSERVE_SINCE, at, *own, since.get("version"), short(since["digest"]))
+
+
+def _objective(own: tuple[str, str], objective: float) -> Iterator[Sample]:
+    yield sample(metrics.MODELSERVE_OBJECTIVE, objective, *own)
+    bound = min(latency_buckets.bounds(objective), key=lambda bound: abs(bound - objective))
+    for family, unit in ((FIRST_RESPONSE, 1000.0), (serving.INFERENCE_DURATION.name, 1.0)):
+        for written in latency_buckets.written(bound * unit):
+            yield sample(metrics.MODELSERVE_OBJECTIVE_BUCKET, 1, *own, family, written)
+
+
+def _model(spec: Object, status: Object, children: list[Object]) -> str | None:
+    """The name under which Triton serves what takes traffic, as its Deployment says; else the name that is followed."""
+    served = (versions.read(child) for child in children if child["kind"] == "Deployment")
+    names = (version.model for version in served if version is not None and version.digest == status.get("digest"))
+    return next(names, (spec.get("model") or {}).get("name"))
+
+
+def _layout(spec: Object, status: Object) -> tuple[int, int]:
+    """Instances and largest batch: those that hold the objective, else those that are written down."""
+    triton, tuning = spec.get("triton") or {}, status.get("tuning") or {}
+    batching = triton.get("dynamicBatching") or {}
+    chosen = tuning if spec.get("slo") and tuning.get("held") else {}
+    instances = chosen.get("instances", triton.get("instances", Triton.model_fields["instances"].default))
+    largest = batching.get("maxBatch", DynamicBatching.model_fields["max_batch"].default)
+    return instances, chosen.get("maxBatch", largest)

@@ -1,0 +1,97 @@
+"""What changed between two statuses of a ModelServe, as pure functions: for the log and for what is counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, Literal
+
+from trainserve.operator import conditions, times
+from trainserve.operator.plan import Object
+from trainserve.operator.transition import NEW, Transition
+
+DIGITS = 12
+"""Of a digest that are written where people read it."""
+UP_TO_DATE = "UpToDate"
+_BEHIND = {"Refused": "Accepted", "Waiting": "ModelResolved", "Ready": "Ready"}
+"""The condition that a phase comes from; of the others, `Progressing` if there is something to say about that."""
+
+
+def transition(before: Object, after: Object) -> Transition | None:
+    """The line that is worth writing, if there is one."""
+    state, known = _state(after), _state(before)
+    if state == known:
+        return None
+    details: dict[str, int | str] = {}
+    if after.get("version") is not None:
+        details["version"] = after["version"]
+    if after.get("digest") is not None:
+        details["digest"] = short(after["digest"])
+    return Transition(known[0], state[0], state[1], details)
+
+
+def phase(status: Object) -> str:
+    """The phase, of an object without a status too."""
+    return str(status.get("phase") or NEW)
+
+
+def reason(status: Object) -> str:
+    """The reason of the condition behind the phase; empty where there is none."""
+    known: Iterable[Mapping[str, Any]] = status.get("conditions") or []
+    behind = _BEHIND.get(phase(status))
+    if behind is None:
+        progressing = (conditions.find(known, "Progressing") or {}).get("reason")
+        behind = "Ready" if progressing in (None, UP_TO_DATE) else "Progressing"
+    return str((conditions.find(known, behind) or {}).get("reason") or "")
+
+
+def short(digest: str) -> str:
+    """The first digits."""
+    return digest.removeprefix("sha256:")[:DIGITS]
+
+
+def rollout(before: Object, after: Object) -> Literal["completed", "failed"] | None:
+    """How a rollout ended by this change: a version has taken traffic, or it has begun to be kept from it."""
+    if took_traffic(before, after) is not None:
+        return "completed"
+    return "failed" if _failing(after) and not _failing(before) else None
+
+
+def took_traffic(before: Object, after: Object) -> Mapping[str, Any] | None:
+    """The history's newest entry, if it is new."""
+    newest = _newest(after)
+    return None if newest is None or newest == _newest(before) else newest
+
+
+def publish_to_serving(serve: Object, digest: str, jobs: Iterable[Object], now: datetime) -> float | None:
+    """Seconds from the end of the TrainJob that published this version, which has just taken traffic, where the
+    ModelServe follows what TrainJobs publish and was there before. `jobs` are the namespace's."""
+    published = [
+        times.from_text(job["status"]["completionTime"])
+        for job in jobs
+        if _follows(serve, job) and ((job.get("status") or {}).get("artifact") or {}).get("digest") == digest
+    ]
+    made = times.from_text(serve["metadata"]["creationTimestamp"])
+    # A node's clock may be ahead of ours.
+    return min((max(0.0, (now - finished).total_seconds()) for finished in published if made <= finished), default=None)
+
+
+def _follows(serve: Object, job: Object) -> bool:
+    ref = serve["spec"].get("model") or {}
+    if ref.get("trainJob") is not None:
+        return bool(ref["trainJob"] == job["metadata"]["name"])
+    model = (job["spec"].get("output") or {}).get("model")
+    return model is not None and ref.get("name") == model and ref.get("version") is None
+
+
+def _state(status: Object) -> tuple[str, str, Any]:
+    return phase(status), reason(status), status.get("digest")
+
+
+def _newest(status: Object) -> Mapping[str, Any] | None:
+    return next(iter(reversed(status.get("history") or [])), None)
+
+
+def _failing(status: Object) -> bool:
+    progressing = conditions.find(status.get("conditions"), "Progressing") or {}
+    return progressing.get("status") == "False" and progressing.get("reason") != UP_TO_DATE

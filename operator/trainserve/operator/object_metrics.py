@@ -1,0 +1,77 @@
+"""Series of each TrainJob and ModelServe, made from the cache at the moment of a scrape; so they go with the object."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter as Tally
+from collections.abc import Callable, Iterable, Iterator
+
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from trainserve.api.metrics import operator as definitions
+from trainserve.api.metrics.definition import Metric as Definition
+from trainserve.operator.cache import Cache
+from trainserve.operator.logs import about
+from trainserve.operator.modelserve.samples import samples as of_modelserve
+from trainserve.operator.plan import Object
+from trainserve.operator.sample import Sample
+from trainserve.operator.trainjob.samples import samples as of_trainjob
+from trainserve.operator.workqueue import Key
+
+logger = logging.getLogger(__name__)
+
+
+class ObjectMetrics(Collector):
+    """Exports them while this replica leads; several replicas would count every object as often."""
+
+    def __init__(self, cache: Cache, leading: Callable[[], bool]) -> None:
+        self._cache, self._leading = cache, leading
+
+    def collect(self) -> Iterable[Metric]:
+        """Called in the thread of whoever scrapes: the cache hands out copies of its lists, and what is in them is
+        replaced rather than changed."""
+        if not self._leading():
+            return
+        yield from families(definitions.TRAINJOBS.metrics, definitions.TRAINJOBS_BY_PHASE, self._trainjobs())
+        yield from families(definitions.MODELSERVES.metrics, definitions.MODELSERVES_BY_PHASE, self._modelserves())
+
+    def _trainjobs(self) -> Iterator[Sample]:
+        for job in self._cache.all("TrainJob"):
+            yield from readable(job, of_trainjob(job))
+
+    def _modelserves(self) -> Iterator[Sample]:
+        for serve in self._cache.all("ModelServe"):
+            children = self._cache.children(Key("ModelServe", *_place(serve)))
+            yield from readable(serve, of_modelserve(serve, children))
+
+
+def families(metrics: Iterable[Definition], by_phase: Definition, samples: Iterable[Sample]) -> Iterable[Metric]:
+    """One family for each metric, and that of the objects by phase, which one of their own metrics tells."""
+    found = {metric.name: GaugeMetricFamily(metric.name, metric.help, labels=metric.labels) for metric in metrics}
+    phases = Tally[tuple[str, str]]()
+    for sample in samples:
+        found[sample.metric.name].add_metric(sample.labels, sample.value)
+        if "phase" in sample.metric.labels:
+            namespace, _, phase, _ = sample.labels
+            phases[namespace, phase] += 1
+    yield from found.values()
+    counts = GaugeMetricFamily(by_phase.name, by_phase.help, labels=by_phase.labels)
+    for place, count in phases.items():
+        counts.add_metric(place, count)
+    yield counts
+
+
+def readable(owner: Object, samples: Iterator[Sample]) -> list[Sample]:
+    """The samples of one object; none of one whose spec or status cannot be read, which must not cost the others
+    theirs."""
+    try:
+        return list(samples)
+    except Exception as error:
+        extra = about(owner["kind"], *_place(owner))
+        logger.debug("%s %s/%s has no metrics: %r", owner["kind"], *_place(owner), error, extra=extra)
+        return []
+
+
+def _place(owner: Object) -> tuple[str, str]:
+    return owner["metadata"]["namespace"], owner["metadata"]["name"]

@@ -1,0 +1,55 @@
+"""Series of one TrainJob: a pure function of its spec and status as they are, valid or not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from trainserve.api.metrics import operator as metrics
+from trainserve.operator.plan import Object
+from trainserve.operator.sample import Sample, sample, seconds
+from trainserve.operator.trainjob.transition import phase, reason
+
+OVER = ("Complete", "Failed", "Refused")
+"""Phases in which nothing is asked for."""
+
+
+def samples(job: Object) -> Iterator[Sample]:
+    """At most SERIES_LIMIT of them."""
+    metadata, spec, status = job["metadata"], job.get("spec") or {}, job.get("status") or {}
+    own = metadata["namespace"], metadata["name"]
+    model = (spec.get("output") or {}).get("model")
+    yield sample(metrics.TRAINJOB_INFO, 1, *own, _network(spec), model)
+    yield sample(metrics.TRAINJOB_PHASE, 1, *own, phase(status), reason(status))
+    yield sample(metrics.TRAINJOB_CREATED, seconds(metadata["creationTimestamp"]), *own)
+    yield from _attempts(own, status.get("attempts") or [])
+    if phase(status) not in OVER:
+        gpus = (spec.get("resources") or {}).get("gpus", 0) * (spec.get("workers") or {}).get("nodes", 1)
+        yield sample(metrics.TRAINJOB_GPUS, gpus, *own)
+    yield from _figures(own, status)
+    if artifact := status.get("artifact"):
+        yield sample(metrics.TRAINJOB_VERSION, artifact["version"], *own, model)
+
+
+def _attempts(own: tuple[str, str], attempts: list[Object]) -> Iterator[Sample]:
+    yield sample(metrics.TRAINJOB_ATTEMPTS, attempts[-1]["number"] if attempts else 0, *own)
+    ended = next((attempt for attempt in reversed(attempts) if "completionTime" in attempt), None)
+    if ended is not None:
+        when = seconds(ended["completionTime"])
+        yield sample(metrics.TRAINJOB_ATTEMPT_END, when, *own, ended["number"], ended.get("reason"))
+
+
+def _figures(own: tuple[str, str], status: Object) -> Iterator[Sample]:
+    progress, result = status.get("progress") or {}, status.get("result") or {}
+    if (percent := progress.get("percent")) is not None:
+        yield sample(metrics.TRAINJOB_PROGRESS, percent / 100, *own)
+    if (updated := progress.get("updatedTime")) is not None:
+        yield sample(metrics.TRAINJOB_PROGRESS_TIME, seconds(updated), *own)
+    if (accuracy := result.get("accuracy", progress.get("accuracy"))) is not None:
+        yield sample(metrics.TRAINJOB_ACCURACY, accuracy, *own)
+    if (joules := result.get("energyJoules")) is not None:
+        yield sample(metrics.TRAINJOB_ENERGY, joules, *own)
+
+
+def _network(spec: Object) -> str:
+    model = spec.get("model") or {}
+    return str(model.get("name") or next((source for source in ("script", "command") if source in model), ""))
