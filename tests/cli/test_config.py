@@ -34,6 +34,25 @@ def test_the_text_of_one_model_is_a_whole_config_pbtxt(trainserve: Command, vers
     assert (config.name, config.max_batch_size, config.response_cache.enable) == ("digits", 12, True)
 
 
+def test_a_release_with_a_latency_histogram_is_told_its_buckets_and_the_check_leaves_them_out(
+    trainserve: Command, version: Path
+) -> None:
+    finished = trainserve("config", version, "--release", "26.08", "--p99", "20ms", "--check")
+    assert finished.status == 0, finished.err
+    assert finished.out.startswith("# tritonserver --metrics-config=histogram_latencies=true\n")
+    (control,) = text_format.Parse(finished.out, messages().ModelConfig()).model_metrics.metric_control
+    assert control.metric_identifier.family == "nv_inference_first_response_histogram_ms"
+    assert 19.9999 in control.histogram_options.buckets
+    assert "model_metrics is left out of the check: the development server, Triton 24.10" in finished.err
+    assert "model_metrics" not in trainserve("config", version, "--release", "25.12").out
+    assert "model_metrics" not in trainserve("config", version).out
+
+
+def test_an_unknown_release_and_an_objective_that_is_none_are_usage_errors(trainserve: Command, version: Path) -> None:
+    assert "'19.01' is not known; known are" in trainserve("config", version, "--release", "19.01").err
+    assert "'soon' is not a duration" in trainserve("config", version, "--release", "26.08", "--p99", "soon").err
+
+
 def test_all_models_of_an_ensemble_are_printed_and_taken_by_the_server(
     trainserve: Command, version: Path, tmp_path: Path
 ) -> None:

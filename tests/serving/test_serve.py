@@ -306,15 +306,16 @@ def test_a_port_in_use_a_missing_model_and_bad_settings_are_one_line_each(root: 
     assert "instances" in lines[0]
 
 
-def test_pods_and_serve_pass_the_same_flags_but_for_what_a_supervisor_needs() -> None:
+@pytest.mark.parametrize(("image", "histogram"), [("tritonserver:25.12-py3", False), ("tritonserver:26.01-py3", True)])
+def test_pods_and_serve_pass_the_same_flags_but_for_what_a_supervisor_needs(image: str, histogram: bool) -> None:
     triton: dict[str, object] = {"responseCache": True, "rateLimiter": {"resources": {"gpu": 1}}}
-    spec = ModelServeSpec.model_validate({"model": {"name": "digits"}, "triton": triton})
+    spec = ModelServeSpec.model_validate({"model": {"name": "digits"}, "triton": triton | {"image": image}})
     version = Version("digits", 3, "file:///srv/models/default/digits/3", DIGEST)
     (container,) = [each for each in pod.pod_spec(spec, version, SETTINGS)["containers"] if each["name"] == "triton"]
     folder, settings = Path(pod.SHARED) / "repository", [Settings.model_validate(triton)]
-    pods = server_flags(folder, "$(POD_IP)", settings)
+    pods = server_flags(folder, "$(POD_IP)", settings, histogram=histogram)
     assert container["command"] == ["tritonserver", *pods]
-    own = server_flags(folder, "$(POD_IP)", settings, supervised=True)
+    own = server_flags(folder, "$(POD_IP)", settings, supervised=True, histogram=histogram)
     assert [flag for flag in pods if flag not in own] == [
         "--model-control-mode=none",
         "--exit-on-error=true",

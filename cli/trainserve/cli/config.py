@@ -24,18 +24,30 @@ if TYPE_CHECKING:
 )
 @click.option("--gpus", type=click.IntRange(0), default=0, show_default=True, help="GPUs of the server it is for.")
 @click.option(
+    "--release",
+    metavar="RELEASE",
+    help="Triton's release or image that it is for, such as 26.08: it must load the graph, and is told the buckets of"
+    " its latency histogram where it has one. Unset: the development server.",
+)
+@click.option("--p99", metavar="DURATION", help="Objective, such as 20ms, around which those buckets lie.")
+@click.option(
     "--check",
     is_flag=True,
     help="Start a development server with it, which must load it and understand each field as it was meant; exit 1"
     " where it does not. GPU instances are tried on the CPU.",
 )
-def config(models: Sequence[str], path: Path | None, gpus: int, check: bool) -> None:
+def config(
+    models: Sequence[str], path: Path | None, gpus: int, release: str | None, p99: str | None, check: bool
+) -> None:
     """Print the config.pbtxt of MODEL..., and of the steps around it where the settings ask for an ensemble.
 
     MODEL is a version's folder or URL, a lone .onnx file, or a ready Triton repository. Several of one name are the
     versions of one model. The first lines say what the server must be started with besides.
     """
+    from trainserve.api.latency_buckets import triton_bounds
+    from trainserve.api.triton_releases import has_histogram
     from trainserve.cli.fetching import fetching
+    from trainserve.serving import releases
     from trainserve.serving.model_config import config_text
     from trainserve.serving.ready import ReadyRepository
     from trainserve.serving.repository import entries, layout, of_ready, server_flags
@@ -44,14 +56,16 @@ def config(models: Sequence[str], path: Path | None, gpus: int, check: bool) -> 
     from trainserve.serving.source import open_model
 
     settings = Settings.of_file(path) if path else Settings()
+    buckets = triton_bounds(_seconds(p99)) if has_histogram(release) else ()
     with fetching() as progress:
-        opened = [open_model(model, progress=progress) for model in models]
+        server = release or releases.DEVELOPMENT
+        opened = [open_model(model, release=server, progress=progress) for model in models]
     ready = [each for each in opened if isinstance(each, ReadyRepository)]
     if ready and (path or gpus):
         raise click.UsageError("--settings and --gpus: a ready repository says itself how it is served")
     folders = [folder for each in ready for folder in of_ready(each)]
-    folders += layout(entries([each for each in opened if isinstance(each, Servable)], settings), gpus)
-    flags = server_flags([settings])
+    folders += layout(entries([each for each in opened if isinstance(each, Servable)], settings), gpus, buckets)
+    flags = server_flags([settings], histogram=bool(buckets))
     for flag in flags:
         click.echo(f"# tritonserver {flag}")
     for position, folder in enumerate(folders):
@@ -61,17 +75,29 @@ def config(models: Sequence[str], path: Path | None, gpus: int, check: bool) -> 
     for caution in cautions(settings):
         _tell(caution)
     if check:
-        _check(folders, flags)
+        _check(folders, flags, histogram=bool(buckets))
+
+
+def _seconds(p99: str | None) -> float | None:
+    from trainserve.api.duration import seconds
+
+    try:
+        return None if p99 is None else float(seconds(p99))
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--p99") from None
 
 
 def _tell(line: str) -> None:
     click.echo(f"trainserve: {line}", err=True)
 
 
-def _check(folders: Sequence[Folder], flags: Sequence[str]) -> None:
+def _check(folders: Sequence[Folder], flags: Sequence[str], histogram: bool) -> None:
     from trainserve.serving import config_check, runtime
     from trainserve.serving.server import ServerNotReady
 
+    if histogram:
+        _tell("model_metrics is left out of the check: the development server, Triton 24.10, does not read it")
+        folders = [config_check.without_histogram(folder) for folder in folders]
     try:
         refusals = config_check.check(runtime.install(progress=_tell), folders, flags)
     except (runtime.RuntimeInstallError, ServerNotReady) as error:

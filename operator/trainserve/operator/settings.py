@@ -15,7 +15,7 @@ SERVING_IMAGE = TRAINER_IMAGE
 """One image carries what trains and what fetches and probes; Triton's own is NVIDIA's."""
 NODE_CACHE_SIZE = "50Gi"
 CREDENTIALS = "/var/run/secrets/trainserve"
-TRITON_IMAGE = "nvcr.io/nvidia/tritonserver:25.08-py3"
+TRITON_IMAGE = "nvcr.io/nvidia/tritonserver:26.08-py3"
 
 
 class InvalidSetting(ValueError):

@@ -34,7 +34,16 @@ def main() -> None:
 @click.option("--cache-size", type=click.IntRange(1), metavar="BYTES", help="Of the cache, at most.")
 @click.option("--public-key", metavar="PEM", help="Ed25519 key (or a file with it) whose signature is required.")
 @click.option(
-    "--release", help="Triton's release or image; the graph must be one that it loads. Unset or unknown: not checked."
+    "--release",
+    help="Triton's release or image; the graph must be one that it loads. Unset or unknown: not checked. Where it has a"
+    " latency histogram, the configuration says in which buckets it counts.",
+)
+@click.option("--p99", help="Objective, such as 20ms, around which those buckets lie. Unset: 0.5 ms to 2 s.")
+@click.option(
+    "--development-server",
+    is_flag=True,
+    envvar="TRAINSERVE_DEVELOPMENT_SERVER",
+    help="The node runs the development server, whichever release --release names.",
 )
 @click.option(
     "--simulated-gpus",
@@ -55,9 +64,13 @@ def fetch(
     cache_size: int | None,
     public_key: str | None,
     release: str | None,
+    p99: str | None,
+    development_server: bool,
     simulated_gpus: bool,
 ) -> None:
     """Fetch a version, verify every byte of it and write its Triton model repository."""
+    from trainserve.api.latency_buckets import triton_bounds
+    from trainserve.api.triton_releases import has_histogram
     from trainserve.serving import releases, termination
     from trainserve.serving.cache import BYTES, NodeCache
     from trainserve.serving.fetch import fetch_model
@@ -75,8 +88,13 @@ def fetch(
         raise click.BadParameter(str(error), param_hint="--settings") from None
     gpus = 0 if simulated_gpus else gpus
     cache = NodeCache(folder, cache_size or BYTES) if folder else None
-    server = release if release and releases.is_known(release) else None
-    outcome = fetch_model(address, digest, into, model_name, settings, gpus, cache=cache, key=key, release=server)
+    if development_server:
+        release = releases.DEVELOPMENT
+    buckets = triton_bounds(_objective(p99)) if has_histogram(release) else ()
+    known = release if release and releases.is_known(release) else None
+    outcome = fetch_model(
+        address, digest, into, model_name, settings, gpus, cache=cache, key=key, release=known, buckets=buckets
+    )
     termination.report(outcome)
     sys.exit(outcome["outcome"] == "Failed")
 
@@ -109,6 +127,7 @@ def resolve(root: str, public_root: str, namespace: str, model: str, version: in
 @click.option("--cache", "folder", type=click.Path(path_type=Path), help="A node's cache, to be among the metrics.")
 @click.option("--cache-size", type=click.IntRange(1), metavar="BYTES", help="Of the cache, at most.")
 @click.option("--tuning", type=click.Path(path_type=Path), help="A result of trainserve tune, to be among the metrics.")
+@click.option("--p99", help="Objective, such as 20ms, around which the buckets of its latencies lie.")
 def probe(
     version: Path,
     model_name: str,
@@ -119,8 +138,10 @@ def probe(
     folder: Path | None,
     cache_size: int | None,
     tuning: Path | None,
+    p99: str | None,
 ) -> None:
     """Verify a server with the version's recorded samples, and keep asking whether it is alive."""
+    from trainserve.api.latency_buckets import bounds
     from trainserve.serving import endpoints
     from trainserve.serving.cache import BYTES, NodeCache
     from trainserve.serving.collectors import CacheMetrics, TuneMetrics
@@ -134,7 +155,8 @@ def probe(
     except (OSError, ValueError, StoreError) as error:
         raise click.ClickException(f"cannot read {version}: {error}") from error
     host, port = _address("--url", url)
-    made = Probe(host, port, model_name, recorded, _around(version, model_name, recorded) if ensemble else None)
+    around = _around(version, model_name, recorded) if ensemble else None
+    made = Probe(host, port, model_name, recorded, around, bounds(_objective(p99)))
     if folder:
         made.metrics.registry.register(CacheMetrics(NodeCache(folder, cache_size or BYTES)))
     if tuning:
@@ -186,6 +208,16 @@ def _around(version: Path, model: str, recorded: Recorded | None) -> dict[str, R
     from trainserve.serving.servable import Servable
 
     return around(model, Servable.of_version(version), recorded) if recorded else {}
+
+
+def _objective(p99: str | None) -> float | None:
+    """Seconds."""
+    from trainserve.api.duration import seconds
+
+    try:
+        return None if p99 is None else float(seconds(p99))
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--p99") from None
 
 
 def _version_address(root: str | None, path: str | None) -> str:

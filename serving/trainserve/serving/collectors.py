@@ -10,6 +10,8 @@ from typing import Any
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from trainserve.api.metrics import serving as definitions
+from trainserve.api.metrics.definition import Metric as Definition
 from trainserve.serving.cache import NodeCache
 from trainserve.serving.settings import microseconds
 
@@ -25,22 +27,11 @@ class CacheMetrics(Collector):
         if not self._cache.folder.is_dir():
             return
         usage = self._cache.usage()
-        yield GaugeMetricFamily(
-            "trainserve_cache_bytes",
-            "Bytes of whole models in the node's cache, not of those being fetched.",
-            usage.bytes,
-        )
-        yield GaugeMetricFamily(
-            "trainserve_cache_limit_bytes",
-            "Bytes that the node's cache may hold, those being fetched included.",
-            usage.bound,
-        )
-        yield GaugeMetricFamily("trainserve_cache_models", "Whole models in the node's cache.", usage.models)
-        yield CounterMetricFamily(
-            "trainserve_cache_evictions",
-            "Models, and abandoned fetches, removed from the node's cache to make room, since the cache is there.",
-            usage.evictions,
-        )
+        yield _gauge(definitions.CACHE_BYTES, usage.bytes)
+        yield _gauge(definitions.CACHE_LIMIT, usage.bound)
+        yield _gauge(definitions.CACHE_MODELS, usage.models)
+        evictions = definitions.CACHE_EVICTIONS
+        yield CounterMetricFamily(evictions.name, evictions.help, usage.evictions)
 
 
 class TuneMetrics(Collector):
@@ -56,35 +47,31 @@ class TuneMetrics(Collector):
             values = _values(found, self._path.stat().st_mtime)
         except (OSError, ValueError, KeyError, TypeError):
             return
-        for name, (value, text) in values.items():
-            yield GaugeMetricFamily(f"trainserve_tune_{name}", text, value)
+        for metric, value in values:
+            yield _gauge(metric, value)
 
 
-def _values(found: dict[str, Any], written: float) -> dict[str, tuple[float, str]]:
-    values = {
-        "timestamp_seconds": (written, "When the tuning's result was written (Unix time)."),
-        "objective_p99_seconds": (found["objective"]["p99_ms"] / 1e3, "The p99 latency that was asked for."),
-    }
+def _gauge(metric: Definition, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(metric.name, metric.help, value)
+
+
+def _values(found: dict[str, Any], written: float) -> list[tuple[Definition, float]]:
+    values = [
+        (definitions.TUNE_TIMESTAMP, written),
+        (definitions.TUNE_OBJECTIVE, found["objective"]["p99_ms"] / 1e3),
+    ]
     choice = found["choice"]
     if not choice:
-        return values | {"holds": (0.0, "1 if the chosen settings held the objective when they were measured, else 0.")}
+        return [*values, (definitions.TUNE_HOLDS, 0.0)]
     settings = found["settings"]
     batching = settings["dynamicBatching"]
-    return values | {
-        "holds": (
-            float(choice["holds"]),
-            "1 if the chosen settings held the objective when they were measured, else 0.",
-        ),
-        "p99_seconds": (
-            choice["p99_ms"] / 1e3,
-            "p99 latency of the chosen settings as it was measured then, by the tuner's client. Not of now.",
-        ),
-        "requests_per_second": (choice["rate"], "Requests per second at which that p99 was measured, by one server."),
-        "instances": (float(settings["instances"]), "Chosen instances of the model."),
-        "threads": (float(settings["threads"]), "Chosen threads of each instance."),
-        "max_batch": (float(batching["maxBatch"]), "Chosen largest batch, in samples."),
-        "max_queue_delay_seconds": (
-            microseconds(batching.get("maxQueueDelay", "0us")) / 1e6,
-            "Chosen longest time that a request waits for company.",
-        ),
-    }
+    return [
+        *values,
+        (definitions.TUNE_HOLDS, float(choice["holds"])),
+        (definitions.TUNE_P99, choice["p99_ms"] / 1e3),
+        (definitions.TUNE_RATE, choice["rate"]),
+        (definitions.TUNE_INSTANCES, float(settings["instances"])),
+        (definitions.TUNE_THREADS, float(settings["threads"])),
+        (definitions.TUNE_MAX_BATCH, float(batching["maxBatch"])),
+        (definitions.TUNE_MAX_DELAY, microseconds(batching.get("maxQueueDelay", "0us")) / 1e6),
+    ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +47,13 @@ def fetch_model(
     cache: NodeCache | None = None,
     key: PublicKey | None = None,
     release: str | None = None,
+    buckets: Sequence[float] = (),
 ) -> dict[str, Any]:
     """Makes `<into>/version` and `<into>/repository`; returns the termination message (docs/contracts.md).
 
     `cache` is the node's, shared by its pods: what is taken from it is copied, so that no server can write to it.
     Without one, what a killed attempt has fetched waits in `into`. Nothing is written to the repository unless every
-    digest matched and, where `key` is given, the signature.
+    digest matched and, where `key` is given, the signature. `release` as of `open_model`, `buckets` of `layout`.
     """
     own = into / ".fetching"
     try:
@@ -60,7 +62,7 @@ def fetch_model(
         )
         _lay_out(model.folder, into / "version", link=cache is None)
         served = model.at(into / "version")
-        repository.write([repository.Entry(model_name, served, settings)], into / "repository", gpus)
+        repository.write([repository.Entry(model_name, served, settings)], into / "repository", gpus, buckets)
     except store.ModelNotFound as error:
         return _failed("VersionNotFound", error)
     except store.InvalidAddress as error:

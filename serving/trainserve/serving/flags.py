@@ -25,10 +25,12 @@ def server_flags(
     *,
     supervised: bool = False,
     described: bool = True,
+    histogram: bool = False,
 ) -> list[str]:
     """The flags of a server over `repository` that listens on `address` alone.
 
-    `described`: whether every model's config.pbtxt says all there is to say, so that no backend is asked.
+    `described`: whether every model's config.pbtxt says all there is to say, so that no backend is asked. `histogram`:
+    whether the server has one of latencies (api/triton_releases.py).
     """
     return [
         f"--model-repository={repository}",
@@ -40,5 +42,5 @@ def server_flags(
         f"--grpc-address={address}",
         f"--metrics-address={address}",
         f"--exit-timeout-secs={EXIT_SECONDS}",
-        *repositories.server_flags(settings),
+        *repositories.server_flags(settings, histogram=histogram),
     ]

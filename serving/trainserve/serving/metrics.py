@@ -1,14 +1,18 @@
 """Metrics of the serving side that Triton lacks. docs/metrics.md says how each is read.
 
-Triton's own latencies are sums per server, from which no percentile can be had, and its health says nothing of the
-answers: the probe beside each server measures both with inferences of its own.
+Triton's health says nothing of the answers, and before 26.01 its latencies are sums, from which no percentile can be
+had: the probe beside each server measures both with inferences of its own.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
-_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+from trainserve.api import latency_buckets
+from trainserve.api.metrics import serving as definitions
+from trainserve.api.metrics.definition import Metric
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
@@ -16,51 +20,16 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 class ProbeMetrics:
     """What one probe counts, in a registry of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, buckets: Sequence[float] = latency_buckets.DEFAULT) -> None:
         self.registry = CollectorRegistry()
-        self.durations = Histogram(
-            "trainserve_probe_inference_duration_seconds",
-            "Inferences of one request by the probe itself, from the sidecar to its server and back. Not the latency "
-            "of clients: there is no network between, and the probe asks once a second. Failed ones are not in it.",
-            buckets=_BUCKETS,
-            registry=self.registry,
-        )
-        self._inferences = Counter(
-            "trainserve_probe_inferences",
-            "Inferences by the probe, by result (answered, failed): the ratio is the server's availability to a "
-            "neighbour in its pod, not to clients.",
-            ["result"],
-            registry=self.registry,
-        )
-        self._up = Gauge(
-            "trainserve_probe_up",
-            "1 if the probe's last inference was answered, else 0. As old as the last liveness probe.",
-            registry=self.registry,
-        )
-        self._verified = Gauge(
-            "trainserve_probe_verified",
-            "1 if the recorded samples matched when they were last sent, 0 if not, or not yet; NaN where none were "
-            "recorded.",
-            registry=self.registry,
-        )
-        self._verifications = Counter(
-            "trainserve_probe_verifications",
-            "Verifications with all recorded samples, by result (matched, mismatched, failed: no answer, unrecorded: "
-            "made-up inputs were answered). One when the server becomes ready, and one each time it comes back.",
-            ["result"],
-            registry=self.registry,
-        )
-        self._verified_at = Gauge(
-            "trainserve_probe_verification_timestamp_seconds",
-            "When the recorded samples were last compared (Unix time); NaN before the first time.",
-            registry=self.registry,
-        )
-        self._difference = Gauge(
-            "trainserve_probe_max_abs_difference",
-            "Largest difference between served and recorded outputs in the last comparison, in the outputs' own unit; "
-            "NaN before the first, +Inf where an output is missing. Not a share of the tolerance.",
-            registry=self.registry,
-        )
+        duration = definitions.INFERENCE_DURATION
+        self.durations = Histogram(duration.name, duration.help, buckets=buckets, registry=self.registry)
+        self._inferences = self._counter(definitions.INFERENCES)
+        self._up = self._gauge(definitions.UP)
+        self._verified = self._gauge(definitions.VERIFIED)
+        self._verifications = self._counter(definitions.VERIFICATIONS)
+        self._verified_at = self._gauge(definitions.VERIFIED_AT)
+        self._difference = self._gauge(definitions.MAX_DIFFERENCE)
         for result in ("answered", "failed"):
             self._inferences.labels(result)
         for result in ("matched", "mismatched", "failed", "unrecorded"):
@@ -95,3 +64,9 @@ class ProbeMetrics:
         """One verification of a model with which nothing was recorded."""
         self._verifications.labels("unrecorded").inc()
         self._verified.set(float("nan"))
+
+    def _counter(self, metric: Metric) -> Counter:
+        return Counter(metric.name, metric.help, metric.labels, registry=self.registry)
+
+    def _gauge(self, metric: Metric) -> Gauge:
+        return Gauge(metric.name, metric.help, metric.labels, registry=self.registry)

@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from google.protobuf import text_format  # type: ignore[import-untyped]
 
+from trainserve.api import latency_buckets
 from trainserve.serving import overrides
 from trainserve.serving.servable import Servable
 from trainserve.serving.settings import InvalidSettings, Settings, microseconds
@@ -19,12 +20,19 @@ LABELS = "labels.txt"
 
 
 def model_config(
-    name: str, model: Servable, settings: Settings, *, gpus: int = 0, versions: Collection[int] = (1,)
+    name: str,
+    model: Servable,
+    settings: Settings,
+    *,
+    gpus: int = 0,
+    versions: Collection[int] = (1,),
+    buckets: Sequence[float] = (),
 ) -> Any:
     """Triton's ModelConfig for a model served under `name`, `gpus` being those of its server.
 
     With a batch axis (-1 first in every tensor) requests are gathered up to `maxBatch`; a fixed batch is served as
-    it is. `versions` are those of the model in the repository. Raises UnservableModel, InvalidSettings.
+    it is. `versions` are those of the model in the repository, `buckets` as of `histogram`. Raises UnservableModel,
+    InvalidSettings.
     """
     pb = messages()
     config = pb.ModelConfig(
@@ -53,6 +61,7 @@ def model_config(
     for output in config.output:
         if output.name == labelled:
             output.label_filename = LABELS
+    histogram(config, buckets)
     overrides.merge(config, settings.overrides)
     if settings.warmup and not config.model_warmup:
         from trainserve.serving import warmup  # numpy is worth its start-up time only here
@@ -65,6 +74,18 @@ def instance_group(count: int, gpus: int) -> Any:
     """`count` instances on each GPU, or on the CPU of a server without one."""
     group = messages().ModelInstanceGroup
     return group(count=count, kind=group.KIND_GPU if gpus else group.KIND_CPU)
+
+
+def histogram(config: Any, buckets: Sequence[float]) -> None:
+    """Has the buckets of the model's latency histogram end at these milliseconds.
+
+    Without any the server, which may be too old to read such a setting, is told nothing.
+    (https://github.com/triton-inference-server/server/blob/main/docs/user_guide/metrics.md#histograms)
+    """
+    if buckets:
+        control = config.model_metrics.metric_control.add()
+        control.metric_identifier.family = latency_buckets.TRITON
+        control.histogram_options.buckets.extend(buckets)
 
 
 def labelled_output(model: Servable) -> str | None:

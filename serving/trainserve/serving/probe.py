@@ -10,11 +10,12 @@ import http.client
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from trainserve.api import latency_buckets
 from trainserve.serving import unrecorded
 from trainserve.serving.infer import InferenceError, infer
 from trainserve.serving.metrics import ProbeMetrics
@@ -37,11 +38,18 @@ class Probe:
     """One server's probe. Every method may be called from any thread."""
 
     def __init__(
-        self, host: str, port: int, model: str, recorded: Recorded | None, around: Mapping[str, Recorded] | None = None
+        self,
+        host: str,
+        port: int,
+        model: str,
+        recorded: Recorded | None,
+        around: Mapping[str, Recorded] | None = None,
+        buckets: Sequence[float] = latency_buckets.DEFAULT,
     ) -> None:
         """`recorded` None: nothing is; that inputs of the declared shapes are answered must do.
 
         `around`: by name, what other models of the server that hand on this one's answers have to make of them.
+        `buckets`: upper bounds, in seconds, of the histogram of its latencies.
         """
         self._nothing_recorded = recorded is None
         self._around = dict(around or {})
@@ -56,7 +64,7 @@ class Probe:
         self._answering = True
         self._due = threading.Event()
         self._due.set()
-        self.metrics = ProbeMetrics()
+        self.metrics = ProbeMetrics(buckets)
 
     def ready(self) -> bool:
         """Whether the server says that it has loaded the model."""

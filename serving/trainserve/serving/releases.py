@@ -9,9 +9,9 @@ from onnxruntime's branch before 1.23.0 was published.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
+from trainserve.api.triton_releases import release_of
 from trainserve.serving import runtime
 from trainserve.store import StoreError
 
@@ -57,7 +57,6 @@ _HIGHEST = {
     "1.32": (28, 14),
 }
 """onnxruntime's minor release to the highest opset of the standard operators, and the highest IR version."""
-_TAG = re.compile(r"(?:.*[:/-])?(2\d\.(?:0[1-9]|1[0-2]))(?:-.*)?")
 
 
 class UnknownRelease(StoreError):
@@ -85,11 +84,11 @@ def release(name: str) -> Release:
     if name == DEVELOPMENT:
         pinned = next(each for each in runtime.PACKAGES if each.startswith("onnxruntime=="))
         return _release("the development server", pinned.partition("==")[2])
-    found = _TAG.fullmatch(name)
-    if not found or found[1] not in _ONNXRUNTIME:
+    found = release_of(name)
+    if found not in _ONNXRUNTIME:
         known = sorted(_ONNXRUNTIME)
         raise UnknownRelease(f"Triton release {name!r} is not known; known are {known[0]} to {known[-1]}")
-    return _release(f"Triton {found[1]}", _ONNXRUNTIME[found[1]])
+    return _release(f"Triton {found}", _ONNXRUNTIME[found])
 
 
 def is_known(name: str) -> bool:

@@ -13,7 +13,14 @@ from typing import Any
 
 from google.protobuf import text_format  # type: ignore[import-untyped]
 
-from trainserve.serving.model_config import LABELS, config_text, instance_group, labelled_output, model_config
+from trainserve.serving.model_config import (
+    LABELS,
+    config_text,
+    histogram,
+    instance_group,
+    labelled_output,
+    model_config,
+)
 from trainserve.serving.ready import CONFIG, ReadyRepository
 from trainserve.serving.servable import Servable
 from trainserve.serving.settings import CACHE_BYTES, InvalidSettings, Settings
@@ -61,14 +68,15 @@ def entries(models: Sequence[Servable], settings: Settings) -> list[Entry]:
     return found
 
 
-def layout(entries: Sequence[Entry], gpus: int = 0) -> list[Folder]:
+def layout(entries: Sequence[Entry], gpus: int = 0, buckets: Sequence[float] = ()) -> list[Folder]:
     """The models of a repository for a server with `gpus`, ensembles and their steps included.
 
+    `buckets`: the bounds of every model's latency histogram, for a server that has one (api/triton_releases.py).
     Raises UnservableModel, InvalidSettings, and OSError where recorded samples cannot be read.
     """
     folders: list[Folder] = []
     for name in dict.fromkeys(entry.name for entry in entries):
-        folders += _model([entry for entry in entries if entry.name == name], gpus)
+        folders += _model([entry for entry in entries if entry.name == name], gpus, buckets)
     names = [folder.config.name for folder in folders]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise InvalidSettings(f"settings.ensemble: {', '.join(twice)} is the name of another model, too")
@@ -91,9 +99,9 @@ def of_ready(ready: ReadyRepository) -> list[Folder]:
     return folders
 
 
-def write(entries: Sequence[Entry], repository: Path, gpus: int = 0) -> None:
+def write(entries: Sequence[Entry], repository: Path, gpus: int = 0, buckets: Sequence[float] = ()) -> None:
     """Makes `repository` hold exactly these models; raises what `layout` does."""
-    write_folders(layout(entries, gpus), repository)
+    write_folders(layout(entries, gpus, buckets), repository)
 
 
 def write_folders(folders: Iterable[Folder], repository: Path) -> None:
@@ -112,14 +120,16 @@ def write_folders(folders: Iterable[Folder], repository: Path) -> None:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def server_flags(settings: Iterable[Settings]) -> list[str]:
-    """What `tritonserver` must be told besides, for the settings of all its models."""
+def server_flags(settings: Iterable[Settings], *, histogram: bool = False) -> list[str]:
+    """What `tritonserver` must be told besides, for the settings of all its models, and where it has a histogram."""
     wanted = list(settings)
     flags = []
     if any(each.response_cache for each in wanted):
         flags.append(f"--cache-config=local,size={CACHE_BYTES}")
     if any(each.rate_limiter is not None for each in wanted):
         flags.append("--rate-limit=execution_count")
+    if histogram:
+        flags.append("--metrics-config=histogram_latencies=true")
     return flags
 
 
@@ -144,13 +154,13 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _model(versions: Sequence[Entry], gpus: int) -> Iterator[Folder]:
+def _model(versions: Sequence[Entry], gpus: int, buckets: Sequence[float]) -> Iterator[Folder]:
     newest = max(versions, key=lambda entry: entry.version)
     for entry in versions:
         _check_alike(entry, newest)
     name, model, settings = newest.name, newest.model, newest.settings
     numbers = tuple(entry.version for entry in versions)
-    config = model_config(name, model, settings, gpus=gpus, versions=numbers)
+    config = model_config(name, model, settings, gpus=gpus, versions=numbers, buckets=buckets)
     for entry in versions:
         config.parameters[f"{DIGEST}_{entry.version}"].string_value = entry.model.digest
     links = {f"{entry.version}/{file}": entry.model.folder / file for entry in versions for file in entry.model.files}
@@ -163,7 +173,9 @@ def _model(versions: Sequence[Entry], gpus: int) -> Iterator[Folder]:
         contents |= warmup.files(model, warmup.sample(model))
     yield Folder(config, numbers, links, contents)
     if settings.ensemble is not None:
-        yield from _ensemble(name, model, settings, config.max_batch_size, gpus)
+        for folder in _ensemble(name, model, settings, config.max_batch_size, gpus):
+            histogram(folder.config, buckets)
+            yield folder
 
 
 def _ensemble(name: str, model: Servable, settings: Settings, max_batch: int, gpus: int) -> Iterator[Folder]:

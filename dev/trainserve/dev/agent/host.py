@@ -89,6 +89,7 @@ class Host:
             "HOME": "/root",
             "LANG": "C.UTF-8",
             "HOSTNAME": hostname,
+            "TRAINSERVE_DEVELOPMENT_SERVER": "1",  # whichever image of Triton a pod names: see docs/contracts.md
         }
         if self.simulated_gpus:
             values["TRAINSERVE_SIMULATED_GPUS"] = "1"  # a GPU program finds no device here: see docs/contracts.md

@@ -8,6 +8,7 @@ from lightkube.utils.quantity import parse_quantity
 
 from trainserve.api.modelserve import ModelServeSpec
 from trainserve.api.triton import Triton
+from trainserve.api.triton_releases import has_histogram
 from trainserve.operator import pods
 from trainserve.operator.modelserve.version import Version
 from trainserve.operator.settings import Settings
@@ -59,10 +60,11 @@ def settings_argument(triton: Triton) -> str:
     return triton.settings_json().replace("$", r"\u0024")
 
 
-def server_flags(triton: Triton) -> list[str]:
+def server_flags(triton: Triton, image: str) -> list[str]:
     """What Triton must be told besides its repository, as `trainserve.serving.repository` says."""
     flags = [f"--cache-config=local,size={RESPONSE_CACHE_BYTES}"] if triton.response_cache else []
-    return flags + (["--rate-limit=execution_count"] if triton.rate_limiter is not None else [])
+    flags += ["--rate-limit=execution_count"] if triton.rate_limiter is not None else []
+    return flags + (["--metrics-config=histogram_latencies=true"] if has_histogram(image) else [])
 
 
 def _source(version: Version, settings: Settings) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -84,7 +86,7 @@ def _fetch(spec: ModelServeSpec, version: Version, settings: Settings, mounts: l
     )
     arguments += ["--digest", version.digest, "--into", SHARED, "--model-name", version.model]
     arguments += ["--settings", settings_argument(spec.triton), "--gpus", str(spec.resources.gpus)]
-    arguments += ["--release", _plain(spec.triton.image or settings.triton_image)]
+    arguments += ["--release", _plain(_image(spec, settings)), *_objective(spec)]
     if spec.model.public_key is not None:
         arguments += ["--public-key", spec.model.public_key]
     return {
@@ -105,6 +107,15 @@ def _cache(settings: Settings) -> list[str]:
     return ["--cache", CACHE, "--cache-size", str(int(parse_quantity(settings.node_cache_size) or 0))]
 
 
+def _image(spec: ModelServeSpec, settings: Settings) -> str:
+    return spec.triton.image or settings.triton_image
+
+
+def _objective(spec: ModelServeSpec) -> list[str]:
+    """Options of whoever counts latencies. Without an objective there are none, so that such pods stay as they are."""
+    return [] if spec.slo is None else ["--p99", spec.slo.p99]
+
+
 def _plain(text: str) -> str:
     """An argument in which the kubelet finds no reference to a variable."""
     return text.replace("$", "$$")
@@ -114,7 +125,7 @@ def _triton(spec: ModelServeSpec, settings: Settings, shared: dict[str, Any]) ->
     ready = {"httpGet": {"path": "/v2/health/ready", "port": HTTP}, "periodSeconds": 1}
     return {
         "name": "triton",
-        "image": spec.triton.image or settings.triton_image,
+        "image": _image(spec, settings),
         "command": [
             "tritonserver",
             f"--model-repository={SHARED}/repository",
@@ -128,7 +139,7 @@ def _triton(spec: ModelServeSpec, settings: Settings, shared: dict[str, Any]) ->
             "--grpc-address=$(POD_IP)",
             "--metrics-address=$(POD_IP)",
             f"--exit-timeout-secs={EXIT_SECONDS}",
-            *server_flags(spec.triton),
+            *server_flags(spec.triton, _image(spec, settings)),
         ],
         "env": [pods.POD_IP],
         "ports": [_port(name, number) for name, number in PORTS.items()],
@@ -155,6 +166,7 @@ def _triton(spec: ModelServeSpec, settings: Settings, shared: dict[str, Any]) ->
 def _probe(spec: ModelServeSpec, version: Version, settings: Settings, shared: dict[str, Any]) -> dict[str, Any]:
     arguments = ["--version", f"{SHARED}/version", "--model-name", version.model, "--url", f"$(POD_IP):{HTTP}"]
     arguments += ["--listen", f"$(POD_IP):{PROBE}", "--samples", str(spec.rollout.verify.samples), *_cache(settings)]
+    arguments += _objective(spec)
     if spec.triton.ensemble is not None:
         arguments.append("--ensemble")
     mounts = [shared | {"readOnly": True}]
