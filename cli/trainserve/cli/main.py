@@ -14,6 +14,7 @@ from trainserve.cli.models import models
 from trainserve.cli.predict import predict
 from trainserve.cli.serve import serve
 from trainserve.cli.sign import sign
+from trainserve.cli.top import top
 from trainserve.cli.tune import tune
 from trainserve.cli.verify import verify
 from trainserve.client import BadInput, RequestFailed
@@ -49,6 +50,7 @@ cli.add_command(sign)
 cli.add_command(models)
 cli.add_command(verify)
 cli.add_command(config)
+cli.add_command(top)
 cli.add_command(bench)
 cli.add_command(tune)
 

@@ -1,0 +1,104 @@
+"""`trainserve top`: what trains, waits and serves, live, from the API server and the pods' own metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import signal
+import sys
+from collections.abc import Coroutine
+from typing import Any
+
+import click
+from rich.console import Console
+
+from trainserve.cli import endpoint
+from trainserve.cli.top.rows import SORTS
+
+_BETWEEN_SECONDS = 1.0
+"""Between the two looks of `--once`, of which the rates are made."""
+_ENDLESS = 1000
+"""Columns where nobody says how many there are."""
+
+
+def _seconds(context: click.Context, parameter: click.Parameter, value: float) -> float:
+    if not math.isfinite(value):
+        raise click.BadParameter(f"{value!r} is not a number of seconds", context, parameter)
+    return value
+
+
+@click.command(epilog="Example: trainserve top -A --sort rate")
+@click.option("-n", "--namespace", help="Unset: the one of kubectl's current context.")
+@click.option("-A", "--all-namespaces", "everywhere", is_flag=True, help="Those of all namespaces.")
+@click.option(
+    "--sort",
+    type=click.Choice(SORTS),
+    default="phase",
+    show_default=True,
+    metavar="COLUMN",
+    help=", ".join(SORTS) + ".",
+)
+@click.option(
+    "--interval", type=click.FloatRange(0.5, 3600), callback=_seconds, default=2.0, show_default=True,
+    metavar="SECONDS", help="Between two looks.",
+)  # fmt: skip
+@click.option("--once", is_flag=True, help="Print one table and end, as where there is no terminal.")
+def top(namespace: str | None, everywhere: bool, sort: str, interval: float, once: bool) -> None:
+    """Watch TrainJobs and ModelServes: how far they are, how fast, how late, and why they wait.
+
+    It asks the API server as kubectl would, and the pods through it; no Prometheus is needed. Your account needs get
+    and list of trainjobs, modelserves and pods, and get of pods/proxy. Keys: q ends it, s sorts by the next column.
+    """
+    if namespace is not None and everywhere:
+        raise click.UsageError("give either --namespace or --all-namespaces")
+    if namespace is not None:
+        endpoint.named("--namespace", namespace)
+    live = not once and sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+    _until_told_to_end(_watch(namespace, everywhere, sort, interval) if live else _print(namespace, everywhere, sort))
+
+
+async def _watch(namespace: str | None, everywhere: bool, sort: str, interval: float) -> None:
+    # Here, because every other command would pay for aiohttp.
+    from trainserve.cli.top import cluster, terminal, watcher
+
+    async with cluster.opened() as api:
+        looking = watcher.Watcher(api, None if everywhere else namespace or api.namespace)
+        await terminal.Terminal(looking, sort, interval, Console()).watch()
+
+
+async def _print(namespace: str | None, everywhere: bool, sort: str) -> None:
+    from trainserve.cli.top import cluster, view, watcher
+
+    async with cluster.opened() as api:
+        looking = watcher.Watcher(api, None if everywhere else namespace or api.namespace)
+        snapshot = await looking.look()
+        if looking.counting:
+            await asyncio.sleep(_BETWEEN_SECONDS)
+            snapshot = await looking.look()
+    console = Console(width=None if sys.stdout.isatty() or os.environ.get("COLUMNS") else _ENDLESS)
+    with console.capture() as printed:
+        console.print(view.page(snapshot, sort, console.width))
+    click.echo("\n".join(line.rstrip() for line in printed.get().splitlines()))
+
+
+def _until_told_to_end(work: Coroutine[Any, Any, None]) -> None:
+    """Runs it; SIGTERM and SIGHUP cancel it as Ctrl-C does, so that nothing it started outlives it."""
+    received: list[int] = []
+
+    async def run() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(number, _end, task, number, received)
+        await work
+
+    try:
+        asyncio.run(run())
+    except asyncio.CancelledError:
+        raise click.exceptions.Exit(128 + received[0]) from None
+
+
+def _end(task: asyncio.Task[Any], number: int, received: list[int]) -> None:
+    received.append(number)
+    task.cancel()

@@ -1,0 +1,225 @@
+"""A cluster's API server, and through it the metrics of its pods.
+
+Everything goes through one `kubectl proxy` that lives as long as the command: kubectl alone knows how a user signs in
+(certificates, tokens, programs that fetch them), and a kubectl for each pod and question would take 0.1 s of CPU each.
+It listens on a socket in a folder that nobody else can enter, for on a port any user of the machine could use it, and
+passes on nothing that writes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from yarl import URL
+
+from trainserve.cli.endpoint import kubectl
+from trainserve.cli.top.pods import Endpoint
+from trainserve.cli.top.rows import clean
+from trainserve.client import RequestFailed
+
+Object = dict[str, Any]
+
+LIST_SECONDS = 30.0
+POD_SECONDS = 2.0
+_START_SECONDS = 30.0
+"""For a program that fetches a user's token, which may ask a server of its own."""
+_STOP_SECONDS = 2.0
+_MOST_BYTES = 2**20
+"""A pod may run anybody's code: a longer answer is not read."""
+_NOT_PROXIED = "address not allowed"
+"""How an API server says that it sends nothing to such an address: loopback and link-local ones."""
+_NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+_READ_ONLY = "--reject-methods=^(POST|PUT|PATCH|DELETE)$"
+
+
+class Unanswered(Exception):
+    """A pod gave no answer; the message says why."""
+
+
+class Denied(Unanswered):
+    """The user may not ask pods through the API server."""
+
+
+class Api:
+    """What can be asked of a cluster, while `opened` lasts."""
+
+    def __init__(
+        self, context: str, namespace: str, lists: aiohttp.ClientSession, proxied: aiohttp.ClientSession,
+        direct: aiohttp.ClientSession,
+    ) -> None:  # fmt: skip
+        self.context, self.namespace = context, namespace
+        self._lists, self._proxied, self._direct = lists, proxied, direct
+
+    async def items(self, path: str, **query: str) -> list[Object]:
+        """The objects of a list. Raises RequestFailed with what kubectl says of it."""
+        try:
+            async with self._lists.get(_url(path), params=query) as answer:
+                if answer.status == 200:
+                    items: list[Object] = (await answer.json())["items"]
+                    return items
+                words = _words(await answer.read()) or f"HTTP status {answer.status}"
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            words = str(error) or type(error).__name__
+        raise RequestFailed(await _explained(path) or words)
+
+    async def ask(self, endpoint: Endpoint, path: str) -> bytes:
+        """What a pod answers, within POD_SECONDS, through the API server's proxy.
+
+        API servers refuse to ask loopback addresses, which the pods of a development cluster have: one of those is
+        asked itself, for it is of this machine if of any. Raises Unanswered, Denied.
+        """
+        try:
+            async with asyncio.timeout(POD_SECONDS):
+                status, body = await _read(self._proxied, _url(endpoint.path + path))
+                if status == 400 and _words(body) == _NOT_PROXIED:
+                    address = f"[{endpoint.address}]" if ":" in endpoint.address else endpoint.address
+                    status, body = await _read(self._direct, f"http://{address}:{endpoint.port}{path}")
+        except TimeoutError:
+            raise Unanswered(f"no answer within {POD_SECONDS:g} s") from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise Unanswered(clean(error) or type(error).__name__) from None
+        if status == 200:
+            return body
+        words = _words(body)
+        if status == 403 and "pods/proxy" in words:
+            raise Denied(words)
+        raise Unanswered(words or f"HTTP status {status}")
+
+
+@contextlib.asynccontextmanager
+async def opened() -> AsyncIterator[Api]:
+    """The cluster that kubectl is set up for. Raises RequestFailed."""
+    with tempfile.TemporaryDirectory(prefix="trainserve-top-") as folder:
+        socket = Path(folder) / "socket"
+        async with _proxy(socket), contextlib.AsyncExitStack() as stack:
+
+            async def session(connector: aiohttp.BaseConnector, **options: Any) -> aiohttp.ClientSession:
+                made = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), **options)
+                return await stack.enter_async_context(made)
+
+            timeout = aiohttp.ClientTimeout(total=LIST_SECONDS)
+            plain = {"auto_decompress": False, "headers": {"Accept-Encoding": "identity"}}
+            context, namespace = await _current()
+            yield Api(
+                context,
+                namespace,
+                await session(aiohttp.UnixConnector(str(socket)), timeout=timeout),
+                await session(aiohttp.UnixConnector(str(socket)), **plain),
+                await session(aiohttp.TCPConnector(), **plain),
+            )
+
+
+@contextlib.asynccontextmanager
+async def _proxy(socket: Path) -> AsyncIterator[None]:
+    """`kubectl proxy` on a socket; a group of its own, so that nothing of it outlives this process's own end."""
+    process = await asyncio.create_subprocess_exec(
+        *(kubectl(), "proxy", f"--unix-socket={socket}", _READ_ONLY),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,
+    )
+    assert process.stdout is not None and process.stderr is not None
+    told = None
+    try:
+        try:
+            async with asyncio.timeout(_START_SECONDS):
+                line = await process.stdout.readline()  # "Starting to serve on …", or nothing when it failed
+                words = "" if line else (await process.stderr.read()).decode(errors="replace")
+        except TimeoutError:
+            raise RequestFailed(f"kubectl proxy did not start within {_START_SECONDS:g} s") from None
+        if not line:
+            raise RequestFailed(f"kubectl proxy: {_last(words) or 'no words'}")
+        told = asyncio.create_task(_drain(process.stderr))  # it logs each failure; a full pipe would stop it
+        yield
+    finally:
+        for end in (signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, end)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), _STOP_SECONDS)
+                break
+        if told is not None:
+            told.cancel()
+
+
+async def _drain(stream: asyncio.StreamReader) -> None:
+    while await stream.read(2**16):
+        pass
+
+
+async def _current() -> tuple[str, str]:
+    """Names of kubectl's current context and of its namespace."""
+    status, out, err = await _run("config", "view", "--output=json")
+    if status:
+        raise RequestFailed(f"kubectl config view: {_last(err) or f'exit status {status}'}")
+    config = json.loads(out)
+    name = config.get("current-context") or ""
+    if not name:  # in a pod, kubectl is whom the pod's ServiceAccount is
+        return "", _inside() or "default"
+    contexts = {each.get("name"): each.get("context") or {} for each in config.get("contexts") or []}
+    return clean(name), str(contexts.get(name, {}).get("namespace") or "default")
+
+
+def _inside() -> str:
+    """The namespace of the pod that this runs in, if it does."""
+    return _NAMESPACE_FILE.read_text().strip() if _NAMESPACE_FILE.is_file() else ""
+
+
+async def _explained(path: str) -> str | None:
+    """What kubectl itself says of a path that could not be read; None if it can read it."""
+    status, _, err = await _run("get", "--raw", path, "--request-timeout=5s")
+    return _last(err) if status else None
+
+
+async def _run(*arguments: str) -> tuple[int, str, str]:
+    process = await asyncio.create_subprocess_exec(
+        *(kubectl(), *arguments),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        out, err = await process.communicate()
+    except asyncio.CancelledError:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        raise
+    return process.returncode or 0, out.decode(errors="replace"), err.decode(errors="replace")
+
+
+async def _read(session: aiohttp.ClientSession, url: URL | str) -> tuple[int, bytes]:
+    """Status and body; ValueError for a body that is too long."""
+    async with session.get(url, allow_redirects=False) as answer:
+        body = b""
+        async for chunk in answer.content.iter_chunked(2**16):
+            body += chunk
+            if len(body) > _MOST_BYTES:
+                raise ValueError(f"an answer of more than {_MOST_BYTES >> 10} KiB")
+        return answer.status, body
+
+
+def _url(path: str) -> URL:
+    return URL(f"http://localhost{path}", encoded=True)
+
+
+def _words(body: bytes) -> str:
+    """The message of an API server's Status, or the first line of any other text."""
+    try:
+        status = json.loads(body)
+    except (ValueError, RecursionError):
+        return clean(body[:1000].decode(errors="replace").strip().partition("\n")[0])
+    return clean(status.get("message")) if isinstance(status, Mapping) else ""
+
+
+def _last(words: str) -> str:
+    return clean((words.strip().splitlines() or [""])[-1])
