@@ -110,8 +110,8 @@ def _objects() -> Section:
                 f"max by (namespace, modelserve, model, version) (trainserve_modelserve_info{{{SCOPE}}})",
                 f"{serve} (trainserve_modelserve_replicas_ready{{{SCOPE}}})",
                 f"{serve} (trainserve_modelserve_replicas_desired{{{SCOPE}}})",
-                f"{serve} (modelserve:requests:rate5m{{{SCOPE}}})",
-                f"{serve} (modelserve:errors:ratio5m{{{SCOPE}}})",
+                f"sum by (namespace, modelserve) (modelserve:requests:rate5m{{{SCOPE}}})",
+                f"{serve} (modelserve:unavailability:ratio5m{{{SCOPE}}})",
                 f"{serve} (modelserve:latency_seconds:p99_5m{{{SCOPE}}})",
                 f"{serve} (trainserve_modelserve_objective_p99_seconds{{{SCOPE}}})",
                 columns=[
@@ -184,9 +184,10 @@ def _health() -> Section:
         [
             graph(
                 "Error budget burn",
-                f"How many times faster than allowed requests fail, over an hour: 1 uses up the budget"
-                f" ({objectives.ERROR_BUDGET:.1%} of the requests). The lines are where alerts begin. The ten worst.",
-                Query(f"topk(10, modelserve:errors:ratio1h{{{SCOPE}}} / {objectives.ERROR_BUDGET})", SERVE),
+                f"How many times faster than allowed a service fails, over an hour: 1 uses up the budget"
+                f" ({objectives.ERROR_BUDGET:.1%}) exactly. The worst of failed requests, the probe's failed"
+                " inferences and time without a ready replica. The lines are where alerts begin. The ten worst.",
+                Query(f"topk(10, modelserve:availability_burn:ratio1h{{{SCOPE}}})", SERVE),
                 unit=units.TIMES,
                 thresholds=burn,
                 empty="no requests",
@@ -195,7 +196,7 @@ def _health() -> Section:
                 "Latency budget burn",
                 f"How many times more requests than allowed ({objectives.SLOW_BUDGET:.0%}) are slower than the p99"
                 " objective of their ModelServe, over an hour. The ten worst.",
-                Query(f"topk(10, modelserve:slow:ratio1h{{{SCOPE}}} / {objectives.SLOW_BUDGET})", SERVE),
+                Query(f"topk(10, modelserve:latency_burn:ratio1h{{{SCOPE}}})", SERVE),
                 unit=units.TIMES,
                 thresholds=burn,
                 empty="no objective is set",

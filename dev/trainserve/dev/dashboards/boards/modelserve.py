@@ -105,9 +105,9 @@ def _now() -> Section:
             ),
             figure(
                 "Availability, 1 h",
-                f"Share of the requests of the last hour that did not fail; {objectives.AVAILABILITY:.1%} is asked for."
-                " Requests that a client gave up do not count as failed.",
-                Query(f"1 - max(modelserve:errors:ratio1h{{{MODEL}}})"),
+                f"By requests, by the probe's inferences or by time with a ready replica, whichever is worst;"
+                f" {objectives.AVAILABILITY:.1%} is asked for. Requests that a client gave up do not count as failed.",
+                Query(f"1 - modelserve:unavailability:ratio1h{{{SERVE}}}"),
                 unit=units.RATIO,
                 decimals=3,
                 base=palette.FAILURE,
@@ -142,17 +142,19 @@ def _traffic() -> Section:
             ),
             graph(
                 "Errors",
-                "Share of requests that failed, over 5 minutes and an hour, against the budget.",
-                Query(f"modelserve:errors:ratio5m{{{MODEL}}}", "5 min", palette.ACCENT),
-                Query(f"modelserve:errors:ratio1h{{{MODEL}}}", "1 h", palette.SECOND),
+                "Share of requests that failed in the servers, and unavailability: the worst of that, of the probe's"
+                " failed inferences and of the time without a ready replica. The line is the budget.",
+                Query(f"max(modelserve:errors:ratio5m{{{SERVE}}})", "failed, 5 min", palette.WARNING),
+                Query(f"modelserve:unavailability:ratio5m{{{SERVE}}}", "unavailable, 5 min", palette.ACCENT),
+                Query(f"modelserve:unavailability:ratio1h{{{SERVE}}}", "unavailable, 1 h", palette.SECOND),
                 unit=units.RATIO,
                 thresholds=[(objectives.ERROR_BUDGET, palette.FAILURE)],
                 empty=IDLE,
             ),
             graph(
                 "Images",
-                "Samples that were computed: a request of 8 images counts 8.",
-                Query(f"sum(modelserve:inferences:rate5m{{{MODEL}}})", "computed", palette.ACCENT),
+                "Samples of clients that were computed: a request of 8 images counts 8. Cached answers are not in it.",
+                Query(f"sum(modelserve:inferences:rate5m{{{SERVE}}})", "computed", palette.ACCENT),
                 unit=units.IMAGES,
                 empty=IDLE,
             ),
@@ -202,8 +204,8 @@ def _latency() -> Section:
                 "Latency budget burn",
                 f"How many times more requests than allowed ({objectives.SLOW_BUDGET:.0%}) are slower than the"
                 " objective. The lines are where alerts begin.",
-                Query(f"modelserve:slow:ratio5m{{{MODEL}}} / {objectives.SLOW_BUDGET}", "5 min", palette.ACCENT),
-                Query(f"modelserve:slow:ratio1h{{{MODEL}}} / {objectives.SLOW_BUDGET}", "1 h", palette.SECOND),
+                Query(f"modelserve:latency_burn:ratio5m{{{SERVE}}}", "5 min", palette.ACCENT),
+                Query(f"modelserve:latency_burn:ratio1h{{{SERVE}}}", "1 h", palette.SECOND),
                 unit=units.TIMES,
                 thresholds=BURN,
                 empty="no objective is set",

@@ -1,0 +1,59 @@
+"""What the tests of the dashboards share: the committed boards, and what is known to Prometheus."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import yaml
+
+from trainserve.api.metrics import METRICS
+from trainserve.dev.dashboards import build, queries
+
+CHART = build.FOLDER.parent
+RULES = CHART / "files" / "rules"
+GRID = "trainserve:grid_intensity:grams_per_kwh"
+"""Made by the chart's template, where its value is set."""
+BOARDS = queries.read(build.FOLDER)
+VALUES = {"namespace": "team", "trainjob": "digits", "modelserve": "digits", "model": "digits"}
+QUERIES = [query for board in BOARDS.values() for query in queries.queries(board, VALUES)]
+PANELS = [(board, panel) for board in BOARDS.values() for panel in queries.panels(board)]
+TRITON = re.findall(
+    r"^\| `(nv_\w+)` \| (\w+)",
+    (CHART.parents[1] / "docs" / "metrics.md").read_text(),
+    re.MULTILINE,
+)
+
+
+def rules() -> Iterator[dict[str, Any]]:
+    """Every rule of the chart's rule files."""
+    for path in sorted(RULES.glob("*.yaml")):
+        for group in yaml.safe_load(path.read_text())["groups"]:
+            yield from group["rules"]
+
+
+def known() -> set[str]:
+    """Names that a query may ask for: ours, those recorded, Triton's, DCGM's, Prometheus' own."""
+    names = {GRID, "up", "ALERTS"} | {rule["record"] for rule in rules() if "record" in rule}
+    for name, kind in [*((metric.name, metric.kind) for metric in METRICS.values()), *TRITON]:
+        names.add(name)
+        if kind in ("histogram", "summary"):
+            names |= {f"{name}_{part}" for part in ("sum", "count", *(["bucket"] if kind == "histogram" else []))}
+    return names
+
+
+def overlaps(positions: Mapping[str, Mapping[str, int]]) -> list[tuple[str, str]]:
+    """Pairs of the rectangles that cover each other somewhere."""
+    names = sorted(positions)
+    return [
+        (one, other)
+        for at, one in enumerate(names)
+        for other in names[at + 1 :]
+        if _meet(positions[one], positions[other])
+    ]
+
+
+def _meet(one: Mapping[str, int], other: Mapping[str, int]) -> bool:
+    across = one["x"] < other["x"] + other["w"] and other["x"] < one["x"] + one["w"]
+    return across and one["y"] < other["y"] + other["h"] and other["y"] < one["y"] + one["h"]
