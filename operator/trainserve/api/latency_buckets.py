@@ -52,8 +52,7 @@ def written(bound: float) -> tuple[str, ...]:
     Triton writes 16 digits (prometheus-cpp 1.0.1, core/src/text_serializer.cc), the Python client as Go does with
     `.0` to a whole number; Prometheus 2 keeps what it is given, 3 writes all as the Python client.
     """
-    plain = f"{bound:.16g}"
-    return tuple(dict.fromkeys((plain, _go(bound), _go(float(plain)))))
+    return tuple(dict.fromkeys((f"{bound:.16g}", _go(bound))))
 
 
 def _rounded(seconds: float) -> float:

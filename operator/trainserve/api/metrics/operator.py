@@ -326,9 +326,10 @@ MODELSERVE_OBJECTIVE_BUCKET = Metric(
     "trainserve_modelserve_objective_bucket",
     "gauge",
     "1",
-    "1 for each way in which a histogram of the servers (`family`) writes the objective as the label `le`.",
+    "1 for each way in which a histogram of the servers (`family`) writes the bucket that ends at the objective as the"
+    " label `le`.",
     "Joins a latency histogram's bucket by `namespace`, `modelserve` and `le`. Prometheus 3 writes 20.0 where 2 writes"
-    " 20, so both stand here.",
+    " 20, so both stand here. Trap: Triton's is in milliseconds and a hair less (19.9999), since it counts whole ones.",
     (*_SERVE, "family", "le"),
 )
 MODELSERVE_SINCE = Metric(

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from trainserve.api import latency_buckets
 from trainserve.api.duration import seconds as duration
 from trainserve.api.metrics import operator as metrics
-from trainserve.api.metrics import serving
 from trainserve.api.triton import DynamicBatching, Triton
 from trainserve.operator import conditions
 from trainserve.operator.modelserve import version as versions
@@ -15,8 +14,6 @@ from trainserve.operator.modelserve.transition import phase, reason, short
 from trainserve.operator.plan import Object
 from trainserve.operator.sample import Sample, sample, seconds
 
-FIRST_RESPONSE = "nv_inference_first_response_histogram_ms"
-"""Triton's histogram, in milliseconds; the probe's is in seconds."""
 TRUTH = {"True": 1, "False": 0}
 
 
@@ -45,10 +42,8 @@ def samples(serve: Object, children: list[Object]) -> Iterator[Sample]:
 
 def _objective(own: tuple[str, str], objective: float) -> Iterator[Sample]:
     yield sample(metrics.MODELSERVE_OBJECTIVE, objective, *own)
-    bound = min(latency_buckets.bounds(objective), key=lambda bound: abs(bound - objective))
-    for family, unit in ((FIRST_RESPONSE, 1000.0), (serving.INFERENCE_DURATION.name, 1.0)):
-        for written in latency_buckets.written(bound * unit):
-            yield sample(metrics.MODELSERVE_OBJECTIVE_BUCKET, 1, *own, family, written)
+    for family, bound in latency_buckets.objective_buckets(objective):
+        yield sample(metrics.MODELSERVE_OBJECTIVE_BUCKET, 1, *own, family, bound)
 
 
 def _model(spec: Object, status: Object, children: list[Object]) -> str | None:
