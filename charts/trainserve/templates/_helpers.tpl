@@ -30,3 +30,36 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- range $inner := . }}{{ include "trainserve.withoutRules" $inner }}{{ end }}
 {{- end }}
 {{- end }}
+
+{{- /* The labels of an object of the Prometheus operator: those that its selectors may ask for win. */ -}}
+{{- define "trainserve.monitoringLabels" -}}
+{{ toYaml (mergeOverwrite (include "trainserve.labels" . | fromYaml) .Values.monitoring.labels) }}
+{{- end }}
+
+{{- /* Not empty where the Prometheus operator's objects are installed. */ -}}
+{{- define "trainserve.monitored" -}}
+{{- $enabled := toString .Values.monitoring.enabled }}
+{{- if or (eq $enabled "true") (and (eq $enabled "auto") (.Capabilities.APIVersions.Has "monitoring.coreos.com/v1")) }}true{{ end }}
+{{- end }}
+
+{{- /* The metadata of such an object; its argument is (list . "training"). */ -}}
+{{- define "trainserve.monitoringMetadata" -}}
+{{- $root := index . 0 -}}
+name: {{ printf "%s-%s" $root.Release.Name (index . 1) | trunc 63 | trimSuffix "-" }}
+namespace: {{ $root.Release.Namespace }}
+labels:
+  {{- include "trainserve.monitoringLabels" $root | nindent 2 }}
+{{- end }}
+
+{{- /* Relabelings of a target: its job, labels from the pod's labels, and none that say what is known already. Its
+argument is (list "trainserve-training" (dict "trainjob" "trainjob" "attempt" "attempt")). */ -}}
+{{- define "trainserve.relabelings" -}}
+- targetLabel: job
+  replacement: {{ index . 0 }}
+{{- range $target, $label := index . 1 }}
+- sourceLabels: [__meta_kubernetes_pod_label_trainserve_io_{{ $label }}]
+  targetLabel: {{ $target }}
+{{- end }}
+- action: labeldrop
+  regex: container|endpoint|service
+{{- end }}

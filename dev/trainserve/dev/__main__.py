@@ -45,7 +45,7 @@ def prepare() -> None:
 
     Kubernetes and etcd come from KUBEBUILDER_ASSETS or PATH, else from the cache in ~/.cache/trainserve, else from
     Kubernetes' release download, else they are built from Debian's source package (about three minutes). Prometheus is
-    the installed one, else that of Debian's package; Triton Inference Server comes from PyPI. With KUBECONFIG set no
+    the installed one, else those of Debian's packages; Triton Inference Server comes from PyPI. With KUBECONFIG set no
     control plane is prepared.
     """
     progress = ConsoleProgress(Console())
@@ -56,7 +56,7 @@ def prepare() -> None:
         progress.note(f"Kubernetes {'.'.join(map(str, found.version))}: {found.kubernetes}")
         progress.note(f"etcd: {found.etcd}")
     progress.note(f"kubectl: {binaries.kubectl()}")
-    progress.note(f"Prometheus: {prometheus.prepare(progress)}")
+    progress.note(f"Prometheus: {prometheus.prepare(progress)}, {prometheus.prepare_discovering(progress)}")
     from trainserve.serving import runtime  # here, because only this command needs it
 
     with progress.task("Triton Inference Server") as task:
@@ -76,14 +76,21 @@ def prepare() -> None:
     help="GPUs that the node claims to have where NVML finds no real one.  [default: as before, at first 2]",
 )
 @click.option("--operator/--no-operator", default=False, help="Run TrainServe's operator too.  [default: no-operator]")
-def up(directory: Path, simulated_gpus: int | None, operator: bool) -> None:
+@click.option(
+    "--prometheus/--no-prometheus",
+    "watched",
+    default=False,
+    help="Run Prometheus too, set up by the chart's own scrape objects.  [default: no-prometheus]",
+)
+def up(directory: Path, simulated_gpus: int | None, operator: bool, watched: bool) -> None:
     """Bring the cluster up, and return when all of it is ready.
 
-    What runs already is left alone; what died is started again, the operator included if it ran before.
+    What runs already is left alone; what died is started again, the operator and Prometheus included if they ran
+    before.
     """
     gpus = recorded_gpus(directory) if simulated_gpus is None else simulated_gpus
     cluster = Cluster(directory, simulated_gpus=gpus, progress=ConsoleProgress(Console()))
-    cluster.up(*DEFAULT, *(["operator"] if operator else []))
+    cluster.up(*DEFAULT, *(["operator"] if operator else []), *(["prometheus"] if watched else []))
     click.echo(f"export KUBECONFIG={shlex.quote(str(cluster.kubeconfig))}")
 
 

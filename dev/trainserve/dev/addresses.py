@@ -33,7 +33,9 @@ PORTS = (
     "kubelet",
     "metrics",
     "liveness",
+    "prometheus",
 )
+"""In this order from the first port of a cluster's block: clusters of earlier releases have what stands before."""
 BLOCK = 16
 
 

@@ -1,4 +1,5 @@
-"""What an API server is given: TrainServe's kinds, and the operator's ServiceAccount with exactly the chart's role."""
+"""What an API server is given: TrainServe's kinds, the operator's ServiceAccount with exactly the chart's role, and
+Prometheus' ServiceAccount."""
 
 from __future__ import annotations
 
@@ -21,6 +22,8 @@ from trainserve.dev.state import SYSTEM_NAMESPACE
 OPERATOR = "trainserve-operator"
 ROLE = "trainserve-dev-operator"
 """Not the chart's name for it, so that the chart can be installed beside."""
+PROMETHEUS = "prometheus"
+"""Name of Prometheus' ServiceAccount, and of its role."""
 TOKEN_SECONDS = 365 * 24 * 3600
 
 Object = dict[str, Any]
@@ -48,22 +51,26 @@ def connect(kubeconfig: Path) -> Client:
 
 def operator_objects(role: Path) -> list[Object]:
     """The operator's namespace, account and rights: `role` is the chart's file with the `rules` of its ClusterRole."""
+    return _account(OPERATOR, ROLE, yaml.safe_load(role.read_text())["rules"])
+
+
+def prometheus_objects() -> list[Object]:
+    """Prometheus' account and rights: to find pods, and no more."""
+    return _account(PROMETHEUS, PROMETHEUS, [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]}])
+
+
+def _account(name: str, role: str, rules: list[Object]) -> list[Object]:
     rbac = "rbac.authorization.k8s.io"
     return [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM_NAMESPACE}},
-        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": OPERATOR, "namespace": SYSTEM_NAMESPACE}},
-        {
-            "apiVersion": f"{rbac}/v1",
-            "kind": "ClusterRole",
-            "metadata": {"name": ROLE},
-            "rules": yaml.safe_load(role.read_text())["rules"],
-        },
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": SYSTEM_NAMESPACE}},
+        {"apiVersion": f"{rbac}/v1", "kind": "ClusterRole", "metadata": {"name": role}, "rules": rules},
         {
             "apiVersion": f"{rbac}/v1",
             "kind": "ClusterRoleBinding",
-            "metadata": {"name": ROLE},
-            "roleRef": {"apiGroup": rbac, "kind": "ClusterRole", "name": ROLE},
-            "subjects": [{"kind": "ServiceAccount", "name": OPERATOR, "namespace": SYSTEM_NAMESPACE}],
+            "metadata": {"name": role},
+            "roleRef": {"apiGroup": rbac, "kind": "ClusterRole", "name": role},
+            "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": SYSTEM_NAMESPACE}],
         },
     ]
 
@@ -110,12 +117,12 @@ def bootstrap(client: Client, chart: Path, seconds: float = 60.0) -> None:
     wait(partial(accepts_pods, client), "the service account of namespace default", seconds)
 
 
-def operator_token(client: Client) -> str:
-    """A token of the operator's ServiceAccount. Raises ApiError."""
+def account_token(client: Client, account: str) -> str:
+    """A token of a ServiceAccount of the system's namespace. Raises ApiError."""
     request = ServiceAccountToken(
         metadata=ObjectMeta(), spec=TokenRequestSpec(audiences=[], expirationSeconds=TOKEN_SECONDS)
     )
-    answer = client.create(request, OPERATOR, namespace=SYSTEM_NAMESPACE)
+    answer = client.create(request, account, namespace=SYSTEM_NAMESPACE)
     assert answer.status is not None
     return str(answer.status.token)
 

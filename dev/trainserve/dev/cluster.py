@@ -21,8 +21,8 @@ from trainserve.dev.run import ClusterError, PortTaken, Run, mark
 from trainserve.dev.state import DEFAULT_GPUS, State
 
 CHART = Path(__file__).parents[3] / "charts" / "trainserve"
-DEFAULT = tuple(component for component in COMPONENTS if component != "operator")
-STOPPING = (("operator", "agent", "scheduler", "controller-manager"), ("apiserver",), ("etcd",))
+DEFAULT = tuple(component for component in COMPONENTS if component not in ("operator", "prometheus"))
+STOPPING = (("prometheus", "operator", "agent", "scheduler", "controller-manager"), ("apiserver",), ("etcd",))
 PORT_ATTEMPTS = 3
 
 
@@ -73,8 +73,13 @@ class Cluster:
         """Where the operator serves its metrics. Raises ClusterError before the first `up`."""
         return f"http://127.0.0.1:{self._state().addresses.ports['metrics']}/metrics"
 
+    @property
+    def prometheus_url(self) -> str:
+        """Where Prometheus answers. Raises ClusterError before the first `up`."""
+        return f"http://127.0.0.1:{self._state().addresses.ports['prometheus']}"
+
     def up(self, *components: str) -> None:
-        """Brings up the components (all but the operator if none is named), what they need, and what had died.
+        """Brings up the components, what they need, and what had died; by default all but operator and Prometheus.
 
         Returns once each is ready. A component that runs with another command than it would get now is started anew.
         Raises ClusterError, binaries.BinariesUnavailable, addresses.AddressesUnavailable.
@@ -178,6 +183,8 @@ class Cluster:
     def _bring_up(self, wanted: Sequence[str], run: Run) -> None:
         for stage in STAGES:
             names = [name for name in stage if name in wanted]
+            if "prometheus" in names:
+                run.configure_prometheus(self.chart)
             for name in names:
                 run.start(name)
             if "controller-manager" in names:  # it makes the service accounts that are waited for here

@@ -10,14 +10,15 @@ from pathlib import Path
 
 import yaml
 
-from trainserve.dev import controlplane, pki
+from trainserve.dev import controlplane, pki, prometheus
 from trainserve.dev.addresses import Addresses
 from trainserve.dev.binaries import Binaries, default_cache
 from trainserve.dev.health import get
 from trainserve.dev.pki import Pki
+from trainserve.dev.prometheus.config import Surroundings
 from trainserve.dev.state import SYSTEM_NAMESPACE, kubeconfig, write
 
-STAGES = (("etcd",), ("apiserver",), ("controller-manager", "scheduler", "agent"), ("operator",))
+STAGES = (("etcd",), ("apiserver",), ("controller-manager", "scheduler", "agent"), ("operator", "prometheus"))
 """In the order of starting; those of one stage start together."""
 STORE_SECRET = "trainserve-store"  # noqa: S105 (its name)
 """A Secret that a namespace may have, for training pods whose data needs credentials."""
@@ -29,6 +30,7 @@ PORTS = {
     "scheduler": ("scheduler", "scheduler-plain"),
     "agent": ("kubelet",),
     "operator": ("metrics", "liveness"),
+    "prometheus": ("prometheus",),
 }
 
 
@@ -62,6 +64,7 @@ class Layout:
         self.pki = folder / "pki"
         self.etcd = folder / "etcd"
         self.store = folder / "store"
+        self.prometheus = folder / "prometheus"
 
     def log(self, component: str) -> Path:
         """Where a component's output goes."""
@@ -70,6 +73,16 @@ class Layout:
     def kubeconfig_of(self, component: str) -> Path:
         """The kubeconfig of a part of the control plane."""
         return self.folder / "control-plane" / f"{component}.kubeconfig"
+
+    @property
+    def prometheus_config(self) -> Path:
+        """Prometheus' configuration; the rule files that it names lie beside it."""
+        return self.prometheus / "prometheus.yml"
+
+    @property
+    def prometheus_token(self) -> Path:
+        """What Prometheus shows to the API server."""
+        return self.prometheus / "token"
 
     @property
     def scheduler_config(self) -> Path:
@@ -114,6 +127,7 @@ class Components:
             "scheduler": self._scheduler,
             "agent": self._agent,
             "operator": self._operator,
+            "prometheus": self._prometheus,
         }
         return build[name]()
 
@@ -163,6 +177,21 @@ class Components:
             "TRAINSERVE_LEASE_NAMESPACE": SYSTEM_NAMESPACE,
         }
         return Component([*kopf, f"--liveness={liveness}"], lambda: get(liveness) is not None, environment)
+
+    def _prometheus(self) -> Component:
+        command = prometheus.command(
+            prometheus.prepare_discovering() / "prometheus",
+            self.layout.prometheus_config,
+            self.layout.prometheus / "data",
+            self.addresses.ports["prometheus"],
+        )
+        url = f"http://127.0.0.1:{self.addresses.ports['prometheus']}/-/ready"
+        return Component(command, lambda: get(url) is not None)
+
+    def prometheus_surroundings(self) -> Surroundings:
+        """What Prometheus' configuration has to know of this cluster."""
+        operator = f"127.0.0.1:{self.addresses.ports['metrics']}"
+        return Surroundings(self.server, self.pki.ca, self.layout.prometheus_token, operator)
 
 
 def node_is_ready(nodes: bytes | None) -> bool:

@@ -135,8 +135,8 @@ def unpack_programs(
             partial.rename(target / program)
 
 
-def sid_options(folder: Path) -> list[str]:
-    """The options with which apt knows Debian's unstable release alone, its lists and all else in `folder`.
+def release_options(folder: Path, release: str) -> list[str]:
+    """The options with which apt knows one release of Debian alone, its lists and all else in `folder`.
 
     The archive is the one that this machine takes Debian from. Raises FetchError where it takes it from none.
     """
@@ -150,7 +150,7 @@ def sid_options(folder: Path) -> list[str]:
     (folder / "lists" / "partial").mkdir(parents=True)
     sources = folder / "sources.list"
     trust = f"[signed-by={DEBIAN_KEYS}] " if DEBIAN_KEYS.exists() else ""
-    sources.write_text(f"deb {trust}{archive} sid main\n")
+    sources.write_text(f"deb {trust}{archive} {release} main\n")
     settings = {
         "Dir::Etc::SourceList": sources,
         "Dir::Etc::SourceParts": "-",

@@ -9,7 +9,9 @@ from pathlib import Path
 from trainserve.dev import addresses, process, state
 from trainserve.dev.binaries import Binaries
 from trainserve.dev.components import PORTS, Components, Layout
+from trainserve.dev.helm import HelmUnavailable
 from trainserve.dev.progress import Progress, Task
+from trainserve.dev.prometheus import config
 from trainserve.dev.state import State
 
 READY_SECONDS = 120.0
@@ -86,7 +88,32 @@ class Run:
         with bootstrap.connect(self.layout.kubeconfig) as client:
             try:
                 bootstrap.bootstrap(client, chart)
-                token = bootstrap.operator_token(client)
+                token = bootstrap.account_token(client, bootstrap.OPERATOR)
             except bootstrap.BootstrapError as error:
                 raise ClusterError(str(error)) from error
         self.components.write_kubeconfig(self.layout.operator_kubeconfig, bootstrap.OPERATOR, token)
+
+    def configure_prometheus(self, chart: Path) -> None:
+        """Gives Prometheus its account and the chart's scrape objects and rules. Raises ClusterError.
+
+        One that runs with another configuration is stopped before its files change: it is started anew then.
+        """
+        from trainserve.dev import bootstrap
+
+        self.task.update("configuring Prometheus from the chart")
+        layout = self.layout
+        try:
+            objects = config.rendered(chart)
+            with bootstrap.connect(layout.kubeconfig) as client:
+                for wanted in bootstrap.prometheus_objects():
+                    bootstrap.put(client, wanted)
+                state.write(layout.prometheus_token, bootstrap.account_token(client, bootstrap.PROMETHEUS))
+        except (bootstrap.BootstrapError, config.ChartNotRendered, HelmUnavailable) as error:
+            raise ClusterError(f"no Prometheus: {error}") from error
+        wanted_files = config.files(objects, self.components.prometheus_surroundings())
+        paths = {layout.prometheus / name: content for name, content in wanted_files.items()}
+        running = self.state.processes.get("prometheus")
+        if running and any(not path.exists() or path.read_text() != content for path, content in paths.items()):
+            process.stop([running])
+        for path, content in paths.items():
+            state.write(path, content)

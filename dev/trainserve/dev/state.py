@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trainserve.dev.addresses import Addresses
+from trainserve.dev.addresses import Addresses, block
 from trainserve.dev.process import Process
 
 CONTEXT = "trainserve-dev"
@@ -37,7 +37,8 @@ def load(path: Path) -> State | None:
     except FileNotFoundError:
         return None
     return State(
-        addresses=Addresses(content["number"], content["ports"]),
+        # A cluster of an earlier release has no port yet for what came later.
+        addresses=Addresses(content["number"], {**block(content["number"]), **content["ports"]}),
         processes={
             name: Process(each["pid"], each["started"], tuple(each["command"]))
             for name, each in content["processes"].items()

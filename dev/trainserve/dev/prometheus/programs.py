@@ -1,8 +1,9 @@
-"""Where Prometheus comes from: PATH, else Debian's package, unpacked into the cache and never installed.
+"""Where Prometheus comes from: PATH, else Debian's packages, unpacked into the cache and never installed.
 
-Installing it would start a service. Version 3 comes from Debian's unstable release, whose program runs on the C library
-of the release before; apt reads that release's lists in a folder of its own, and the machine's sources stay as they
-are.
+Installing one would start a service. Three of them are wanted: that of this machine's release, the oldest that our
+rules and dashboards are held to; one that discovers pods, which Debian 12's own cannot; and version 3, of Debian's
+unstable release. Those of other releases run on Debian 12's C library; apt reads their lists in a folder of its own,
+and the machine's sources stay as they are.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from trainserve.dev import fetch
@@ -21,9 +23,11 @@ from trainserve.dev.progress import SILENT, Progress, Task
 
 PACKAGES = {"prometheus": "prometheus", "promtool": "promtool"}
 """Program → its package; up to Debian 12 the package prometheus has both."""
-
-
+DISCOVERING = "trixie"
+"""Debian 13: the first release whose Prometheus is built with Kubernetes' service discovery again (2.53)."""
+UNSTABLE = "sid"
 Unpack = Callable[[Path, Mapping[str, str], Task], None]
+_DISCOVERY = "scrape_configs: [{job_name: pods, kubernetes_sd_configs: [{role: pod, api_server: 'https://127.0.0.1'}]}]"
 
 
 class PrometheusUnavailable(Exception):
@@ -58,9 +62,17 @@ def prepare(
     return installed or _cached((cache or default_cache()) / "prometheus", fetch.unpack_programs, progress)
 
 
+def prepare_discovering(
+    progress: Progress = SILENT, *, cache: Path | None = None, environment: Mapping[str, str] = os.environ
+) -> Path:
+    """The folder of a Prometheus that discovers pods, fetched if it is missing. Raises PrometheusUnavailable."""
+    own = prepare(progress, cache=cache, environment=environment)
+    return own if discovers_pods(own) else _of_release(DISCOVERING, progress, cache)
+
+
 def prepare3(progress: Progress = SILENT, *, cache: Path | None = None) -> Path:
     """The folder of Prometheus 3 and its promtool, fetched if they are missing. Raises PrometheusUnavailable."""
-    folder = _cached((cache or default_cache()) / "prometheus3", _unpack_sid, progress)
+    folder = _of_release(UNSTABLE, progress, cache)
     if (found := version(folder / "prometheus"))[0] != 3:
         raise PrometheusUnavailable(f"Debian's unstable release has Prometheus {'.'.join(map(str, found))}, not 3")
     return folder
@@ -77,8 +89,20 @@ def version(program: Path) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
+def discovers_pods(folder: Path) -> bool:
+    """Whether the Prometheus there was built with Kubernetes' service discovery, which its promtool says."""
+    with tempfile.NamedTemporaryFile("w", suffix=".yml") as file:
+        file.write(_DISCOVERY)
+        file.flush()
+        return subprocess.run([folder / "promtool", "check", "config", file.name], capture_output=True).returncode == 0
+
+
 def _complete(folder: Path) -> bool:
     return all(is_program(folder / name) for name in PACKAGES)
+
+
+def _of_release(release: str, progress: Progress, cache: Path | None) -> Path:
+    return _cached((cache or default_cache()) / f"prometheus-{release}", partial(_unpack_release, release), progress)
 
 
 def _cached(folder: Path, unpack: Unpack, progress: Progress) -> Path:
@@ -93,7 +117,7 @@ def _cached(folder: Path, unpack: Unpack, progress: Progress) -> Path:
     return folder
 
 
-def _unpack_sid(target: Path, packages: Mapping[str, str], task: Task) -> None:
-    with tempfile.TemporaryDirectory(prefix="trainserve-sid-") as scratch:
-        options = fetch.sid_options(Path(scratch))
+def _unpack_release(release: str, target: Path, packages: Mapping[str, str], task: Task) -> None:
+    with tempfile.TemporaryDirectory(prefix="trainserve-apt-") as scratch:
+        options = fetch.release_options(Path(scratch), release)
         fetch.unpack_programs(target, packages, task, options=options, update=["apt-get", *options, "update"])
