@@ -78,7 +78,7 @@ async def _print(namespace: str | None, everywhere: bool, sort: str) -> None:
             snapshot = await looking.look()
     console = Console(width=None if sys.stdout.isatty() or os.environ.get("COLUMNS") else _ENDLESS)
     with console.capture() as printed:
-        console.print(view.page(snapshot, sort, console.width))
+        console.print(*view.page(snapshot, sort, console.width), sep="\n")
     click.echo("\n".join(line.rstrip() for line in printed.get().splitlines()))
 
 

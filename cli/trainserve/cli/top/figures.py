@@ -9,11 +9,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
-from trainserve.api.metrics.serving import INFERENCE_DURATION
+from trainserve.api.latency_buckets import PROBE, TRITON
 
 REQUESTS = "nv_inference_request_success"
-FIRST_RESPONSE = "nv_inference_first_response_histogram_ms"
-"""Of Triton releases that have a latency histogram for ordinary models."""
 LEAST = 20
 """Observations without which there is no p99: of fewer, it would be the slowest one."""
 
@@ -57,14 +55,14 @@ def served(page: bytes) -> Served | None:
     An ensemble is asked through a model of its own and goes through the model that it surrounds, as do requests for
     that model itself: the model's own count has each of them once.
     """
-    found = _samples(page, REQUESTS, FIRST_RESPONSE)
+    found = _samples(page, REQUESTS, TRITON)
     requests: dict[str, float] = {}
     latencies: dict[str, dict[float, float]] = {}
     for name, labels, value in found:
         model = labels.get("model", "")
         if name == REQUESTS:
             requests[model] = requests.get(model, 0.0) + value
-        elif name == f"{FIRST_RESPONSE}_bucket":
+        elif name == f"{TRITON}_bucket":
             _count(latencies.setdefault(model, {}), labels, value, 1.0)
     if (asked := model_of(requests)) is None:
         return None
@@ -84,8 +82,8 @@ def model_of(models: Iterable[str]) -> str | None:
 def probed(page: bytes) -> Histogram | None:
     """The probe's histogram of its own inferences, in milliseconds. Raises ValueError."""
     found: dict[float, float] = {}
-    for name, labels, value in _samples(page, INFERENCE_DURATION.name):
-        if name == f"{INFERENCE_DURATION.name}_bucket":
+    for name, labels, value in _samples(page, PROBE):
+        if name == f"{PROBE}_bucket":
             _count(found, labels, value, 1000.0)
     return found or None
 

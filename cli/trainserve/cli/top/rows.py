@@ -19,16 +19,7 @@ MODELSERVE_PHASES = ("Failed", "Refused", "Degraded", "Updating", "Starting", "W
 _FINAL = ("Complete", "Failed", "Refused")
 _MOST_TEXT = 240
 """Characters of a message that are kept."""
-_BEHIND = {
-    "Running": (),
-    "Complete": (),
-    "Ready": (),
-    "Refused": ("Accepted",),
-    "Unschedulable": ("Scheduled",),
-    "Waiting": ("ModelResolved",),
-}
-"""Conditions that say why, by phase, the first that does not hold."""
-_BEHIND_OTHERS = ("Failed", "ModelResolved", "Progressing", "Running", "Scheduled", "Verified", "Accepted")
+_AS_WANTED = ("Running", "Complete", "Ready")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +120,7 @@ def training(job: Object, said: Object | None, now: datetime) -> Training:
         memory=number(progress.get("gpuMemoryBytes")) if running else None,
         attempts=len(_list(status, "attempts")) + _whole(status.get("attemptsDropped")),
         age=_age(meta, now),
-        why=_why(phase, status),
+        why=_why(_behind_trainjob(phase, status), phase, status),
         gpus=0 if phase in _FINAL else _gpus(spec) * max(1, _whole(_part(spec, "workers").get("nodes"))),
     )
 
@@ -155,7 +146,7 @@ def serving(serve: Object, rate: float | None, p99: P99 | None, now: datetime) -
         p99=P99(written, "probe") if p99 is None and written is not None else p99,
         objective=_milliseconds(_part(spec, "slo").get("p99")),
         age=_age(meta, now),
-        why=_why(phase, status),
+        why=_why(_behind_modelserve(phase, status), phase, status),
         gpus=_gpus(spec) * wanted,
     )
 
@@ -181,15 +172,29 @@ def ordered(rows: Sequence[Row], key: str) -> list[Row]:
     return sorted(found, key=by_key)
 
 
-def _why(phase: str, status: Object) -> str:
-    """Reason and message of the condition behind a phase that is not the wanted one."""
-    conditions = {each.get("type"): each for each in _list(status, "conditions") if isinstance(each, dict)}
-    for kind in _BEHIND.get(phase, _BEHIND_OTHERS):
-        found = conditions.get(kind)
-        if found is not None and found.get("status") != ("False" if kind == "Failed" else "True"):
-            reason, message = found.get("reason"), found.get("message") or ""
-            return clean(message if reason in (None, "", phase) else f"{reason}: {message}")
-    return ""
+def _why(behind: str, phase: str, status: Object) -> str:
+    """Reason and message of the condition that a phase comes from, where it is not the wanted one."""
+    found = _conditions(status).get(behind, {})
+    reason, message = found.get("reason") or "", found.get("message") or ""
+    return "" if phase in _AS_WANTED else clean(message if reason in ("", phase) else f"{reason}: {message}")
+
+
+def _behind_trainjob(phase: str, status: Object) -> str:
+    """What the phase of a TrainJob comes from: of one that waits, its pods that are not placed, or do not start."""
+    scheduled = _conditions(status).get("Scheduled", {}).get("reason")
+    waits = "Running" if scheduled in (None, "Pending", "Scheduled") else "Scheduled"
+    return {"Failed": "Failed", "Refused": "Accepted", "Restarting": "Running"}.get(phase, waits)
+
+
+def _behind_modelserve(phase: str, status: Object) -> str:
+    """What the phase of a ModelServe comes from: a rollout that goes on or failed, else that it does not serve."""
+    progressing = _conditions(status).get("Progressing", {}).get("reason")
+    serves = "Ready" if progressing in (None, "UpToDate") else "Progressing"
+    return {"Refused": "Accepted", "Waiting": "ModelResolved"}.get(phase, serves)
+
+
+def _conditions(status: Object) -> dict[str, Object]:
+    return {str(each.get("type")): each for each in _list(status, "conditions") if isinstance(each, dict)}
 
 
 def _age(meta: Object, now: datetime) -> float | None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from rich.console import Console, RenderableType
+from rich.console import Console, Group
 from rich.live import Live
 
 from trainserve.cli.top.rows import SORTS
@@ -59,14 +59,14 @@ class Terminal:
                 self._trouble = str(error)
             self._changed.set()
 
-    def _drawn(self) -> RenderableType:
+    def _drawn(self) -> Group:
         assert self._snapshot is not None
         snapshot = self._snapshot
         if self._trouble:
             old = (datetime.now(UTC) - snapshot.at).total_seconds()
             snapshot = replace(snapshot, notes=[f"seen {old:.0f} s ago: {self._trouble}"])
         width, height = self._console.size
-        return screen(snapshot, self._sort, width, height, self._every)
+        return Group(*screen(snapshot, self._sort, width, height, self._every))
 
     def _pressed(self, key: str) -> None:
         if key == "q":

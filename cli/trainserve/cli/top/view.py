@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from rich.cells import cell_len
-from rich.console import Group, JustifyMethod, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from trainserve.cli.top.figures import P99
@@ -42,31 +40,29 @@ class Column:
     right: bool = True
 
 
-def screen(snapshot: Snapshot, sort: str, width: int, height: int, every: float) -> RenderableType:
-    """What fills a terminal: a heading, both tables, notes, keys."""
+def screen(snapshot: Snapshot, sort: str, width: int, height: int, every: float) -> list[Text]:
+    """Lines that fill a terminal: a heading, both tables, notes, keys."""
     head = heading(snapshot, f"every {every:g} s")
-    foot = [Text(note, style="yellow") for note in snapshot.notes]
-    foot.append(_keys(snapshot, sort))
-    room = height - len(head) - len(foot) - 2  # an empty line before each table
-    columns_of = (trainjobs(snapshot), modelserves(snapshot))
+    foot = [*_noted(snapshot), _keys(snapshot, sort)]
     listed = (ordered(snapshot.trainings, sort), ordered(snapshot.servings, sort))
+    room = height - len(head) - len(foot) - 2  # an empty line before each table
     shares = fit((1 + max(1, len(listed[0])), 1 + max(1, len(listed[1]))), room)
-    body: list[RenderableType] = []
-    for columns, rows, share in zip(columns_of, listed, shares, strict=True):
-        body += [Text(""), table(columns, rows, width, max(0, share - 1))]
-    used = len(head) + sum(shares) + 2 + len(foot)
-    lines = [_cut(line, width) for line in head]
-    return Group(*lines, *body, *[Text("")] * max(0, height - used), *(_cut(line, width) for line in foot))
+    body: list[Text] = []
+    for columns, rows, share in zip((trainjobs(snapshot), modelserves(snapshot)), listed, shares, strict=True):
+        body += [Text(), *table(columns, rows, width, max(0, share - 1))]
+    filled = [*head, *body][: max(0, height - len(foot))]
+    filled += [Text()] * (height - len(foot) - len(filled))
+    return [_cut(line, width) for line in (filled + foot)[-height:]]
 
 
-def page(snapshot: Snapshot, sort: str, width: int) -> RenderableType:
+def page(snapshot: Snapshot, sort: str, width: int) -> list[Text]:
     """Everything, however long, in lines of at most `width`."""
-    parts: list[RenderableType] = [_cut(line, width) for line in heading(snapshot)]
+    lines = heading(snapshot)
     for columns, rows in ((trainjobs(snapshot), snapshot.trainings), (modelserves(snapshot), snapshot.servings)):
-        parts += [Text(""), table(columns, ordered(rows, sort), width, None)]
+        lines += [Text(), *table(columns, ordered(rows, sort), width, None)]
     if snapshot.notes:
-        parts += [Text(""), *(Text(note, style="yellow") for note in snapshot.notes)]
-    return Group(*parts)
+        lines += [Text(), *_noted(snapshot)]
+    return [_cut(line, width) for line in lines]
 
 
 def heading(snapshot: Snapshot, every: str = "") -> list[Text]:
@@ -116,23 +112,21 @@ def modelserves(snapshot: Snapshot) -> list[Column]:
     ]
 
 
-def table(columns: Sequence[Column], rows: Sequence[Row], width: int, most: int | None) -> RenderableType:
+def table(columns: Sequence[Column], rows: Sequence[Row], width: int, most: int | None) -> list[Text]:
     """Heading and rows in at most `most` lines below the heading; what is left out is counted in the last."""
     shown = rows if most is None or len(rows) <= most else rows[: max(0, most - 1)]
     cells = [[column.cell(row) for column in columns] for row in shown]
     widths = fitted(columns, cells, width)
-    drawn = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold", show_edge=False)
     kept = [number for number, given in enumerate(widths) if given]
-    for number in kept:
-        column = columns[number]
-        justify: JustifyMethod = "right" if column.right else "left"
-        drawn.add_column(column.heading, justify=justify, no_wrap=True, overflow="ellipsis", width=widths[number])
-    for line in cells:
-        drawn.add_row(*(line[number] for number in kept))
+
+    def line(texts: Sequence[Text]) -> Text:
+        return Text(" " * GAP).join(_aligned(texts[number], widths[number], columns[number]) for number in kept)
+
+    lines = [line([Text(column.heading, style="bold") for column in columns]), *map(line, cells)]
     if len(shown) < len(rows) and most:
         left = ", ".join(f"{count} {phase}" for phase, count in _counts(rows[len(shown) :]))
-        return Group(drawn, _cut(Text(f"… and {len(rows) - len(shown)} more: {left}", style="dim"), width))
-    return drawn if rows else Group(drawn, Text("none", style="dim"))
+        lines.append(Text(f"… and {len(rows) - len(shown)} more: {left}", style="dim"))
+    return lines if rows else [*lines, Text("none", style="dim")]
 
 
 def fitted(columns: Sequence[Column], cells: Sequence[Sequence[Text]], width: int) -> list[int]:
@@ -187,14 +181,16 @@ def duration(seconds: float) -> str:
     if whole < 120:
         return f"{whole}s"
     if minutes < 10:
-        return f"{minutes}m{whole % 60}s" if whole % 60 else f"{minutes}m"
-    if hours < 3:
+        return f"{minutes}m" + (f"{whole % 60}s" if whole % 60 else "")
+    if minutes < 180:
         return f"{minutes}m"
     if hours < 8:
-        return f"{hours}h{minutes % 60}m" if minutes % 60 else f"{hours}h"
+        return f"{hours}h" + (f"{minutes % 60}m" if minutes % 60 else "")
     if hours < 48:
         return f"{hours}h"
-    return f"{days}d" if days < 3650 else f"{days // 365}y"
+    if days < 8:
+        return f"{days}d" + (f"{hours % 24}h" if hours % 24 else "")
+    return f"{days}d" if days < 730 else f"{days // 365}y"
 
 
 def _named(heading: str, snapshot: Snapshot) -> list[Column]:
@@ -260,7 +256,22 @@ def _keys(snapshot: Snapshot, sort: str) -> Text:
     return line.append("   ~ of the probe's own requests", "dim") if probed else line
 
 
+def _noted(snapshot: Snapshot) -> list[Text]:
+    return [Text(note, style="yellow") for note in snapshot.notes]
+
+
+def _aligned(cell: Text, width: int, column: Column) -> Text:
+    cut = _cut(cell, width)
+    missing = width - cut.cell_len
+    if column.right:
+        cut.pad_left(missing)
+    else:
+        cut.pad_right(missing)
+    return cut
+
+
 def _cut(line: Text, width: int) -> Text:
     cut = line.copy()
+    cut.no_wrap = True
     cut.truncate(max(1, width), overflow="ellipsis")
     return cut
