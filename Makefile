@@ -5,7 +5,7 @@ PORTIONS := operator models serving cli dev
 COMMA := ,
 SPACE := $(subst ,, )
 
-.PHONY: setup setup-python demo demo-down check test crds dashboards bench
+.PHONY: setup setup-python demo demo-down check test crds docs dashboards bench
 
 demo: setup ## the main job, end to end, on a real control plane
 	@$(PYTHON) -m trainserve.dev.demo
@@ -29,12 +29,16 @@ check: setup-python ## lint, types, who may import whom
 	.venv/bin/mypy $(PORTIONS)
 	.venv/bin/lint-imports
 	@$(PYTHON) -m trainserve.dev.dashboards --check
+	@$(PYTHON) -m trainserve.dev.metrics_page --check
 
 bench: setup ## prints tables and writes bench/results/*.json
 	@missed=0; for program in path serving tune training training_gpu; do $(PYTHON) -m bench.$$program || missed=1; done; exit $$missed
 
 crds: setup-python ## regenerate the chart's CRDs from the API types
 	$(PYTHON) -m trainserve.api.crds charts/trainserve/files/crds
+
+docs: setup-python ## regenerate docs/metrics.md from the metrics' definitions
+	$(PYTHON) -m trainserve.dev.metrics_page
 
 dashboards: setup-python ## regenerate the chart's Grafana dashboards from dev/trainserve/dev/dashboards
 	$(PYTHON) -m trainserve.dev.dashboards

@@ -12,14 +12,21 @@ from pathlib import Path
 
 import promql_parser
 import pytest
+from click.testing import CliRunner
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.operator.test_metrics import cached, job, serve
 from tests.serving import faulty
+from trainserve.api import metrics
+from trainserve.api.metrics import triton
+from trainserve.api.metrics.definition import Metric
+from trainserve.dev.metrics_page import page
+from trainserve.dev.metrics_page.__main__ import main
 from trainserve.models import metrics as training
 from trainserve.models.progress import Progress
 from trainserve.operator import metrics as operator
-from trainserve.operator.cache import Cache
+from trainserve.operator.writes import Write
 from trainserve.serving.cache import NodeCache
 from trainserve.serving.collectors import CacheMetrics, TuneMetrics
 from trainserve.serving.infer import InferenceError
@@ -28,10 +35,15 @@ from trainserve.serving.recorded import Recorded
 from trainserve.serving.server import DevelopmentServer
 from trainserve.serving.verification import connector
 
-PAGE = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
-ROW = re.compile(r"^\| `(?P<name>\w+)` \| (?P<kind>\w+)(?P<more>[^|]*)\|", re.MULTILINE)
-DOCUMENTED = {found["name"]: (found["kind"], "GPU only" in found["more"]) for found in ROW.finditer(PAGE)}
+PAGE = page.PATH.read_text()
+ENTRY = re.compile(r"^- `(?P<name>\w+)` · \*(?P<kind>\w+)(?P<more>[^*]*)\*\\$", re.MULTILINE)
+DOCUMENTED = {found["name"]: found for found in ENTRY.finditer(PAGE)}
+KINDS = {name: found["kind"] for name, found in DOCUMENTED.items()}
+DEFINED = {metric.name: metric for group in (*triton.GROUPS, *metrics.GROUPS) for metric in group.metrics}
 QUERIES = re.findall(r"```promql\n(.*?)```", PAGE, re.DOTALL)
+DEVELOPMENT_RELEASE = "24.10"
+OF_THE_TARGET = {"namespace", "pod", "node", "trainjob", "modelserve", "model", "version", "attempt"}
+"""Labels that a scrape adds (docs/contracts.md), beside those that a metric has itself."""
 TUNED = {
     "objective": {"p99_ms": 20.0, "rate": None, "callers": None, "margin": 0.1},
     "choice": {"name": "b8", "rate": 900.0, "p99_ms": 15.5, "holds": True},
@@ -39,12 +51,19 @@ TUNED = {
 }
 
 
+def scraped_here(metric: Metric) -> bool:
+    """Whether this machine, and the release of the development server, have it."""
+    return metric.only != "GPU" and metric.since <= DEVELOPMENT_RELEASE
+
+
 @dataclass(frozen=True)
 class Family:
-    """One exported metric: its name as scraped, its kind, the names of its samples."""
+    """One exported metric: its name as scraped, its kind and help, the names of its samples, and their labels."""
 
     kind: str
+    help: str
     samples: frozenset[str]
+    labels: frozenset[str]
 
 
 def families(text: str) -> dict[str, Family]:
@@ -53,8 +72,11 @@ def families(text: str) -> dict[str, Family]:
     for family in text_string_to_metric_families(text):
         total = family.type == "counter" and f"# TYPE {family.name}_total " in text
         samples = frozenset(sample.name for sample in family.samples)
-        if not family.name.endswith("_created"):
-            found[f"{family.name}_total" if total else family.name] = Family(family.type, samples)
+        labels = frozenset(label for sample in family.samples for label in sample.labels)
+        labels -= {"histogram": {"le"}, "summary": {"quantile"}}.get(family.type, set())
+        if samples and not family.name.endswith("_created"):
+            name = f"{family.name}_total" if total else family.name
+            found[name] = Family(family.type, family.documentation, samples, labels)
     return found
 
 
@@ -65,7 +87,8 @@ def of_triton(server: DevelopmentServer) -> str:
 
 @pytest.fixture(scope="module")
 def server(command: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevelopmentServer]:
-    """A server that exports all it can: two models, one with a response cache, and summaries."""
+    """A server that exports all it can: models, one of them with a response cache, summaries, and the histogram that
+    it does not have."""
     repository = tmp_path_factory.mktemp("repository")
     right = faulty.network()
     faulty.place(repository, "plain", right.SerializeToString())
@@ -73,9 +96,10 @@ def server(command: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     faulty.place(repository, "failing", faulty.failing(right).SerializeToString())
     with (repository / "cached" / "config.pbtxt").open("a") as config:
         config.write("response_cache { enable: true }\n")
-    flags = ("--disable-auto-complete-config", "--cache-config=local,size=1048576")
+    flags = ["--disable-auto-complete-config", "--cache-config=local,size=1048576"]
+    flags += ["--metrics-config=summary_latencies=true", "--metrics-config=histogram_latencies=true"]
     log = tmp_path_factory.mktemp("server") / "log"
-    running = DevelopmentServer(command, repository, log, *flags, "--metrics-config=summary_latencies=true")
+    running = DevelopmentServer(command, repository, log, *flags)
     running.start()
     yield running
     running.kill()
@@ -107,62 +131,92 @@ def exported(server: DevelopmentServer, ask: Callable[..., None], tmp_path: Path
     probe.verify()
     probe.metrics.registry.register(CacheMetrics(NodeCache(tmp_path / "cache")))
     probe.metrics.registry.register(TuneMetrics(tmp_path / "tuned.json"))
-    cluster = Cache()
-    for kind in ("TrainJob", "ModelServe"):
-        cluster.put(kind, {"metadata": {"namespace": "a", "name": "b", "uid": "c"}, "status": {"phase": "Ready"}})
+    counted = operator.Metrics(cached(job(), serve()))
+    counted.wrote(Write("patch", "TrainJob", "default", "digits", True), "200")
     run = Progress()
-    run.update(epoch=1, loss=0.5, accuracy=0.9, samples_per_second=10.0, eta_seconds=5.0, step=3, samples=30)
+    run.update(epoch=1, epochs=2, loss=0.5, accuracy=0.9, samples_per_second=10.0, eta_seconds=5.0, step=3, samples=30)
+    run.update(checkpoint=1.8e9)
     texts = [
         of_triton(server),
         generate_latest(probe.metrics.registry).decode(),
-        generate_latest(operator.Metrics(cluster).registry).decode(),
+        generate_latest(counted.registry).decode(),
         training.render(run).decode(),
     ]
     return {name: family for text in texts for name, family in families(text).items()}
 
 
+def test_the_page_is_what_the_code_makes(tmp_path: Path) -> None:
+    assert page.page() == PAGE, "run `make docs`"
+    copy = tmp_path / "metrics.md"
+    copy.write_text(f"{PAGE}more")
+    checked = CliRunner().invoke(main, [str(copy), "--check"])
+    assert (checked.exit_code, "is not what the code makes; run `make docs`" in checked.output) == (1, True)
+    assert CliRunner().invoke(main, [str(copy)]).exit_code == 0
+    assert CliRunner().invoke(main, [str(copy), "--check"]).exit_code == 0
+
+
+def test_its_lines_are_short_enough_to_be_read_as_they_are() -> None:
+    assert max(map(len, PAGE.splitlines())) <= 120
+    assert set(DOCUMENTED) == set(DEFINED)
+
+
 def test_every_exported_metric_is_on_the_page_with_its_kind(exported: dict[str, Family]) -> None:
-    named = {name: DOCUMENTED.get(name, ("not on the page", False))[0] for name in exported}
+    named = {name: KINDS.get(name, "not on the page") for name in exported}
     assert named == {name: family.kind for name, family in exported.items()}
 
 
-def test_everything_on_the_page_is_exported_or_needs_a_gpu(exported: dict[str, Family]) -> None:
-    assert {name for name, (_, gpu) in DOCUMENTED.items() if not gpu} == set(exported)
+def test_everything_on_the_page_is_exported_or_needs_a_gpu_or_a_newer_triton(exported: dict[str, Family]) -> None:
+    assert {name for name in DOCUMENTED if scraped_here(DEFINED[name])} == set(exported)
 
 
-def test_every_query_is_valid_and_speaks_of_metrics_on_the_page(exported: dict[str, Family]) -> None:
-    assert len(QUERIES) > 15
+def test_labels_are_those_that_the_page_tells(exported: dict[str, Family]) -> None:
+    told = {name: set(re.findall(r"`(\w+)`", DOCUMENTED[name]["more"])) - {"summary_latencies"} for name in exported}
+    assert told == {name: set(family.labels) for name, family in exported.items()}
+
+
+def test_a_release_and_a_need_are_told_where_there_is_one() -> None:
+    histogram = " ".join(DOCUMENTED["nv_inference_first_response_histogram_ms"]["more"].split())
+    assert histogram.endswith("`histogram_latencies` only, since 26.01")
+    assert DOCUMENTED["nv_energy_consumption"]["more"].endswith("GPU only")
+    assert "only" not in DOCUMENTED["nv_inference_count"]["more"]
+
+
+def test_our_help_texts_are_those_of_the_page_and_sentences(exported: dict[str, Family]) -> None:
+    for name, family in exported.items():
+        if name in metrics.METRICS:
+            assert family.help == DEFINED[name].help
+            assert family.help.endswith("."), name
+
+
+def test_every_query_is_valid_and_speaks_of_metrics_on_the_page_and_labels_that_they_have(
+    exported: dict[str, Family],
+) -> None:
+    assert len(QUERIES) > 25
+    suffixed = {f"{name}{suffix}" for name in DOCUMENTED for suffix in ("_bucket", "_sum", "_count")}
+    known = {sample for family in exported.values() for sample in family.samples} | set(DOCUMENTED) | suffixed
     for query in QUERIES:
         promql_parser.parse(query)  # raises ValueError, for wrong types too
-        names = set(re.findall(r"\b(?:nv|trainserve)_\w+", query))
-        known = {sample for family in exported.values() for sample in family.samples} | set(DOCUMENTED)
+        names = set(re.findall(r"\b(?:nv|trainserve)_\w+", query)) - {triton.HISTOGRAM}  # as a label's value
         assert names <= known, query
+        own = {label for name, metric in DEFINED.items() if name in query for label in metric.labels}
+        listed = re.findall(r"(?:by|on|ignoring|without) \(([^)]*)\)", query)
+        labels = {label.strip() for each in listed for label in each.split(",")} - {"le", ""}
+        assert labels <= own | OF_THE_TARGET, query
 
 
-def test_rates_are_of_counters_and_quantiles_of_buckets(exported: dict[str, Family]) -> None:
-    rising = {name for name, (kind, _) in DOCUMENTED.items() if kind == "counter"}
-    for name, family in exported.items():
-        if family.kind in ("histogram", "summary"):
-            rising |= {sample for sample in family.samples if sample != name}
+def test_rates_are_of_counters_and_quantiles_of_buckets() -> None:
+    rising = {name for name, kind in KINDS.items() if kind == "counter"}
+    parts = {"histogram": ("_bucket", "_sum", "_count"), "summary": ("_sum", "_count")}
+    rising |= {f"{name}{suffix}" for name, kind in KINDS.items() for suffix in parts.get(kind, ())}
     for query in QUERIES:
         assert set(re.findall(r"(?:rate|increase)\((\w+)", query)) <= rising, query
-        assert ("histogram_quantile" in query) == ("_bucket" in query), query
+        assert "histogram_quantile" not in query or "_bucket" in query, query
 
 
-def test_every_row_says_what_the_figure_is(exported: dict[str, Family]) -> None:
-    for line in PAGE.splitlines():
-        if ROW.match(line):
-            _, name, kind, meaning, *_ = line.split("|")
-            assert len(meaning.strip()) > 15, name
-            assert kind.strip(), name
-
-
-def test_our_help_texts_are_sentences(exported: dict[str, Family], server: DevelopmentServer) -> None:
-    texts = [generate_latest(Probe("h", 1, "m", None).metrics.registry), training.render(Progress())]
-    for text in texts:
-        for line in text.decode().splitlines():
-            if line.startswith("# HELP"):
-                assert line.endswith("."), line
+def test_every_entry_says_what_the_figure_is_and_how_it_is_read() -> None:
+    for metric in DEFINED.values():
+        assert len(metric.help) > 15, metric.name
+        assert metric.use.endswith((".", "?")), metric.name
 
 
 def counts(server: DevelopmentServer, model: str, *names: str) -> list[float]:

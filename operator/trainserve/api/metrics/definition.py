@@ -23,6 +23,8 @@ class Metric:
     """Upper bounds of a histogram's buckets; `+Inf` is added to them."""
     only: str = ""
     """Where it exists, if not everywhere: `GPU`, for example."""
+    since: str = ""
+    """Of Triton's: the first release that has it, if not every one has that is known here."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,72 @@
+"""From definitions to Markdown. Pure, but for the template that is read."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from trainserve.api import metrics
+from trainserve.api.metrics import triton
+from trainserve.api.metrics.definition import Group, Metric
+
+PATH = Path(__file__).parents[4] / "docs" / "metrics.md"
+TEMPLATE = Path(__file__).with_name("template.md")
+WIDTH = 120
+_PLACES = {"{{ Triton's metrics }}": triton.GROUPS, "{{ our metrics }}": metrics.GROUPS}
+
+
+def page() -> str:
+    """The whole of docs/metrics.md."""
+    text = TEMPLATE.read_text()
+    for place, groups in _PLACES.items():
+        text = text.replace(place, "\n\n".join(section(group) for group in groups))
+    return text
+
+
+def section(group: Group) -> str:
+    """A heading, what holds for all of its metrics, and each of them."""
+    lines = [f"## {group.title}", "", *_wrapped(group.text), ""]
+    return "\n".join([*lines, *(line for metric in group.metrics for line in entry(metric))])
+
+
+def entry(metric: Metric) -> Iterator[str]:
+    """An item of a list, in three paragraphs: its name and nature, what it is, how it is read."""
+    for text, indent, end in (
+        (f"`{metric.name}` · *{', '.join(_facts(metric))}*", "- ", "\\"),
+        (metric.help, "  ", "\\"),
+        (metric.use.replace("Trap:", "**Trap:**"), "  ", ""),
+    ):
+        *lines, last = _wrapped(text, indent)
+        yield from lines
+        yield last + end
+
+
+def _facts(metric: Metric) -> Iterator[str]:
+    yield metric.kind
+    if metric.unit:
+        yield metric.unit
+    if metric.labels:
+        yield f"by {_listed(metric.labels)}"
+    if metric.only:
+        yield f"{metric.only} only"
+    if metric.since:
+        yield f"since {metric.since}"
+
+
+def _listed(labels: Iterable[str]) -> str:
+    *others, last = [f"`{label}`" for label in labels]
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def _wrapped(text: str, indent: str = "") -> list[str]:
+    """At most one column less than WIDTH, for the backslash that ends a line of Markdown."""
+    hanging = " " * len(indent)
+    return textwrap.wrap(
+        text,
+        WIDTH - 1,
+        initial_indent=indent,
+        subsequent_indent=hanging,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
