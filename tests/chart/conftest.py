@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import subprocess
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from trainserve.dev.helm import helm
 CHART = Path(__file__).parents[2] / "charts" / "trainserve"
 
 
-class _GoNumbers(yaml.SafeLoader):
+class _GoNumbers(yaml.CSafeLoader):
     """Reads 1e-05 as the number that Helm means; PyYAML wants a point in it."""
 
 
@@ -36,12 +37,17 @@ def run_helm() -> Helm:
 
 @pytest.fixture(scope="session")
 def render(run_helm: Helm) -> Render:
-    """The chart's manifests for these settings, as `name=value` strings of --set-json."""
+    """The chart's manifests for these settings, as `name=value` strings of --set-json, where these APIs are served.
 
-    def rendered(*settings: str, kubernetes: str = "1.30.0") -> list[Manifest]:
-        sets = [argument for setting in settings for argument in ("--set-json", setting)]
+    Asked for again, they are the same objects: a test that changes one changes it for all.
+    """
+
+    @functools.cache
+    def rendered(*settings: str, kubernetes: str = "1.30.0", apis: tuple[str, ...] = ()) -> list[Manifest]:
+        arguments = [argument for setting in settings for argument in ("--set-json", setting)]
+        arguments += [argument for api in apis for argument in ("--api-versions", api)]
         done = run_helm(
-            "template", "trainserve", str(CHART), "-n", "trainserve-system", "--kube-version", kubernetes, *sets
+            "template", "trainserve", str(CHART), "-n", "trainserve-system", "--kube-version", kubernetes, *arguments
         )
         assert done.returncode == 0, done.stderr
         return [manifest for manifest in yaml.load_all(done.stdout, _GoNumbers) if manifest]

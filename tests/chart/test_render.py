@@ -16,6 +16,7 @@ ODD = (
     'store={"root": "s3://models/production", "secret": "s3-credentials"}',
     'nodeCache={"folder": "/var/cache/models", "size": "20Gi"}',
     'operator={"replicas": 2, "nodeSelector": {"pool": "system"}, "tolerations": [{"operator": "Exists"}]}',
+    'operator.logFormat="json"',
 )
 
 
@@ -30,6 +31,7 @@ def test_every_manifest_is_valid_to_the_letter(render: Render, settings: tuple[s
     manifests = render(*settings)
     assert {manifest["kind"] for manifest in manifests} == {
         "CustomResourceDefinition", "ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Deployment", "Service",
+        "ConfigMap",
     }  # fmt: skip
     for manifest in manifests:
         kubernetes_validate.validate(manifest, version, strict=True)
@@ -92,6 +94,7 @@ def test_values_reach_the_operator(render: Render) -> None:
     assert environment["TRAINSERVE_STORE"] == "s3://models/production"
     assert environment["TRAINSERVE_STORE_SECRET"] == "s3-credentials"
     assert environment["TRAINSERVE_LEASE_NAMESPACE"] == "trainserve-system"
+    assert container["command"][-1] == "--log-format=json"
     assert environment["TRAINSERVE_NODE_CACHE"] == "/var/cache/models"
     assert environment["TRAINSERVE_NODE_CACHE_SIZE"] == "20Gi"
     assert (pod["nodeSelector"], pod["tolerations"]) == ({"pool": "system"}, [{"operator": "Exists"}])
@@ -128,6 +131,12 @@ def test_the_service_and_the_binding_find_what_they_name(render: Render) -> None
         ('images={"tag": "a b"}', "at '/images/tag': 'a b' does not match pattern"),
         ('crds={"install": "yes"}', "at '/crds/install': got string, want boolean"),
         ('nodeCache={"folder": "cache", "size": "1Gi"}', "at '/nodeCache/folder': 'cache' does not match pattern"),
+        ('operator={"logFormat": "xml"}', "at '/operator/logFormat': value must be one of 'plain', 'json'"),
+        ('monitoring={"enabled": "yes"}', "at '/monitoring/enabled': value must be one of 'auto', true, false"),
+        ('monitoring={"interval": "15"}', "at '/monitoring/interval': '15' does not match pattern"),
+        ('monitoring={"runbooks": "docs"}', "at '/monitoring/runbooks': 'docs' does not match pattern"),
+        ('monitoring={"gridIntensity": -1}', "at '/monitoring/gridIntensity': minimum: got -1, want 0"),
+        ('monitoring={"dashboards": {"label": "a b"}}', "at '/monitoring/dashboards/label': 'a b' does not match"),
         ("extra=1", "additional properties 'extra' not allowed"),
     ],
 )
