@@ -4,7 +4,7 @@ Releases: `ort_version` in build.py of each release branch of https://github.com
 (TRITON_VERSION_MAP there until 24.11). Highest opset and IR version: measured on 2026-11-22 with the wheels on PyPI,
 which agree with the ONNX each was built with (cmake/deps.txt; https://github.com/onnx/onnx/blob/main/docs/Versioning.md):
 a graph of one Relu, opset 15 to 29 and IR version 7 to 15, was loaded or refused. Releases 25.08 and 25.09 were built
-from onnxruntime's branch before 1.23.0 was published.
+from onnxruntime's branch before 1.23.0 was published. 26.09 is out, by NVIDIA's release notes; its branch was not seen.
 """
 
 from __future__ import annotations
