@@ -386,6 +386,26 @@ def test_a_nodes_cache_is_written_by_fetch_alone_and_off_unless_asked_for() -> N
     assert option(serving_pod()["initContainers"][0], "--cache") is None
 
 
+def test_pods_say_where_their_metrics_are_only_when_annotations_are_asked_for() -> None:
+    asked = settings("file:///srv/models", TRAINSERVE_SCRAPE_ANNOTATIONS="true")
+    spec = ModelServeSpec.model_validate({"model": {"name": "digits"}})
+
+    def scraped(annotations: dict[str, str]) -> dict[str, str]:
+        return {name: value for name, value in annotations.items() if name.startswith("prometheus.io/")}
+
+    def of_serving(settings: Settings) -> dict[str, str]:
+        template = serving.deployment(SERVE, spec, VERSION, settings)["spec"]["template"]
+        return scraped(template["metadata"]["annotations"])
+
+    _, _, first, second = objects(trainjob(workers={"nodes": 2}), asked)
+    scrape = {"prometheus.io/scrape": "true", "prometheus.io/path": "/metrics"}
+    assert scraped(first["metadata"]["annotations"]) == {**scrape, "prometheus.io/port": "9400"}
+    assert scraped(second["metadata"]["annotations"]) == {}, "rank 0 speaks for the gang"
+    assert scraped(objects(command_job(), asked)[-1]["metadata"]["annotations"]) == {}, "it serves no metrics"
+    assert of_serving(asked) == {**scrape, "prometheus.io/port": "8002"}
+    assert of_serving(SETTINGS) == scraped(objects(trainjob())[-1]["metadata"]["annotations"]) == {}
+
+
 def test_a_containers_last_words_are_kept() -> None:
     pod = serving_pod()
     for container in pod["initContainers"] + pod["containers"]:

@@ -24,6 +24,7 @@ def test_nothing_has_to_be_set() -> None:
         ("TRAINSERVE_NODE_CACHE", "relative/folder"),
         ("TRAINSERVE_NODE_CACHE", "/"),
         ("TRAINSERVE_NODE_CACHE_SIZE", "much"),
+        ("TRAINSERVE_SCRAPE_ANNOTATIONS", "yes"),
         ("TRAINSERVE_STORE", "file://relative/folder"),
         ("TRAINSERVE_STORE", "pvc://claim/folder"),
         ("TRAINSERVE_STORE", "http://models"),

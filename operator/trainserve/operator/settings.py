@@ -38,6 +38,8 @@ class Settings:
     """Folder of every node in which fetched models are kept; None: each pod fetches for itself."""
     node_cache_size: str
     """Most bytes of it, as a Kubernetes quantity."""
+    scrape_annotations: bool
+    """Whether pods tell a Prometheus that follows annotations where their metrics are."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
@@ -59,6 +61,9 @@ class Settings:
             store = StoreRoot.parse(root)
         except ValueError as error:
             raise InvalidSetting(f"TRAINSERVE_STORE={root!r}: {error}") from error
+        annotated = environment.get("TRAINSERVE_SCRAPE_ANNOTATIONS") or "false"
+        if annotated not in ("true", "false"):
+            raise InvalidSetting(f"TRAINSERVE_SCRAPE_ANNOTATIONS={annotated!r}: expected true or false")
         return cls(
             store=store,
             store_secret=environment.get("TRAINSERVE_STORE_SECRET") or None,
@@ -70,7 +75,14 @@ class Settings:
             lease_namespace=environment.get("TRAINSERVE_LEASE_NAMESPACE") or "trainserve-system",
             node_cache=cache,
             node_cache_size=size,
+            scrape_annotations=annotated == "true",
         )
+
+    def scrape(self, port: int) -> dict[str, str]:
+        """The annotations of a pod whose metrics are at that port."""
+        if not self.scrape_annotations:
+            return {}
+        return {"prometheus.io/scrape": "true", "prometheus.io/port": str(port), "prometheus.io/path": "/metrics"}
 
     def store_credentials(self) -> list[dict[str, Any]]:
         """`envFrom` of containers that reach the store: the namespace's own Secret, if it has one."""

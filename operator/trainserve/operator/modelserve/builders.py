@@ -62,7 +62,7 @@ def _template(
                 **labels.of_model(version.model, version.number),
                 **selected,
             },
-            "annotations": {labels.OWNER_UID: serve["metadata"]["uid"]},
+            "annotations": {labels.OWNER_UID: serve["metadata"]["uid"], **settings.scrape(pod.METRICS)},
         },
         "spec": pod.pod_spec(spec, version, settings),
     }

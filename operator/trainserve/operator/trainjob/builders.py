@@ -60,6 +60,8 @@ def worker_pod(job: Object, spec: TrainJobSpec, attempt: int, rank: int, setting
     metadata = _metadata(job, pod_name(job["metadata"]["name"], attempt, rank), attempt)
     metadata["labels"] |= {labels.RANK: str(rank), **labels.of_model(spec.output.model if spec.output else None)}
     metadata["annotations"] = {labels.SPEC_DIGESTS: json.dumps(spec_digests(spec), sort_keys=True)}
+    if rank == 0 and not _is_command(spec):
+        metadata["annotations"] |= settings.scrape(PROGRESS_PORT)
     parts = _command_container(spec, settings) if _is_command(spec) else _trainer_container(spec, settings)
     volumes = _volumes(job, spec, attempt, settings)
     container = {
