@@ -28,7 +28,7 @@ CHILDREN = {
 }
 
 
-CHATTY = ("httpx2", "httpcore2", "kopf.objects", "kopf.activities", "kopf._core.engines.activities")
+CHATTY = ("httpx2", "httpcore2", "aiohttp.access", "kopf.objects", "kopf.activities", "kopf._core.engines.activities")
 """Loggers with a line for each request, each event, each liveness probe or each token: they would bury the rest."""
 
 

@@ -33,8 +33,9 @@ class ObjectMetrics(Collector):
         replaced rather than changed."""
         if not self._leading():
             return
-        yield from families(definitions.TRAINJOBS.metrics, definitions.TRAINJOBS_BY_PHASE, self._trainjobs())
-        yield from families(definitions.MODELSERVES.metrics, definitions.MODELSERVES_BY_PHASE, self._modelserves())
+        jobs, serves = definitions.TRAINJOBS.metrics, definitions.MODELSERVES.metrics
+        yield from families(jobs, definitions.TRAINJOB_PHASE, definitions.TRAINJOBS_BY_PHASE, self._trainjobs())
+        yield from families(serves, definitions.MODELSERVE_PHASE, definitions.MODELSERVES_BY_PHASE, self._modelserves())
 
     def _trainjobs(self) -> Iterator[Sample]:
         for job in self._cache.all("TrainJob"):
@@ -46,15 +47,17 @@ class ObjectMetrics(Collector):
             yield from readable(serve, of_modelserve(serve, children))
 
 
-def families(metrics: Iterable[Definition], by_phase: Definition, samples: Iterable[Sample]) -> Iterable[Metric]:
+def families(
+    metrics: Iterable[Definition], phase: Definition, by_phase: Definition, samples: Iterable[Sample]
+) -> Iterable[Metric]:
     """One family for each metric, and that of the objects by phase, which one of their own metrics tells."""
     found = {metric.name: GaugeMetricFamily(metric.name, metric.help, labels=metric.labels) for metric in metrics}
     phases = Tally[tuple[str, str]]()
     for sample in samples:
         found[sample.metric.name].add_metric(sample.labels, sample.value)
-        if "phase" in sample.metric.labels:
-            namespace, _, phase, _ = sample.labels
-            phases[namespace, phase] += 1
+        if sample.metric is phase:
+            namespace, _, now, _ = sample.labels
+            phases[namespace, now] += 1
     yield from found.values()
     counts = GaugeMetricFamily(by_phase.name, by_phase.help, labels=by_phase.labels)
     for place, count in phases.items():

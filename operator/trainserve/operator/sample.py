@@ -18,7 +18,7 @@ class Sample(NamedTuple):
 
 def sample(metric: Metric, value: Any, *labels: Any) -> Sample:
     """Raises TypeError or ValueError for what is no number."""
-    return Sample(metric, tuple(_text(label) for label in labels), float(value))
+    return Sample(metric, tuple([_text(label) for label in labels]), float(value))
 
 
 def seconds(instant: Any) -> float:
@@ -27,6 +27,6 @@ def seconds(instant: Any) -> float:
 
 
 def _text(label: Any) -> str:
-    text = "" if label is None else str(label)
+    text = label if isinstance(label, str) else "" if label is None else str(label)
     # Half a character (a lone surrogate) cannot be written down.
     return text if text.isascii() else text.encode(errors="replace").decode()

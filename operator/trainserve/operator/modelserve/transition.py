@@ -66,11 +66,11 @@ def took_traffic(before: Object, after: Object) -> Mapping[str, Any] | None:
 def publish_to_serving(serve: Object, digest: str, jobs: Iterable[Object], now: datetime) -> float | None:
     """Seconds from the end of the TrainJob that published this version, which has just taken traffic, where the
     ModelServe follows what TrainJobs publish and was there before. `jobs` are the namespace's."""
-    published = [
-        times.from_text(job["status"]["completionTime"])
-        for job in jobs
-        if _follows(serve, job) and ((job.get("status") or {}).get("artifact") or {}).get("digest") == digest
+    statuses = [job.get("status") or {} for job in jobs if _follows(serve, job)]
+    ends = [
+        status.get("completionTime") for status in statuses if (status.get("artifact") or {}).get("digest") == digest
     ]
+    published = [times.from_text(end) for end in ends if end is not None]
     made = times.from_text(serve["metadata"]["creationTimestamp"])
     # A node's clock may be ahead of ours.
     return min((max(0.0, (now - finished).total_seconds()) for finished in published if made <= finished), default=None)
