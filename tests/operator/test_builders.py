@@ -452,3 +452,43 @@ def test_what_was_applied_is_told_from_what_changed() -> None:
     assert serving.is_applied(serving.deployment(SERVE, spec, VERSION, SETTINGS), applied)
     more = ModelServeSpec.model_validate({"model": {"name": "digits"}, "triton": {"instances": 2}})
     assert not serving.is_applied(serving.deployment(SERVE, more, VERSION, SETTINGS), applied)
+
+
+def serving_labels(version: Version) -> tuple[dict[str, str], Object]:
+    """Of the serving pods, and the Deployment's spec."""
+    spec = ModelServeSpec.model_validate({"model": {"name": "digits"}})
+    made = serving.deployment(SERVE, spec, version, SETTINGS)["spec"]
+    return made["template"]["metadata"]["labels"], made
+
+
+def test_training_pods_say_which_model_they_train_where_they_publish_one() -> None:
+    for pod in objects(trainjob(workers={"nodes": 2}))[-2:]:
+        assert pod["metadata"]["labels"]["trainserve.io/model"] == "digits"
+    assert "trainserve.io/model" not in objects(command_job())[-1]["metadata"]["labels"]
+
+
+def test_serving_pods_say_which_version_of_which_model_they_serve_and_are_selected_as_ever() -> None:
+    found, deployment = serving_labels(VERSION)
+    assert (found["trainserve.io/model"], found["trainserve.io/model-version"]) == ("digits", "3")
+    selected = {"trainserve.io/modelserve": "web", "trainserve.io/version": DIGEST[7:17]}
+    assert deployment["selector"]["matchLabels"] == selected
+    assert selected.items() <= found.items()
+
+
+def test_a_lone_graph_has_no_number() -> None:
+    found, _ = serving_labels(Version("web", None, "https://example.org/web.onnx", DIGEST))
+    assert found["trainserve.io/model"] == "web"
+    assert "trainserve.io/model-version" not in found
+
+
+@pytest.mark.parametrize("name", ["m" * 64, "a model", "-m", "m\n"])
+def test_a_model_whose_name_is_no_label_is_served_without_it(name: str) -> None:
+    """Somebody else's store may have such names, and whoever edits a Deployment's annotation may write any."""
+    found, _ = serving_labels(Version(name, 3, f"pvc://models/{name}/3", DIGEST))
+    assert "trainserve.io/model" not in found
+    assert found["trainserve.io/model-version"] == "3"
+
+
+def test_a_longest_label_is_told() -> None:
+    found, _ = serving_labels(Version("m" * 63, 3, "pvc://models/m/3", DIGEST))
+    assert found["trainserve.io/model"] == "m" * 63
