@@ -25,14 +25,17 @@ from rich.table import Table
 
 from trainserve.cli import endpoint
 from trainserve.client import Protocol, RequestFailed
-from trainserve.dev import binaries
+from trainserve.dev import binaries, prometheus
 from trainserve.dev.addresses import AddressesUnavailable
 from trainserve.dev.binaries import BinariesUnavailable
 from trainserve.dev.cluster import DEFAULT, Cluster
+from trainserve.dev.demo import monitoring
 from trainserve.dev.demo.requests import Answers, ask
 from trainserve.dev.demo.watch import DemoError, Object, conditions, follow
+from trainserve.dev.helm import HelmUnavailable, helm
 from trainserve.dev.locks import held
-from trainserve.dev.progress import ConsoleProgress
+from trainserve.dev.progress import ConsoleProgress, Progress
+from trainserve.dev.prometheus import PrometheusUnavailable
 from trainserve.dev.run import ClusterError
 
 TrainJob = create_namespaced_resource("trainserve.io", "v1alpha1", "TrainJob", "trainjobs")
@@ -124,8 +127,11 @@ def predictions(console: Console, answers: list[Answers], labels: Any) -> None:
     console.print(summary)
 
 
-def check_answers(console: Console, job: Object) -> None:
-    """Sends the test split over HTTP and gRPC; raises DemoError unless both are as accurate as the run reported."""
+def check_answers(console: Console, job: Object) -> int:
+    """Sends the test split over HTTP and gRPC; returns how many requests that took.
+
+    Raises DemoError unless the answers of both are as accurate as the run reported.
+    """
     from trainserve.models.config import Dataset  # here, because scikit-learn takes a second to import
     from trainserve.models.data import load
 
@@ -140,9 +146,22 @@ def check_answers(console: Console, job: Object) -> None:
         seen = each.accuracy(data.test_targets)
         if abs(seen - reported) > 1e-6:
             raise DemoError(f"{each.protocol}: accuracy {seen:.4f} is not the {reported:.4f} that the run reported")
+    return len(PROTOCOLS) * len(data.test_targets)
 
 
-def next_steps(console: Console, client: Client, kubeconfig: Path, cluster: Cluster | None) -> None:
+def watch(console: Console, url: str, sent: int) -> None:
+    """Shows that Prometheus sees what runs, and has counted the requests that were sent. Raises DemoError."""
+    targets = Table("job", "target", "of", "state", title="What Prometheus scrapes")
+    for target in sorted(monitoring.await_targets(url, 60), key=lambda each: str(each["labels"]["job"])):
+        labels = target["labels"]
+        of = labels.get("modelserve") or labels.get("trainjob") or labels["pod"]
+        targets.add_row(labels["job"], labels["instance"], of, target["health"])
+    console.print(targets)
+    counted = monitoring.await_value(url, 'sum(nv_inference_request_success{model="digits"})', sent, 60)
+    console.print(f"  Prometheus at {url} has counted {counted:.0f} inferences; {sent} of them were step 4's.")
+
+
+def next_steps(console: Console, client: Client, kubeconfig: Path, cluster: Cluster | None, watched: bool) -> None:
     """What a newcomer may want to look at now."""
     service = client.get(Service, "digits")
     host = (service.spec.clusterIP if service.spec else None) or ""
@@ -157,6 +176,8 @@ def next_steps(console: Console, client: Client, kubeconfig: Path, cluster: Clus
     ]
     if cluster:
         lines.append(f"curl -s {cluster.metrics_url} | grep ^trainserve_")
+        if watched:
+            lines.append(f"curl -s '{cluster.prometheus_url}/api/v1/query?query=trainserve_modelserve_replicas_ready'")
         lines.append(".venv/bin/trainserve models ls --store .dev/store")
     for line in lines:
         console.print(f"  {line}", highlight=False, soft_wrap=True)
@@ -164,20 +185,33 @@ def next_steps(console: Console, client: Client, kubeconfig: Path, cluster: Clus
         console.print("make demo-down stops all of it.")
 
 
-def connect(console: Console) -> tuple[Path, Cluster | None]:
-    """The cluster that KUBECONFIG names, else the development cluster, brought up."""
+def monitors(console: Console, progress: Progress) -> tuple[str, ...]:
+    """The component Prometheus, or nothing where it is not to be had, which is said."""
+    try:
+        prometheus.prepare_discovering(progress)
+        helm(progress=progress)
+    except (PrometheusUnavailable, HelmUnavailable) as error:
+        console.print(f"Prometheus is not started: {error}", style="yellow", highlight=False, markup=False)
+        return ()
+    return ("prometheus",)
+
+
+def connect(console: Console) -> tuple[Path, Cluster | None, bool]:
+    """The cluster that KUBECONFIG names, else the development cluster, brought up; and whether Prometheus runs."""
     if given := os.environ.get("KUBECONFIG"):
         click.echo(f"Using the cluster of KUBECONFIG={given}; nothing is started here.")
-        return Path(given), None
-    cluster = Cluster(DIRECTORY, progress=ConsoleProgress(console))
-    cluster.up(*DEFAULT, "operator")
-    return cluster.kubeconfig, cluster
+        return Path(given), None, False
+    progress = ConsoleProgress(console)
+    cluster = Cluster(DIRECTORY, progress=progress)
+    watching = monitors(console, progress)
+    cluster.up(*DEFAULT, "operator", *watching)
+    return cluster.kubeconfig, cluster, bool(watching)
 
 
 def demo(console: Console) -> None:
-    """The five steps; raises DemoError at the first that does not hold."""
+    """The steps; raises DemoError at the first that does not hold."""
     console.rule("1  a Kubernetes cluster and the operator")
-    kubeconfig, cluster = connect(console)
+    kubeconfig, cluster, watched = connect(console)
     os.environ["KUBECONFIG"] = str(kubeconfig)  # for kubectl, here and behind the command line's own functions
     client = Client(config=KubeConfig.from_file(kubeconfig), namespace=NAMESPACE)
     kubectl("get", "nodes", "-L", "nvidia.com/gpu.product,trainserve.io/gpu-simulated")
@@ -193,11 +227,15 @@ def demo(console: Console) -> None:
     kubectl("get", "tsj,tsm")
 
     console.rule("4  ask it")
-    check_answers(console, job)
-    console.print(
-        f"Every step verified: trained, checked, published, served as version {version}, right answers.", style="green"
-    )
-    next_steps(console, client, kubeconfig, cluster)
+    sent = check_answers(console, job)
+    told = f"trained, checked, published, served as version {version}, right answers"
+
+    if cluster and watched:
+        console.rule("5  watch it")
+        watch(console, cluster.prometheus_url, sent)
+        told += ", counted"
+    console.print(f"Every step verified: {told}.", style="green")
+    next_steps(console, client, kubeconfig, cluster, watched)
 
 
 def main() -> None:

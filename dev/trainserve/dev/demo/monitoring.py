@@ -1,0 +1,53 @@
+"""Asks the development cluster's Prometheus whether it sees what the demo did."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import httpx2
+
+from trainserve.dev.demo.watch import DemoError
+
+JOBS = ("trainserve-operator", "trainserve-probe", "trainserve-triton")
+"""What is scraped while a model is served and nothing trains."""
+Target = dict[str, Any]
+Found = TypeVar("Found")
+
+
+def await_targets(url: str, deadline: float) -> list[Target]:
+    """The targets, once there are some of all JOBS and each answers. Raises DemoError after `deadline` seconds."""
+
+    def look() -> list[Target] | None:
+        targets: list[Target] = _ask(f"{url}/api/v1/targets?state=active")["activeTargets"]
+        jobs = {target["labels"]["job"] for target in targets}
+        return targets if jobs >= set(JOBS) and all(target["health"] == "up" for target in targets) else None
+
+    return _await(look, f"targets of {', '.join(JOBS)} to be up at {url}/api/v1/targets", deadline)
+
+
+def await_value(url: str, query: str, least: float, deadline: float) -> float:
+    """The query's one value, once it is as large as `least`. Raises DemoError after `deadline` seconds."""
+
+    def look() -> float | None:
+        result = _ask(f"{url}/api/v1/query", query=query)["result"]
+        value = float(result[0]["value"][1]) if result else 0.0
+        return value if value >= least else None
+
+    return _await(look, f"{query} to reach {least:g} at {url}", deadline)
+
+
+def _await(look: Callable[[], Found | None], what: str, deadline: float) -> Found:
+    give_up = time.monotonic() + deadline
+    while (found := look()) is None:
+        if time.monotonic() > give_up:
+            raise DemoError(f"waited {deadline:.0f} s for {what}")
+        time.sleep(0.25)
+    return found
+
+
+def _ask(url: str, **parameters: str) -> dict[str, Any]:
+    answer = httpx2.get(url, params=parameters or None, trust_env=False)
+    answer.raise_for_status()
+    return dict(answer.json()["data"])
