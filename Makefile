@@ -5,7 +5,7 @@ PORTIONS := operator models serving cli dev
 COMMA := ,
 SPACE := $(subst ,, )
 
-.PHONY: setup setup-python demo demo-down check test crds docs dashboards bench
+.PHONY: setup setup-python demo demo-down check test crds docs dashboards dashboards-preview bench
 
 demo: setup ## the main job, end to end, on a real control plane
 	@$(PYTHON) -m trainserve.dev.demo
@@ -42,6 +42,10 @@ docs: setup-python ## regenerate docs/metrics.md from the metrics' definitions
 
 dashboards: setup-python ## regenerate the chart's Grafana dashboards from dev/trainserve/dev/dashboards
 	$(PYTHON) -m trainserve.dev.dashboards
+
+# For developers: needs Node with npm, and Chromium. Not Grafana, and no part of any other target.
+dashboards-preview: setup ## pictures of the dashboards, from a cluster that trains and serves for 10 minutes
+	@$(PYTHON) -m trainserve.dev.preview
 
 setup:
 	@dev/setup.sh

@@ -1,0 +1,1 @@
+"""Pictures of the dashboards, drawn from a development cluster that trains and serves (`make dashboards-preview`)."""

@@ -1,0 +1,136 @@
+"""What happens on the cluster while the pictures' data is gathered: jobs of every fate, and two services under load.
+
+`digits-night` trains all the time and loses its pod once; `digits-weekly` publishes a second version, which both
+services roll out; `digits-strict` misses its gate; `digits-large` waits for GPUs that no node has. The service `digits`
+has a latency objective.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lightkube import Client, KubeConfig
+from lightkube.generic_resource import create_namespaced_resource
+from lightkube.resources.core_v1 import Pod, Service
+
+from trainserve.dev.demo.watch import conditions
+from trainserve.dev.preview.page import PreviewError
+from trainserve.dev.progress import Task
+from trainserve.serving import load
+
+TrainJob = create_namespaced_resource("trainserve.io", "v1alpha1", "TrainJob", "trainjobs")
+ModelServe = create_namespaced_resource("trainserve.io", "v1alpha1", "ModelServe", "modelserves")
+NAMESPACE = "default"
+NIGHT, SERVED = "digits-night", "digits"
+"""The TrainJob and the ModelServe of which pictures are taken."""
+RATES = {"digits": (45.0, 0.5, 240.0), "digits-mobile": (12.0, 0.7, 150.0)}
+"""ModelServe → requests per second in the mean, how far they swing about it, and in how many seconds."""
+SERVES: dict[str, dict[str, Any]] = {
+    "digits": {"model": {"name": "digits"}, "slo": {"p99": "50ms", "measureSeconds": 10}, "resources": {"gpus": 1}},
+    "digits-mobile": {"model": {"name": "digits"}, "replicas": 2},
+}
+ROWS = 4
+CHUNK = 5.0
+"""Seconds for which one rate holds."""
+PATIENCE = 600.0
+SECOND_VERSION, LOST_POD = 0.35, 0.55
+"""Shares of the time after which a second version is published, and the long run's pod is taken away."""
+
+
+def job(epochs: int, **more: Any) -> dict[str, Any]:
+    """The spec of a TrainJob that trains on the digits and publishes."""
+    spec = {"model": {"name": "convnet"}, "dataset": {"name": "digits"}, "trainer": {"epochs": epochs}}
+    return {**spec, "output": {"model": "digits"}, **more}
+
+
+def rate(mean: float, swing: float, period: float, seconds: float) -> float:
+    """Requests per second at a time: a wave about the mean."""
+    return mean * (1 + swing * math.sin(2 * math.pi * seconds / period))
+
+
+def play(kubeconfig: Path, minutes: float, task: Task) -> None:
+    """Everything up to the moment of the pictures. Raises PreviewError."""
+    client = Client(config=KubeConfig.from_file(kubeconfig), namespace=NAMESPACE)
+    for name, spec in SERVES.items():
+        _create(client, ModelServe, name, spec)
+    task.update("a first version is trained")
+    _create(client, TrainJob, "digits-first", job(5, resources={"gpus": 1}))
+    _wait(lambda: _is_true(client, TrainJob, "digits-first", "Complete"), "digits-first to complete")
+    for name in SERVES:
+        task.update(f"ModelServe {name} becomes ready")
+        _wait(lambda name=name: _is_true(client, ModelServe, name, "Ready"), f"{name} to be ready")  # type: ignore[misc]
+    # Slowly, so that the curves last as long as the pictures' time.
+    slow = {"epochs": 3000, "learningRate": 3e-5, "seed": 0}
+    _create(client, TrainJob, NIGHT, job(0, resources={"gpus": 1}) | {"trainer": slow})
+    _create(client, TrainJob, "digits-strict", job(1, gates={"minAccuracy": 0.999}))
+    _create(client, TrainJob, "digits-large", job(5, resources={"gpus": 8}))
+    began = time.monotonic()
+
+    def reached(share: float) -> bool:
+        gone = time.monotonic() - began
+        task.update("trains and serves", min(gone, 60 * minutes), 60 * minutes)
+        return gone >= share * 60 * minutes
+
+    with under_load(client):
+        _wait(lambda: reached(SECOND_VERSION), "time to pass", 60 * minutes)
+        _create(client, TrainJob, "digits-weekly", job(8))
+        _wait(lambda: reached(LOST_POD), "time to pass", 60 * minutes)
+        client.delete(Pod, f"{NIGHT}-1-0")
+        _wait(lambda: reached(1), "time to pass", 60 * minutes)
+
+
+@contextmanager
+def under_load(client: Client) -> Iterator[None]:
+    """Sends requests to both services for as long as the block runs."""
+    over = threading.Event()
+    threads = [threading.Thread(target=_send, args=(client, name, over), daemon=True) for name in RATES]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join(4 * CHUNK)
+
+
+def _send(client: Client, name: str, over: threading.Event) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (ROWS, 28, 28, 1), dtype=np.uint8)
+    request = load.Prepared.inferences("http", "digits", [{"images": images}], ["probabilities"])
+    spec = client.get(Service, name).spec
+    address = f"{spec.clusterIP}:8000" if spec else ""
+    began = time.monotonic()
+    while not over.is_set():
+        try:
+            load.open(address, request, rate=rate(*RATES[name], time.monotonic() - began), seconds=CHUNK)
+        except load.LoadFailed:  # between two versions' servers
+            over.wait(1)
+
+
+def _create(client: Client, kind: Any, name: str, spec: dict[str, Any]) -> None:
+    metadata = {"name": name, "namespace": NAMESPACE}
+    client.create(
+        kind({"apiVersion": "trainserve.io/v1alpha1", "kind": kind.__name__, "metadata": metadata, "spec": spec})
+    )
+
+
+def _is_true(client: Client, kind: Any, name: str, condition: str) -> bool:
+    found = conditions(dict(client.get(kind, name)))
+    if found.get("Failed", {}).get("status") == "True":
+        raise PreviewError(f"{name} failed: {found['Failed']['message']}")
+    return bool(found.get(condition, {}).get("status") == "True")
+
+
+def _wait(holds: Callable[[], bool], what: str, more: float = 0) -> None:
+    give_up = time.monotonic() + PATIENCE + more
+    while not holds():
+        if time.monotonic() > give_up:
+            raise PreviewError(f"waited {PATIENCE + more:.0f} s for {what}")
+        time.sleep(0.5)
