@@ -3,8 +3,8 @@
 #
 # The latency histogram nv_inference_first_response_histogram_ms is switched on by `--metrics-config
 # histogram_latencies=true` and given its buckets by `model_metrics` in config.pbtxt (docs/user_guide/metrics.md of the
-# server). One that does not have it yet (24.10; the option is of 24.11, of ordinary models of 26.01) says nothing to the
-# flag, as to a key that never existed: it starts, is ready, and the metric is simply not there. To `model_metrics`,
+# server). One that does not have it yet (24.10; the option is of 24.11, of ordinary models of 26.01) says nothing to
+# the flag, as to a key that never existed: it starts, is ready, and the metric is simply not there. To `model_metrics`,
 # which tritonclient's protobuf of the same project reads, it says "failed to read text proto", and the model is not
 # served. So one setting can be given to every release and the other must not be.
 set -euo pipefail
