@@ -158,7 +158,11 @@ def watch(console: Console, url: str, sent: int) -> None:
         targets.add_row(labels["job"], labels["instance"], of, target["health"])
     console.print(targets)
     counted = monitoring.await_value(url, 'sum(nv_inference_request_success{model="digits"})', sent, 60)
-    console.print(f"  Prometheus at {url} has counted {counted:.0f} inferences; {sent} of them were step 4's.")
+    console.print(
+        f"  Prometheus at {url} has counted {counted:.0f} inferences; {sent} of them were step 4's.",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def next_steps(console: Console, client: Client, kubeconfig: Path, cluster: Cluster | None, watched: bool) -> None:
