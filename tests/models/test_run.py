@@ -17,6 +17,8 @@ from trainserve.models.errors import GateNotMet, ParityFailed, PublishFailed, Us
 
 from .conftest import Config, FinishedRun, Pod, digits_config
 
+FILES = ("model.onnx", "samples.npz", "report.html")
+
 Execute = Callable[[Config], dict[str, Any]]
 
 
@@ -34,7 +36,7 @@ def test_the_run_publishes_and_says_so_in_the_contracts_form(digits_run: Finishe
         "uri": "pvc://trainserve-models/default/digits/1",
         "version": 1,
         "digest": "sha256:" + hashlib.sha256(content).hexdigest(),
-        "bytes": sum((digits_run.version / name).stat().st_size for name in ("model.onnx", "samples.npz")),
+        "bytes": sum((digits_run.version / name).stat().st_size for name in FILES),
         "opset": 18,
         "precision": "fp32",
         "parity": {name: json.loads(content)["parity"][name] for name in ("maxAbs", "maxRel")},

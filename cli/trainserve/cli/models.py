@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ import click
 
 from trainserve import store
 from trainserve.cli.table import table
+from trainserve.cli.version import described, number
+from trainserve.store import names as versions
 
 
 def _root(context: click.Context, parameter: click.Parameter, value: str) -> str:
@@ -58,25 +62,67 @@ def list_models(root: str, namespace: str, output: str) -> None:
     click.echo(table(header, [[row["name"], _ranges(row["versions"]), *_cells(row)] for row in rows]))
 
 
-@models.command(epilog="Example: trainserve models show digits --version 3 -o json")
-@click.argument("name")
-@click.option("--version", type=click.IntRange(1), help="One version, with all its manifest says. Unset: all of them.")
+@models.command(epilog="Example: trainserve models show digits/3 --report digits-3.html")
+@click.argument("name", metavar="NAME[/VERSION]")
+@click.option("--version", type=click.IntRange(1), help="The same as /VERSION. Without either: all versions.")
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write the version's report.html there; its digest is checked. Of the newest version unless one is named.",
+)
 @_store
 @_namespace
 @_output
-def show(name: str, version: int | None, root: str, namespace: str, output: str) -> None:
-    """Show the versions of a model, or one version's manifest."""
-    store.resolve(root, namespace, name, version)  # says what there is when there is no such thing
+def show(name: str, version: int | None, report: Path | None, root: str, namespace: str, output: str) -> None:
+    """Show the versions of a model; or what one version's manifest says, and how its training went."""
+    name, version = _named(name, version)
+    found = store.resolve(root, namespace, name, version)  # says what there is when there is no such thing
+    if report is not None:
+        version = found.version
+        _write_report(root, namespace, name, version, report)
     numbers = store.versions(root, namespace, name) if version is None else [version]
     rows = [{"version": number} | _facts(root, namespace, name, number) for number in numbers]
     if version is not None:
         shown = rows[0] | {"manifest": store.manifest(root, namespace, name, version).model_dump(by_alias=True)}
-        click.echo(json.dumps(shown, indent=2) if output == "json" else _described(shown))
+        click.echo(json.dumps(shown, indent=2) if output == "json" else described(shown))
     elif output == "json":
         click.echo(json.dumps(rows, indent=2))
     else:
         header = ["VERSION", "DIGEST", "ACCURACY", "BYTES", "CREATED"]
         click.echo(table(header, [[str(row["version"]), *_cells(row)] for row in rows]))
+
+
+def _named(name: str, version: int | None) -> tuple[str, int | None]:
+    """NAME/VERSION as both. Raises UsageError for what is no version, and for two that differ."""
+    name, slash, text = name.partition("/")
+    if not slash:
+        return name, version
+    given = versions.version(text)
+    if given is None:
+        raise click.UsageError(f"{name}/{text}: {text!r} is not a version; must be a number from 1")
+    if version not in (None, given):
+        raise click.UsageError(f"{name}/{text} and --version {version} name two versions; give one of them")
+    return name, given
+
+
+def _write_report(root: str, namespace: str, name: str, version: int, path: Path) -> None:
+    """Whole or not at all, in the place of what was there."""
+    content = store.content(root, namespace, name, version, store.REPORT)
+    if content is None:
+        raise click.ClickException(
+            f"model {name}: version {version} has no {store.REPORT}: it was published by an earlier release, or its "
+            "report could not be made, which the run's log then says"
+        )
+    unfinished = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
+    try:
+        unfinished.write_bytes(content)
+        unfinished.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
+        raise click.ClickException(f"cannot write {path}: {error.strerror}") from None
+    click.echo(f"report: {path} ({len(content)} bytes)", err=True)
 
 
 def _facts(root: str, namespace: str, name: str, version: int) -> dict[str, Any]:
@@ -92,44 +138,8 @@ def _facts(root: str, namespace: str, name: str, version: int) -> dict[str, Any]
 
 def _cells(row: dict[str, Any]) -> list[str]:
     digest = row["digest"].removeprefix("sha256:")[:12]
-    return [digest, _number(row["accuracy"], ".4f"), str(row["bytes"]), row["created"]]
+    return [digest, number(row["accuracy"], ".4f"), str(row["bytes"]), row["created"]]
 
 
 def _ranges(numbers: list[int]) -> str:
     return str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]}…{numbers[-1]} ({len(numbers)})"
-
-
-def _number(value: float | None, form: str) -> str:
-    """`unknown` for what was not measured."""
-    return "unknown" if value is None else format(value, form)
-
-
-def _scores(accuracy: float | None, loss: float | None) -> str:
-    return f"{_number(accuracy, '.4f')}, loss {_number(loss, '.4g')}"
-
-
-def _described(shown: dict[str, Any]) -> str:
-    manifest = shown["manifest"]
-
-    def tensors(kind: str) -> str:
-        return ", ".join(f"{each['name']} {each['dtype']} {each['shape']}" for each in manifest[kind])
-
-    metrics, parity, job = manifest["metrics"], manifest["parity"], manifest["trainJob"]
-    rows = {
-        "model": f"{manifest['namespace']}/{manifest['model']} version {manifest['version']}",
-        "uri": shown["uri"],
-        "digest": shown["digest"],
-        "created": manifest["created"],
-        "files": ", ".join(f"{name} ({entry['bytes']} bytes)" for name, entry in manifest["files"].items()),
-        "inputs": tensors("inputs"),
-        "outputs": tensors("outputs"),
-        "labels": ", ".join(manifest["labels"]),
-        "opset": f"{manifest['opset']}, {manifest['precision']}",
-        "accuracy": _scores(metrics["accuracy"], metrics["loss"]),
-        "parity": f"max abs {_number(parity['maxAbs'], '.2g')}, max rel {_number(parity['maxRel'], '.2g')} on "
-        f"{parity['samples']} samples",
-        "trained by": f"TrainJob {job['name']}, attempt {job['attempt']}",
-    }
-    if metrics["exportedLoss"] is not None:
-        rows["exported"] = f"accuracy {_scores(metrics['exportedAccuracy'], metrics['exportedLoss'])}"
-    return "\n".join(f"{key + ':':<12} {value}" for key, value in rows.items())

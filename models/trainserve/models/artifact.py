@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from trainserve import store
 from trainserve.models import export, half, parity, quantize, samples, scoring
@@ -25,6 +27,7 @@ class Artifact:
 
     graph: Graph
     exported: Exported
+    session: Session
     compared: Measured
     precision: Precision
     scored: Scores | None
@@ -37,6 +40,16 @@ class Artifact:
             f"max abs {compared.max_abs:.2g}, max rel {compared.max_rel:.2g} on {len(compared.given)} samples"
             + (f"; test split: {self.scored}" if self.scored else "")
         )
+
+    @property
+    def bytes(self) -> int:
+        """Of the graph and its weights."""
+        return self.exported.bytes
+
+    def batch(self, size: int) -> Callable[[], object]:
+        """What runs the graph once on `size` of the samples, through onnxruntime."""
+        given = self.compared.given
+        return self.session.prepared(given[np.arange(size) % len(given)])
 
     def record(self, folder: Path) -> Mapping[str, Path]:
         """Write the samples into `folder`; all files of the version, by their names in it."""
@@ -86,4 +99,5 @@ def make(graph: Graph, dataset: Dataset, config: Config, folder: Path) -> Artifa
     session = Session(exported.path)
     compared = parity.measure(graph, session, dataset, config.export)
     asked = precision != "fp32" or config.gates.max_accuracy_drop is not None
-    return Artifact(graph, exported, compared, precision, scoring.score(graph, session, dataset) if asked else None)
+    scored = scoring.score(graph, session, dataset) if asked else None
+    return Artifact(graph, exported, session, compared, precision, scored)

@@ -16,6 +16,7 @@ import io
 import json
 import os
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -33,13 +34,18 @@ _SHOWN = 60
 
 
 class Checkpoints:
-    """Those in one folder, of one run. Made by `opened`; `warn` takes what is skipped and why."""
+    """Those in one folder, of one run. Made by `opened`; `warn` takes what is skipped and why.
 
-    def __init__(self, config: Config, run: Mapping[str, Any], warn: Callable[[str], None]) -> None:
+    `written` takes when the newest one was written, in Unix seconds: each that is, and the one that is gone on from.
+    """
+
+    def __init__(
+        self, config: Config, run: Mapping[str, Any], warn: Callable[[str], None], written: Callable[[float], None]
+    ) -> None:
         self.folder = Path(config.folder)
         self.every_epochs, self._keep = config.every_epochs, config.keep
         self._run = _flat(run)
-        self._warn = warn
+        self._warn, self._written = warn, written
         self._damaged: set[Path] = set()
         self._lost = 0.0
 
@@ -55,6 +61,7 @@ class Checkpoints:
                 self._damaged.add(path)
                 continue
             self._refuse_another_run(json.loads(state(content)["run"]), path)
+            self._written(path.stat().st_mtime)
             return content
         return None
 
@@ -78,6 +85,7 @@ class Checkpoints:
             with contextlib.suppress(OSError):
                 unfinished.unlink()
             raise CheckpointFailed(f"cannot write the checkpoint {path}: {error.strerror}; {self._left()}") from error
+        self._written(time.time())
         self._drop(path)
         return path
 
@@ -124,7 +132,12 @@ class Checkpoints:
 
 
 @contextlib.contextmanager
-def opened(config: Config, run: Mapping[str, Any], warn: Callable[[str], None]) -> Iterator[Checkpoints]:
+def opened(
+    config: Config,
+    run: Mapping[str, Any],
+    warn: Callable[[str], None],
+    written: Callable[[float], None] = lambda when: None,
+) -> Iterator[Checkpoints]:
     """The folder, made if need be and held by this process alone. `run` is what must be the same to go on from one.
 
     Raises UserError when another run holds it, CheckpointFailed when it cannot be written.
@@ -147,7 +160,7 @@ def opened(config: Config, run: Mapping[str, Any], warn: Callable[[str], None]) 
                 raise CheckpointFailed(f"checkpoint.folder: cannot lock {folder}: {error.strerror}") from error
         for leftover in folder.glob(f"{_UNFINISHED}*"):
             leftover.unlink(missing_ok=True)
-        yield Checkpoints(config, run, warn)
+        yield Checkpoints(config, run, warn, written)
 
 
 def discard(folder: Path) -> None:

@@ -2,16 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
-from trainserve.models.data.dataset import Dataset
+from trainserve.models.data.dataset import Dataset, Task
 from trainserve.models.network import Network
 
 _BATCH, _VALUES = 1024, 2**22
 """Images at a time, as long as they have together no more values than this."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What was answered to each sample, and no more of it than a report needs, whatever the number of classes.
+
+    `given`: the class (N,) that got the largest probability, which is `confidence` (N,); of a regression the values
+    (N, K), and no confidence.
+    """
+
+    given: NDArray[Any]
+    confidence: NDArray[np.float32] | None
+
+    @classmethod
+    def of(cls, answers: NDArray[Any], task: Task) -> Self:
+        """Of probabilities (N, K), or of a regression's values."""
+        if task == "regression":
+            return cls(answers, None)
+        return cls(answers.argmax(axis=1), answers.max(axis=1).astype(np.float32))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Answers]) -> Self:
+        """One after the other."""
+        confidences = [part.confidence for part in parts if part.confidence is not None]
+        given = np.concatenate([part.given for part in parts])
+        return cls(given, np.concatenate(confidences) if confidences else None)
 
 
 @dataclass(frozen=True)
@@ -20,6 +50,7 @@ class Evaluation:
 
     accuracy: float | None
     loss: float
+    answers: Answers
 
 
 @torch.inference_mode()
@@ -30,12 +61,14 @@ def evaluate(network: Network, dataset: Dataset, device: torch.device) -> Evalua
     criterion = nn.functional.cross_entropy if classes else nn.functional.mse_loss
     images, targets = dataset.test_images, dataset.test_targets
     batch = max(1, min(_BATCH, _VALUES // images[0].size))
-    right, loss = 0, 0.0
+    right, loss, answers = 0, 0.0, []
     for start in range(0, len(targets), batch):
         # Copied: images that are mapped from a file cannot be written, and torch knows no such tensor.
         truth = torch.tensor(targets[start : start + batch])
         outputs = network.logits(torch.tensor(images[start : start + batch]).to(device)).cpu()
+        answers.append(Answers.of(network.answers(outputs).numpy(), dataset.task))
         loss += float(criterion(outputs, truth)) * len(truth)
         if classes:
             right += int((outputs.argmax(dim=1) == truth).sum())
-    return Evaluation(right / len(targets) if classes else None, loss / len(targets))
+    accuracy = right / len(targets) if classes else None
+    return Evaluation(accuracy, loss / len(targets), Answers.joined(answers))

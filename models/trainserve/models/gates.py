@@ -24,6 +24,15 @@ class Scores:
         return ", ".join(part for part in (accuracy, loss) if part)
 
 
+@dataclass(frozen=True)
+class Held:
+    """A gate that held: its field, the bound, and what was measured."""
+
+    gate: str
+    bound: str
+    measured: str
+
+
 def applicable(gates: Gates, task: str) -> None:
     """Raise UserError, naming the gate, when it says nothing about this task."""
     if task != "regression":
@@ -56,6 +65,21 @@ def check(gates: Gates, trained: Scores, exported: Scores | None = None) -> None
                 f"{trained.accuracy - exported.accuracy:.4f} below PyTorch's {trained.accuracy:.4f}; "
                 f"must be at most {allowed:g}"
             )
+
+
+def held(gates: Gates, trained: Scores, exported: Scores | None = None) -> list[Held]:
+    """What `check` looked at when it found nothing to say against publishing."""
+    served, of = (trained, "") if exported is None else (exported, " of the exported file")
+    found = []
+    if gates.min_accuracy is not None and served.accuracy is not None:
+        found.append(Held("gates.minAccuracy", f"at least {gates.min_accuracy:g}", f"{served.accuracy:.4f}{of}"))
+    if gates.max_loss is not None and served.loss is not None:
+        found.append(Held("gates.maxLoss", f"at most {gates.max_loss:g}", f"{served.loss:.4g}{of}"))
+    if exported is not None and trained.accuracy is not None and exported.accuracy is not None:
+        allowed = ACCURACY_DROP if gates.max_accuracy_drop is None else gates.max_accuracy_drop
+        drop = trained.accuracy - exported.accuracy
+        found.append(Held("gates.maxAccuracyDrop", f"at most {allowed:g}", f"{max(drop, 0.0):.4f} below PyTorch's"))
+    return found
 
 
 def _known(value: float | None, gate: str, what: str) -> float:

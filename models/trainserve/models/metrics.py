@@ -1,4 +1,7 @@
-"""The run's Prometheus metrics, made from the progress at the moment of the scrape."""
+"""The run's Prometheus metrics, made from the progress at the moment of the scrape.
+
+What there is, with its help text, is defined in `trainserve.api.metrics.training`.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,10 @@ from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, SummaryMetricFamily
 from prometheus_client.registry import Collector
 
+from trainserve.api.metrics import training as defined
+from trainserve.api.metrics.definition import Metric as Defined
 from trainserve.models import nvml
-from trainserve.models.progress import Progress
+from trainserve.models.progress import Progress, State
 
 
 class _Run(Collector):
@@ -19,42 +24,38 @@ class _Run(Collector):
 
     def collect(self) -> Iterable[Metric]:
         state = self._progress.state
-        gauges = {
-            "loss": (state.loss, "Mean cross entropy of the running epoch, then of the test split."),
-            "accuracy": (state.accuracy, "Share of right answers in the running epoch, then on the test split."),
-            "samples_per_second": (state.samples_per_second, "Training samples per second over the run so far."),
-            "epoch": (state.epoch, "The running epoch, from 1."),
-            "eta_seconds": (state.eta_seconds, "Seconds until the last training step, as the speed so far has it."),
-        }
-        for name, (value, text) in gauges.items():
+        for metric, value in _gauges(state).items():
             if value is not None:
-                yield GaugeMetricFamily(f"trainserve_train_{name}", text, value)
-        yield GaugeMetricFamily("trainserve_train_progress_ratio", "Share of the whole run.", state.percent / 100)
-        yield CounterMetricFamily("trainserve_train_samples", "Training samples seen.", state.samples)
+                yield GaugeMetricFamily(metric.name, metric.help, value)
+        yield CounterMetricFamily(defined.SAMPLES.name, defined.SAMPLES.help, state.samples)
         yield SummaryMetricFamily(
-            "trainserve_train_step_duration_seconds",
-            "Optimizer steps and the time they took on the host.",
+            defined.STEP_DURATION.name,
+            defined.STEP_DURATION.help,
             count_value=state.step or 0,
             sum_value=state.step_seconds,
         )
         yield from _gpus(state.gpus)
 
 
+def _gauges(state: State) -> dict[Defined, float | None]:
+    """None is not known, and then absent; a loss that is no number is NaN."""
+    return {
+        defined.LOSS: state.loss,
+        defined.ACCURACY: state.accuracy,
+        defined.SAMPLES_PER_SECOND: state.samples_per_second,
+        defined.EPOCH: state.epoch,
+        defined.EPOCHS: state.epochs,
+        defined.PROGRESS: state.percent / 100,
+        defined.ETA: state.eta_seconds,
+        defined.CHECKPOINT: state.checkpoint,
+    }
+
+
 def _gpus(uuids: Iterable[str]) -> Iterable[Metric]:
     """Read from the driver now. A figure that it does not give is absent."""
-    busy = GaugeMetricFamily(
-        "trainserve_train_gpu_utilization_ratio",
-        "Share of the driver's last sampling period in which a kernel ran.",
-        labels=["gpu"],
-    )
-    memory = GaugeMetricFamily(
-        "trainserve_train_gpu_memory_used_bytes", "GPU memory in use, by all processes.", labels=["gpu"]
-    )
-    energy = CounterMetricFamily(
-        "trainserve_train_gpu_energy_joules",
-        "Energy of the whole board since the driver was loaded: take its increase.",
-        labels=["gpu"],
-    )
+    metrics = (defined.GPU_UTILIZATION, defined.GPU_MEMORY)
+    busy, memory = (GaugeMetricFamily(metric.name, metric.help, labels=metric.labels) for metric in metrics)
+    energy = CounterMetricFamily(defined.GPU_ENERGY.name, defined.GPU_ENERGY.help, labels=defined.GPU_ENERGY.labels)
     for uuid in uuids:
         with contextlib.suppress(nvml.Unreadable):
             load = nvml.load(uuid)

@@ -7,12 +7,15 @@ from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from trainserve.models.finite import finite
+
 
 @dataclass(frozen=True)
 class State:
     """One moment. `percent` is of the whole run; loss and accuracy are the running epoch's, then the test split's.
 
     `gpus` are the UUIDs of those that train here; their utilization (0..1, mean) and memory (all of it) as last seen.
+    `checkpoint` is when the newest one was written, in Unix seconds.
     """
 
     epoch: int | None = None
@@ -28,12 +31,13 @@ class State:
     samples: int = 0
     step_seconds: float = 0.0
     gpus: tuple[str, ...] = ()
+    checkpoint: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The TrainJob's status field `progress`, camelCase; what is not known yet is left out."""
+        """The TrainJob's status field `progress`, camelCase, without what is not known yet; NaN is null."""
         known = {field.name: getattr(self, field.name) for field in fields(self)}
-        del known["samples"], known["step_seconds"], known["gpus"]
-        return {_camel(name): value for name, value in known.items() if value is not None}
+        del known["samples"], known["step_seconds"], known["gpus"], known["checkpoint"]
+        return {_camel(name): finite(value) for name, value in known.items() if value is not None}
 
 
 class Progress:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from trainserve.models.finite import finite
 from trainserve.models.progress import Progress
 from trainserve.models.rank import Rank
 
@@ -48,7 +49,8 @@ def write(message: dict[str, Any], rank: Rank | None = None) -> None:
 
 
 def encode(message: dict[str, Any]) -> str:
-    """One line of JSON under LIMIT bytes; a text that is too long is cut, never the structure."""
+    """One line of JSON under LIMIT bytes; a text that is too long is cut, never the structure; NaN is null."""
+    message = finite(message)
     line = json.dumps(message, allow_nan=False)
     if len(line) >= LIMIT and "message" in message:
         over = len(line) - LIMIT + 4

@@ -7,7 +7,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from trainserve import store
 from trainserve.models import body, checkpoint, data, device, energy, gates, nvml, result, warmup
 from trainserve.models.config import Config
+from trainserve.models.curves import Curves
 from trainserve.models.energy import Energy, EnergyMeter
 from trainserve.models.errors import PublishFailed
 from trainserve.models.gates import Scores
@@ -31,8 +32,10 @@ if TYPE_CHECKING:
     from trainserve.models.checkpoint import Checkpoints
     from trainserve.models.data.dataset import Dataset
     from trainserve.models.distributed import Gang
-    from trainserve.models.evaluate import Evaluation
+    from trainserve.models.evaluate import Answers, Evaluation
     from trainserve.models.network import Network
+    from trainserve.models.report.facts import Known
+    from trainserve.models.report.writing import Made
     from trainserve.models.signature import Signature
     from trainserve.models.train import Report
 
@@ -60,6 +63,9 @@ class Run:
         self.measured = measured
         self.rank = rank or Rank()
         self.exporter_loading: threading.Thread | None = None
+        self.drawing_loading: threading.Thread | None = None
+        self.curves = Curves()
+        self.answers: Answers | None = None
         self.last_step = 0.0
 
     def execute(self) -> dict[str, Any]:
@@ -126,7 +132,9 @@ class Run:
             self._checkpoints(dataset) as checkpoints,
         ):
             report, say = partial(self._trained, meter), self.terminal.say
-            trained = train(network, dataset, config.trainer, on, report, self.interrupt, world, checkpoints, say)
+            trained = train(
+                network, dataset, config.trainer, on, report, self.interrupt, world, checkpoints, say, self.curves
+            )
             reading = energy.over_all(world, meter.read())
         world.leave()
         if not self.rank.first:
@@ -134,7 +142,9 @@ class Run:
         self.last_step = time.perf_counter()
         images = trained.samples - trained.samples_before
         self._used(energy.summary(reading, images, len(dataset.train_images), config.energy))
-        self._evaluated(trained, evaluate(network, dataset, on), on)
+        evaluation = evaluate(network, dataset, on)
+        self.answers = evaluation.answers
+        self._evaluated(trained, evaluation, on)
         for part in (dataset.train_images, dataset.test_images):  # the export needs few of them, and memory
             release(part)
         return network
@@ -147,8 +157,12 @@ class Run:
             return
         run = {section: self.config.spec()[section] for section in ("model", "dataset", "trainer")}
         images = {"trainingSamples": len(dataset.train_images), "shape": list(dataset.shape), "labels": dataset.labels}
-        with checkpoint.opened(self.config.checkpoint, {**run, "data": images}, self.terminal.say) as checkpoints:
+        config, say = self.config.checkpoint, self.terminal.say
+        with checkpoint.opened(config, {**run, "data": images}, say, self._saved) as checkpoints:
             yield checkpoints
+
+    def _saved(self, when: float) -> None:
+        self.progress.update(checkpoint=when)
 
     def _trained(self, meter: EnergyMeter, report: Report) -> None:
         meter.update()
@@ -156,6 +170,8 @@ class Run:
             return
         if self.exporter_loading is None:
             self.exporter_loading = warmup.start()
+            if self.config.output is not None:
+                self.drawing_loading = warmup.start_drawing(self.exporter_loading)
         eta = report.seconds / report.step * (report.steps - report.step)
         self.progress.update(
             epoch=report.epoch,
@@ -215,7 +231,42 @@ class Run:
         with written_to(scratch):
             files = artifact.record(scratch)
         metrics = store.Metrics(accuracy=self.measured["accuracy"], loss=self.measured["loss"])
-        return self._send(files, artifact.draft(self.config, dataset, metrics, store.Energy(**self.measured["energy"])))
+        draft = artifact.draft(self.config, dataset, metrics, store.Energy(**self.measured["energy"]))
+        draft = draft.model_copy(update={"curves": self.curves.published()})
+        return self._send({**files, **self._report(draft, artifact, lambda: self._known(dataset), scratch)}, draft)
+
+    def _known(self, dataset: Dataset) -> Known:
+        """For the report."""
+        from trainserve.models.report import provenance
+        from trainserve.models.report.facts import Known, Tested
+
+        tested = None
+        if self.answers is not None:
+            by = "the trained network in PyTorch, in fp32, before it was exported"
+            tested = Tested(dataset.test_images, dataset.test_targets, self.answers, by)
+        return Known(provenance.provenance(self.config.dataset, dataset), tested)
+
+    def _report(
+        self, draft: store.ManifestDraft, made: Made, known: Callable[[], Known], scratch: Path
+    ) -> dict[str, Path]:
+        """report.html in `scratch`, by its name in the version. Where it cannot be made the version goes without."""
+        assert self.config.output is not None
+        scores = Scores(draft.metrics.accuracy, draft.metrics.loss)
+        exported = Scores(draft.metrics.exported_accuracy, draft.metrics.exported_loss)
+        held = gates.held(self.config.gates, scores, None if exported.loss is None else exported)
+        if self.drawing_loading is not None:
+            self.drawing_loading.join()
+        try:
+            from trainserve.models.report import writing
+
+            job, model = self.config.job, self.config.output.model
+            content = writing.content(job.namespace, model, draft, made, held, known())
+        except Exception as error:  # whatever a library finds wrong with it, the model is good
+            self.terminal.say(f"report: none: {type(error).__name__}: {' '.join(str(error).split())}")
+            return {}
+        with written_to(scratch / store.REPORT):
+            (scratch / store.REPORT).write_bytes(content)
+        return {store.REPORT: scratch / store.REPORT}
 
     def _send(self, files: Mapping[str, Path], draft: store.ManifestDraft) -> dict[str, Any]:
         assert self.config.output is not None and self.config.store is not None

@@ -15,6 +15,7 @@ from __future__ import annotations
 import copy
 import os
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from trainserve.models.errors import UserError
@@ -31,20 +32,38 @@ class Run:
         self._epochs, self._live = epochs, live
         self._samples = 0
 
-    def epoch(self, epoch: int, *, loss: Any = None, accuracy: Any = None, samples: int | None = None) -> None:
-        """Say that `epoch` (from 1) has ended, with its mean loss, share of right answers and number of samples."""
+    def epoch(
+        self,
+        epoch: int,
+        *,
+        loss: Any = None,
+        accuracy: Any = None,
+        samples: int | None = None,
+        validation_loss: Any = None,
+        validation_accuracy: Any = None,
+        learning_rate: Any = None,
+    ) -> None:
+        """Say that `epoch` (from 1) has ended, with its mean loss, share of right answers and number of samples.
+
+        The other figures are for the curves of the version's report alone.
+        """
         if epoch < 1:
             raise UserError(f"run.epoch: epoch {epoch} is not allowed; must be >= 1")
         if self._live is None:
             return
         self._samples += samples or 0
-        figures = {"loss": loss, "accuracy": accuracy}
+        more = {
+            "validation_loss": validation_loss,
+            "validation_accuracy": validation_accuracy,
+            "learning_rate": learning_rate,
+        }
         self._live.trained(
             epochs=self._epochs,
             share=min(epoch / self._epochs, 1.0) if self._epochs else None,
             samples=self._samples,
             epoch=epoch,
-            **{name: float(value) for name, value in figures.items() if value is not None},
+            more=_known(more),
+            **_known({"loss": loss, "accuracy": accuracy}),
         )
 
     def publish(self, model: nn.Module, images: Any, labels: Any, training: tuple[Any, Any] | None = None) -> None:
@@ -76,6 +95,10 @@ def start(epochs: int | None = None) -> Run:
     elif os.environ.get("TRAINSERVE_CONFIG"):
         print("trainserve: not started by model.script, so nothing is reported or published", file=sys.stderr)
     return Run(epochs, live)
+
+
+def _known(figures: Mapping[str, Any]) -> dict[str, float]:
+    return {name: float(value) for name, value in figures.items() if value is not None}
 
 
 def _array(values: Any) -> Any:

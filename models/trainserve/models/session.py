@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,11 @@ class Session:
             raise UserError(f"model: onnxruntime cannot load the export: {_told(error, _NOT_IMPLEMENTED)}") from error
         (self._input,) = [tensor.name for tensor in self._session.get_inputs()]
         self._outputs = [tensor.name for tensor in self._session.get_outputs()]
+
+    def prepared(self, given: NDArray[Any]) -> Callable[[], object]:
+        """What runs the graph once on all of `given`."""
+        feed = {self._input: given}
+        return lambda: self._session.run(None, feed)
 
     def run(self, given: NDArray[Any], batch: int) -> dict[str, NDArray[Any]]:
         """The outputs by name for all of `given`, `batch` rows at a time.

@@ -32,6 +32,7 @@ from trainserve.models.augment import Augment
 from trainserve.models.batches import batches
 from trainserve.models.checkpoint import Checkpoints
 from trainserve.models.config import Trainer
+from trainserve.models.curves import Curves, Point
 from trainserve.models.data.dataset import Dataset, Task
 from trainserve.models.distributed import ALONE, Alone
 from trainserve.models.ema import Average
@@ -82,11 +83,13 @@ def train(
     world: Alone = ALONE,
     checkpoints: Checkpoints | None = None,
     say: Callable[[str], None] = lambda text: None,
+    curves: Curves | None = None,
 ) -> Report:
     """Train `network`, which is on `device`, in place; returns the last report.
 
-    `report` is called at every epoch's end and twice a second. Only rank 0 of `world` has `checkpoints`. Raises
-    UserError when the loss is no longer finite, and Interrupted between two steps, the state saved.
+    `report` is called at every epoch's end and twice a second; `curves` gets a point each time, and of a run that goes
+    on those of its earlier attempts. Only rank 0 of `world` has `checkpoints`. Raises UserError when the loss is no
+    longer finite, and Interrupted between two steps, the state saved.
     """
     numbers = precision.choose(config.precision, device)
     if (theirs := (world.share(numbers.name.encode()) or b"").decode()) != numbers.name:
@@ -96,7 +99,7 @@ def train(
         )
     say(f"precision: {numbers.name} ({numbers.why})")
     with numbers.training(device):
-        loop = _Loop(network, dataset, config, device, numbers, world, checkpoints, say)
+        loop = _Loop(network, dataset, config, device, numbers, world, checkpoints, say, curves or Curves())
         return loop.run(report, interrupt)
 
 
@@ -113,8 +116,9 @@ class _Loop:
         world: Alone,
         checkpoints: Checkpoints | None,
         say: Callable[[str], None],
+        curves: Curves,
     ) -> None:
-        self.config, self.device, self.numbers = config, device, numbers
+        self.config, self.device, self.numbers, self.curves = config, device, numbers, curves
         self.world, self.checkpoints = world, checkpoints
         self.classes = dataset.task == "classification"
         self.sampling = sampling.of(len(dataset.train_images), config, world.rank)
@@ -132,6 +136,7 @@ class _Loop:
         self.sums = torch.zeros(2, dtype=torch.float64, device=device)  # of losses, of right answers
         self.finite = torch.zeros(1, dtype=torch.int64, device=device)  # steps until the loss was no longer a number
         self.earlier = self.lost = 0.0  # seconds
+        self.rate: float | None = None  # of the last step
         if (content := world.share(checkpoints.newest() if checkpoints else None)) is not None:
             self._resume(checkpoint.state(content), say)
         elif checkpoints:
@@ -149,9 +154,9 @@ class _Loop:
         """All steps that are left; a run that had none left reports where it ended."""
         per_epoch = self.sampling.steps_per_epoch
         self.samples_before = self._samples(self.step)
-        self.start = self.steady = next_report = time.perf_counter()
+        self.start = self.steady = self.then = next_report = time.perf_counter()
         first = self.step + 1
-        self.steady_samples = self._samples(first)
+        self.steady_samples = self.samples_then = self._samples(first)
         for epoch in range(self.step // per_epoch + 1, self.config.epochs + 1):
             if self.step % per_epoch == 0:
                 self.sums.zero_()
@@ -161,7 +166,7 @@ class _Loop:
             for parts in steps:
                 self._optimize(parts, taken)
                 if self.step == first:
-                    self.steady = time.perf_counter()
+                    self.steady = self.then = time.perf_counter()
                 now = time.perf_counter()
                 stop, due = self.world.agree(interrupt.requested, now >= next_report)
                 ended = self.step % per_epoch == 0
@@ -198,6 +203,7 @@ class _Loop:
                 (loss if part.weight == 1 else loss * part.weight).backward()  # type: ignore[no-untyped-call]
             self._count(part, loss, logits, targets)
         self.optimizer.step()
+        self.rate = float(self.schedule.get_last_lr()[0])
         self.schedule.step()
         self.step += 1
         if self.average:
@@ -237,7 +243,7 @@ class _Loop:
         self.totals, self.seconds = totals, self.earlier + now - self.start
         if self.checkpoints:
             self.checkpoints.reached(self.seconds)
-        return Report(
+        latest = Report(
             epoch=epoch,
             step=self.step,
             steps=self.steps,
@@ -250,6 +256,26 @@ class _Loop:
             seconds_lost=self.lost,
             samples_before=self.samples_before,
             precision=self.numbers.name,
+        )
+        self._record(latest, now)
+        return latest
+
+    def _record(self, latest: Report, now: float) -> None:
+        """A point of the curves, unless no step was left to this attempt."""
+        if self.rate is None:
+            return
+        seen, seconds = latest.samples - self.samples_then, now - self.then
+        self.samples_then, self.then = latest.samples, now
+        self.curves.add(
+            Point(
+                epoch=latest.epoch,
+                step=latest.step,
+                seconds=latest.seconds,
+                loss=latest.loss,
+                accuracy=latest.accuracy,
+                learning_rate=self.rate,
+                samples_per_second=seen / seconds if seen > 0 else None,
+            )
         )
 
     def _samples(self, step: int) -> int:
@@ -280,6 +306,7 @@ class _Loop:
                 "optimizer": self.optimizer.state_dict(),
                 "schedule": self.schedule.state_dict(),
                 "average": self.average.state if self.average else None,
+                "curves": self.curves.state,
             },
         )
         return f"saved as {path}"
@@ -295,6 +322,7 @@ class _Loop:
         self.schedule.load_state_dict(state["schedule"])
         if self.average:
             self.average.load(state["average"])
+        self.curves.load(state.get("curves", []))  # absent in checkpoints of releases that recorded none
         say(f"resumed: after step {self.step} of {self.steps}; {self.lost:.1f} s of training were lost so far")
         if state["precision"] != self.numbers.name:
             say(

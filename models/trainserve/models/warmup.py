@@ -1,4 +1,7 @@
-"""Loads the exporter while the model trains: most of a first export is imports and building its operator table."""
+"""Loads the exporter while the model trains: most of a first export is imports and building its operator table.
+
+And then what draws the report, which the export need not wait for.
+"""
 
 from __future__ import annotations
 
@@ -33,6 +36,23 @@ def start() -> threading.Thread:
     thread = threading.Thread(target=_load, name="warm-up", daemon=True)
     thread.start()
     return thread
+
+
+def start_drawing(exporter: threading.Thread) -> threading.Thread:
+    """Go on with what the report is drawn with, once `exporter` is loaded: it has nothing in common with torch."""
+    thread = threading.Thread(target=_load_drawing, args=(exporter,), name="warm-up", daemon=True)
+    thread.start()
+    return thread
+
+
+def _load_drawing(exporter: threading.Thread) -> None:
+    exporter.join()
+    # Where it cannot be loaded the report itself will say so.
+    with contextlib.suppress(Exception):
+        importlib.import_module("trainserve.models.report.page")
+        importlib.import_module("trainserve.models.report.figures").load()
+        importlib.import_module("jinja2")
+        importlib.import_module("PIL.Image")
 
 
 def _load() -> None:

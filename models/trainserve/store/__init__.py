@@ -1,12 +1,13 @@
 """The model store: publish, resolve, fetch and verify versions. Imports neither torch nor onnx.
 
-`<root>/<namespace>/<model>/<version>/{model.onnx, manifest.json, samples.npz}`; a root is a folder, `file://` or any
-fsspec URL. A version without `manifest.json` does not exist, and one that has it never changes. docs/contracts.md has
-the formats.
+`<root>/<namespace>/<model>/<version>/{model.onnx, manifest.json, samples.npz, report.html}`; a root is a
+folder, `file://` or any fsspec URL. A version without `manifest.json` does not exist, and one that has it never
+changes. docs/contracts.md has the formats.
 """
 
 from trainserve.store.errors import DigestMismatch, InvalidAddress, ModelNotFound, StoreError, VersionNotFound
 from trainserve.store.manifest import (
+    Curves,
     Energy,
     FileEntry,
     Manifest,
@@ -17,10 +18,13 @@ from trainserve.store.manifest import (
     Tensor,
     TrainJobRef,
 )
+from trainserve.store.names import REPORT
 from trainserve.store.publish import Published, expect_writable, publish, published_by
-from trainserve.store.read import Resolved, address, fetch, manifest, models, resolve, verify, versions
+from trainserve.store.read import Resolved, address, content, fetch, manifest, models, resolve, verify, versions
 
 __all__ = [
+    "REPORT",
+    "Curves",
     "DigestMismatch",
     "Energy",
     "FileEntry",
@@ -38,6 +42,7 @@ __all__ = [
     "TrainJobRef",
     "VersionNotFound",
     "address",
+    "content",
     "expect_writable",
     "fetch",
     "manifest",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
 from trainserve.store import names
@@ -92,6 +92,36 @@ class Energy(_Part):
     grams_co2e: float | None = Field(None, alias="gramsCO2e")
 
 
+_Column = Annotated[list[float | None], Field(min_length=1, max_length=500)]
+
+
+class Curves(_Part):
+    """The training, a value in each column for each of its points: at most 500, the first and the last one always.
+
+    Loss and accuracy are means over the running epoch so far, `validation` what the script measured at its end;
+    `seconds` are of training, over all attempts; `samples_per_second` are since the point before. A column is null
+    where nothing is known of it, `step` where a script tells of epochs alone.
+    """
+
+    epoch: list[int] = Field(min_length=1, max_length=500)
+    step: list[int] | None = None
+    seconds: list[float]
+    loss: _Column | None = None
+    accuracy: _Column | None = None
+    validation_loss: _Column | None = None
+    validation_accuracy: _Column | None = None
+    learning_rate: _Column | None = None
+    samples_per_second: _Column | None = None
+
+    @model_validator(mode="after")
+    def _as_many_in_each(self) -> Self:
+        for name in type(self).model_fields:
+            column = getattr(self, name)
+            if column is not None and len(column) != len(self.epoch):
+                raise ValueError(f"{to_camel(name)}: {len(column)} values; must be {len(self.epoch)}, as epoch has")
+        return self
+
+
 class TrainJobRef(_Part):
     """The run that made the version. Publishing is idempotent per uid; a run by hand has none."""
 
@@ -113,6 +143,8 @@ class ManifestDraft(_Part):
     metrics: Metrics
     parity: Parity
     energy: Energy = Field(default_factory=Energy)
+    curves: Curves | None = None
+    """None of a version whose training nobody told of; manifests of earlier releases have none."""
     train_job: TrainJobRef
     spec: dict[str, Any]
 
@@ -138,8 +170,10 @@ class Manifest(ManifestDraft):
         return files
 
     def to_bytes(self) -> bytes:
-        """The bytes of manifest.json."""
-        return json.dumps(self.model_dump(by_alias=True), sort_keys=True, indent=1).encode() + b"\n"
+        """The bytes of manifest.json. Without curves it is one that earlier releases read, too: they know no field
+        `curves`, and refuse what they do not know."""
+        unknown = {"curves"} if self.curves is None else None
+        return json.dumps(self.model_dump(by_alias=True, exclude=unknown), sort_keys=True, indent=1).encode() + b"\n"
 
     @classmethod
     def from_bytes(cls, content: bytes, path: object) -> Manifest:

@@ -12,6 +12,8 @@ _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
 MANIFEST = "manifest.json"
+REPORT = "report.html"
+"""The page about the version's training, where there is one: nothing that serves needs it."""
 
 
 def is_label(value: str) -> bool:

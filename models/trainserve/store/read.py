@@ -77,6 +77,21 @@ def manifest(root: str | Path, namespace: str, model: str, version: int) -> Mani
     return Manifest.from_bytes(_manifest_bytes(at, folder), f"{folder}/{MANIFEST}")
 
 
+def content(root: str | Path, namespace: str, model: str, version: int, name: str) -> bytes | None:
+    """One file of a version, every byte checked; None where the version has no such file.
+
+    Raises DigestMismatch, VersionNotFound, or StoreError.
+    """
+    at, folder = place(root), _version_folder(root, namespace, model, version)
+    found, _ = _checked_manifest(at, folder, None)
+    if name not in found.files:
+        return None
+    read = b"".join(_chunks(at, f"{folder}/{name}"))
+    if (seen := hashlib.sha256(read).hexdigest()) != found.files[name].sha256:
+        raise DigestMismatch(f"{folder}/{name}", found.files[name].sha256, seen)
+    return read
+
+
 def verify(root: str | Path, namespace: str, model: str, version: int, digest: str | None = None) -> Manifest:
     """Read every byte of a version and compare it with its manifest, and that with `digest` when given.
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from trainserve.serving.onnx_graph import Graph
-from trainserve.store import Manifest, Preprocessing, Tensor
+from trainserve.store import REPORT, Manifest, Preprocessing, Tensor
 from trainserve.store.manifest import digest
 
 SAMPLES = "samples.npz"
@@ -47,7 +47,7 @@ class Servable:
             name=manifest.model,
             folder=folder,
             digest=digest(content),
-            files=tuple(name for name in manifest.files if name != SAMPLES),
+            files=tuple(name for name in manifest.files if name not in (SAMPLES, REPORT)),
             inputs=tuple(manifest.inputs),
             outputs=tuple(manifest.outputs),
             labels=tuple(manifest.labels),

@@ -42,7 +42,8 @@ def dataset(source: Source, share: float, seed: int, cache: Cache) -> Dataset:
         _decode(source, [(images[0], train), (images[1], held_out)], cache)
     else:
         images = _read(source, train, held_out, cache)
-    return Dataset(source.name, images[0], targets[0], images[1], targets[1], source.labels, source.task)
+    splits = images[0], targets[0], images[1], targets[1]
+    return Dataset(source.name, *splits, source.labels, source.task, source.content)
 
 
 def _mapped(

@@ -34,7 +34,10 @@ class Normalisation:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images (N, H, W, C) with their targets. `labels` names the classes, of a regression the K targets."""
+    """Images (N, H, W, C) with their targets. `labels` names the classes, of a regression the K targets.
+
+    `digest` is the `sha256:<hex>` of the file or folder that they were read from, where it was fetched or checked.
+    """
 
     name: str
     train_images: Images
@@ -43,6 +46,7 @@ class Dataset:
     test_targets: Targets
     labels: list[str]
     task: Task = "classification"
+    digest: str | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:

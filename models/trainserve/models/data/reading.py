@@ -76,10 +76,12 @@ def _found(config: DatasetConfig, folder: Path, size: Size | None, cache: Cache,
             raise DataError(f"{path}: No such file or directory")
         kind = kind_of(path.is_dir())
         digest = digests.verified(path, config.digest, cache) if config.digest else digests.fingerprint(path)
+        content = config.digest
     else:
         from trainserve.models.data import staging
 
         path, digest = staging.stage(given, config.digest, kind_of, cache)
+        content = digest
         kind = kind_of(path.is_dir())
         known_as[str(path)] = given.rstrip("/")
     if kind == "images" and not path.is_dir():
@@ -87,7 +89,12 @@ def _found(config: DatasetConfig, folder: Path, size: Size | None, cache: Cache,
 
         path = archive.unpacked(path, digest, cache)
         known_as[str(path)] = given
-    name = Path(bare).name.split(".")[0]
+    return replace(_read(kind, path, Path(bare).name.split(".")[0], config, digest, size, cache), content=content)
+
+
+def _read(
+    kind: Format, path: Path, name: str, config: DatasetConfig, digest: str, size: Size | None, cache: Cache
+) -> Source:
     match kind:
         case "npz":
             from trainserve.models.data import npz

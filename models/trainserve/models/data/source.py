@@ -28,7 +28,8 @@ class Source:
     """A data set as its format has it. `test` is None where it brings no test part of its own.
 
     `file` is what errors name. `digest` stands for the content and for how it is decoded: sources of one digest have
-    the same images. `encoded`: decoding takes so long that the result is kept even when it is small.
+    the same images. `encoded`: decoding takes so long that the result is kept even when it is small. `content` is the
+    `sha256:<hex>` of what was fetched or checked, where that was done.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Source:
     test: Part | None
     digest: str
     encoded: bool = False
+    content: str | None = None
 
     def bytes(self) -> int:
         """Of all images, decoded."""

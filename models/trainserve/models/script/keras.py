@@ -78,6 +78,7 @@ class KerasWatch:
             on_epoch_end=following.epoch_ends,
         )
         following.params = lambda: added.params
+        following.rate = lambda: _rate(given["self"])
         given["callbacks"] = [*_several(given["callbacks"]), added]
         _a_line_per_epoch(given)
         self._evaluated, self.accuracy = None, None
@@ -107,6 +108,12 @@ def _wrapped(
         return instead(call, original)
 
     return method
+
+
+def _rate(model: Any) -> float | None:
+    """Of an optimizer that has one; a schedule's is that of its next step."""
+    rate = getattr(model.optimizer, "learning_rate", None)
+    return None if rate is None else float(rate)
 
 
 def _several(callbacks: Any) -> list[Any]:

@@ -12,14 +12,18 @@ REPORT_EVERY = 0.5
 """Seconds between two reports within an epoch."""
 _KERAS_BATCH = 32
 """Keras's own batch size where none is given."""
+_VALIDATION = "val_"
+"""What the names of a validation's metrics begin with."""
 
 Logs = Mapping[str, Any] | None
 
 
 class FitProgress:
-    """One call of fit. `params` gives Keras's own: `epochs`, and `steps` per epoch where they are known."""
+    """One call of fit. `params` gives Keras's own: `epochs`, and `steps` per epoch where they are known; `rate` the
+    optimizer's learning rate."""
 
     params: Callable[[], Mapping[str, Any]]
+    rate: Callable[[], float | None] = staticmethod(lambda: None)
 
     def __init__(self, running: Running, batch_size: int | None, x: Any) -> None:
         self._running = running
@@ -58,11 +62,24 @@ class FitProgress:
             samples=self._steps * self._batch_size,
             epoch=self._epoch + 1,
             step=self._steps,
+            more={
+                "validation_loss": _number(logs.get(f"{_VALIDATION}loss")),
+                "validation_accuracy": accuracy(logs, _VALIDATION),
+                "learning_rate": self.rate(),
+            },
             **{name: float(value) for name, value in known.items() if value is not None},
         )
 
 
-def accuracy(logs: Mapping[str, Any]) -> float | None:
-    """The share of right answers among Keras's metrics: accuracy, acc, sparse_categorical_accuracy and the like."""
-    names = [name for name in logs if "acc" in name and "top_k" not in name and not name.startswith("val_")]
-    return float(logs[min(names, key=len)]) if names else None
+def accuracy(logs: Mapping[str, Any], of: str = "") -> float | None:
+    """The share of right answers among Keras's metrics: accuracy, acc, sparse_categorical_accuracy and the like.
+
+    `of`: "val_" for those of the validation.
+    """
+    own = {name.removeprefix(of): value for name, value in logs.items() if name.startswith(of)}
+    names = [name for name in own if "acc" in name and "top_k" not in name and not name.startswith(_VALIDATION)]
+    return float(own[min(names, key=len)]) if names else None
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)

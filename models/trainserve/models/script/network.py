@@ -14,6 +14,7 @@ from trainserve import store
 from trainserve.models.config import Export
 from trainserve.models.data.dataset import Dataset, Normalisation, Task
 from trainserve.models.errors import UserError
+from trainserve.models.evaluate import Answers
 from trainserve.models.graph import Graph
 from trainserve.models.network import Network
 from trainserve.models.scoring import measured
@@ -54,6 +55,7 @@ class Adopted:
     dataset: Dataset
     accuracy: float | None
     loss: float
+    answers: Answers
 
 
 def adopt(left: Left, name: str, config: Export) -> Adopted:
@@ -79,13 +81,15 @@ def adopt(left: Left, name: str, config: Export) -> Adopted:
     answer = PROBABILITIES if task == "classification" else VALUES
     graph = Graph(network, answering(given, config, count, task))
     labels = [str(number) for number in range(count)]
-    accuracy, loss = measured(graph.answer(inputs)[answer], targets, task)
+    answered = graph.answer(inputs)[answer]
+    accuracy, loss = measured(answered, targets, task)
     training = inputs[:0], targets[:0]
     if left.training is not None:
         training = _narrow(left.training[0]), _targets(left.training[1], count)[0]
     elif config.precision == "int8":
         raise UserError("export.precision: int8 needs training samples to calibrate with: run.publish(..., training=…)")
-    return Adopted(graph, Dataset(name, *training, inputs, targets, labels, task), accuracy, loss)
+    dataset = Dataset(name, *training, inputs, targets, labels, task)
+    return Adopted(graph, dataset, accuracy, loss, Answers.of(answered, task))
 
 
 def are_shares(rows: NDArray[Any]) -> bool:

@@ -8,8 +8,8 @@ manifest says so.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,9 @@ from trainserve import store
 from trainserve.models import onnx_file, parity
 from trainserve.models.artifact import SAMPLES
 from trainserve.models.errors import ParityFailed, UserError
+from trainserve.models.evaluate import Answers
 from trainserve.models.export import MAX_IR_VERSION
+from trainserve.models.report.facts import Tested
 from trainserve.models.scoring import measured
 from trainserve.models.script.config import ScriptConfig
 from trainserve.models.script.network import are_shares
@@ -50,6 +52,27 @@ class OwnGraph:
     parity: store.Parity
     accuracy: float | None
     loss: float | None
+    session: Any = field(repr=False)
+    """onnxruntime's, of the file."""
+
+    @property
+    def bytes(self) -> int:
+        """Of all files together."""
+        return sum(path.stat().st_size for path in self.files.values())
+
+    def batch(self, size: int) -> Callable[[], object]:
+        """What runs the graph once on `size` of the samples, through onnxruntime."""
+        names = [each.name for each in self.inputs]
+        feed = {name: self.samples[name][np.arange(size) % len(self.samples[name])] for name in names}
+        return lambda: self.session.run(None, feed)
+
+    def tested(self) -> Tested | None:
+        """The recorded samples, where they have class numbers and the file's first output is probabilities of them."""
+        answers, labels = self.samples[self.outputs[0].name], self.samples.get("labels")
+        if self.loss is None or labels is None:
+            return None
+        by = "the script's framework; samples.npz has what it recorded"
+        return Tested(self.samples[self.inputs[0].name], labels, Answers.of(answers, "classification"), by)
 
     def __str__(self) -> str:
         compared = self.parity
@@ -121,7 +144,8 @@ def take(folder: Path, config: ScriptConfig) -> OwnGraph:
             reference="script",
         )
         accuracy, loss = _measured(own, outputs[0])
-    return OwnGraph(files, onnx_file.opset(model), model.ir_version, inputs, outputs, samples, compared, accuracy, loss)
+    opset, version = onnx_file.opset(model), model.ir_version
+    return OwnGraph(files, opset, version, inputs, outputs, samples, compared, accuracy, loss, session)
 
 
 def _checked(path: Path) -> onnx.ModelProto:

@@ -7,7 +7,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trainserve import store
 from trainserve.models import device, energy, result
@@ -25,6 +25,10 @@ from trainserve.models.script.config import ScriptConfig
 from trainserve.models.script.keras import KerasWatch
 from trainserve.models.script.running import Left, Running
 from trainserve.models.terminal import Terminal
+
+if TYPE_CHECKING:
+    from trainserve.models.data.dataset import Dataset
+    from trainserve.models.report.facts import Known, Tested
 
 MODEL, SAMPLES = "model.onnx", "samples.npz"
 _EVALUATED, _EXPORTED = 92, 98
@@ -47,6 +51,7 @@ class ScriptRun(Run):
     ) -> None:
         super().__init__(config, progress, terminal, interrupt, measured, rank)
         self.running = Running(progress, interrupt, EnergyMeter((), Rapl()))
+        self.curves = self.running.curves
         self.keras = KerasWatch(self.running, Watch(terminal.say))
 
     def execute(self) -> dict[str, Any]:
@@ -121,6 +126,7 @@ class ScriptRun(Run):
 
         adopted = adopt(left, self.config.model.script, self.config.export)
         if left.held_out:
+            self.answers = adopted.answers
             self._measured(self.keras.accuracy if adopted.accuracy is None else adopted.accuracy, adopted.loss)
         else:
             self._measured(None, None)
@@ -147,7 +153,36 @@ class ScriptRun(Run):
             files = made.record(scratch)
         metrics = store.Metrics(accuracy=made.accuracy, loss=made.loss)
         draft = made.draft(self.config, metrics, store.Energy(**self.measured["energy"]))
-        return self._send(files, draft)
+        draft = draft.model_copy(update={"curves": self.curves.published()})
+        return self._send({**files, **self._report(draft, made, lambda: self._known_of(made.tested()), scratch)}, draft)
+
+    def _known(self, dataset: Dataset) -> Known:
+        """Of the model that the script left, and the samples it left with it."""
+        from trainserve.models.report.facts import Tested
+
+        if self.answers is None:
+            return self._known_of(None)
+        by = "PyTorch: the model as the script left it"
+        return self._known_of(Tested(dataset.test_images, dataset.test_targets, self.answers, by))
+
+    def _known_of(self, tested: Tested | None) -> Known:
+        """What a script's report has, and what it lacks."""
+        from trainserve.models.report import provenance
+        from trainserve.models.report.facts import Known
+
+        missing = []
+        if self.config.dataset is None:
+            data = {"data set": "the script's own: it loads its data itself"}
+        else:
+            data = provenance.asked(self.config.dataset) | {"read by": "the script, if it reads it at all"}
+        if self.curves.published() is None:
+            missing.append("Curves: the script reported no epoch (run.epoch of trainserve.models.sdk, or Keras's fit).")
+        if tested is None:
+            missing.append(
+                "Answers to a test split: the script left none with class numbers or values (run.publish, Keras's "
+                "evaluate, or samples.npz with probabilities and labels)."
+            )
+        return Known(data, tested, missing)
 
     def _published(self, published: store.Published) -> dict[str, Any]:
         message = super()._published(published)

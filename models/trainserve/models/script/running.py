@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from trainserve.models.curves import Curves, Point
 from trainserve.models.energy import EnergyMeter
 from trainserve.models.interrupt import Interrupt
 from trainserve.models.progress import Progress
@@ -40,28 +42,50 @@ class Running:
     def __init__(self, progress: Progress, interrupt: Interrupt, meter: EnergyMeter) -> None:
         self.progress, self.interrupt, self.meter = progress, interrupt, meter
         self.left: Left | None = None
+        self.curves = Curves()
         self.begin()
 
     def begin(self) -> None:
-        """A training begins: samples and seconds count from here."""
-        self.since = time.perf_counter()
+        """A training begins: samples, seconds and curves count from here."""
+        self.since = self._then = time.perf_counter()
+        self._samples_then = 0
+        self.curves.begin()
         self._earlier = self.progress.state.samples
         self.progress.update(loss=None, accuracy=None)
 
-    def trained(self, *, epochs: int | None, share: float | None, samples: int, **figures: Any) -> None:
+    def trained(
+        self,
+        *,
+        epochs: int | None,
+        share: float | None,
+        samples: int,
+        more: Mapping[str, float | None] | None = None,
+        **figures: Any,
+    ) -> None:
         """Report the training so far: `share` of it is done (0..1), `samples` were seen since it began.
 
-        Raises Interrupted when SIGTERM came and the script swallowed it.
+        `figures` are the State's; `more` are of the curves' point alone. Raises Interrupted when SIGTERM came and the
+        script swallowed it.
         """
         self.interrupt.check()
         self.meter.update()
-        seconds = time.perf_counter() - self.since
+        now = time.perf_counter()
+        seconds = now - self.since
+        self._record(now, samples, {**figures, **(more or {})})
         if share is not None:
             left = seconds / share * (1 - share) if share else None
             figures |= {"percent": int(TRAINED * share), "eta_seconds": None if left is None else round(left, 1)}
         if samples:
             figures |= {"samples": self._earlier + samples, "samples_per_second": round(samples / seconds, 1)}
         self.progress.update(epochs=epochs, step_seconds=seconds, **figures)
+
+    def _record(self, now: float, samples: int, figures: Mapping[str, Any]) -> None:
+        """A point of the curves."""
+        seen, took = samples - self._samples_then, now - self._then
+        self._samples_then, self._then = samples, now
+        speed = seen / took if seen > 0 and took > 0 else None
+        known = {"step": None, **figures}
+        self.curves.add(Point(**known, seconds=now - self.since, samples_per_second=speed))
 
 
 current: Running | None = None

@@ -1,0 +1,106 @@
+"""Training curves: a point for every report of the loop, thinned so that a run of any length leaves few.
+
+Standard library alone: a script's progress is recorded before numpy or torch is imported.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trainserve import store
+
+LIMIT = 500
+"""Points that are left of a run."""
+_DIGITS = 6
+"""Significant digits of what is published."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One moment: means over the running epoch so far, validation figures at its end, the rate of the last step.
+
+    `seconds` are of training, over all attempts; `samples_per_second` are since the point before. `step` is None where
+    only epochs are told.
+    """
+
+    epoch: int
+    step: int | None
+    seconds: float
+    loss: float | None = None
+    accuracy: float | None = None
+    validation_loss: float | None = None
+    validation_accuracy: float | None = None
+    learning_rate: float | None = None
+    samples_per_second: float | None = None
+
+    @property
+    def at(self) -> int:
+        """Where in the run: it rises from point to point."""
+        return self.epoch if self.step is None else self.step
+
+
+class Curves:
+    """The points of one training."""
+
+    def __init__(self) -> None:
+        self._points: list[Point] = []
+
+    def begin(self) -> None:
+        """Another training begins: what was recorded of an earlier one goes."""
+        self._points = []
+
+    def add(self, point: Point) -> None:
+        """Record `point`; what was recorded of the same moment, or of later ones, gives way to it."""
+        while self._points and self._points[-1].at >= point.at:
+            self._points.pop()
+        self._points.append(point)
+        if len(self._points) > 2 * LIMIT:
+            self._points = thinned(self._points)
+
+    @property
+    def points(self) -> list[Point]:
+        """LIMIT points at most, the first and the last one always."""
+        return thinned(self._points)
+
+    @property
+    def state(self) -> list[list[Any]]:
+        """All of it, for a checkpoint."""
+        return [[getattr(point, field.name) for field in fields(Point)] for point in self._points]
+
+    def load(self, state: Sequence[Sequence[Any]]) -> None:
+        """Go on from what `state` gave."""
+        self._points = [Point(*values) for values in state]
+
+    def published(self) -> store.Curves | None:
+        """As the manifest has them; None when nothing was recorded."""
+        from trainserve import store
+
+        points = self.points
+        if not points:
+            return None
+        columns = {field.name: [_rounded(getattr(point, field.name)) for point in points] for field in fields(Point)}
+        return store.Curves(**{name: values for name, values in columns.items() if values.count(None) < len(values)})
+
+
+def thinned(points: Sequence[Point], limit: int = LIMIT) -> list[Point]:
+    """At most `limit` (2 or more) of them: the first, the last, and the last one in each equal part of what is between.
+
+    The parts are of the run, not of the points, so that what is thinned again and again stays even. Pure.
+    """
+    if len(points) <= limit:
+        return [*points]
+    first, last = points[0], points[-1]
+    width = (last.at - first.at) / (limit - 1)
+    kept = {int((point.at - first.at) / width): point for point in points[1:-1]}
+    return [first, *(point for part, point in sorted(kept.items()) if part < limit - 2), last]
+
+
+def _rounded(value: float | None) -> float | None:
+    """None for what is no finite number."""
+    if value is None or isinstance(value, int):
+        return value
+    return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None
