@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from trainserve import store
 from trainserve.store import Published
 
@@ -66,3 +68,93 @@ def test_show_tells_how_right_the_exported_file_is(
     shown = trainserve("models", "show", "small", "--version", "1", "--store", tmp_path / "store").out
     assert "opset:       18, int8" in shown
     assert "exported:    accuracy 0.9650, loss 0.11" in shown
+
+
+@pytest.fixture
+def reported(published: Published, tmp_path: Path) -> Path:
+    """A store with two versions: one of an earlier release, one with a report and curves."""
+    fields = {name: getattr(published.manifest, name) for name in store.ManifestDraft.model_fields}
+    curves = store.Curves(epoch=[1, 2], seconds=[0.5, 1.0], loss=[2.5, 0.125], accuracy=[0.25, 0.9375])
+    files = {name: tmp_path / name for name in ("model.onnx", store.REPORT)}
+    for path in files.values():
+        path.write_bytes(b"content of " + path.name.encode())
+    root = tmp_path / "store"
+    del fields["curves"]
+    store.publish(root, "team", "small", {"model.onnx": files["model.onnx"]}, store.ManifestDraft(**fields))
+    store.publish(root, "team", "small", files, store.ManifestDraft(**fields, curves=curves))
+    return root
+
+
+def test_a_version_beside_the_name_is_the_same_as_the_option(trainserve, root: Path) -> None:
+    option = trainserve("models", "show", "digits", "--version", "1", "--store", root)
+    beside = trainserve("models", "show", "digits/1", "--store", root)
+    both = trainserve("models", "show", "digits/1", "--version", "1", "--store", root)
+    assert option.out == beside.out == both.out
+    assert "version 1" in beside.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["digits/1", "--version", "2"], "digits/1 and --version 2 name two versions; give one of them"),
+        (["digits/x"], "digits/x: 'x' is not a version; must be a number from 1"),
+        (["digits/0"], "digits/0: '0' is not a version"),
+        (["digits/"], "digits/: '' is not a version"),
+        (["digits/7"], "model digits: version 7 does not exist; published: 1, 2"),
+    ],
+)
+def test_a_version_that_is_none_is_named(trainserve, root: Path, arguments: list[str], complaint: str) -> None:
+    finished = trainserve("models", "show", *arguments, "--store", root)
+    assert finished.status == 2
+    assert finished.err.startswith(f"trainserve: {complaint}")
+    assert finished.err.count("\n") == 1
+
+
+def test_show_draws_the_curves(trainserve, reported: Path) -> None:
+    shown = trainserve("models", "show", "small/2", "--store", reported, "-n", "team").out
+    assert "curves:      loss      2.5    █▁ 0.125\n" in shown
+    assert "             accuracy  0.25   ▁█ 0.9375\n" in shown
+    assert "curves:" not in trainserve("models", "show", "small/1", "--store", reported, "-n", "team").out
+
+
+@pytest.mark.parametrize("name", ["small/2", "small"])
+def test_the_report_is_written_out_in_the_place_of_what_was_there(
+    trainserve, reported: Path, tmp_path: Path, name: str
+) -> None:
+    file = tmp_path / "out/report of small.html"
+    file.parent.mkdir()
+    file.write_text("an older one")
+    finished = trainserve("models", "show", name, "--report", file, "--store", reported, "-n", "team", "-o", "json")
+    assert (finished.status, finished.err) == (0, f"report: {file} (22 bytes)\n")
+    assert json.loads(finished.out)["version"] == 2
+    assert file.read_bytes() == b"content of report.html"
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
+
+
+def test_a_version_without_a_report_says_so(trainserve, reported: Path, tmp_path: Path) -> None:
+    finished = trainserve("models", "show", "small/1", "--report", "x.html", "--store", reported, "-n", "team")
+    assert (finished.status, finished.out) == (1, "")
+    assert finished.err.startswith("trainserve: model small: version 1 has no report.html: it was published by an earl")
+    assert finished.err.count("\n") == 1
+    assert not (tmp_path / "x.html").exists()
+
+
+def test_a_report_that_was_changed_is_refused(trainserve, reported: Path, tmp_path: Path) -> None:
+    (reported / "team/small/2/report.html").write_bytes(b"<script>")
+    finished = trainserve("models", "show", "small/2", "--report", "x.html", "--store", reported, "-n", "team")
+    assert (finished.status, finished.out) == (1, "")
+    assert "team/small/2/report.html: expected sha256:" in finished.err
+    assert not (tmp_path / "x.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "status", "complaint"),
+    [(".", 2, "'.' is a directory"), ("absent/x.html", 1, "cannot write absent/x.html: No such file or directory")],
+)
+def test_a_place_that_takes_no_report_is_named(
+    trainserve, reported: Path, file: str, status: int, complaint: str
+) -> None:
+    finished = trainserve("models", "show", "small/2", "--report", file, "--store", reported, "-n", "team")
+    assert finished.status == status
+    assert complaint in finished.err
+    assert finished.err.count("\n") == 1

@@ -153,7 +153,7 @@ def digits_run(start_pod: Callable[..., Pod], tmp_path_factory: pytest.TempPathF
 
 
 @pytest.fixture
-def execute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Config], dict[str, Any]]]:
+def execute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., dict[str, Any]]]:
     """A run inside this process: its termination message, or what it raised."""
     from trainserve.models.config import parse
     from trainserve.models.interrupt import Interrupt
@@ -163,9 +163,9 @@ def execute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
 
     monkeypatch.setenv("TRAINSERVE_OUTPUT", str(tmp_path / "output"))
 
-    def run(config: Config) -> dict[str, Any]:
+    def run(config: Config, progress: "Progress | None" = None) -> dict[str, Any]:
         with Terminal(time.perf_counter()) as terminal:
-            return Run(parse(config), Progress(), terminal, Interrupt(), {}).execute()
+            return Run(parse(config), progress or Progress(), terminal, Interrupt(), {}).execute()
 
     yield run
     # A run that failed left the exporter loading; in a pod the process ends there, here the next test would meet it.

@@ -9,7 +9,8 @@ LOSS = Metric(
     "gauge",
     "",
     "Mean loss of the running epoch, then of the test split: cross entropy, or the mean squared error of a regression.",
-    "NaN once it is no longer a number. Trap: it jumps when the epoch changes, and at the end, when the split does.",
+    "NaN once a script's is no longer a number; our own loop ends the run there. Trap: it jumps when the epoch changes,"
+    " and at the end, when the split does.",
 )
 ACCURACY = Metric(
     "trainserve_train_accuracy",
