@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
-from rich.console import Console
+from rich.console import Console, Group
 from rich.text import Text
 
 from trainserve.cli.top import rows, view
@@ -39,7 +39,7 @@ def drawn(lines: list[Text], width: int) -> list[str]:
     """Lines as they stand on a terminal of that width."""
     console = Console(width=width, file=io.StringIO(), color_system=None, legacy_windows=False)
     with console.capture() as printed:
-        console.print(*lines, sep="\n")
+        console.print(Group(*lines))
     return [line.rstrip() for line in printed.get().splitlines()]
 
 
@@ -163,7 +163,7 @@ def test_control_characters_of_an_object_never_reach_the_terminal() -> None:
     snapshot = replace(SNAPSHOT, namespace=None, trainings=[rows.training(job, None, AT)], notes=[rows.clean(hostile)])
     console = Console(width=200, file=io.StringIO(), force_terminal=True, color_system=None)
     with console.capture() as printed:
-        console.print(*view.page(snapshot, "phase", 200), sep="\n")
+        console.print(Group(*view.page(snapshot, "phase", 200)))
     assert not set(printed.get()) & {"\x1b", "\x07", "\x9b"}
 
 

@@ -11,7 +11,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 import click
-from rich.console import Console
+from rich.console import Console, Group
 
 from trainserve.cli import endpoint
 from trainserve.cli.top.rows import SORTS
@@ -78,7 +78,7 @@ async def _print(namespace: str | None, everywhere: bool, sort: str) -> None:
             snapshot = await looking.look()
     console = Console(width=None if sys.stdout.isatty() or os.environ.get("COLUMNS") else _ENDLESS)
     with console.capture() as printed:
-        console.print(*view.page(snapshot, sort, console.width), sep="\n")
+        console.print(Group(*view.page(snapshot, sort, console.width)))
     click.echo("\n".join(line.rstrip() for line in printed.get().splitlines()))
 
 

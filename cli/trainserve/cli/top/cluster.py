@@ -60,9 +60,12 @@ class Api:
         self._lists, self._proxied, self._direct = lists, proxied, direct
 
     async def items(self, path: str, **query: str) -> list[Object]:
-        """The objects of a list. Raises RequestFailed with what kubectl says of it."""
+        """The objects of a list, from the API server's memory: a moment old at most, and etcd has no work with it.
+
+        Raises RequestFailed with what kubectl says of it.
+        """
         try:
-            async with self._lists.get(_url(path), params=query) as answer:
+            async with self._lists.get(_url(path), params={"resourceVersion": "0", **query}) as answer:
                 if answer.status == 200:
                     items: list[Object] = (await answer.json())["items"]
                     return items
@@ -100,7 +103,7 @@ async def opened() -> AsyncIterator[Api]:
     """The cluster that kubectl is set up for. Raises RequestFailed."""
     with tempfile.TemporaryDirectory(prefix="trainserve-top-") as folder:
         socket = Path(folder) / "socket"
-        async with _proxy(socket), contextlib.AsyncExitStack() as stack:
+        async with _proxy(socket) as started, contextlib.AsyncExitStack() as stack:
 
             async def session(connector: aiohttp.BaseConnector, **options: Any) -> aiohttp.ClientSession:
                 made = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), **options)
@@ -108,7 +111,7 @@ async def opened() -> AsyncIterator[Api]:
 
             timeout = aiohttp.ClientTimeout(total=LIST_SECONDS)
             plain = {"auto_decompress": False, "headers": {"Accept-Encoding": "identity"}}
-            context, namespace = await _current()
+            (context, namespace), _ = await asyncio.gather(_current(), started)
             yield Api(
                 context,
                 namespace,
@@ -119,8 +122,11 @@ async def opened() -> AsyncIterator[Api]:
 
 
 @contextlib.asynccontextmanager
-async def _proxy(socket: Path) -> AsyncIterator[None]:
-    """`kubectl proxy` on a socket; a group of its own, so that nothing of it outlives this process's own end."""
+async def _proxy(socket: Path) -> AsyncIterator[asyncio.Task[None]]:
+    """`kubectl proxy` on a socket, and a task that ends when it listens.
+
+    It is a group of processes of its own: a Ctrl-C at the terminal is not for it, and all of it ends with the context.
+    """
     process = await asyncio.create_subprocess_exec(
         *(kubectl(), "proxy", f"--unix-socket={socket}", _READ_ONLY),
         stdin=asyncio.subprocess.DEVNULL,
@@ -129,18 +135,10 @@ async def _proxy(socket: Path) -> AsyncIterator[None]:
         start_new_session=True,
     )
     assert process.stdout is not None and process.stderr is not None
-    told = None
+    started = asyncio.create_task(_listens(process.stdout, process.stderr))
+    drained = asyncio.create_task(_drain(process.stderr, started))
     try:
-        try:
-            async with asyncio.timeout(_START_SECONDS):
-                line = await process.stdout.readline()  # "Starting to serve on …", or nothing when it failed
-                words = "" if line else (await process.stderr.read()).decode(errors="replace")
-        except TimeoutError:
-            raise RequestFailed(f"kubectl proxy did not start within {_START_SECONDS:g} s") from None
-        if not line:
-            raise RequestFailed(f"kubectl proxy: {_last(words) or 'no words'}")
-        told = asyncio.create_task(_drain(process.stderr))  # it logs each failure; a full pipe would stop it
-        yield
+        yield started
     finally:
         for end in (signal.SIGTERM, signal.SIGKILL):
             with contextlib.suppress(ProcessLookupError):
@@ -148,12 +146,26 @@ async def _proxy(socket: Path) -> AsyncIterator[None]:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(process.wait(), _STOP_SECONDS)
                 break
-        if told is not None:
-            told.cancel()
+        started.cancel()
+        drained.cancel()
 
 
-async def _drain(stream: asyncio.StreamReader) -> None:
-    while await stream.read(2**16):
+async def _listens(out: asyncio.StreamReader, err: asyncio.StreamReader) -> None:
+    """Returns once it does. Raises RequestFailed with its last words."""
+    try:
+        async with asyncio.timeout(_START_SECONDS):
+            line = await out.readline()  # "Starting to serve on …", or nothing when it failed
+            words = "" if line else (await err.read()).decode(errors="replace")
+    except TimeoutError:
+        raise RequestFailed(f"kubectl proxy did not start within {_START_SECONDS:g} s") from None
+    if not line:
+        raise RequestFailed(f"kubectl proxy: {_last(words) or 'no words'}")
+
+
+async def _drain(err: asyncio.StreamReader, started: asyncio.Task[None]) -> None:
+    """It logs each failure, and would stand still if nobody read that."""
+    await asyncio.wait([started])
+    while await err.read(2**16):
         pass
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rich.cells import cell_len
+from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from trainserve.cli.top.figures import P99
@@ -120,7 +120,11 @@ def table(columns: Sequence[Column], rows: Sequence[Row], width: int, most: int 
     kept = [number for number, given in enumerate(widths) if given]
 
     def line(texts: Sequence[Text]) -> Text:
-        return Text(" " * GAP).join(_aligned(texts[number], widths[number], columns[number]) for number in kept)
+        drawn = Text()
+        for number in kept:
+            drawn.append(" " * GAP if drawn else "")
+            drawn.append(_aligned(texts[number].plain, widths[number], columns[number].right), texts[number].style)
+        return drawn
 
     lines = [line([Text(column.heading, style="bold") for column in columns]), *map(line, cells)]
     if len(shown) < len(rows) and most:
@@ -260,18 +264,15 @@ def _noted(snapshot: Snapshot) -> list[Text]:
     return [Text(note, style="yellow") for note in snapshot.notes]
 
 
-def _aligned(cell: Text, width: int, column: Column) -> Text:
-    cut = _cut(cell, width)
-    missing = width - cut.cell_len
-    if column.right:
-        cut.pad_left(missing)
-    else:
-        cut.pad_right(missing)
-    return cut
+def _aligned(text: str, width: int, right: bool) -> str:
+    missing = width - cell_len(text)
+    if missing < 0:
+        return set_cell_size(text, width - 1) + "…"
+    return " " * missing + text if right else text + " " * missing
 
 
 def _cut(line: Text, width: int) -> Text:
-    cut = line.copy()
-    cut.no_wrap = True
-    cut.truncate(max(1, width), overflow="ellipsis")
-    return cut
+    if line.cell_len > width:
+        line.truncate(max(1, width), overflow="ellipsis")
+    line.no_wrap = True
+    return line
