@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import yaml
 
-from trainserve.api.metrics import METRICS
+from trainserve.api.metrics import METRICS, triton
 from trainserve.dev.dashboards import build, queries
 
 CHART = build.FOLDER.parent
@@ -19,11 +18,7 @@ BOARDS = queries.read(build.FOLDER)
 VALUES = {"namespace": "team", "trainjob": "digits", "modelserve": "digits", "model": "digits"}
 QUERIES = [query for board in BOARDS.values() for query in queries.queries(board, VALUES)]
 PANELS = [(board, panel) for board in BOARDS.values() for panel in queries.panels(board)]
-TRITON = re.findall(
-    r"^\| `(nv_\w+)` \| (\w+)",
-    (CHART.parents[1] / "docs" / "metrics.md").read_text(),
-    re.MULTILINE,
-)
+TRITON = [(metric.name, metric.kind) for group in triton.GROUPS for metric in group.metrics]
 
 
 def rules() -> Iterator[dict[str, Any]]:
