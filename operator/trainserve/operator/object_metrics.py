@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter as Tally
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -49,20 +49,25 @@ class ObjectMetrics(Collector):
 
 def families(
     metrics: Iterable[Definition], phase: Definition, by_phase: Definition, samples: Iterable[Sample]
-) -> Iterable[Metric]:
-    """One family for each metric, and that of the objects by phase, which one of their own metrics tells."""
-    found = {metric.name: GaugeMetricFamily(metric.name, metric.help, labels=metric.labels) for metric in metrics}
-    phases = Tally[tuple[str, str]]()
+) -> Iterator[Metric]:
+    """One family for each metric, and that of the objects by phase, which one of their own metrics tells.
+
+    The client's own form of a sample is large, so a family is made only when the one before it has been written.
+    """
+    found: dict[str, list[Sample]] = {metric.name: [] for metric in metrics}
     for sample in samples:
-        found[sample.metric.name].add_metric(sample.labels, sample.value)
-        if sample.metric is phase:
-            namespace, _, now, _ = sample.labels
-            phases[namespace, now] += 1
-    yield from found.values()
-    counts = GaugeMetricFamily(by_phase.name, by_phase.help, labels=by_phase.labels)
-    for place, count in phases.items():
-        counts.add_metric(place, count)
-    yield counts
+        found[sample.metric.name].append(sample)
+    phases = Tally((namespace, now) for _, (namespace, _, now, _), _ in found[phase.name])
+    for metric in metrics:
+        yield _family(metric, ((labels, value) for _, labels, value in found.pop(metric.name)))
+    yield _family(by_phase, phases.items())
+
+
+def _family(metric: Definition, series: Iterable[tuple[Sequence[str], float]]) -> Metric:
+    family = GaugeMetricFamily(metric.name, metric.help, labels=metric.labels)
+    for labels, value in series:
+        family.add_metric(labels, value)
+    return family
 
 
 def readable(owner: Object, samples: Iterator[Sample]) -> list[Sample]:
