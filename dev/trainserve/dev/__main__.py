@@ -15,6 +15,7 @@ from trainserve.dev import binaries, prometheus
 from trainserve.dev.addresses import AddressesUnavailable
 from trainserve.dev.binaries import BinariesUnavailable
 from trainserve.dev.cluster import DEFAULT, Cluster, recorded_gpus
+from trainserve.dev.helm import HelmUnavailable, helm
 from trainserve.dev.progress import ConsoleProgress
 from trainserve.dev.prometheus import PrometheusUnavailable
 from trainserve.dev.run import ClusterError
@@ -45,7 +46,8 @@ def prepare() -> None:
 
     Kubernetes and etcd come from KUBEBUILDER_ASSETS or PATH, else from the cache in ~/.cache/trainserve, else from
     Kubernetes' release download, else they are built from Debian's source package (about three minutes). Prometheus is
-    the installed one, else those of Debian's packages; Triton Inference Server comes from PyPI. With KUBECONFIG set no
+    the installed one, else those of Debian's packages, and helm PyPI's, with which it is set up; both are done without
+    where they are not to be had. Triton Inference Server comes from PyPI. With KUBECONFIG set no
     control plane is prepared.
     """
     progress = ConsoleProgress(Console())
@@ -56,7 +58,11 @@ def prepare() -> None:
         progress.note(f"Kubernetes {'.'.join(map(str, found.version))}: {found.kubernetes}")
         progress.note(f"etcd: {found.etcd}")
     progress.note(f"kubectl: {binaries.kubectl()}")
-    progress.note(f"Prometheus: {prometheus.prepare(progress)}, {prometheus.prepare_discovering(progress)}")
+    try:
+        progress.note(f"Prometheus: {prometheus.prepare(progress)}, {prometheus.prepare_discovering(progress)}")
+        progress.note(f"helm: {helm(progress=progress)}")
+    except (PrometheusUnavailable, HelmUnavailable) as error:  # all else goes without
+        progress.note(f"no Prometheus beside the cluster: {error}")
     from trainserve.serving import runtime  # here, because only this command needs it
 
     with progress.task("Triton Inference Server") as task:
