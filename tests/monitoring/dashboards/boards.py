@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -28,14 +29,15 @@ def rules() -> Iterator[dict[str, Any]]:
             yield from group["rules"]
 
 
-def known() -> set[str]:
+@functools.cache
+def known() -> frozenset[str]:
     """Names that a query may ask for: ours, those recorded, Triton's, DCGM's, Prometheus' own."""
     names = {GRID, "up", "ALERTS"} | {rule["record"] for rule in rules() if "record" in rule}
     for name, kind in [*((metric.name, metric.kind) for metric in METRICS.values()), *TRITON]:
         names.add(name)
         if kind in ("histogram", "summary"):
             names |= {f"{name}_{part}" for part in ("sum", "count", *(["bucket"] if kind == "histogram" else []))}
-    return names
+    return frozenset(names)
 
 
 def overlaps(positions: Mapping[str, Mapping[str, int]]) -> list[tuple[str, str]]:
