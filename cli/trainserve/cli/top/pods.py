@@ -15,8 +15,8 @@ PROGRESS, METRICS, PROBE = 9400, 8002, 9401
 """Ports (docs/metrics.md)."""
 MANAGED = "app.kubernetes.io/managed-by=trainserve"
 """Selects the pods that the operator made."""
-_TRAINJOB, _RANK, _ATTEMPT = "trainserve.io/trainjob", "trainserve.io/rank", "trainserve.io/attempt"
-_MODELSERVE, _VERSION = "trainserve.io/modelserve", "trainserve.io/version"
+TRAINJOB, RANK, ATTEMPT = "trainserve.io/trainjob", "trainserve.io/rank", "trainserve.io/attempt"
+MODELSERVE, VERSION = "trainserve.io/modelserve", "trainserve.io/version"
 
 
 @dataclass(frozen=True, order=True)
@@ -59,8 +59,8 @@ def training(jobs: Iterable[Object], pods: Iterable[Object]) -> dict[Key, Object
     found: dict[Key, Object] = {}
     for pod in pods:
         labels = _labels(pod)
-        job = running.get((pod["metadata"]["namespace"], labels.get(_TRAINJOB, "")))
-        if job is None or labels.get(_RANK) != "0" or not _owned(pod, job) or not _reachable(pod):
+        job = running.get((pod["metadata"]["namespace"], labels.get(TRAINJOB, "")))
+        if job is None or labels.get(RANK) != "0" or not _owned(pod, job) or not _reachable(pod):
             continue
         if key(job) not in found or _attempt(pod) > _attempt(found[key(job)]):
             found[key(job)] = pod
@@ -72,8 +72,8 @@ def serving(serves: Iterable[Object], pods: Iterable[Object]) -> dict[Key, list[
     found: dict[Key, list[Object]] = {key(serve): [] for serve in serves}
     for pod in pods:
         labels = _labels(pod)
-        whose = (pod["metadata"]["namespace"], labels.get(_MODELSERVE, ""))
-        if whose in found and _VERSION in labels and _reachable(pod):
+        whose = (pod["metadata"]["namespace"], labels.get(MODELSERVE, ""))
+        if whose in found and VERSION in labels and _reachable(pod):
             found[whose].append(pod)
     return found
 
@@ -87,7 +87,7 @@ def _owned(pod: Object, job: Object) -> bool:
 
 
 def _attempt(pod: Object) -> int:
-    label = _labels(pod).get(_ATTEMPT, "")
+    label = _labels(pod).get(ATTEMPT, "")
     return int(label) if label.isascii() and label.isdigit() else 0
 
 
