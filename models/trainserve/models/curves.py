@@ -6,7 +6,7 @@ Standard library alone: a script's progress is recorded before numpy or torch is
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -47,56 +47,59 @@ class Curves:
     """The points of one training."""
 
     def __init__(self) -> None:
-        self._points: list[Point] = []
+        self.begin()
 
     def begin(self) -> None:
         """Another training begins: what was recorded of an earlier one goes."""
-        self._points = []
+        self._points: list[Point] = []
+        self._width = 1
 
     def add(self, point: Point) -> None:
         """Record `point`; what was recorded of the same moment, or of later ones, gives way to it."""
         while self._points and self._points[-1].at >= point.at:
             self._points.pop()
+        if len(self._points) > 1 and self._points[-1].at // self._width == point.at // self._width:
+            self._points.pop()
         self._points.append(point)
-        if len(self._points) > 2 * LIMIT:
-            self._points = thinned(self._points)
+        while len(self._points) > LIMIT:
+            self._width *= 2
+            self._points = thinned(self._points, self._width)
 
     @property
     def points(self) -> list[Point]:
-        """LIMIT points at most, the first and the last one always."""
-        return thinned(self._points)
+        """LIMIT of them at most, evenly over the run, the first and the last one always."""
+        return [*self._points]
 
     @property
-    def state(self) -> list[list[Any]]:
+    def state(self) -> dict[str, Any]:
         """All of it, for a checkpoint."""
-        return [[getattr(point, field.name) for field in fields(Point)] for point in self._points]
+        rows = [[getattr(point, field.name) for field in fields(Point)] for point in self._points]
+        return {"width": self._width, "points": rows}
 
-    def load(self, state: Sequence[Sequence[Any]]) -> None:
-        """Go on from what `state` gave."""
-        self._points = [Point(*values) for values in state]
+    def load(self, state: Mapping[str, Any] | None) -> None:
+        """Go on from what `state` gave; None is of a release that recorded nothing."""
+        self.begin()
+        if state is not None:
+            self._width = state["width"]
+            self._points = [Point(*values) for values in state["points"]]
 
     def published(self) -> store.Curves | None:
         """As the manifest has them; None when nothing was recorded."""
         from trainserve import store
 
-        points = self.points
+        points = self._points
         if not points:
             return None
         columns = {field.name: [_rounded(getattr(point, field.name)) for point in points] for field in fields(Point)}
         return store.Curves(**{name: values for name, values in columns.items() if values.count(None) < len(values)})
 
 
-def thinned(points: Sequence[Point], limit: int = LIMIT) -> list[Point]:
-    """At most `limit` (2 or more) of them: the first, the last, and the last one in each equal part of what is between.
+def thinned(points: Sequence[Point], width: int) -> list[Point]:
+    """The first one, and the last one of every `width` steps (or epochs), counted from 0. Pure.
 
-    The parts are of the run, not of the points, so that what is thinned again and again stays even. Pure.
+    What was thinned by a width can be thinned by twice as much as if all points were still there.
     """
-    if len(points) <= limit:
-        return [*points]
-    first, last = points[0], points[-1]
-    width = (last.at - first.at) / (limit - 1)
-    kept = {int((point.at - first.at) / width): point for point in points[1:-1]}
-    return [first, *(point for part, point in sorted(kept.items()) if part < limit - 2), last]
+    return [*points[:1], *{point.at // width: point for point in points[1:]}.values()]
 
 
 def _rounded(value: float | None) -> float | None:

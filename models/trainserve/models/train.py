@@ -322,7 +322,7 @@ class _Loop:
         self.schedule.load_state_dict(state["schedule"])
         if self.average:
             self.average.load(state["average"])
-        self.curves.load(state.get("curves", []))  # absent in checkpoints of releases that recorded none
+        self.curves.load(state.get("curves"))
         say(f"resumed: after step {self.step} of {self.steps}; {self.lost:.1f} s of training were lost so far")
         if state["precision"] != self.numbers.name:
             say(
