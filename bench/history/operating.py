@@ -122,7 +122,7 @@ def of_process(clock: Clock, jobs: Sequence[Job], serves: Sequence[Serve]) -> It
         (M.QUEUE_DEPTH, random.poisson(1.5, past).astype(float)),
         (M.QUEUE_AGE, np.round(random.exponential(0.2, past), 3)),
         (M.LEADING, 1.0),
-        (M.MEMORY, 1.2e8 + 2e7 * np.arange(past) // past),
+        (M.MEMORY, np.linspace(1.2e8, 1.4e8, past).round()),
         (M.STARTED, float(clock.start - 1000)),
         (M.CPU, np.round(np.cumsum(steps) * 0.04, 2)),
         (M.VIRTUAL_MEMORY, 9.0e8),

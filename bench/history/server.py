@@ -38,6 +38,19 @@ class Server:
         except urllib.error.HTTPError as error:
             raise RuntimeError(f"{path} {parameters}: {error.read().decode()}") from error
 
+    def labels(self, label: str, match: str, start: int, end: int) -> list[str]:
+        """The values of a label."""
+        query = urllib.parse.urlencode({"match[]": match, "start": start, "end": end})
+        with urllib.request.urlopen(f"{self.url}/api/v1/label/{label}/values?{query}") as answer:
+            return list(json.load(answer)["data"])
+
+    def memory(self) -> int:
+        """Its resident memory in bytes."""
+        with urllib.request.urlopen(f"{self.url}/metrics") as answer:
+            lines = answer.read().decode().splitlines()
+        (line,) = [line for line in lines if line.startswith("process_resident_memory_bytes ")]
+        return round(float(line.split()[1]))
+
     def ready(self) -> bool:
         """Whether it answers queries."""
         try:
@@ -60,7 +73,7 @@ def running(data: Path) -> Iterator[Server]:
         port = free.getsockname()[1]
     config = data.parent / "prometheus.yaml"
     config.write_text("{}\n")
-    command = [prometheus(), f"--config.file={config}", f"--storage.tsdb.path={data}"]
+    command = [str(prometheus()), f"--config.file={config}", f"--storage.tsdb.path={data}"]
     command += [f"--web.listen-address=127.0.0.1:{port}", "--log.level=warn"]
     with (data.parent / "prometheus.log").open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
