@@ -95,9 +95,9 @@ def test_a_run_and_a_service_under_load_are_shown_with_their_figures(kube: Kube,
     tiny = {"dataset": TINY, "output": {"model": "tiny"}}
     kube.create("TrainJob", "first", digits(**tiny))
     kube.create("ModelServe", "tiny", {"model": {"name": "tiny"}})
-    kube.create("TrainJob", "long", digits(**tiny, trainer=SLOW))
-    kube.wait("ModelServe", "tiny", lambda serve: is_true(serve, "Ready"))
     kube.finished("first")
+    kube.wait("ModelServe", "tiny", lambda serve: is_true(serve, "Ready"))
+    kube.create("TrainJob", "long", digits(**tiny, trainer=SLOW))
     load(kube.kubectl("get", "service", "tiny", "-o", "jsonpath={.spec.clusterIP}").stdout)
     printed = ""
 
@@ -160,7 +160,7 @@ def network() -> Iterator[Callable[[], str]]:
     def address() -> str:
         added = f"{NETWORK}.{len(made) + 1}"
         done = subprocess.run(
-            ["ip", "address", "add", f"{added}/32", "dev", "lo"], capture_output=True, text=True, check=False
+            ["ip", "address", "replace", f"{added}/32", "dev", "lo"], capture_output=True, text=True, check=False
         )
         if done.returncode:
             pytest.skip(f"no address can be made that an API server sends something to: {done.stderr.strip()}")
