@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chart.conftest import CHART, Helm
+from tests.chart.conftest import CHART, Helm, Manifest
 from trainserve.dev import binaries
 from trainserve.dev.cluster import Cluster
 
@@ -24,6 +24,10 @@ UNSUPPORTED = {
     "metadata": {"name": "kept", "namespace": "default"},
     "spec": {"model": {"command": ["true"]}, "policy": {"suspend": True}},
 }
+
+MONITORING = {"PodMonitor": 3, "ServiceMonitor": 1, "PrometheusRule": len(list(CHART.glob("files/rules/*.yaml")))}
+"""Kinds of the Prometheus operator, and how many of each the chart has."""
+DASHBOARDS = len(list(CHART.glob("dashboards/*.json")))
 
 Kubectl = Callable[..., str]
 
@@ -66,6 +70,7 @@ def test_it_installs_acts_and_leaves_the_users_objects_behind(
     store = f"store.root=file://{tmp_path}"
     notes = helm("install", *RELEASE, str(CHART), "--create-namespace", "--set", store, "--wait", "--timeout", "3m")
     assert "rollout status deployment/trainserve-operator" in notes
+    assert "no monitoring.coreos.com/v1, so no PodMonitor" in notes
     kubectl("-n", "trainserve-chart", "wait", "--for=condition=Available", "deployment/trainserve-operator")
 
     kubectl("apply", "-f", "-", stdin=json.dumps(UNSUPPORTED))
@@ -84,6 +89,59 @@ def test_it_installs_acts_and_leaves_the_users_objects_behind(
     assert kubectl("get", "trainjob", "kept", "-o", "name") == "trainjob.trainserve.io/kept\n"
     assert kubectl("-n", "trainserve-chart", "get", "deployments,services", "-o", "name") == ""
     kubectl("-n", "trainserve-chart", "wait", "--for=delete", "pods", "--all", "--timeout=60s")
+
+
+def test_where_the_monitoring_apis_are_served_it_makes_their_objects(
+    run_helm: Helm, kubectl: Kubectl, kubeconfig: Path
+) -> None:
+    definitions = [_definition("monitoring.coreos.com", "v1", kind) for kind in MONITORING]
+    definitions.append(_definition("grafana.integreatly.org", "v1beta1", "GrafanaDashboard"))
+    applied = json.dumps({"apiVersion": "v1", "kind": "List", "items": definitions})
+    kubectl("apply", "-f", "-", stdin=applied)
+    kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", "-", stdin=applied)
+
+    def helm(*arguments: str) -> str:
+        done = run_helm(*arguments, "--kubeconfig", str(kubeconfig))
+        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def count(kind: str) -> int:
+        return len(kubectl("-n", "trainserve-chart", "get", kind, "-o", "name").split())
+
+    # No replica: what runs is the test above.
+    without_pods = ("--set", "operator.replicas=0", "--set", "crds.install=false")
+    notes = helm("install", *RELEASE, str(CHART), "--create-namespace", *without_pods)
+    assert "PodMonitors and a ServiceMonitor say what to scrape" in notes
+    assert {kind: count(kind) for kind in MONITORING} == MONITORING
+    assert count("GrafanaDashboard") == DASHBOARDS
+    assert (
+        len(kubectl("-n", "trainserve-chart", "get", "cm", "-l", "grafana_dashboard=1", "-o", "name").split())
+        == DASHBOARDS
+    )
+
+    helm("upgrade", *RELEASE, str(CHART), *without_pods, "--set", "monitoring.enabled=false")
+    assert {kind: count(kind) for kind in MONITORING} == dict.fromkeys(MONITORING, 0)
+    helm("uninstall", *RELEASE, "--wait")
+    assert count("GrafanaDashboard") == 0
+
+
+def _definition(group: str, version: str, kind: str) -> Manifest:
+    """A kind of somebody else's, as far as Helm has to know it: the API server stores whatever it is given."""
+    plural = f"{kind.lower()}s"
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{plural}.{group}"},
+        "spec": {
+            "group": group,
+            "scope": "Namespaced",
+            "names": {"kind": kind, "plural": plural, "singular": kind.lower()},
+            "versions": [
+                {"name": version, "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}},
+            ],
+        },
+    }
 
 
 def _what_happened(kubectl: Kubectl) -> str:

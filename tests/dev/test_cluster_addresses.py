@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from trainserve.dev import addresses
+from trainserve.dev import addresses, state
 from trainserve.dev.addresses import Addresses, AddressesUnavailable, block, claim, is_free, moved
 
 
@@ -109,3 +109,21 @@ def test_a_port_is_free_until_someone_listens_on_it() -> None:
         server.listen()
         assert not is_free(port)
     assert is_free(port)
+
+
+def test_a_cluster_of_an_earlier_release_gets_ports_for_what_came_later(tmp_path: Path) -> None:
+    path = tmp_path / "cluster.json"
+    state.save(path, state.State(Addresses(3, block(3))))
+    content = json.loads(path.read_text())
+    del content["ports"]["prometheus"]
+    content["ports"]["apiserver"] = 31000
+    path.write_text(json.dumps(content))
+    loaded = state.load(path)
+    assert loaded is not None
+    assert loaded.addresses.ports == {**block(3), "apiserver": 31000}
+
+
+def test_the_ports_of_earlier_releases_keep_their_place() -> None:
+    earlier = ("etcd", "etcd-peer", "apiserver", "controller-manager", "scheduler", "scheduler-plain", "kubelet")
+    assert addresses.PORTS[: len(earlier)] == earlier
+    assert len(addresses.PORTS) <= addresses.BLOCK
