@@ -93,7 +93,7 @@ function Head({ board, scope }: { board: Board; scope: Scope }) {
         </span>
       </div>
       <div style={bar}>
-        {scope.chosen.map(({ name, label, shown }) => (
+        {scope.chosen.filter((each) => !each.hidden).map(({ name, label, shown }) => (
           <Box key={name} label={label} text={shown} />
         ))}
         <span style={{ flexGrow: 1 }} />

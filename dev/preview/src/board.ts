@@ -30,6 +30,7 @@ export interface Variable {
   allValue?: string;
   multi?: boolean;
   includeAll?: boolean;
+  hide?: number;
 }
 
 export interface Annotation {

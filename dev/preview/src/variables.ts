@@ -2,11 +2,15 @@
 import type { Board, Variable } from './board';
 import { labelValues } from './prometheus';
 
+const HIDDEN = 2;
+
 export interface Chosen {
   name: string;
   label: string;
   shown: string;
   inQuery: string;
+  /** Whether it is shown to nobody. */
+  hidden: boolean;
 }
 
 export async function resolve(
@@ -30,13 +34,14 @@ async function choose(
   end: number
 ): Promise<Chosen> {
   const { name } = variable;
+  const hidden = variable.hide === HIDDEN;
   const label = variable.label || name;
   if (variable.type === 'datasource') {
-    return { name, label, shown: 'Prometheus', inQuery: 'prometheus' };
+    return { name, label, shown: 'Prometheus', inQuery: 'prometheus', hidden };
   }
   const given = wanted.get(`var-${name}`);
   if (variable.includeAll && !given) {
-    return { name, label, shown: 'All', inQuery: variable.allValue || '.*' };
+    return { name, label, shown: 'All', inQuery: variable.allValue || '.*', hidden };
   }
   const query = typeof variable.query === 'string' ? variable.query : variable.query.query;
   const found = /^label_values\((.+),\s*(\w+)\)$/s.exec(query);
@@ -48,7 +53,7 @@ async function choose(
   if (value === undefined || !values.includes(value)) {
     throw new Error(`variable ${name} has no value ${value ?? ''}; there are: ${values.join(', ')}`);
   }
-  return { name, label, shown: value, inQuery: value };
+  return { name, label, shown: value, inQuery: value, hidden };
 }
 
 // `$name` and `${name}` in a query; `builtIn` are Grafana's own, such as __rate_interval.

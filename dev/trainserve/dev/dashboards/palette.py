@@ -24,9 +24,11 @@ WARNING = "orange"
 ACCENT = "blue"
 SECOND = "purple"
 THIRD = "super-light-blue"
+FOURTH = "super-light-purple"
 NEUTRAL = "text"
 """Of the theme's own text."""
 
+KINDS = {"TrainJob": ACCENT, "ModelServe": SECOND}
 PHASES = {
     "Running": ACCENT,
     "Complete": SUCCESS,
@@ -54,9 +56,17 @@ def by_threshold() -> builders.FieldColor:
     return builders.FieldColor().mode(FieldColorModeId.THRESHOLDS)
 
 
-def by_name() -> builders.FieldColor:
-    """Colours of Grafana's own palette; a series has the same in every panel."""
-    return builders.FieldColor().mode(FieldColorModeId.PALETTE_CLASSIC_BY_NAME)
+def in_turn() -> builders.FieldColor:
+    """Colours of Grafana's own palette, from its first on: by name, a lone series may be brown."""
+    return builders.FieldColor().mode(FieldColorModeId.PALETTE_CLASSIC)
+
+
+def of_kinds(*suffixes: str) -> dict[str, str]:
+    """Colours of series that are named by kind and one of the suffixes; the first is the pale one of two."""
+    pale = {"TrainJob": THIRD, "ModelServe": FOURTH} if len(suffixes) > 1 else KINDS
+    return {
+        f"{kind}{suffix}": (pale if at == 0 else KINDS)[kind] for kind in KINDS for at, suffix in enumerate(suffixes)
+    }
 
 
 def override(colour: str) -> DynamicConfigValue:

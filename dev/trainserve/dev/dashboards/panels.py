@@ -29,7 +29,7 @@ from grafana_foundation_sdk.models.dashboard import DataTransformerConfig, Dynam
 from grafana_foundation_sdk.models.heatmap import HeatmapColorMode
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat, QueryEditorMode
 
-from trainserve.dev.dashboards import palette
+from trainserve.dev.dashboards import palette, units
 
 DATASOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
 NO_GPU = "no GPU metrics"
@@ -38,6 +38,15 @@ COLOURED = DynamicConfigValue("custom.cellOptions", {"type": "color-text"})
 BAR = DynamicConfigValue("custom.cellOptions", {"type": "gauge", "mode": "basic"})
 """A cell with a bar from 0 to 1."""
 PHASE = (COLOURED, DynamicConfigValue("mappings", [palette.phase_mapping()]))
+LEAST_TOP = {
+    units.RATIO: 0.01,
+    units.WHOLE: 1,
+    units.COUNT: 1,
+    units.TIMES: 1,
+    units.SECONDS: 0.01,
+    units.PER_SECOND: 1,
+}
+"""Unit → what an axis reaches at least: where all is 0, Grafana's own goes to 100, which is 10,000 %."""
 Panel = timeseries.Panel | stat.Panel | table.Panel | heatmap.Panel
 
 
@@ -88,7 +97,7 @@ def graph(
 ) -> timeseries.Panel:
     """Lines over time. `thresholds` are drawn as dashed lines; `colours` are of series by name."""
     panel = timeseries.Panel().title(title).id(_number(title)).description(description).datasource(DATASOURCE)
-    panel.span(width).height(height).unit(unit).no_value(empty).color_scheme(palette.by_name())
+    panel.span(width).height(height).unit(unit).no_value(empty).color_scheme(palette.in_turn())
     panel.targets([_target(query, at) for at, query in enumerate(queries)])
     panel.legend(_legend()).tooltip(
         common.VizTooltipOptions().mode(TooltipDisplayMode.MULTI).sort(SortOrder.DESCENDING)
@@ -104,6 +113,8 @@ def graph(
         panel.min(low)
     if high is not None:
         panel.max(high)
+    elif unit in LEAST_TOP:
+        panel.axis_soft_max(LEAST_TOP[unit])
     if decimals is not None:
         panel.decimals(decimals)
     if logarithmic:
@@ -164,7 +175,7 @@ def listing(
 ) -> table.Panel:
     """A table of now: the queries' series, joined by the labels that all of them have."""
     panel = table.Panel().title(title).id(_number(title)).description(description).datasource(DATASOURCE)
-    panel.span(width).height(height).no_value(empty).filterable(True)
+    panel.span(width).height(height).no_value(empty)
     panel.targets([_target(Query(expr), at, instant=True, rows=True) for at, expr in enumerate(queries)])
     kept = {column.source for column in columns}
     values = [f"Value #{ascii_uppercase[at]}" for at in range(len(queries))]
@@ -231,7 +242,10 @@ def _line(query: Query) -> list[DynamicConfigValue]:
 
 
 def _cell(column: Column) -> list[DynamicConfigValue]:
+    label = column.value is None
     given: list[tuple[str, Any]] = [
+        ("custom.filterable", label or None),
+        ("noValue", None if label else "-"),
         ("unit", column.unit),
         ("decimals", column.decimals),
         ("custom.width", column.width),

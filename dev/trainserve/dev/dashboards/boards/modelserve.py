@@ -296,13 +296,12 @@ def _servers() -> Section:
             listing(
                 "Settings",
                 "What takes traffic, and the settings that it is served with.",
-                f"max by (model, version, digest, instances, max_batch) (trainserve_modelserve_info{{{SERVE}}})",
+                f"max by (version, digest, instances, max_batch) (trainserve_modelserve_info{{{SERVE}}})",
                 columns=[
-                    Column("Model", "model"),
-                    Column("Version", "version", width=75),
-                    Column("Digest", "digest"),
-                    Column("Instances", "instances", width=85),
-                    Column("Max batch", "max_batch", width=90),
+                    Column("Version", "version", width=95),
+                    Column("Digest", "digest", width=110),
+                    Column("Instances", "instances", width=100),
+                    Column("Max batch", "max_batch", width=100),
                 ],
                 width=8,
                 height=8,

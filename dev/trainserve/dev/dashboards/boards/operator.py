@@ -101,7 +101,10 @@ def _reconciles() -> Section:
                 ),
                 unit=units.PER_SECOND,
                 stacked=True,
-                colours={f"{kind} error": palette.FAILURE for kind in ("TrainJob", "ModelServe")},
+                colours={
+                    **palette.of_kinds(" success"),
+                    **{f"{kind} error": palette.FAILURE for kind in palette.KINDS},
+                },
             ),
             graph(
                 "Share of reconciles that failed",
@@ -110,6 +113,7 @@ def _reconciles() -> Section:
                 unit=units.RATIO,
                 thresholds=[(0.05, palette.WARNING)],
                 empty="no reconciles",
+                colours=palette.of_kinds(""),
             ),
             graph(
                 "Duration of a reconcile",
@@ -118,6 +122,7 @@ def _reconciles() -> Section:
                 Query(quantile(0.99), "{{kind}} p99"),
                 unit=units.SECONDS,
                 empty="no reconciles",
+                colours=palette.of_kinds(" p50", " p99"),
             ),
         ],
     )
@@ -190,6 +195,7 @@ def _api() -> Section:
                 unit=units.PER_SECOND,
                 width=6,
                 stacked=True,
+                colours=palette.of_kinds(""),
             ),
             graph(
                 "Watch restarts per hour",
@@ -197,6 +203,7 @@ def _api() -> Section:
                 Query(f"sum by (kind) (increase(trainserve_watch_restarts_total{{{SCOPE}}}[1h]))", "{{kind}}"),
                 unit=units.COUNT,
                 width=6,
+                colours=palette.of_kinds(""),
             ),
         ],
     )
@@ -215,6 +222,7 @@ def _outcomes() -> Section:
                 "By reason; Succeeded is one of them.",
                 Query(f"sum by (reason) (increase(trainserve_attempts_total{{{SCOPE}}}[1h]))", "{{reason}}"),
                 unit=units.COUNT,
+                width=6,
                 stacked=True,
                 colours={"Succeeded": palette.SUCCESS},
             ),
@@ -242,6 +250,7 @@ def _outcomes() -> Section:
                 Query(quantile(0.5, pending), "p50"),
                 Query(quantile(0.9, pending), "p90"),
                 unit=units.SECONDS,
+                width=5,
                 height=8,
             ),
             figure(
@@ -250,6 +259,7 @@ def _outcomes() -> Section:
                 Query(quantile(0.5, serving), "p50"),
                 Query(quantile(0.9, serving), "p90"),
                 unit=units.SECONDS,
+                width=5,
                 height=8,
             ),
         ],

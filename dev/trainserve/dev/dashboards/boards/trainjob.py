@@ -105,7 +105,7 @@ def _learning() -> Section:
             graph(
                 "Loss",
                 "Mean loss of the running epoch, at the end of the test split. It jumps where an epoch begins.",
-                Query(f"max by (attempt) (trainserve_train_loss{{{JOB}}})", ATTEMPT),
+                Query(f"max by (attempt) (trainserve_train_loss{{{JOB}}})", ATTEMPT, palette.ACCENT),
                 unit=units.COUNT,
                 low=None,
                 empty=GONE,
@@ -113,7 +113,7 @@ def _learning() -> Section:
             graph(
                 "Accuracy",
                 "Share of right answers in the running epoch, at the end on the test split. Absent for a regression.",
-                Query(f"max by (attempt) (trainserve_train_accuracy{{{JOB}}})", ATTEMPT),
+                Query(f"max by (attempt) (trainserve_train_accuracy{{{JOB}}})", ATTEMPT, palette.ACCENT),
                 unit=units.RATIO,
                 low=None,
                 high=1,
@@ -122,7 +122,7 @@ def _learning() -> Section:
             graph(
                 "Epoch",
                 "The running epoch, and how many there will be. Loss and accuracy begin anew with each.",
-                Query(f"max by (attempt) (trainserve_train_epoch{{{JOB}}})", ATTEMPT),
+                Query(f"max by (attempt) (trainserve_train_epoch{{{JOB}}})", ATTEMPT, palette.ACCENT),
                 Query(f"max(trainserve_train_epochs{{{JOB}}})", "of", palette.NEUTRAL, dashed=True),
                 unit=units.WHOLE,
                 empty=GONE,
@@ -140,7 +140,11 @@ def _speed() -> Section:
             graph(
                 "Images per second",
                 "Training samples per second, now.",
-                Query(f"sum by (attempt) (rate(trainserve_train_samples_total{{{JOB}}}[$__rate_interval]))", ATTEMPT),
+                Query(
+                    f"sum by (attempt) (rate(trainserve_train_samples_total{{{JOB}}}[$__rate_interval]))",
+                    ATTEMPT,
+                    palette.ACCENT,
+                ),
                 unit=units.IMAGES,
                 empty=GONE,
             ),
@@ -148,14 +152,14 @@ def _speed() -> Section:
                 "Step time",
                 "Mean time of an optimizer step on the host. On a GPU kernels run on after a step has returned: only"
                 " the mean over many is right.",
-                Query(f"{took} / {made}", ATTEMPT),
+                Query(f"{took} / {made}", ATTEMPT, palette.ACCENT),
                 unit=units.SECONDS,
                 empty=GONE,
             ),
             graph(
                 "Time left over time",
                 "A line that falls by a second each second is a run at even speed.",
-                Query(f"max by (attempt) (trainserve_train_eta_seconds{{{JOB}}})", ATTEMPT),
+                Query(f"max by (attempt) (trainserve_train_eta_seconds{{{JOB}}})", ATTEMPT, palette.ACCENT),
                 unit=units.SECONDS,
                 empty=GONE,
             ),
@@ -212,7 +216,7 @@ def _durability() -> Section:
             graph(
                 "Age of the newest checkpoint",
                 "The work that a crash would cost now.",
-                Query(f"time() - {checkpoint}", ATTEMPT),
+                Query(f"time() - {checkpoint}", ATTEMPT, palette.ACCENT),
                 unit=units.SECONDS,
                 empty="no checkpoint",
             ),
@@ -220,7 +224,9 @@ def _durability() -> Section:
                 "Time since it last got on",
                 "How long the run has said nothing new. Rises by itself once it is over; while it runs, minutes are a"
                 " stall.",
-                Query(f"time() - max(trainserve_trainjob_progress_timestamp_seconds{{{JOB}}})", "TrainJob"),
+                Query(
+                    f"time() - max(trainserve_trainjob_progress_timestamp_seconds{{{JOB}}})", "TrainJob", palette.ACCENT
+                ),
                 unit=units.SECONDS,
                 empty="no progress yet",
             ),
