@@ -21,18 +21,27 @@ class Pod:
 
     def __init__(self) -> None:
         self.body, self.status, self.asked = "{}", 200, 0
+        self.pieces: list[bytes] = []
         self.url = ""
 
     async def answer(self, _: web.Request) -> web.Response:
         self.asked += 1
         return web.Response(text=self.body, status=self.status)
 
+    async def answer_in_pieces(self, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for piece in self.pieces:
+            await response.write(piece)
+            await asyncio.sleep(0.05)  # so that they arrive one by one
+        return response
+
 
 @pytest.fixture
 async def pod() -> AsyncIterator[Pod]:
     served = Pod()
     application = web.Application()
-    application.add_routes([web.get("/progress", served.answer)])
+    application.add_routes([web.get("/progress", served.answer), web.get("/pieces", served.answer_in_pieces)])
     runner = web.AppRunner(application)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -85,6 +94,16 @@ async def test_an_answer_wakes_its_key_and_is_kept(pod: Pod) -> None:
         pod.body = '{"epoch": 2}'
         await woken.once()
         assert poller.answers(KEY) == {"uid": {"epoch": 2}}
+
+
+async def test_an_answer_that_arrives_in_pieces_is_read_whole(pod: Pod) -> None:
+    woken = Woken()
+    poller = Poller(woken)
+    pod.pieces = [b'{"epoch"', b": 1", b"}"]
+    async with running(poller):
+        poller.follow(KEY, {"uid": Target(pod.url.replace("/progress", "/pieces"), 0.01)})
+        await woken.once()
+        assert poller.answers(KEY) == {"uid": {"epoch": 1}}
 
 
 async def test_the_same_answer_again_wakes_nobody(pod: Pod) -> None:

@@ -87,8 +87,7 @@ class Poller:
     async def _ask(self, session: aiohttp.ClientSession, key: Key, followed: _Followed) -> None:
         try:
             async with session.get(followed.target.url, allow_redirects=False) as response:
-                body = await response.content.read(MAX_BYTES)
-                answer = said.read(body) if response.status == 200 else None
+                answer = said.read(await _body(response.content)) if response.status == 200 else None
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             logger.debug("%s %s/%s: %s: %s", *key, followed.target.url, error, extra=about(*key))
             answer = None
@@ -102,3 +101,11 @@ class Poller:
         if answer is not None and answer != followed.answer:
             followed.answer = answer
             self._wake(key)
+
+
+async def _body(content: aiohttp.StreamReader) -> bytes:
+    """The whole answer, or the first MAX_BYTES of it; one `read` may give what has arrived so far."""
+    body = bytearray()
+    while len(body) < MAX_BYTES and (chunk := await content.read(MAX_BYTES - len(body))):
+        body += chunk
+    return bytes(body)
