@@ -25,6 +25,7 @@ import pytest
 from tests.cluster.support import Kube, Object, command, digits, is_true, wait_for
 from trainserve.dev import addresses, process, prometheus, state
 from trainserve.dev.cluster import CHART, Cluster
+from trainserve.dev.health import get
 from trainserve.dev.run import ClusterError, mark
 
 pytestmark = [
@@ -114,7 +115,7 @@ def third(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     started = process.start(argv, mark="", log=folder / "log", environment=os.environ)
     server = Server(f"http://127.0.0.1:{port}")
     try:
-        wait_for(lambda: httpx2.get(f"{server.url}/-/ready").status_code == 200, SECONDS, (folder / "log").read_text)
+        wait_for(lambda: get(f"{server.url}/-/ready") is not None, SECONDS, (folder / "log").read_text)
         yield server
     finally:
         process.stop([started])
