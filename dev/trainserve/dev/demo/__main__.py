@@ -238,7 +238,7 @@ def demo(console: Console) -> None:
         console.rule("5  watch it")
         watch(console, cluster.prometheus_url, sent)
         told += ", counted"
-    console.print(f"Every step verified: {told}.", style="green")
+    console.print(f"Every step verified: {told}.", style="green", soft_wrap=True)
     next_steps(console, client, kubeconfig, cluster, watched)
 
 
