@@ -262,7 +262,8 @@ class Run:
             job, model = self.config.job, self.config.output.model
             content = writing.content(job.namespace, model, draft, made, held, known())
         except Exception as error:  # whatever a library finds wrong with it, the model is good
-            self.terminal.say(f"report: none: {type(error).__name__}: {' '.join(str(error).split())}")
+            told = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(": ")
+            self.terminal.say(f"report: none: {told}")
             return {}
         with written_to(scratch / store.REPORT):
             (scratch / store.REPORT).write_bytes(content)

@@ -10,13 +10,13 @@ import numpy as np
 from trainserve.models.report import figures, pictures, scores
 from trainserve.models.report.facts import Tested
 from trainserve.models.report.scores import OfClass
-from trainserve.models.report.words import markup, share, short
+from trainserve.models.report.words import escaped_bytes, markup, share, short
 
 _WORST, _CONFUSIONS, _MISTAKES = 30, 15, 24
 _IN_A_TABLE, _IN_A_DRAWING = 20, 200
 """Classes that a confusion matrix has at most as a table, and as a drawing."""
-_ALL_CLASSES = 120_000
-"""Bytes of the table of all classes, as characters of labels that may each become six and as cells around them."""
+_ALL_CLASSES, _ROW = 250_000, 130
+"""Bytes of the table of all classes, and of a row of it without its label."""
 
 
 def section(tested: Tested, labels: Sequence[str]) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def _all(classes: Sequence[OfClass], labels: Sequence[str]) -> tuple[list[dict[s
     rows, room = [], _ALL_CLASSES
     for each in classes:
         row = _class_row(each, labels)
-        room -= 130 + 5 * len(row["label"])
+        room -= _ROW + escaped_bytes(row["label"])
         if room < 0:
             break
         rows.append(row)

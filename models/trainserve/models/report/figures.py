@@ -91,9 +91,10 @@ def drawing() -> Iterator[None]:
     load()
     import matplotlib
 
-    with warnings.catch_warnings(), matplotlib.rc_context(matplotlib.rcParamsDefault):
+    plain = {name: value for name, value in matplotlib.rcParamsDefault.items() if not name.startswith("backend")}
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with matplotlib.rc_context(_SETTINGS):
+        with matplotlib.rc_context({**plain, **_SETTINGS}):
             yield
 
 
@@ -112,7 +113,7 @@ def lines(
     axes.set_title(name, loc="left", fontsize=9.5)
     axes.yaxis.set_major_formatter("{x:g}")
     if from_zero:
-        axes.set_ylim(0, axes.get_ylim()[1])
+        axes.set_ylim(0, 1.06 * axes.dataLim.ymax)
     if len(drawn) + (mark is not None) > 1:
         axes.legend(loc="best")
     return _svg(figure, name)

@@ -37,3 +37,10 @@ def markup(svg: str) -> Any:
     from markupsafe import Markup
 
     return Markup(svg)  # noqa: S704 (no text of a user's is in it)
+
+
+def escaped_bytes(text: str) -> int:
+    """How many `text` takes in the page."""
+    from markupsafe import escape
+
+    return len(escape(text).encode())
