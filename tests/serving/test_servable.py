@@ -1,0 +1,20 @@
+"""A version as what serves sees it."""
+
+from pathlib import Path
+
+from tests.serving.versions import publish_convnet
+from trainserve import store
+from trainserve.serving.servable import Servable
+from trainserve.store import ManifestDraft
+
+
+def test_a_versions_report_comes_along_checked_and_is_no_part_of_the_model(tmp_path: Path) -> None:
+    plain = publish_convnet(tmp_path / "store", tmp_path / "work").manifest
+    draft = ManifestDraft(**{name: getattr(plain, name) for name in ManifestDraft.model_fields})
+    (tmp_path / "work/report.html").write_text("<p>a report")
+    files = {name: tmp_path / "work" / name for name in (*plain.files, store.REPORT)}
+    published = store.publish(tmp_path / "store", "default", "digits", files, draft)
+    folder = tmp_path / "fetched"
+    store.fetch(tmp_path / "store", "default", "digits", published.version, folder, published.digest)
+    assert (folder / "report.html").read_text() == "<p>a report"
+    assert Servable.of_version(folder).files == ("model.onnx",)
