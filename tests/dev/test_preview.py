@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 
 from trainserve.dev.preview import page, scene
 from trainserve.dev.preview.__main__ import DASHBOARDS, PICTURED
@@ -52,17 +51,6 @@ def test_a_missing_browser_is_told_with_what_installs_it(monkeypatch: pytest.Mon
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(page.PreviewError, match="apt-get install --no-install-recommends chromium"):
         page.chromium()
-
-
-def test_a_picture_becomes_smaller_and_keeps_its_size(tmp_path: Path) -> None:
-    full = Image.new("RGB", (64, 48), (240, 240, 245))
-    full.paste((30, 120, 200), (8, 8, 40, 24))
-    full.save(tmp_path / "full.png", compress_level=0)
-    few = page.reduced(tmp_path / "full.png", tmp_path / "few.png")
-    with Image.open(few) as read:
-        assert (read.size, read.mode) == ((64, 48), "P")
-        assert read.convert("RGB").getpixel((9, 9)) == (30, 120, 200)
-    assert few.stat().st_size < (tmp_path / "full.png").stat().st_size
 
 
 def test_the_load_swings_about_its_mean_and_comes_back() -> None:

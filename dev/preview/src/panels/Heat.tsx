@@ -164,7 +164,7 @@ function Legend({ most, paint }: { most: number; paint: Paint }) {
     >
       0
       <span style={{ width: 160, height: 9, borderRadius: 2, background: `linear-gradient(to right, ${stops})` }} />
-      {formattedValueToString(format(most))}
+      {formattedValueToString(format(most, most < 10 && most % 1 ? 1 : 0))}
     </div>
   );
 }

@@ -73,10 +73,9 @@ class Column:
     width: int | None = None
     properties: Sequence[DynamicConfigValue] = field(default_factory=tuple)
 
-    @property
-    def source(self) -> str:
-        """The column's name before it is renamed."""
-        return self.label if self.value is None else f"Value #{ascii_uppercase[self.value]}"
+    def source(self, queries: int) -> str:
+        """The column's name before it is renamed, where there are so many queries."""
+        return self.label if self.value is None else _value(self.value, queries)
 
 
 def graph(
@@ -177,14 +176,12 @@ def listing(
     panel = table.Panel().title(title).id(_number(title)).description(description).datasource(DATASOURCE)
     panel.span(width).height(height).no_value(empty)
     panel.targets([_target(Query(expr), at, instant=True, rows=True) for at, expr in enumerate(queries)])
-    kept = {column.source for column in columns}
-    values = [f"Value #{ascii_uppercase[at]}" for at in range(len(queries))]
-    if len(queries) == 1:
-        values = ["Value"]
+    sources = {column.source(len(queries)): column for column in columns}
+    values = [_value(at, len(queries)) for at in range(len(queries))]
     organized = {
-        "excludeByName": {name: True for name in ("Time", *values) if name not in kept},
-        "indexByName": {column.source: at for at, column in enumerate(columns)},
-        "renameByName": {column.source: column.title for column in columns},
+        "excludeByName": {name: True for name in ("Time", *values) if name not in sources},
+        "indexByName": {name: at for at, name in enumerate(sources)},
+        "renameByName": {name: column.title for name, column in sources.items()},
     }
     if len(queries) > 1:
         panel.with_transformation(DataTransformerConfig(id_val="merge", options={}))
@@ -208,6 +205,11 @@ def heat(
     panel.color(heatmap.HeatmapColorOptions().mode(HeatmapColorMode.SCHEME).scheme("Blues").steps(32))
     panel.y_axis(heatmap.YAxisConfig().unit(unit).axis_placement(AxisPlacement.LEFT))
     return panel
+
+
+def _value(at: int, queries: int) -> str:
+    """What Grafana calls the column of a query's values: a lone query's has no letter."""
+    return f"Value #{ascii_uppercase[at]}" if queries > 1 else "Value"
 
 
 def _number(title: str) -> int:

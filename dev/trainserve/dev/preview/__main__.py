@@ -23,6 +23,8 @@ from trainserve.dev.run import ClusterError
 DASHBOARDS = CHART / "dashboards"
 PICTURES = Path("docs/img")
 MINUTES = 10.0
+GPUS = 4
+"""One trains, one serves, and a rollout needs two beside them: to measure, and to start the new version."""
 SCRAPE = "2"
 """Seconds between two scrapes in the development cluster (trainserve.dev.prometheus.config)."""
 TRAINJOB = {"var-namespace": scene.NAMESPACE, "var-trainjob": scene.NIGHT}
@@ -62,7 +64,7 @@ def main(prometheus: str | None, minutes: float, since: str, out: Path) -> None:
 
 def staged(progress: Progress, folder: Path, scratch: Path, minutes: float, since: str, out: Path) -> list[Path]:
     """The pictures of a cluster that is brought up for them."""
-    cluster = Cluster(scratch, simulated_gpus=2, progress=progress)
+    cluster = Cluster(scratch, simulated_gpus=GPUS, progress=progress)
     try:
         cluster.up(*DEFAULT, "operator", "prometheus")
         with progress.task("what the pictures show") as task:

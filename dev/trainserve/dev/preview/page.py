@@ -22,8 +22,6 @@ from trainserve.dev.progress import SILENT, Progress
 SOURCE = Path(__file__).parents[3] / "preview"
 NODE = (20, 19)
 """The oldest Node that Vite runs on."""
-COLOURS = 256
-"""Of a picture: what lines, text and a few areas need."""
 
 
 class PreviewError(Exception):
@@ -72,15 +70,10 @@ def shoot(folder: Path, shots: Sequence[Shot], prometheus: str, dashboards: Path
         if done.returncode:
             raise PreviewError(f"the page was not drawn:\n{done.stderr}")
         out.mkdir(parents=True, exist_ok=True)
-        return [reduced(Path(scratch) / shot.file, out / shot.file) for shot in shots]
-
-
-def reduced(picture: Path, target: Path) -> Path:
-    """Writes the picture with a palette in place of full colours, a third of the bytes; returns `target`."""
-    with Image.open(picture) as full:
-        few = full.convert("RGB").quantize(COLOURS, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-        few.save(target, optimize=True)
-    return target
+        for shot in shots:
+            with Image.open(f"{scratch}/{shot.file}") as picture:
+                picture.convert("RGB").save(out / shot.file, optimize=True)
+        return [out / shot.file for shot in shots]
 
 
 def chromium() -> Path:

@@ -36,11 +36,15 @@ SERVES: dict[str, dict[str, Any]] = {
     "digits": {"model": {"name": "digits"}, "slo": {"p99": "50ms", "measureSeconds": 10}, "resources": {"gpus": 1}},
     "digits-mobile": {"model": {"name": "digits"}, "replicas": 2},
 }
+SAMPLES = 1437
+"""Of the digits' training part."""
+LEARNT = 2e-3
+"""Learning rate times epochs, with which the loss falls for about as long as the run takes."""
 ROWS = 4
 CHUNK = 5.0
 """Seconds for which one rate holds."""
 PATIENCE = 600.0
-SECOND_VERSION, LOST_POD = 0.35, 0.55
+SECOND_VERSION, LOST_POD = 0.15, 0.5
 """Shares of the time after which a second version is published, and the long run's pod is taken away."""
 
 
@@ -48,6 +52,13 @@ def job(epochs: int, **more: Any) -> dict[str, Any]:
     """The spec of a TrainJob that trains on the digits and publishes."""
     spec = {"model": {"name": "convnet"}, "dataset": {"name": "digits"}, "trainer": {"epochs": epochs}}
     return {**spec, "output": {"model": "digits"}, **more}
+
+
+def night(samples: float) -> dict[str, Any]:
+    """The spec of a TrainJob that trains for as long as so many samples take, and learns slowly enough to be seen."""
+    epochs = max(2, round(samples / SAMPLES))
+    trainer = {"epochs": epochs, "learningRate": min(1e-3, LEARNT / epochs), "seed": 0}
+    return {**job(epochs, resources={"gpus": 1}, checkpoint={"everyEpochs": 1}), "trainer": trainer}
 
 
 def rate(mean: float, swing: float, period: float, seconds: float) -> float:
@@ -66,9 +77,8 @@ def play(kubeconfig: Path, minutes: float, task: Task) -> None:
     for name in SERVES:
         task.update(f"ModelServe {name} becomes ready")
         _wait(lambda name=name: _is_true(client, ModelServe, name, "Ready"), f"{name} to be ready")  # type: ignore[misc]
-    # Slowly, so that the curves last as long as the pictures' time.
-    slow = {"epochs": 3000, "learningRate": 3e-5, "seed": 0}
-    _create(client, TrainJob, NIGHT, job(0, resources={"gpus": 1}) | {"trainer": slow})
+    speed = client.get(TrainJob, "digits-first")["status"]["progress"]["samplesPerSecond"]
+    _create(client, TrainJob, NIGHT, night(speed * 60 * minutes))
     _create(client, TrainJob, "digits-strict", job(1, gates={"minAccuracy": 0.999}))
     _create(client, TrainJob, "digits-large", job(5, resources={"gpus": 8}))
     began = time.monotonic()

@@ -48,7 +48,7 @@ def _now() -> Section:
             ),
             _count("ModelServes ready", "ModelServes that serve.", "modelserves", "Ready|Updating", palette.SUCCESS),
             _count(
-                "ModelServes unready",
+                "Not ready",
                 "ModelServes that wait for a model, start, serve with less than was asked for, or failed.",
                 "modelserves",
                 "Waiting|Starting|Degraded|Refused|Failed",
@@ -123,7 +123,7 @@ def _objects() -> Section:
                     Column("Version", "version", width=95),
                     Column("Ready", value=2, unit=units.WHOLE, width=65),
                     Column("Asked", value=3, unit=units.WHOLE, width=65),
-                    Column("Requests/s", value=4, unit=units.COUNT, decimals=1, width=100),
+                    Column("Requests/s", value=4, unit=units.COUNT, decimals=1, width=115),
                     Column("Errors", value=5, unit=units.RATIO, decimals=2, width=80),
                     Column("p99", value=6, unit=units.SECONDS, width=85),
                     Column("Objective", value=7, unit=units.SECONDS, width=85),
@@ -215,9 +215,9 @@ def _health() -> Section:
 
 
 def _energy() -> Section:
-    serving = f"(sum(increase(nv_energy_consumption{{{SCOPE}}}[$__range])) or vector(0))"
-    training = f"(sum(increase(trainserve_train_gpu_energy_joules_total{{{SCOPE}}}[$__range])) or vector(0))"
-    hours = f"({serving} + {training}) / 3.6e6"
+    serving = f"increase(nv_energy_consumption{{{SCOPE}}}[$__range])"
+    training = f"increase(trainserve_train_gpu_energy_joules_total{{{SCOPE}}}[$__range])"
+    hours = f"sum({serving} or {training}) / 3.6e6"
     return Section(
         "Energy",
         [
@@ -238,6 +238,7 @@ def _energy() -> Section:
                 unit=units.KILOWATT_HOURS,
                 decimals=2,
                 height=8,
+                empty=NO_GPU,
             ),
             figure(
                 "gCO2e",

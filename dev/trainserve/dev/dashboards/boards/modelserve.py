@@ -128,8 +128,9 @@ def _traffic() -> Section:
                 "Answered and failed, as the servers count them; the probe's own, one a second for each pod, among"
                 " them. REJECTED waited too long in the queue, CANCELED was given up by its client, BACKEND is the"
                 " model.",
-                Query(f"sum(rate(nv_inference_request_success{{{MODEL}}}{RATE}))", "answered", palette.SUCCESS),
+                # Failures below, where a line at 0 does not lie upon the other's.
                 Query(f"sum by (reason) (rate(nv_inference_request_failure{{{MODEL}}}{RATE}))", "{{reason}}"),
+                Query(f"sum(rate(nv_inference_request_success{{{MODEL}}}{RATE}))", "answered", palette.SUCCESS),
                 unit=units.REQUESTS,
                 stacked=True,
                 empty=IDLE,

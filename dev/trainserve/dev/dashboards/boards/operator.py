@@ -84,6 +84,7 @@ def _now() -> Section:
 
 def _reconciles() -> Section:
     total = f"sum by (kind) (rate(trainserve_reconcile_total{{{SCOPE}}}{RATE}))"
+    done = f'sum by (kind) (rate(trainserve_reconcile_total{{{SCOPE},result="success"}}{RATE}))'
     failed = f'sum by (kind) (rate(trainserve_reconcile_total{{{SCOPE},result="error"}}{RATE}))'
 
     def quantile(share: float) -> str:
@@ -96,15 +97,12 @@ def _reconciles() -> Section:
             graph(
                 "Reconciles",
                 "How often objects are looked at, by kind and result. An error is tried again.",
-                Query(
-                    f"sum by (kind, result) (rate(trainserve_reconcile_total{{{SCOPE}}}{RATE}))", "{{kind}} {{result}}"
-                ),
+                # Errors below, where a line at 0 does not lie upon another's.
+                Query(failed, "{{kind}} error", palette.FAILURE),
+                Query(done, "{{kind}} success"),
                 unit=units.PER_SECOND,
                 stacked=True,
-                colours={
-                    **palette.of_kinds(" success"),
-                    **{f"{kind} error": palette.FAILURE for kind in palette.KINDS},
-                },
+                colours=palette.of_kinds(" success"),
             ),
             graph(
                 "Share of reconciles that failed",
@@ -130,19 +128,21 @@ def _reconciles() -> Section:
 
 def _queue() -> Section:
     return Section(
-        "Queue",
+        "Queue and watches",
         [
             graph(
                 "Objects due",
                 "Due for a reconcile or being reconciled. A replica that does not lead counts what it would do.",
                 Query(f"trainserve_queue_depth{{{SCOPE}}}", "{{pod}}"),
                 unit=units.WHOLE,
+                width=6,
             ),
             graph(
                 "Longest wait",
                 "Steadily rising: the operator does not keep up, or one reconcile hangs.",
                 Query(f"trainserve_queue_oldest_age_seconds{{{SCOPE}}}", "{{pod}}"),
                 unit=units.SECONDS,
+                width=6,
                 thresholds=[(60, palette.WARNING), (300, palette.FAILURE)],
             ),
             graph(
@@ -150,7 +150,16 @@ def _queue() -> Section:
                 "1 on the replica that holds the Lease. The sum is 1, but for a moment while it changes hands.",
                 Query(f"trainserve_leading{{{SCOPE}}}", "{{pod}}"),
                 unit=units.WHOLE,
+                width=4,
                 high=1,
+            ),
+            graph(
+                "Watch restarts per hour",
+                "Watches that had to list all objects anew. A few are ordinary; many are an API server that goes away.",
+                Query(f"sum by (kind) (increase(trainserve_watch_restarts_total{{{SCOPE}}}[1h]))", "{{kind}}"),
+                unit=units.COUNT,
+                width=8,
+                colours=palette.of_kinds(""),
             ),
         ],
     )
@@ -168,7 +177,7 @@ def _api() -> Section:
                 "Requests that change something. At rest there are none.",
                 Query(writes("verb, kind"), "{{verb}} {{kind}}"),
                 unit=units.PER_SECOND,
-                width=6,
+                width=12,
                 stacked=True,
             ),
             graph(
@@ -197,14 +206,6 @@ def _api() -> Section:
                 stacked=True,
                 colours=palette.of_kinds(""),
             ),
-            graph(
-                "Watch restarts per hour",
-                "Watches that had to list all objects anew. A few are ordinary; many are an API server that goes away.",
-                Query(f"sum by (kind) (increase(trainserve_watch_restarts_total{{{SCOPE}}}[1h]))", "{{kind}}"),
-                unit=units.COUNT,
-                width=6,
-                colours=palette.of_kinds(""),
-            ),
         ],
     )
 
@@ -222,7 +223,7 @@ def _outcomes() -> Section:
                 "By reason; Succeeded is one of them.",
                 Query(f"sum by (reason) (increase(trainserve_attempts_total{{{SCOPE}}}[1h]))", "{{reason}}"),
                 unit=units.COUNT,
-                width=6,
+                width=12,
                 stacked=True,
                 colours={"Succeeded": palette.SUCCESS},
             ),
@@ -232,6 +233,7 @@ def _outcomes() -> Section:
                 Query(f"sum(increase(trainserve_versions_published_total{{{SCOPE}}}[$__range]))"),
                 unit=units.COUNT,
                 decimals=0,
+                width=6,
                 height=8,
             ),
             figure(
@@ -240,6 +242,7 @@ def _outcomes() -> Section:
                 Query(f"sum by (outcome) (increase(trainserve_rollouts_total{{{SCOPE}}}[$__range]))", "{{outcome}}"),
                 unit=units.COUNT,
                 decimals=0,
+                width=6,
                 height=8,
                 both=True,
                 empty="none",
@@ -250,8 +253,7 @@ def _outcomes() -> Section:
                 Query(quantile(0.5, pending), "p50"),
                 Query(quantile(0.9, pending), "p90"),
                 unit=units.SECONDS,
-                width=5,
-                height=8,
+                width=12,
             ),
             figure(
                 "From published to served",
@@ -259,8 +261,7 @@ def _outcomes() -> Section:
                 Query(quantile(0.5, serving), "p50"),
                 Query(quantile(0.9, serving), "p90"),
                 unit=units.SECONDS,
-                width=5,
-                height=8,
+                width=12,
             ),
         ],
     )
