@@ -8,10 +8,15 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from trainserve.dev import binaries
 from trainserve.dev.cluster import CHART, Cluster
+
+# What is right does not depend on how busy the machine is: how long a thing may take is a test of its own.
+hypothesis.settings.register_profile("trainserve", deadline=None)
+hypothesis.settings.load_profile("trainserve")
 
 
 @pytest.fixture(scope="session")

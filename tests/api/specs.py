@@ -12,7 +12,6 @@ from trainserve.api.base import ApiType
 Schema = dict[str, Any]
 
 WHOLE_SPECS = settings(
-    deadline=None,
     suppress_health_check=[
         HealthCheck.large_base_example,  # it has a value for every field
         HealthCheck.data_too_large,

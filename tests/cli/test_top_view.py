@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console, Group
@@ -185,7 +185,6 @@ def test_a_note_is_above_the_keys() -> None:
     assert lines[-2] == "no figures of digits-1-0:9400: no answer within 2 s"
 
 
-@settings(deadline=None)
 @given(st.integers(1, 250), st.integers(1, 30), st.integers(0, 20), st.integers(0, 20), st.text(max_size=300))
 def test_a_screen_is_never_wider_or_higher_than_the_terminal(
     width: int, height: int, jobs: int, serves: int, text: str

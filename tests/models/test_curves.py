@@ -45,7 +45,7 @@ def points(steps: list[int]) -> list[Point]:
     return [Point(epoch=1, step=step, seconds=float(step)) for step in steps]
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(
     steps=st.sets(st.integers(0, 10**6), min_size=1, max_size=300).map(sorted),
     power=st.integers(0, 20),
@@ -74,7 +74,7 @@ def test_a_run_of_any_length_leaves_points_evenly_over_it(count: int) -> None:
     assert len({*gaps[1:-1]}) == 1, "all alike, but for the ends"
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(steps=st.lists(st.integers(0, 5000), min_size=1, max_size=3000))
 def test_never_more_than_the_limit_is_kept_whatever_is_told(steps: list[int]) -> None:
     recorded = Curves()

@@ -253,7 +253,7 @@ def test_values_that_are_no_bytes_are_stretched_over_the_picture() -> None:
     assert picture.tolist() == [[0, 128], [96, 255]]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     taken=st.lists(st.floats(1e-4, 0.5), min_size=1, max_size=400),
     one_ms=st.floats(1e-3, 1e4),
@@ -444,7 +444,7 @@ def test_gates_are_told_with_what_was_measured(gates: Config, exported: Scores |
     assert held(Gates.model_validate(gates), Scores(0.95, 0.2), exported) == expected
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(text=st.text(), most=st.integers(2, 50))
 def test_a_text_is_cut_and_says_so(text: str, most: int) -> None:
     cut = words.short(text, most)

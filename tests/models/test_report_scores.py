@@ -25,7 +25,7 @@ def answers(seed: int, count: int, size: int) -> tuple[scores.Ints, scores.Ints]
     return truth, np.where(random.random(size) < 0.6, truth, random.integers(0, count, size))
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(seed=seeds, count=classes, size=st.integers(1, 80))
 def test_precision_and_recall(seed: int, count: int, size: int) -> None:
     truth, given = answers(seed, count, size)
@@ -41,7 +41,7 @@ def test_precision_and_recall(seed: int, count: int, size: int) -> None:
             assert each.f1 == pytest.approx(np.nan_to_num(f1[number]))
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(seed=seeds, count=classes, size=st.integers(1, 80))
 def test_the_matrix_and_the_list_of_confusions(seed: int, count: int, size: int) -> None:
     truth, given = answers(seed, count, size)
@@ -53,7 +53,7 @@ def test_the_matrix_and_the_list_of_confusions(seed: int, count: int, size: int)
     assert [each.count for each in listed] == sorted((each.count for each in listed), reverse=True)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(seed=seeds, size=st.integers(1, 200))
 def test_calibration(seed: int, size: int) -> None:
     random = np.random.default_rng(seed)
@@ -83,7 +83,7 @@ def test_a_confidence_that_is_no_number_counts_as_none() -> None:
     assert (only.low, only.confidence, only.accuracy) == (0.0, 0.0, 1.0)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(seed=seeds, size=st.integers(0, 60), most=st.integers(1, 30))
 def test_mistakes_are_wrong_and_the_surest_come_first(seed: int, size: int, most: int) -> None:
     truth, given = answers(seed, 3, size)
@@ -98,7 +98,7 @@ def test_mistakes_are_wrong_and_the_surest_come_first(seed: int, size: int, most
         assert confidence[left].max() <= confidence[chosen].min()
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(seed=seeds, size=st.integers(2, 60))
 def test_residuals(seed: int, size: int) -> None:
     random = np.random.default_rng(seed)
@@ -119,7 +119,7 @@ def test_the_worst_classes_come_first_and_those_without_samples_not_at_all() -> 
     assert [each.number for each in scores.worst_first(scores.by_class(truth, given, 4))] == [2, 1, 0]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(count=st.integers(0, 1000), most=st.integers(2, 100))
 def test_positions_are_evenly_spread_with_both_ends(count: int, most: int) -> None:
     chosen = scores.evenly(count, most).tolist()

@@ -352,7 +352,7 @@ def test_a_way_is_taken_only_when_it_gains_more_than_it_costs(
 
 
 @given(st.integers(1, 200), st.integers(1, 64), st.integers(1, 9), st.integers(1, 5), st.integers(0, 2**32 - 1))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_sample_is_in_one_part_of_one_process_and_weighs_the_same(
     count: int, batch: int, accumulate: int, processes: int, seed: int
 ) -> None:

@@ -404,7 +404,7 @@ MESSAGE = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(report=REPORT, fetched=MESSAGE, resolved=MESSAGE, ready=st.booleans())
 def test_whatever_the_pods_say_the_status_can_be_written(
     report: Object, fetched: Object, resolved: Object, ready: bool

@@ -403,7 +403,7 @@ MESSAGE = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(message=MESSAGE, exit_code=st.sampled_from([0, 1, 143]))
 def test_whatever_a_pod_says_at_its_end_the_status_can_be_written(message: Any, exit_code: int) -> None:
     run = Run(trainjob(policy={"retries": 0}))
@@ -444,7 +444,7 @@ ENDS: list[Any] = [
 ]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     size=st.integers(1, 3),
     moves=st.lists(st.tuples(st.integers(0, 2), st.sampled_from(ENDS), st.integers(0, 40)), max_size=25),

@@ -210,7 +210,7 @@ SAID: st.SearchStrategy[Any] = (
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.dictionaries(st.sampled_from(["outcome", "reason", *HELD]), SAID), st.booleans())
 def test_whatever_the_tuner_says_the_status_can_be_written(said: Object, nearly: bool) -> None:
     objective = serve()

@@ -22,7 +22,6 @@ from trainserve.serving.server import DevelopmentServer
 TOGETHER = 20
 """Requests of one example, over one connection: what hypothesis does for an example costs more than a request."""
 FUZZ = settings(
-    deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
 )

@@ -39,7 +39,7 @@ def everyone(given: list[Behaviour]) -> dict[str, Behaviour]:
     return dict(zip(names, given, strict=True))
 
 
-@hypotheses(max_examples=60, deadline=None)
+@hypotheses(max_examples=60)
 @given(given=st.lists(behaviours, min_size=6, max_size=30), p99=st.floats(20, 200), seed=st.integers(0, 99))
 def test_the_choice_holds_the_objective_and_is_as_fast_as_the_best_references(
     given: list[Behaviour], p99: float, seed: int
@@ -57,7 +57,7 @@ def test_the_choice_holds_the_objective_and_is_as_fast_as_the_best_references(
             assert chosen.held.load.rate >= 0.96 * (row.held.load.rate or 0)
 
 
-@hypotheses(max_examples=60, deadline=None)
+@hypotheses(max_examples=60)
 @given(given=st.lists(behaviours, min_size=6, max_size=14), seed=st.integers(0, 99))
 def test_the_choice_is_near_the_best_of_all_that_were_tried(given: list[Behaviour], seed: int) -> None:
     # One latency for all: what a closed loop sees is then what an open loop holds.
@@ -71,7 +71,7 @@ def test_the_choice_is_near_the_best_of_all_that_were_tried(given: list[Behaviou
     assert (chosen.held.load.rate or 0) >= best * STEP_DOWN * BUSY
 
 
-@hypotheses(max_examples=40, deadline=None)
+@hypotheses(max_examples=40)
 @given(
     given=st.lists(behaviours, min_size=6, max_size=80),
     p99=st.floats(1, 500),
@@ -90,7 +90,7 @@ def test_the_time_is_kept_and_the_references_are_always_in_the_table(
     assert all(row.closed is not None and row.held is not None for row in references)
 
 
-@hypotheses(max_examples=40, deadline=None)
+@hypotheses(max_examples=40)
 @given(given=st.lists(behaviours, min_size=6, max_size=20), share=st.floats(0.01, 0.9))
 def test_where_nothing_holds_a_feasible_objective_is_told(given: list[Behaviour], share: float) -> None:
     found = everyone(given)

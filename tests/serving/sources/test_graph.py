@@ -154,9 +154,7 @@ def test_what_is_no_servable_graph_is_refused_by_name(tmp_path: Path, content: b
 
 
 @hypothesis.given(st.data())
-@hypothesis.settings(
-    max_examples=150, deadline=None, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture]
-)
+@hypothesis.settings(max_examples=150, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
 def test_damaged_bytes_are_a_graph_or_refused(tmp_path: Path, data: st.DataObject) -> None:
     content = bytearray(relu().SerializeToString())
     for _ in range(data.draw(st.integers(1, 4))):

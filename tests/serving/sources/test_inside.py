@@ -14,7 +14,7 @@ PARTS = st.sampled_from(["..", ".", "", "a", "b.onnx", "link", "\\", "\0", "~", 
 
 
 @hypothesis.given(st.lists(PARTS, max_size=6).map("/".join) | st.text(st.characters(exclude_categories=["Cs"])))
-@hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
+@hypothesis.settings(suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
 def test_a_name_is_refused_or_leads_inside(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "folder"
     folder.mkdir(exist_ok=True)
