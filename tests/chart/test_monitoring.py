@@ -18,6 +18,8 @@ from trainserve.operator.trainjob import builders as training
 
 MONITORING, GRAFANA = "monitoring.coreos.com/v1", "grafana.integreatly.org/v1beta1"
 ON = 'monitoring={"enabled": true, "interval": "7s", "labels": {"release": "stack"}, "gridIntensity": 350}'
+KEPT = ("monitoring=null", "operator.logFormat=null")
+"""Leaves of the values what a chart before these had: so `helm upgrade --reuse-values` passes them."""
 KINDS = ("PodMonitor", "ServiceMonitor", "PrometheusRule")
 RULES = sorted(CHART.glob("files/rules/*.yaml"))
 DASHBOARDS = sorted(CHART.glob("dashboards/*.json"))
@@ -73,6 +75,42 @@ def test_labels_that_are_asked_for_win_over_the_charts_own(render: Render) -> No
             assert manifest["metadata"]["labels"]["app.kubernetes.io/component"] == "metrics"
     (service,) = of_kind(rendered, "Service")
     assert service["metadata"]["labels"]["app.kubernetes.io/component"] == "operator"
+
+
+@pytest.mark.parametrize("interval", ["1s", "15s", "60s", "1m"])
+def test_an_interval_of_up_to_a_minute_is_taken(render: Render, interval: str) -> None:
+    rendered = render(f"monitoring={json.dumps({'enabled': True, 'interval': interval})}")
+    (monitor,) = of_kind(rendered, "ServiceMonitor")
+    assert monitor["spec"]["endpoints"][0]["interval"] == interval
+
+
+def test_the_longest_release_name_leaves_every_object_a_name_of_its_own(run_helm: Helm) -> None:
+    release = "production-trainserve-of-the-computer-vision-platform"
+    assert len(release) == 53, "helm takes no longer one"
+    apis = ("--api-versions", MONITORING, "--api-versions", GRAFANA)
+    done = run_helm("template", release, str(CHART), *apis, "--set", "monitoring.gridIntensity=350")
+    assert done.returncode == 0, done.stderr
+    manifests = [manifest for manifest in yaml.safe_load_all(done.stdout) if manifest]
+    names = [(manifest["kind"], manifest["metadata"]["name"]) for manifest in manifests]
+    assert len(set(names)) == len(names)
+    assert all(len(name) <= 63 for _, name in names)
+    assert {name for kind, name in names if kind == "ConfigMap"} == {
+        f"{release[: 52 - len(board)].removesuffix('-')}-dashboard-{board}"
+        for board in (each.stem for each in DASHBOARDS)
+    }
+
+
+def test_values_kept_from_a_chart_before_monitoring_install_nothing_of_it(render: Render, run_helm: Helm) -> None:
+    rendered = render(*KEPT, apis=(MONITORING, GRAFANA))
+    assert kinds(rendered) == set()
+    assert config_maps(rendered) == {}
+    (deployment,), (service,) = of_kind(rendered, "Deployment"), of_kind(rendered, "Service")
+    assert deployment["spec"]["template"]["spec"]["containers"][0]["command"][-1] == "--log-format=plain"
+    assert "annotations" not in service["metadata"]
+    settings = [argument for setting in KEPT for argument in ("--set-json", setting)]
+    done = run_helm("install", "trainserve", str(CHART), "-n", "trainserve-system", "--dry-run=client", *settings)
+    assert done.returncode == 0, done.stderr
+    assert "helm upgrade --reset-then-reuse-values keeps what you set" in done.stdout
 
 
 def test_the_service_monitor_selects_the_operators_service(render: Render) -> None:
@@ -196,6 +234,7 @@ def test_the_operator_is_told_to_annotate_its_pods(render: Render) -> None:
     [
         ((), "no monitoring.coreos.com/v1, so no PodMonitor, ServiceMonitor or PrometheusRule was installed"),
         (("--set", "monitoring.annotations=true"), "have prometheus.io/* annotations instead"),
+        (("--set", "monitoring.annotations=true"), "They give raw metrics only"),
         (("--set", "monitoring.enabled=true"), "PodMonitors and a ServiceMonitor say what to scrape"),
     ],
 )

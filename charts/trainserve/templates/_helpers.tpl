@@ -36,16 +36,24 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{ toYaml (mergeOverwrite (include "trainserve.labels" . | fromYaml) .Values.monitoring.labels) }}
 {{- end }}
 
-{{- /* Not empty where the Prometheus operator's objects are installed. */ -}}
+{{- /* Not empty where the Prometheus operator's objects are installed. Values that `helm upgrade --reuse-values` kept from
+a chart before these have no `monitoring`: then nothing of it is. */ -}}
 {{- define "trainserve.monitored" -}}
-{{- $enabled := toString .Values.monitoring.enabled }}
+{{- $enabled := toString (.Values.monitoring | default dict).enabled }}
 {{- if or (eq $enabled "true") (and (eq $enabled "auto") (.Capabilities.APIVersions.Has "monitoring.coreos.com/v1")) }}true{{ end }}
+{{- end }}
+
+{{- /* The release's name and what follows it, in 63 characters: what follows tells objects apart, so it is the release's
+name that is cut. Its argument is (list . "training"). */ -}}
+{{- define "trainserve.named" -}}
+{{- $release := (index . 0).Release.Name -}}
+{{ printf "%s-%s" ($release | trunc (sub 62 (len (index . 1)) | int) | trimSuffix "-") (index . 1) }}
 {{- end }}
 
 {{- /* The metadata of such an object; its argument is (list . "training"). */ -}}
 {{- define "trainserve.monitoringMetadata" -}}
 {{- $root := index . 0 -}}
-name: {{ printf "%s-%s" $root.Release.Name (index . 1) | trunc 63 | trimSuffix "-" }}
+name: {{ include "trainserve.named" . }}
 namespace: {{ $root.Release.Namespace }}
 labels:
   {{- include "trainserve.monitoringLabels" $root | nindent 2 }}
