@@ -62,6 +62,12 @@ def test_it_is_said_not_to_have_been_run() -> None:
     assert "**Not run here:**" in (EXAMPLE / "README.md").read_text()
 
 
+def test_what_the_readme_tells_to_set_is_read() -> None:
+    text = (EXAMPLE / "docker-compose.yaml").read_text()
+    for name in re.findall(r"\b([A-Z][A-Z_]+_[A-Z]+|KUBECONFIG)\b", (EXAMPLE / "README.md").read_text()):
+        assert f"${{{name}:-" in text, name
+
+
 def test_images_are_pinned() -> None:
     for service in COMPOSE["services"].values():
         assert re.fullmatch(r"[\w/]+:v?\d+\.\d+\.\d+", service["image"])
