@@ -1,0 +1,50 @@
+"""README.md and docs/*.md: what they lead to in this repository is there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
+FENCED = re.compile(r"^( *)```.*?^\1```", re.MULTILINE | re.DOTALL)
+TARGET = re.compile(r"\]\(<?([^)\s>]+)[^)]*\)|(?:src|srcset|href)=\"([^\"\s]+)")
+ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*:|//")
+
+
+def targets(page: Path) -> list[str]:
+    """Where the page's links and pictures lead, as far as that is in this repository."""
+    found = ["".join(groups) for groups in TARGET.findall(FENCED.sub("", page.read_text()))]
+    return [target for target in found if not ELSEWHERE.match(target)]
+
+
+def anchors(page: Path) -> set[str]:
+    """Of the page's headings, as GitHub makes them, and those that it sets itself."""
+    text = FENCED.sub("", page.read_text())
+    names = [re.sub(r"[^\w\- ]", "", title).strip().lower() for title in re.findall(r"^#+ (.*)$", text, re.MULTILINE)]
+    return {name.replace(" ", "-") for name in names} | set(re.findall(r"<a (?:id|name)=\"([^\"]+)", text))
+
+
+def broken(page: Path, target: str) -> bool:
+    name, _, anchor = target.partition("#")
+    file = (page.parent / name).resolve() if name else page
+    return not file.exists() or (anchor != "" and file.suffix == ".md" and anchor not in anchors(file))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_local_link_and_picture_leads_somewhere(page: Path) -> None:
+    assert [target for target in targets(page) if broken(page, target)] == []
+
+
+def test_links_are_found_and_a_missing_file_or_heading_is_told(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "# Triton's `queue`\n[a](#tritons-queue) ![b](missing.png) [c](page.md#nowhere) [d](https://example.org)\n"
+        '```sh\n[e](code.md)\n```\n<img src="gone.png">\n'
+    )
+    assert targets(page) == ["#tritons-queue", "missing.png", "page.md#nowhere", "gone.png"]
+    assert [target for target in targets(page) if broken(page, target)] == [
+        "missing.png", "page.md#nowhere", "gone.png",
+    ]  # fmt: skip
