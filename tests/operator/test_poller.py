@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
+import aiohttp
 import pytest
 from aiohttp import web
+from aiohttp.base_protocol import BaseProtocol
 
 from trainserve.operator import said
-from trainserve.operator.poller import MAX_BYTES, Poller, Target
+from trainserve.operator.poller import MAX_BYTES, Poller, Target, _body
 from trainserve.operator.workqueue import Key
 
 KEY = Key("TrainJob", "default", "digits")
@@ -21,27 +23,18 @@ class Pod:
 
     def __init__(self) -> None:
         self.body, self.status, self.asked = "{}", 200, 0
-        self.pieces: list[bytes] = []
         self.url = ""
 
     async def answer(self, _: web.Request) -> web.Response:
         self.asked += 1
         return web.Response(text=self.body, status=self.status)
 
-    async def answer_in_pieces(self, request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse()
-        await response.prepare(request)
-        for piece in self.pieces:
-            await response.write(piece)
-            await asyncio.sleep(0.05)  # so that they arrive one by one
-        return response
-
 
 @pytest.fixture
 async def pod() -> AsyncIterator[Pod]:
     served = Pod()
     application = web.Application()
-    application.add_routes([web.get("/progress", served.answer), web.get("/pieces", served.answer_in_pieces)])
+    application.add_routes([web.get("/progress", served.answer)])
     runner = web.AppRunner(application)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -96,14 +89,33 @@ async def test_an_answer_wakes_its_key_and_is_kept(pod: Pod) -> None:
         assert poller.answers(KEY) == {"uid": {"epoch": 2}}
 
 
-async def test_an_answer_that_arrives_in_pieces_is_read_whole(pod: Pod) -> None:
-    woken = Woken()
-    poller = Poller(woken)
-    pod.pieces = [b'{"epoch"', b": 1", b"}"]
-    async with running(poller):
-        poller.follow(KEY, {"uid": Target(pod.url.replace("/progress", "/pieces"), 0.01)})
-        await woken.once()
-        assert poller.answers(KEY) == {"uid": {"epoch": 1}}
+class Arriving(aiohttp.StreamReader):
+    """The body of an answer, the next piece of which arrives when all before it has been read."""
+
+    def __init__(self, pieces: list[bytes]) -> None:
+        loop = asyncio.get_running_loop()
+        super().__init__(BaseProtocol(loop), MAX_BYTES, loop=loop)
+        self.pieces, self.reads = pieces, 0
+
+    async def read(self, n: int = -1) -> bytes:
+        self.reads += 1
+        if self.pieces:
+            self.feed_data(self.pieces.pop(0))
+        else:
+            self.feed_eof()
+        return await super().read(n)
+
+
+async def test_an_answer_that_arrives_in_pieces_is_read_whole() -> None:
+    arriving = Arriving([b'{"epoch"', b": 1", b"}"])
+    assert await _body(arriving) == b'{"epoch": 1}'
+    assert arriving.reads == 4
+
+
+async def test_of_a_longer_answer_no_more_is_read_than_the_most() -> None:
+    arriving = Arriving([b"x" * (MAX_BYTES - 1), b"yz", b"never"])
+    assert await _body(arriving) == b"x" * (MAX_BYTES - 1) + b"y"
+    assert arriving.pieces == [b"never"]
 
 
 async def test_the_same_answer_again_wakes_nobody(pod: Pod) -> None:
