@@ -8,12 +8,16 @@ HISTOGRAM_SINCE = "26.01"
 """The first release (server 2.65.0) whose latency histogram is of ordinary models too: before, of decoupled ones alone,
 and before 24.11 its config.pbtxt is not even read where it speaks of one (triton-inference-server/core#396, #405, #464;
 seen in the release branches of core and common, and tried with 24.10)."""
-_TAG = re.compile(r"(?:.*[:/-])?(2\d\.(?:0[1-9]|1[0-2]))(?:-.*)?")
+HISTOGRAM_FLAG = "--metrics-config=histogram_latencies=true"
+"""What tells such a server to have it."""
+_TAG = re.compile(r"(2\d\.(?:0[1-9]|1[0-2]))(?:[._-].*)?")
 
 
 def release_of(image: str) -> str | None:
     """`25.11` of `nvcr.io/nvidia/tritonserver:25.11-py3`, or of itself; None where the tag says none."""
-    found = _TAG.fullmatch(image)
+    tag = image.partition("@")[0].rpartition(":")[2]
+    # Behind the last colon may be a registry's port and a path; without one, a path or a release itself.
+    found = None if "/" in tag else _TAG.fullmatch(tag)
     return found[1] if found else None
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from google.protobuf import text_format  # type: ignore[import-untyped]
 
+from trainserve.api.triton_releases import HISTOGRAM_FLAG
 from trainserve.serving.model_config import (
     LABELS,
     config_text,
@@ -129,7 +130,7 @@ def server_flags(settings: Iterable[Settings], *, histogram: bool = False) -> li
     if any(each.rate_limiter is not None for each in wanted):
         flags.append("--rate-limit=execution_count")
     if histogram:
-        flags.append("--metrics-config=histogram_latencies=true")
+        flags.append(HISTOGRAM_FLAG)
     return flags
 
 

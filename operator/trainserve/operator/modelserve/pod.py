@@ -8,7 +8,7 @@ from lightkube.utils.quantity import parse_quantity
 
 from trainserve.api.modelserve import ModelServeSpec
 from trainserve.api.triton import Triton
-from trainserve.api.triton_releases import has_histogram
+from trainserve.api.triton_releases import HISTOGRAM_FLAG, has_histogram
 from trainserve.operator import pods
 from trainserve.operator.modelserve.version import Version
 from trainserve.operator.settings import Settings
@@ -64,7 +64,7 @@ def server_flags(triton: Triton, image: str) -> list[str]:
     """What Triton must be told besides its repository, as `trainserve.serving.repository` says."""
     flags = [f"--cache-config=local,size={RESPONSE_CACHE_BYTES}"] if triton.response_cache else []
     flags += ["--rate-limit=execution_count"] if triton.rate_limiter is not None else []
-    return flags + (["--metrics-config=histogram_latencies=true"] if has_histogram(image) else [])
+    return flags + ([HISTOGRAM_FLAG] if has_histogram(image) else [])
 
 
 def _source(version: Version, settings: Settings) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
