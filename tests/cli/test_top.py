@@ -1,14 +1,37 @@
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import io
+import os
 import socket
+import subprocess
+import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from tests.cluster.support import wait_for
 from trainserve.cli.top import pods
+from trainserve.cli.top.terminal import Terminal
+from trainserve.cli.top.watcher import Snapshot, Watcher
+from trainserve.client import RequestFailed
 from trainserve.operator import labels
 from trainserve.operator.modelserve.pod import METRICS, PROBE
 from trainserve.operator.trainjob.builders import PROGRESS_PORT
+
+
+def kubeconfig(port: int) -> str:
+    """Of a cluster whose API server is at that port of this machine."""
+    return f"""
+apiVersion: v1
+kind: Config
+current-context: gone
+contexts: [{{name: gone, context: {{cluster: gone}}}}]
+clusters: [{{name: gone, cluster: {{server: "http://127.0.0.1:{port}"}}}}]
+"""
 
 
 @pytest.mark.parametrize(
@@ -37,17 +60,62 @@ def test_without_a_cluster_kubectls_words_are_the_error(trainserve, tmp_path: Pa
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     nobody = tmp_path / "kubeconfig"
-    nobody.write_text(f"""
-apiVersion: v1
-kind: Config
-current-context: gone
-contexts: [{{name: gone, context: {{cluster: gone}}}}]
-clusters: [{{name: gone, cluster: {{server: "http://127.0.0.1:{port}"}}}}]
-""")
+    nobody.write_text(kubeconfig(port))
     finished = trainserve("top", KUBECONFIG=str(nobody))
     assert (finished.status, finished.out) == (1, "")
     (line,) = finished.err.splitlines()
     assert f"The connection to the server 127.0.0.1:{port} was refused" in line
+
+
+def test_a_killed_top_leaves_no_proxy(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("top")
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # its questions are never answered
+        (folder / "kubeconfig").write_text(kubeconfig(silent.getsockname()[1]))
+        environment = {**os.environ, "KUBECONFIG": str(folder / "kubeconfig"), "TMPDIR": str(folder)}
+        code = "from trainserve.cli.main import main; main()"
+        with subprocess.Popen([sys.executable, "-c", code, "top"], env=environment) as process:
+            try:
+                wait_for(lambda: listening(folder), 60, lambda: str(running(folder)))
+                assert running(folder)
+            finally:
+                process.kill()
+        wait_for(lambda: not running(folder), 30, lambda: str(running(folder)))
+        assert not listening(folder)
+
+
+def listening(folder: Path) -> bool:
+    """Whether a proxy takes connections."""
+    with socket.socket(socket.AF_UNIX) as asking:
+        return any(asking.connect_ex(str(path)) == 0 for path in folder.glob("*/socket"))
+
+
+def running(folder: Path) -> list[str]:
+    """Commands of the processes that have something to do in `folder`."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it has ended
+            found.append(path.read_text(errors="replace").replace("\0", " "))
+    return [command for command in found if str(folder) in command]
+
+
+class Broken(Watcher):
+    """Sees an empty cluster, and then nothing more for a reason that nobody thought of."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+
+    async def look(self) -> Snapshot:
+        self.looks += 1
+        if self.looks > 1:
+            raise KeyError("metadata")
+        return Snapshot("here", "default", datetime.now(UTC), [], [])
+
+
+async def test_a_look_that_fails_for_a_reason_of_our_own_ends_the_view_with_it() -> None:
+    terminal = Terminal(Broken(), "phase", 0.01, Console(file=io.StringIO(), force_terminal=True))
+    with pytest.raises(RequestFailed, match="it cannot be shown: KeyError: 'metadata'"):
+        async with asyncio.timeout(30):
+            await terminal.watch()
 
 
 def test_a_kubeconfig_that_is_none_is_one_line(trainserve, tmp_path: Path) -> None:

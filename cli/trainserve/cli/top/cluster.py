@@ -38,6 +38,9 @@ _MOST_BYTES = 2**20
 _NOT_PROXIED = "address not allowed"
 """How an API server says that it sends nothing to such an address: loopback and link-local ones."""
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+_WITH_US = 'exec 3<&0; { read -r _ <&3; kill -TERM 0; } >/dev/null 2>&1 & exec "$@" 3<&- </dev/null'
+"""For sh: becomes the command that it is given, beside a watch which ends the group once our end of its standard input
+is closed, by us or by the system after a SIGKILL."""
 _READ_ONLY = "--reject-methods=^(POST|PUT|PATCH|DELETE)$"
 
 
@@ -125,21 +128,23 @@ async def opened() -> AsyncIterator[Api]:
 async def _proxy(socket: Path) -> AsyncIterator[asyncio.Task[None]]:
     """`kubectl proxy` on a socket, and a task that ends when it listens.
 
-    It is a group of processes of its own: a Ctrl-C at the terminal is not for it, and all of it ends with the context.
+    It is a group of processes of its own: a Ctrl-C at the terminal is not for it, and all of it ends with the context,
+    or with this process, however that ends.
     """
     process = await asyncio.create_subprocess_exec(
-        *(kubectl(), "proxy", f"--unix-socket={socket}", _READ_ONLY),
-        stdin=asyncio.subprocess.DEVNULL,
+        *("/bin/sh", "-c", _WITH_US, "sh", kubectl(), "proxy", f"--unix-socket={socket}", _READ_ONLY),
+        stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         start_new_session=True,
     )
-    assert process.stdout is not None and process.stderr is not None
+    assert process.stdin is not None and process.stdout is not None and process.stderr is not None
     started = asyncio.create_task(_listens(process.stdout, process.stderr))
     drained = asyncio.create_task(_drain(process.stderr, started))
     try:
         yield started
     finally:
+        process.stdin.close()
         for end in (signal.SIGTERM, signal.SIGKILL):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, end)

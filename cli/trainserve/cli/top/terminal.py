@@ -32,9 +32,10 @@ class Terminal:
         self._changed, self._over = asyncio.Event(), False
 
     async def watch(self) -> None:
-        """Until `q` is pressed. Raises RequestFailed where already the first look fails."""
+        """Until `q` is pressed. Raises RequestFailed where the first look fails, or a later one by our own fault."""
         self._snapshot = await self._watcher.look()
         looking = asyncio.create_task(self._look())
+        looking.add_done_callback(lambda _: self._changed.set())
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGWINCH, self._changed.set)
         try:
@@ -43,6 +44,8 @@ class Terminal:
                     live.update(self._drawn(), refresh=True)
                     await self._changed.wait()
                     self._changed.clear()
+                    if looking.done():
+                        looking.result()
         finally:
             loop.remove_signal_handler(signal.SIGWINCH)
             looking.cancel()
@@ -57,6 +60,8 @@ class Terminal:
                 self._snapshot, self._trouble = await self._watcher.look(), ""
             except RequestFailed as error:
                 self._trouble = str(error)
+            except Exception as error:  # a fault of ours: what was seen last would stand there for ever
+                raise RequestFailed(f"it cannot be shown: {type(error).__name__}: {error}") from error
             self._changed.set()
 
     def _drawn(self) -> Group:
