@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from trainserve.serving.duration_option import SECONDS
+
 if TYPE_CHECKING:
     from trainserve.serving.repository import Folder
 
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     help="Triton's release or image that it is for, such as 26.08: it must load the graph, and is told the buckets of"
     " its latency histogram where it has one. Unset: the development server.",
 )
-@click.option("--p99", metavar="DURATION", help="Objective, such as 20ms, around which those buckets lie.")
+@click.option("--p99", type=SECONDS, help="Objective, such as 20ms, around which those buckets lie.")
 @click.option(
     "--check",
     is_flag=True,
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
     " where it does not. GPU instances are tried on the CPU.",
 )
 def config(
-    models: Sequence[str], path: Path | None, gpus: int, release: str | None, p99: str | None, check: bool
+    models: Sequence[str], path: Path | None, gpus: int, release: str | None, p99: float | None, check: bool
 ) -> None:
     """Print the config.pbtxt of MODEL..., and of the steps around it where the settings ask for an ensemble.
 
@@ -56,7 +58,7 @@ def config(
     from trainserve.serving.source import open_model
 
     settings = Settings.of_file(path) if path else Settings()
-    buckets = triton_bounds(_seconds(p99)) if has_histogram(release) else ()
+    buckets = triton_bounds(p99) if has_histogram(release) else ()
     with fetching() as progress:
         server = release or releases.DEVELOPMENT
         opened = [open_model(model, release=server, progress=progress) for model in models]
@@ -76,15 +78,6 @@ def config(
         _tell(caution)
     if check:
         _check(folders, flags, histogram=bool(buckets))
-
-
-def _seconds(p99: str | None) -> float | None:
-    from trainserve.api.duration import seconds
-
-    try:
-        return None if p99 is None else float(seconds(p99))
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--p99") from None
 
 
 def _tell(line: str) -> None:

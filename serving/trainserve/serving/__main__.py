@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from trainserve.serving.duration_option import SECONDS
+
 if TYPE_CHECKING:
     from trainserve.serving.recorded import Recorded
     from trainserve.store.signing import PublicKey
@@ -38,7 +40,9 @@ def main() -> None:
     help="Triton's release or image; the graph must be one that it loads. Unset or unknown: not checked. Where it has a"
     " latency histogram, the configuration says in which buckets it counts.",
 )
-@click.option("--p99", help="Objective, such as 20ms, around which those buckets lie. Unset: 0.5 ms to 2 s.")
+@click.option(
+    "--p99", type=SECONDS, help="Objective, such as 20ms, around which those buckets lie. Unset: 0.5 ms to 2 s."
+)
 @click.option(
     "--development-server",
     is_flag=True,
@@ -64,7 +68,7 @@ def fetch(
     cache_size: int | None,
     public_key: str | None,
     release: str | None,
-    p99: str | None,
+    p99: float | None,
     development_server: bool,
     simulated_gpus: bool,
 ) -> None:
@@ -90,7 +94,7 @@ def fetch(
     cache = NodeCache(folder, cache_size or BYTES) if folder else None
     if development_server:
         release = releases.DEVELOPMENT
-    buckets = triton_bounds(_objective(p99)) if has_histogram(release) else ()
+    buckets = triton_bounds(p99) if has_histogram(release) else ()
     known = release if release and releases.is_known(release) else None
     outcome = fetch_model(
         address, digest, into, model_name, settings, gpus, cache=cache, key=key, release=known, buckets=buckets
@@ -127,7 +131,7 @@ def resolve(root: str, public_root: str, namespace: str, model: str, version: in
 @click.option("--cache", "folder", type=click.Path(path_type=Path), help="A node's cache, to be among the metrics.")
 @click.option("--cache-size", type=click.IntRange(1), metavar="BYTES", help="Of the cache, at most.")
 @click.option("--tuning", type=click.Path(path_type=Path), help="A result of trainserve tune, to be among the metrics.")
-@click.option("--p99", help="Objective, such as 20ms, around which the buckets of its latencies lie.")
+@click.option("--p99", type=SECONDS, help="Objective, such as 20ms, around which the buckets of its latencies lie.")
 def probe(
     version: Path,
     model_name: str,
@@ -138,7 +142,7 @@ def probe(
     folder: Path | None,
     cache_size: int | None,
     tuning: Path | None,
-    p99: str | None,
+    p99: float | None,
 ) -> None:
     """Verify a server with the version's recorded samples, and keep asking whether it is alive."""
     from trainserve.api.latency_buckets import bounds
@@ -156,7 +160,7 @@ def probe(
         raise click.ClickException(f"cannot read {version}: {error}") from error
     host, port = _address("--url", url)
     around = _around(version, model_name, recorded) if ensemble else None
-    made = Probe(host, port, model_name, recorded, around, bounds(_objective(p99)))
+    made = Probe(host, port, model_name, recorded, around, bounds(p99))
     if folder:
         made.metrics.registry.register(CacheMetrics(NodeCache(folder, cache_size or BYTES)))
     if tuning:
@@ -208,16 +212,6 @@ def _around(version: Path, model: str, recorded: Recorded | None) -> dict[str, R
     from trainserve.serving.servable import Servable
 
     return around(model, Servable.of_version(version), recorded) if recorded else {}
-
-
-def _objective(p99: str | None) -> float | None:
-    """Seconds."""
-    from trainserve.api.duration import seconds
-
-    try:
-        return None if p99 is None else float(seconds(p99))
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--p99") from None
 
 
 def _version_address(root: str | None, path: str | None) -> str:

@@ -1,0 +1,22 @@
+"""A duration such as 20ms as an option of a command, in a pod and of `trainserve` alike."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+
+class _Seconds(click.ParamType[float]):
+    name = "DURATION"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> float:
+        from trainserve.api.duration import seconds
+
+        try:
+            return float(seconds(str(value)))
+        except ValueError as error:
+            self.fail(str(error), parameter, context)
+
+
+SECONDS = _Seconds()
