@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,6 +57,31 @@ def test_a_server_that_comes_back_as_another_is_found_out(start: Start, reposito
     assert value(probe, VERIFICATIONS, result="mismatched") == 1
     assert value(probe, "trainserve_probe_verified") == 0
     assert value(probe, "trainserve_probe_max_abs_difference") > 0.1
+
+
+def test_a_server_that_does_not_answer_is_asked_again_a_second_later(start: Start, repository: Path) -> None:
+    server = start(repository, "--disable-auto-complete-config")
+    inputs = {"no such input": faulty.images(8)}
+    unanswered = Recorded(inputs, faulty.answered({"images": faulty.images(8)}), 1e-3, 1e-5)
+    probe, stopped = Probe("127.0.0.1", server.http_port, "animals", unanswered), threading.Event()
+    thread = threading.Thread(target=probe.verify_when_due, args=(stopped,))
+    thread.start()
+    try:
+        begun = failed(probe, 1)
+        assert failed(probe, 3) - begun > 1.5
+    finally:
+        stopped.set()
+        thread.join()
+    assert (probe.verified, probe.reason) == (None, "InferenceFailed")
+
+
+def failed(probe: Probe, times: int) -> float:
+    """When that many inferences have failed."""
+    deadline = time.monotonic() + 30
+    while (value(probe, INFERENCES, result="failed") or 0) < times:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return time.monotonic()
 
 
 def test_a_probe_that_shall_stop_waits_no_longer(recorded: Recorded) -> None:

@@ -31,7 +31,7 @@ WINDOW = 1024
 NOTHING_RECORDED = "NothingRecorded"
 """Reason of a report that is verified by nothing but that the model answers."""
 WAIT = 1.0
-"""Seconds between two looks at whether the probe itself shall stop."""
+"""Seconds between two looks at whether the probe itself shall stop, and after a verification that got no answer."""
 
 
 class Probe:
@@ -107,7 +107,9 @@ class Probe:
         while not self._due.wait(WAIT):
             if stopped.is_set():
                 return False
-        while not stopped.wait(POLL):
+        pause = POLL
+        while not stopped.wait(pause):
+            pause = POLL
             if not self.ready():
                 continue
             self._due.clear()
@@ -116,6 +118,7 @@ class Probe:
                 return True
             except (InferenceError, OSError) as error:
                 self._due.set()
+                pause = WAIT
                 self.metrics.not_compared()
                 if self.verified is None:
                     self.reason, self.message = "InferenceFailed", f"{type(error).__name__}: {error}"
