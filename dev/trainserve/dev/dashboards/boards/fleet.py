@@ -34,9 +34,9 @@ def _now() -> Section:
             _count("TrainJobs running", "TrainJobs of which every pod runs.", "trainjobs", "Running", palette.ACCENT),
             _count(
                 "TrainJobs waiting",
-                "TrainJobs that wait for pods, for GPUs or for another attempt. The table below says why.",
+                "TrainJobs that wait for the operator, pods, GPUs or another attempt. The table below says why.",
                 "trainjobs",
-                "Pending|Unschedulable|Restarting",
+                "New|Pending|Unschedulable|Restarting",
                 palette.WAITING,
             ),
             _count(
@@ -49,9 +49,9 @@ def _now() -> Section:
             _count("ModelServes ready", "ModelServes that serve.", "modelserves", "Ready|Updating", palette.SUCCESS),
             _count(
                 "Not ready",
-                "ModelServes that wait for a model, start, serve with less than was asked for, or failed.",
+                "ModelServes that are new, wait for a model, start, serve with less than was asked for, or failed.",
                 "modelserves",
-                "Waiting|Starting|Degraded|Refused|Failed",
+                "New|Waiting|Starting|Degraded|Refused|Failed",
                 palette.WARNING,
             ),
             figure(
@@ -67,7 +67,8 @@ def _now() -> Section:
 
 
 def _count(title: str, description: str, kind: str, phases: str, colour: str) -> stat.Panel:
-    expr = f'sum(trainserve_{kind}{{{SCOPE},phase=~"{phases}"}}) or vector(0)'
+    # The operator may be scraped twice.
+    expr = f'sum(max by (namespace, phase) (trainserve_{kind}{{{SCOPE},phase=~"{phases}"}})) or vector(0)'
     return figure(title, description, Query(expr), unit=units.WHOLE, thresholds=[(1, colour)])
 
 
@@ -215,9 +216,9 @@ def _health() -> Section:
 
 
 def _energy() -> Section:
-    serving = f"increase(nv_energy_consumption{{{SCOPE}}}[$__range])"
-    training = f"increase(trainserve_train_gpu_energy_joules_total{{{SCOPE}}}[$__range])"
-    hours = f"sum({serving} or {training}) / 3.6e6"
+    # Watts, means over 5 minutes, taken each 5 minutes: what the panel of the power shows, times its time.
+    rates = f"trainjob:energy_joules:rate5m{{{SCOPE}}} or modelserve:energy_joules:rate5m{{{SCOPE}}}"
+    hours = f"sum_over_time(sum({rates})[$__range:5m]) * 300 / 3.6e6"
     return Section(
         "Energy",
         [
@@ -233,7 +234,7 @@ def _energy() -> Section:
             ),
             figure(
                 "Energy",
-                "Of training and serving over the time that is shown, from the GPUs' own energy counters.",
+                "Of training and serving over the time that is shown: the power beside it, times its time.",
                 Query(hours),
                 unit=units.KILOWATT_HOURS,
                 decimals=2,
@@ -264,8 +265,9 @@ def _energy() -> Section:
 def _versions() -> Section:
     version = f"trainserve_trainjob_published_version{{{SCOPE}}}"
     newest = f"({version} == on (namespace, model) group_left () max by (namespace, model) ({version}))"
+    accuracy = f"max by (namespace, trainjob) (trainserve_trainjob_accuracy{{{SCOPE}}})"
     # To the power of 0: the series with the value 1, so that the product is the accuracy.
-    accurate = f"{newest} ^ 0 * on (namespace, trainjob) group_left () trainserve_trainjob_accuracy{{{SCOPE}}}"
+    accurate = f"{newest} ^ 0 * on (namespace, trainjob) group_left () {accuracy}"
     return Section(
         "Newest versions",
         [

@@ -7,7 +7,8 @@ from trainserve.dev.dashboards.layout import Board, Section
 from trainserve.dev.dashboards.panels import Query, figure, graph
 from trainserve.dev.dashboards.variables import chosen
 
-SCOPE = 'namespace="$namespace"'
+SCOPE = 'namespace="$namespace",job="trainserve-operator"'
+"""By its job: where pods' annotations are followed too, the operator is scraped twice."""
 RATE = "[$__rate_interval]"
 OWN = f"and on (namespace, pod) trainserve_leading{{{SCOPE}}}"
 """Keeps series of the operator's processes: others in its namespace export process_* too."""
@@ -31,6 +32,9 @@ def board() -> Board:
 
 
 def _now() -> Section:
+    def objects(kind: str) -> str:
+        return f"sum(max by (namespace, phase) (trainserve_{kind}))"
+
     leads = {"0": ("nobody leads", palette.FAILURE), "1": ("one leads", palette.SUCCESS)}
     return Section(
         "Now",
@@ -47,7 +51,7 @@ def _now() -> Section:
             figure(
                 "Objects",
                 "TrainJobs and ModelServes in the cluster.",
-                Query("(sum(trainserve_trainjobs) or vector(0)) + (sum(trainserve_modelserves) or vector(0))"),
+                Query(f"({objects('trainjobs')} or vector(0)) + ({objects('modelserves')} or vector(0))"),
                 unit=units.WHOLE,
             ),
             figure(
