@@ -21,6 +21,7 @@ from trainserve.models.interrupt import Interrupt
 from trainserve.models.train import train
 
 from .conftest import Config, FinishedRun, RunScript
+from .scripts import EXPORT, MODEL
 from .small_run import CPU, EPOCHS, PER_EPOCH, STEPS, TRAINER, checkpoints, little, network
 
 
@@ -168,8 +169,6 @@ def test_the_manifest_has_the_curves_and_the_termination_message_has_not(digits_
 
 
 def test_what_a_script_reports_of_its_epochs_is_its_curve(run_script: RunScript, tmp_path: Path) -> None:
-    from .scripts import MODEL
-
     run_script(
         MODEL
         + """
@@ -187,6 +186,24 @@ def test_what_a_script_reports_of_its_epochs_is_its_curve(run_script: RunScript,
     assert (curves.validation_loss, curves.validation_accuracy) == ([0.6, None], [None, 0.8])
     assert curves.learning_rate == [0.1, None]
     assert curves.samples_per_second is not None and len(curves.samples_per_second) == 2
+
+
+@pytest.mark.parametrize("leave", ["    run.publish(model, images, labels)\n", EXPORT])
+def test_curves_that_cannot_be_written_cost_a_line_and_not_the_version(
+    run_script: RunScript, tmp_path: Path, capfd: pytest.CaptureFixture[str], leave: str
+) -> None:
+    told = """
+    from trainserve.models import sdk
+    run = sdk.start()
+    run._live.trained(epochs=None, share=None, samples=0, epoch=1.5)
+"""
+    assert run_script(MODEL + told + leave)["outcome"] == "Published"
+    made = store.manifest(tmp_path / "store", "default", "mine", 1)
+    assert made.curves is None
+    assert store.REPORT in made.files
+    (line,) = [line for line in capfd.readouterr().out.splitlines() if "curves: none: " in line]
+    assert "ValidationError" in line
+    assert "what the script reported cannot be written" in (tmp_path / "store/default/mine/1/report.html").read_text()
 
 
 def test_keras_own_validation_is_in_the_curve() -> None:

@@ -1,5 +1,6 @@
 """A whole script of the user's own: how it is run and watched, and how it fails."""
 
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -7,11 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from trainserve import store
 from trainserve.models import sdk
+from trainserve.models.energy import EnergyMeter
 from trainserve.models.errors import UserError
+from trainserve.models.interrupt import Interrupt
 from trainserve.models.progress import Progress
+from trainserve.models.rapl import Rapl
+from trainserve.models.script.running import Running
 
 from .conftest import Pod, RunScript
 from .scripts import PUBLISH
@@ -85,7 +91,11 @@ def test_a_script_runs_as_python_would_run_it(run_script: RunScript, tmp_path: P
         ("import json\ndef f():\n    json.loads('{')\nf()\n", r"train\.py, line 3: JSONDecodeError: "),
         (
             "from trainserve.models import sdk\nsdk.start().epoch(0)\n",
-            r"train\.py, line 2: run\.epoch: epoch 0 is not allowed; must be >= 1",
+            r"train\.py, line 2: run\.epoch: epoch 0 is not allowed; must be a whole number >= 1",
+        ),
+        (
+            "from trainserve.models import sdk\nsdk.start().epoch(1.5, loss=0.5)\n",
+            r"train\.py, line 2: run\.epoch: epoch 1\.5 is not allowed; must be a whole number >= 1",
         ),
         ("x = 1\n", r"the script ended and left no model: it must call run\.publish"),
     ],
@@ -150,3 +160,18 @@ def test_without_a_run_the_sdk_does_nothing(monkeypatch: pytest.MonkeyPatch, cap
     outside.epoch(1, loss=1.0, accuracy=0.5)
     outside.publish(None, [], [])  # type: ignore[arg-type]
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("epoch", [0, -1, 1.5, 0.5, float("nan"), float("inf"), "1", None, [1], np.float32(1.5)])
+def test_an_epoch_is_a_whole_number_from_1_on(epoch: Any) -> None:
+    with pytest.raises(UserError, match=re.escape(f"epoch {epoch!r} is not allowed; must be a whole number >= 1")):
+        sdk.start().epoch(epoch)
+
+
+@pytest.mark.parametrize("epoch", [1, 2.0, np.int64(3), np.array(4), torch.tensor(5)])
+def test_an_epoch_is_a_number_of_any_library(epoch: Any) -> None:
+    live = Running(Progress(), Interrupt(), EnergyMeter((), Rapl()))
+    sdk.Run(None, live).epoch(epoch)
+    (point,) = live.curves.points
+    assert type(point.epoch) is int
+    assert point.epoch == epoch

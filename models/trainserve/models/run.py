@@ -8,7 +8,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -232,8 +232,17 @@ class Run:
             files = artifact.record(scratch)
         metrics = store.Metrics(accuracy=self.measured["accuracy"], loss=self.measured["loss"])
         draft = artifact.draft(self.config, dataset, metrics, store.Energy(**self.measured["energy"]))
-        draft = draft.model_copy(update={"curves": self.curves.published()})
+        draft = draft.model_copy(update={"curves": self._recorded})
         return self._send({**files, **self._report(draft, artifact, lambda: self._known(dataset), scratch)}, draft)
+
+    @cached_property
+    def _recorded(self) -> store.Curves | None:
+        """The curves of the finished training. Where they cannot be written the version goes without."""
+        try:
+            return self.curves.published()
+        except Exception as error:  # a script may have said anything, the model is good
+            self.terminal.say(f"curves: none: {_told(error)}")
+            return None
 
     def _known(self, dataset: Dataset) -> Known:
         """For the report."""
@@ -262,8 +271,7 @@ class Run:
             job, model = self.config.job, self.config.output.model
             content = writing.content(job.namespace, model, draft, made, held, known())
         except Exception as error:  # whatever a library finds wrong with it, the model is good
-            told = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(": ")
-            self.terminal.say(f"report: none: {told}")
+            self.terminal.say(f"report: none: {_told(error)}")
             return {}
         with written_to(scratch / store.REPORT):
             (scratch / store.REPORT).write_bytes(content)
@@ -325,6 +333,11 @@ class Run:
                 "parity": {"maxAbs": manifest.parity.max_abs, "maxRel": manifest.parity.max_rel},
             }
         }
+
+
+def _told(error: Exception) -> str:
+    """In one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split()).rstrip(": ")
 
 
 def _describe(on: torch.device) -> str:

@@ -47,8 +47,9 @@ class Run:
 
         The other figures are for the curves of the version's report alone.
         """
-        if epoch < 1:
-            raise UserError(f"run.epoch: epoch {epoch} is not allowed; must be >= 1")
+        number = _whole(epoch)
+        if number is None or number < 1:
+            raise UserError(f"run.epoch: epoch {epoch!r} is not allowed; must be a whole number >= 1")
         if self._live is None:
             return
         self._samples += samples or 0
@@ -59,9 +60,9 @@ class Run:
         }
         self._live.trained(
             epochs=self._epochs,
-            share=min(epoch / self._epochs, 1.0) if self._epochs else None,
+            share=min(number / self._epochs, 1.0) if self._epochs else None,
             samples=self._samples,
-            epoch=epoch,
+            epoch=number,
             more=_known(more),
             **_known({"loss": loss, "accuracy": accuracy}),
         )
@@ -99,6 +100,15 @@ def start(epochs: int | None = None) -> Run:
 
 def _known(figures: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(value) for name, value in figures.items() if value is not None}
+
+
+def _whole(number: Any) -> int | None:
+    """An integer, whichever library's it is, or a float that is one."""
+    try:
+        whole = int(number)
+        return whole if whole == number else None
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def _array(values: Any) -> Any:

@@ -153,7 +153,7 @@ class ScriptRun(Run):
             files = made.record(scratch)
         metrics = store.Metrics(accuracy=made.accuracy, loss=made.loss)
         draft = made.draft(self.config, metrics, store.Energy(**self.measured["energy"]))
-        draft = draft.model_copy(update={"curves": self.curves.published()})
+        draft = draft.model_copy(update={"curves": self._recorded})
         return self._send({**files, **self._report(draft, made, lambda: self._known_of(made.tested()), scratch)}, draft)
 
     def _known(self, dataset: Dataset) -> Known:
@@ -175,8 +175,10 @@ class ScriptRun(Run):
             data = {"data set": "the script's own: it loads its data itself"}
         else:
             data = provenance.asked(self.config.dataset) | {"read by": "the script, if it reads it at all"}
-        if self.curves.published() is None:
+        if not self.curves.points:
             missing.append("Curves: the script reported no epoch (run.epoch of trainserve.models.sdk, or Keras's fit).")
+        elif self._recorded is None:
+            missing.append("Curves: what the script reported cannot be written; the run's log says why.")
         if tested is None:
             missing.append(
                 "Answers to a test split: the script left none with class numbers or values (run.publish, Keras's "
