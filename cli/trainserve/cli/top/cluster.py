@@ -210,6 +210,7 @@ async def _run(*arguments: str) -> tuple[int, str, str]:
     except asyncio.CancelledError:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
+        await process.wait()  # or its pipes are closed by a loop that is closed itself
         raise
     return process.returncode or 0, out.decode(errors="replace"), err.decode(errors="replace")
 
