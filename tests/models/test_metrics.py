@@ -41,6 +41,14 @@ def test_everything_that_is_defined_is_exported_and_nothing_else() -> None:
     assert exported(progress).keys() == EVERYWHERE
 
 
+def test_counters_begin_with_what_a_checkpoint_brought_and_not_at_0() -> None:
+    progress = Progress()
+    progress.update(checkpoint=0.5)
+    assert not exported(progress).keys() & {training.SAMPLES.name, training.STEP_DURATION.name}
+    progress.update(step=300, samples=19_200)
+    assert exported(progress)[training.SAMPLES.name] == 19_200
+
+
 def test_help_and_type_are_the_definitions() -> None:
     progress = Progress()
     progress.update(epoch=1, epochs=2, step=3, samples=4, **WHOLE)

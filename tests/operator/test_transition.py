@@ -98,6 +98,14 @@ def test_a_job_that_is_refused_has_no_attempt() -> None:
     assert Life(model={"name": "no such network"}, dataset={"nonsense": 1}).step() == "New -> Refused: Invalid"
 
 
+def test_a_second_attempt_is_not_the_first_time_that_a_job_runs() -> None:
+    over, next_one = {"number": 1, "completionTime": at(60)}, {"number": 2}
+    stopped = {"conditions": [{"type": "Running", "status": "False", "reason": "Interrupted"}]}
+    assert not trainjobs.has_run({"attempts": [{"number": 1}]})
+    assert trainjobs.has_run({**stopped, "attempts": [over]})
+    assert trainjobs.has_run({**stopped, "attempts": [over, next_one]})
+
+
 @pytest.mark.parametrize("reason", ["NameTaken", "Rejected", "Replacing"])
 def test_what_stands_in_a_job_s_way_is_its_reason(reason: str) -> None:
     conditions = [{"type": "Accepted", "status": "True", "reason": "Accepted"}]

@@ -27,13 +27,10 @@ class _Run(Collector):
         for metric, value in _gauges(state).items():
             if value is not None:
                 yield GaugeMetricFamily(metric.name, metric.help, value)
-        yield CounterMetricFamily(defined.SAMPLES.name, defined.SAMPLES.help, state.samples)
-        yield SummaryMetricFamily(
-            defined.STEP_DURATION.name,
-            defined.STEP_DURATION.help,
-            count_value=state.step or 0,
-            sum_value=state.step_seconds,
-        )
+        if state.samples or state.step:  # not before: from 0 to what a checkpoint brought, a rate is beyond any machine
+            name, told = defined.STEP_DURATION.name, defined.STEP_DURATION.help
+            yield CounterMetricFamily(defined.SAMPLES.name, defined.SAMPLES.help, state.samples)
+            yield SummaryMetricFamily(name, told, count_value=state.step or 0, sum_value=state.step_seconds)
         yield from _gpus(state.gpus)
 
 

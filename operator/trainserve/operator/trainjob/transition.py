@@ -65,7 +65,8 @@ def published(before: Object, after: Object) -> bool:
 def has_run(status: Object) -> bool:
     """Whether the job runs or has run."""
     known = status.get("conditions")
-    again = len(status.get("attempts") or []) > 1
+    attempts = status.get("attempts") or []
+    again = len(attempts) > 1 or any("completionTime" in each for each in attempts)
     return again or any(conditions.is_true(known, kind) for kind in ("Running", "Complete", "Failed"))
 
 
