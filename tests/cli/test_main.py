@@ -33,7 +33,7 @@ def test_help_shows_usage_and_an_example(trainserve, command: list[str]) -> None
         (["predict", "a.png", "--url", "grpc://x:1", "--protocol", "http"], "'grpc://x:1' is not http"),
         (["predict", "a.png", "--url", "x:1", "-n", "team"], "--namespace goes with --serve"),
         (["predict", "a.png", "--colour"], "No such option"),
-        (["models", "show"], "Missing argument 'NAME'"),
+        (["models", "show"], "Missing argument 'NAME[/VERSION]'"),
         (["models", "show", "digits", "--version", "0"], "0 is not in the range x>=1"),
         (["train"], "No such command 'train'"),
     ],

@@ -95,9 +95,9 @@ def show(name: str, version: int | None, report: Path | None, root: str, namespa
 
 def _named(name: str, version: int | None) -> tuple[str, int | None]:
     """NAME/VERSION as both. Raises UsageError for what is no version, and for two that differ."""
-    name, slash, text = name.partition("/")
-    if not slash:
-        return name, version
+    whole, (name, slash, text) = name, name.partition("/")
+    if not slash or not versions.is_label(name):  # the store says what is wrong with it
+        return whole, version
     given = versions.version(text)
     if given is None:
         raise click.UsageError(f"{name}/{text}: {text!r} is not a version; must be a number from 1")
