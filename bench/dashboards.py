@@ -13,9 +13,10 @@ cold      the first time, by a Prometheus that has just started; its files may b
 warm      again, 5 times
 board     all queries of a board, 6 at a time as a browser does, until the last is answered; the median of 3
 
-Prometheus is Debian's, with its own defaults. The history is kept in ~/.cache/trainserve/history (2 GB; the first run
-makes it). Run with `python -m bench.dashboards`; with `--trainjobs 50 --modelserves 5 --days 1` the figures are only
-printed. Figures of one run are comparable with one another; the machines are shared.
+Prometheus is Debian's, with its own defaults. The history is kept in ~/.cache/trainserve/history (0.3 GB); the first
+run makes it, which takes half an hour on 2 cores, 7 GB of memory and 10 GB of disk. Run with
+`python -m bench.dashboards`; with `--trainjobs 50 --modelserves 5 --days 1` the figures are only printed. Figures of one
+run are comparable with one another; the machines are shared.
 """
 
 from __future__ import annotations

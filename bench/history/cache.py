@@ -18,48 +18,47 @@ from trainserve.dev.cluster import CHART
 
 RULES = CHART / "files" / "rules"
 API = Path(__file__).parents[2] / "operator" / "trainserve" / "api"
+MODULES = ("blocks", "clock", "fleet", "gpus", "operating", "series", "serving", "training")
+GENERATORS = (
+    *(Path(__file__).with_name(f"{name}.py") for name in MODULES),
+    API / "latency_buckets.py",
+    *API.glob("metrics/*.py"),
+)
+"""What the scraped series depend on."""
 
 
 def data(trainjobs: int, modelserves: int, days: float) -> tuple[Path, dict[str, Any]]:
-    """The folder for a Prometheus, and what is in it: `series`, `samples`, `recorded`, `seconds` to make it."""
-    scale = f"{trainjobs}-{modelserves}-{days:g}"
-    folder = default_cache() / "history" / scale
-    made = {
-        "scraped": _digest(
-            [*Path(__file__).parent.glob("*.py"), API / "latency_buckets.py", *API.glob("metrics/*.py")]
-        ),
-        "rules": _digest(RULES.glob("*.yaml")),
-    }
-    note = folder / "made.json"
-    told = json.loads(note.read_text()) if note.exists() else {}
-    if told.get("made") == made:
-        return folder / "data", told
-    if told.get("made", {}).get("scraped") != made["scraped"]:
-        shutil.rmtree(folder, ignore_errors=True)
-    began = time.monotonic()
+    """The folder for a Prometheus, and what is in it: `series`, `samples`, what is recorded, `seconds` to make it."""
+    folder = default_cache() / "history" / f"{trainjobs}-{modelserves}-{days:g}"
+    for left in folder.glob(".text-*"):  # by one that was killed
+        shutil.rmtree(left)
     clock = Clock(round(days * DAY))
-    scraped = _scraped(folder / "scraped", clock, trainjobs, modelserves)
-    shutil.rmtree(folder / "data", ignore_errors=True)
-    blocks.linked(folder / "scraped", folder / "data")
-    told = {"made": made, **scraped, **_record(folder, clock)}
-    print("blocks of the same time are merged", flush=True)
-    server.merge(folder / "data")
-    told["seconds"] = round(time.monotonic() - began)
-    note.write_text(json.dumps(told))
-    return folder / "data", told
+    scraped = _scraped(folder, clock, trainjobs, modelserves)
+    note = folder / "data.json"
+    made = _noted(note, digest([*RULES.glob("*.yaml"), note.with_name("scraped.json")]))
+    if made is None:
+        began = time.monotonic()
+        note.unlink(missing_ok=True)
+        shutil.rmtree(folder / "data", ignore_errors=True)
+        blocks.linked(folder / "scraped", folder / "data")
+        found = _record(folder, clock)
+        print("blocks of the same time are merged", flush=True)
+        server.merge(folder / "data")
+        made = _note(note, digest([*RULES.glob("*.yaml"), note.with_name("scraped.json")]), began, found)
+    return folder / "data", {**scraped, **made, "seconds": scraped["seconds"] + made["seconds"]}
 
 
 def _scraped(folder: Path, clock: Clock, trainjobs: int, modelserves: int) -> dict[str, Any]:
-    note = folder.with_suffix(".json")
-    if note.exists():
-        return dict(json.loads(note.read_text()))
+    note, by = folder / "scraped.json", digest(GENERATORS)
+    if (made := _noted(note, by)) is not None:
+        return made
     print("scraped series become blocks", flush=True)
+    began = time.monotonic()
     shutil.rmtree(folder, ignore_errors=True)
     making = partial(blocks.cluster, trainjobs, modelserves)
-    samples = blocks.write(clock, making, folder)
-    told = {"series": sum(each.first < each.past for each in making(clock)), "samples": samples}
-    note.write_text(json.dumps(told))
-    return told
+    samples = blocks.write(clock, making, folder / "scraped")
+    series = sum(each.first < each.past for each in making(clock))
+    return _note(note, by, began, {"series": series, "samples": samples})
 
 
 def _record(folder: Path, clock: Clock) -> dict[str, Any]:
@@ -75,5 +74,18 @@ def _record(folder: Path, clock: Clock) -> dict[str, Any]:
     return {**told, "rules": len(rules)}
 
 
-def _digest(paths: Iterable[Path]) -> str:
+def digest(paths: Iterable[Path]) -> str:
+    """Of the files' contents."""
     return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(paths))).hexdigest()[:12]
+
+
+def _noted(note: Path, by: str) -> dict[str, Any] | None:
+    """What was noted, if it was made of the same files."""
+    told = dict(json.loads(note.read_text())) if note.exists() else {}
+    return told if told.get("by") == by else None
+
+
+def _note(note: Path, by: str, began: float, found: dict[str, Any]) -> dict[str, Any]:
+    told = {"by": by, "seconds": round(time.monotonic() - began), **found}
+    note.write_text(json.dumps(told))
+    return told

@@ -100,7 +100,9 @@ def play(kubeconfig: Path, minutes: float, task: Task) -> None:
 def under_load(client: Client) -> Iterator[None]:
     """Sends requests to both services for as long as the block runs."""
     over = threading.Event()
-    threads = [threading.Thread(target=_send, args=(client, name, over), daemon=True) for name in RATES]
+    # Before the threads: lightkube's decoder, msgspec, was seen to crash where two of them used it for the first time.
+    addresses = {name: _address(client, name) for name in RATES}
+    threads = [threading.Thread(target=_send, args=(*item, over), daemon=True) for item in addresses.items()]
     for thread in threads:
         thread.start()
     try:
@@ -111,11 +113,16 @@ def under_load(client: Client) -> Iterator[None]:
             thread.join(4 * CHUNK)
 
 
-def _send(client: Client, name: str, over: threading.Event) -> None:
+def _address(client: Client, name: str) -> str:
+    spec = client.get(Service, name).spec
+    if spec is None or spec.clusterIP is None:
+        raise PreviewError(f"Service {name} has no address")
+    return f"{spec.clusterIP}:8000"
+
+
+def _send(name: str, address: str, over: threading.Event) -> None:
     images = np.random.default_rng(0).integers(0, 256, (ROWS, 28, 28, 1), dtype=np.uint8)
     request = load.Prepared.inferences("http", "digits", [{"images": images}], ["probabilities"])
-    spec = client.get(Service, name).spec
-    address = f"{spec.clusterIP}:8000" if spec else ""
     began = time.monotonic()
     while not over.is_set():
         try:
