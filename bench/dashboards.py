@@ -15,8 +15,8 @@ board     all queries of a board, 6 at a time as a browser does, until the last 
 
 Prometheus is Debian's, with its own defaults. The history is kept in ~/.cache/trainserve/history (0.3 GB); the first
 run makes it, which takes half an hour on 2 cores, 7 GB of memory and 10 GB of disk. Run with
-`python -m bench.dashboards`; with `--trainjobs 50 --modelserves 5 --days 1` the figures are only printed. Figures of one
-run are comparable with one another; the machines are shared.
+`python -m bench.dashboards`; with `--trainjobs 50 --modelserves 5 --days 1` the figures are only printed. Figures of
+one run are comparable with one another; the machines are shared.
 """
 
 from __future__ import annotations
