@@ -13,10 +13,12 @@ trap 'rm -rf "$folder"' EXIT
 cd "$folder"
 
 echo '{"private": true}' > package.json
-npm install --silent --no-audit --no-fund --legacy-peer-deps @grafana/data@13.2.3 react@19.3.1 react-dom@19.3.1 rxjs@7.8.2
+npm install --silent --no-audit --no-fund --legacy-peer-deps \
+  @grafana/data@13.2.3 react@19.3.1 react-dom@19.3.1 rxjs@7.8.2
 cat > look.cjs <<'JS'
 globalThis.navigator ??= { languages: ['en-US'] };
-const { standardTransformers, standardTransformersRegistry, toDataFrame, transformDataFrame } = require('@grafana/data');
+const data = require('@grafana/data');
+const { standardTransformers, standardTransformersRegistry, toDataFrame, transformDataFrame } = data;
 const { lastValueFrom } = require('rxjs');
 console.log(`Node ${process.version}, @grafana/data ${require('@grafana/data/package.json').version}`);
 

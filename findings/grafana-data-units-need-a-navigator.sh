@@ -12,7 +12,8 @@ trap 'rm -rf "$folder"' EXIT
 cd "$folder"
 
 echo '{"private": true}' > package.json
-npm install --silent --no-audit --no-fund --legacy-peer-deps @grafana/data@13.2.3 react@19.3.1 react-dom@19.3.1 rxjs@7.8.2
+npm install --silent --no-audit --no-fund --legacy-peer-deps \
+  @grafana/data@13.2.3 react@19.3.1 react-dom@19.3.1 rxjs@7.8.2
 cat > look.cjs <<'JS'
 const { formattedValueToString, getValueFormat } = require('@grafana/data');
 const shown = (unit) => {
@@ -34,6 +35,7 @@ JS
 node look.cjs without | tee without
 node look.cjs with | tee with
 
-[ "$(grep -c 'ReferenceError: navigator is not defined' without)" = 5 ] || { echo "CHANGED: without a navigator"; exit 1; }
+[ "$(grep -c 'ReferenceError: navigator is not defined' without)" = 5 ] ||
+  { echo "CHANGED: without a navigator"; exit 1; }
 grep -q 'suffix: images/s: 1.50 *images/s' with || { echo "CHANGED: with a navigator"; exit 1; }
 echo "As found: without a navigator no unit formats anything."

@@ -9,8 +9,15 @@ const WIDTH = 1280;
 const HEIGHT = 4000;
 // Chromium gives up what it loads when an address of the machine comes or goes, as pods' addresses do.
 const ATTEMPTS = 5;
-const FLAGS =
-  '--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync';
+const FLAGS = [
+  '--no-sandbox',
+  '--disable-gpu',
+  '--disable-quic',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+];
 
 async function shoot(browser, url, file) {
   const page = await browser.newPage({ viewport: { width: WIDTH, height: HEIGHT } });
@@ -37,7 +44,7 @@ await build({ logLevel: 'warn' });
 const server = await preview({ preview: { port: 0 }, logLevel: 'warn' });
 const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-  args: FLAGS.split(' '),
+  args: FLAGS,
 });
 try {
   for (const { file, query } of shots) {

@@ -10,10 +10,12 @@ from trainserve.api.support import unsupported
 from trainserve.api.validate import parse_modelserve, parse_trainjob
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+MANIFESTS = sorted(path for path in EXAMPLES.rglob("*.yaml") if EXAMPLES / "monitoring" not in path.parents)
+"""Those of Kubernetes: examples/monitoring configures Prometheus, Grafana and docker compose."""
 PARSERS = {"TrainJob": parse_trainjob, "ModelServe": parse_modelserve}
 
 
-@pytest.mark.parametrize("path", sorted(EXAMPLES.rglob("*.yaml")), ids=lambda path: str(path.relative_to(EXAMPLES)))
+@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: str(path.relative_to(EXAMPLES)))
 def test_an_example_is_accepted_in_full(path: Path) -> None:
     manifests = [each for each in yaml.safe_load_all(path.read_text()) if each["kind"] != "ConfigMap"]
     assert manifests

@@ -12,12 +12,14 @@ from typing import Any
 import boto3
 import numpy as np
 import pytest
+import torch
 from moto.server import ThreadedMotoServer
 from PIL import Image
 from safetensors.numpy import save_file
 
 from tests.cluster.support import HANG, Kube, Object, condition, digits, is_true, wait_for
 from trainserve.dev.cluster import Cluster
+from trainserve.models.precision import choose
 
 TINY = {"shape": [8, 8, 1], "classes": 3, "samples": 300}
 """Options of the data set `synthetic`: what is tested here is the way of a run through the cluster."""
@@ -116,8 +118,10 @@ def small(shape, outputs, width):
 WEIGHTS = {"0.weight": (4, 3, 3, 3), "0.bias": (4,), "3.weight": (5, 144), "3.bias": (5,)}
 """Of that network for 8x8 images, with a head of five classes."""
 
+PRECISION = choose("auto", torch.device("cpu")).name
+"""What this machine's processor has units for: others are refused."""
 RICH = {
-    "epochs": 1, "optimizer": "sgd", "learningRate": 0.05, "schedule": "cosine", "precision": "bf16", "ema": 0.9,
+    "epochs": 1, "optimizer": "sgd", "learningRate": 0.05, "schedule": "cosine", "precision": PRECISION, "ema": 0.9,
     "labelSmoothing": 0.1, "accumulate": 2, "weightDecay": 1e-4, "augment": {"crop": 1, "flip": True},
 }  # fmt: skip
 
@@ -205,7 +209,7 @@ def test_two_processes_train_one_model_and_publish_it_once(
 
 def test_a_resnet_trains_with_all_that_the_loop_has_and_tells_it_in_json(kube: Kube, finished: Finished) -> None:
     job = finished("processes")
-    assert job["status"]["result"]["precision"] == "bf16"
+    assert job["status"]["result"]["precision"] == PRECISION
     lines = [json.loads(line) for line in kube.kubectl("logs", "processes-1-0").stdout.splitlines()]
     assert "training" in {line.get("event") for line in lines}
 

@@ -60,6 +60,13 @@ def test_the_load_swings_about_its_mean_and_comes_back() -> None:
     assert scene.rate(40, 0.5, 240, 240) == pytest.approx(waves[0])
 
 
+@pytest.mark.parametrize("samples", [0, 100_000, 10_000_000])
+def test_a_run_that_has_to_last_longer_learns_more_slowly(samples: float) -> None:
+    trainer = scene.night(samples)["trainer"]
+    assert trainer["epochs"] == max(2, round(samples / scene.SAMPLES))
+    assert trainer["learningRate"] * trainer["epochs"] == pytest.approx(scene.LEARNT)
+
+
 def test_what_is_pictured_is_made_by_the_scene() -> None:
     assert scene.SERVED in scene.SERVES
     assert set(scene.RATES) == set(scene.SERVES)

@@ -25,6 +25,7 @@ from tests.monitoring import replay
 from tests.monitoring.live import Live
 from trainserve.dev import prometheus
 from trainserve.dev.cluster import Cluster
+from trainserve.dev.state import SYSTEM_NAMESPACE
 from trainserve.serving import load
 
 SETUP = 600.0
@@ -101,7 +102,13 @@ def live(monitored: Cluster, newer: tuple[str, int] | str) -> Iterator[Live]:
     pid = monitored.status()["prometheus"].pid
     assert pid is not None
     servers = Servers(configuration_of(monitored), (pid,) if isinstance(newer, str) else (pid, newer[1]))
+    asked = [found] if isinstance(newer, str) else [found, replace(found, url=newer[0])]
     try:
+        wait_for(  # what happens before the first scrape is no increase of any counter
+            lambda: all(each.answers(f'up{{namespace="{SYSTEM_NAMESPACE}"}} == 1') for each in asked),
+            SETUP,
+            lambda: str(found.targets()),
+        )
         for name, gpus in (("digits", 1), ("plain", 0)):
             kube.create("ModelServe", name, {"model": {"name": "digits"}, "slo": EASY, "resources": {"gpus": gpus}})
         kube.create("TrainJob", "first", digits(dataset=LITTLE))

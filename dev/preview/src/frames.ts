@@ -23,7 +23,12 @@ export function lines(target: Target, found: Line[], step: number): DataFrame[] 
     toDataFrame({
       refId: target.refId,
       fields: [
-        { name: 'Time', type: FieldType.time, values: values.map(([at]) => at * 1000), config: { interval: step * 1000 } },
+        {
+          name: 'Time',
+          type: FieldType.time,
+          values: values.map(([at]) => at * 1000),
+          config: { interval: step * 1000 },
+        },
         {
           name: 'Value',
           type: FieldType.number,

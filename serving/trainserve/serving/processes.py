@@ -30,9 +30,10 @@ class Processes:
         """The launcher and the server, as far as they are there."""
         return [self.launcher, *self._children(self.launcher)]
 
-    def lost(self) -> str | None:
-        """That the server that was found is there no more, in words; its launcher knows by then how it ended."""
-        return None if self.triton is not None and _status(self.triton) != psutil.STATUS_DEAD else "its process ended"
+    def replaced(self) -> bool:
+        """Whether the launcher has another server in the place of the one that was found, which ended. It said how."""
+        gone = self.triton is None or _status(self.triton) == psutil.STATUS_DEAD
+        return gone and any(_alive(process) for process in self._children(self.launcher))
 
     def whole(self) -> bool:
         """Whether the launcher and the server that was found are there and alive."""

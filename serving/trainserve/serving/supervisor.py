@@ -184,9 +184,8 @@ class Supervisor:
                 return f"it ended with exit status {status}: {errors(self.log)[-300:]}"
             if why := run.table.stopped() or run.broken:
                 return why
-            if why := run.table.lost():
-                stopped.wait(TICK_SECONDS)  # for its launcher to say how
-                return f"{why}: {(errors(self.log).splitlines() or [''])[-1][-300:]}"
+            if run.table.replaced():
+                return f"its process ended: {(errors(self.log).splitlines() or [''])[-1][-300:]}"
             settled = {model: state for model, state in self.states.items() if state[0] in ("ready", "failed")}
             if settled.keys() == self.models.keys() and all(state == "failed" for state, _ in settled.values()):
                 raise NothingServed("; ".join(f"{model}: {reason}" for model, (_, reason) in settled.items()))

@@ -1,6 +1,12 @@
 // A histogram's buckets over time. Grafana's own heat map is no part of its component library: this one is drawn on
 // the library's axes, a rectangle for each bucket and moment, in the scheme that the board names.
-import { formattedValueToString, getValueFormat, type DataFrame, type GrafanaTheme2, type TimeRange } from '@grafana/data';
+import {
+  formattedValueToString,
+  getValueFormat,
+  type DataFrame,
+  type GrafanaTheme2,
+  type TimeRange,
+} from '@grafana/data';
 import { AxisPlacement, ScaleDirection, ScaleOrientation } from '@grafana/schema';
 import { UPlotChart, UPlotConfigBuilder, useTheme2 } from '@grafana/ui';
 import * as schemes from 'd3-scale-chromatic';
