@@ -3,11 +3,15 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import onnx
 import pytest
 
+from tests.serving.graphs import convnet
+from trainserve.serving.cache import NodeCache
 from trainserve.serving.repository import Entry, server_flags, write
 from trainserve.serving.servable import Servable
 from trainserve.serving.settings import InvalidSettings, RateLimiter, Settings
+from trainserve.serving.source import open_servable
 from trainserve.serving.triton_types import UnservableModel
 from trainserve.store import Tensor
 
@@ -52,6 +56,28 @@ def test_versions_that_one_configuration_cannot_describe_are_refused(fetched: Pa
 def test_a_label_with_a_line_break_stays_one_line(fetched: Path, model: Servable) -> None:
     write([Entry("digits", replace(model, labels=("a\nb", *model.labels[1:])))], fetched / "labels")
     assert (fetched / "labels/digits/labels.txt").read_text().splitlines()[:2] == ["a b", "one"]
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_lone_graph_with_weights_beside_it_can_be_opened_again_while_it_is_served(
+    tmp_path: Path, cached: bool
+) -> None:
+    path, cache = tmp_path / "large.onnx", NodeCache(tmp_path / "cache", 1 << 30) if cached else None
+    onnx.save(convnet(), path, save_as_external_data=True, location="large.bin", size_threshold=0)
+    first = open_servable(str(path), cache=cache)
+    write([Entry("large", first)], tmp_path / "served")
+    assert files(tmp_path / "served/large/1") == ["large.bin", "large.onnx"]
+    again = open_servable(str(path), cache=cache)
+    assert {file: (again.folder / file).stat().st_nlink for file in again.files} == dict.fromkeys(first.files, 1)
+
+
+def test_only_what_lies_in_our_cache_is_linked(tmp_path: Path) -> None:
+    path = tmp_path / "lone.onnx"
+    onnx.save(convnet(), path)
+    cached = open_servable(str(path), cache=NodeCache(tmp_path / "cache", 1 << 30))
+    write([Entry("own", open_servable(str(path))), Entry("cached", cached)], tmp_path / "served")
+    assert path.stat().st_nlink == 1
+    assert (tmp_path / "served/cached/1/lone.onnx").stat().st_nlink == 2
 
 
 def test_the_server_is_told_of_what_any_of_its_models_needs() -> None:

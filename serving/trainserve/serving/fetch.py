@@ -62,7 +62,8 @@ def fetch_model(
         )
         _lay_out(model.folder, into / "version", link=cache is None)
         served = model.at(into / "version")
-        repository.write([repository.Entry(model_name, served, settings)], into / "repository", gpus, buckets)
+        entry = repository.Entry(model_name, served, settings)
+        repository.write([entry], into / "repository", gpus, buckets, ours=True)
     except store.ModelNotFound as error:
         return _failed("VersionNotFound", error)
     except store.InvalidAddress as error:

@@ -50,6 +50,8 @@ class Folder:
     versions: tuple[int, ...] = (1,)
     links: dict[str, Path] = field(default_factory=dict)
     contents: dict[str, bytes] = field(default_factory=dict)
+    ours: bool = False
+    """Whether the files lie in our cache, so that a second name for them harms nobody."""
 
 
 def entries(models: Sequence[Servable], settings: Settings) -> list[Entry]:
@@ -100,20 +102,23 @@ def of_ready(ready: ReadyRepository) -> list[Folder]:
     return folders
 
 
-def write(entries: Sequence[Entry], repository: Path, gpus: int = 0, buckets: Sequence[float] = ()) -> None:
-    """Makes `repository` hold exactly these models; raises what `layout` does."""
-    write_folders(layout(entries, gpus, buckets), repository)
+def write(
+    entries: Sequence[Entry], repository: Path, gpus: int = 0, buckets: Sequence[float] = (), *, ours: bool = False
+) -> None:
+    """Makes `repository` hold exactly these models, `ours` as of `write_folders`; raises what `layout` does."""
+    write_folders(layout(entries, gpus, buckets), repository, ours=ours)
 
 
-def write_folders(folders: Iterable[Folder], repository: Path) -> None:
+def write_folders(folders: Iterable[Folder], repository: Path, *, ours: bool = False) -> None:
     """Makes `repository` hold exactly these folders, all or none.
 
-    The graphs and their external data are hard links where the models lie on the same file system, else copies.
+    The graphs and their external data are copies. Of files that are `ours` they are hard links where the file system
+    has them; never of a user's own, because onnx reads no weights from a file with two names.
     """
     aside = repository.with_name(f".{repository.name}-{secrets.token_hex(4)}")
     try:
         for folder in folders:
-            _write(folder, aside / folder.config.name)
+            _write(folder, aside / folder.config.name, ours or folder.ours)
         if repository.exists():
             shutil.rmtree(repository)
         aside.rename(repository)
@@ -134,12 +139,12 @@ def server_flags(settings: Iterable[Settings], *, histogram: bool = False) -> li
     return flags
 
 
-def _write(folder: Folder, path: Path) -> None:
+def _write(folder: Folder, path: Path, ours: bool) -> None:
     for version in folder.versions:
         (path / str(version)).mkdir(parents=True)  # an ensemble's stays empty, and must be there
     for name, source in folder.links.items():
         (path / name).parent.mkdir(parents=True, exist_ok=True)
-        _link(source, path / name)
+        (_link if ours else shutil.copyfile)(source, path / name)
     for name, content in {**folder.contents, CONFIG: config_text(folder.config).encode()}.items():
         (path / name).parent.mkdir(parents=True, exist_ok=True)
         (path / name).write_bytes(content)
@@ -172,7 +177,8 @@ def _model(versions: Sequence[Entry], gpus: int, buckets: Sequence[float]) -> It
         from trainserve.serving import warmup
 
         contents |= warmup.files(model, warmup.sample(model))
-    yield Folder(config, numbers, links, contents)
+    ours = all(entry.model.hold is not None and len(entry.model.files) == 1 for entry in versions)
+    yield Folder(config, numbers, links, contents, ours)
     if settings.ensemble is not None:
         for folder in _ensemble(name, model, settings, config.max_batch_size, gpus):
             histogram(folder.config, buckets)
