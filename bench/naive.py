@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from trainserve.models.zoo.torchvision import declare_operators
+from trainserve.models.torchvision import declare_operators
 
 
 @dataclass

@@ -58,8 +58,12 @@ CHECK
   local quiet=--quiet
   [ -t 1 ] && quiet=
   .venv/bin/uv pip install $quiet --python .venv/bin/python --constraints constraints.txt --editable '.[dev]'
-  # Without what they ask for: torchvision would have the torch of its own build. zoo/torchvision.py says how it loads.
-  .venv/bin/uv pip install $quiet --python .venv/bin/python --no-deps torchvision==0.28.0 timm==1.0.31
+  # torchvision's release follows torch's: 0.28 is for 2.13. Without what they ask for: a CPU build of torch must stay, and
+  # the .pth is what torchvision then needs (models/torchvision.py).
+  local torchvision
+  torchvision=$(.venv/bin/python -c 'import torch; print(int(torch.__version__.split(".")[1]) + 15)')
+  .venv/bin/uv pip install $quiet --python .venv/bin/python --no-deps "torchvision==0.$torchvision.*" timm==1.0.31
+  cp dev/torchvision.pth "$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/trainserve_torchvision.pth"
   # Kopf runs on uvloop wherever that is installed, and there an API server that goes away can end its watches for good
   # (github.com/MagicStack/uvloop/issues/738); the operator's image has none either.
   .venv/bin/uv pip uninstall --quiet --python .venv/bin/python uvloop

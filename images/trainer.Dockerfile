@@ -3,7 +3,7 @@
 #
 #   docker build -f images/trainer.Dockerfile -t registry.example.org/team/trainserve-trainer:0.1.0 .
 #
-# With what the examples ask for: data in s3://, scripts in Keras, Fashion-MNIST. timm is not in it: it needs torchvision.
+# With what scripts ask for: data in s3://, Keras, torchvision, Fashion-MNIST. timm is not in it.
 # PyPI's torch for Linux brings its CUDA libraries along; the node needs NVIDIA's driver and container toolkit only.
 # Not built by this project's own tests: the machine that runs them has no Docker engine.
 FROM python:3.11.13-slim-bookworm AS build
@@ -15,7 +15,7 @@ COPY serving ./serving
 COPY cli ./cli
 COPY dev ./dev
 RUN python -m venv /opt/trainserve \
- && /opt/trainserve/bin/pip install --no-cache-dir --constraint constraints.txt '.[train,serve,s3,keras]'
+ && /opt/trainserve/bin/pip install --no-cache-dir --constraint constraints.txt '.[train,serve,s3,keras,torchvision]'
 
 FROM python:3.11.13-slim-bookworm
 RUN apt-get update && apt-get install --no-install-recommends --yes dataset-fashion-mnist && rm -rf /var/lib/apt/lists/*

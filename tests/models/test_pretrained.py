@@ -15,7 +15,7 @@ from trainserve.models.data.dataset import Normalisation
 from trainserve.models.data.watch import Watch
 from trainserve.models.errors import DataError, UserError
 from trainserve.models.network import Network
-from trainserve.models.zoo.torchvision import declare_operators
+from trainserve.models.torchvision import declare_operators
 
 SHAPE = (28, 28, 1)
 

@@ -7,7 +7,7 @@ import torch
 
 from trainserve.models import zoo
 from trainserve.models.errors import UserError
-from trainserve.models.zoo.torchvision import declare_operators
+from trainserve.models.torchvision import declare_operators
 
 from .test_zoo import CLASSES, learn
 

@@ -18,7 +18,7 @@ import traceback  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any, NoReturn  # noqa: E402
 
-from trainserve.models import rank, result, server  # noqa: E402
+from trainserve.models import rank, result, server, torchvision  # noqa: E402
 from trainserve.models.errors import Interrupted, RunFailed, UserError  # noqa: E402
 from trainserve.models.interrupt import Interrupt  # noqa: E402
 from trainserve.models.progress import Progress  # noqa: E402
@@ -33,6 +33,7 @@ def main(arguments: list[str]) -> NoReturn:
     interrupt, progress = Interrupt(), Progress()
     measured: dict[str, Any] = {}
     interrupt.install()
+    torchvision.declare_at_import()
     own = Rank()
     try:
         own = rank.of(os.environ)

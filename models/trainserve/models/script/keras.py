@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from trainserve.models.data.watch import Watch
-from trainserve.models.script.imports import when_imported
+from trainserve.models.imports import when_imported
 from trainserve.models.script.keras_data import prime
 from trainserve.models.script.keras_progress import FitProgress, accuracy
 from trainserve.models.script.running import Running

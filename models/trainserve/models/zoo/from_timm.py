@@ -11,8 +11,8 @@ from torch import nn
 
 from trainserve.models.config.base import guess
 from trainserve.models.errors import UserError
+from trainserve.models.torchvision import declare_operators
 from trainserve.models.zoo import TIMM, ready
-from trainserve.models.zoo.torchvision import declare_operators
 
 OURS = {
     "in_chans": "the data set's images set it",
