@@ -105,7 +105,11 @@ def _check_signature(wanted: Wanted, here: FolderOrigin, name: str, message: byt
 
 
 def _name(at: Address) -> str:
-    """Under which a lone graph is served: its file's name, or its folder's where the file is just `model.onnx`."""
+    """Under which a lone graph is served: its file's name, or its folder's where the file is just `model.onnx`.
+
+    Of a repository's <model>/<version>/model.onnx that is the model's.
+    """
     stem = at.name[: -len(".onnx")]
-    named = Path(at.parent).name if stem == "model" else stem
+    above = Path(at.parent)
+    named = stem if stem != "model" else above.parent.name if above.name.isdecimal() else above.name
     return _UNFIT.sub("-", named).strip("-.") or "model"

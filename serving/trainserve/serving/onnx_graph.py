@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainserve.serving import not_onnx
 from trainserve.serving.inside import inside
 from trainserve.serving.triton_types import TYPES
 from trainserve.store import Preprocessing, StoreError, Tensor
@@ -46,9 +47,9 @@ def read(path: Path) -> Graph:
     try:
         model = onnx.load(path, load_external_data=False)
     except DecodeError:
-        raise UnusableGraph(f"{path}: not an ONNX file, or cut off") from None
+        raise UnusableGraph(f"{path}: {not_onnx.of_file(path) or 'not an ONNX file, or cut off'}") from None
     if not model.graph.node or not model.graph.output:
-        raise UnusableGraph(f"{path}: not an ONNX file: it has no graph")
+        raise UnusableGraph(f"{path}: {not_onnx.of_file(path) or 'not an ONNX file: it has no graph'}")
     opset = next((int(each.version) for each in model.opset_import if each.domain in ("", "ai.onnx")), None)
     if opset is None:
         raise UnusableGraph(f"{path}: it names no opset of the standard operators")

@@ -11,7 +11,7 @@ from typing import Any
 
 from google.protobuf import text_format  # type: ignore[import-untyped]
 
-from trainserve.serving import onnx_graph, releases
+from trainserve.serving import not_onnx, onnx_graph, releases
 from trainserve.serving.inside import inside
 from trainserve.serving.triton_types import messages
 from trainserve.store import StoreError, signing
@@ -89,6 +89,8 @@ def digest(folder: Path) -> str:
 def models(folder: Path, server: releases.Release | None) -> tuple[str, ...]:
     """The names of the models in it, each checked for `server`. Raises InvalidRepository, and what a graph raises."""
     found = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if (folder / CONFIG).is_file():
+        raise InvalidRepository(f"{folder}: {not_onnx.of_folder([CONFIG], str(folder))}")
     if not found:
         raise InvalidRepository(f"{folder}: holds no model; a repository has a folder for each")
     for path in found:

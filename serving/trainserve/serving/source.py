@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from trainserve import store
-from trainserve.serving import releases
+from trainserve.serving import not_onnx, releases
 from trainserve.serving.address import CLAIM, Address, parse
 from trainserve.serving.cache import NodeCache
 from trainserve.serving.checking import opened
@@ -74,7 +74,7 @@ def open_model(
 
 
 def _missing(at: Address, error: FileNotFoundError) -> str:
-    """What there is instead, where a store can tell."""
+    """What there is instead, where the store or this disk can tell."""
     if at.version is not None and at.place != "https":
         root, namespace, model, number = at.version
         try:
@@ -83,4 +83,12 @@ def _missing(at: Address, error: FileNotFoundError) -> str:
             pass
         except ModelNotFound:
             raise
+    here = Path(at.location)
+    if at.place != "local" or at.confined is not None:
+        return f"there is no {error}"
+    if here.is_file():
+        why = not_onnx.of_file(here)
+        return why or "neither an .onnx file, nor an archive (.tar, .tar.gz, .tgz, .zip), nor a folder"
+    if here.is_dir():
+        return not_onnx.of_folder([each.name for each in here.iterdir()], at.text)
     return f"there is no {error}"
