@@ -15,15 +15,19 @@ from trainserve.models.errors import UserError
 if TYPE_CHECKING:
     from torch import nn
 
+    from trainserve.models.data.dataset import Task
 
-def build(config: Model, folder: Path, shape: tuple[int, int, int], outputs: int, watch: Watch) -> nn.Module:
+
+def build(
+    config: Model, folder: Path, shape: tuple[int, int, int], outputs: int, watch: Watch, task: Task = "classification"
+) -> nn.Module:
     """For images of `shape` (H, W, C). Paths are relative to `folder`; `watch` is told what was fetched and done.
 
     Raises UserError and DataError as `zoo.build`, and UserError for weights and globs that do not fit.
     """
     from trainserve.models import freeze, pretrained
 
-    network = zoo.build(config.name or _script(config, folder), config.options, shape, outputs)
+    network = zoo.build(config.name or _script(config, folder), config.options, shape, outputs, task)
     if config.pretrained is not None:
         path, name = pretrained.located(config.pretrained, folder, watch)
         watch.say(f"pretrained: {pretrained.load(network, path, name)}")

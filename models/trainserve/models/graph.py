@@ -28,7 +28,7 @@ class Graph(nn.Module):
     def forward(self, given: Tensor) -> tuple[Tensor, ...]:
         """The input's batch to one tensor per output, in the signature's order."""
         network = self.network
-        answers = network.answers(network.logits(given) if self.signature.takes_images else network.body(given))
+        answers = network.answers(network.logits(given) if self.signature.takes_images else network.through(given))
         if self.signature.top_k is None:
             return (answers,)
         top = torch.topk(answers, self.signature.top_k, dim=1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from trainserve.models import one_output
 from trainserve.models.data.dataset import Normalisation, Task
 
 
@@ -15,7 +16,10 @@ class Network(nn.Module):
     std: Tensor
 
     def __init__(self, normalisation: Normalisation, body: nn.Module, task: Task = "classification") -> None:
-        """`body` takes (N, C, H, W) float32, normalised, and gives (N, K): logits, or a regression's values."""
+        """`body` takes (N, C, H, W) float32, normalised, and gives (N, K): logits, or a regression's values.
+
+        Of two classes it may give one logit, that of class 1.
+        """
         super().__init__()
         self.normalisation = normalisation
         self.register_buffer("mean", torch.tensor(normalisation.mean))
@@ -32,8 +36,14 @@ class Network(nn.Module):
 
     def logits(self, images: Tensor) -> Tensor:
         """(N, H, W, C) as in the data set to (N, K), what the loss is computed from."""
-        logits: Tensor = self.body(self.normalised(images))
-        return logits
+        return self.through(self.normalised(images))
+
+    def through(self, given: Tensor) -> Tensor:
+        """What `body` takes to (N, K), what the loss is computed from."""
+        outputs: Tensor = self.body(given)
+        if self.task == "classification" and one_output.is_one(outputs):
+            return one_output.logits(outputs)
+        return one_output.rows(outputs)
 
     def answers(self, logits: Tensor) -> Tensor:
         """What the outputs of `body` mean: probabilities of the classes, or a regression's values as they are."""

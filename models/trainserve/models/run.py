@@ -117,7 +117,9 @@ class Run:
         config = self.config
         on, world = device.choose(self.rank), gang or ALONE
         torch.manual_seed(config.trainer.seed)
-        built = body.build(config.model, config.folder, dataset.shape, len(dataset.labels), self.terminal.watch())
+        built = body.build(
+            config.model, config.folder, dataset.shape, len(dataset.labels), self.terminal.watch(), dataset.task
+        )
         network = Network(dataset.normalisation(), built, dataset.task).to(on)
         parameters = sum(parameter.numel() for parameter in network.parameters())
         self.terminal.say(f"model: {config.model}, {parameters} parameters, on {_describe(on)}")

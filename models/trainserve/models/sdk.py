@@ -16,7 +16,7 @@ import copy
 import os
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from trainserve.models.errors import UserError
 from trainserve.models.script import running
@@ -67,14 +67,25 @@ class Run:
             **_known({"loss": loss, "accuracy": accuracy}),
         )
 
-    def publish(self, model: nn.Module, images: Any, labels: Any, training: tuple[Any, Any] | None = None) -> None:
+    def publish(
+        self,
+        model: nn.Module,
+        images: Any,
+        labels: Any,
+        training: tuple[Any, Any] | None = None,
+        task: Literal["classification", "regression"] | None = None,
+    ) -> None:
         """Publish `model` as it is now, once the script has ended; called again, the newest counts.
 
         `images` (N, ...) are test samples as the model takes them, `labels` their class numbers (N,), or the real
         numbers (N, K) of a regression: accuracy, parity and the samples a served model is verified with come from them.
+        A model of one output and labels of 0 and 1 are a classifier of two classes: its output is the logit or the
+        probability of class 1. `task` says what is meant where that is not it.
         `training`: a few hundred images and labels that it was trained on, which `export.precision: int8` needs.
         Raises UserError when they are not as many.
         """
+        if task not in (None, "classification", "regression"):
+            raise UserError(f"run.publish: task {task!r} is not allowed; must be 'classification' or 'regression'")
         if self._live is None:
             return
         inputs, targets = _array(images), _array(labels)
@@ -85,6 +96,7 @@ class Run:
             inputs,
             targets,
             training=None if training is None else (_array(training[0]), _array(training[1])),
+            task=task,
         )
 
 

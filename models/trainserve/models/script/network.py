@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from trainserve import store
+from trainserve.models import one_output
 from trainserve.models.config import Export
 from trainserve.models.data.dataset import Dataset, Normalisation, Task
 from trainserve.models.errors import UserError
@@ -24,6 +25,8 @@ from trainserve.models.signature import PROBABILITIES, VALUES, answering
 FIELD = "model.script"
 _LOOKED_AT = 256
 """Samples whose outputs show whether they are probabilities."""
+_GUESSED, _CLEARLY = 0.25, 0.1
+"""Squared error of 0.5 as the answer to all; a difference of accuracy that is none of chance."""
 _IMAGE_AXES = 3
 """Axes from which on a batch of inputs is one of images: (N, H, W), (N, H, W, C), (N, C, H, W)."""
 
@@ -31,16 +34,27 @@ _IMAGE_AXES = 3
 class ScriptNetwork(Network):
     """The model as the script left it. Preprocessing happened in the script: inputs are what it passed to the model.
 
-    A classifier answers with probabilities: softmax is added to a model that gives logits, or their logarithm.
+    A classifier answers with probabilities: softmax is added to a model that gives logits, or their logarithm. One
+    output is that of class 1 of two.
     """
 
     def __init__(self, body: nn.Module, task: Task, *, gives_probabilities: bool) -> None:
         super().__init__(Normalisation(scale=1.0, mean=[0.0], std=[1.0]), body, task)
+        self.gives_probabilities = gives_probabilities
         self._as_it_is = gives_probabilities or task == "regression"
 
     def normalised(self, images: Tensor) -> Tensor:
         """What `body` takes: the same."""
         return images
+
+    def through(self, given: Tensor) -> Tensor:
+        """Logits, or what the answer already is."""
+        if not self._as_it_is:
+            return super().through(given)
+        outputs: Tensor = self.body(given)
+        if self.task == "classification" and one_output.is_one(outputs):
+            return one_output.probabilities(outputs)
+        return one_output.rows(outputs)
 
     def answers(self, logits: Tensor) -> Tensor:
         """Probabilities of the classes, or a regression's values."""
@@ -49,13 +63,27 @@ class ScriptNetwork(Network):
 
 @dataclass(frozen=True)
 class Adopted:
-    """The model on the CPU in evaluation mode, and its samples; `accuracy` is None for a regression."""
+    """The model on the CPU in evaluation mode, and its samples; `accuracy` is None for a regression.
+
+    `width` is how many outputs the model itself has.
+    """
 
     graph: Graph
+    width: int
     dataset: Dataset
     accuracy: float | None
     loss: float
     answers: Answers
+
+    def __str__(self) -> str:
+        network, task = self.graph.network, self.dataset.task
+        assert isinstance(network, ScriptNetwork)
+        if task == "regression":
+            return f"a regression of {len(self.dataset.labels)} value(s), which are published as they are"
+        gives = "probabilities" if network.gives_probabilities else "logits, of which softmax makes probabilities"
+        if self.width == 1:
+            gives = "the probability of class 1" if network.gives_probabilities else "the logit of class 1"
+        return f"a classifier of {len(self.dataset.labels)} classes, whose {self.width} output(s) are {gives}"
 
 
 def adopt(left: Left, name: str, config: Export) -> Adopted:
@@ -63,16 +91,21 @@ def adopt(left: Left, name: str, config: Export) -> Adopted:
     body = left.module.cpu().eval()
     inputs = _narrow(left.inputs)
     outputs = _outputs(body, inputs[:_LOOKED_AT])
-    count = outputs.shape[1]
-    targets, task = _targets(left.targets, count)
+    width = outputs.shape[1]
+    targets, task = _targets(left.targets, width, left.task)
+    shares = _are_probabilities(body, inputs, outputs) if task == "classification" else False
+    if left.task is None and width == 1 and not shares and task == "classification" and _nears(outputs, targets):
+        targets, task = _targets(left.targets, width, "regression")
+    count = 2 if width == 1 and task == "classification" else width
     if len(targets) != len(inputs):
         raise UserError(f"{FIELD}: {len(inputs)} inputs and {len(targets)} labels; there must be as many of both")
     if task == "classification" and not 0 <= targets.min() <= targets.max() < count:
         wrong = targets.min() if targets.min() < 0 else targets.max()
         raise UserError(
-            f"{FIELD}: label {wrong} is not allowed; must be 0 to {count - 1}: the model has {count} outputs"
+            f"{FIELD}: label {wrong} is not allowed; must be 0 to {count - 1}: the model has "
+            f"{width} output{'s' if width > 1 else ''}"
         )
-    network = ScriptNetwork(body, task, gives_probabilities=task == "classification" and are_shares(outputs))
+    network = ScriptNetwork(body, task, gives_probabilities=shares)
     given = store.Tensor(
         name="images" if inputs.ndim >= _IMAGE_AXES else "inputs",
         dtype=str(inputs.dtype),
@@ -85,11 +118,24 @@ def adopt(left: Left, name: str, config: Export) -> Adopted:
     accuracy, loss = measured(answered, targets, task)
     training = inputs[:0], targets[:0]
     if left.training is not None:
-        training = _narrow(left.training[0]), _targets(left.training[1], count)[0]
+        training = _narrow(left.training[0]), _targets(left.training[1], width, task)[0]
     elif config.precision == "int8":
         raise UserError("export.precision: int8 needs training samples to calibrate with: run.publish(..., training=…)")
     dataset = Dataset(name, *training, inputs, targets, labels, task)
-    return Adopted(graph, dataset, accuracy, loss, Answers.of(answered, task))
+    return Adopted(graph, width, dataset, accuracy, loss, Answers.of(answered, task))
+
+
+def _are_probabilities(body: nn.Module, inputs: NDArray[Any], outputs: NDArray[Any]) -> bool:
+    if outputs.shape[1] > 1:
+        return are_shares(outputs)
+    return one_output.is_a_probability(body, torch.from_numpy(inputs[:2]), torch.from_numpy(outputs))
+
+
+def _nears(outputs: NDArray[Any], targets: NDArray[np.int64]) -> bool:
+    """Whether one output nears the numbers 0 and 1 themselves, as a squared error makes it, and is no logit of them."""
+    values, truth = outputs[:, 0], targets[: len(outputs)]
+    better = ((values > 0.5) == truth).mean() - ((values > 0) == truth).mean()
+    return bool(np.square(values - truth).mean() < _GUESSED and better > _CLEARLY)
 
 
 def are_shares(rows: NDArray[Any]) -> bool:
@@ -100,10 +146,10 @@ def are_shares(rows: NDArray[Any]) -> bool:
 def _outputs(body: nn.Module, inputs: NDArray[Any]) -> NDArray[Any]:
     with torch.inference_mode():
         outputs = body(torch.from_numpy(inputs))
-    if not isinstance(outputs, Tensor) or outputs.ndim != 2 or len(outputs) != len(inputs):
+    if not isinstance(outputs, Tensor) or outputs.ndim not in (1, 2) or len(outputs) != len(inputs):
         got = f"shape {list(outputs.shape)}" if isinstance(outputs, Tensor) else type(outputs).__name__
         raise UserError(f"{FIELD}: the model answers {len(inputs)} inputs with {got}; must be one tensor (N, K)")
-    values: NDArray[Any] = outputs.numpy()
+    values: NDArray[Any] = one_output.rows(outputs).numpy()
     return values
 
 
@@ -112,13 +158,21 @@ def _narrow(inputs: NDArray[Any]) -> NDArray[Any]:
     return np.ascontiguousarray(inputs, dtype=np.float32 if inputs.dtype.kind == "f" else inputs.dtype)
 
 
-def _targets(targets: NDArray[Any], outputs: int) -> tuple[NDArray[Any], Task]:
-    """Class numbers (N,) from numbers, a column of them or one-hot rows; else the numbers (N, K) of a regression."""
+def _targets(targets: NDArray[Any], outputs: int, task: Task | None) -> tuple[NDArray[Any], Task]:
+    """Class numbers (N,) from numbers, a column of them or one-hot rows; else the numbers (N, K) of a regression.
+
+    `task` says what they are; where it is None, they do.
+    """
     rows = targets.reshape(len(targets), -1)
-    if outputs > 1 and rows.shape[1] == outputs and are_shares(rows):
-        return rows.argmax(axis=1), "classification"
-    if outputs > 1 and rows.shape[1] == 1 and (rows == np.floor(rows)).all():
-        return rows[:, 0].astype(np.int64), "classification"
+    rows = rows.astype(np.int64) if rows.dtype.kind == "b" else rows
+    if task != "regression":
+        if outputs > 1 and rows.shape[1] == outputs and are_shares(rows):
+            return rows.argmax(axis=1), "classification"
+        whole = rows.shape[1] == 1 and (rows == np.floor(rows)).all()
+        if whole and (outputs > 1 or task is not None or np.isin(rows, (0, 1)).all()):
+            return rows[:, 0].astype(np.int64), "classification"
+        if task is not None:
+            raise UserError(f"{FIELD}: labels of shape {list(targets.shape)} are no class numbers")
     if rows.shape[1] != outputs:
         raise UserError(f"{FIELD}: labels of shape {list(targets.shape)} do not fit a model with {outputs} outputs")
     return rows.astype(np.float32), "regression"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainserve import store
-from trainserve.models import device, energy, result
+from trainserve.models import device, energy, gates, result
 from trainserve.models.config import Gates
 from trainserve.models.data.watch import Watch
 from trainserve.models.energy import Energy, EnergyMeter
@@ -125,6 +125,8 @@ class ScriptRun(Run):
         from trainserve.models.script.network import adopt
 
         adopted = adopt(left, self.config.model.script, self.config.export)
+        gates.applicable(self.config.gates, adopted.dataset.task)
+        self.terminal.say(f"model: {adopted}")
         if left.held_out:
             self.answers = adopted.answers
             self._measured(self.keras.accuracy if adopted.accuracy is None else adopted.accuracy, adopted.loss)

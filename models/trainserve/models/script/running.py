@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
+    from trainserve.models.data.dataset import Task
+
 TRAINED = 90
 """Percent of the run that the script stands for, as training does for a model of the zoo."""
 
@@ -24,7 +26,8 @@ TRAINED = 90
 class Left:
     """The model that a script leaves, and the samples it is measured on.
 
-    `module` takes `inputs` (N, ...) and gives (N, K). `targets`: class numbers (N,), one-hot or real numbers (N, K).
+    `module` takes `inputs` (N, ...) and gives (N, K). `targets`: class numbers (N,), one-hot or real numbers (N, K). Of
+    one output and the numbers 0 and 1 it is a classifier of two classes, unless `task` says otherwise.
     `held_out` is False where the script never said what to test on: then the samples are those it trained on.
     `training`: some inputs and targets that it trained on, where they are known; int8 is calibrated with these.
     """
@@ -34,6 +37,7 @@ class Left:
     targets: NDArray[Any]
     held_out: bool = True
     training: tuple[NDArray[Any], NDArray[Any]] | None = None
+    task: Task | None = None
 
 
 class Running:

@@ -27,6 +27,8 @@ from trainserve.models.errors import UserError
 if TYPE_CHECKING:
     from torch import nn
 
+    from trainserve.models.data.dataset import Task
+
 MODELS = ("convnet", "gru", "lstm", "resnet18", "resnet34", "resnet50", "resnet9")
 REFUSED = {
     "rnn": "'rnn' is refused: PyTorch exports a plain RNN with its number of time steps frozen; use 'lstm' or 'gru'"
@@ -35,9 +37,12 @@ REFUSED = {
 TIMM = "timm/"
 
 
-def build(name: str, given: Mapping[str, Any], shape: tuple[int, int, int], outputs: int) -> nn.Module:
+def build(
+    name: str, given: Mapping[str, Any], shape: tuple[int, int, int], outputs: int, task: Task = "classification"
+) -> nn.Module:
     """The network: (N, C, H, W) float32 in, (N, outputs) out. `shape` is (H, W, C).
 
+    The user's own may give (N, 1) for two classes: the logit of class 1.
     Raises UserError for an unknown name, for options the model does not take and for what fails in the user's own code,
     DataError for images the model cannot take.
     """
@@ -51,7 +56,7 @@ def build(name: str, given: Mapping[str, Any], shape: tuple[int, int, int], outp
     if ".py:" in name:
         from trainserve.models.zoo import script
 
-        return script.build(name, given, shape, outputs)
+        return script.build(name, given, shape, outputs, task)
     match name:
         case "convnet":
             return convnet.build(options(convnet.Options, given, "model.options"), shape, outputs)

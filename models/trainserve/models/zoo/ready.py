@@ -5,27 +5,36 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from trainserve.models import one_output
+from trainserve.models.data.dataset import Task
+
 
 class WrongOutput(Exception):
     """What the network gives is not one row of outputs per image."""
 
 
 @torch.no_grad()
-def check(network: nn.Module, shape: tuple[int, int, int], outputs: int) -> None:
+def check(network: nn.Module, shape: tuple[int, int, int], outputs: int, task: Task = "classification") -> None:
     """Send two black images of `shape` (H, W, C) through it, in evaluation mode; layers that wait for it get a size.
 
-    Raises WrongOutput when (2, outputs) does not come out, and whatever the network raises.
+    Raises WrongOutput when (2, outputs) does not come out, of two classes their one logit, and whatever the network
+    raises.
     """
     height, width, channels = shape
     training = network.training
-    given = network.eval()(torch.zeros(2, channels, height, width))
-    network.train(training)
+    images = torch.zeros(2, channels, height, width)
+    given = network.eval()(images)
     if not isinstance(given, Tensor):
         raise WrongOutput(f"two images give {_a(given)}; must be a tensor of shape (2, {outputs})")
-    if given.shape != (2, outputs):
-        raise WrongOutput(f"two images give a tensor of shape {tuple(given.shape)}; must be (2, {outputs})")
+    two_classes = task == "classification" and outputs == 2
+    if given.shape != (2, outputs) and not (given.shape in ((2,), (2, 1)) and (two_classes or outputs == 1)):
+        also = ", or (2, 1), the logit of class 1" if two_classes else ""
+        raise WrongOutput(f"two images give a tensor of shape {tuple(given.shape)}; must be (2, {outputs}){also}")
     if not given.is_floating_point():
         raise WrongOutput(f"two images give {given.dtype}; must be floating point")
+    if two_classes and one_output.is_one(given) and one_output.is_a_probability(network, images, given):
+        raise WrongOutput("its one output is a probability; must be the logit: leave the sigmoid to the training")
+    network.train(training)
 
 
 def told(error: BaseException) -> str:

@@ -1,7 +1,7 @@
 """`model.script: "path.py:function"`: a network that the user's own function builds and this project's loop trains.
 
 The function is called as f(shape=(H, W, C), outputs=K, **options) and returns an nn.Module that takes
-(N, C, H, W) float32 and gives (N, K).
+(N, C, H, W) float32 and gives (N, K), of two classes the one logit (N, 1) of class 1 if it likes.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 from torch import nn
 
 from trainserve.models.config.base import guess
+from trainserve.models.data.dataset import Task
 from trainserve.models.errors import RunFailed, UserError
 from trainserve.models.where import where
 from trainserve.models.zoo import ready
@@ -26,7 +27,9 @@ from trainserve.models.zoo import ready
 FIELD = "model.script"
 
 
-def build(reference: str, given: Mapping[str, Any], shape: tuple[int, int, int], outputs: int) -> nn.Module:
+def build(
+    reference: str, given: Mapping[str, Any], shape: tuple[int, int, int], outputs: int, task: Task = "classification"
+) -> nn.Module:
     """What the function that `reference` names returns, `given` being its options.
 
     Raises UserError, with file and line where it is the user's code that fails.
@@ -41,7 +44,7 @@ def build(reference: str, given: Mapping[str, Any], shape: tuple[int, int, int],
             came = f"{type(network).__module__}.{type(network).__qualname__}".removeprefix("builtins.")
             raise UserError(f"{FIELD}: {path.name}:{name} returns {came}; must be a torch.nn.Module")
         try:
-            ready.check(network, shape, outputs)
+            ready.check(network, shape, outputs, task)
         except ready.WrongOutput as error:
             raise UserError(f"{FIELD}: {path.name}:{name} returns {type(network).__name__}: {error}") from None
     return network
