@@ -40,6 +40,13 @@ PERCENTS = (50.0, 75.0, 90.0, 95.0, 98.0, 99.0, 99.5, 99.8, 99.9, 99.95, 99.99)
     "--settings", "file", type=click.Path(path_type=Path, dir_okay=False, exists=True), help="With MODEL: YAML or JSON."
 )
 @click.option(
+    "--shape",
+    "shapes",
+    type=parameters.SHAPE,
+    multiple=True,
+    help="Of an input with axes of any length, such as tokens:1,128, the batch included. Once for each.",
+)
+@click.option(
     "--seconds", type=click.FloatRange(0.1, 3600), default=5.0, show_default=True, help="Of each load, warm-up aside."
 )
 @click.option(
@@ -54,6 +61,7 @@ def bench(
     protocol: Protocol | None,
     name: str | None,
     file: Path | None,
+    shapes: tuple[tuple[str, tuple[int, ...]], ...],
     seconds: float,
     plot: Path | None,
     output: str,
@@ -78,7 +86,7 @@ def bench(
     samples: dict[str, Sample] = {}
     with contextlib.ExitStack() as stack:
         status = stack.enter_context(console.status("starting"))
-        at = stack.enter_context(target.opened(where, name, protocol, settings))
+        at = stack.enter_context(target.opened(where, name, protocol, settings, dict(shapes)))
         try:
             status.update("warming up")
             load.closed(at.address, at.request, max(concurrency or [8]), WARM_UP_SECONDS)

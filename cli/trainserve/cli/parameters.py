@@ -50,4 +50,16 @@ class _Milliseconds(click.ParamType[float]):
         return found
 
 
-COUNTS, RATE, MILLISECONDS = _Counts(), _Rate(), _Milliseconds()
+class _Shape(click.ParamType[tuple[str, tuple[int, ...]]]):
+    name = "NAME:N,N,…"
+
+    def convert(
+        self, value: Any, parameter: click.Parameter | None, context: click.Context | None
+    ) -> tuple[str, tuple[int, ...]]:
+        found = re.fullmatch(r"(.+):((?:[1-9][0-9]{0,8}(?:,(?!$)|$))*)", str(value))
+        if not found:
+            self.fail(f"{value!r} is not an input's name and shape, such as tokens:1,128", parameter, context)
+        return found[1], tuple(int(size) for size in found[2].split(",") if size)
+
+
+COUNTS, RATE, MILLISECONDS, SHAPE = _Counts(), _Rate(), _Milliseconds(), _Shape()

@@ -5,16 +5,19 @@ from __future__ import annotations
 import contextlib
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from trainserve.cli import endpoint
 from trainserve.cli.fetching import fetching
 from trainserve.client import BadInput, Client, Protocol, RequestFailed
-from trainserve.serving import load_inputs, repository, runtime, source
-from trainserve.serving.load import Prepared
+from trainserve.serving import load_inputs, repository, runtime, shapes, source
+from trainserve.serving.load import Arrays, Prepared
 from trainserve.serving.repository import Entry
+from trainserve.serving.servable import Servable
 from trainserve.serving.server import DevelopmentServer, ServerNotReady
 from trainserve.serving.settings import Settings
 
@@ -36,19 +39,29 @@ def is_server(text: str) -> bool:
 
 
 @contextlib.contextmanager
-def opened(text: str, name: str | None, protocol: Protocol | None, settings: Settings | None) -> Iterator[Target]:
-    """The server at `text`, or one that is started for the model at `text`. Raises BadInput, RequestFailed."""
+def opened(
+    text: str,
+    name: str | None,
+    protocol: Protocol | None,
+    settings: Settings | None,
+    given: Mapping[str, Sequence[int]],
+) -> Iterator[Target]:
+    """The server at `text`, or one that is started for the model at `text`; `given` are shapes of its inputs.
+
+    Raises BadInput, RequestFailed.
+    """
     if is_server(text):
         if settings is not None:
             raise BadInput(f"--settings goes with a model; {text} is a server that has its own")
         address, protocol = endpoint.parse(text, protocol)
-        yield _running(address, protocol, name)
+        yield _running(address, protocol, name, given)
         return
     if name is not None:
         raise BadInput("--model goes with a server's address")
     protocol = protocol or "http"
     with fetching() as progress:
         model = source.open_servable(text, progress=progress)
+    rows, outputs = _rows(model, given), [tensor.name for tensor in model.outputs]
     with tempfile.TemporaryDirectory(prefix="trainserve-bench-") as folder:
         models = Path(folder) / "repository"
         settings = settings or Settings()
@@ -57,25 +70,34 @@ def opened(text: str, name: str | None, protocol: Protocol | None, settings: Set
         server = DevelopmentServer(runtime.install(), models, Path(folder) / "log", *flags, guard=False)
         try:
             server.start()
-            rows, outputs = load_inputs.of_model(model), [tensor.name for tensor in model.outputs]
             request = Prepared.inferences(protocol, model.name, rows, outputs)
             yield Target(server.url if protocol == "http" else server.grpc_url, model.name, request)
         except ServerNotReady as error:
             raise RequestFailed(str(error)) from None
-        except load_inputs.ShapeUnknown as error:
-            raise BadInput(str(error)) from None
         finally:
             server.kill()
 
 
-def _running(address: str, protocol: Protocol, name: str | None) -> Target:
+def _rows(model: Servable, given: Mapping[str, Sequence[int]]) -> list[Arrays]:
+    if model.samples is not None and not given:
+        return load_inputs.of_model(model)
+    return _random([(tensor.name, np.dtype(tensor.dtype), tensor.shape) for tensor in model.inputs], given)
+
+
+def _random(tensors: load_inputs.Tensors, given: Mapping[str, Sequence[int]]) -> list[Arrays]:
+    try:
+        return load_inputs.random(shapes.closed(tensors, given))
+    except load_inputs.ShapeUnknown as error:
+        raise BadInput(f"{error}, or its shape with --shape") from None
+    except shapes.WrongShape as error:
+        raise BadInput(f"--shape: {error}") from None
+
+
+def _running(address: str, protocol: Protocol, name: str | None, given: Mapping[str, Sequence[int]]) -> Target:
     with Client(address, protocol) as client:
         names = client.models()
         model = client.model(_one(names, name, address))
-    try:
-        rows = load_inputs.random([(tensor.name, tensor.dtype, tensor.shape) for tensor in model.inputs])
-    except load_inputs.ShapeUnknown as error:
-        raise BadInput(str(error)) from None
+    rows = _random([(tensor.name, tensor.dtype, tensor.shape) for tensor in model.inputs], given)
     outputs = [tensor.name for tensor in model.outputs]
     return Target(address, model.name, Prepared.inferences(protocol, model.name, rows, outputs))
 

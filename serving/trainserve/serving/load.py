@@ -185,12 +185,15 @@ def in_turn(request: Prepared) -> Iterator[bytes]:
 
 def _grpc_message(model: str, version: str, row: Arrays, outputs: Sequence[str]) -> bytes:
     from tritonclient.grpc import service_pb2  # type: ignore[import-untyped]
-    from tritonclient.utils import np_to_triton_dtype  # type: ignore[import-untyped]
+    from tritonclient.utils import np_to_triton_dtype, serialize_byte_tensor  # type: ignore[import-untyped]
 
     message = service_pb2.ModelInferRequest(model_name=model, model_version=version)
     for name, array in row.items():
         message.inputs.add(name=name, datatype=np_to_triton_dtype(array.dtype), shape=array.shape)
-        message.raw_input_contents.append(np.ascontiguousarray(array).tobytes())
+        text = array.dtype.hasobject
+        message.raw_input_contents.append(
+            serialize_byte_tensor(array).item() if text else np.ascontiguousarray(array).tobytes()
+        )
     for name in outputs:
         message.outputs.add(name=name)
     return bytes(message.SerializeToString())
