@@ -43,9 +43,31 @@ def test_what_is_not_an_answer_does_not_match(got: dict[str, np.ndarray], words:
     assert words in result.message
 
 
-def test_what_was_recorded_as_no_number_is_matched_by_nothing() -> None:
-    recorded = {"probabilities": np.array([[0.5, np.nan]])}
-    assert not compare(recorded, recorded, rtol=1e-3, atol=1e-5).matches
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_no_number_is_matched_by_the_same_alone(value: float) -> None:
+    recorded = {"probabilities": np.array([[0.5, value], [value, 0.25]])}
+    result = compare(recorded, recorded, rtol=1e-3, atol=1e-5)
+    assert (result.matches, result.max_abs, result.max_rel) == (True, 0.0, 0.0)
+    for other in (0.0, np.nan, np.inf, -np.inf):
+        got = {"probabilities": np.array([[0.5, other], [value, 0.25]])}
+        same = other == value or (np.isnan(other) and np.isnan(value))
+        assert compare(recorded, got, rtol=1e-3, atol=1e-5).matches == same
+        assert compare(got, recorded, rtol=1e-3, atol=1e-5).matches == same
+
+
+def test_texts_are_equal_or_not_whether_bytes_or_not() -> None:
+    recorded = {"label": np.array(["cat", "zeb", "dög"], object)}
+    got = {"label": np.array([b"cat", b"zeb", "dög".encode()], object)}
+    assert compare(recorded, got, rtol=1e-3, atol=1e-5).matches
+    result = compare(recorded, {"label": np.array([b"cat", b"ant", b"cow"], object)}, rtol=1e-3, atol=1e-5)
+    assert not result.matches
+    assert "worst: sample 1, output label, expected ['zeb'], got ['ant']" in result.message
+
+
+def test_an_empty_answer_is_equal_to_an_empty_answer() -> None:
+    empty = {"boxes": np.zeros((2, 0, 4), np.float32)}
+    assert compare(empty, empty, rtol=1e-3, atol=1e-5).matches
+    assert not compare(empty, {"boxes": np.zeros((2, 1, 4))}, rtol=1e-3, atol=1e-5).matches
 
 
 def test_every_output_counts() -> None:

@@ -31,7 +31,7 @@ from trainserve.store.signing import PublicKey
 
 ADDRESS = "127.0.0.1"
 SAMPLES = 64
-_COLOURS = {"ready": "green", "failed": "red", "recovering": "yellow", "restarting": "yellow"}
+_COLOURS = {"ready": "green", "failed": "red", "recovering": "yellow", "restarting": "yellow", "unwatched": "yellow"}
 
 
 @click.command(epilog="Example: trainserve serve .dev/store/default/digits/1")

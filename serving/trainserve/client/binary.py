@@ -42,8 +42,10 @@ class Wanted:
     classes: int = 0
 
 
-def encode(inputs: Mapping[str, Array], outputs: list[Wanted]) -> tuple[int, bytes]:
-    """The length of the JSON header, and the whole body."""
+def encode(
+    inputs: Mapping[str, Array], outputs: list[Wanted], parameters: Mapping[str, Any] | None = None
+) -> tuple[int, bytes]:
+    """The length of the JSON header, and the whole body; `parameters` are the request's own."""
     contents = {name: _to_bytes(array) for name, array in inputs.items()}
     described = [
         {
@@ -61,7 +63,8 @@ def encode(inputs: Mapping[str, Array], outputs: list[Wanted]) -> tuple[int, byt
         }
         for each in outputs
     ]
-    header = json.dumps({"inputs": described, "outputs": wanted}).encode()
+    own = {"parameters": dict(parameters)} if parameters else {}
+    header = json.dumps({**own, "inputs": described, "outputs": wanted}).encode()
     return len(header), b"".join([header, *contents.values()])
 
 

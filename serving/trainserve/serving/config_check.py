@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -18,12 +17,10 @@ from typing import Any
 
 from google.protobuf import json_format  # type: ignore[import-untyped]
 
+from trainserve.serving import refusals
 from trainserve.serving.repository import Folder, write_folders
 from trainserve.serving.server import DevelopmentServer
 from trainserve.serving.triton_types import messages
-
-_UNREADABLE = re.compile(r"Error parsing text-format inference\.ModelConfig: (.+)")
-_REFUSED = re.compile(r"Poll failed for model directory '[^']*': (.+?)\"?$", re.MULTILINE)
 
 LOAD_SECONDS = 600.0
 """A large model may take long to load and to warm up."""
@@ -98,21 +95,12 @@ def _on_cpu(folder: Folder) -> Folder:
 def _refusals(server: DevelopmentServer, config: Any) -> list[Refusal]:
     status, words = _ask(server, "POST", f"/v2/repository/models/{config.name}/load")
     if status != http.client.OK:
-        return [Refusal(config.name, _reason(server, words))]
+        return [Refusal(config.name, refusals.words(config.name, words, server.log.read_text(errors="replace")))]
     status, words = _ask(server, "GET", f"/v2/models/{config.name}/config")
     if status != http.client.OK:
         return [Refusal(config.name, words)]
     answered = json_format.ParseDict(json.loads(words), messages().ModelConfig(), ignore_unknown_fields=True)
     return [Refusal(config.name, line) for line in differences(_json(config), _json(answered))]
-
-
-def _reason(server: DevelopmentServer, words: str) -> str:
-    """Of a configuration that it cannot read or refuses at once the server gives the reason in its log alone."""
-    if "failed to poll" not in words:
-        return words.strip()
-    log = server.log.read_text(errors="replace")
-    told: list[str] = _UNREADABLE.findall(log) or _REFUSED.findall(log) or [words]
-    return told[-1]
 
 
 def _json(config: Any) -> dict[str, Any]:

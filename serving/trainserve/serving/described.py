@@ -47,6 +47,8 @@ class Described:
     """What its configuration asks to run the graph with, TensorRT for example, and in which precision."""
     cached: bool = False
     """Whether the server answers a repeated request from its response cache."""
+    sequence_idle: float | None = None
+    """Of a model that keeps a state for each sequence of requests: seconds after which one that is silent ends."""
 
 
 class Endpoint:
@@ -93,6 +95,7 @@ class Endpoint:
             steps=tuple(steps),
             accelerator=_accelerator(config),
             cached=bool(config.get("response_cache", {}).get("enable")),
+            sequence_idle=_sequence_idle(config),
         )
 
     def unready_steps(self, described: Described) -> dict[str, str]:
@@ -148,6 +151,12 @@ class Endpoint:
             raise NoServer(f"{self.url}: {type(error).__name__}: {error}") from error
         finally:
             connection.close()
+
+
+def _sequence_idle(config: dict[str, Any]) -> float | None:
+    """0 stands for a second (triton-inference-server/common, protobuf/model_config.proto)."""
+    batching = config.get("sequence_batching")
+    return None if batching is None else (int(batching.get("max_sequence_idle_microseconds", 0)) or 1_000_000) / 1e6
 
 
 def _accelerator(config: dict[str, Any]) -> str | None:

@@ -113,7 +113,7 @@ def compare_labelled(
     found = found or compare({SCORES: best}, got, rtol, atol, rows=rows)
     if not found.matches:
         return found
-    labels = compare({LABELS: _named(texts, classes, got[LABELS])}, {LABELS: got[SCORES]}, rtol, atol)
+    labels = compare({LABELS: _named(texts, classes, got[LABELS])}, {LABELS: got[SCORES]}, rtol, atol, equal_nan=False)
     if labels.matches:
         return found
     order = np.argsort(-classes[labels.worst], axis=-1, kind="stable")[..., :top]

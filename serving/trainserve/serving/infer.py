@@ -15,7 +15,8 @@ import numpy as np
 
 from trainserve.client import binary
 
-DTYPES = {name: dtype.name for name, dtype in binary.TYPES.items() if not dtype.hasobject}
+DTYPES = {name: dtype.name for name, dtype in binary.TYPES.items()}
+"""Triton's names of types to numpy's; a text, BYTES, is an object."""
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
@@ -30,7 +31,18 @@ def infer(
     outputs: list[str],
 ) -> dict[str, np.ndarray[Any, Any]]:
     """Run one request on an open connection. Raises InferenceError, or OSError when there is no server."""
-    header, body = encode(inputs, outputs)
+    return decode(*ask(connection, model, inputs, outputs))
+
+
+def ask(
+    connection: http.client.HTTPConnection,
+    model: str,
+    inputs: Mapping[str, np.ndarray[Any, Any]],
+    outputs: list[str],
+    parameters: Mapping[str, Any] | None = None,
+) -> tuple[bytes, int]:
+    """As `infer`, with `parameters` of the request: the answer's bytes, and how many of them are the JSON header."""
+    header, body = binary.encode(inputs, [binary.Wanted(name) for name in outputs], parameters)
     try:
         connection.request(
             "POST",
@@ -45,7 +57,7 @@ def infer(
     if response.status != http.client.OK:
         raise InferenceError(f"status {response.status}: {content[:500].decode(errors='replace').strip()}")
     length = response.headers.get("Inference-Header-Content-Length")
-    return decode(content, int(length) if length else len(content))
+    return content, int(length) if length else len(content)
 
 
 def encode(inputs: Mapping[str, np.ndarray[Any, Any]], outputs: list[str]) -> tuple[int, bytes]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -21,9 +21,10 @@ TRUTH = "labels"
 class Recorded:
     """Inputs and the outputs that were recorded for them, one row per sample in every array.
 
-    `batch` is how many rows a request holds at least: 1, or the graph's fixed batch. `indexes` as `verify.compare`
-    takes it, `truth` the samples' true classes where they are known, `reference` whose outputs they are
-    (store.Parity).
+    `batch` is how many rows a request holds at least: 1, or the graph's fixed batch. Where `whole`, nothing is batched,
+    and every row is what one request holds, so that first axes may differ and a number may stand alone. `indexes` as
+    `verify.compare` takes it, `truth` the samples' true classes where they are known, `reference` whose outputs they
+    are (store.Parity); there may be none.
     """
 
     inputs: Arrays
@@ -33,7 +34,8 @@ class Recorded:
     batch: int = 1
     indexes: Mapping[str, str] = field(default_factory=dict)
     truth: np.ndarray[Any, Any] | None = None
-    reference: Literal["pytorch", "script", "none"] = "pytorch"
+    reference: Literal["pytorch", "script", "none", "given"] = "pytorch"
+    whole: bool = False
 
     def __len__(self) -> int:
         """How many samples there are."""
@@ -48,11 +50,14 @@ class Recorded:
     @classmethod
     def of(cls, manifest: Manifest, file: Path | IO[bytes], limit: int) -> Recorded:
         """As `load`, of the samples in `file`."""
-        batch = max(1, manifest.inputs[0].shape[0])
+        tensors = (*manifest.inputs, *manifest.outputs)
+        batch = max([1, *(tensor.shape[0] for tensor in manifest.inputs if tensor.shape)])
         with np.load(file, allow_pickle=False) as samples:
-            names = [tensor.name for tensor in (*manifest.inputs, *manifest.outputs)]
+            names = [tensor.name for tensor in tensors]
             missing = [name for name in names if name not in samples]
-            rows = 0 if missing else min(*(len(samples[name]) for name in names), max(limit, batch)) // batch * batch
+            whole = not missing and all(samples[tensor.name].ndim > len(tensor.shape) for tensor in tensors)
+            batch = 1 if whole else batch
+            rows = 0 if missing else min(*(_rows(samples[name]) for name in names), max(limit, batch)) // batch * batch
             if not rows:
                 why = f"has no {', '.join(missing)}" if missing else f"holds less than one batch of {batch}"
                 raise ValueError(f"{file if isinstance(file, Path) else SAMPLES} {why}")
@@ -67,6 +72,7 @@ class Recorded:
             {tensor.name: tensor.indexes for tensor in manifest.outputs if tensor.indexes},
             truth,
             manifest.parity.reference,
+            whole,
         )
 
     @property
@@ -82,8 +88,34 @@ class Recorded:
 
     def requests(self, batch: int) -> list[np.ndarray[Any, Any]]:
         """Rows of the requests of `batch` that send every sample once; those of the last begin again at the first."""
+        batch = 1 if self.whole else batch
         return [np.arange(start, start + batch) % len(self) for start in range(0, len(self), batch)]
 
     def sent(self, rows: np.ndarray[Any, Any]) -> Arrays:
         """The inputs of one request."""
+        if self.whole:
+            return {name: np.asarray(array[rows[0]], array.dtype) for name, array in self.inputs.items()}
         return {name: array[rows] for name, array in self.inputs.items()}
+
+    def joined(self, answers: Sequence[Mapping[str, np.ndarray[Any, Any]]]) -> Arrays:
+        """The answers to several requests as `compare` takes them: every output that is in all of them.
+
+        Of answers that have not one shape the odd one stands for all: it is what `compare` has to name.
+        """
+        found: Arrays = {}
+        for name in self.names:
+            parts = [answer[name] for answer in answers if name in answer]
+            if len(parts) == len(answers):
+                found[name] = self._join(name, [part[None] if self.whole else part for part in parts])
+        return found
+
+    def _join(self, name: str, parts: list[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
+        meant = self.outputs.get(name, parts[0]).shape[1:]
+        if len({part.shape[1:] for part in parts}) == 1 and parts[0].ndim:
+            return np.concatenate(parts)
+        return next((part for part in parts if part.shape[1:] != meant or not part.ndim), parts[0])
+
+
+def _rows(array: np.ndarray[Any, Any]) -> int:
+    """A number that stands alone has none."""
+    return len(array) if array.ndim else 0

@@ -5,16 +5,18 @@ onnx and onnxruntime are imported when they are needed, and are part of the extr
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from trainserve.serving import load_inputs
 from trainserve.serving.infer import NAMES
 from trainserve.serving.recorded import Arrays, Recorded
 from trainserve.serving.servable import Servable
+from trainserve.serving.verify import text
 
 LIMIT = 1 << 30
 """Bytes of a graph that is edited in memory; a larger one is only run as it is."""
@@ -32,14 +34,13 @@ class NoReference(Exception):
 class Reference:
     """A graph on this disk. Every method raises NoReference."""
 
-    def __init__(self, path: Path, recorded: Recorded) -> None:
-        self._path, self._outputs = path, list(recorded.outputs)
-        self._fixed = recorded.batch > 1
-        self._batch = recorded.batch if self._fixed else _BATCH
+    def __init__(self, path: Path, recorded: Recorded, outputs: Sequence[str] | None = None) -> None:
+        """Asked for the outputs of `recorded` unless for others, in requests like its own."""
+        self._path, self._outputs, self._recorded = path, list(outputs or recorded.outputs), recorded
 
-    def answers(self, inputs: Arrays) -> Arrays:
-        """Of the graph as it is."""
-        return self._run(self._session(str(self._path)), inputs)
+    def answers(self, inputs: Arrays, *, alone: bool = False) -> Arrays:
+        """Of the graph as it is; `alone`: to each request by itself, where otherwise batches are made of several."""
+        return self._run(self._session(str(self._path)), inputs, alone=alone)
 
     def of_floats(self) -> Callable[[Arrays], Arrays]:
         """The graph with every input taking float32, so that an image may have values between two integers."""
@@ -86,37 +87,62 @@ class Reference:
         except Exception as error:  # onnxruntime's own classes share no base
             raise NoReference(f"onnxruntime: {str(error).splitlines()[0]}") from error
 
-    def _run(self, session: Any, inputs: Arrays) -> Arrays:
+    def _run(self, session: Any, inputs: Arrays, *, alone: bool = False) -> Arrays:
         """In batches; of a fixed batch the last one begins again at the first row."""
-        rows = len(next(iter(inputs.values())))
-        parts = []
-        for start in range(0, rows, self._batch):
-            taken = np.arange(start, start + self._batch if self._fixed else min(start + self._batch, rows)) % rows
-            try:
-                parts.append(session.run(self._outputs, {name: array[taken] for name, array in inputs.items()}))
-            except Exception as error:
-                raise NoReference(f"onnxruntime: {str(error).splitlines()[0]}") from error
-        return {name: np.concatenate([part[at] for part in parts])[:rows] for at, name in enumerate(self._outputs)}
+        asked = replace(self._recorded, inputs=inputs, outputs={name: np.empty(0) for name in self._outputs})
+        rows = min(map(len, inputs.values()))
+        batch = self._recorded.batch if alone or self._recorded.batch > 1 else min(_BATCH, rows)
+        parts = [self._answer(session, asked.sent(taken % rows)) for taken in _taken(rows, batch, asked)]
+        try:
+            joined = [np.stack(each) if asked.whole else np.concatenate(each) for each in zip(*parts, strict=True)]
+        except ValueError as error:  # how much it answers depends on what it is asked
+            raise NoReference(f"its answers to several requests have not one shape: {error}") from None
+        return {name: array[:rows] for name, array in zip(self._outputs, joined, strict=True)}
+
+    def _answer(self, session: Any, inputs: Arrays) -> list[np.ndarray[Any, Any]]:
+        given = {name: _as_text(array) if array.dtype.hasobject else array for name, array in inputs.items()}
+        try:
+            found = session.run(self._outputs, given)
+        except Exception as error:  # onnxruntime's own classes share no base
+            raise NoReference(f"onnxruntime: {str(error).splitlines()[0]}") from error
+        return [np.asarray(each) for each in found]
+
+
+def _taken(rows: int, batch: int, asked: Recorded) -> Iterator[np.ndarray[Any, Any]]:
+    size = 1 if asked.whole else batch
+    for start in range(0, rows, size):
+        yield np.arange(start, start + size if asked.batch > 1 else min(start + size, rows))
+
+
+def _as_text(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """onnxruntime takes texts, a server bytes."""
+    found = np.empty(array.size, object)
+    found[:] = [text(each) for each in array.flat]
+    return found.reshape(array.shape)
 
 
 def recorded(servable: Servable, count: int) -> Recorded:
-    """Random inputs for a graph with which nothing was recorded, and onnxruntime's answers. Raises NoReference."""
-    random = np.random.default_rng(0)
-    inputs: Arrays = {}
+    """Made-up inputs for a graph with which nothing was recorded, and onnxruntime's answers. Raises NoReference.
+
+    At most `count` samples, each asked alone: its answers may depend on what is asked beside it.
+    """
     for tensor in servable.inputs:
-        first, *others = tensor.shape or [1]
-        if -1 in others or tensor.dtype not in NAMES:
+        if tensor.dtype not in NAMES:
             raise NoReference(f"input {tensor.name} ({tensor.dtype} {tensor.shape}) takes what cannot be made up")
-        shape = [count if first == -1 else first, *others]
-        if tensor.dtype.startswith("float"):
-            inputs[tensor.name] = random.standard_normal(shape).astype(tensor.dtype)
-        else:
-            inputs[tensor.name] = random.integers(0, 256 if tensor.dtype == "uint8" else 2, shape).astype(tensor.dtype)
-    batch = max(1, servable.inputs[0].shape[0])
-    empty = {tensor.name: np.empty(0) for tensor in servable.outputs}
-    made = Recorded(inputs, empty, RTOL, ATOL, batch, reference="none")
-    answers = Reference(servable.folder / servable.graph, made).answers(inputs)
-    return replace(made, outputs=answers)
+    tensors = [(tensor.name, np.dtype(tensor.dtype), tensor.shape) for tensor in servable.inputs]
+    names, path = [tensor.name for tensor in servable.outputs], servable.folder / servable.graph
+    refused = NoReference("it has no inputs")
+    for inputs in load_inputs.attempts(tensors, rows=count if servable.batched else 1):
+        whole = not servable.batched
+        given = {name: array[None] if whole else array for name, array in inputs.items()}
+        made = Recorded(given, {}, RTOL, ATOL, reference="none", whole=whole)
+        try:
+            answers = Reference(path, made, names).answers(given, alone=True)
+        except NoReference as error:
+            refused = error
+            continue
+        return replace(made, outputs=answers)
+    raise refused
 
 
 def _rounded(array: np.ndarray[Any, Any], precision: str) -> np.ndarray[Any, Any]:

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,11 +22,12 @@ from typing import Literal
 
 import psutil
 
-from trainserve.serving import processes
+from trainserve.serving import processes, refusals
 from trainserve.serving.control import Control
-from trainserve.serving.described import Described, Endpoint, NoServer
-from trainserve.serving.infer import DTYPES, InferenceError
-from trainserve.serving.probe import Probe
+from trainserve.serving.described import NoServer
+from trainserve.serving.given import Given
+from trainserve.serving.infer import InferenceError
+from trainserve.serving.probe import FIRST_SECONDS, Probe
 from trainserve.serving.processes import Processes
 from trainserve.serving.recorded import Recorded
 from trainserve.serving.server import READY_SECONDS, ServerNotReady, errors
@@ -33,6 +35,8 @@ from trainserve.serving.server import READY_SECONDS, ServerNotReady, errors
 TICK_SECONDS = 0.25
 LIVENESS_SECONDS = 1.0
 """Between two inferences that show that a model lives."""
+TELL_SECONDS = 10.0
+"""After which it is said that a model's first answers take long."""
 TIMEOUT_SECONDS = 3.0
 """For what is asked of a server that is loading nothing."""
 LOAD_SECONDS = 60.0
@@ -44,7 +48,9 @@ STOP_SECONDS = 15.0
 """Beyond the guard's draining and the server's own exit timeout only a hang lasts."""
 _PR_SET_PDEATHSIG = 1
 
-State = Literal["starting", "ready", "failed", "recovering", "unloaded", "restarting", "draining", "stopped"]
+State = Literal[
+    "starting", "ready", "failed", "recovering", "unloaded", "unwatched", "restarting", "draining", "stopped"
+]
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,8 @@ class _Run:
 
 
 class Supervisor:
-    """One server with its models. `models` has the recorded samples of each; None: made-up inputs must do."""
+    """One server with its models. `models` has the recorded samples of each, or those that were given with it; None:
+    made-up inputs must do."""
 
     def __init__(
         self,
@@ -85,7 +92,7 @@ class Supervisor:
         repository: Path,
         log: Path,
         url: str,
-        models: Mapping[str, Recorded | None],
+        models: Mapping[str, Recorded | Given | None],
         tell: Callable[[Change], None],
     ) -> None:
         """`command` starts the server, whose HTTP endpoint is at `url` and whose output goes to `log`."""
@@ -215,18 +222,31 @@ class Supervisor:
     # What one thread for each model does.
 
     def _keep(self, run: _Run, model: str) -> None:
+        """Watch a model until the server is over. Nothing ends that in silence: what goes wrong in the watching itself
+        is told, and it begins anew."""
+        while not run.over.is_set():
+            try:
+                self._watch_model(run, model)
+                return
+            except Exception as error:  # whatever it is, a model that serves must not go unwatched
+                traceback.print_exc()
+                self._tell_of(run, model, "unwatched", f"it may serve, and is not watched for the moment: {error!r}")
+                run.over.wait(LIVENESS_SECONDS)
+
+    def _watch_model(self, run: _Run, model: str) -> None:
         control = Control(self.url, LOAD_SECONDS)
         begun, attempts = run.begun, 0
         while not run.over.is_set():
             try:
                 loaded, reason = control.states().get(model, (False, "the server does not know it"))
                 if not loaded:
-                    self._tell_of(run, model, "unloaded" if reason == "unloaded" else "failed", reason)
+                    state: State = "unloaded" if reason == "unloaded" else "failed"
+                    self._tell_of(run, model, state, self._words(model, reason))
                     self._wait_until_loaded(run, control, model)
                     begun, attempts = time.monotonic(), 0
                     continue
-                message, probe = self._verify(model)
-                self._tell_of(run, model, "ready", f"after {time.monotonic() - begun:.1f} s: {message}")
+                probe = self._verify(run, model)
+                self._tell_of(run, model, "ready", f"after {time.monotonic() - begun:.1f} s: {probe.message}")
                 attempts = 0
                 why = self._wait_for_fault(run, control, model, probe)
             except WrongAnswers as error:
@@ -254,31 +274,48 @@ class Supervisor:
                 run.broken = f"it does not answer: {error}"
                 return
             except InferenceError as error:
-                self._tell_of(run, model, "failed", str(error))
+                self._tell_of(run, model, "failed", self._words(model, str(error)))
+
+    def _words(self, model: str, reason: str) -> str:
+        """Why the server has not loaded a model: in its log alone, where it says nothing of it elsewhere."""
+        return refusals.words(model, reason, self.log.read_text(errors="replace"))
 
     def _wait_until_loaded(self, run: _Run, control: Control, model: str) -> None:
         while not run.over.wait(LIVENESS_SECONDS):
             if control.states().get(model, (False, ""))[0]:
                 return
 
-    def _verify(self, model: str) -> tuple[str, Probe | None]:
-        """What was seen, and what asks the model from now on; None of a model of text, for which nothing is made up,
-        and of an ensemble, whose steps are asked.
+    def _verify(self, run: _Run, model: str) -> Probe:
+        """What asks the model from now on, which it has answered as it should.
 
         Raises WrongAnswers, NoServer, InferenceError, OSError.
         """
-        recorded = self.models[model]
-        described = Endpoint(self.url, TIMEOUT_SECONDS).describe(model)
-        if recorded is None and _of_text(described):
-            return "loaded; it takes or gives text, and is not asked", None
         host, _, port = self.url.rpartition(":")
-        probe = Probe(host, int(port), model, recorded)
-        probe.verify()
-        if not probe.verified:
-            raise WrongAnswers(probe.message)
-        return probe.message, None if described.steps else probe
+        probe = Probe(host, int(port), model, self.models[model])
+        raised: list[Exception] = []
 
-    def _wait_for_fault(self, run: _Run, control: Control, model: str, probe: Probe | None) -> str | None:
+        def verify() -> None:
+            try:
+                probe.verify()
+            except Exception as error:
+                raised.append(error)
+
+        asking = threading.Thread(target=verify, daemon=True)
+        backends, begun = run.table.backends(model), time.monotonic()
+        asking.start()
+        while asking.is_alive() and not run.over.is_set():
+            asking.join(TICK_SECONDS)
+            if asking.is_alive() and (fault := run.table.fault(backends)):
+                raise InferenceError(fault)
+            if time.monotonic() - begun > TELL_SECONDS:
+                self._tell_of(run, model, "starting", f"it takes long to answer; waiting up to {FIRST_SECONDS:.0f} s")
+        if raised:
+            raise raised[0]
+        if not probe.verified and not run.over.is_set():
+            raise WrongAnswers(probe.message)
+        return probe
+
+    def _wait_for_fault(self, run: _Run, control: Control, model: str, probe: Probe) -> str | None:
         """Watch a model that is ready. None: it was unloaded or loaded anew on somebody's request."""
         backends = run.table.backends(model)
         asked, finished = time.monotonic(), 0
@@ -288,25 +325,19 @@ class Supervisor:
             why = run.table.fault(backends)
             if why is None and not all(process.is_running() for process in backends):
                 return None
-            if why is None and probe is not None and time.monotonic() - asked >= LIVENESS_SECONDS:
+            if why is None and probe.asks and time.monotonic() - asked >= LIVENESS_SECONDS:
                 asked = time.monotonic()
                 try:
                     before, finished = finished, control.finished(model)
                     if finished < before:  # a model that is loaded anew counts anew
                         return None
-                    why = self._ask(probe, control)
+                    alive, words = probe.alive(TICK_SECONDS)
+                    why = None if alive else words
                 except InferenceError as error:  # such as that there is no such model
                     why = str(error)
             if why is not None:
                 return why if control.states().get(model, (False, ""))[0] else None
         return None
-
-    def _ask(self, probe: Probe, control: Control) -> str | None:
-        """Why the model does not live. One that is late, and has finished others meanwhile, is busy."""
-        before = control.finished(probe.model)
-        alive, words = probe.alive()
-        busy = words.startswith("TimeoutError") and control.finished(probe.model) > before
-        return None if alive or busy else words
 
     def _load_anew(self, run: _Run, model: str) -> None:
         processes.kill(run.table.backends(model))
@@ -322,8 +353,3 @@ class Supervisor:
             if self.states.get(model) != (state, message):
                 self.states[model] = (state, message)
                 self.tell(Change(model, state, message))
-
-
-def _of_text(described: Described) -> bool:
-    tensors = {**(described.inputs or {}), **(described.outputs or {})}
-    return any(datatype not in DTYPES for datatype, _ in tensors.values())

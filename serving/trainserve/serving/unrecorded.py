@@ -1,86 +1,114 @@
-"""What a probe sends that was never recorded: to a lone graph, which comes without samples, and to see who lives."""
+"""What a model is asked of which nothing was recorded: inputs that are made up, each an answerable question or not.
+
+A model is alive when it answers. What it answers to an input that was made up for it, an error included, is known once
+that was tried: the same error again is an answer, too, and another kind of error is none.
+"""
 
 from __future__ import annotations
 
 import http.client
+import itertools
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from trainserve.serving import load_inputs
 from trainserve.serving.described import Described, Endpoint, NoServer
-from trainserve.serving.infer import DTYPES, InferenceError, infer
-from trainserve.serving.recorded import Arrays, Recorded
+from trainserve.serving.infer import DTYPES, InferenceError, ask
+from trainserve.serving.recorded import Arrays
 
-SIZES = (1, 32, 224)
-"""Lengths that are tried for an axis of any length, where nobody says which the network takes."""
+_NO_ANSWER = re.compile(
+    r"Stub process '[^']*' is not healthy|Request for unknown model|is not ready|is being unloaded|not found, version"
+    r"|out of memory|bad_alloc|[Ff]ailed to allocate|CUDA (error|failure)|CUDNN|CUBLAS",
+)
+"""Words of a server that could not ask its model, or has no room for it: nothing that an input is to blame for."""
+_PARTICULARS = re.compile(r"0x[0-9a-fA-F]+|[-+]?[0-9][0-9.,e+-]*")
+_sequences = itertools.count(int(time.time() * 1e3) << 20 & (1 << 62) - 1)
+"""Names of sequences, of which no other caller has one."""
 
 
-def answered(host: str, port: int, model: str, timeout: float) -> Recorded:
-    """What a served model answers to made-up inputs, once it has the outputs, dtypes and shapes that it declares.
+@dataclass(frozen=True)
+class Question:
+    """One request, and how it was answered when it was first tried: `refusal` is the kind of error, empty of none.
 
-    Raises InferenceError, or OSError when there is no server.
+    `sequence`: it is a sequence by itself, for a model that takes no other request.
     """
+
+    inputs: Arrays
+    outputs: tuple[str, ...]
+    sequence: bool = False
+    refusal: str = ""
+
+    def parameters(self) -> dict[str, Any]:
+        """Of the request."""
+        return {"sequence_id": next(_sequences), "sequence_start": True, "sequence_end": True} if self.sequence else {}
+
+
+def kind_of(error: InferenceError) -> str:
+    """The error's words without what is of this one request: numbers and addresses."""
+    return _PARTICULARS.sub("#", str(error))
+
+
+def is_answer(error: InferenceError) -> bool:
+    """Whether the model, or the server after a look at the request, said it."""
+    words = str(error)
+    return words.startswith(("status 400", "status 500", "status 422")) and _NO_ANSWER.search(words) is None
+
+
+def describe(url: str, model: str, timeout: float) -> Described:
+    """What the server says of the model. Raises InferenceError, or OSError when there is no server."""
     try:
-        described = Endpoint(f"{host}:{port}", timeout).describe(model)
+        described = Endpoint(url, timeout).describe(model)
     except NoServer as error:
+        if isinstance(error.__cause__, OSError):
+            raise error.__cause__ from error
         raise InferenceError(str(error)) from error
-    if not described.ready or not described.inputs or not described.outputs:
+    if not described.ready or not described.outputs:
         raise InferenceError(described.reason or "the server says nothing of the model's tensors")
-    any_length = any(size < 0 for _, shape in described.inputs.values() for size in shape[1:])
-    connection = http.client.HTTPConnection(host, port, timeout=timeout)
-    try:
-        for size in SIZES if any_length else SIZES[:1]:
-            inputs = _made_up(described, size)
-            try:
-                outputs = infer(connection, model, inputs, list(described.outputs))
-            except InferenceError as error:
-                refused = error
-                continue
-            _check(described, outputs)
-            batch = 1 if described.max_batch else len(next(iter(inputs.values())))
-            return Recorded(inputs, outputs, rtol=0.0, atol=0.0, batch=batch, reference="none")
-        raise refused
-    finally:
-        connection.close()
+    return described
 
 
-def fresh(recorded: Recorded, generator: np.random.Generator) -> Arrays:
-    """Inputs of one request that was never sent before: a response cache answers what was, whoever is dead behind it.
+def unaskable(described: Described) -> str:
+    """Why nothing can be made up for a model; empty where it can."""
+    odd = [f"input {name} takes {kind}" for name, (kind, _) in (described.inputs or {}).items() if kind not in DTYPES]
+    return odd[0] if odd else ""
 
-    The values of a sample in another order, and those that are no whole numbers a little smaller, so that each is one
-    that the model takes.
+
+def questions(described: Described) -> Iterator[Question]:
+    """What may be asked, the likeliest to be answered first."""
+    tensors = [
+        (name, np.dtype(DTYPES[datatype]), [shape[0], *shape[1:]] if shape else [])
+        for name, (datatype, shape) in (described.inputs or {}).items()
+    ]
+    for inputs in load_inputs.attempts(tensors):
+        yield Question(dict(inputs), tuple(described.outputs or ()), described.sequence_idle is not None)
+
+
+def fresh(inputs: Arrays, generator: np.random.Generator) -> Arrays:
+    """Inputs that were never sent before: a response cache answers what was, whoever is dead behind it.
+
+    Its values in another order, those that are no whole numbers a little smaller, and texts with a few digits more, so
+    that each is likely to be one that the model takes.
     """
-    start = int(generator.integers(max(1, len(recorded) // recorded.batch))) * recorded.batch
-    sample = recorded.sent(np.arange(start, start + recorded.batch))
-    return {name: _shuffled(array, generator) for name, array in sample.items()}
+    return {name: _shuffled(array, generator) for name, array in inputs.items()}
+
+
+def put(connection: http.client.HTTPConnection, model: str, question: Question, inputs: Arrays) -> None:
+    """Ask it, with these inputs in the place of its own. Raises InferenceError unless it is answered, be it with the
+    error that is known, and OSError."""
+    try:
+        ask(connection, model, inputs, list(question.outputs), question.parameters())
+    except InferenceError as error:
+        if not question.refusal or kind_of(error) != question.refusal:
+            raise
 
 
 def _shuffled(array: np.ndarray[Any, Any], generator: np.random.Generator) -> np.ndarray[Any, Any]:
     shuffled: np.ndarray[Any, Any] = generator.permutation(array.reshape(-1)).reshape(array.shape)
+    if array.dtype.hasobject and array.size:
+        shuffled.reshape(-1)[0] += str(generator.integers(1 << 30)).encode()
     return (shuffled * generator.uniform(0.5, 1.0)).astype(array.dtype) if array.dtype.kind == "f" else shuffled
-
-
-def _made_up(described: Described, size: int) -> Arrays:
-    assert described.inputs is not None
-    tensors = [
-        (name, np.dtype(DTYPES[datatype]), [shape[0], *(size if each < 0 else each for each in shape[1:])])
-        for name, (datatype, shape) in described.inputs.items()
-    ]
-    return dict(load_inputs.random(tensors)[0])
-
-
-def _check(described: Described, outputs: Arrays) -> None:
-    """Raises InferenceError unless the outputs are as declared."""
-    assert described.outputs is not None
-    for name, (datatype, shape) in described.outputs.items():
-        answer = outputs.get(name)
-        if answer is None:
-            raise InferenceError(f"output {name} is missing; the server sent {', '.join(outputs) or 'none'}")
-        fits = len(answer.shape) == len(shape) and all(
-            declared in (-1, size) for declared, size in zip(shape, answer.shape, strict=True)
-        )
-        if answer.dtype != np.dtype(DTYPES[datatype]) or not fits:
-            raise InferenceError(
-                f"output {name}: {answer.dtype} {list(answer.shape)} instead of {datatype} {list(shape)}"
-            )

@@ -35,13 +35,16 @@ def compare(
     atol: float,
     indexes: Mapping[str, str] | None = None,
     rows: np.ndarray[Any, Any] | None = None,
+    *,
+    equal_nan: bool = True,
 ) -> Comparison:
     """Compare every output of `expected`, whose arrays have one row per answer, with `got`.
 
-    A missing output, another shape and a NaN do not match. `indexes` names for an output of positions (the labels of
-    the top k) the output that they point into: what they point at is compared, at twice the tolerance, so that of two
-    classes as good as equal either may come first. `rows` are the numbers of the samples, which may come more than
-    once; by default 0, 1, 2 ….
+    A missing output, another shape and another text do not match, nor what is no number on one side alone: a NaN is
+    only as good as a NaN (not even that unless `equal_nan`), an infinity as the same infinity. `indexes` names for an
+    output of positions (the labels of the top k) the output that they point into: what they point at is compared, at
+    twice the tolerance, so that of two classes as good as equal either may come first. `rows` are the numbers of the
+    samples, which may come more than once; by default 0, 1, 2 ….
     """
     indexes = indexes or {}
     answers = min(len(array) for array in expected.values())
@@ -58,10 +61,11 @@ def compare(
             if not _distinct(answer, whole.shape[-1]):
                 return _unlike(samples, name, f"output {name}: not distinct positions in {indexes[name]}")
             truth, answer = np.take_along_axis(whole, truth, -1), np.take_along_axis(whole, answer, -1)
-        wide, answered = truth.astype(np.float64), answer.astype(np.float64)
-        difference = np.abs(answered - wide).reshape(answers, -1)
-        size = np.nan_to_num(np.abs(wide)).reshape(answers, -1)  # what was recorded as no number, nothing matches
-        difference[np.isnan(difference)] = np.inf
+        difference = differences(truth, answer, equal_nan=equal_nan).reshape(answers, -1)
+        if not difference.size:
+            worst_output = worst_output or name
+            continue
+        size = _sizes(truth).reshape(answers, -1)
         relative = np.divide(difference, size, out=np.zeros_like(difference), where=size > atol)
         if name not in indexes:
             max_abs, max_rel = max(max_abs, float(difference.max())), max(max_rel, float(relative.max()))
@@ -69,8 +73,8 @@ def compare(
         if excess.max() > worst_excess:
             worst_excess, worst, worst_output = float(excess.max()), int(excess.argmax()), name
     matches = worst_excess <= 0
-    message = f"{samples} samples, max abs difference {max_abs:.2g}"
-    truth, answer = expected[worst_output][worst], got[worst_output][worst]
+    message = f"{samples} sample{'' if samples == 1 else 's'}, max abs difference {max_abs:.2g}"
+    truth, answer = np.asarray(expected[worst_output][worst]), np.asarray(got[worst_output][worst])
     if not matches:
         message += (
             f", outside rtol {rtol:g} and atol {atol:g}; worst: sample {rows[worst]}, output {worst_output}, expected "
@@ -90,11 +94,40 @@ def unlike(expected: Arrays, got: Arrays, samples: int) -> Comparison | None:
     return None
 
 
+def differences(
+    expected: np.ndarray[Any, Any], got: np.ndarray[Any, Any], *, equal_nan: bool = True
+) -> np.ndarray[Any, Any]:
+    """How far apart two arrays of one shape are, value by value: 0 where both are the same text, infinity or NaN, and
+    infinite where only one of them is."""
+    if expected.dtype.kind in "OSU" or got.dtype.kind in "OSU":
+        same = [text(one) == text(other) for one, other in zip(expected.flat, got.flat, strict=True)]
+        return np.where(np.array(same, bool).reshape(expected.shape), 0.0, np.inf)
+    wide, answered = expected.astype(np.float64), got.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        difference = np.abs(answered - wide)
+    difference = np.where(answered == wide, 0.0, difference)
+    if equal_nan:
+        difference = np.where(np.isnan(answered) & np.isnan(wide), 0.0, difference)
+    return np.where(np.isnan(difference), np.inf, difference)
+
+
+def text(value: object) -> str:
+    """A text as a server or onnxruntime gives it."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def _sizes(expected: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    if expected.dtype.kind in "OSU":
+        return np.zeros(expected.shape)
+    sizes: np.ndarray[Any, Any] = np.nan_to_num(np.abs(expected.astype(np.float64)))
+    return sizes
+
+
 def shown(row: np.ndarray[Any, Any]) -> str:
     """The first values of a row, numbers or text."""
     values = row.reshape(-1)
-    text = ", ".join(repr(value) if isinstance(value, str) else f"{value:.4g}" for value in values[:10])
-    return f"[{text}{', …' if values.size > 10 else ''}]"
+    words = ", ".join(repr(text(value)) if isinstance(value, str | bytes) else f"{value:.4g}" for value in values[:10])
+    return f"[{words}{', …' if values.size > 10 else ''}]"
 
 
 def _distinct(positions: np.ndarray[Any, Any], size: int) -> bool:

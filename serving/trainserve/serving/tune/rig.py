@@ -109,12 +109,9 @@ class Rig:
         self._loaded: dict[str, None] = {}
         rows, outputs = load_inputs.of_model(model), [tensor.name for tensor in model.outputs]
         self._requests = {name: Prepared.inferences("http", name, rows, outputs) for name in self._candidates}
-        linked = _beside(model, repository.parent)
-        write(
-            [Entry(each.name, linked, each.settings.model_copy(update=UNMEASURED)) for each in candidates],
-            repository,
-            gpus,
-        )
+        copy = _beside(model, repository.parent)
+        entries = [Entry(each.name, copy, each.settings.model_copy(update=UNMEASURED)) for each in candidates]
+        write(entries, repository, gpus, ours=True)
         weights = sum((model.folder / file).stat().st_size for file in model.files)
         self._instance_bytes = INSTANCE_BYTES + WEIGHTS_FACTOR * weights
         self._seed = 0
@@ -192,9 +189,7 @@ def _available_bytes() -> int:
 
 
 def _beside(model: Servable, folder: Path) -> Servable:
-    """The model on the file system of `folder`, that its candidates be links: itself, or one copy."""
-    if model.folder.stat().st_dev == folder.stat().st_dev:
-        return model
+    """One copy of the model in `folder`, that its candidates be links to: never to a user's own files."""
     copy = folder / "model"
     for file in model.files:
         (copy / file).parent.mkdir(parents=True, exist_ok=True)
