@@ -85,7 +85,7 @@ def _tensor(path: Path, value: onnx.ValueInfoProto) -> Tensor:
     kind = value.type.WhichOneof("value")
     if kind != "tensor_type":
         raise UnusableGraph(f"{path}: {value.name} is a {(kind or 'thing without a type').removesuffix('_type')}; "
-                            "inputs and outputs must be tensors")  # fmt: skip
+                            f"inputs and outputs must be tensors{_ZIP_MAP if _is_zip_map(value) else ''}")  # fmt: skip
     tensor = value.type.tensor_type
     if not tensor.HasField("shape"):
         raise UnusableGraph(f"{path}: {value.name} has no shape; export the model with its shapes")
@@ -95,6 +95,14 @@ def _tensor(path: Path, value: onnx.ValueInfoProto) -> Tensor:
         name = onnx.TensorProto.DataType.Name(tensor.elem_type).lower() if dtype else f"number {tensor.elem_type}"
         raise UnusableGraph(f"{path}: {value.name} has type {name}; must be one of {', '.join(TYPES)}")
     return Tensor(name=value.name, dtype=dtype, shape=[_size(path, value.name, axis) for axis in tensor.shape.dim])
+
+
+_ZIP_MAP = "; convert the scikit-learn model with options={'zipmap': False}, else it ends in a ZipMap"
+
+
+def _is_zip_map(value: onnx.ValueInfoProto) -> bool:
+    """Whether it is a list of maps from class to probability, as skl2onnx's classifiers give unless told otherwise."""
+    return bool(value.type.sequence_type.elem_type.HasField("map_type"))
 
 
 def _size(path: Path, name: str, axis: Any) -> int:

@@ -235,3 +235,15 @@ def test_the_development_server_loads_just_what_the_table_says() -> None:
     assert loads(ir_version=server.ir_version)
     assert not loads(opset=server.opset + 1)
     assert not loads(ir_version=server.ir_version + 1)
+
+
+def test_a_classifier_that_ends_in_a_zip_map_is_told_how_to_convert_it_without(write: Write) -> None:
+    model = relu()
+    maps = helper.make_map_type_proto(TensorProto.INT64, helper.make_tensor_type_proto(TensorProto.FLOAT, []))
+    probabilities = helper.make_value_info("output_probability", helper.make_sequence_type_proto(maps))
+    model.graph.node.append(
+        helper.make_node("ZipMap", ["y"], ["output_probability"], domain="ai.onnx.ml", classlabels_int64s=[0, 1, 2, 3])
+    )
+    model.graph.output.append(probabilities)
+    with pytest.raises(UnusableGraph, match=r"output_probability is a sequence.*options=\{'zipmap': False\}"):
+        open_servable(str(write(model)))
