@@ -13,11 +13,13 @@ from typing import Literal
 from trainserve.cli.table import table
 
 Format = Literal["table", "json", "csv"]
+Figure = Literal["probability", "score"]
+"""What a class is ranked by: a share of 1, or any other number, such as a logit."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """The most probable classes of one row of a file, as (index, label, probability), the most probable first."""
+    """The likeliest classes of one row of a file, as (index, label, figure), the likeliest first."""
 
     file: str
     row: int
@@ -33,22 +35,27 @@ class Estimated:
     values: Sequence[tuple[str, float]]
 
 
-def of_classes(answers: Sequence[Seen], form: Format) -> str:
+def of_classes(answers: Sequence[Seen], form: Format, figure: Figure) -> str:
     """One entry a row; CSV has one line for each of its classes, with `rank` from 1."""
     if form == "json":
-        return _json([{"file": each.file, "row": each.row} | _best(each) for each in answers])
+        return _json([{"file": each.file, "row": each.row} | _best(each, figure) for each in answers])
     lines = [
-        (each.file, str(each.row), rank, label, f"{probability:.7g}")
+        (each.file, str(each.row), rank, label, f"{value:.7g}")
         for each in answers
-        for rank, (_, label, probability) in enumerate(each.top, 1)
+        for rank, (_, label, value) in enumerate(each.top, 1)
     ]
     if form == "csv":
-        return _csv(["file", "row", "rank", "label", "probability"], lines)
+        return _csv(["file", "row", "rank", "label", figure], lines)
     cells = [
-        [file if rank == 1 else "", row if rank == 1 else "", label, f"{float(probability):.4f}"]
-        for file, row, rank, label, probability in lines
+        [
+            file if rank == 1 else "",
+            row if rank == 1 else "",
+            label,
+            f"{float(value):{'.4f' if figure == 'probability' else '.6g'}}",
+        ]
+        for file, row, rank, label, value in lines
     ]
-    return table(["FILE", "ROW", "LABEL", "PROBABILITY"], cells)
+    return table(["FILE", "ROW", "LABEL", figure.upper()], cells)
 
 
 def of_values(answers: Sequence[Estimated], form: Format) -> str:
@@ -70,8 +77,8 @@ def of_values(answers: Sequence[Estimated], form: Format) -> str:
     return table(["FILE", "ROW", *(label.upper() for label in labels)], cells)
 
 
-def _best(seen: Seen) -> dict[str, object]:
-    top = [{"index": index, "label": label, "probability": _finite(value)} for index, label, value in seen.top]
+def _best(seen: Seen, figure: Figure) -> dict[str, object]:
+    top = [{"index": index, "label": label, figure: _finite(value)} for index, label, value in seen.top]
     return top[0] | {"top": top}
 
 

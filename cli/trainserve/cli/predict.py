@@ -1,4 +1,4 @@
-"""`trainserve predict`: images or arrays to labels and probabilities."""
+"""`trainserve predict`: images or arrays to labels and probabilities, or scores where the model gives others."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TextIO
+from typing import Any, TextIO
 
 import click
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -70,7 +71,7 @@ MANY = 10
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    help="Labels of each row, the most probable first.",
+    help="Labels of each row, the likeliest first.",
 )
 @click.option("-o", "--output", "form", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
 def predict(
@@ -214,7 +215,8 @@ def _progress(files: int) -> Iterator[Callable[[int], None]]:
         yield lambda done: bar.update(task, completed=done)
 
 
-def _seen(batches: Iterable[tuple[Batch, Predictions]], top: int, form: answers.Format) -> str:
+def _seen(batches: Sequence[tuple[Batch, Predictions]], top: int, form: answers.Format) -> str:
+    shares = all(_are_shares(predictions.probabilities) for _, predictions in batches)
     return answers.of_classes(
         [
             answers.Seen(name, row, classes)
@@ -222,7 +224,13 @@ def _seen(batches: Iterable[tuple[Batch, Predictions]], top: int, form: answers.
             for (name, row), classes in zip(batch.rows, predictions.top(top), strict=True)
         ],
         form,
+        "probability" if shares else "score",
     )
+
+
+def _are_shares(rows: np.ndarray[Any, Any]) -> bool:
+    """Whether every row is of probabilities, as far as fp16 and int8 keep their sum at 1."""
+    return bool((rows >= 0).all() and np.allclose(rows.sum(axis=-1), 1, atol=0.01))
 
 
 def _estimated(batches: Iterable[tuple[Batch, Predictions]], form: answers.Format) -> str:
