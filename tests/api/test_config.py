@@ -11,7 +11,7 @@ from trainserve.models.config import Config
 
 THE_PODS_ALONE = {"job", "store", "dataset.path", "model.pretrained.path", "checkpoint.folder"}
 """What the operator fills in."""
-THE_OPERATORS_ALONE = {"policy", "resources", "workers", "model.image", "model.command"}
+THE_OPERATORS_ALONE = {"policy", "resources", "workers", "pod", "model.image", "model.command"}
 
 
 JOB, CONFIG = fields(TrainJobSpec), fields(Config)

@@ -103,9 +103,25 @@ def modelserve(name: str = "digits", **changes: Any) -> dict[str, Any]:
             "'^([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?"
             "[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'",
         ),
+        ({"resources": {"cpu": -0.5}}, "spec.resources.cpu: -0.5 must not be negative"),
         (
-            {"resources": {"cpu": -0.5}},
-            "spec.resources.cpu: \"-0.5\" must match pattern '^[0-9]+(\\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$'",
+            {"resources": {"memory": "4GB"}},
+            'spec.resources.memory: "4GB" must be a quantity as in a Pod: a number, then nothing, one of '
+            "n u m k M G T P E Ki Mi Gi Ti Pi Ei, or an exponent such as e9",
+        ),
+        (
+            {"resources": {"memory": "1e400"}},
+            'spec.resources.memory: "1e400" must be at most 9223372036854775807 bytes (2^63-1), which is what '
+            "Kubernetes can count",
+        ),
+        (
+            {"pod": {"labels": {"trainserve.io/trainjob": "other"}}},
+            'spec.pod.labels.trainserve.io/trainjob: "trainserve.io/trainjob" must be another name: this one is the '
+            "operator's own",
+        ),
+        (
+            {"pod": {"annotations": {"a": "b" * 300_000}}},
+            f'spec.pod.annotations: {{"a": "{70 * "b"}... must have at most 245760 bytes in all, not 300001',
         ),
         ({"resources": {"cpu": True}}, "spec.resources.cpu: true must be a valid string"),
         (
@@ -139,7 +155,7 @@ def modelserve(name: str = "digits", **changes: Any) -> dict[str, Any]:
         (
             {"epochs": 5},
             "spec.epochs: unknown field; allowed here: checkpoint, dataset, energy, export, gates, log, model, output, "
-            "policy, resources, trainer, workers",
+            "pod, policy, resources, trainer, workers",
         ),
     ],
 )

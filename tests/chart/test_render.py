@@ -8,7 +8,10 @@ import pytest
 import yaml
 
 from tests.chart.conftest import CHART, Helm, Manifest, Render, of_kind
+from tests.pod_security import violations
 from trainserve.api.crds import modelserve_crd, trainjob_crd
+from trainserve.operator.settings import Settings
+from trainserve.operator.shares import Shares
 
 ODD = (
     'images={"registry": "registry.example.org/team", "tag": "1.2.3", "pullSecrets": ["registry"]}',
@@ -17,6 +20,7 @@ ODD = (
     'nodeCache={"folder": "/var/cache/models", "size": "20Gi"}',
     'operator={"replicas": 2, "nodeSelector": {"pool": "system"}, "tolerations": [{"operator": "Exists"}]}',
     'operator.logFormat="json"',
+    'pods={"resources": {"probe": {"limits": {"cpu": 1, "memory": "1e9"}}, "triton": {"limits": null}}}',
 )
 
 
@@ -71,6 +75,7 @@ def test_definitions_can_be_left_to_somebody_else(render: Render) -> None:
 
 def test_the_operator_runs_without_rights_on_its_node(render: Render) -> None:
     pod = _deployment(render())["spec"]["template"]["spec"]
+    assert violations(pod) == []
     (container,) = pod["containers"]
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -95,11 +100,27 @@ def test_values_reach_the_operator(render: Render) -> None:
     assert environment["TRAINSERVE_STORE_SECRET"] == "s3-credentials"
     assert environment["TRAINSERVE_LEASE_NAMESPACE"] == "trainserve-system"
     assert container["command"][-1] == "--log-format=json"
+    shares = Settings.from_environment({"TRAINSERVE_POD_RESOURCES": environment["TRAINSERVE_POD_RESOURCES"]}).shares
+    assert shares.probe.limits.model_dump() == {"cpu": "1", "memory": "1e9"}
+    assert shares.probe.requests == Shares().probe.requests
+    assert shares.triton.limits.model_dump(exclude_none=True) == {}
     assert environment["TRAINSERVE_NODE_CACHE"] == "/var/cache/models"
     assert environment["TRAINSERVE_NODE_CACHE_SIZE"] == "20Gi"
     assert (pod["nodeSelector"], pod["tolerations"]) == ({"pool": "system"}, [{"operator": "Exists"}])
     (account,) = of_kind(render(*ODD), "ServiceAccount")
     assert account["imagePullSecrets"] == [{"name": "registry"}]
+
+
+def test_the_charts_shares_are_the_operators_own(render: Render) -> None:
+    (container,) = _deployment(render())["spec"]["template"]["spec"]["containers"]
+    environment = {entry["name"]: entry.get("value") for entry in container["env"]}
+    assert Settings.from_environment({"TRAINSERVE_POD_RESOURCES": environment["TRAINSERVE_POD_RESOURCES"]}) == (
+        Settings.from_environment({})
+    )
+    assert {kind: container["resources"][kind].keys() for kind in container["resources"]} == {
+        "requests": {"cpu", "memory"},
+        "limits": {"cpu", "memory"},
+    }
 
 
 def test_the_service_and_the_binding_find_what_they_name(render: Render) -> None:
@@ -141,6 +162,9 @@ def test_the_service_and_the_binding_find_what_they_name(render: Render) -> None
         ('monitoring={"runbooks": "docs"}', "at '/monitoring/runbooks': 'docs' does not match pattern"),
         ('monitoring={"gridIntensity": -1}', "at '/monitoring/gridIntensity': minimum: got -1, want 0"),
         ('monitoring={"dashboards": {"label": "a b"}}', "at '/monitoring/dashboards/label': 'a b' does not match"),
+        ('pods={"resources": {"prober": {}}}', "additional properties 'prober' not allowed"),
+        ('pods={"resources": {"probe": {"limits": {"cpu": "many"}}}}', "/cpu': 'many' does not match pattern"),
+        ('pods={"resources": {"probe": {"requests": {"cpu": -1}}}}', "/cpu': minimum: got -1, want 0"),
         ("extra=1", "additional properties 'extra' not allowed"),
     ],
 )

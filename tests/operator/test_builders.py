@@ -253,7 +253,7 @@ def test_a_pod_has_a_process_for_each_gpu_unless_told(workers: Object, gpus: int
 
 @pytest.mark.parametrize(
     ("resources", "processes", "threads"),
-    [({}, 1, None), ({}, 2, "1"), ({"cpu": "4"}, 1, "4"), ({"cpu": "4"}, 2, "2"), ({"cpu": "500m"}, 2, "1")],
+    [({}, 1, "2"), ({}, 2, "1"), ({"cpu": "4"}, 1, "4"), ({"cpu": "4"}, 2, "2"), ({"cpu": "500m"}, 2, "1")],
 )
 def test_processes_of_one_pod_share_its_cores(resources: Object, processes: int, threads: str | None) -> None:
     spec = pod_spec(trainjob(workers={"processesPerNode": processes}, resources=resources))
@@ -350,7 +350,7 @@ def test_the_namespaces_secret_is_files_too_for_those_alone_who_fetch() -> None:
     assert volume in pod["volumes"]
     assert mount in pod["initContainers"][0]["volumeMounts"]
     assert all(mount not in container["volumeMounts"] for container in pod["containers"])
-    resolver = serving.resolver_pod(SERVE, ModelServeSpec.model_validate({"model": {"name": "digits"}}).model, known)
+    resolver = serving.resolver_pod(SERVE, ModelServeSpec.model_validate({"model": {"name": "digits"}}), known)
     assert volume in resolver["spec"]["volumes"]
     assert mount in resolver["spec"]["containers"][0]["volumeMounts"]
     trainer = pod_spec(trainjob(), known)
@@ -428,15 +428,13 @@ def test_a_claim_of_roots_can_be_written_by_the_user_of_our_images() -> None:
     assert (container["securityContext"]["runAsUser"], container["securityContext"]["runAsNonRoot"]) == (65532, True)
 
 
-def test_an_image_that_is_not_ours_runs_as_its_own_user() -> None:
+def test_an_image_that_is_not_ours_runs_without_root_too() -> None:
     (container,) = pod_spec(command_job())["containers"]
-    assert "runAsUser" not in container["securityContext"]
+    assert container["securityContext"]["runAsUser"] == 65532
     spec = ModelServeSpec.model_validate({"model": {"name": "digits"}})
     pod = serving.deployment(SERVE, spec, VERSION, SETTINGS)["spec"]["template"]["spec"]
-    users = {
-        each["name"]: each["securityContext"].get("runAsUser") for each in pod["initContainers"] + pod["containers"]
-    }
-    assert users == {"fetch": 65532, "triton": None, "probe": 65532}
+    users = {each["name"]: each["securityContext"]["runAsUser"] for each in pod["initContainers"] + pod["containers"]}
+    assert users == {"fetch": 65532, "triton": 1000, "probe": 65532}, "1000 is who NVIDIA's image is made for"
     assert pod["securityContext"]["fsGroup"] == 65532, "or triton could not read what fetch has written"
 
 

@@ -240,7 +240,7 @@ def test_the_tuner_measures_on_the_hardware_and_with_the_settings_of_the_service
     (pod,) = objective.step().create
     triton, measuring = pod["spec"]["containers"]
     assert (pod["spec"]["restartPolicy"], "trainserve.io/version" in pod["metadata"]["labels"]) == ("Never", False)
-    assert triton["resources"]["limits"] == {"cpu": "3500m", "nvidia.com/gpu": "1"}
+    assert triton["resources"]["limits"] == {"cpu": "3500m", "memory": "4Gi", "nvidia.com/gpu": "1"}
     assert "--model-control-mode=explicit" in triton["command"]
     assert "--model-control-mode=none" not in triton["command"]
     command = measuring["command"]
@@ -248,4 +248,4 @@ def test_the_tuner_measures_on_the_hardware_and_with_the_settings_of_the_service
     assert command[:4] == ["python", "-m", "trainserve.serving", "tune"]
     assert (options["--p99"], options["--minutes"]) == ("20ms", "4")
     assert (options["--cores"], options["--gpus"]) == ("3", "1")
-    assert "resources" not in measuring
+    assert measuring["resources"]["limits"].keys() == {"cpu", "memory"}, "no GPU: that is the server's"

@@ -24,7 +24,9 @@ from pydantic.alias_generators import to_camel
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
-QUANTITY_PATTERN = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$"
+from trainserve.api import GROUP, quantity
+from trainserve.api.quantity import InvalidQuantity
+
 DURATION_PATTERN = r"^[0-9]{1,9}(\.[0-9]{1,9})?(us|ms|s|m|h)$"
 NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 OBJECT_NAME_PATTERN = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
@@ -33,6 +35,12 @@ _DNS_LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 LABEL_KEY_PATTERN = rf"^({_DNS_LABEL}([.]{_DNS_LABEL})*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{{0,61}}[A-Za-z0-9])?$"
 LABEL_VALUE_PATTERN = r"^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$"
 """https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set"""
+_ANY_DNS_LABEL = _DNS_LABEL.replace("a-z", "A-Za-z")
+ANNOTATION_KEY_PATTERN = LABEL_KEY_PATTERN.replace(_DNS_LABEL, _ANY_DNS_LABEL)
+"""As a label's, but that Kubernetes takes capital letters before the slash, too."""
+MANAGED_BY = "app.kubernetes.io/managed-by"
+MAX_ANNOTATIONS_BYTES = 240 * 1024
+"""Of all names and values together. Kubernetes allows a pod 256 KiB, the operator's own among them."""
 DIGEST_PATTERN = r"^sha256:[0-9a-f]{64}$"
 TIMESTAMP_PATTERN = r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?(Z|[+-]\d{2}:\d{2})"
 MAX_COUNT = 2**31 - 1
@@ -63,22 +71,48 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-Quantity = Annotated[
-    str,
-    BeforeValidator(_number_as_text),
-    Field(pattern=QUANTITY_PATTERN),
-    WithJsonSchema(
-        {
-            "anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": QUANTITY_PATTERN}],
-        }
-    ),
-]
-"""A Kubernetes resource quantity: cores for cpu, bytes for memory, such as 500m or 4Gi."""
+def _not_ours(key: str) -> str:
+    """The operator finds its pods by their labels, and Services select by them."""
+    domain = key.rpartition("/")[0].lower()
+    if domain == GROUP or domain.endswith(f".{GROUP}") or key == MANAGED_BY:
+        raise PydanticCustomError("reserved", "must be another name: this one is the operator's own")
+    return key
+
+
+def _within_a_pods_annotations(annotations: dict[str, str]) -> dict[str, str]:
+    size = sum(len(key.encode()) + len(text.encode()) for key, text in annotations.items())
+    if size > MAX_ANNOTATIONS_BYTES:
+        said = {"size": size, "most": MAX_ANNOTATIONS_BYTES}
+        raise PydanticCustomError("size", "must have at most {most} bytes in all, not {size}", said)
+    return annotations
+
+
+def _counts(read: Callable[[str], Decimal]) -> AfterValidator:
+    def check(value: str) -> str:
+        try:
+            read(value)
+        except InvalidQuantity as error:
+            raise PydanticCustomError("quantity", "{said}", {"said": str(error)}) from None
+        return value
+
+    return AfterValidator(check)
+
+
+_QUANTITY = WithJsonSchema(
+    {"anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": quantity.PATTERN}]}
+)
+Memory = Annotated[str, BeforeValidator(_number_as_text), _counts(quantity.memory), _QUANTITY]
+"""A Kubernetes quantity of bytes, such as 4Gi. How large it may be the operator alone says: a schema cannot count."""
+Cores = Annotated[str, BeforeValidator(_number_as_text), _counts(quantity.cores), _QUANTITY]
+"""A Kubernetes quantity of cpu, such as 500m."""
 Duration = Annotated[str, Field(pattern=DURATION_PATTERN, max_length=32)]
 """A number and one unit, such as 500us, 20ms or 1.5s; `trainserve.api.duration` reads it."""
 LabelKey = Annotated[str, Field(pattern=LABEL_KEY_PATTERN, max_length=317)]
 """At most 253 characters before a slash, and 63 after it."""
 LabelValue = Annotated[str, Field(pattern=LABEL_VALUE_PATTERN, max_length=63)]
+UserLabelKey = Annotated[LabelKey, AfterValidator(_not_ours)]
+UserAnnotationKey = Annotated[str, Field(pattern=ANNOTATION_KEY_PATTERN, max_length=317), AfterValidator(_not_ours)]
+Annotations = Annotated[dict[UserAnnotationKey, str], Field(max_length=64), AfterValidator(_within_a_pods_annotations)]
 ModelName = Annotated[str, Field(pattern=NAME_PATTERN, min_length=1, max_length=40)]
 """A model's name in the store: also a folder, a Triton model name and a label value."""
 Digest = Annotated[str, Field(pattern=DIGEST_PATTERN)]
@@ -206,7 +240,7 @@ class Gpu(ApiType):
     product: list[str] | None = Field(
         None, min_length=1, max_length=64, description="Accepted values of the node label nvidia.com/gpu.product."
     )
-    min_memory: Quantity | None = Field(None, description="Least memory of one GPU, in bytes (nvidia.com/gpu.memory).")
+    min_memory: Memory | None = Field(None, description="Least memory of one GPU, in bytes (nvidia.com/gpu.memory).")
     mig: str | None = Field(
         None, pattern=r"^[0-9]+g\.[0-9]+gb$", description="MIG profile instead of whole GPUs, such as 1g.10gb."
     )
@@ -217,8 +251,12 @@ class Resources(ApiType):
 
     gpus: int = Field(0, ge=0, le=16, description="GPUs of one pod (nvidia.com/gpu).")
     gpu: Gpu | None = Field(None, description="Which GPU will do. Unset: any.")
-    cpu: Quantity | None = Field(None, description="CPU cores, as request and limit. Unset: no request.")
-    memory: Quantity | None = Field(None, description="Memory in bytes, as request and limit. Unset: no request.")
+    cpu: Cores | None = Field(
+        None, description="CPU cores, as request and limit. Unset: the operator's default (chart value pods.resources)."
+    )
+    memory: Memory | None = Field(
+        None, description="Memory in bytes, as request and limit. Unset: the operator's default."
+    )
     node_selector: dict[LabelKey, LabelValue] | None = Field(
         None, max_length=64, description="Labels that the node must have."
     )
@@ -230,6 +268,20 @@ class Resources(ApiType):
             cel="!has(self.gpu) || self.gpus > 0",
             holds=lambda resources: resources.gpu is None or resources.gpus > 0,
         ),
+    )
+
+
+class PodTemplate(ApiType):
+    """What every pod of this object has beside what the operator gives it, in a Pod's own words."""
+
+    labels: dict[UserLabelKey, LabelValue] | None = Field(
+        None,
+        max_length=64,
+        description="Labels of the pods, such as kueue.x-k8s.io/queue-name. Names under trainserve.io, and "
+        "app.kubernetes.io/managed-by, are the operator's own.",
+    )
+    annotations: Annotations | None = Field(
+        None, description="Annotations of the pods, such as sidecar.istio.io/inject. The same names are the operator's."
     )
 
 

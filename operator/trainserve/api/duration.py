@@ -1,4 +1,4 @@
-"""Durations as the API writes them, such as 500us, 20ms or 1.5s. (Quantities: lightkube's `parse_quantity`.)"""
+"""Durations as the API writes them, such as 500us, 20ms or 1.5s. (Quantities: `trainserve.api.quantity`.)"""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from trainserve.api.base import (
     Duration,
     Figure,
     ModelName,
+    PodTemplate,
     Resources,
     Rule,
     StatusType,
@@ -130,6 +131,7 @@ class ModelServeSpec(ApiType):
     replicas: int = Field(1, ge=0, le=1000, description="Pods that serve the model.")
     autoscaling: Autoscaling | None = None
     resources: Resources = Resources()
+    pod: PodTemplate | None = None
     triton: Triton = Triton()
     slo: Slo | None = None
     rollout: Rollout = Rollout()

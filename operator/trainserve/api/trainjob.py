@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from trainserve.api.base import MAX_COUNT, ApiType, ModelName, Resources, Rule
+from trainserve.api.base import MAX_COUNT, ApiType, ModelName, PodTemplate, Resources, Rule
 from trainserve.api.training import FUNCTION, Checkpoint, Dataset, Energy, Export, Gates, Log, ModelSource, Trainer
 
 IMMUTABLE = "spec cannot change once the first attempt has started, but for spec.policy"
@@ -57,6 +57,7 @@ class TrainJobSpec(ApiType):
     trainer: Trainer = Trainer()
     workers: Workers = Workers()
     resources: Resources = Resources()
+    pod: PodTemplate | None = None
     checkpoint: Checkpoint | None = None
     export: Export = Export()
     gates: Gates | None = None

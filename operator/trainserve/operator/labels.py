@@ -6,9 +6,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from trainserve.api.base import LABEL_VALUE_PATTERN
+from trainserve.api import base
+from trainserve.api.base import LABEL_VALUE_PATTERN, PodTemplate
 
-MANAGED_BY = "app.kubernetes.io/managed-by"
+MANAGED_BY = base.MANAGED_BY
 MANAGER = "trainserve"
 """Value of the label `managed-by`, and the field manager of every write."""
 SELECTOR = f"{MANAGED_BY}={MANAGER}"
@@ -74,3 +75,12 @@ def metadata(owner: Mapping[str, Any], name: str, labels: Mapping[str, str]) -> 
         "labels": {MANAGED_BY: MANAGER, **labels},
         "ownerReferences": [owner_reference(owner)],
     }
+
+
+def of_pod(template: PodTemplate | None, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """A pod's metadata with the labels and annotations that its owner's spec asks for; ours win."""
+    if template is None:
+        return dict(metadata)
+    asked = {"labels": template.labels, "annotations": template.annotations}
+    merged = {field: {**(texts or {}), **metadata.get(field, {})} for field, texts in asked.items()}
+    return {**metadata, **{field: texts for field, texts in merged.items() if texts}}

@@ -4,24 +4,34 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import Any
 
-from lightkube.utils.quantity import parse_quantity
-
+from trainserve.api import quantity
 from trainserve.api.base import Resources
 from trainserve.operator import said
 
-GPU_RESOURCE = "nvidia.com/gpu"
 GPU_PRODUCT = "nvidia.com/gpu.product"
 GPU_MEMORY = "nvidia.com/gpu.memory"
 """Node labels as GPU feature discovery sets them; memory in MiB."""
 
-HARDENED = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 USER = 65532
 """User and group of our images (images/*.Dockerfile)."""
-HARDENED_OWN = HARDENED | {"runAsNonRoot": True, "runAsUser": USER, "runAsGroup": USER}
-"""Of a container of our own image; who another image runs as is not known."""
+TRITON_USER = 1000
+"""NVIDIA's image runs as root unless told, and is made for this other user alone (triton-inference-server#2600)."""
+
+
+def hardened(user: int = USER) -> dict[str, Any]:
+    """A container's `securityContext`, as the Pod Security Standards' profile `restricted` wants it. An image of
+    somebody else's, whose own user may be root, runs as ours does."""
+    return {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "runAsNonRoot": True,
+        "runAsUser": user,
+        "runAsGroup": user,
+    }
+
+
 SECURITY = {
     "seccompProfile": {"type": "RuntimeDefault"},
     # A claim is root's as a rule: it is handed to this group, which every process of the pod is in.
@@ -30,18 +40,6 @@ SECURITY = {
 }
 """Of a pod."""
 POD_IP = {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
-
-
-def limits(resources: Resources) -> dict[str, Any]:
-    """A container's `resources`: requests equal limits, so that a pod is neither starved nor a noisy neighbour."""
-    amounts: dict[str, str] = {}
-    if resources.cpu is not None:
-        amounts["cpu"] = resources.cpu
-    if resources.memory is not None:
-        amounts["memory"] = resources.memory
-    if resources.gpus:
-        amounts[GPU_RESOURCE] = str(resources.gpus)
-    return {"requests": dict(amounts), "limits": amounts} if amounts else {}
 
 
 def placement(resources: Resources) -> dict[str, Any]:
@@ -69,30 +67,24 @@ def _gpu_expressions(resources: Resources) -> list[dict[str, Any]]:
         expressions.append({"key": GPU_PRODUCT, "operator": "In", "values": list(gpu.product)})
     if gpu.min_memory:
         # Gt is the only order that node affinity knows; "at least n" is "more than n - 1".
-        least = math.ceil(_number(gpu.min_memory) / 2**20)
+        least = math.ceil(quantity.memory(gpu.min_memory) / 2**20)
         expressions.append({"key": GPU_MEMORY, "operator": "Gt", "values": [str(least - 1)]})
     return expressions
 
 
-def _number(quantity: str) -> Decimal:
-    number = parse_quantity(quantity)
-    assert number is not None
-    return number
-
-
-def threads(resources: Resources, processes: int = 1) -> list[dict[str, str]]:
+def threads(cpu: str | None, processes: int = 1) -> list[dict[str, str]]:
     """OMP_NUM_THREADS from the cpu limit, which that many processes share: the default takes every core of the node,
     which is slower when shared. Without a limit several processes get a thread each, as from torchrun, which would warn
     of it among the run's own lines."""
-    limit = cores(resources)
+    limit = cores(cpu)
     if limit is None:
         return [{"name": "OMP_NUM_THREADS", "value": "1"}] if processes > 1 else []
     return [{"name": "OMP_NUM_THREADS", "value": str(max(1, limit // processes))}]
 
 
-def cores(resources: Resources) -> int | None:
-    """Whole cores of the cpu limit, at least one; None without a limit."""
-    return None if resources.cpu is None else max(1, int(_number(resources.cpu)))
+def cores(cpu: str | None) -> int | None:
+    """Whole cores of a cpu limit, at least one; None without a limit."""
+    return None if cpu is None else max(1, int(quantity.cores(cpu)))
 
 
 def container_status(pod: Mapping[str, Any], name: str) -> Mapping[str, Any]:

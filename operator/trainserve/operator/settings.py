@@ -7,7 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from trainserve.api.base import QUANTITY_PATTERN
+from trainserve.api import quantity
+from trainserve.api.base import PodTemplate
+from trainserve.api.quantity import InvalidQuantity
+from trainserve.operator.refusal import Refusal
+from trainserve.operator.shares import Shares
+from trainserve.operator.shares import parse as parse_shares
 from trainserve.operator.store import StoreRoot
 
 TRAINER_IMAGE = "trainserve-trainer:0.1.0"
@@ -40,6 +45,8 @@ class Settings:
     """Most bytes of it, as a Kubernetes quantity."""
     scrape_annotations: bool
     """Whether pods tell a Prometheus that follows annotations where their metrics are."""
+    shares: Shares
+    """What containers ask for and may use where no spec says it."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
@@ -54,8 +61,10 @@ class Settings:
                 f"TRAINSERVE_NODE_CACHE={cache!r}: expected an absolute folder, such as /var/cache/models"
             )
         size = environment.get("TRAINSERVE_NODE_CACHE_SIZE") or NODE_CACHE_SIZE
-        if not re.fullmatch(QUANTITY_PATTERN, size):
-            raise InvalidSetting(f"TRAINSERVE_NODE_CACHE_SIZE={size!r}: expected a quantity, such as 50Gi")
+        try:
+            quantity.memory(size)
+        except InvalidQuantity as error:
+            raise InvalidSetting(f"TRAINSERVE_NODE_CACHE_SIZE={size!r}: {error}; such as 50Gi") from error
         root = environment.get("TRAINSERVE_STORE", "pvc://trainserve-models")
         try:
             store = StoreRoot.parse(root)
@@ -64,6 +73,11 @@ class Settings:
         annotated = environment.get("TRAINSERVE_SCRAPE_ANNOTATIONS") or "false"
         if annotated not in ("true", "false"):
             raise InvalidSetting(f"TRAINSERVE_SCRAPE_ANNOTATIONS={annotated!r}: expected true or false")
+        resources = environment.get("TRAINSERVE_POD_RESOURCES") or "{}"
+        try:
+            shares = parse_shares(resources)
+        except ValueError as error:
+            raise InvalidSetting(f"TRAINSERVE_POD_RESOURCES={resources!r}: {error}") from error
         return cls(
             store=store,
             store_secret=environment.get("TRAINSERVE_STORE_SECRET") or None,
@@ -76,6 +90,7 @@ class Settings:
             node_cache=cache,
             node_cache_size=size,
             scrape_annotations=annotated == "true",
+            shares=shares,
         )
 
     def scrape(self, port: int) -> dict[str, str]:
@@ -83,6 +98,14 @@ class Settings:
         if not self.scrape_annotations:
             return {}
         return {"prometheus.io/scrape": "true", "prometheus.io/port": str(port), "prometheus.io/path": "/metrics"}
+
+    def refuse_scrape(self, template: PodTemplate | None) -> Refusal | None:
+        """Object to annotations of pods that `scrape` sets."""
+        asked = (template.annotations if template else None) or {}
+        taken = [f"spec.pod.annotations.{name}" for name in self.scrape(0) if name in asked]
+        if not taken:
+            return None
+        return Refusal("Invalid", f"{', '.join(taken)}: the operator sets it (chart value monitoring.annotations)")
 
     def store_credentials(self) -> list[dict[str, Any]]:
         """`envFrom` of containers that reach the store: the namespace's own Secret, if it has one."""

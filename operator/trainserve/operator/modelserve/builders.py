@@ -6,8 +6,8 @@ from __future__ import annotations
 import hashlib
 import json
 
-from trainserve.api.modelserve import ModelRef, ModelServeSpec
-from trainserve.operator import labels, pods
+from trainserve.api.modelserve import ModelServeSpec
+from trainserve.operator import labels, pods, shares
 from trainserve.operator.cache import drifted
 from trainserve.operator.modelserve import pod
 from trainserve.operator.modelserve import version as versions
@@ -55,17 +55,15 @@ def deployment(serve: Object, spec: ModelServeSpec, version: Version, settings: 
 def _template(
     serve: Object, spec: ModelServeSpec, version: Version, settings: Settings, selected: dict[str, str]
 ) -> Object:
-    return {
-        "metadata": {
-            "labels": {
-                labels.MANAGED_BY: labels.MANAGER,
-                **labels.of_model(version.model, version.number),
-                **selected,
-            },
-            "annotations": {labels.OWNER_UID: serve["metadata"]["uid"], **settings.scrape(pod.METRICS)},
+    metadata = {
+        "labels": {
+            labels.MANAGED_BY: labels.MANAGER,
+            **labels.of_model(version.model, version.number),
+            **selected,
         },
-        "spec": pod.pod_spec(spec, version, settings),
+        "annotations": {labels.OWNER_UID: serve["metadata"]["uid"], **settings.scrape(pod.METRICS)},
     }
+    return {"metadata": labels.of_pod(spec.pod, metadata), "spec": pod.pod_spec(spec, version, settings)}
 
 
 def template_digest(deployment: Object) -> str:
@@ -107,8 +105,9 @@ def disruption_budget(serve: Object, api_version: str) -> Object:
     return stamped(wanted)
 
 
-def resolver_pod(serve: Object, ref: ModelRef, settings: Settings) -> Object:
+def resolver_pod(serve: Object, spec: ModelServeSpec, settings: Settings) -> Object:
     """Asks the store which version is meant."""
+    ref = spec.model
     name, namespace = serve["metadata"]["name"], serve["metadata"]["namespace"]
     arguments = ["--store", settings.store.mounted, "--public-root", settings.store.public]
     arguments += ["--namespace", namespace, "--model", str(ref.name)]
@@ -116,7 +115,7 @@ def resolver_pod(serve: Object, ref: ModelRef, settings: Settings) -> Object:
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": labels.metadata(serve, resolver_name(serve), {labels.MODELSERVE: name}),
+        "metadata": labels.of_pod(spec.pod, labels.metadata(serve, resolver_name(serve), {labels.MODELSERVE: name})),
         "spec": {
             **pod.HARDENED_POD,
             "restartPolicy": "Never",
@@ -126,7 +125,8 @@ def resolver_pod(serve: Object, ref: ModelRef, settings: Settings) -> Object:
                     "image": settings.serving_image,
                     "command": ["python", "-m", "trainserve.serving", "resolve", *arguments],
                     "envFrom": settings.store_credentials(),
-                    "securityContext": pods.HARDENED_OWN,
+                    "resources": shares.of_helper(settings.shares.resolve),
+                    "securityContext": pods.hardened(),
                     "volumeMounts": settings.store.mounts(read_only=True) + settings.credential_mounts(),
                 }
             ],

@@ -7,13 +7,13 @@ from trainserve.api.validate import InvalidSpec, parse_modelserve
 from trainserve.operator.modelserve.pod import settings_argument
 from trainserve.operator.plan import Object
 from trainserve.operator.refusal import Refusal
-from trainserve.operator.store import StoreRoot
+from trainserve.operator.settings import Settings
 
 MAX_SETTINGS = 64 * 1024
 """Bytes; an argument may have 128 KiB."""
 
 
-def invalid_spec(serve: Object, store: StoreRoot) -> Refusal | None:
+def invalid_spec(serve: Object, settings: Settings) -> Refusal | None:
     """Object with the field's path, its value and what is allowed."""
     try:
         parse_modelserve(serve)
@@ -22,25 +22,25 @@ def invalid_spec(serve: Object, store: StoreRoot) -> Refusal | None:
     return None
 
 
-def not_supported(serve: Object, store: StoreRoot) -> Refusal | None:
+def not_supported(serve: Object, settings: Settings) -> Refusal | None:
     """Object with the fields that would be ignored."""
     problems = unsupported(parse_modelserve(serve))
     return Refusal("NotSupported", "\n".join(problems)) if problems else None
 
 
-def foreign_folder(serve: Object, store: StoreRoot) -> Refusal | None:
+def foreign_folder(serve: Object, settings: Settings) -> Refusal | None:
     """Object to a folder of the node that is not the store's: whoever may write a ModelServe could read any."""
     uri = parse_modelserve(serve).model.uri
-    if uri is None or not uri.startswith("file://") or store.path_of(uri) is not None:
+    if uri is None or not uri.startswith("file://") or settings.store.path_of(uri) is not None:
         return None
     return Refusal(
         "Invalid",
-        f"spec.model.uri: {uri!r} is not in this cluster's model store, {store.public}; a folder of the node can"
-        " only be served from there",
+        f"spec.model.uri: {uri!r} is not in this cluster's model store, {settings.store.public}; a folder of the node"
+        " can only be served from there",
     )
 
 
-def too_long(serve: Object, store: StoreRoot) -> Refusal | None:
+def too_long(serve: Object, settings: Settings) -> Refusal | None:
     """Object to settings that no pod can be told: they are one argument of its command, which Linux bounds."""
     size = len(settings_argument(parse_modelserve(serve).triton).encode())
     if size <= MAX_SETTINGS:
@@ -48,7 +48,12 @@ def too_long(serve: Object, store: StoreRoot) -> Refusal | None:
     return Refusal("Invalid", f"spec.triton: {size} bytes as JSON, at most {MAX_SETTINGS} can be passed to a pod")
 
 
-def first_refusal(serve: Object, store: StoreRoot) -> Refusal | None:
+def scraped_elsewhere(serve: Object, settings: Settings) -> Refusal | None:
+    """Object to annotations that the operator sets itself."""
+    return settings.refuse_scrape(parse_modelserve(serve).pod)
+
+
+def first_refusal(serve: Object, settings: Settings) -> Refusal | None:
     """The first objection, in the order in which a user would fix them."""
-    checks = (invalid_spec, not_supported, foreign_folder, too_long)
-    return next((refusal for check in checks if (refusal := check(serve, store)) is not None), None)
+    checks = (invalid_spec, not_supported, foreign_folder, too_long, scraped_elsewhere)
+    return next((refusal for check in checks if (refusal := check(serve, settings)) is not None), None)

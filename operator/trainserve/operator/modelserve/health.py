@@ -20,6 +20,8 @@ VERIFIED_EVERY = 30.0
 """Seconds between two questions to a pod's probe."""
 
 UNSCHEDULABLE = "Unschedulable"
+REPLICA_FAILURE = "ReplicaFailure"
+"""Condition of a Deployment some of whose pods the API server does not take, and our reason for it."""
 INFERENCE_FAILED = "InferenceFailed"
 """What a probe says whose samples the server does not answer: it goes on trying."""
 
@@ -112,6 +114,19 @@ def trouble(serving: Sequence[Object], answers: Answers) -> Trouble | None:
     judged = verified(serving, answers)
     failed = judged.status == "False" or judged.reason == INFERENCE_FAILED
     return Trouble(judged.reason, judged.message) if failed else None
+
+
+def refused_pods(deployment: Mapping[str, Any]) -> Trouble | None:
+    """Why pods of a Deployment are not even made, in the API server's words: a quota, Pod Security, a policy."""
+    status = deployment.get("status") or {}
+    if status.get("observedGeneration", 0) < deployment["metadata"].get("generation", 1):
+        return None  # it speaks of an earlier template
+    for condition in status.get("conditions") or []:
+        # The second is of the ReplicaSet itself, of which a quota may count the number.
+        failed = condition["type"] == REPLICA_FAILURE and condition["status"] == "True"
+        if failed or (condition["status"] == "False" and condition.get("reason") == "ReplicaSetCreateError"):
+            return Trouble(REPLICA_FAILURE, str(condition.get("message") or condition.get("reason")))
+    return None
 
 
 def why_not_running(pod: Object, *containers: str) -> Trouble | None:

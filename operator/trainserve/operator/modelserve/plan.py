@@ -68,7 +68,7 @@ class _Planner:
         self.result = Plan(status={})
 
     def plan(self) -> Plan:
-        refusal = first_refusal(self.serve, self.settings.store)
+        refusal = first_refusal(self.serve, self.settings)
         if refusal is not None:
             self._observe("Accepted", "False", refusal.reason, refusal.message)
             self._warn(refusal.reason, refusal.message, f"{refusal.reason}-{self.generation}")
@@ -85,7 +85,7 @@ class _Planner:
         return self._finish()
 
     def _resolve(self, spec: ModelServeSpec) -> Version | None:
-        found = plan_resolution(self.serve, spec.model, self.jobs, self.children, self.settings, self.now)
+        found = plan_resolution(self.serve, spec, self.jobs, self.children, self.settings, self.now)
         self.observed.append(found.condition)
         self.result.create += found.create
         self.result.delete += found.delete
@@ -139,15 +139,16 @@ class _Planner:
         elif target.number is not None and not _verified_before(self.old, target):
             # The pods have not been asked yet (or not again, by a restarted operator): being ready says it all.
             self.observed.append(health.VERIFIED_BY_READINESS)
-        self._settle(spec, target, ready=ready, serving=serving)
+        self._settle(target, known, ready=ready, serving=serving)
 
-    def _settle(self, spec: ModelServeSpec, target: Version, *, ready: bool, serving: list[Object]) -> None:
+    def _settle(self, target: Version, deployment: Object | None, *, ready: bool, serving: list[Object]) -> None:
+        """`deployment` is the target's as it was applied; None where it was not yet."""
         if ready:
             self._observe("Progressing", "False", "UpToDate", str(target))
             self._take_traffic(target)
             self._retire(target)
             return
-        trouble = self._trouble(serving)
+        trouble = self._trouble(serving, deployment)
         if trouble is None:
             self._observe("Progressing", "True", "RollingOut", f"{target} is being started and verified")
             return
@@ -156,11 +157,12 @@ class _Planner:
         self._observe("Progressing", "False", trouble.reason, f"{target}: {trouble.message}{kept}")
         self._warn(trouble.reason, f"{target}: {trouble.message}{kept}", f"{trouble.reason}-{target.suffix}")
 
-    def _trouble(self, serving: list[Object]) -> health.Trouble | None:
-        """What keeps pods from being ready, and will not pass by itself."""
-        found = health.trouble(serving, self.answers)
+    def _trouble(self, serving: list[Object], deployment: Object | None) -> health.Trouble | None:
+        """What keeps pods of a Deployment from being ready, or from being made, and will not pass by itself."""
+        found = health.trouble(serving, self.answers) or (health.refused_pods(deployment) if deployment else None)
         # What a pod that has measured holds is free once it has gone: the service is to have it.
-        return None if found is not None and found.reason == health.UNSCHEDULABLE and self.children.tuners else found
+        passing = (health.UNSCHEDULABLE, health.REPLICA_FAILURE) if self.children.tuners else ()
+        return None if found is not None and found.reason in passing else found
 
     def _guard(self, spec: ModelServeSpec) -> None:
         """Keep a drain from taking every replica at once."""
@@ -221,7 +223,7 @@ class _Planner:
         elif spec.replicas == 0:
             self._observe("Ready", "False", "ScaledToZero", "spec.replicas is 0")
         else:
-            trouble = self._trouble(pods_there)
+            trouble = self._trouble(pods_there, deployment)
             reason, message = trouble or ("NotReady", "no replica is ready")
             self._observe("Ready", "False", reason, message)
 

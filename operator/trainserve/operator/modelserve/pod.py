@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from lightkube.utils.quantity import parse_quantity
-
+from trainserve.api import quantity
 from trainserve.api.modelserve import ModelServeSpec
 from trainserve.api.triton import Triton
 from trainserve.api.triton_releases import HISTOGRAM_FLAG, has_histogram
-from trainserve.operator import pods
+from trainserve.operator import pods, shares
 from trainserve.operator.modelserve.version import Version
 from trainserve.operator.settings import Settings
 from trainserve.operator.store import claimed
@@ -94,7 +93,10 @@ def _fetch(spec: ModelServeSpec, version: Version, settings: Settings, mounts: l
         "image": settings.serving_image,
         "command": ["python", "-m", "trainserve.serving", "fetch", *arguments, *_cache(settings)],
         "envFrom": settings.store_credentials(),
-        "securityContext": pods.HARDENED_OWN,
+        "resources": shares.of_helper(
+            settings.shares.fetch, shares.of_workload(spec.resources, settings.shares.triton)
+        ),
+        "securityContext": pods.hardened(),
         **_LAST_WORDS,
         "volumeMounts": mounts,
     }
@@ -104,7 +106,7 @@ def _cache(settings: Settings) -> list[str]:
     """Options of whoever uses the node's cache."""
     if settings.node_cache is None:
         return []
-    return ["--cache", CACHE, "--cache-size", str(int(parse_quantity(settings.node_cache_size) or 0))]
+    return ["--cache", CACHE, "--cache-size", str(int(quantity.memory(settings.node_cache_size)))]
 
 
 def _image(spec: ModelServeSpec, settings: Settings) -> str:
@@ -143,8 +145,8 @@ def _triton(spec: ModelServeSpec, settings: Settings, shared: dict[str, Any]) ->
         ],
         "env": [pods.POD_IP],
         "ports": [_port(name, number) for name, number in PORTS.items()],
-        "resources": pods.limits(spec.resources),
-        "securityContext": pods.HARDENED,
+        "resources": shares.of_workload(spec.resources, settings.shares.triton),
+        "securityContext": pods.hardened(pods.TRITON_USER),
         **_LAST_WORDS,
         "volumeMounts": [shared],
         "lifecycle": {"preStop": {"exec": {"command": ["sleep", str(DRAIN_SECONDS)]}}},
@@ -155,7 +157,7 @@ def _triton(spec: ModelServeSpec, settings: Settings, shared: dict[str, Any]) ->
         # under full load.
         "livenessProbe": {
             "httpGet": {"path": "/livez", "port": PROBE},
-            "initialDelaySeconds": 5,
+            "initialDelaySeconds": 10,
             "periodSeconds": 1,
             "timeoutSeconds": 5,
             "failureThreshold": 2,
@@ -178,7 +180,8 @@ def _probe(spec: ModelServeSpec, version: Version, settings: Settings, shared: d
         "command": ["python", "-m", "trainserve.serving", "probe", *arguments],
         "env": [pods.POD_IP],
         "ports": [_port("probe", PROBE)],
-        "securityContext": pods.HARDENED_OWN,
+        "resources": shares.of_helper(settings.shares.probe),
+        "securityContext": pods.hardened(),
         **_LAST_WORDS,
         "volumeMounts": mounts,
         "readinessProbe": {"httpGet": {"path": "/readyz", "port": PROBE}, "periodSeconds": 1, "failureThreshold": 2},

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from trainserve.api.modelserve import ModelRef
+from trainserve.api.modelserve import ModelRef, ModelServeSpec
 from trainserve.operator import conditions, pods, times
 from trainserve.operator.conditions import Condition
 from trainserve.operator.modelserve import builders, health
@@ -39,9 +39,10 @@ class Resolution:
 
 
 def plan_resolution(
-    serve: Object, ref: ModelRef, jobs: Iterable[Object], children: Children, settings: Settings, now: datetime
+    serve: Object, spec: ModelServeSpec, jobs: Iterable[Object], children: Children, settings: Settings, now: datetime
 ) -> Resolution:
     """`jobs` are the namespace's TrainJobs."""
+    ref = spec.model
     asked = _Asked.of(serve, ref, children)
     metadata = serve["metadata"]
     served = [version for version in children.versions() if settings.store.holds(version.uri, metadata["namespace"])]
@@ -49,7 +50,7 @@ def plan_resolution(
     if isinstance(found, Unresolved):
         resolution = Resolution(_unresolved(found, asked))
         if found.ask_store:
-            _ask_store(resolution, serve, ref, asked, children, settings, now)
+            _ask_store(resolution, serve, spec, asked, children, settings, now)
         return resolution
     if ref.uri is None and settings.store.path_of(found.uri) is None:
         outside = f"{found} is at {found.uri}, not in {settings.store.public}"
@@ -63,7 +64,7 @@ def plan_resolution(
         return resolution
     waiting = f"; the store cannot be asked for a newer one: {asked.failure}" if asked.failure else "; asking the store"
     resolution = Resolution(Condition("ModelResolved", "True", PROVISIONAL, said + waiting), found)
-    _ask_store(resolution, serve, ref, asked, children, settings, now)
+    _ask_store(resolution, serve, spec, asked, children, settings, now)
     return resolution
 
 
@@ -127,7 +128,7 @@ def _unresolved(found: Unresolved, asked: _Asked) -> Condition:
 def _ask_store(
     resolution: Resolution,
     serve: Object,
-    ref: ModelRef,
+    spec: ModelServeSpec,
     asked: _Asked,
     children: Children,
     settings: Settings,
@@ -136,7 +137,7 @@ def _ask_store(
     others = [name for name in children.resolvers if name != builders.resolver_name(serve)]
     resolution.delete += [Delete("Pod", name) for name in others]
     if asked.pod is None:
-        resolution.create.append(builders.resolver_pod(serve, ref, settings))
+        resolution.create.append(builders.resolver_pod(serve, spec, settings))
     elif asked.ended is not None and not pods.deleting(asked.pod):
         finished = times.from_text(asked.ended["finishedAt"])
         since = times.from_text(asked.before["lastTransitionTime"]) if asked.before else finished

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from trainserve.api.modelserve import ModelServeSpec, Slo
-from trainserve.operator import labels, pods
+from trainserve.operator import labels, pods, shares
 from trainserve.operator.modelserve import pod as serving
 from trainserve.operator.modelserve.version import Version
 from trainserve.operator.plan import Object
@@ -24,10 +24,11 @@ def pod(serve: Object, name: str, spec: ModelServeSpec, slo: Slo, target: Versio
     """Measures one version on the hardware that it is to be served with."""
     wanted = serving.pod_spec(spec, target, settings)
     triton, _ = wanted["containers"]
+    metadata = labels.metadata(serve, name, {labels.MODELSERVE: serve["metadata"]["name"]})
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": labels.metadata(serve, name, {labels.MODELSERVE: serve["metadata"]["name"]}),
+        "metadata": labels.of_pod(spec.pod, metadata),
         "spec": wanted
         | {
             "restartPolicy": "Never",
@@ -51,14 +52,15 @@ def _tuner(spec: ModelServeSpec, slo: Slo, target: Version, settings: Settings) 
     arguments += ["--url", f"$(POD_IP):{serving.HTTP}", "--p99", slo.p99]
     arguments += ["--minutes", f"{slo.measure_seconds / 60:g}"]
     arguments += ["--settings", serving.settings_argument(spec.triton), "--gpus", str(spec.resources.gpus)]
-    cores = pods.cores(spec.resources)
+    cores = pods.cores(shares.cpu_limit(spec.resources, settings.shares.triton))
     arguments += [] if cores is None else ["--cores", str(cores)]
     return {
         "name": "tune",
         "image": settings.serving_image,
         "command": ["python", "-m", "trainserve.serving", "tune", *arguments],
         "env": [pods.POD_IP],
-        "securityContext": pods.HARDENED_OWN,
+        "resources": shares.of_helper(settings.shares.tune),
+        "securityContext": pods.hardened(),
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [{"name": "shared", "mountPath": serving.SHARED}],
     }

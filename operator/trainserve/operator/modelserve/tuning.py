@@ -16,7 +16,7 @@ from pydantic import Field
 
 from trainserve.api.base import StatusType
 from trainserve.api.modelserve import ModelServeSpec, Slo
-from trainserve.operator import pods, times
+from trainserve.operator import pods, shares, times
 from trainserve.operator.conditions import Condition
 from trainserve.operator.modelserve import health, tuner
 from trainserve.operator.modelserve.children import Children
@@ -105,6 +105,8 @@ def step(
 def key_of(spec: ModelServeSpec, slo: Slo, target: Version, settings: Settings) -> str:
     """Ten digits that are others when anything is that the answer depends on."""
     resources = spec.resources.model_dump(exclude={"tolerations"})
+    if spec.resources.cpu is None:
+        resources["cpu"] = shares.cpu_limit(spec.resources, settings.shares.triton)
     depends = [target.digest, slo.model_dump(), _kept(spec), spec.triton.image or settings.triton_image, resources]
     return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:10]
 

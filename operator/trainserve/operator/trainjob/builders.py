@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from trainserve.api.trainjob import TrainJobSpec
-from trainserve.operator import labels, pods
+from trainserve.operator import labels, pods, shares
 from trainserve.operator.plan import Object
 from trainserve.operator.settings import Settings
 from trainserve.operator.trainjob import gang
@@ -66,8 +66,8 @@ def worker_pod(job: Object, spec: TrainJobSpec, attempt: int, rank: int, setting
     volumes = _volumes(job, spec, attempt, settings)
     container = {
         "name": CONTAINER,
-        "resources": pods.limits(spec.resources),
-        "securityContext": pods.HARDENED if spec.model.image else pods.HARDENED_OWN,
+        "resources": shares.of_workload(spec.resources, settings.shares.trainer),
+        "securityContext": pods.hardened(),
         # A trainer that dies before it can report leaves the end of its log as the reason.
         "terminationMessagePolicy": "FallbackToLogsOnError",
         **parts,
@@ -75,7 +75,7 @@ def worker_pod(job: Object, spec: TrainJobSpec, attempt: int, rank: int, setting
         "env": [
             pods.POD_IP,
             {"name": "TRAINSERVE_OUTPUT", "value": OUTPUT_FOLDER},
-            *pods.threads(spec.resources, gang.processes(spec)),
+            *pods.threads(shares.cpu_limit(spec.resources, settings.shares.trainer), gang.processes(spec)),
             *parts.get("env", []),
             *(gang.rendezvous(job, spec, attempt, rank) if gang.is_gang(spec) else []),
         ],
@@ -83,7 +83,7 @@ def worker_pod(job: Object, spec: TrainJobSpec, attempt: int, rank: int, setting
     pod: Object = {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": metadata,
+        "metadata": labels.of_pod(spec.pod, metadata),
         "spec": {
             "restartPolicy": "Never",
             "automountServiceAccountToken": False,

@@ -18,7 +18,7 @@ def run_config(job: Object, spec: TrainJobSpec, attempt: int, settings: Settings
         by_alias=True,
         exclude_none=True,
         # What the operator alone acts on.
-        exclude={"policy": True, "resources": True, "workers": True, "model": {"image", "command"}},
+        exclude={"policy": True, "resources": True, "workers": True, "pod": True, "model": {"image", "command"}},
     )
     for name, uri in mounted(spec).items():
         match name:

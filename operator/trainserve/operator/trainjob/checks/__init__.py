@@ -8,12 +8,19 @@ from collections.abc import Callable
 from trainserve.operator.plan import Object
 from trainserve.operator.refusal import Refusal
 from trainserve.operator.settings import Settings
-from trainserve.operator.trainjob.checks import checkpoint_place, invalid_spec, not_supported, spec_changed
+from trainserve.operator.trainjob.checks import (
+    checkpoint_place,
+    invalid_spec,
+    not_supported,
+    scraped_elsewhere,
+    spec_changed,
+)
 
 CHECKS: tuple[Callable[[Object, Settings], Refusal | None], ...] = (
     invalid_spec.check,
     not_supported.check,
     checkpoint_place.check,
+    scraped_elsewhere.check,
     spec_changed.check,
 )
 

@@ -1,0 +1,73 @@
+"""Quantities as Kubernetes writes them, such as 500m, 4Gi, .5 or 1e9: cores for cpu, bytes for memory.
+
+Its own grammar is in the comment of apimachinery's pkg/api/resource/quantity.go. Signs but `+` are left out: no field
+here may be negative.
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import Context, Decimal
+
+PATTERN = (
+    r"^[+]?([0-9]+([.][0-9]*)?|[.][0-9]+)(n|u|m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei|[eE][-+]?[0-9]+)?$"  # 1E is exa, 1E0 is 1
+)
+MOST = Decimal(2**63 - 1)
+"""Bytes, and thousandths of a core, that Kubernetes counts up to: it caps, rounds or overflows beyond."""
+LEAST = Decimal("1e-9")
+_TENS = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
+_TWOS = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60}
+_EXPONENT = 1000
+"""As good as any larger one: the number is then far above or below all that counts."""
+
+
+class InvalidQuantity(ValueError):
+    """The text is no quantity that can be meant; the message says what it must be."""
+
+
+def value(quantity: str) -> Decimal:
+    """The number, exactly (of an exponent beyond 1000 it is that of 1000). Raises InvalidQuantity."""
+    found = re.fullmatch(PATTERN, quantity)
+    if found is None:
+        if re.fullmatch(PATTERN, quantity.removeprefix("-")) and quantity.startswith("-"):
+            raise InvalidQuantity("must not be negative")
+        raise InvalidQuantity(
+            "must be a quantity as in a Pod: a number, then nothing, one of n u m k M G T P E Ki Mi Gi Ti Pi Ei, or an"
+            " exponent such as e9"
+        )
+    number, suffix = Decimal(found[1]), found[3] or ""
+    if suffix in _TWOS:
+        return Context(prec=len(quantity) + 20).multiply(number, Decimal(2 ** _TWOS[suffix]))
+    return _shifted(number, _TENS[suffix] if suffix in _TENS else _exponent(suffix[1:]))
+
+
+def memory(quantity: str) -> Decimal:
+    """Bytes. Raises InvalidQuantity for more than Kubernetes can count, too."""
+    return _counted(quantity, value(quantity), "bytes (2^63-1)", MOST)
+
+
+def cores(quantity: str) -> Decimal:
+    """Cores. Raises InvalidQuantity for more than Kubernetes can count, too."""
+    return _counted(quantity, value(quantity), "cores (2^63-1 thousandths)", _shifted(MOST, -3))
+
+
+def _counted(quantity: str, amount: Decimal, unit: str, most: Decimal) -> Decimal:
+    if amount > most:
+        raise InvalidQuantity(f"must be at most {most} {unit}, which is what Kubernetes can count")
+    if 0 < amount < LEAST:
+        # Kubernetes would round it up, and take long over it where the exponent is large.
+        raise InvalidQuantity("must be 0 or at least 1n")
+    return amount
+
+
+def _shifted(number: Decimal, exponent: int) -> Decimal:
+    """The number times ten to that power, without rounding."""
+    sign, digits, own = number.as_tuple()
+    assert isinstance(own, int)
+    return Decimal((sign, digits, own + exponent))
+
+
+def _exponent(text: str) -> int:
+    """What is written after the e; more digits than Python reads as a number are as good as many."""
+    sign, digits = -1 if text.startswith("-") else 1, text.lstrip("+-").lstrip("0")
+    return sign * (_EXPONENT if len(digits) > len(str(_EXPONENT)) else min(int(digits or "0"), _EXPONENT))

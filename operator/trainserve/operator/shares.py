@@ -1,0 +1,109 @@
+"""What containers ask for and may use at most where their owner's spec does not say: the chart's `pods.resources`.
+
+Every container has all four figures, or a namespace with a quota on cpu and memory takes none of the pods.
+"""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import ValidationError, model_validator
+
+from trainserve.api import quantity
+from trainserve.api.base import ApiType, Cores, Memory, Resources
+from trainserve.operator.plan import Object
+
+GPU = "nvidia.com/gpu"
+
+
+class Amounts(ApiType):
+    """As in a container's `requests` or `limits`."""
+
+    cpu: Cores | None = None
+    memory: Memory | None = None
+
+
+class Share(ApiType):
+    """One container's `resources`. What is unset is left to the namespace's LimitRange."""
+
+    requests: Amounts = Amounts()
+    limits: Amounts = Amounts()
+
+    @model_validator(mode="after")
+    def _are_ordered(self) -> Self:
+        """The API server would refuse the pod."""
+        requests, limits = (amounts.model_dump(exclude_none=True) for amounts in (self.requests, self.limits))
+        for name in requests.keys() & limits.keys():
+            if quantity.value(requests[name]) > quantity.value(limits[name]):
+                raise ValueError(f"requests.{name} {requests[name]} is more than limits.{name} {limits[name]}")
+        return self
+
+
+def _share(cpu: tuple[str, str], memory: tuple[str, str]) -> Share:
+    """Request and limit of each."""
+    requests, limits = (Amounts(cpu=cpu[each], memory=memory[each]) for each in (0, 1))
+    return Share(requests=requests, limits=limits)
+
+
+class Shares(ApiType):
+    """By the container's name. How much each really uses is in docs/operations.md."""
+
+    trainer: Share = _share(cpu=("250m", "2"), memory=("512Mi", "4Gi"))
+    triton: Share = _share(cpu=("250m", "2"), memory=("512Mi", "4Gi"))
+    fetch: Share = _share(cpu=("100m", "500m"), memory=("128Mi", "512Mi"))
+    probe: Share = _share(cpu=("100m", "500m"), memory=("128Mi", "512Mi"))
+    resolve: Share = _share(cpu=("100m", "500m"), memory=("128Mi", "512Mi"))
+    tune: Share = _share(cpu=("250m", "1"), memory=("256Mi", "1Gi"))
+
+
+def parse(text: str) -> Shares:
+    """The shares that a JSON object says, the others as they are. Raises ValueError."""
+    try:
+        return Shares.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(step) for step in first["loc"])
+        raise ValueError(f"{place}: {first['msg']}" if place else first["msg"]) from None
+
+
+def of_workload(resources: Resources, share: Share) -> Object:
+    """`resources` of a container that trains or serves: what the spec says is its request and its limit, so that it is
+    neither starved nor a noisy neighbour; for the rest it has the share, once for each GPU."""
+    said = {"cpu": resources.cpu, "memory": resources.memory}
+    asked = {name: text for name, text in said.items() if text is not None}
+    gpus = {GPU: str(resources.gpus)} if resources.gpus else {}
+    requests, limits = (_times(amounts, max(1, resources.gpus)) for amounts in (share.requests, share.limits))
+    return _resources(requests | asked | gpus, limits | asked | gpus)
+
+
+def of_helper(share: Share, beside: Object | None = None) -> Object:
+    """`resources` of a container of ours. `beside`: those of a container that runs after it in the same pod, whose
+    room it may use, for a pod holds the larger of both."""
+    beside = beside or {}
+    requests, limits = (_times(amounts, 1) for amounts in (share.requests, share.limits))
+    return _resources(_larger(requests, beside.get("requests", {})), _larger(limits, beside.get("limits", {})))
+
+
+def cpu_limit(resources: Resources, share: Share) -> str | None:
+    """Of a container that trains or serves; None: it may use the whole node."""
+    limit: str | None = of_workload(resources, share).get("limits", {}).get("cpu")
+    return limit
+
+
+def _resources(requests: dict[str, str], limits: dict[str, str]) -> Object:
+    return {name: amounts for name, amounts in (("requests", requests), ("limits", limits)) if amounts}
+
+
+def _times(amounts: Amounts, count: int) -> dict[str, str]:
+    texts = amounts.model_dump(exclude_none=True)
+    if count == 1:
+        return texts
+    many = {name: quantity.value(text) * count for name, text in texts.items()}
+    # Whole thousandths of a core and whole bytes: more digits than these Kubernetes rounds up.
+    return {name: f"{int(n * 1000)}m" if name == "cpu" else str(int(n)) for name, n in many.items()}
+
+
+def _larger(amounts: dict[str, str], others: dict[str, str]) -> dict[str, str]:
+    """Of each amount that both have the larger one; others stay as they are."""
+    both = {name: others[name] for name in amounts if name in others}
+    return amounts | {name: text for name, text in both.items() if quantity.value(text) > quantity.value(amounts[name])}
