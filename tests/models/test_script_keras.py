@@ -33,6 +33,32 @@ SCRIPT = Path(__file__).parents[2] / "examples/keras/train.py"
 TRAIN, TEST = 1280, 320
 
 
+def mean_squared_error(truth: Any, given: Any) -> None:
+    """As Keras calls a function of its own."""
+
+
+class Loss:
+    name = "binary_crossentropy"
+
+
+@pytest.mark.parametrize(
+    ("loss", "expected"),
+    [
+        ("mse", "regression"),
+        ("MeanSquaredError", "regression"),
+        ("mean_absolute_percentage_error", "regression"),
+        ("huber", "regression"),
+        (mean_squared_error, "regression"),
+        ("binary_crossentropy", None),
+        (Loss(), None),
+        (None, None),
+        ("squared_hinge", None),
+    ],
+)
+def test_a_loss_of_numbers_says_that_it_is_a_regression(loss: Any, expected: str | None) -> None:
+    assert keras_model.task(loss) == expected
+
+
 @pytest.fixture(scope="module")
 def keras_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where Keras finds a small data set in the place of Fashion-MNIST: class c is a bright pair of rows c."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Self
 
@@ -14,8 +15,11 @@ from trainserve.models.errors import UserError
 from trainserve.models.script.running import Left
 
 if TYPE_CHECKING:
+    from trainserve.models.data.dataset import Task
     from trainserve.models.script.keras import Given
 
+_OF_VALUES = re.compile(r"^(mse|mae|mape|msle)$|squared_?(error|log)|absolute|huber|cosh|poisson")
+"""Keras's losses of numbers, by any of their names."""
 ENOUGH = 10_000
 """Samples that are read again from what is no array."""
 
@@ -56,7 +60,15 @@ def left(given: Given, fitted: Given | None) -> Left:
     training = None
     if fitted is not None and fitted.y is not None:  # else batches, which may be spent
         training = _array(fitted.x, "x")[:ENOUGH], _array(fitted.y, "y")[:ENOUGH]
-    return Left(KerasBody(given.model), inputs, targets, held_out=given.held_out, training=training)
+    return Left(
+        KerasBody(given.model), inputs, targets, given.held_out, training, task(getattr(given.model, "loss", None))
+    )
+
+
+def task(loss: Any) -> Task | None:
+    """What a loss is for, where its name says so: one output near 0 or 1 is no probability after a squared error."""
+    name = loss if isinstance(loss, str) else getattr(loss, "name", None) or getattr(loss, "__name__", "")
+    return "regression" if _OF_VALUES.search(str(name).lower()) else None
 
 
 def _samples(given: Given) -> tuple[NDArray[Any], NDArray[Any]]:
