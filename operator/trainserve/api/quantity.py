@@ -17,7 +17,7 @@ MOST = Decimal(2**63 - 1)
 LEAST = Decimal("1e-9")
 _TENS = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 _TWOS = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60}
-_EXPONENT = 1000
+_EXPONENT = 100
 """As good as any larger one: the number is then far above or below all that counts."""
 
 
@@ -26,7 +26,7 @@ class InvalidQuantity(ValueError):
 
 
 def value(quantity: str) -> Decimal:
-    """The number, exactly (of an exponent beyond 1000 it is that of 1000). Raises InvalidQuantity."""
+    """The number, exactly (of an exponent beyond 100 it is that of 100). Raises InvalidQuantity."""
     found = re.fullmatch(PATTERN, quantity)
     if found is None:
         if re.fullmatch(PATTERN, quantity.removeprefix("-")) and quantity.startswith("-"):
@@ -54,9 +54,11 @@ def cores(quantity: str) -> Decimal:
 def _counted(quantity: str, amount: Decimal, unit: str, most: Decimal) -> Decimal:
     if amount > most:
         raise InvalidQuantity(f"must be at most {most} {unit}, which is what Kubernetes can count")
-    if 0 < amount < LEAST:
-        # Kubernetes would round it up, and take long over it where the exponent is large.
-        raise InvalidQuantity("must be 0 or at least 1n")
+    exponent = amount.as_tuple().exponent
+    assert isinstance(exponent, int)
+    if 0 < amount < LEAST or (amount == 0 and abs(exponent) >= _EXPONENT):
+        # An API server writes these out with all their digits, and may take long over it.
+        raise InvalidQuantity("must be 0 or at least 1n, and 0 is written without an exponent")
     return amount
 
 
