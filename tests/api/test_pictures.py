@@ -54,6 +54,7 @@ def test_exif_turns_a_picture_upright_once_in_every_format(kind: str, orientatio
     assert ("turned upright" in pictures.decode(content).done) == (orientation != 1)
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 def test_damaged_exif_leaves_the_picture_as_it_is_stored() -> None:
     content = file(Image.fromarray(NOISE), "PNG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
     assert not pictures.look(content).turned

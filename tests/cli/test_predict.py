@@ -15,7 +15,10 @@ from PIL import Image
 
 from tests.serving.graphs import convnet
 from tests.serving.versions import LABELS, answers, images
+from trainserve.api.pictures import FORMATS
 from trainserve.serving.server import DevelopmentServer
+
+UNREADABLE = f"not a picture that can be read ({', '.join(FORMATS)})"
 
 
 @pytest.fixture
@@ -110,7 +113,7 @@ def test_one_bad_file_names_itself_and_the_others_are_answered(
     assert finished.status == 1
     assert seen == list(zip(("1.png", "3.png"), (label for label, _ in expected(pixels[[0, 2]])), strict=True))
     assert finished.err.splitlines() == [
-        "trainserve: 2.png: cannot identify image file '2.png'",
+        f"trainserve: 2.png: {UNREADABLE}: it begins with 6e6f2069",
         "trainserve: 1 of 3 files could not be read",
     ]
 
@@ -152,7 +155,9 @@ def test_standard_input_that_is_neither_is_one_line_and_exit_2(
 ) -> None:
     monkeypatch.setattr(sys, "stdin", TextIOWrapper(BytesIO(b"hello")))
     finished = trainserve("predict", "-", "--url", server.url)
-    assert (finished.status, finished.out, finished.err) == (2, "", "trainserve: -: neither an image nor an array\n")
+    assert (finished.status, finished.out) == (2, "")
+    words = f"trainserve: -: neither an image nor an array (.npy, .npz): {UNREADABLE}: it begins with 68656c6c\n"
+    assert finished.err == words
 
 
 def test_files_can_be_named_in_a_list(
@@ -219,11 +224,11 @@ def test_an_array_that_does_not_fit_is_refused_naming_both_shapes(
     ("name", "content", "words"),
     [
         ("missing.png", None, "No such file or directory"),
-        ("text.png", b"not an image", "cannot identify image file"),
+        ("text.png", b"not an image", "not a picture that can be read"),
         ("array.npy", b"not an array", "not a readable npy file"),
         ("empty.npy", b"", "not a readable npy file"),
         ("cut.npz", b"PK\x03\x04 cut off", "not a readable npz file"),
-        ("notes.txt", b"", ".txt suffix; must be one of .bmp, .gif, .jpeg, .jpg, .npy, .npz, .png"),
+        ("notes.txt", b"", f"neither an image nor an array (.npy, .npz): {UNREADABLE}: it is empty"),
         ("nowhere", None, "No such file or directory"),
     ],
 )

@@ -14,10 +14,18 @@ from PIL import Image
 from trainserve.models import data
 from trainserve.models.config import parse
 from trainserve.models.data.dataset import Dataset
+from trainserve.models.data.watch import Watch
 
 
 def load(seed: int = 0, **dataset: Any) -> Dataset:
     return data.load(parse({"model": {"name": "convnet"}, "dataset": dataset}).dataset, seed)
+
+
+def told(**dataset: Any) -> tuple[Dataset, list[str]]:
+    """What is loaded, and the lines that were said of it."""
+    lines: list[str] = []
+    config = parse({"model": {"name": "convnet"}, "dataset": dataset}).dataset
+    return data.load(config, 0, Watch(lines.append)), lines
 
 
 def picture(number: int, label: int, mode: str = "L", size: tuple[int, int] = (8, 8)) -> Image.Image:

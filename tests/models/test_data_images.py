@@ -91,49 +91,34 @@ Change = Callable[[Path], Any]
 FIRST = "train/cat/0000.png"
 BAD: list[tuple[str, Change, str]] = [
     (
-        "a grey image among coloured ones",
-        lambda root: (root / "train/dog/0012.png").write_bytes(encoded(picture(0, 0, "L"))),
-        rf"/train/dog/0012\.png: its mode is L, and .*/{FIRST} is RGB; must be the same",
-    ),
-    (
-        "sixteen bits",
-        lambda root: Image.fromarray(np.zeros((8, 8), np.uint16)).save(root / "train/dog/0012.png"),
-        r"/train/dog/0012\.png: mode I;16 is not allowed; must be 8-bit: L, ",
-    ),
-    (
         "another size",
         lambda root: (root / "train/dog/0012.png").write_bytes(encoded(picture(0, 0, "RGB", (8, 9)))),
         rf"/train/dog/0012\.png: 8x9 pixels, and .*/{FIRST} has 8x8; must be equal, or dataset\.size be given",
     ),
     (
-        "a JPEG named png",
-        lambda root: (root / "train/dog/0012.png").write_bytes(encoded(picture(0, 0, "RGB"), "JPEG")),
-        r"/train/dog/0012\.png: a JPEG image; its name says PNG",
-    ),
-    (
         "a text named png",
         lambda root: (root / "train/dog/0012.png").write_text("hello"),
-        r"/train/dog/0012\.png: not a PNG or JPEG image: begins with 68656c6c",
+        r"/train/dog/0012\.png: not a picture that can be read .*: it begins with 68656c6c$",
     ),
     (
         "an empty file",
         lambda root: (root / "train/dog/0012.png").write_text(""),
-        r"/train/dog/0012\.png: not a PNG or JPEG image: begins with nothing",
+        r"/train/dog/0012\.png: not a picture that can be read .*: it is empty$",
     ),
     (
-        "a text among the images",
-        lambda root: (root / "train/dog/notes.txt").write_text("hello"),
-        r"/train/dog/notes\.txt: not an image by its name; must end in \.png, \.jpg, \.jpeg",
+        "two texts named png",
+        lambda root: [(root / f"train/dog/{name}.png").write_text("hello") for name in ("0012", "0013")],
+        r"/train/dog/0012\.png: not a picture .*: it begins with 68656c6c; 1 more cannot be read either$",
     ),
     (
-        "a file where a class is expected",
-        lambda root: (root / "train/notes.txt").write_text("hello"),
-        r"/train/notes\.txt: not a folder; train/ holds a folder for each class",
+        "a git-lfs pointer",
+        lambda root: (root / "train/dog/0012.jpg").write_text("version https://git-lfs.github.com/spec/v1\noid x"),
+        r"/train/dog/0012\.jpg: not a picture .*: it is a git-lfs pointer, which `git lfs pull` replaces",
     ),
     (
-        "a class without images",
-        lambda root: (root / "train/emu").mkdir(),
-        r"pets: class 2 \(emu\) is missing from the training split \(3 classes\)",
+        "a picture of a telephone",
+        lambda root: (root / "train/dog/a.HEIC").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0"),
+        r"/train/dog/a\.HEIC: not a picture .*: it is heic, which must be converted to one of these",
     ),
     (
         "a class that only the test part has",
@@ -169,7 +154,7 @@ def test_a_truncated_image_is_named(tmp_path: Path, suffix: str, share: float) -
     broken = root / f"train/dog/0012.{suffix}"
     content = broken.read_bytes()
     broken.write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(DataError, match=f"^{broken}: (truncated or damaged|not a PNG or JPEG)"):
+    with pytest.raises(DataError, match=f"^{broken}: .*truncated or damaged"):
         load(path=str(root))
 
 
@@ -177,7 +162,7 @@ def test_a_truncated_image_is_named(tmp_path: Path, suffix: str, share: float) -
 @given(position=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7), kind=st.sampled_from(["PNG", "JPEG"]))
 def test_a_flipped_bit_is_an_error_or_harmless_never_a_crash(position: float, bit: int, kind: str) -> None:
     content = bytearray(encoded(picture(0, 0, "RGB", (16, 16)), kind))
-    expected = form(bytes(content), "first", None)
+    expected = form(bytes(content), "first", None, "RGB")
     content[int(position * len(content))] ^= 1 << bit
     try:
         assert decode(bytes(content), "second", expected).shape == (16, 16, 3)
@@ -186,11 +171,13 @@ def test_a_flipped_bit_is_an_error_or_harmless_never_a_crash(position: float, bi
 
 
 def test_folders_that_are_none_are_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=f"^{tmp_path}: train/ is missing; must hold train/<class>/"):
-        load(path=str(tmp_path))
-    (tmp_path / "train").mkdir()
-    with pytest.raises(DataError, match=f"^{tmp_path}/train: 0 class folders; must hold <class>/"):
-        load(path=str(tmp_path))
+    root = tmp_path / "pets"
+    root.mkdir()
+    with pytest.raises(DataError, match=f"^{root}: train/ is missing; must hold train/<class>/.*, or <class>/"):
+        load(path=str(root))
+    (root / "train").mkdir()
+    with pytest.raises(DataError, match=f"^{root}/train: 0 class folders; must hold <class>/"):
+        load(path=str(root))
     with pytest.raises(DataError, match=f"^{tmp_path}/absent: No such file or directory"):
         load(path=str(tmp_path / "absent"), format="images")
 

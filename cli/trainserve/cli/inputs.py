@@ -9,19 +9,20 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 import numpy as np
 
 from trainserve.client import Array, BadInput, ModelInfo, TensorInfo
 
+if TYPE_CHECKING:
+    from trainserve.api.pictures import Mode
+
 STDIN = "-"
 ARRAYS = {".npy", ".npz"}
-IMAGES = {".bmp", ".gif", ".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp"}
 _STARTS = {b"\x93NUMPY": ".npy", b"PK": ".npz"}
-_MODES = {1: "L", 3: "RGB"}
-_WORDS = {"L": "greyscale"}
+_MODES: dict[int, Mode] = {1: "L", 3: "RGB"}
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class Loaded:
 
 def expand(names: Iterable[str]) -> Iterator[str]:
     """Files as they are, folders as the images in and below them, sorted, without what begins with a dot."""
+    from trainserve.api.pictures import is_named_picture
+
     for name in names:
         if name == STDIN or not Path(name).is_dir():
             yield name
@@ -45,32 +48,34 @@ def expand(names: Iterable[str]) -> Iterator[str]:
         found = []
         for folder, below, files in os.walk(name):
             below[:] = [each for each in below if not each.startswith(".")]
-            images = (each for each in files if Path(each).suffix.lower() in IMAGES and not each.startswith("."))
+            images = (each for each in files if is_named_picture(each) and not each.startswith("."))
             found += [os.path.join(folder, each) for each in images]  # noqa: PTH118 keeps ./ as the user wrote it
         yield from sorted(found) or [name]
 
 
 def load(name: str, model: ModelInfo) -> Loaded:
-    """The file as a batch for `model`; `-` is standard input, told by its first bytes. Raises BadInput naming it."""
+    """The file as a batch for `model`. Raises BadInput naming it.
+
+    Arrays are told by their suffix, on standard input (`-`) by their first bytes.
+    """
     path = Path(name)
     kind = path.suffix.lower()
     try:
         if name == STDIN:
             content = sys.stdin.buffer.read()
-            kind = next((suffix for start, suffix in _STARTS.items() if content.startswith(start)), ".image")
+            kind = next((suffix for start, suffix in _STARTS.items() if content.startswith(start)), "")
             file: Any = io.BytesIO(content)
-        elif path.is_dir():
-            raise BadInput(f"no images in this folder ({', '.join(sorted(IMAGES))})")
-        elif kind not in IMAGES | ARRAYS and path.exists():
-            raise BadInput(f"{kind or 'no'} suffix; must be one of {', '.join(sorted(ARRAYS | IMAGES))}")
-        else:
-            file = path
-        return _arrays(file, model) if kind in ARRAYS else _image(file, model)
+            return _arrays(file, model) if kind else _image(file, model, name)
+        if path.is_dir():
+            raise BadInput("no images in this folder")
+        if kind in ARRAYS:
+            return _arrays(path, model)
+        with path.open("rb") as file:
+            return _image(file, model, name)
     except BadInput as error:
         raise BadInput(f"{name}: {error}") from None
     except OSError as error:
-        words = "neither an image nor an array" if name == STDIN else error.strerror or error
-        raise BadInput(f"{name}: {words}") from error
+        raise BadInput(f"{name}: {error.strerror or error}") from error
     except (ValueError, EOFError, SyntaxError, BadZipFile, zlib.error) as error:  # all that damaged files give
         raise BadInput(f"{name}: not a readable {kind[1:]} file: {error or type(error).__name__}") from error
 
@@ -87,8 +92,9 @@ def image_layout(tensor: TensorInfo) -> tuple[int, int, int, bool] | None:
     return None
 
 
-def _image(file: Any, model: ModelInfo) -> Loaded:
-    from PIL import Image, ImageOps
+def _image(file: IO[bytes], model: ModelInfo, name: str) -> Loaded:
+    """Decoded as training does it (trainserve.api.pictures), then brought to what the model takes."""
+    from trainserve.api import pictures
 
     tensor = _only_input(model, "an image")
     layout = image_layout(tensor)
@@ -98,21 +104,17 @@ def _image(file: Any, model: ModelInfo) -> Loaded:
         )
     height, width, channels, last = layout
     try:
-        with Image.open(file) as opened:
-            image: Any = ImageOps.exif_transpose(opened)
-            mode, size = image.mode, image.size
-            image = image.convert(_MODES[channels])
-    except Image.DecompressionBombError as error:
-        raise BadInput(f"refused: {error}") from error
+        decoded = pictures.decode(file)
+    except pictures.BadPicture as error:
+        if pictures.is_named_picture(name):
+            raise BadInput(str(error)) from None
+        raise BadInput(f"neither an image nor an array ({', '.join(sorted(ARRAYS))}): {error}") from None
+    size = decoded.image.size
     target = (width if width > 0 else size[0], height if height > 0 else size[1])
-    done = []
-    if mode != image.mode:
-        done.append(f"converted {mode} to {_WORDS.get(image.mode, image.mode)}")
-    if size != target:
-        image = image.resize(target, Image.Resampling.BILINEAR)
-        done.append(f"resized {size[0]}x{size[1]} to {target[0]}x{target[1]}")
-    array = np.asarray(image, np.uint8).reshape(1, target[1], target[0], channels)
-    return Loaded({tensor.name: array if last else array.transpose(0, 3, 1, 2)}, ", ".join(done))
+    fitted = pictures.fit(decoded.image, _MODES[channels], target)
+    array = np.asarray(fitted.image, np.uint8).reshape(1, target[1], target[0], channels)
+    done = ", ".join((*decoded.done, *fitted.done))
+    return Loaded({tensor.name: array if last else array.transpose(0, 3, 1, 2)}, done)
 
 
 def _arrays(file: Any, model: ModelInfo) -> Loaded:

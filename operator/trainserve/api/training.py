@@ -116,14 +116,20 @@ class Dataset(ApiType):
     )
     format: Literal["npz", "images", "parquet"] | None = Field(
         None,
-        description="images: a folder or archive with one folder per class. Unset: by the uri's ending, a folder and "
-        "an archive (.tar, .zip) hold images.",
+        description="images: a folder or archive with one folder per class. Unset: by the uri's ending; a folder or "
+        "an archive (.tar, .zip) holds parquet files, as the Hugging Face Hub lays them out, or else images.",
     )
     options: dict[str, Any] | None = Field(
-        None, description="Of synthetic: shape, classes, samples. Of parquet: names of the columns."
+        None,
+        description="Of synthetic: shape, classes, samples. Of parquet: image and label, names of the columns, and "
+        "config, where a folder holds several.",
     )
     size: list[Annotated[int, Field(ge=1, le=4096)]] | None = Field(
         None, min_length=2, max_length=2, description="Height and width in pixels to which every image is resized."
+    )
+    mode: Literal["rgb", "grey", "auto"] | None = Field(
+        None,
+        description="What every image becomes: RGB or grey. auto: grey where all are grey, else RGB. Unset: auto.",
     )
     task: Literal["classification", "regression"] = Field(
         "classification", description="What the targets are; it decides the loss (cross-entropy, mean squared error)."

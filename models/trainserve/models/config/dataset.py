@@ -24,7 +24,8 @@ class Dataset(Section):
     """A built-in name, a path, or a URI (s3, https, file) that is fetched into the cache; `digest` is its sha256.
 
     Beside a path the URI only says where what lies there came from. `format` is npz, images or parquet, told by the
-    suffix where it is not given; `size` is [H, W], to which every image is resized.
+    suffix or the folder where it is not given; `size` is [H, W], to which every image is resized; `mode` is what all of
+    them become, without it (auto) grey where all are grey and else RGB.
     """
 
     name: str | None = None
@@ -34,6 +35,7 @@ class Dataset(Section):
     format: Literal["npz", "images", "parquet"] | None = None
     options: dict[str, Any] = Field(default_factory=dict)
     size: list[Pixels] | None = None
+    mode: Literal["rgb", "grey", "auto"] | None = None
     task: Literal["classification", "regression"] = "classification"
     split: Split = Field(default_factory=Split)
 

@@ -34,7 +34,8 @@ def dataset(source: Source, share: float, seed: int, cache: Cache) -> Dataset:
     else:
         train, held_out = np.arange(len(source.train.targets)), np.arange(len(source.test.targets))
         targets = source.train.targets, source.test.targets
-    check(*targets, source.labels, source.file)
+    for note in (*source.notes, *check(*targets, source.labels, source.file)):
+        cache.watch.say(f"data: {note}")
     if source.bytes() > LARGE:
         images = _mapped(source, train, held_out, share, seed, cache)
     elif not source.encoded:

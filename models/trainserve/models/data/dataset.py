@@ -21,6 +21,8 @@ MEASURED = 1 << 30
 """Values from which statistics are computed: these take a second or two, all of a large data set could take an hour."""
 _CHUNK = 1 << 21
 """Values turned into floats at a time, so that statistics need no second copy of the data."""
+_SHOWN = 5
+"""Classes that a line names."""
 
 
 @dataclass(frozen=True)
@@ -82,23 +84,35 @@ class Dataset:
         )
 
 
-def check(train: Targets, test: Targets, labels: list[str], source: str) -> None:
-    """Raise DataError, naming `source` (a file or a built-in name), when these targets cannot be trained on."""
+def check(train: Targets, test: Targets, labels: list[str], source: str) -> list[str]:
+    """What a person should know of targets that can be trained on.
+
+    Raises DataError, naming `source` (a file or a built-in name), when they cannot.
+    """
     for part, targets in (("training", train), ("test", test)):
         if len(targets) == 0:
             raise DataError(f"{source}: 0 samples in the {part} split; at least 1 is needed")
     if train.dtype.kind == "f":
-        return
+        return []
     classes = len(labels)
     for targets in (train, test):
         if (outside := targets[(targets < 0) | (targets >= classes)]).size:
             raise DataError(f"{source}: label {outside[0]} is outside 0..{classes - 1}")
-    missing = np.setdiff1d(np.arange(classes), train)
-    if len(missing):
-        name = "" if labels[missing[0]] == str(missing[0]) else f" ({labels[missing[0]]})"
-        raise DataError(f"{source}: class {missing[0]}{name} is missing from the training split ({classes} classes)")
-    if classes < 2:
-        raise DataError(f"{source}: only class 0 occurs; at least 2 classes are needed")
+    if len(unlearnt := np.setdiff1d(test, train)):
+        name = _named(labels, unlearnt[0])
+        raise DataError(f"{source}: class {name} is missing from the training split ({classes} classes)")
+    occurring = np.unique(train)
+    if len(occurring) < 2:
+        raise DataError(f"{source}: only class {occurring[0]} occurs; at least 2 classes are needed")
+    missing = np.setdiff1d(np.arange(classes), occurring)
+    if not len(missing):
+        return []
+    names = ", ".join(_named(labels, each) for each in missing[:_SHOWN]) + (", ..." if len(missing) > _SHOWN else "")
+    return [f"warning: {len(missing)} of {classes} classes have no samples, and will not be recognised: {names}"]
+
+
+def _named(labels: list[str], number: int) -> str:
+    return f"{number}" if labels[number] == str(number) else f"{number} ({labels[number]})"
 
 
 def split(targets: Targets, test: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -1,93 +1,238 @@
-"""A folder of images as ImageNet has it: train/<class>/*.png|jpg and optionally test/<class>/ or val/<class>/."""
+"""A folder of pictures, one folder for each class: see `layout` for where the classes lie.
+
+As torchvision's ImageFolder and Keras's image_dataset_from_directory have it, the classes are the folders' names,
+sorted, and a class's pictures lie in its folder and below. What is no picture by its content and is not named like one
+is passed over and told; what is named like a picture and cannot be read ends the run, as it does there.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import os
+import json
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from trainserve.api import pictures
+from trainserve.api.pictures import BadPicture, Look
 from trainserve.models import device
+from trainserve.models.data import layout, looks, parts
 from trainserve.models.data.ahead import ahead
+from trainserve.models.data.cache import Cache
 from trainserve.models.data.dataset import Images
-from trainserve.models.data.pixels import SUFFIXES, Form, Size, decode, form
+from trainserve.models.data.looks import Asked, Looks
+from trainserve.models.data.pixels import Form, Size, decode, form
 from trainserve.models.data.source import Part, Source, block_length
 from trainserve.models.errors import DataError
 
-TEST_FOLDERS = ("test", "val")
-_ENDINGS = tuple(SUFFIXES)
+_SHOWN = 3
+"""Files that a line names."""
+_AT_A_TIME = 64
+"""Files that a thread looks at."""
 
 
-def source(root: Path, name: str, size: Size | None, digest: str) -> Source:
-    """The classes are the names of train's folders, in their order. Raises DataError naming the file or folder."""
-    root = _below(root)
-    labels = [folder.name for folder in _entries(root / "train") if _is_folder(folder)]
-    if not labels:
-        raise DataError(f"{root / 'train'}: 0 class folders; must hold <class>/*.png|jpg")
-    test = next((root / part for part in TEST_FOLDERS if (root / part).is_dir()), None)
-    train_files = _files(root / "train", labels)
-    test_files = _files(test, labels) if test else None
-    first = train_files[0][0]
-    expected = form(_content(first), first, size)
-    decoded = hashlib.sha256(f"images 1 {size} {digest}".encode()).hexdigest()
+@dataclass(frozen=True)
+class Pictures:
+    """A part's: names relative to `folder`, each with its class's number and the number of its look."""
+
+    folder: str
+    files: list[tuple[str, int, int]]
+
+
+@dataclass(frozen=True)
+class Found:
+    """All that was found below `root`, and what a person should know of it."""
+
+    root: str
+    labels: list[str]
+    looks: list[Look]
+    train: Pictures
+    test: Pictures | None
+    notes: list[str]
+
+    def counted(self) -> Looks:
+        """How many pictures look how."""
+        counts = Looks()
+        for part in (self.train, self.test):
+            for _, _, look in part.files if part else ():
+                counts[self.looks[look]] += 1
+        return counts
+
+
+def source(root: Path, name: str, size: Size | None, asked: Asked, digest: str, cache: Cache) -> Source:
+    """Raises DataError naming the file or folder. What was found is kept in the cache, under `digest`."""
+    found = _found(root, digest, cache)
+    counted = found.counted()
+    mode = looks.mode(counted, asked)
+    below = root / found.root
+    first = _paths(below, found.train)[0][0]
+    expected = form(_content(first), first, size, mode)
+    decoded = hashlib.sha256(f"images 2 {size} {mode} {digest}".encode()).hexdigest()
     return Source(
         name=name,
-        file=str(root),
+        file=str(below),
         shape=expected.shape,
         dtype=np.dtype(np.uint8),
-        labels=labels,
+        labels=found.labels,
         task="classification",
-        train=_part(train_files, expected),
-        test=_part(test_files, expected) if test_files is not None else None,
+        train=_part(_paths(below, found.train), expected),
+        test=_part(_paths(below, found.test), expected) if found.test else None,
         digest=decoded,
         encoded=True,
+        notes=(*found.notes, *looks.told(counted, mode)),
     )
 
 
-def _below(root: Path) -> Path:
-    """Archives often hold one folder that holds all."""
-    if (root / "train").is_dir():
-        return root
-    inner = [entry for entry in _entries(root) if (entry / "train").is_dir()]
-    if len(inner) != 1:
-        raise DataError(f"{root}: train/ is missing; must hold train/<class>/*.png|jpg")
-    return inner[0]
+def _found(root: Path, digest: str, cache: Cache) -> Found:
+    """Looking at every file of a large folder takes minutes: it is done once."""
+
+    def make(room: Path) -> None:
+        found = asdict(_look(root, cache))
+        (room / "found.json").write_text(json.dumps(found))
+
+    key = hashlib.sha256(f"found 1 {digest}".encode()).hexdigest()
+    known = json.loads((cache.get(f"found-{key}", make) / "found.json").read_text())
+    parts = {part: _pictures(known[part]) for part in ("train", "test")}
+    assert parts["train"] is not None
+    known_looks = [Look(**look) for look in known["looks"]]
+    return Found(known["root"], known["labels"], known_looks, parts["train"], parts["test"], known["notes"])
 
 
-def _files(folder: Path, labels: list[str]) -> list[tuple[str, int]]:
+def _pictures(known: dict[str, Any] | None) -> Pictures | None:
+    return None if known is None else Pictures(known["folder"], [tuple(file) for file in known["files"]])
+
+
+def _look(root: Path, cache: Cache) -> Found:
+    here = layout.find(root)
+    looking = _Looking(here.root, cache)
+    train = looking.part(here.train, here.classes)
+    labels = here.classes
+    if here.flat:
+        labels = [label for number, label in enumerate(labels) if any(file[1] == number for file in train)]
+        numbers = {here.classes.index(label): number for number, label in enumerate(labels)}
+        train = [(name, numbers[number], look) for name, number, look in train]
+        looking.passed += [here.train / label for label in here.classes if label not in labels]
+    if not train and here.flat:
+        raise DataError(f"{root}: train/ is missing; {layout.WANTED}")
+    if not train:
+        raise DataError(f"{here.train}: 0 pictures in {len(here.classes)} class folders; at least 1 is needed")
+    held_out = {}
+    for part, folder in here.parts.items():
+        held_out[part] = _labelled(folder, here, labels, looking)
+    looking.passed += here.strays
+    notes, test = _chosen(here, held_out)
+    if here.flat:
+        notes.insert(0, f"there is no train/: the {len(labels)} folders of {here.root.name}/ are the classes")
+    notes += looking.told()
+    train_folder = here.train.relative_to(here.root).as_posix()
+    return Found(
+        here.root.relative_to(root).as_posix(),
+        labels,
+        list(looking.looks),
+        Pictures(train_folder, train),
+        test,
+        notes,
+    )
+
+
+def _labelled(folder: Path, here: layout.Layout, labels: list[str], looking: _Looking) -> Pictures | None:
+    """None of a part whose pictures have no classes, as competitions hand them out."""
+    classes = layout.folders(folder)
+    if strange := [each for each in classes if each not in labels]:
+        known = ", ".join(labels[:10])
+        raise DataError(
+            f"{folder / strange[0]}: not a class; must be one of the folders of {here.train.name}/: {known}"
+        )
     numbers = {label: number for number, label in enumerate(labels)}
-    files = []
-    for entry in _entries(folder):
-        if entry.name not in numbers or not _is_folder(entry):
-            raise DataError(f"{entry}: not a class; must be one of the folders of train/: {', '.join(labels[:10])}")
-        for name in _names(entry):
-            if not name.lower().endswith(_ENDINGS):
-                raise DataError(f"{entry / name}: not an image by its name; must end in {', '.join(SUFFIXES)}")
-            files.append((f"{entry}/{name}", numbers[entry.name]))
+    files = [(name, numbers[classes[number]], look) for name, number, look in looking.part(folder, classes)]
+    if not classes and any(not is_folder for _, is_folder in layout.entries(folder)):
+        return None
     if not files:
         raise DataError(f"{folder}: 0 samples; at least 1 is needed")
-    return files
+    return Pictures(folder.relative_to(here.root).as_posix(), files)
 
 
-def _entries(folder: Path) -> list[Path]:
-    return [folder / name for name in _names(folder)]
+def _chosen(here: layout.Layout, held_out: dict[parts.Part, Pictures | None]) -> tuple[list[str], Pictures | None]:
+    notes = [
+        f"{here.parts[part].name}/ has no class folders, and is not used"
+        for part, found in held_out.items()
+        if found is None
+    ]
+    test, validation = held_out.get("test"), held_out.get("validation")
+    counts = [(f"{part.folder}/", len(part.files)) if part else None for part in (test, validation)]
+    return [*parts.held_out(*counts), *notes], test or validation
 
 
-def _names(folder: Path) -> list[str]:
-    """Sorted, without hidden ones."""
+class _Looking:
+    """Looks at files: which are pictures, what these are like, and which are none."""
+
+    def __init__(self, root: Path, cache: Cache) -> None:
+        self.root, self._cache = root, cache
+        self.looks: dict[Look, int] = {}
+        self.passed: list[Path] = []
+
+    def part(self, folder: Path, classes: list[str]) -> list[tuple[str, int, int]]:
+        """The pictures of a part. Raises DataError naming the first that cannot be read."""
+        self.passed += [folder / name for name, is_folder in layout.entries(folder) if not is_folder]
+        names = [(name, number) for number, label in enumerate(classes) for name in _below(folder, label)]
+        blocks = [names[start : start + _AT_A_TIME] for start in range(0, len(names), _AT_A_TIME)]
+        found: list[tuple[str, int, int]] = []
+        broken: list[str] = []
+
+        def looked(block: list[tuple[str, int]]) -> list[Look | str | None]:
+            return [_look_at(folder / name) for name, _ in block]
+
+        with self._cache.watch.task(f"looking at {folder.name}", len(names), "files") as moved:
+            seen = ahead(looked, blocks, device.threads(), "look")
+            for block, results in zip(blocks, seen, strict=True):
+                for (name, number), result in zip(block, results, strict=True):
+                    if isinstance(result, Look):
+                        found.append((name, number, self.looks.setdefault(result, len(self.looks))))
+                    elif result is None:
+                        self.passed.append(folder / name)
+                    else:
+                        broken.append(result)
+                moved(len(block))
+        if broken:
+            more = f"; {len(broken) - 1} more cannot be read either" if len(broken) > 1 else ""
+            raise DataError(broken[0] + more)
+        return found
+
+    def told(self) -> list[str]:
+        """What was passed over."""
+        if not self.passed:
+            return []
+        names = [path.relative_to(self.root).as_posix() for path in self.passed]
+        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        what = "1 that is no picture" if len(names) == 1 else f"{len(names)} that are no pictures"
+        return [f"passed over {what} of a class: {', '.join(names[:_SHOWN])}{more}"]
+
+
+def _below(folder: Path, name: str) -> Iterator[str]:
+    """Files in folder/name and in folders below, as names relative to `folder`, sorted."""
+    for each, is_folder in layout.entries(folder / name):
+        if is_folder:
+            yield from _below(folder, f"{name}/{each}")
+        else:
+            yield f"{name}/{each}"
+
+
+def _look_at(path: Path) -> Look | str | None:
+    """What a picture is like; what is wrong with what is named like one; None of what is none."""
     try:
-        with os.scandir(folder) as entries:
-            return sorted(entry.name for entry in entries if not entry.name.startswith("."))
+        with path.open("rb") as file:
+            return pictures.look(file)
     except OSError as error:
-        raise DataError(f"{folder}: {error.strerror}") from None
+        raise DataError(f"{path}: {error.strerror or error}") from None
+    except BadPicture as error:
+        return f"{path}: {error}" if pictures.is_named_picture(path.name) else None
 
 
-def _is_folder(path: Path) -> bool:
-    if not path.is_dir():
-        raise DataError(f"{path}: not a folder; train/ holds a folder for each class")
-    return True
+def _paths(root: Path, part: Pictures) -> list[tuple[str, int]]:
+    return [(f"{root / part.folder}/{name}", number) for name, number, _ in part.files]
 
 
 def _part(files: list[tuple[str, int]], expected: Form) -> Part:

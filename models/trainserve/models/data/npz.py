@@ -1,6 +1,7 @@
 """A `.npz` file: `x` (N, H, W[, C]) uint8 or float, `y` as the task has it, and optionally `x_test`, `y_test`.
 
-`y` is (N,) integers; of a regression floats, (N,) or (N, K).
+Other usual names are known too (see `roles`). Labels are (N,) integers or words, (N, 1), or one-hot (N, K); of a
+regression floats, (N,) or (N, K).
 """
 
 from __future__ import annotations
@@ -15,13 +16,17 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trainserve.models.data import labels, parts
 from trainserve.models.data.arrays import LARGE
 from trainserve.models.data.cache import Cache
 from trainserve.models.data.dataset import Images, Targets, Task
+from trainserve.models.data.parts import Part as Name
+from trainserve.models.data.roles import Roles, Shape, roles
 from trainserve.models.data.source import Part, Source, block_length, release
 from trainserve.models.errors import DataError
 
-_NAMES = ("x", "y", "x_test", "y_test")
+_HELD_OUT: tuple[Name, Name] = ("test", "validation")
+_USUAL = {"x": "x_train, train_images, images, data", "y": "y_train, train_labels, labels, target"}
 Arrays = Mapping[str, NDArray[Any]]
 
 
@@ -30,29 +35,73 @@ def source(path: Path, name: str, task: Task, digest: str, cache: Cache) -> Sour
 
     Raises DataError naming the file and what is wrong; nothing in it is ever unpickled.
     """
-    arrays = _unpacked(path, digest, cache) if _bytes(path) > LARGE else _read(path)
-    for needed in ("x", "y"):
-        if needed not in arrays:
-            raise DataError(f"{path}: array {needed!r} is missing; there are: {', '.join(sorted(arrays)) or 'none'}")
-    if ("x_test" in arrays) != ("y_test" in arrays):
-        raise DataError(f"{path}: x_test and y_test belong together; there are: {', '.join(sorted(arrays))}")
-    train = _part(path, arrays, "x", "y", task)
-    test = _part(path, arrays, "x_test", "y_test", task) if "x_test" in arrays else None
+    large = _bytes(path) > LARGE
+    headers = _headers(path)
+    found = roles({name: shape for name, (shape, _) in headers.items()})
+    held = ", ".join(f"{each} {kind} {shape}" for each, (shape, kind) in sorted(headers.items())) or "none"
+    _complete(path, found, held)
+    for each in sorted(found.read()):
+        if headers[each][1].hasobject:
+            raise DataError(f"{path}: {each} holds Python objects, which are never unpickled; save numbers or text")
+    arrays = _unpacked(path, found.read(), digest, cache) if large else _read(path, found.read())
+    test, notes = _held_out(found, arrays)
+    chosen: list[Name] = ["train", *([test] if test else [])]
+    targets, names, said = _targets(path, arrays, found, chosen, task)
+    read = [
+        _part(path, arrays[found.images[part]], found.images[part], values, found.labels[part])
+        for part, values in zip(chosen, targets, strict=True)
+    ]
+    x = arrays[found.images["train"]]
     if test is not None:
-        _same_kind(path, arrays, test.targets, train.targets)
-    x = arrays["x"]
+        _same_kind(path, arrays, found.images["train"], found.images[test])
     height, width, channels = (*x.shape[1:], 1)[:3]
+    identity = "" if found.images["train"] == "x" and found.images.get(test or "test") == "x_test" else f" {found}"
     return Source(
         name=name,
         file=str(path),
         shape=(height, width, channels),
         dtype=_dtype(x),
-        labels=_labels(path, train.targets, None if test is None else test.targets, task),
+        labels=names,
         task=task,
-        train=train,
-        test=test,
-        digest=hashlib.sha256(f"npz 1 {digest}".encode()).hexdigest(),
+        train=read[0],
+        test=read[1] if test else None,
+        digest=hashlib.sha256(f"npz 1 {digest}{identity}".encode()).hexdigest(),
+        notes=(*found.told(), *notes, *said),
     )
+
+
+def _complete(path: Path, found: Roles, held: str) -> None:
+    for kind, names in (("x", found.images), ("y", found.labels)):
+        if "train" not in names:
+            raise DataError(f"{path}: array {kind!r} (or {_USUAL[kind]}) is missing; there are: {held}")
+    for part in _HELD_OUT:
+        if (part in found.images) != (part in found.labels):
+            raise DataError(f"{path}: images and labels of the {part} part belong together; there are: {held}")
+
+
+def _held_out(found: Roles, arrays: Arrays) -> tuple[Name | None, list[str]]:
+    test, validation = (
+        (found.images[part], len(arrays[found.images[part]])) if part in found.images else None for part in _HELD_OUT
+    )
+    chosen = next((part for part in _HELD_OUT if part in found.images), None)
+    return chosen, parts.held_out(test, validation)
+
+
+def _targets(
+    path: Path, arrays: Arrays, found: Roles, chosen: list[Name], task: Task
+) -> tuple[list[Targets], list[str], tuple[str, ...]]:
+    """Of each part, with the names of the classes or of the values, and what a person should know."""
+    names = [found.labels[part] for part in chosen]
+    if task == "regression":
+        values = [_values(path, arrays[name], name) for name in names]
+        if len({each.shape[1] for each in values}) > 1:
+            widths = f"{names[1]} has {values[1].shape[1]} values a sample and {names[0]} has {values[0].shape[1]}"
+            raise DataError(f"{path}: {widths}; must be equal")
+        return values, [str(number) for number in range(values[0].shape[1])], ()
+    flat = [_flat(path, arrays[name], name) for name in names]
+    named = arrays[found.names].tolist() if found.names and arrays[found.names].dtype.kind == "U" else []
+    classes = labels.classes(flat, [f"{path}: {name}" for name in names], named)
+    return classes.parts, classes.names, classes.notes
 
 
 def _bytes(path: Path) -> int:
@@ -64,28 +113,49 @@ def _bytes(path: Path) -> int:
             return sum(info.file_size for info in content.infolist())
 
 
-def _read(path: Path) -> Arrays:
+def _headers(path: Path) -> dict[str, tuple[Shape, np.dtype[Any]]]:
+    """Shape and dtype of each array, without reading it."""
+    found = {}
+    with _errors(path), zipfile.ZipFile(path) as content:
+        for info in content.infolist():
+            with content.open(info) as member:
+                version = np.lib.format.read_magic(member)
+                read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+                if version in read:  # the third is for what has fields with names, and holds no images
+                    shape, _, dtype = read[version](member)
+                    found[info.filename.removesuffix(".npy")] = (shape, dtype)
+    return found
+
+
+def _read(path: Path, names: set[str]) -> Arrays:
     with _errors(path), path.open("rb") as file, np.load(file, allow_pickle=False) as content:
-        return {name: content[name] for name in content.files if name in _NAMES}
+        return {name: content[name] for name in names}
 
 
-def _unpacked(path: Path, digest: str, cache: Cache) -> Arrays:
-    """Mapped: what is in the file are .npy files, which need only be copied out."""
+def _unpacked(path: Path, names: set[str], digest: str, cache: Cache) -> Arrays:
+    """Mapped: what is in the file are .npy files, which need only be copied out, under numbers."""
+    numbers = {name: number for number, name in enumerate(sorted(names))}
 
     def make(room: Path) -> None:
         with zipfile.ZipFile(path) as content:
-            members = [info for info in content.infolist() if info.filename.removesuffix(".npy") in _NAMES]
-            with cache.watch.task(f"unpacking {path.name}", sum(info.file_size for info in members), "bytes") as moved:
-                for info in members:
+            members = [(info, info.filename.removesuffix(".npy")) for info in content.infolist()]
+            members = [(info, name) for info, name in members if name in numbers]
+            size = sum(info.file_size for info, _ in members)
+            with cache.watch.task(f"unpacking {path.name}", size, "bytes") as moved:
+                for info, name in members:
                     with _errors(path):
                         member = content.open(info)
-                    with member, (room / info.filename).open("xb") as file:
+                    with member, (room / f"{numbers[name]}.npy").open("xb") as file:
                         while chunk := _chunk(path, member):
                             file.write(chunk)
                             moved(len(chunk))
-        _arrays(path, room)
+        _mapped(path, room, numbers)
 
-    return _arrays(path, cache.get(f"unpacked-{digest}", make))
+    return _mapped(path, cache.get(f"unpacked-{digest}-{_hashed(sorted(names))}", make), numbers)
+
+
+def _hashed(names: list[str]) -> str:
+    return hashlib.sha256(repr(names).encode()).hexdigest()[:16]
 
 
 def _chunk(path: Path, member: IO[bytes]) -> bytes:
@@ -93,9 +163,12 @@ def _chunk(path: Path, member: IO[bytes]) -> bytes:
         return member.read(1 << 20)
 
 
-def _arrays(path: Path, folder: Path) -> Arrays:
+def _mapped(path: Path, folder: Path, numbers: Mapping[str, int]) -> Arrays:
     with _errors(path):
-        return {file.stem: np.load(file, mmap_mode="c", allow_pickle=False) for file in folder.iterdir()}
+        return {
+            name: np.load(folder / f"{number}.npy", mmap_mode="c", allow_pickle=False)
+            for name, number in numbers.items()
+        }
 
 
 @contextlib.contextmanager
@@ -111,18 +184,16 @@ def _errors(path: Path) -> Iterator[None]:
         raise DataError(f"{path}: cannot be read: {error or type(error).__name__}") from None
 
 
-def _part(path: Path, arrays: Arrays, x: str, y: str, task: Task) -> Part:
-    images, targets = arrays[x], arrays[y]
+def _part(path: Path, images: NDArray[Any], x: str, targets: Targets, y: str) -> Part:
     if images.ndim not in (3, 4) or 0 in images.shape[1:]:
         raise DataError(f"{path}: {x} has shape {images.shape}; must be (N, H, W) or (N, H, W, C)")
     if images.dtype != np.uint8 and images.dtype.kind != "f":
         raise DataError(f"{path}: {x} is {images.dtype}; must be uint8 or float")
-    checked = _classes(path, targets, y) if task == "classification" else _values(path, targets, y)
     if len(images) != len(targets):
         raise DataError(f"{path}: {x} has {len(images)} samples and {y} has {len(targets)}; must be equal")
     if len(images) == 0:
         raise DataError(f"{path}: 0 samples in {x}; at least 1 is needed")
-    return Part(checked, lambda: _blocks(path, x, images if images.ndim == 4 else images[..., None]))
+    return Part(targets, lambda: _blocks(path, x, images if images.ndim == 4 else images[..., None]))
 
 
 def _blocks(path: Path, x: str, images: NDArray[Any]) -> Iterator[Images]:
@@ -142,14 +213,11 @@ def _dtype(images: NDArray[Any]) -> np.dtype[Any]:
     return np.dtype(np.uint8 if images.dtype == np.uint8 else np.float32)
 
 
-def _classes(path: Path, targets: NDArray[Any], y: str) -> Targets:
-    if targets.ndim != 1:
-        raise DataError(f"{path}: {y} has shape {targets.shape}; must be (N,)")
-    if targets.dtype.kind not in "iu":
-        raise DataError(f"{path}: {y} is {targets.dtype}; must be integers")
-    if len(targets) and targets.min() < 0:
-        raise DataError(f"{path}: {y}: label {targets.min()} is negative; must be 0 or more")
-    return targets.astype(np.int64)
+def _flat(path: Path, values: NDArray[Any], name: str) -> NDArray[Any]:
+    flat = labels.flat(values)
+    if flat.ndim != 1:
+        raise DataError(f"{path}: {name} has shape {values.shape}; must be (N,), (N, 1), or (N, K) with one 1 in a row")
+    return flat
 
 
 def _values(path: Path, targets: NDArray[Any], y: str) -> Targets:
@@ -164,18 +232,7 @@ def _values(path: Path, targets: NDArray[Any], y: str) -> Targets:
     return values
 
 
-def _labels(path: Path, train: Targets, test: Targets | None, task: Task) -> list[str]:
-    if task == "regression":
-        return [str(number) for number in range(train.shape[1])]
-    highest = max(int(part.max()) for part in (train, test) if part is not None)
-    if highest >= len(train):
-        raise DataError(f"{path}: y: label {highest} is outside 0..{len(train) - 1} (one class per sample)")
-    return [str(number) for number in range(highest + 1)]
-
-
-def _same_kind(path: Path, arrays: Arrays, test: Targets, train: Targets) -> None:
-    kinds = [f"{_dtype(arrays[x])} of {(*arrays[x].shape[1:], 1)[:3]}" for x in ("x_test", "x")]
+def _same_kind(path: Path, arrays: Arrays, x: str, x_test: str) -> None:
+    kinds = [f"{_dtype(arrays[name])} of {(*arrays[name].shape[1:], 1)[:3]}" for name in (x_test, x)]
     if kinds[0] != kinds[1]:
-        raise DataError(f"{path}: x_test is {kinds[0]} and x is {kinds[1]}; must be equal")
-    if test.shape[1:] != train.shape[1:]:
-        raise DataError(f"{path}: y_test has {test.shape[1]} values a sample and y has {train.shape[1]}; must be equal")
+        raise DataError(f"{path}: {x_test} is {kinds[0]} and {x} is {kinds[1]}; must be equal")

@@ -1,7 +1,7 @@
 """Parquet with a column of encoded images and one of targets, as Hugging Face and others write it.
 
-An image is bytes, or a struct {bytes, path}. Names of classes are read from Hugging Face's metadata where they are.
-A folder holds train*.parquet, and test*.parquet or val*.parquet.
+An image is bytes, or a struct {bytes, path}. Labels are integers or words; names of classes are Hugging Face's where
+they are. What a folder may hold is said in `hub`.
 """
 
 from __future__ import annotations
@@ -9,19 +9,27 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from trainserve.api import pictures
+from trainserve.api.pictures import BadPicture, Look
 from trainserve.models import device
 from trainserve.models.config import options
+from trainserve.models.data import columns, hub, hub_names, labels, looks, parts
 from trainserve.models.data.ahead import ahead
+from trainserve.models.data.cache import Cache
 from trainserve.models.data.dataset import Images, Targets, Task
+from trainserve.models.data.looks import Asked, Looks
 from trainserve.models.data.pixels import Form, Size, decode, form
 from trainserve.models.data.source import Part, Source
 from trainserve.models.errors import DataError
@@ -33,142 +41,178 @@ _Row = tuple[str, bytes]
 
 
 class Options(BaseModel):
-    """Names of the columns."""
+    """Names of the columns, where they are not plain, and of the config, where a folder holds several."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    image: str = Field("image", min_length=1)
-    label: str = Field("label", min_length=1)
+    image: str | None = Field(None, min_length=1)
+    label: str | None = Field(None, min_length=1)
+    config: str | None = Field(None, min_length=1)
 
 
-def source(path: Path, name: str, given: dict[str, Any], task: Task, size: Size | None, digest: str) -> Source:
+@dataclass(frozen=True)
+class _Table:
+    """A part's files and what their label column holds, as it stands."""
+
+    name: str
+    files: list[Path]
+    values: NDArray[Any]
+
+
+def source(
+    path: Path,
+    name: str,
+    given: dict[str, Any],
+    task: Task,
+    size: Size | None,
+    asked: Asked,
+    digest: str,
+    cache: Cache,
+) -> Source:
     """Raises DataError naming the file, UserError naming an option that is not allowed."""
-    columns = options(Options, given, "dataset.options")
-    train_files, test_files = _files(path)
-    train, test = _targets(train_files, columns, task), _targets(test_files, columns, task)
-    expected = _form(train_files, columns, size)
+    wanted = options(Options, given, "dataset.options")
+    found = hub.find(path, wanted.config) if path.is_dir() else hub.Files({"train": [path]})
+    first = found.parts["train"][0]
+    chosen = columns.choose(first, _schema(first), wanted.image, wanted.label, task)
+    tables = {part: _table(path, part, files, chosen, task) for part, files in found.parts.items()}
+    train = tables["train"]
+    test, notes = _held_out(tables, task)
     if task == "regression":
-        labels = [columns.label]
+        names, targets = [chosen.label], [table.values[:, None] for table in (train, test) if table]
     else:
-        highest = max([int(part.max(initial=-1)) for part in (train, test)])
-        if highest >= len(train) + len(test):
-            raise DataError(
-                f"{path}: label {highest} is outside 0..{len(train) + len(test) - 1} (one class per sample)"
-            )
-        labels = _names(train_files[0], columns.label) or [str(number) for number in range(highest + 1)]
-    decoded = hashlib.sha256(json.dumps(["parquet", 1, columns.model_dump(), size, digest]).encode()).hexdigest()
+        named = hub_names.class_names(chosen.features, chosen.label) or _beside(path, found.config, chosen.label)
+        both = [table for table in (train, test) if table]
+        where = [f"{table.files[0]}: column {chosen.label!r}" for table in both]
+        classes = labels.classes([table.values for table in both], where, named)
+        names, targets, notes = classes.names, classes.parts, [*notes, *classes.notes]
+    counted = _looks([table.files for table in (train, test) if table], chosen.image, digest, cache)
+    mode = looks.mode(counted, asked)
+    expected = _form(train.files, chosen.image, size, mode)
+    identity = ["parquet", 2, chosen.image, found.config, [*tables], size, mode, digest]
     return Source(
         name=name,
         file=str(path),
         shape=expected.shape,
         dtype=np.dtype(np.uint8),
-        labels=labels,
+        labels=names,
         task=task,
-        train=_part(train_files, columns, train, expected),
-        test=_part(test_files, columns, test, expected) if test_files else None,
-        digest=decoded,
+        train=_part(train.files, chosen.image, targets[0], expected),
+        test=_part(test.files, chosen.image, targets[1], expected) if test else None,
+        digest=hashlib.sha256(json.dumps(identity).encode()).hexdigest(),
         encoded=True,
+        notes=(*chosen.notes, *_strays(path, found), *notes, *looks.told(counted, mode)),
     )
 
 
-def _files(path: Path) -> tuple[list[Path], list[Path]]:
-    """Of the training and of the test part."""
-    if not path.is_dir():
-        return [path], []
-    train = sorted(path.glob("train*.parquet"))
-    if not train:
-        raise DataError(
-            f"{path}: train*.parquet is missing; must hold it, and optionally test*.parquet or val*.parquet"
+def _beside(path: Path, config: str, label: str) -> list[str]:
+    return hub_names.beside(path if path.is_dir() else path.parent, config, label)
+
+
+def _strays(path: Path, found: hub.Files) -> list[str]:
+    notes = []
+    if found.others:
+        notes.append(
+            f"config {found.config or path.name} is read, of {len(found.others) + 1}; not: {_few(found.others)}"
         )
-    return train, sorted(path.glob("test*.parquet")) or sorted(path.glob("val*.parquet"))
+    if found.strays:
+        notes.append(f"passed over, being of no part: {_few([file.name for file in found.strays])}")
+    return notes
 
 
-def _targets(files: list[Path], columns: Options, task: Task) -> Targets:
-    """(N,) int64 class numbers, or (N, 1) float32."""
-    parts = [np.empty(0, np.int64 if task == "classification" else np.float32)]
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _schema(file: Path) -> pa.Schema:
+    with _opened(file) as content:
+        return content.schema_arrow
+
+
+def _table(path: Path, part: str, files: list[Path], chosen: columns.Columns, task: Task) -> _Table:
+    """Raises DataError for a part without rows."""
+    read = []
     for file in files:
         with _opened(file) as content:
-            _known(file, content.schema_arrow, columns)
-            column = content.read(columns=[columns.label]).column(0)
-        parts.append(_numbers(f"{file}: column {columns.label!r}", column, task))
-    joined = np.concatenate(parts)
-    return joined if task == "classification" else joined[:, None]
+            columns.check(file, content.schema_arrow, chosen)
+            column = content.read(columns=[chosen.label]).column(0)
+        read.append(columns.values(f"{file}: column {chosen.label!r}", column, task))
+    values = np.concatenate(read)
+    if not len(values):
+        raise DataError(f"{path if part == 'train' else files[0]}: 0 samples; at least 1 is needed")
+    return _Table(part, files, values)
 
 
-def _numbers(where: str, column: pa.ChunkedArray, task: Task) -> Targets:
-    right = pa.types.is_integer if task == "classification" else pa.types.is_floating
-    if not right(column.type):
-        needed = "integers" if task == "classification" else "floats"
-        raise DataError(f"{where} is {column.type}; must be {needed} in a {task}")
-    if column.null_count:
-        raise DataError(f"{where}: {column.null_count} values are null; none may be")
-    values: Targets = column.to_numpy()
-    if task == "regression":
-        with np.errstate(over="ignore"):
-            values = values.astype(np.float32)
-        if (broken := np.flatnonzero(~np.isfinite(values))).size:
-            raise DataError(f"{where}, row {broken[0]}: {values[broken[0]]} is not a finite number")
-        return values
-    if values.min(initial=0) < 0:
-        raise DataError(f"{where}, row {values.argmin()}: label {values.min()} is negative; must be 0 or more")
-    return values.astype(np.int64)
+def _held_out(tables: dict[parts.Part, _Table], task: Task) -> tuple[_Table | None, list[str]]:
+    """The part to be judged by. On the Hub, -1 throughout says that the labels of a test part are not given away."""
+    hidden = [
+        part
+        for part, table in tables.items()
+        if part != "train"
+        and task == "classification"
+        and table.values.dtype.kind == "i"
+        and (table.values == -1).all()
+    ]
+    test, validation = (tables[part] if part in tables and part not in hidden else None for part in _HELD_OUT)
+    told = parts.held_out(*((table.name, len(table.values)) if table else None for table in (test, validation)))
+    return test or validation, told + [f"{part}: all labels are -1 (withheld), and it is not used" for part in hidden]
 
 
-def _form(files: list[Path], columns: Options, size: Size | None) -> Form:
-    for file in files:
-        for where, content in next(_rows(file, columns), []):
-            return form(content, where, size)
-    raise DataError(f"{files[0]}: 0 samples; at least 1 is needed")
+_HELD_OUT: tuple[parts.Part, parts.Part] = ("test", "validation")
 
 
-def _part(files: list[Path], columns: Options, targets: Targets, expected: Form) -> Part:
+def _looks(files: Iterable[list[Path]], image: str, digest: str, cache: Cache) -> Looks:
+    """What the pictures are like: all are looked at, once."""
+
+    def make(room: Path) -> None:
+        counts = Looks(
+            look for part in files for file in part for rows in _rows(file, image) for look in map(_look, rows)
+        )
+        (room / "looks.json").write_text(json.dumps([[asdict(look), count] for look, count in counts.items()]))
+
+    key = hashlib.sha256(json.dumps(["looks", 1, image, digest]).encode()).hexdigest()
+    known = json.loads((cache.get(f"found-{key}", make) / "looks.json").read_text())
+    return Looks({Look(**look): count for look, count in known})
+
+
+def _look(row: _Row) -> Look:
+    where, content = row
+    try:
+        return pictures.look(BytesIO(content))
+    except BadPicture as error:
+        raise DataError(f"{where}: {error}") from None
+
+
+def _form(files: list[Path], image: str, size: Size | None, mode: pictures.Mode) -> Form:
+    where, content = next(row for file in files for rows in _rows(file, image) for row in rows)
+    return form(content, where, size, mode)
+
+
+def _part(files: list[Path], image: str, targets: Targets, expected: Form) -> Part:
     def block(rows: list[_Row]) -> Images:
         return np.stack([decode(content, where, expected) for where, content in rows])
 
     def blocks() -> Iterator[Images]:
-        rows = (chunk for file in files for chunk in _rows(file, columns))
+        rows = (chunk for file in files for chunk in _rows(file, image))
         return ahead(block, rows, device.threads(), "decode")
 
     return Part(targets, blocks)
 
 
-def _rows(file: Path, columns: Options) -> Iterator[list[_Row]]:
+def _rows(file: Path, image: str) -> Iterator[list[_Row]]:
     """A few rows at a time, never a whole file."""
     number = 0
     with _opened(file) as content:
-        for batch in content.iter_batches(batch_size=_ROWS, columns=[columns.image]):
+        for batch in content.iter_batches(batch_size=_ROWS, columns=[image]):
             rows = []
             for value in batch.column(0).to_pylist():
                 where = f"{file}, row {number}"
                 if isinstance(value, dict):
                     value = value.get("bytes")
                 if not value:
-                    raise DataError(f"{where}: no image; column {columns.image!r} must hold its bytes")
+                    raise DataError(f"{where}: no image; column {image!r} must hold its bytes")
                 rows.append((where, value))
                 number += 1
             yield rows
-
-
-def _known(file: Path, schema: pa.Schema, columns: Options) -> None:
-    for field in (columns.image, columns.label):
-        if field not in schema.names:
-            raise DataError(
-                f"{file}: column {field!r} is missing; dataset.options names it, of: {', '.join(schema.names)}"
-            )
-    kind = schema.field(columns.image).type
-    if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
-        kind = kind.field("bytes").type
-    if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
-        raise DataError(f"{file}: column {columns.image!r} is {kind}; must be binary, or a struct of bytes and path")
-
-
-def _names(file: Path, label: str) -> list[str]:
-    """Of the classes; empty where Hugging Face's metadata is not there."""
-    with _opened(file) as content:
-        metadata = (content.schema_arrow.metadata or {}).get(b"huggingface", b"{}")
-    with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
-        return [str(name) for name in json.loads(metadata)["info"]["features"][label]["names"]]
-    return []
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 from trainserve.models.config import Dataset as DatasetConfig
@@ -18,6 +18,9 @@ from trainserve.models.data.dataset import Dataset
 from trainserve.models.data.source import Part, Source
 from trainserve.models.data.watch import Watch
 from trainserve.models.errors import DataError, UserError
+
+if TYPE_CHECKING:
+    from trainserve.models.data.looks import Asked
 
 Size = tuple[int, int]
 """(H, W)."""
@@ -32,7 +35,7 @@ def load(config: DatasetConfig, seed: int, watch: Watch | None, folder: Path) ->
     size = None if config.size is None else (config.size[0], config.size[1])
     with _as_users_know_them() as known_as:
         if config.name is not None:
-            source = _resized(_built_in(config.name, config, seed, cache), size)
+            source = _resized(_recoloured(_built_in(config.name, config, seed, cache), config.mode), size)
         else:
             source = _found(config, folder, size, cache, known_as)
         return arrays.dataset(source, config.split.test, seed, cache)
@@ -69,55 +72,72 @@ def _found(config: DatasetConfig, folder: Path, size: Size | None, cache: Cache,
     given = config.path or config.uri
     assert given is not None
     bare = urlsplit(given).path if given.startswith("https://") else given
-    kind_of = partial(_kind, config, bare)
+    check = partial(_allowed, config, bare)
     if config.path is not None:
         path = folder / config.path
         if not path.exists():
             raise DataError(f"{path}: No such file or directory")
-        kind = kind_of(path.is_dir())
+        check(path.is_dir())
         digest = digests.verified(path, config.digest, cache) if config.digest else digests.fingerprint(path)
         content = config.digest
     else:
         from trainserve.models.data import staging
 
-        path, digest = staging.stage(given, config.digest, kind_of, cache)
+        path, digest = staging.stage(given, config.digest, check, cache)
         content = digest
-        kind = kind_of(path.is_dir())
         known_as[str(path)] = given.rstrip("/")
-    if kind == "images" and not path.is_dir():
+    if not path.is_dir() and (config.format == "images" or bare.lower().endswith(ARCHIVES)):
         from trainserve.models.data import archive
 
         path = archive.unpacked(path, digest, cache)
         known_as[str(path)] = given
+    kind = config.format or (_format_of_folder(path) if path.is_dir() else format_of(bare, False))
+    _possible(config, kind)
     return replace(_read(kind, path, Path(bare).name.split(".")[0], config, digest, size, cache), content=content)
+
+
+def _format_of_folder(path: Path) -> Format:
+    from trainserve.models.data import hub
+
+    return "parquet" if hub.holds_parquet(path) else "images"
 
 
 def _read(
     kind: Format, path: Path, name: str, config: DatasetConfig, digest: str, size: Size | None, cache: Cache
 ) -> Source:
+    mode = config.mode or "auto"
     match kind:
         case "npz":
             from trainserve.models.data import npz
 
-            return _resized(npz.source(path, name, config.task, digest, cache), size)
+            source = npz.source(path, name, config.task, digest, cache)
+            return _resized(_recoloured(source, config.mode), size)
         case "images":
             from trainserve.models.data import images
 
-            return images.source(path, name, size, digest)
+            return images.source(path, name, size, mode, digest, cache)
         case "parquet":
             from trainserve.models.data import parquet
 
-            return parquet.source(path, name, config.options, config.task, size, digest)
+            return parquet.source(path, name, config.options, config.task, size, mode, digest, cache)
 
 
-def _kind(config: DatasetConfig, given: str, folder: bool) -> Format:
-    """The format, once what the config asks of it is possible."""
+def _allowed(config: DatasetConfig, given: str, folder: bool) -> None:
+    """Before anything is fetched. What a folder or an archive holds is only seen afterwards.
+
+    Raises DataError for a file of no known format, UserError for what its format cannot do.
+    """
     kind = config.format or format_of(given, folder)
+    seen = config.format is not None or kind != "images"
+    if seen or not (folder or config.options):
+        _possible(config, kind)
+
+
+def _possible(config: DatasetConfig, kind: Format) -> None:
     if kind != "parquet" and config.options:
         raise UserError(f"dataset.options: {', '.join(config.options)} is not allowed; format {kind} takes none")
     if kind == "images" and config.task == "regression":
         raise UserError("dataset.task: 'regression' is not allowed; a folder of images has classes")
-    return kind
 
 
 @contextlib.contextmanager
@@ -131,6 +151,31 @@ def _as_users_know_them() -> Iterator[dict[str, str]]:
         for path, name in names.items():
             text = text.replace(path, name)
         raise DataError(text) from error
+
+
+def _recoloured(source: Source, asked: Asked | None) -> Source:
+    """Arrays have channels, no mode: only what is asked for is done."""
+    if asked in (None, "auto"):
+        return source
+    from trainserve.models.data import looks, pixels
+
+    mode = looks.mode(looks.Looks(), asked)
+    height, width, channels = source.shape
+    if channels == pixels.channels(mode):
+        return source
+    if channels not in (1, 3):
+        raise DataError(f"{source.file}: {channels} channels; dataset.mode: {asked} needs 1 or 3")
+
+    def part(given: Part) -> Part:
+        return Part(given.targets, lambda: (pixels.recoloured(block, mode) for block in given.blocks()))
+
+    return replace(
+        source,
+        shape=(height, width, pixels.channels(mode)),
+        train=part(source.train),
+        test=None if source.test is None else part(source.test),
+        digest=hashlib.sha256(f"{source.digest} {mode}".encode()).hexdigest(),
+    )
 
 
 def _resized(source: Source, size: Size | None) -> Source:

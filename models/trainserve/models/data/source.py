@@ -29,7 +29,7 @@ class Source:
 
     `file` is what errors name. `digest` stands for the content and for how it is decoded: sources of one digest have
     the same images. `encoded`: decoding takes so long that the result is kept even when it is small. `content` is the
-    `sha256:<hex>` of what was fetched or checked, where that was done.
+    `sha256:<hex>` of what was fetched or checked, where that was done. `notes`: lines that a person should read.
     """
 
     name: str
@@ -43,6 +43,7 @@ class Source:
     digest: str
     encoded: bool = False
     content: str | None = None
+    notes: tuple[str, ...] = ()
 
     def bytes(self) -> int:
         """Of all images, decoded."""

@@ -1,0 +1,126 @@
+"""Columns of a parquet file: which holds the images and which the targets, and what a target's column holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+
+from trainserve.models.data import hub_names
+from trainserve.models.data.dataset import Task
+from trainserve.models.data.hub_names import Features
+from trainserve.models.errors import DataError
+
+_IMAGES = ("image", "img", "picture", "photo", "jpg", "png")
+_LABELS = ("label", "labels", "target", "class", "cls")
+"""Usual names, the first that is there is taken."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Their names, Hugging Face's features of them all, and what a person should know of the choice."""
+
+    image: str
+    label: str
+    features: Features
+    notes: tuple[str, ...] = ()
+
+
+def choose(file: Path, schema: pa.Schema, image: str | None, label: str | None, task: Task) -> Columns:
+    """As asked; else by their usual names, else the only one that can be it. Raises DataError naming the columns."""
+    features = hub_names.of_metadata(schema.metadata)
+    images = [name for name, column in features.items() if column.get("_type") == "Image"]
+    images = images or [field.name for field in schema if _is_image(field.type)]
+    classes = [name for name, column in features.items() if column.get("_type") == "ClassLabel"]
+    found = {
+        "image": image or _first(_IMAGES, schema.names, images),
+        "label": label or _first(_LABELS, schema.names, classes if task == "classification" else ()),
+    }
+    for kind, name in found.items():
+        if name is None or name not in schema.names:
+            raise DataError(
+                f"{file}: column {name or kind!r} is missing; dataset.options names it, of: {', '.join(schema.names)}"
+            )
+    notes = [f"column {name!r} is the {kind}" for kind, name in found.items() if name != kind]
+    asked = (image or found["image"], label or found["label"]) == (image, label)
+    return Columns(str(found["image"]), str(found["label"]), features, () if asked else tuple(notes))
+
+
+def check(file: Path, schema: pa.Schema, chosen: Columns) -> None:
+    """Raise DataError when the file lacks a column, or its images are no bytes."""
+    for name in (chosen.image, chosen.label):
+        if name not in schema.names:
+            raise DataError(f"{file}: column {name!r} is missing; there are: {', '.join(schema.names)}")
+    kind = schema.field(chosen.image).type
+    if not _is_image(kind):
+        raise DataError(f"{file}: column {chosen.image!r} is {kind}; must be binary, or a struct of bytes and path")
+
+
+def values(where: str, column: pa.ChunkedArray, task: Task) -> NDArray[Any]:
+    """(N,) integers, booleans or words of a classification, float32 of a regression. Raises DataError."""
+    column = _plain(column)
+    kind = column.type
+    if not (_is_class if task == "classification" else _is_value)(kind):
+        needed = "integers or words" if task == "classification" else "floats"
+        raise DataError(f"{where} is {kind}; must be {needed} in a {task}")
+    if column.null_count:
+        raise DataError(f"{where}: {column.null_count} values are null; none may be")
+    if not _is_value(kind):
+        found: NDArray[Any] = np.array(column.to_pylist(), np.str_) if _is_text(kind) else column.to_numpy()
+        return found
+    with np.errstate(over="ignore"):
+        numbers: NDArray[Any] = column.to_numpy().astype(np.float32)
+    if (broken := np.flatnonzero(~np.isfinite(numbers))).size:
+        raise DataError(f"{where}, row {broken[0]}: {numbers[broken[0]]} is not a finite number")
+    return numbers
+
+
+def _first(usual: Iterable[str], names: list[str], marked: Iterable[str]) -> str | None:
+    """The usual name, where it is one of those that are marked or none is; else the only one that is marked."""
+    marked = [*marked]
+    found = [name for name in usual if name in (marked or names)]
+    return found[0] if found else marked[0] if len(marked) == 1 else None
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Without a dictionary (pandas' categories, polars' too), and without lists of one."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if _is_list(column.type) and not column.null_count:
+        flat = pa.chunked_array([chunk.flatten() for chunk in column.chunks], column.type.value_type)
+        lengths = {len(value) for value in column.to_pylist()}
+        return flat if lengths == {1} else column
+    return column
+
+
+def _is_image(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+        kind = kind.field("bytes").type
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return _is_any(kind, pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return _is_any(kind, pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return _is_any(kind, pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+
+
+def _is_class(kind: pa.DataType) -> bool:
+    return _is_text(kind) or _is_any(kind, pa.types.is_integer, pa.types.is_boolean)
+
+
+def _is_value(kind: pa.DataType) -> bool:
+    return _is_any(kind, pa.types.is_floating)
+
+
+def _is_any(kind: pa.DataType, *tests: Callable[[pa.DataType], bool]) -> bool:
+    return any(test(kind) for test in tests)

@@ -1,0 +1,38 @@
+"""Names of a data set's parts as people write them, and which part is the test part.
+
+The words are those that Hugging Face's `datasets` knows (SPLIT_KEYWORDS in its data_files.py), in any case.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Part = Literal["train", "test", "validation"]
+WORDS: dict[Part, tuple[str, ...]] = {
+    "train": ("train", "training"),
+    "test": ("test", "testing", "eval", "evaluation"),
+    "validation": ("validation", "valid", "val", "dev"),
+}
+
+
+def part_of(word: str) -> Part | None:
+    """The part that is called so."""
+    return next((part for part, words in WORDS.items() if word.casefold() in words), None)
+
+
+def preference(word: str) -> tuple[int, str]:
+    """To sort several names of one part: the usual one first."""
+    words = [each for group in WORDS.values() for each in group]
+    return words.index(word.casefold()), word
+
+
+def held_out(test: tuple[str, int] | None, validation: tuple[str, int] | None) -> list[str]:
+    """Lines that say which part, (its name, its samples), the model is judged by, where that is not plain."""
+    if validation is None:
+        return []
+    if test is None:
+        return [f"{validation[0]} ({validation[1]} samples) is the test part: the model is judged and gated by it"]
+    return [
+        f"{test[0]} ({test[1]} samples) is the test part: the model is judged and gated by it; "
+        f"{validation[0]} ({validation[1]} samples) is not used"
+    ]
