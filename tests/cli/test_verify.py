@@ -135,7 +135,7 @@ def test_no_server_is_not_verified(trainserve: Command, root: Path) -> None:
         (["a", "b", "c"], "give [URL] MODEL"),
         (["nohost", "ROOT/default/digits/1"], "Invalid value for URL: 'nohost' is not host:port"),
         (["h:1", "ROOT/default/digits/1", "--grpc-url", "x"], "Invalid value for --grpc-url: 'x' is not host:port"),
-        (["ROOT/default/digits/1", "--model", "digits"], "--grpc-url and --model go with a URL"),
+        (["ROOT/default/digits/1", "--model", "digits"], "--grpc-url, --model and --given go with a URL"),
         (["ROOT/default/digits/7"], "version 7 does not exist; published: 1, 2"),
         (["ftp://x/y"], "address 'ftp://x/y' is not allowed"),
         (["ROOT/default/digits/1", "--key", "nowhere.pem"], "nowhere.pem: cannot be read"),

@@ -20,6 +20,7 @@ from trainserve.client import BadInput
 from trainserve.serving import repository, runtime, source
 from trainserve.serving.ensemble_samples import around
 from trainserve.serving.flags import server_flags
+from trainserve.serving.given import BadSamples, Given
 from trainserve.serving.ready import ReadyRepository
 from trainserve.serving.recorded import Recorded
 from trainserve.serving.servable import Servable
@@ -42,18 +43,33 @@ _COLOURS = {"ready": "green", "failed": "red", "recovering": "yellow", "restarti
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
     help="YAML or JSON, for every MODEL: what a ModelServe's spec.triton takes, and trainserve tune finds.",
 )
+@click.option(
+    "--samples",
+    "given",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    metavar="FILE.npz",
+    help="Real inputs for the lone .onnx file among the MODELs, an array under each one's name; arrays under the"
+    " outputs' names are what it has to answer, else what onnxruntime answers.",
+)
 @click.option("--key", type=click.Path(path_type=Path, dir_okay=False), help="PEM: each MODEL must be signed by it.")
 @click.option("--http-port", type=click.IntRange(1, 65535), default=8000, show_default=True)
 @click.option("--grpc-port", type=click.IntRange(1, 65535), default=8001, show_default=True)
 @click.option("--metrics-port", type=click.IntRange(1, 65535), default=8002, show_default=True)
 def serve(
-    models: tuple[str, ...], file: Path | None, key: Path | None, http_port: int, grpc_port: int, metrics_port: int
+    models: tuple[str, ...],
+    file: Path | None,
+    given: Path | None,
+    key: Path | None,
+    http_port: int,
+    grpc_port: int,
+    metrics_port: int,
 ) -> None:
     """Serve each MODEL on this machine, over HTTP and gRPC on 127.0.0.1, until Ctrl-C or SIGTERM.
 
     MODEL is a version of the store or an .onnx file, a path, pvc://, s3:// or https://; or one ready Triton repository.
-    A model counts as ready when its recorded samples came back right. It is asked every second, and loaded anew when
-    it does not answer; a bad model leaves the others alone.
+    A model counts as ready when its recorded samples came back right; where nothing was recorded, when it answers
+    inputs that are made up. It is asked every second, and loaded anew when it does not answer; a bad model leaves the
+    others alone.
     """
     stopped = threading.Event()
     interrupted: list[int] = []
@@ -68,7 +84,7 @@ def serve(
     ports = {"http": http_port, "grpc": grpc_port, "metrics": metrics_port}
     _check_free(ports)
     with tempfile.TemporaryDirectory(prefix="trainserve-serve-") as folder:
-        laid_out, recorded = _lay_out(opened, settings, Path(folder) / "repository")
+        laid_out, recorded = _lay_out(opened, settings, given, Path(folder) / "repository")
         ready = any(isinstance(each, ReadyRepository) for each in opened)
         flags = server_flags(laid_out, ADDRESS, [settings], supervised=True, described=not ready)
         numbers = [f"--{name}-port={number}" for name, number in ports.items()]
@@ -121,11 +137,13 @@ def _opened(model: str, key: Path | None) -> Servable | ReadyRepository:
 
 
 def _lay_out(
-    opened: Sequence[Servable | ReadyRepository], settings: Settings, folder: Path
-) -> tuple[Path, dict[str, Recorded | None]]:
-    """The repository that is served, and the recorded samples of each of its models."""
+    opened: Sequence[Servable | ReadyRepository], settings: Settings, given: Path | None, folder: Path
+) -> tuple[Path, dict[str, Recorded | Given | None]]:
+    """The repository that is served, and the recorded samples of each of its models, or those in the file `given`."""
     first = opened[0]
     if isinstance(first, ReadyRepository) and len(opened) == 1:
+        if given is not None:
+            raise BadInput("--samples is for one lone .onnx file; a ready Triton repository holds its models alone")
         return first.folder, dict.fromkeys(first.models)
     servables = [each for each in opened if isinstance(each, Servable)]
     if len(servables) < len(opened):
@@ -135,13 +153,26 @@ def _lay_out(
         repository.write_folders(folders, folder)
     except (InvalidSettings, UnservableModel, ValueError) as error:
         raise BadInput(str(error)) from error
-    samples: dict[str, Recorded | None] = dict.fromkeys(each.config.name for each in folders)
+    samples: dict[str, Recorded | Given | None] = dict.fromkeys(each.config.name for each in folders)
     for model in sorted(servables, key=lambda each: each.manifest.version if each.manifest else 0):
         if model.manifest is not None and model.samples is not None:  # of several versions the newest one answers
             recorded = samples[model.name] = Recorded.of(model.manifest, model.samples, SAMPLES)
             known = around(model.name, model, recorded)
             samples |= {name: known[name] for name in known.keys() & samples.keys()}
-    return folder, samples
+    return folder, samples | _given(servables, given)
+
+
+def _given(servables: Sequence[Servable], file: Path | None) -> dict[str, Given]:
+    """The samples in the file, by the name of the model that they are for."""
+    if file is None:
+        return {}
+    lone = [each for each in servables if each.manifest is None]
+    if len(lone) != 1:
+        raise BadInput(f"--samples is for one lone .onnx file; given {len(lone)}")
+    try:
+        return {lone[0].name: Given.load(file, lone[0])}
+    except BadSamples as error:
+        raise BadInput(str(error)) from error
 
 
 def _check_free(ports: dict[str, int]) -> None:

@@ -15,6 +15,7 @@ from rich.table import Table
 from trainserve.cli import endpoint
 from trainserve.client import BadInput, Protocol
 from trainserve.serving import address, known, reference, source
+from trainserve.serving.given import Given
 from trainserve.serving.ready import ReadyRepository
 from trainserve.serving.recorded import Recorded
 from trainserve.serving.report import Fault, Files, Kind, Report
@@ -25,6 +26,7 @@ from trainserve.store import DigestMismatch
 from trainserve.store.signing import InvalidKey, PublicKey, SignatureRefused
 
 _REFERENCES = {
+    "given": "the answers given with --samples",
     "pytorch": "what PyTorch gave",
     "script": "what its script recorded",
     "none": "onnxruntime's own answers, for nothing else was recorded",
@@ -40,9 +42,22 @@ _GRPC_PORT = 8001
 @click.option("--model", "name", help="Name under which the server serves it. Unset: the model's own.")
 @click.option("--key", type=click.Path(path_type=Path, dir_okay=False), help="PEM: MODEL must be signed by this key.")
 @click.option("--samples", type=click.IntRange(1), default=64, show_default=True, help="Recorded samples, at most.")
+@click.option(
+    "--given",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    metavar="FILE.npz",
+    help="Real inputs for a lone .onnx file, and its right answers where they are known, as of trainserve serve"
+    " --samples.",
+)
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def verify(
-    arguments: tuple[str, ...], grpc_url: str | None, name: str | None, key: Path | None, samples: int, output: str
+    arguments: tuple[str, ...],
+    grpc_url: str | None,
+    name: str | None,
+    key: Path | None,
+    samples: int,
+    given: Path | None,
+    output: str,
 ) -> None:
     """Check every byte of MODEL, and with URL that the server there answers as was recorded with it.
 
@@ -53,15 +68,15 @@ def verify(
     if len(arguments) > 2:
         raise click.UsageError("give [URL] MODEL")
     model, urls = arguments[-1], arguments[:-1]
-    if not urls and (grpc_url or name):
-        raise click.UsageError("--grpc-url and --model go with a URL")
+    if not urls and (grpc_url or name or given):
+        raise click.UsageError("--grpc-url, --model and --given go with a URL")
     http = _address("URL", urls[0], "http") if urls else None
     grpc = _address("--grpc-url", grpc_url, "grpc") if grpc_url else None
     if http and not grpc and http.endswith(":8000"):
         grpc = f"{http.rpartition(':')[0]}:{_GRPC_PORT}"
     console = Console(stderr=True)
     with _telling(console) as tell:
-        report = _verified(model, http, grpc, name, key, samples, tell)
+        report = _verified(model, http, grpc, name, key, samples, given, tell)
     if output == "json":
         click.echo(json.dumps(report.as_json(), indent=2))
     else:
@@ -71,7 +86,14 @@ def verify(
 
 
 def _verified(
-    model: str, http: str | None, grpc: str | None, name: str | None, key: Path | None, samples: int, tell: Progress
+    model: str,
+    http: str | None,
+    grpc: str | None,
+    name: str | None,
+    key: Path | None,
+    samples: int,
+    given: Path | None,
+    tell: Progress,
 ) -> Report:
     at = address.parse(model)
     try:
@@ -95,14 +117,21 @@ def _verified(
         version = opened.manifest.version if opened.manifest else None
         return Report(True, opened.name, version, opened.digest, files=files)
     try:
-        recorded = _recorded(opened, samples)
+        recorded = _recorded(opened, samples, given)
     except (OSError, ValueError, reference.NoReference) as error:
         raise click.BadParameter(f"{model}: there is nothing to verify a server with: {error}") from error
     others = known.others(at, samples)
     return run(http, grpc, opened, recorded, model=name, files=files, others=others, progress=tell)
 
 
-def _recorded(servable: Servable, samples: int) -> Recorded:
+def _recorded(servable: Servable, samples: int, given: Path | None) -> Recorded:
+    if given is not None:
+        if servable.manifest:
+            raise ValueError("--given is for a lone .onnx file; a version has samples of its own")
+        recorded = Given.load(given, servable, samples).recorded(batched=servable.batched)
+        if not recorded.outputs:
+            raise reference.NoReference("onnxruntime does not answer them here, and the right answers are not given")
+        return recorded
     if servable.manifest and servable.samples:
         return Recorded.of(servable.manifest, servable.samples, samples)
     return reference.recorded(servable, min(samples, 16))
@@ -163,7 +192,7 @@ def _show(console: Console, report: Report) -> None:
         at = worst.position if len(worst.expected) > 1 else 0
         console.print(
             f"worst    sample {worst.sample}, {escape(worst.output)}\\[{worst.position}]: "
-            f"expected {worst.expected[at]:.6g}, got {worst.got[at]:.6g}"
+            f"expected {_value(worst.expected[at])}, got {_value(worst.got[at])}"
         )
     for note in report.notes:
         console.print(f"note     {escape(note)}")
@@ -175,6 +204,10 @@ def _show(console: Console, report: Report) -> None:
         console.print(f"likeliest fault: [bold]{report.fault.kind}[/bold]: {escape(report.fault.message)}")
         for line in report.fault.evidence:
             console.print(f"  - {escape(line)}")
+
+
+def _value(value: object) -> str:
+    return escape(repr(value)) if isinstance(value, str) else f"{value:.6g}"
 
 
 def _table(report: Report) -> Table:

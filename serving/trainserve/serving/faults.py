@@ -7,7 +7,7 @@ plain onnxruntime (reference.py), and only once something is known to be wrong.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -47,7 +47,7 @@ class Evidence:
     """All that the rules look at.
 
     `served` holds the answers to every sample, alone, in the samples' order; `others` are known versions, `answer`
-    asks the server for a known version's samples.
+    asks the server for a known version's samples, `again` for its own, alone, once more.
     """
 
     servable: Servable
@@ -58,6 +58,7 @@ class Evidence:
     served: Arrays
     others: Iterable[Known]
     answer: Callable[[Recorded], Arrays]
+    again: Callable[[], Arrays]
 
     @property
     def right_alone(self) -> bool:
@@ -71,17 +72,29 @@ class Evidence:
 
     @cached_property
     def scores(self) -> str:
-        """The output that faults are told by: the first that is no list of positions."""
-        return next(name for name in self.recorded.outputs if name not in self.recorded.indexes)
+        """The output that faults are told by: the first of numbers that is no list of positions. Raises NoReference."""
+        for name, array in self.recorded.outputs.items():
+            if name not in self.recorded.indexes and array.dtype.kind == "f" and not self.recorded.whole:
+                return name
+        raise NoReference("no output of it has rows of numbers, one for each sample")
 
     @cached_property
     def own(self) -> Arrays:
         """What the version's own graph answers here. Raises NoReference."""
         return self.reference.answers(self.recorded.inputs)
 
+    @cached_property
+    def own_alone(self) -> Arrays:
+        """What it answers to each request by itself. Raises NoReference."""
+        return self.reference.answers(self.recorded.inputs, alone=True)
+
     def own_is_right(self) -> bool:
         """Whether these are what was recorded."""
         return self._compared(self.own)
+
+    def alike(self, one: Arrays, other: Arrays) -> bool:
+        """Whether two sets of answers to the samples are as good as equal."""
+        return replace(self.recorded, outputs=one).compare(other).matches
 
     def few(self, arrays: Arrays) -> Arrays:
         """Of the samples that edited graphs are run on."""
@@ -100,9 +113,9 @@ def likeliest(evidence: Evidence) -> Fault:
                 return Fault(fault.kind, fault.message, [*fault.evidence, *doubts])
         except NoReference as error:
             if not doubts:
-                doubts.append(f"the version's own graph could not be run here to compare: {error}")
+                doubts.append(f"the version's own graph could not be compared with here: {error}")
     proof = [_difference(evidence), "no other version, normalisation or rounding explains it"]
-    if _one_sided(evidence):
+    if not doubts and _one_sided(evidence):
         proof.append("all differences have one direction, as when one weight or one unit was changed")
     return Fault(Kind.TAMPERED_WEIGHTS, "the server's weights are not those of the version", [*proof, *doubts])
 
@@ -117,7 +130,7 @@ def wrong_signature(servable: Servable, described: Described) -> Fault | None:
         for name, tensor in expected.items():
             if name not in served:
                 return _other_model(f"it has no {kind} {name}, only {', '.join(served) or 'none'}")
-            if served[name] != tensor:
+            if served[name] != tensor and not _alone(served[name], tensor):
                 return _other_model(f"{kind} {name} is {_tensor(served[name])} instead of {_tensor(tensor)}")
     return None
 
@@ -162,7 +175,7 @@ def other_shapes(evidence: Evidence) -> Fault | None:
     """Outputs of another shape than the recorded ones, where the model's metadata leave it open."""
     for name, expected in evidence.recorded.outputs.items():
         served = evidence.served[name]
-        if served.shape != expected.shape:
+        if served.shape not in (expected.shape, (*expected.shape, 1)):
             return _other_model(f"output {name} has shape {list(served.shape)} instead of {list(expected.shape)}")
     return None
 
@@ -182,16 +195,51 @@ def swapped_labels(evidence: Evidence) -> Fault | None:
     )
 
 
-def mixed_batches(evidence: Evidence) -> Fault | None:
-    """Single requests are answered right, and some others are not."""
-    wrong = [run for run in evidence.runs if not run.matches]
-    if not wrong or not evidence.right_alone:
+def changing_answers(evidence: Evidence) -> Fault | None:
+    """The same requests once more, alone, are answered differently: nothing can be said of the weights."""
+    again = evidence.again()
+    if not again or evidence.alike(evidence.served, again):
         return None
+    proof = [f"asked the same once more: {replace(evidence.recorded, outputs=evidence.served).compare(again).message}"]
+    try:
+        own = evidence.alike(evidence.own_alone, evidence.reference.answers(evidence.recorded.inputs, alone=True))
+        words = (
+            "always the same with MODEL's own file: the server keeps a state" if own else "just as changing: by chance"
+        )
+        proof.append(f"plain onnxruntime's answers are {words}")
+    except NoReference as error:
+        proof.append(f"whether MODEL's own file answers so, too, could not be seen here: {error}")
+    return Fault(Kind.CHANGING_ANSWERS, "asked the same twice, the server answers differently", proof)
+
+
+def mixed_batches(evidence: Evidence) -> Fault | None:
+    """Single requests are answered right, and some others are not; or what is right depends on company."""
+    wrong = [run for run in evidence.runs if not run.matches]
+    if not wrong:
+        return None
+    if not evidence.right_alone:
+        return _recorded_in_company(evidence)
     where = ", ".join(f"{run.protocol} batch {run.batch} x {run.concurrency}" for run in wrong)
+    proof = [run.message for run in wrong]
+    try:
+        if not evidence.alike(evidence.own_alone, evidence.own):
+            proof.append(
+                "so does plain onnxruntime with MODEL's own file: what it makes of a row depends on the others"
+            )
+    except NoReference as error:
+        proof.append(f"whether MODEL's own file answers so, too, could not be seen here: {error}")
+    return Fault(Kind.MIXED_BATCHES, f"answers are right alone and wrong in company ({where})", proof)
+
+
+def _recorded_in_company(evidence: Evidence) -> Fault | None:
+    """The server answers as the version's own graph does to each request alone, and what was recorded is what that
+    answers to several at once."""
+    if not evidence.alike(evidence.own_alone, evidence.served) or evidence.alike(evidence.own_alone, evidence.own):
+        return None
     return Fault(
         Kind.MIXED_BATCHES,
-        f"answers are right alone and wrong in company ({where})",
-        [run.message for run in wrong],
+        "what the graph makes of a row depends on the rows beside it, and what was recorded was computed in company",
+        [_difference(evidence), "plain onnxruntime gives the server's answers with MODEL's own file, row by row"],
     )
 
 
@@ -269,6 +317,7 @@ _RULES: tuple[Callable[[Evidence], Fault | None], ...] = (
     wrong_version,
     other_shapes,
     swapped_labels,
+    changing_answers,
     mixed_batches,
     version_at_fault,
     wrong_normalisation,
@@ -305,6 +354,11 @@ def _difference(evidence: Evidence) -> str:
 
 def _tensor(tensor: tuple[str, list[int]]) -> str:
     return f"{tensor[0]} {tensor[1]}"
+
+
+def _alone(served: tuple[str, list[int]], tensor: tuple[str, list[int]]) -> bool:
+    """Whether it is the tensor with an axis of 1, as which a server declares a number that stands alone."""
+    return served == (tensor[0], [*tensor[1], 1]) and len(tensor[1]) < 2
 
 
 def _rms(difference: np.ndarray[Any, Any]) -> float:

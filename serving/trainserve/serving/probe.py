@@ -124,6 +124,7 @@ class Probe:
         if recorded is None:
             self._answered_unrecorded(described)
             return
+        recorded = recorded.declared({name: shape for name, (_, shape) in (described.inputs or {}).items()})
         result = self._compared(self.model, recorded)
         self._question = Question(recorded.sent(np.arange(recorded.batch)), tuple(recorded.names))
         if result is None:

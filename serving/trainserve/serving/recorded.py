@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -84,7 +84,18 @@ class Recorded:
         """What was answered to the samples `rows`, by default to each one once, with what was recorded."""
         rows = np.arange(len(self)) if rows is None else rows
         expected = {name: array[rows] for name, array in self.outputs.items()}
-        return compare(expected, got, self.rtol, self.atol, self.indexes, rows)
+        fitted = {name: _fitted(array, expected[name]) if name in expected else array for name, array in got.items()}
+        return compare(expected, fitted, self.rtol, self.atol, self.indexes, rows)
+
+    def declared(self, shapes: Mapping[str, Sequence[int]]) -> Recorded:
+        """The same with inputs of the ranks that a server declares, where its configuration writes one number for each
+        sample, or a number that stands alone, as an axis of 1 (`reshape`)."""
+        ranks = {name: len(shape) + self.whole for name, shape in shapes.items()}
+        inputs = {
+            name: array[..., None] if ranks.get(name) == array.ndim + 1 else array
+            for name, array in self.inputs.items()
+        }
+        return replace(self, inputs=inputs)
 
     def requests(self, batch: int) -> list[np.ndarray[Any, Any]]:
         """Rows of the requests of `batch` that send every sample once; those of the last begin again at the first."""
@@ -114,6 +125,11 @@ class Recorded:
         if len({part.shape[1:] for part in parts}) == 1 and parts[0].ndim:
             return np.concatenate(parts)
         return next((part for part in parts if part.shape[1:] != meant or not part.ndim), parts[0])
+
+
+def _fitted(got: np.ndarray[Any, Any], expected: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The answer without the axis of 1 in which a server gives a number that stands alone."""
+    return got.reshape(expected.shape) if got.shape == (*expected.shape, 1) else got
 
 
 def _rows(array: np.ndarray[Any, Any]) -> int:

@@ -30,6 +30,8 @@ class Kind(StrEnum):
     """The right network, computed in fewer bits than the tolerance allows."""
     MIXED_BATCHES = "MixedBatches"
     """Right when a request is alone, wrong in a batch or among others."""
+    CHANGING_ANSWERS = "ChangingAnswers"
+    """The same asked twice is answered differently: by chance, or out of a state."""
     TAMPERED_WEIGHTS = "TamperedWeights"
     """The server's weights are not those of the version, and nothing gentler explains the answers."""
     VERSION_AT_FAULT = "VersionAtFault"

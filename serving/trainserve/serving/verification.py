@@ -20,13 +20,13 @@ from trainserve.serving.model_config import labelled_output
 from trainserve.serving.recorded import Arrays, Recorded
 from trainserve.serving.report import Fault, Files, Kind, Labels, Report, Run, Worst, WrongLabel
 from trainserve.serving.servable import Servable
-from trainserve.serving.verify import Comparison
+from trainserve.serving.verify import Comparison, differences, text
 
 REQUESTS = 32
 """Requests of each run at least, unless `SECONDS` are over and every sample was sent."""
 SECONDS = 2.0
-TIMEOUT = 60.0
-"""Seconds one inference may take."""
+TIMEOUT = 300.0
+"""Seconds one inference may take: nobody knows how slow the model is."""
 SHOWN = 1000
 """Values, at most, of the worst sample's row that a report holds; of a longer one only that of the worst position."""
 
@@ -77,6 +77,7 @@ def verify(
         fault = _not_loaded(name, described) or faults.wrong_signature(servable, described)
         if fault:
             return replace(report, fault=fault)
+        recorded = recorded.declared({tensor: shape for tensor, (_, shape) in (described.inputs or {}).items()})
         addresses: dict[Transport, str] = {"http": http}
         if grpc:
             addresses["grpc"] = grpc
@@ -111,7 +112,10 @@ def verify(
         def answer(asked: Recorded) -> Arrays:
             return _run("http", connects["http"], asked, full, 1, repeat=False)[1]
 
-        evidence = Evidence(servable, recorded, described, runs, labels, served, others, answer)
+        def again() -> Arrays:
+            return _run("http", connects["http"], recorded, recorded.batch, 1, repeat=False)[1]
+
+        evidence = Evidence(servable, recorded, described, runs, labels, served, others, answer, again)
         return replace(report, fault=faults.likeliest(evidence))
     except InferenceError as error:
         return replace(report, fault=Fault(Kind.INFERENCE_FAILED, "the server does not tell its labels", [str(error)]))
@@ -130,11 +134,7 @@ def _run(
     except InferenceError as error:
         return Run(transport, batch, concurrency, 0, False, f"inference failed: {error}"), {}
     rows = np.concatenate([rows for rows, _ in answers])
-    got = {
-        name: np.concatenate([answer[name] for _, answer in answers])
-        for name in recorded.names
-        if all(name in answer for _, answer in answers)
-    }
+    got = recorded.joined([answer for _, answer in answers])
     result = recorded.compare(got, rows)
     p50, p99 = np.percentile(latencies, [50, 99]) * 1e3
     run = Run(
@@ -185,20 +185,24 @@ def _worst(result: Comparison) -> Worst | None:
     if result.expected is None or result.got is None:
         return None
     expected, got = result.expected.reshape(-1), result.got.reshape(-1)
-    if expected.dtype == object:  # labels
-        differences = np.where(got == expected, 0.0, np.inf)
-    else:
-        differences = np.abs(got.astype(float) - expected.astype(float))
-    position = int(np.nan_to_num(differences, nan=np.inf).argmax())
+    if not expected.size:
+        return None
+    apart = differences(expected, got)
+    position = int(apart.argmax())
     shown = slice(None) if expected.size <= SHOWN else slice(position, position + 1)
     return Worst(
         result.worst,
         result.output,
         position,
-        float(differences[position]),
-        expected[shown].tolist(),
-        got[shown].tolist(),
+        float(apart[position]),
+        _plain(expected[shown]),
+        _plain(got[shown]),
     )
+
+
+def _plain(values: np.ndarray[Any, Any]) -> list[Any]:
+    """Numbers, or texts."""
+    return [text(value) for value in values] if values.dtype.hasobject else values.tolist()
 
 
 def _labels(
@@ -208,9 +212,10 @@ def _labels(
     name = labelled_output(servable)
     if name is None or name not in served:
         return None
-    wanted = [" ".join(label.split()) for label in servable.labels]  # as labels.txt holds them, one a line
+    # As labels.txt holds them, one a line; a class whose line is empty has none, and is called by its number.
+    wanted = [" ".join(label.split()) or str(index) for index, label in enumerate(servable.labels)]
     wrong: list[WrongLabel] = []
-    if described.max_batch:  # of a graph without batch axis the extension takes all rows for one
+    if described.max_batch and not recorded.whole:  # of a graph without batch axis the extension takes all rows for one
         got = endpoint.labels(model, name, len(wanted), recorded.sent(np.zeros(1, int)))
         both = enumerate(zip(wanted, got, strict=True))
         wrong = [WrongLabel(index, expected, found) for index, (expected, found) in both if expected != found]
@@ -218,6 +223,8 @@ def _labels(
     truth = recorded.truth
     if truth is not None and not np.issubdtype(truth.dtype, np.integer):
         return labels  # a regression: its outputs have names, and none is the likeliest
+    if served[name].shape != recorded.outputs[name].shape:
+        return labels
     classes, expected = served[name].argmax(axis=-1), recorded.outputs[name].argmax(axis=-1)
     labels = replace(labels, same=int((classes == expected).sum()), samples=classes.size)
     if truth is None or truth.shape != classes.shape:
