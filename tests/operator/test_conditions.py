@@ -36,3 +36,11 @@ def test_a_message_has_an_end() -> None:
 def test_a_missing_condition_does_not_hold() -> None:
     assert find(None, "A") is None
     assert not is_true([], "A")
+
+
+def test_a_long_message_keeps_its_end_where_the_cause_stands() -> None:
+    said = "Traceback: " + "x" * 5000 + " no space is left"
+    (condition,) = merge([], [Condition("Complete", "False", "UserError", said)], 1, NOW)
+    assert len(condition["message"]) == MAX_MESSAGE
+    assert condition["message"].startswith("Traceback: x")
+    assert condition["message"].endswith("x no space is left")

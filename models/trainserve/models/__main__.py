@@ -18,7 +18,7 @@ import traceback  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any, NoReturn  # noqa: E402
 
-from trainserve.models import rank, result, server, torchvision  # noqa: E402
+from trainserve.models import rank, result, server, telling, torchvision  # noqa: E402
 from trainserve.models.errors import Interrupted, RunFailed, UserError  # noqa: E402
 from trainserve.models.interrupt import Interrupt  # noqa: E402
 from trainserve.models.progress import Progress  # noqa: E402
@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> NoReturn:
         message, code = result.failure(error.reason, str(error), progress, measured), error.exit_code
     except Exception as error:
         traceback.print_exc()
-        text = f"unexpected {type(error).__name__}: {error}"
+        text = f"unexpected {telling.told(error)}"
         message, code = result.failure(UserError.reason, text, progress, measured), UserError.exit_code
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     result.write(message, own)

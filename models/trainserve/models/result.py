@@ -11,6 +11,7 @@ from typing import Any
 from trainserve.models.finite import finite
 from trainserve.models.progress import Progress
 from trainserve.models.rank import Rank
+from trainserve.models.telling import shortened
 
 LIMIT = 4096
 """Kubernetes truncates a container's termination message beyond this many bytes."""
@@ -49,19 +50,13 @@ def write(message: dict[str, Any], rank: Rank | None = None) -> None:
 
 
 def encode(message: dict[str, Any]) -> str:
-    """One line of JSON under LIMIT bytes; a text that is too long is cut, never the structure; NaN is null."""
+    """One line of JSON under LIMIT bytes; a text that is too long loses its middle; NaN is null."""
     message = finite(message)
     line = json.dumps(message, allow_nan=False)
-    if len(line) >= LIMIT and "message" in message:
-        over = len(line) - LIMIT + 4
-        # A character can take up to 12 bytes as JSON (a surrogate pair), so what is cut is counted in encoded bytes.
-        text = json.dumps(message["message"])[1 : -1 - over]
-        while True:
-            try:
-                return json.dumps({**message, "message": json.loads(f'"{text}"') + "..."})
-            except ValueError:
-                text = text[:-1]
-    return line
+    if len(line) < LIMIT or "message" not in message:
+        return line
+    room = LIMIT - 1 - len(json.dumps({**message, "message": ""}))
+    return json.dumps({**message, "message": shortened(message["message"], room)})
 
 
 def _path() -> Path | None:

@@ -12,8 +12,12 @@ _OURS = Path(__file__).parent
 def where(path: Path, frames: TracebackType | None) -> str | None:
     """`net.py, line 12`: the innermost frame of code in the folder of `path`, None where there is none."""
     for frame, line in reversed(list(traceback.walk_tb(frames))):
-        file = Path(frame.f_code.co_filename)
-        theirs = not file.is_relative_to(_OURS) and "site-packages" not in file.parts
-        if theirs and file.is_relative_to(path.parent):
+        if is_theirs(file := Path(frame.f_code.co_filename), path):
             return f"{file.relative_to(path.parent)}, line {line}"
     return None
+
+
+def is_theirs(file: Path, path: Path) -> bool:
+    """Whether `file` is the user's own, in the folder of `path`."""
+    ours = file.is_relative_to(_OURS) or "site-packages" in file.parts
+    return not ours and file.is_relative_to(path.parent)

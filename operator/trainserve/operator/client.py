@@ -21,7 +21,7 @@ from lightkube.generic_resource import create_namespaced_resource
 from lightkube.types import CascadeType, PatchType
 
 from trainserve.api import API_VERSION, GROUP, VERSION
-from trainserve.operator import labels, times
+from trainserve.operator import labels, said, times
 from trainserve.operator.blocked import REJECTIONS, Leftover, NameTaken, Rejected
 from trainserve.operator.discovery import APIS, Discovery
 from trainserve.operator.logs import about
@@ -230,7 +230,7 @@ class Client:
             },
             "type": event.type,
             "reason": event.reason,
-            "message": event.message[:1024],
+            "message": said.shortened(event.message, 1024),
             "source": {"component": labels.MANAGER},
             "firstTimestamp": instant,
             "lastTimestamp": instant,

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from trainserve.operator import times
+from trainserve.operator.said import shortened
 
 Truth = Literal["True", "False", "Unknown"]
 MAX_MESSAGE = 2048
@@ -41,7 +42,7 @@ def merge(
             "type": condition.type,
             "status": condition.status,
             "reason": condition.reason,
-            "message": condition.message[:MAX_MESSAGE],
+            "message": shortened(condition.message, MAX_MESSAGE),
             "lastTransitionTime": before["lastTransitionTime"] if before and unchanged else times.to_text(now),
             "observedGeneration": generation,
         }

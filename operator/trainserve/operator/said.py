@@ -21,6 +21,14 @@ def read(text: str | bytes) -> dict[str, Any] | None:
     return parsed if isinstance(parsed, dict) else None
 
 
+def shortened(text: str, most: int) -> str:
+    """`text`, or its beginning and its end in `most` characters: of a log or a traceback the cause stands last."""
+    if len(text) <= most:
+        return text
+    head, gap = most // 4, " ... "
+    return text[:head] + gap + text[head + len(gap) - most :]
+
+
 def typed(model: type[BaseModel], reported: Any) -> dict[str, Any] | None:
     """What a pod reported, in the form that the status has; None when it is nothing of the kind."""
     if not isinstance(reported, dict) or not reported:

@@ -10,6 +10,7 @@ import traceback
 from pathlib import Path
 from types import CodeType, ModuleType
 
+from trainserve.models import telling
 from trainserve.models.errors import RunFailed, UserError
 from trainserve.models.where import where
 
@@ -41,8 +42,9 @@ def run(path: Path) -> None:
     except Exception as error:
         _print(error)
         kind = type(error) if isinstance(error, RunFailed) else UserError
-        what = str(error) if isinstance(error, RunFailed) else f"{type(error).__name__}: {error}"
-        raise kind(f"{FIELD}: {where(path, error.__traceback__) or path.name}: {what}") from None
+        what = str(error) if isinstance(error, RunFailed) else telling.told(error)
+        line = telling.place(path, str(error)) or where(path, error.__traceback__) or path.name
+        raise kind(f"{FIELD}: {line}: {what}") from None
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from trainserve.models import one_output
+from trainserve.models import one_output, telling
 from trainserve.models.data.dataset import Task
 
 
@@ -39,11 +39,11 @@ def check(network: nn.Module, shape: tuple[int, int, int], outputs: int, task: T
 
 def told(error: BaseException) -> str:
     """An exception in one line."""
-    text = error.msg if isinstance(error, SyntaxError) else str(error)
-    first = (text.strip().splitlines() or [""])[0]
     if isinstance(error, WrongOutput):
-        return first
-    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+        return str(error)
+    if isinstance(error, SyntaxError):
+        return f"{type(error).__name__}: {error.msg}"
+    return " ".join(telling.told(error).split())
 
 
 def _a(given: object) -> str:

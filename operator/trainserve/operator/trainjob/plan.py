@@ -146,7 +146,7 @@ class _Planner:
         """Write down how the latest attempt ended."""
         attempt["completionTime"] = outcome.finished or times.to_text(self.now)
         attempt["reason"] = outcome.reason
-        attempt |= {"message": outcome.message[:1000]} if outcome.message else {}
+        attempt |= {"message": said.shortened(outcome.message, 1000)} if outcome.message else {}
         attempt |= {"exitCode": outcome.exit_code} if outcome.exit_code is not None else {}
         self.attempts[-1] = attempt
 
