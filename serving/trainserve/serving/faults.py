@@ -202,7 +202,7 @@ def changing_answers(evidence: Evidence) -> Fault | None:
         return None
     proof = [f"asked the same once more: {replace(evidence.recorded, outputs=evidence.served).compare(again).message}"]
     try:
-        own = evidence.alike(evidence.own_alone, evidence.reference.answers(evidence.recorded.inputs, alone=True))
+        own = evidence.alike(*evidence.reference.twice(evidence.recorded.inputs))
         words = (
             "always the same with MODEL's own file: the server keeps a state" if own else "just as changing: by chance"
         )

@@ -42,6 +42,11 @@ class Reference:
         """Of the graph as it is; `alone`: to each request by itself, where otherwise batches are made of several."""
         return self._run(self._session(str(self._path)), inputs, alone=alone)
 
+    def twice(self, inputs: Arrays) -> tuple[Arrays, Arrays]:
+        """The same, each request alone, asked once and once more."""
+        session = self._session(str(self._path))  # a new one would begin with the same random numbers
+        return self._run(session, inputs, alone=True), self._run(session, inputs, alone=True)
+
     def of_floats(self) -> Callable[[Arrays], Arrays]:
         """The graph with every input taking float32, so that an image may have values between two integers."""
         import onnx
