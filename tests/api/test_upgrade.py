@@ -1,0 +1,250 @@
+"""Objects that a released schema took stay writable under today's, on servers that know no ratcheting (before 1.30):
+there every write, of a status or a finalizer too, is held against the whole schema.
+
+A release's schemas are kept by `python -m tests.api.released COMMIT`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import time
+from collections.abc import Iterator
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from lightkube import ApiError, Client, KubeConfig
+from lightkube.generic_resource import create_namespaced_resource
+from lightkube.models.meta_v1 import ObjectMeta
+from lightkube.resources.apiextensions_v1 import CustomResourceDefinition
+from lightkube.resources.core_v1 import Namespace
+from lightkube.types import PatchType
+
+from tests.api.specs import WHOLE_SPECS
+from trainserve.api import quantity
+from trainserve.api.crds import modelserve_crd, trainjob_crd
+
+RELEASED = sorted((Path(__file__).parent / "released").glob("*.json"))
+KINDS = {"TrainJob": trainjob_crd, "ModelServe": modelserve_crd}
+RELEASES = [(path, kind) for path in RELEASED for kind in KINDS]
+IDS = [f"{path.stem}-{kind}" for path, kind in RELEASES]
+Schema = dict[str, Any]
+
+WIDER = {(r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$", quantity.PATTERN)}
+"""Patterns that were replaced by ones that take at least as much, old and new."""
+
+
+def schema_of(definition: Schema) -> Schema:
+    (version,) = definition["spec"]["versions"]
+    schema: Schema = version["schema"]["openAPIV3Schema"]
+    return schema
+
+
+def released(path: Path, kind: str) -> Schema:
+    (found,) = (each for each in json.loads(path.read_text()) if each["spec"]["names"]["kind"] == kind)
+    return dict(found)
+
+
+def narrower(old: Schema, new: Schema, place: str) -> Iterator[str]:
+    """Where the new schema refuses, or drops, what the old one took."""
+    for key in ("type", "format"):
+        if key in new and new[key] != old.get(key):
+            yield f"{place}: {key} {old.get(key)} became {new[key]}"
+    if "enum" in new and not set(old.get("enum", [object()])) <= set(new["enum"]):
+        yield f"{place}: enum {old.get('enum')} became {new['enum']}"
+    if "pattern" in new and new["pattern"] != old.get("pattern") and (old.get("pattern"), new["pattern"]) not in WIDER:
+        yield f"{place}: pattern {old.get('pattern')} became {new['pattern']}"
+    for lower in ("minimum", "minLength", "minItems", "minProperties"):
+        if new.get(lower, float("-inf")) > old.get(lower, float("-inf")) and not (
+            lower != "minimum" and not new[lower]
+        ):
+            yield f"{place}: {lower} {old.get(lower)} became {new[lower]}"
+    for upper in ("maximum", "maxLength", "maxItems", "maxProperties"):
+        if new.get(upper, float("inf")) < old.get(upper, float("inf")):
+            yield f"{place}: {upper} {old.get(upper)} became {new[upper]}"
+    for flag in ("exclusiveMinimum", "exclusiveMaximum", "x-kubernetes-list-type", "anyOf"):
+        if flag in new and new[flag] != old.get(flag):
+            yield f"{place}: {flag} {old.get(flag)} became {new[flag]}"
+    if missing := set(new.get("required", [])) - set(old.get("required", [])):
+        yield f"{place}: {', '.join(sorted(missing))} became required"
+    if old.get("x-kubernetes-preserve-unknown-fields") and not new.get("x-kubernetes-preserve-unknown-fields"):
+        yield f"{place}: drops what it does not know"
+    rules = {rule["rule"] for rule in old.get("x-kubernetes-validations", [])}
+    for rule in new.get("x-kubernetes-validations", []):
+        # One about oldSelf speaks of changes, and a status is none of the spec.
+        if rule["rule"] not in rules and "oldSelf" not in rule["rule"]:
+            yield f"{place}: {rule['message']}"
+    for name, field in old.get("properties", {}).items():
+        if name in new.get("properties", {}):
+            yield from narrower(field, new["properties"][name], f"{place}.{name}")
+        elif not new.get("x-kubernetes-preserve-unknown-fields"):
+            yield f"{place}.{name}: is gone"
+    for inner in ("items", "additionalProperties"):
+        if inner in old:
+            yield from narrower(old[inner], new.get(inner, {}), f"{place}[]")
+
+
+@pytest.mark.parametrize(("path", "kind"), RELEASES, ids=IDS)
+def test_todays_schema_takes_all_that_a_released_one_took(path: Path, kind: str) -> None:
+    assert list(narrower(schema_of(released(path, kind)), schema_of(KINDS[kind]()), kind)) == []
+
+
+@pytest.mark.parametrize(
+    ("place", "change", "said"),
+    [
+        ("trainer.epochs", {"maximum": 10}, "maximum 100000 became 10"),
+        ("trainer.optimizer", {"enum": ["adam"]}, "enum ['adam', 'adamw', 'sgd'] became ['adam']"),
+        ("output.model", {"pattern": "^a$"}, "pattern ^[a-z0-9]([-a-z0-9]*[a-z0-9])?$ became ^a$"),
+        ("model.command", {"items": {"type": "string", "maxLength": 9}}, "maxLength None became 9"),
+        ("model", {"required": ["name"]}, "name became required"),
+        ("model", {"x-kubernetes-validations": [{"rule": "false", "message": "no more"}]}, "no more"),
+        ("policy", {"properties": {}}, "is gone"),
+        ("resources.nodeSelector", {"additionalProperties": {"type": "integer"}}, "type string became integer"),
+    ],
+)
+def test_what_is_narrower_is_found(place: str, change: Schema, said: str) -> None:
+    old = schema_of(released(RELEASED[0], "TrainJob"))
+    new = deepcopy(old)
+    node = new["properties"]["spec"]
+    for name in place.split("."):
+        node = node["properties"][name]
+    node.update(change)
+    found = list(narrower(old, new, "TrainJob"))
+    assert found and all(each.startswith(f"TrainJob.spec.{place}") for each in found)
+    assert said in found[0]
+
+
+@given(st.data())
+def test_a_wider_pattern_takes_all_that_the_one_before_it_took(data: st.DataObject) -> None:
+    for old, new in WIDER:
+        assert re.fullmatch(new, data.draw(st.from_regex(old, fullmatch=True, alphabet=st.characters(codec="ascii"))))
+
+
+def values(schema: Schema) -> st.SearchStrategy[Any]:
+    """What a structural schema takes; its bounds themselves more often than what lies between."""
+    if "enum" in schema:
+        return st.sampled_from(schema["enum"])
+    if schema.get("x-kubernetes-preserve-unknown-fields") and "pattern" not in schema:
+        return st.just({"any": [1, "two"]})
+    if "pattern" in schema:
+        texts = st.from_regex(schema["pattern"], fullmatch=True, alphabet=st.characters(codec="ascii"))
+        return texts.filter(lambda text: 0 < len(text) <= schema.get("maxLength", 1000))
+    match schema["type"]:
+        case "boolean":
+            return st.booleans()
+        case "integer" | "number" as kind:
+            low, high = schema.get("minimum", -(2**31)), schema.get("maximum", 2**31)
+            step = 1 if kind == "integer" else min(1e-3, (high - low) / 4)
+            low += step if schema.get("exclusiveMinimum") else 0
+            high -= step if schema.get("exclusiveMaximum") else 0
+            return st.sampled_from([low, high, (low + high) // 2 if kind == "integer" else (low + high) / 2])
+        case "string" if schema.get("format") == "date-time":
+            return st.just("2026-11-22T16:00:00Z")
+        case "string":
+            most = min(schema.get("maxLength", 40), 3000)
+            return st.sampled_from(["x" * schema.get("minLength", 1), "w" * most])
+        case "array":
+            length = min(schema.get("maxItems", 3), 70)
+            if schema.get("x-kubernetes-list-type") == "map":
+                return st.lists(values(schema["items"]), min_size=1, max_size=1)
+            return st.lists(values(schema["items"]), min_size=schema.get("minItems", 0), max_size=length)
+        case "object" if "additionalProperties" in schema:
+            keys = st.sampled_from(["a", "a.b/c", "two words", "k" * 300])
+            return st.dictionaries(keys, values(schema["additionalProperties"]), max_size=4)
+        case "object":
+            # All of them: what is there can break a bound, what is missing cannot.
+            return st.fixed_dictionaries({name: values(field) for name, field in schema.get("properties", {}).items()})
+    raise TypeError(f"no strategy for {schema}")
+
+
+GROUP = f"upgrade-{os.getpid()}.trainserve.io"
+"""Of definitions that are this module's own: the server's others stay as they are."""
+ROUNDS = 12
+
+
+def own(definition: Schema, **marks: Schema) -> CustomResourceDefinition:
+    """The definition in this module's group, its schema with these fields besides and without CEL: not every server
+    knows that, and its rules are compared above."""
+    copy = without_rules(definition)
+    copy["spec"]["group"], copy["metadata"]["name"] = GROUP, f"{copy['spec']['names']['plural']}.{GROUP}"
+    copy["spec"]["names"] |= {"shortNames": [], "categories": []}
+    schema_of(copy)["properties"] |= marks
+    return CustomResourceDefinition.from_dict(copy)
+
+
+def without_rules(node: Any) -> Any:
+    if isinstance(node, list):
+        return [without_rules(each) for each in node]
+    if not isinstance(node, dict):
+        return node
+    return {key: without_rules(value) for key, value in node.items() if key != "x-kubernetes-validations"}
+
+
+@pytest.fixture(scope="module")
+def client(kubeconfig: Path) -> Iterator[Client]:
+    """A client in a namespace of this module's own."""
+    name = f"upgrade-{os.getpid()}"
+    with Client(config=KubeConfig.from_file(kubeconfig), namespace=name, trust_env=False) as client:
+        client.create(Namespace(metadata=ObjectMeta(name=name)))
+        yield client
+        client.delete(Namespace, name)
+
+
+SMALLEST = {"TrainJob": {"model": {"command": ["true"]}}, "ModelServe": {"model": {"name": "digits"}}}
+
+
+def install(client: Client, kind: str, definition: Schema, mark: str) -> Any:
+    """Apply the definition; returns the resource once the server holds objects against it: it keeps the mark then."""
+    crd = own(definition, **{mark: {"type": "boolean"}})
+    try:
+        client.create(crd)
+    except ApiError as error:
+        assert error.status.code == 409, error
+        change = {"spec": {"versions": crd.to_dict()["spec"]["versions"]}}
+        client.patch(CustomResourceDefinition, crd.metadata.name, change, patch_type=PatchType.MERGE)
+    resource = create_namespaced_resource(GROUP, "v1alpha1", kind, definition["spec"]["names"]["plural"])
+    give_up = time.monotonic() + 60
+    while True:
+        with contextlib.suppress(httpx2.HTTPStatusError):  # not served yet
+            probe = resource({"metadata": {"name": "probe"}, "spec": SMALLEST[kind], mark: True})
+            if client.create(probe, dry_run=True).get(mark):
+                return resource
+        assert time.monotonic() < give_up, f"the server does not take up {mark}"
+        time.sleep(0.05)
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize(("path", "kind"), RELEASES, ids=IDS)
+def test_status_and_finalizers_of_stored_objects_are_written_after_the_upgrade(
+    client: Client, path: Path, kind: str
+) -> None:
+    old = released(path, kind)
+    fields = schema_of(old)["properties"]
+    resource = install(client, kind, old, "before")
+    stored: list[str] = []
+
+    @settings(WHOLE_SPECS, max_examples=ROUNDS, database=None, phases=[Phase.generate])
+    @given(values(fields["spec"]), values(fields["status"]))
+    def store(spec: Any, status: Any) -> None:
+        name = f"object-{len(stored)}"
+        client.create(resource({"metadata": {"name": name}, "spec": spec}))
+        stored.append(name)
+        client.patch(resource.Status, name, {"status": status}, patch_type=PatchType.MERGE)
+
+    store()
+    assert len(stored) == ROUNDS
+    install(client, kind, KINDS[kind](), "after")
+    for name in stored:
+        written = client.patch(resource.Status, name, {"status": {"phase": "upgraded"}}, patch_type=PatchType.MERGE)
+        assert written["status"]["phase"] == "upgraded"
+        for finalizers in (["trainserve.io/test"], None):
+            change = {"metadata": {"finalizers": finalizers}}
+            client.patch(resource, name, change, patch_type=PatchType.MERGE)
+    client.delete(CustomResourceDefinition, own(old).metadata.name)
