@@ -1,0 +1,172 @@
+"""Proves of a graph that its first axis is a batch: that every answer depends on its own row alone.
+
+Names and shapes come first: every input and output must have an open first axis. Then the graph is walked, with
+batches of several sizes. What is not proven is served one request at a time, because requests that are joined along
+an axis which is none of the batch get each other's answers, and no error tells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from trainserve.batching.values import SIZES, Mixed, Rows, Shapes
+from trainserve.batching.walk import Walk
+
+if TYPE_CHECKING:
+    import onnx
+
+_OPEN = (32, 224, 8)
+"""Lengths that are tried for an axis that is open besides the batch's: a sequence's, an image's, a short one."""
+PROVEN = "every answer depends on its own row alone"
+
+
+@dataclass(frozen=True)
+class Batching:
+    """Whether requests may be joined along the first axis, and why, in words for people."""
+
+    axis: str
+    """`first`, or `none`."""
+    reason: str
+
+    @property
+    def first(self) -> bool:
+        """Whether they may."""
+        return self.axis == "first"
+
+
+def prove(model: onnx.ModelProto) -> Batching:
+    """What the graph itself says. Weights may be absent; subgraphs are followed where their condition is a constant."""
+    weights = {each.name for each in model.graph.initializer}
+    inputs = [each for each in model.graph.input if each.name not in weights]
+    if why := _not_open(inputs, model.graph.output):
+        return Batching("none", why)
+    light = _inlined(model)
+    reasons = []
+    for length in _OPEN if _has_open(inputs) else _OPEN[:1]:
+        why = _walked(light, inputs, length)
+        if why is None:
+            return Batching("first", PROVEN)
+        reasons.append(why)
+    return Batching("none", reasons[0])
+
+
+def _not_open(inputs: Sequence[onnx.ValueInfoProto], outputs: Sequence[onnx.ValueInfoProto]) -> str | None:
+    """Why shapes alone forbid it."""
+    if not inputs:
+        return "it takes nothing"
+    for kind, values in (("input", inputs), ("output", outputs)):
+        for value in values:
+            tensor = value.type.tensor_type
+            if not tensor.HasField("shape"):
+                if kind == "output":
+                    continue  # the walk finds it
+                return f"{kind} {value.name} has no shape"
+            if not tensor.shape.dim:
+                return f"{kind} {value.name} is a single number for all"
+            if tensor.shape.dim[0].dim_value > 0:
+                return f"the first axis of {kind} {value.name} is always {tensor.shape.dim[0].dim_value}"
+    return None
+
+
+def _has_open(inputs: Sequence[onnx.ValueInfoProto]) -> bool:
+    return any(axis.dim_value <= 0 for value in inputs for axis in list(value.type.tensor_type.shape.dim)[1:])
+
+
+def _inlined(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model without functions of its own; where it has any a copy, with its larger weights left out."""
+    if not model.functions:
+        return model
+    import onnx
+    from onnx import inliner
+
+    light = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import, functions=model.functions)
+    light.graph.CopyFrom(_without_weights(model.graph))
+    try:
+        found: onnx.ModelProto = inliner.inline_local_functions(light)
+    except Exception:  # its C++ raises several; the functions stay, and the walk does not know them
+        return model
+    return found
+
+
+def _without_weights(graph: onnx.GraphProto) -> onnx.GraphProto:
+    import onnx
+
+    light = onnx.GraphProto(name=graph.name, node=graph.node, input=graph.input, output=graph.output)
+    for tensor in graph.initializer:
+        if len(tensor.raw_data) <= _SMALL:
+            light.initializer.append(tensor)
+        else:
+            kept = light.initializer.add(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
+            kept.data_location = onnx.TensorProto.EXTERNAL
+    return light
+
+
+_SMALL = 1 << 15
+"""Bytes of a weight whose numbers may say something of shapes."""
+
+
+def _walked(model: onnx.ModelProto, inputs: Sequence[onnx.ValueInfoProto], length: int) -> str | None:
+    """Why it is not proven, with open axes of about this length; None where it is."""
+    opsets = {each.domain if each.domain != "ai.onnx" else "": int(each.version) for each in model.opset_import}
+    walk, lengths = Walk(model, opsets), _Lengths(length)
+    for value in inputs:
+        walk.take(value.name, int(value.type.tensor_type.elem_type), lengths.of(value))
+    walk.follow(model.graph)
+    for output in model.graph.output:
+        found = walk.values.get(output.name)
+        if found is None:
+            return f"output {output.name}: nothing gives it"
+        if isinstance(found.state, Mixed):
+            return found.state.reason
+        if not isinstance(found.state, Rows):
+            return f"output {output.name} is the same whatever the rows are"
+        if (
+            found.state.axis != 0
+            or found.state.outer != 1
+            or found.shapes is None
+            or tuple(shape[:1] for shape in found.shapes) != _ONE_EACH
+        ):
+            where = f"along axis {found.state.axis}" if found.state.axis else "several for each"
+            return f"output {output.name} has not one entry of its first axis for each row: the rows lie {where}"
+    return _apart(inputs, walk.ties)
+
+
+_ONE_EACH = tuple((size,) for size in SIZES)
+
+
+class _Lengths:
+    """How long the open axes are taken to be: alike where they have one name."""
+
+    def __init__(self, length: int) -> None:
+        self._length, self._known = length, dict[str, int]()
+
+    def of(self, value: onnx.ValueInfoProto) -> Shapes:
+        _, *others = value.type.tensor_type.shape.dim
+        rest = tuple(
+            int(axis.dim_value) if axis.dim_value > 0 else self._known.setdefault(axis.dim_param, self._length)
+            for axis in others
+        )
+        return tuple((size, *rest) for size in SIZES)
+
+
+def _apart(inputs: Sequence[onnx.ValueInfoProto], ties: Sequence[frozenset[str]]) -> str | None:
+    """Inputs that may have different numbers of rows: neither a name nor an operator holds them together."""
+    names: dict[str, str] = {each.name: each.type.tensor_type.shape.dim[0].dim_param for each in inputs}
+    groups = list(_groups(names, ties))
+    if len(groups) < 2:
+        return None
+    first, second = sorted(min(group) for group in groups)[:2]
+    return f"nothing says that inputs {first} and {second} have as many rows as each other"
+
+
+def _groups(names: Mapping[str, str], ties: Sequence[frozenset[str]]) -> Iterator[set[str]]:
+    alike = [{name for name in names if names[name] == axis} for axis in set(names.values()) if axis]
+    waiting = [{name} for name in names]
+    for tied in (*alike, *ties):
+        joined = [group for group in waiting if group & tied]
+        waiting = [group for group in waiting if not group & tied]
+        if joined:
+            waiting.append(set().union(*joined))
+    yield from waiting
