@@ -18,11 +18,12 @@ from trainserve.store.manifest import (
     Tensor,
     TrainJobRef,
 )
-from trainserve.store.names import REPORT
+from trainserve.store.names import MANIFEST, REPORT, is_file
 from trainserve.store.publish import Published, expect_writable, publish, published_by
 from trainserve.store.read import Resolved, address, content, fetch, manifest, models, resolve, verify, versions
 
 __all__ = [
+    "MANIFEST",
     "REPORT",
     "Curves",
     "DigestMismatch",
@@ -45,6 +46,7 @@ __all__ = [
     "content",
     "expect_writable",
     "fetch",
+    "is_file",
     "manifest",
     "models",
     "publish",

@@ -28,9 +28,14 @@ def label(what: str, value: str) -> str:
     return value
 
 
+def is_file(value: str) -> bool:
+    """Whether `value` may name a file of a version."""
+    return bool(_FILE.fullmatch(value))
+
+
 def file(value: str) -> str:
     """`value`, when it may name a file of a version. Raises InvalidAddress."""
-    if not _FILE.fullmatch(value):
+    if not is_file(value):
         raise InvalidAddress(
             f"file name: {value!r} is not allowed; must be letters, digits, '_', '-' and '.', no folders"
         )

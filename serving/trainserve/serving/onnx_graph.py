@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from trainserve.serving import not_onnx
 from trainserve.serving.inside import inside
 from trainserve.serving.triton_types import TYPES
-from trainserve.store import Preprocessing, StoreError, Tensor
+from trainserve.store import Preprocessing, StoreError, Tensor, beside
 
 if TYPE_CHECKING:
     import onnx
@@ -53,7 +52,7 @@ def read(path: Path) -> Graph:
     opset = next((int(each.version) for each in model.opset_import if each.domain in ("", "ai.onnx")), None)
     if opset is None:
         raise UnusableGraph(f"{path}: it names no opset of the standard operators")
-    external = tuple(sorted({_location(path, tensor) for tensor in _external(model)}))
+    external = tuple(sorted({_location(path, tensor) for tensor in beside.tensors(model)}))
     weights = {each.name for each in (*model.graph.initializer,)}
     notes = {entry.key: entry.value for entry in model.metadata_props}
     return Graph(
@@ -114,24 +113,8 @@ def _size(path: Path, name: str, axis: Any) -> int:
     return int(axis.dim_value)
 
 
-def _external(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    """Every tensor of the model, in whatever subgraph or attribute, whose values lie in another file."""
-    import onnx
-
-    waiting: list[Any] = [model]
-    while waiting:
-        message = waiting.pop()
-        if isinstance(message, onnx.TensorProto):
-            if message.data_location == onnx.TensorProto.EXTERNAL:
-                yield message
-            continue
-        for field, value in message.ListFields():
-            if field.message_type is not None:
-                waiting += value if field.is_repeated else [value]
-
-
 def _location(path: Path, tensor: onnx.TensorProto) -> str:
-    location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
+    location = beside.location(tensor)
     if not location:
         raise UnusableGraph(f"{path}: the values of {tensor.name} lie in another file, which is not named")
     _expect_text(path, location)

@@ -26,6 +26,7 @@ from trainserve.models.report.facts import Tested
 from trainserve.models.scoring import measured
 from trainserve.models.script.config import ScriptConfig
 from trainserve.models.script.network import are_shares
+from trainserve.store import beside
 
 if TYPE_CHECKING:
     import onnx
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 MODEL = "model.onnx"
 OPSETS = range(7, 22)
 """What every onnxruntime from 1.19 loads."""
+_TAKEN = (MODEL, SAMPLES, store.MANIFEST, store.REPORT)
+"""What the version's other files are called."""
 _RANDOM = 64
 _BATCHES = (64, 7)
 
@@ -164,14 +167,17 @@ def _checked(path: Path) -> onnx.ModelProto:
 
 
 def _files(folder: Path, model: onnx.ModelProto) -> dict[str, Path]:
-    """The model and the files its weights lie in. Raises UserError for one outside of the folder."""
-    beside = {
-        entry.value
-        for initializer in model.graph.initializer
-        for entry in initializer.external_data
-        if entry.key == "location"
-    }
-    return {name: folder / name for name in [MODEL, *sorted(beside)]}
+    """The model and the files its weights lie in. Raises UserError for one that cannot be a file of the version."""
+    locations = {beside.location(tensor) for tensor in beside.tensors(model)}
+    for location in locations:
+        if not isinstance(location, str) or not store.is_file(location) or location in _TAKEN:
+            raise UserError(
+                f"{MODEL}: weights lie in {location!r}; must be a file beside it, named by letters, digits, '_', '-' "
+                f"and '.', and not {', '.join(_TAKEN)}"
+            )
+        if not (folder / location).is_file():
+            raise UserError(f"{MODEL}: weights lie in {location!r}, which is not beside it")
+    return {name: folder / name for name in [MODEL, *sorted(locations)]}
 
 
 def _tensor(value: onnx.ValueInfoProto) -> store.Tensor:
