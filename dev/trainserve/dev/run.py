@@ -6,7 +6,7 @@ import os
 import time
 from pathlib import Path
 
-from trainserve.dev import addresses, process, state
+from trainserve.dev import addresses, etcd_data, process, state
 from trainserve.dev.binaries import Binaries
 from trainserve.dev.components import PORTS, Components, Layout
 from trainserve.dev.helm import HelmUnavailable
@@ -70,7 +70,10 @@ class Run:
         give_up = time.monotonic() + seconds
         while not ready():
             if not started.alive:
-                told = f"{name} ended before it was ready: {process.last_words(log)} (see {log})"
+                words = process.last_words(log)
+                if name == "etcd" and (said := etcd_data.explained(words, started.command[0], self.layout.etcd)):
+                    raise ClusterError(f"{said} (see {log})")
+                told = f"{name} ended before it was ready: {words} (see {log})"
                 ports = [self.state.addresses.ports[port] for port in PORTS[name]]
                 raise (ClusterError if all(map(addresses.is_free, ports)) else PortTaken)(told)
             if time.monotonic() > give_up:
