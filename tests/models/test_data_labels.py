@@ -134,6 +134,21 @@ def test_usual_names_of_arrays_are_known(tmp_path: Path, names: tuple[str, ...])
     assert said == [f"data: arrays {names[0]} with {names[1]}, {names[2]} with {names[3]}"]
 
 
+@pytest.mark.parametrize("large", [False, True])
+def test_pytorchs_order_of_axes_is_known_where_it_can_be_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, large: bool
+) -> None:
+    monkeypatch.setenv("TRAINSERVE_CACHE", str(tmp_path / "cache"))
+    for module in ("arrays", "npz") if large else ():
+        monkeypatch.setattr(f"trainserve.models.data.{module}.LARGE", 100)
+    x = np.random.default_rng(0).normal(size=(60, 3, 8, 9)).astype(np.float32)
+    dataset, said = told(path=saved(tmp_path, x=x, y=NUMBERS, x_test=x[:6], y_test=NUMBERS[:6]))
+    assert np.array_equal(dataset.train_images, x.transpose(0, 2, 3, 1))
+    assert np.array_equal(dataset.test_images, x[:6].transpose(0, 2, 3, 1))
+    assert said == ["data: x (60, 3, 8, 9) is taken as (N, C, H, W); the model takes (N, 8, 9, 3)"]
+    assert load(path=saved(tmp_path, x=x[:, :, :4], y=NUMBERS)).shape == (3, 4, 9)
+
+
 def test_a_validation_part_of_arrays_is_the_test_part_where_there_is_no_other(tmp_path: Path) -> None:
     arrays = {"train_images": X, "train_labels": NUMBERS[:, None], "val_images": X[:9], "val_labels": NUMBERS[:9, None]}
     dataset, said = told(path=saved(tmp_path, **arrays))

@@ -125,7 +125,8 @@ def _look(root: Path, cache: Cache) -> Found:
     looking.passed += here.strays
     notes, test = _chosen(here, held_out)
     if here.flat:
-        notes.insert(0, f"there is no train/: the {len(labels)} folders of {here.root.name}/ are the classes")
+        where = "" if here.root == root else f" of {here.root.relative_to(root).as_posix()}/"
+        notes.insert(0, f"there is no train/: the {len(labels)} folders{where} are the classes")
     notes += looking.told()
     train_folder = here.train.relative_to(here.root).as_posix()
     return Found(

@@ -21,7 +21,7 @@ from trainserve.models.data.arrays import LARGE
 from trainserve.models.data.cache import Cache
 from trainserve.models.data.dataset import Images, Targets, Task
 from trainserve.models.data.parts import Part as Name
-from trainserve.models.data.roles import Roles, Shape, roles
+from trainserve.models.data.roles import Roles, Shape, is_channels_first, roles
 from trainserve.models.data.source import Part, Source, block_length, release
 from trainserve.models.errors import DataError
 
@@ -44,6 +44,7 @@ def source(path: Path, name: str, task: Task, digest: str, cache: Cache) -> Sour
         if headers[each][1].hasobject:
             raise DataError(f"{path}: {each} holds Python objects, which are never unpickled; save numbers or text")
     arrays = _unpacked(path, found.read(), digest, cache) if large else _read(path, found.read())
+    arrays, turned = _channels_last(found, arrays)
     test, notes = _held_out(found, arrays)
     chosen: list[Name] = ["train", *([test] if test else [])]
     targets, names, said = _targets(path, arrays, found, chosen, task)
@@ -55,7 +56,7 @@ def source(path: Path, name: str, task: Task, digest: str, cache: Cache) -> Sour
     if test is not None:
         _same_kind(path, arrays, found.images["train"], found.images[test])
     height, width, channels = (*x.shape[1:], 1)[:3]
-    identity = "" if found.images["train"] == "x" and found.images.get(test or "test") == "x_test" else f" {found}"
+    identity = f"{found} {turned}"
     return Source(
         name=name,
         file=str(path),
@@ -65,8 +66,8 @@ def source(path: Path, name: str, task: Task, digest: str, cache: Cache) -> Sour
         task=task,
         train=read[0],
         test=read[1] if test else None,
-        digest=hashlib.sha256(f"npz 1 {digest}{identity}".encode()).hexdigest(),
-        notes=(*found.told(), *notes, *said),
+        digest=hashlib.sha256(f"npz 2 {digest} {identity}".encode()).hexdigest(),
+        notes=(*found.told(), *turned, *notes, *said),
     )
 
 
@@ -77,6 +78,16 @@ def _complete(path: Path, found: Roles, held: str) -> None:
     for part in _HELD_OUT:
         if (part in found.images) != (part in found.labels):
             raise DataError(f"{path}: images and labels of the {part} part belong together; there are: {held}")
+
+
+def _channels_last(found: Roles, arrays: Arrays) -> tuple[Arrays, list[str]]:
+    """PyTorch's (N, C, H, W) as (N, H, W, C), where it cannot be anything else; and what a person should know."""
+    first = [name for name in found.images.values() if is_channels_first(arrays[name].shape)]
+    if not first or len(first) < len(found.images):
+        return arrays, []
+    shape = arrays[first[0]].shape
+    note = f"{first[0]} {shape} is taken as (N, C, H, W); the model takes (N, {shape[2]}, {shape[3]}, {shape[1]})"
+    return {**arrays, **{name: np.moveaxis(arrays[name], 1, -1) for name in first}}, [note]
 
 
 def _held_out(found: Roles, arrays: Arrays) -> tuple[Name | None, list[str]]:

@@ -100,7 +100,7 @@ def source(
         test=_part(test.files, chosen.image, targets[1], expected) if test else None,
         digest=hashlib.sha256(json.dumps(identity).encode()).hexdigest(),
         encoded=True,
-        notes=(*chosen.notes, *_strays(path, found), *notes, *looks.told(counted, mode)),
+        notes=(*chosen.notes, *_strays(found), *notes, *looks.told(counted, mode)),
     )
 
 
@@ -108,12 +108,11 @@ def _beside(path: Path, config: str, label: str) -> list[str]:
     return hub_names.beside(path if path.is_dir() else path.parent, config, label)
 
 
-def _strays(path: Path, found: hub.Files) -> list[str]:
+def _strays(found: hub.Files) -> list[str]:
     notes = []
     if found.others:
-        notes.append(
-            f"config {found.config or path.name} is read, of {len(found.others) + 1}; not: {_few(found.others)}"
-        )
+        others = _few([other or "(none)" for other in found.others])
+        notes.append(f"config {found.config or '(none)'} is read, of {len(found.others) + 1}; not: {others}")
     if found.strays:
         notes.append(f"passed over, being of no part: {_few([file.name for file in found.strays])}")
     return notes

@@ -53,6 +53,11 @@ def roles(shapes: Mapping[str, Shape]) -> Roles:
     return Roles(images, labels, names[0] if names else None)
 
 
+def is_channels_first(shape: Shape) -> bool:
+    """(N, C, H, W): 1, 3 or 4 channels before two longer axes, and no such number behind."""
+    return len(shape) == 4 and shape[1] in (1, 3, 4) and min(shape[2:]) > 4
+
+
 def _chosen(shapes: Mapping[str, Shape], words: str, fits: Callable[[Part, Shape], bool]) -> dict[Part, str]:
     candidates: dict[Part, list[str]] = {}
     for name in sorted(shapes, key=lambda name: (name not in _PLAIN, len(name), name)):
