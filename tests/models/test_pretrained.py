@@ -2,11 +2,13 @@
 
 import hashlib
 import pickle
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save_file, save_model
 from torch import Tensor, nn
 
 from trainserve.models import pretrained, zoo
@@ -38,11 +40,59 @@ def contiguous(network: nn.Module) -> dict[str, Tensor]:
     return {name: value.contiguous() for name, value in network.state_dict().items()}
 
 
-@pytest.mark.parametrize("form", ["safetensors", "torch", "legacy", "wrapped", "compiled", "checkpoint"])
-def test_the_weights_of_a_file_are_taken_bit_for_bit(form: str, tmp_path: Path) -> None:
+def lightning(weights: dict[str, Tensor]) -> dict[str, Any]:
+    """What Lightning 2.6's ModelCheckpoint keeps, `weights` as the module's."""
+    best = {"best_model_score": torch.tensor(0.5), "best_model_path": "epoch=2.ckpt", "best_k_models": {}}
+    return {
+        "epoch": 3,
+        "global_step": 90,
+        "pytorch-lightning_version": "2.6.6",
+        "state_dict": weights,
+        "loops": {"fit_loop": {"state_dict": {}, "epoch_progress": {"total": {"ready": 3}}}},
+        "callbacks": {"ModelCheckpoint{'monitor': 'loss'}": best},
+        "optimizer_states": [{"state": {0: {"step": torch.tensor(90.0)}}, "param_groups": [{"lr": 0.1}]}],
+        "lr_schedulers": [],
+        "hparams_name": "kwargs",
+        "hyper_parameters": {"lr": 0.1},
+    }
+
+
+@pytest.mark.parametrize(
+    ("form", "prefix"),
+    [
+        ("safetensors", ""),
+        ("torch", ""),
+        ("legacy", ""),
+        ("wrapped", "state_dict.module."),
+        ("compiled", "module._orig_mod."),
+        ("checkpoint", "network.body."),
+        ("net", "net."),
+        ("nested", "model.state_dict."),
+        ("lightning", "state_dict.model."),
+        ("lightning with more", "state_dict.net."),
+        ("in parts", ""),
+        ("wrapped within", ""),
+    ],
+)
+def test_the_weights_of_a_file_are_taken_bit_for_bit(form: str, prefix: str, tmp_path: Path) -> None:
     theirs, ours, path = convnet(seed=1), convnet(seed=2), tmp_path / "weights"
     state = theirs.state_dict()
     match form:
+        case "net":
+            torch.save({"net": state, "acc": 93.1, "epoch": 3}, path)
+        case "nested":
+            torch.save({"model": {"state_dict": state}, "optimizer": {"state": {0: {"exp_avg": torch.ones(3)}}}}, path)
+        case "lightning":
+            torch.save(lightning({f"model.{name}": value for name, value in state.items()}), path)
+        case "lightning with more":
+            more = {"criterion.weight": torch.ones(10), "accuracy.tp": torch.zeros(10)}
+            torch.save(lightning({f"net.{name}": value for name, value in state.items()} | more), path)
+        case "in parts":
+            kinds = {name.partition(".")[0] for name in state}
+            part = {kind: {n.partition(".")[2]: v for n, v in state.items() if n.startswith(kind)} for kind in kinds}
+            torch.save(part, path)
+        case "wrapped within":
+            torch.save({name.replace(".", ".module._orig_mod."): value for name, value in state.items()}, path)
         case "safetensors":
             save_file(contiguous(theirs), path)
         case "torch":
@@ -57,7 +107,55 @@ def test_the_weights_of_a_file_are_taken_bit_for_bit(form: str, tmp_path: Path) 
             network = Network(Normalisation(1.0, [0.0], [1.0]), theirs)
             torch.save({"step": 3, "run": "{}", "network": network.state_dict(), "average": None}, path)
     assert not same(theirs, ours)
-    assert load(ours, path) == f"6 tensors from {path}"
+    assert load(ours, path) == f"6 tensors from {path}" + (f" (behind '{prefix}')" if prefix else "")
+    assert same(theirs, ours)
+
+
+def test_what_the_average_of_the_weights_is_called_goes_first(tmp_path: Path) -> None:
+    network, average, ours = convnet(seed=1), convnet(seed=2), convnet(seed=3)
+    torch.save({"state_dict": network.state_dict(), "state_dict_ema": average.state_dict()}, tmp_path / "weights")
+    load(ours, tmp_path / "weights")
+    assert same(average, ours)
+
+
+def test_two_networks_in_one_file_are_both_named_and_neither_is_chosen(tmp_path: Path) -> None:
+    states = {
+        f"{part}.{name}": value
+        for seed, part in enumerate(("student", "teacher"))
+        for name, value in convnet(seed=seed).state_dict().items()
+    }
+    torch.save({"state_dict": states}, tmp_path / "weights")
+    with pytest.raises(UserError) as error:
+        load(convnet(), tmp_path / "weights")
+    assert str(error.value) == (
+        f"model.pretrained: {tmp_path / 'weights'}: the model's names are there behind 'state_dict.student.' and "
+        "behind 'state_dict.teacher.'; must be there once"
+    )
+
+
+class Tied(nn.Module):
+    """An embedding whose weights are also the head's, or look as if they were."""
+
+    def __init__(self, seed: int, tied: bool = True) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.embedding, self.between, self.head = nn.Embedding(7, 3), nn.Linear(3, 3), nn.Linear(3, 7, bias=False)
+        if tied:
+            self.head.weight = self.embedding.weight
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_tied_weights_that_safetensors_keeps_once_are_given_to_both(tied: bool, tmp_path: Path) -> None:
+    theirs, ours = Tied(seed=1), Tied(seed=2, tied=tied)
+    save_model(theirs, str(tmp_path / "weights"))
+    assert load(ours, tmp_path / "weights")
+    assert same(theirs, ours)
+
+
+def test_tied_weights_are_not_missing_where_one_of_them_is_there(tmp_path: Path) -> None:
+    theirs, ours = Tied(seed=1), Tied(seed=2)
+    save_file({name: value for name, value in theirs.state_dict().items() if "head" not in name}, tmp_path / "weights")
+    load(ours, tmp_path / "weights")
     assert same(theirs, ours)
 
 
@@ -140,15 +238,50 @@ def test_tensors_that_do_not_fit_are_named_and_nothing_is_loaded(tmp_path: Path)
     assert str(error.value) == (
         f"model.pretrained: {path}: convolution.weight is int8 (4, 1, 3, 3), must be float32 (4, 1, 3, 3); "
         "hidden.weight is float32 (8, 676), must be float32 (16, 676); hidden.bias is float32 (8,), must be float32 "
-        "(16,); convolution.bias is missing; extra.weight is not in the model"
+        "(16,); convolution.bias is missing; extra.weight is not in the model; the file has convolution.weight, "
+        "hidden.weight, hidden.bias, head.weight, head.bias, and 1 more"
     )
     assert same(ours, before)
 
 
 def test_of_many_that_do_not_fit_some_are_named_and_the_rest_counted(tmp_path: Path) -> None:
-    torch.save(convnet().state_dict(), tmp_path / "weights")
-    with pytest.raises(UserError, match=r"conv1\.weight is missing; .*; and \d+ more$"):
+    state = zoo.build("resnet18", {}, SHAPE, 10).state_dict()
+    torch.save({"conv1.weight": state["conv1.weight"]}, tmp_path / "weights")
+    with pytest.raises(UserError, match=r": bn1\.weight is missing; .*; and \d+ more; the file has conv1\.weight$"):
         load(zoo.build("resnet18", {}, SHAPE, 10), tmp_path / "weights")
+
+
+def test_where_no_name_is_the_models_those_of_both_are_shown(tmp_path: Path) -> None:
+    torch.save(lightning({f"model.{name}": value for name, value in convnet().state_dict().items()}), tmp_path / "w")
+    with pytest.raises(UserError) as error:
+        load(zoo.build("resnet18", {}, SHAPE, 10), tmp_path / "w")
+    assert str(error.value) == (
+        f"model.pretrained: {tmp_path / 'w'}: none of its tensors is one of the model's: it has "
+        "state_dict.model.convolution.weight, state_dict.model.convolution.bias, state_dict.model.hidden.weight, "
+        "state_dict.model.hidden.bias, state_dict.model.head.weight, and 2 more; the model has conv1.weight, "
+        "bn1.weight, bn1.bias, bn1.running_mean, bn1.running_var, and 117 more"
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "a git-lfs pointer, not the file it"),
+        (b"<!DOCTYPE html><html>Sign in</html>", "a web page; was it downloaded without logging in?"),
+        (b'{"metadata": {}, "weight_map": {}}', "JSON, such as the index of a model in several files"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(99), "HDF5, as Keras writes it; must be a safetensors file"),
+    ],
+)
+def test_a_file_of_another_kind_is_told_by_what_it_is(content: bytes, text: str, tmp_path: Path) -> None:
+    (tmp_path / "weights").write_bytes(content)
+    with pytest.raises(UserError, match=re.escape(f"model.pretrained: {tmp_path / 'weights'}: {text}")):
+        load(convnet(), tmp_path / "weights")
+
+
+def test_a_torchscript_program_is_told_apart_from_a_damaged_file(tmp_path: Path) -> None:
+    torch.jit.save(torch.jit.script(nn.Linear(2, 2)), tmp_path / "weights.pt")
+    with pytest.raises(UserError, match=r"a TorchScript program; must be torch\.save"):
+        load(convnet(), tmp_path / "weights.pt")
 
 
 class Trap:
@@ -168,7 +301,9 @@ def test_a_file_of_python_objects_is_refused_and_none_of_them_comes_to_life(by_t
         torch.save({"state_dict": convnet().state_dict(), "trap": trap}, path)
     else:
         path.write_bytes(pickle.dumps(trap))
-    with pytest.raises(UserError, match=r"holds Python objects, which are never unpickled, or is damaged; must be a "):
+    with pytest.raises(
+        UserError, match=r"holds Python objects( \(.*\))?, which are never unpickled, or is damaged; must be a "
+    ):
         load(convnet(), path)
     assert not trap.path.exists()
 

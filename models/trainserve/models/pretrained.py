@@ -1,13 +1,15 @@
 """`model.pretrained`: weights to begin with, from a safetensors file or one of torch's, never unpickled.
 
 They must be this network's, tensor by tensor; the head alone, its last layer, may have another size and is then new.
+Which tensors of a file are meant is `state_dicts`' subject.
 """
 
 from __future__ import annotations
 
 import pickle
+import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,14 +22,12 @@ from trainserve.models.data import digests, staging
 from trainserve.models.data.cache import Cache
 from trainserve.models.data.watch import Watch
 from trainserve.models.errors import DataError, UserError
+from trainserve.models.state_dicts import Ambiguous, Found, Stored, find, stored
 
 FIELD = "model.pretrained"
-_INSIDE = ("average", "ema", "network", "model", "state_dict", "model_state_dict")
-"""Under which keys a checkpoint may hold the weights, beside what else it keeps; the first that is there counts."""
-_WRAPPERS = ("module.", "_orig_mod.", "body.")
-"""What DistributedDataParallel, torch.compile and our own `Network` put before every name."""
 _SHOWN = 5
 """Tensors that an error names."""
+_GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
 
 
 def located(config: Pretrained, folder: Path, watch: Watch) -> tuple[Path, str]:
@@ -61,57 +61,105 @@ def load(network: nn.Module, path: Path, name: str) -> str:
     Raises what `read` does, and UserError naming the tensors that do not fit.
     """
     own = network.state_dict()
-    given = _unwrapped(read(path, name), own)
+    found = _found(read(path, name), own, name)
+    given = found.tensors
     head, both = _head(network), own.keys() & given.keys()
     new = head if any(own[each].shape != given[each].shape for each in head & both) else set()
     differ = {each for each in both - new if not _fits(own[each], given[each])}
     # Files from before PyTorch 0.4.1, torchvision's first ResNets among them, do not count batches.
     missing = {each for each in own.keys() - both - new if not each.endswith(".num_batches_tracked")}
+    missing -= _tied(own, both)
     problems = [
         *(f"{each} is {_a(given[each])}, must be {_a(own[each])}" for each in own if each in differ),
         *(f"{each} is missing" for each in own if each in missing),
         *(f"{each} is not in the model" for each in given if each not in own),
     ]
     if problems:
-        more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-        raise UserError(f"{FIELD}: {name}: {'; '.join(problems[:_SHOWN])}{more}")
+        has = f"; the file has {_some([*given])}" if missing else ""
+        raise UserError(f"{FIELD}: {name}{_behind(found)}: {_some(problems, '; ')}{has}")
     taken = {each: tensor for each, tensor in given.items() if each not in new}
     network.load_state_dict(taken, strict=False)
+    said = f"{len(taken)} tensors from {name}{_behind(found)}"
     if not new:
-        return f"{len(taken)} tensors from {name}"
+        return said
     layer = next(iter(new)).rpartition(".")[0]
-    return f"{len(taken)} tensors from {name}; the head {layer} has another size there and is new"
+    return f"{said}; the head {layer} has another size there and is new"
 
 
-def read(path: Path, name: str) -> dict[str, Tensor]:
-    """The tensors of a file by name: safetensors, or what torch.save wrote of a state dict or of a dict around one.
+def _found(file: Stored, own: Mapping[str, Tensor], name: str) -> Found:
+    """Raises UserError when nothing in the file is the network's, or two parts of it are."""
+    try:
+        found = find(file, own)
+    except Ambiguous as two:
+        one, other = two.prefixes
+        raise UserError(
+            f"{FIELD}: {name}: the model's names are there behind {one!r} and behind {other!r}; must be there once"
+        ) from None
+    if found is None:
+        raise UserError(
+            f"{FIELD}: {name}: none of its tensors is one of the model's: it has {_some([*file])}; the model has "
+            f"{_some([*own])}"
+        )
+    return found
+
+
+def _tied(own: Mapping[str, Tensor], present: Set[str]) -> set[str]:
+    """Names of tensors that are the same memory as one that is there: safetensors keeps one of them."""
+    memory = {_memory(own[each]) for each in present if own[each].numel()}
+    return {each for each, tensor in own.items() if _memory(tensor) in memory}
+
+
+def _memory(tensor: Tensor) -> tuple[int, torch.Size, tuple[int, ...]]:
+    return tensor.data_ptr(), tensor.shape, tensor.stride()
+
+
+def read(path: Path, name: str) -> Stored:
+    """The tensors of a file: safetensors, or what torch.save wrote of a state dict or of dicts around some.
 
     Raises DataError when it cannot be opened, UserError when it is none of these; objects other than tensors and plain
     values are never made.
     """
     try:
         with path.open("rb") as file:
-            start = file.read(9)
+            start = file.read(64)
     except OSError as error:
         raise DataError(f"{FIELD}: {name}: {error.strerror}") from error
+    if (other := _another(start)) is not None:
+        raise UserError(f"{FIELD}: {name}: {other}")
     # Eight bytes of length and then JSON: https://huggingface.co/docs/safetensors
-    content = _safetensors(path, name) if start[8:] == b"{" else _torch(path, name)
-    inside = next((content[key] for key in _INSIDE if isinstance(content.get(key), Mapping)), content)
-    tensors = {str(key): value for key, value in inside.items() if isinstance(value, Tensor)}
-    if not tensors or len(tensors) < len(inside):
-        others = [str(key) for key in inside if str(key) not in tensors]
+    content = _safetensors(path, name) if start[8:9] == b"{" else _torch(path, name)
+    tensors = stored(content)
+    if not tensors:
+        others = [str(key) for key in content]
         raise UserError(f"{FIELD}: {name}: not a state dict: {', '.join(others[:_SHOWN]) or 'it is empty'}")
     return tensors
 
 
+def _another(start: bytes) -> str | None:
+    """What a file is that is none of weights, by its first bytes."""
+    if start.startswith(b"version https://git-lfs"):
+        return "a git-lfs pointer, not the file it stands for; run `git lfs pull` where it was cloned"
+    if start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
+        return "a web page; was it downloaded without logging in?"
+    if start.lstrip().startswith(b"{"):
+        return "JSON, such as the index of a model in several files; must be one file of weights"
+    if start.startswith(b"\x89HDF\r\n"):
+        return "HDF5, as Keras writes it; must be a safetensors file, or torch.save(model.state_dict(), ...)"
+    return None
+
+
 def _safetensors(path: Path, name: str) -> Mapping[str, Any]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors import SafetensorError, safe_open
 
     try:
-        return load_file(path)
+        with safe_open(path, "pt") as file:
+            tensors = {each: file.get_tensor(each) for each in file.keys()}  # noqa: SIM118 (it cannot be iterated)
+            left_out = file.metadata() or {}
     except (SafetensorError, OSError, ValueError) as error:
         raise UserError(f"{FIELD}: {name}: truncated, or not a safetensors file: {error}") from error
+    # Of tensors that are one, save_model keeps one, and notes for each of the others which it is.
+    tied = {each: tensors[kept] for each, kept in left_out.items() if kept in tensors and each not in tensors}
+    return tensors | tied
 
 
 def _torch(path: Path, name: str) -> Mapping[str, Any]:
@@ -120,25 +168,20 @@ def _torch(path: Path, name: str) -> Mapping[str, Any]:
             warnings.simplefilter("ignore", UserWarning)  # of a pickle protocol that the error will speak of
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        named = _GLOBAL.search(str(error))
         raise UserError(
-            f"{FIELD}: {name}: holds Python objects, which are never unpickled, or is damaged; must be a safetensors "
-            "file, or torch.save(model.state_dict(), ...)"
+            f"{FIELD}: {name}: holds Python objects{f' ({named[1]})' if named else ''}, which are never unpickled, or "
+            "is damaged; must be a safetensors file, or torch.save(model.state_dict(), ...)"
         ) from error
     except Exception as error:  # damaged bytes make zipfile and torch raise nearly anything
+        if "TorchScript" in str(error):
+            raise UserError(
+                f"{FIELD}: {name}: a TorchScript program; must be torch.save(torch.jit.load(...).state_dict(), ...)"
+            ) from error
         raise UserError(f"{FIELD}: {name}: truncated, or neither safetensors nor a file of torch.save's") from error
     if not isinstance(content, Mapping):
         raise UserError(f"{FIELD}: {name}: holds a {type(content).__name__}; must be a state dict")
     return content
-
-
-def _unwrapped(given: dict[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Names as the network has them: what wrappers put before them is taken off, unless fewer would then be its own."""
-    while wrapper := next((each for each in _WRAPPERS if any(name.startswith(each) for name in given)), None):
-        inner = {name.removeprefix(wrapper): tensor for name, tensor in given.items() if name.startswith(wrapper)}
-        if len(own.keys() & inner.keys()) < len(own.keys() & given.keys()):
-            break
-        given = inner
-    return given
 
 
 def _head(network: nn.Module) -> set[str]:
@@ -149,6 +192,15 @@ def _head(network: nn.Module) -> set[str]:
 
 def _fits(own: Tensor, given: Tensor) -> bool:
     return own.shape == given.shape and own.is_floating_point() == given.is_floating_point()
+
+
+def _behind(found: Found) -> str:
+    return f" (behind {found.prefix!r})" if found.prefix else ""
+
+
+def _some(texts: list[str], between: str = ", ") -> str:
+    more = f"{between}and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else ""
+    return between.join(texts[:_SHOWN]) + more
 
 
 def _a(tensor: Tensor) -> str:
