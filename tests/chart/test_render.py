@@ -10,6 +10,7 @@ import yaml
 from tests.chart.conftest import CHART, Helm, Manifest, Render, of_kind
 from tests.pod_security import violations
 from trainserve.api.crds import modelserve_crd, trainjob_crd
+from trainserve.dev.components import SHARES
 from trainserve.operator.settings import Settings
 from trainserve.operator.shares import Shares
 
@@ -117,6 +118,9 @@ def test_the_charts_shares_are_the_operators_own(render: Render) -> None:
     assert Settings.from_environment({"TRAINSERVE_POD_RESOURCES": environment["TRAINSERVE_POD_RESOURCES"]}) == (
         Settings.from_environment({})
     )
+    settings = Settings.from_environment({"TRAINSERVE_POD_RESOURCES": json.dumps(SHARES)})
+    for name, share in Shares():
+        assert getattr(settings.shares, name).limits == share.limits, "the development cluster's are others"
     assert {kind: container["resources"][kind].keys() for kind in container["resources"]} == {
         "requests": {"cpu", "memory"},
         "limits": {"cpu", "memory"},

@@ -39,14 +39,17 @@ def dev_cluster(cluster: Cluster | None) -> Cluster:
 
 @pytest.fixture(scope="module")
 def kube(cluster: Cluster | None, request: pytest.FixtureRequest) -> Iterator[Kube]:
-    """A namespace of the test module's own; deleted with all in it at the end."""
+    """A namespace of the test module's own; deleted with all in it at the end. It has a quota on cpu and memory, large
+    as it is: the API server then takes no pod of which a container says not what it asks for and its most."""
     kubeconfig = cluster.kubeconfig if cluster else Path(os.environ["KUBECONFIG"])
     stem = Path(request.node.fspath).stem.replace("_", "-")
     name = f"{stem}-{os.getpid()}"
     client = Client(config=KubeConfig.from_file(kubeconfig))
     client.create(Namespace(metadata=ObjectMeta(name=name)))
     try:
-        yield Kube(kubeconfig, cluster, name)
+        made = Kube(kubeconfig, cluster, name)
+        made.quota("large", cpu="1000", memory="100Ti")
+        yield made
     finally:
         client.delete(Namespace, name)
 

@@ -13,7 +13,9 @@ from typing import Any
 
 from lightkube import ApiError, Client, KubeConfig
 from lightkube.generic_resource import create_namespaced_resource
-from lightkube.resources.core_v1 import Pod
+from lightkube.models.core_v1 import ResourceQuotaSpec
+from lightkube.models.meta_v1 import ObjectMeta
+from lightkube.resources.core_v1 import Pod, ResourceQuota
 
 from trainserve.dev import binaries
 from trainserve.dev.cluster import Cluster
@@ -94,6 +96,22 @@ class Kube:
         return subprocess.run(
             argv, env=environment, input=stdin, capture_output=True, text=True, timeout=HANG, check=False
         )
+
+    def quota(self, name: str, *, cpu: str, memory: str) -> None:
+        """A quota on requests and limits of the namespace's pods, once it holds."""
+        kinds = {
+            f"{kind}.{resource}": amount
+            for kind in ("requests", "limits")
+            for resource, amount in (("cpu", cpu), ("memory", memory))
+        }
+        self.client.create(ResourceQuota(metadata=ObjectMeta(name=name), spec=ResourceQuotaSpec(hard=kinds)))
+
+        def counted() -> bool:
+            status = self.client.get(ResourceQuota, name).status
+            return status is not None and bool(status.used)
+
+        # Until its controller has counted what there is, the API server takes no pod at all.
+        wait_for(counted, HANG, lambda: f"quota {name} is not counted")
 
     @contextlib.contextmanager
     def claim(self, name: str, folder: Path) -> Iterator[None]:

@@ -22,6 +22,19 @@ STAGES = (("etcd",), ("apiserver",), ("controller-manager", "scheduler", "agent"
 """In the order of starting; those of one stage start together."""
 STORE_SECRET = "trainserve-store"  # noqa: S105 (its name)
 """A Secret that a namespace may have, for training pods whose data needs credentials."""
+SHARES = {
+    name: {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"cpu": cpu, "memory": memory}}
+    for name, cpu, memory in (
+        ("trainer", "2", "4Gi"),
+        ("triton", "2", "4Gi"),
+        ("fetch", "500m", "512Mi"),
+        ("probe", "500m", "512Mi"),
+        ("resolve", "500m", "512Mi"),
+        ("tune", "1", "1Gi"),
+    )
+}
+"""The chart's `pods.resources`, but for requests: this machine is the only node, and small pods are to fit in side by
+side."""
 COMPONENTS = tuple(component for stage in STAGES for component in stage)
 PORTS = {
     "etcd": ("etcd", "etcd-peer"),
@@ -175,6 +188,7 @@ class Components:
             "TRAINSERVE_STORE_SECRET": STORE_SECRET,
             "TRAINSERVE_METRICS_ADDRESS": f"127.0.0.1:{self.addresses.ports['metrics']}",
             "TRAINSERVE_LEASE_NAMESPACE": SYSTEM_NAMESPACE,
+            "TRAINSERVE_POD_RESOURCES": json.dumps(SHARES),
         }
         return Component([*kopf, f"--liveness={liveness}"], lambda: get(liveness) is not None, environment)
 
