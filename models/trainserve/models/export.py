@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from trainserve.models import onnx_file, unsupported
+from trainserve.models import onnx_file, pools, unsupported
 from trainserve.models.data.dataset import Dataset
 from trainserve.models.errors import RunFailed, UserError
 from trainserve.models.graph import Graph
@@ -64,6 +64,7 @@ def export(graph: Graph, dataset: Dataset, opset: int, path: Path) -> Exported:
     else:
         model = program.model_proto
     onnx_file.strip(model)
+    pools.settle(model)
     if random := onnx_file.random_operator(model):
         raise UserError(f"model: operator {random} answers at random; it must do nothing in evaluation mode")
     onnx.helper.set_model_props(model, _properties(graph, dataset))
@@ -77,7 +78,7 @@ def checked(graph: Graph, dataset: Dataset, files: Mapping[str, Path]) -> Export
 
     path = next(iter(files.values()))
     try:
-        onnx.checker.check_model(path, full_check=True)
+        pools.full_check(path)
     except Exception as error:  # the checker's and the shape inference's own, which have no common base
         raise UserError(f"model: cannot be exported to ONNX: {unsupported.invalid(error)}") from error
     model = onnx.load(path, load_external_data=False)

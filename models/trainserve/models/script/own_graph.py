@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainserve import store
-from trainserve.models import onnx_file, parity
+from trainserve.models import onnx_file, parity, pools
 from trainserve.models.artifact import SAMPLES
 from trainserve.models.errors import ParityFailed, UserError
 from trainserve.models.evaluate import Answers
@@ -155,7 +155,7 @@ def _checked(path: Path) -> onnx.ModelProto:
     import onnx
 
     try:
-        onnx.checker.check_model(path, full_check=True)
+        pools.full_check(path)
         model = onnx.load(path, load_external_data=False)
     except Exception as error:
         raise UserError(f"{MODEL}: not a valid ONNX model: {' '.join(str(error).split())}") from None
