@@ -7,6 +7,7 @@ changes. docs/contracts.md has the formats.
 
 from trainserve.store.errors import DigestMismatch, InvalidAddress, ModelNotFound, StoreError, VersionNotFound
 from trainserve.store.manifest import (
+    Batching,
     Curves,
     Energy,
     FileEntry,
@@ -25,6 +26,7 @@ from trainserve.store.read import Resolved, address, content, fetch, manifest, m
 __all__ = [
     "MANIFEST",
     "REPORT",
+    "Batching",
     "Curves",
     "DigestMismatch",
     "Energy",

@@ -76,6 +76,13 @@ class Parity(_Part):
     reference: Literal["pytorch", "script", "none"] = "pytorch"
 
 
+class Batching(_Part):
+    """Whether requests may be joined along the graph's first axis, and why: what trainserve.batching found."""
+
+    axis: Literal["first", "none"]
+    reason: str
+
+
 class Energy(_Part):
     """Energy of the training, in joules; null where no counter exists, and then `reason` says why.
 
@@ -145,6 +152,8 @@ class ManifestDraft(_Part):
     energy: Energy = Field(default_factory=Energy)
     curves: Curves | None = None
     """None of a version whose training nobody told of; manifests of earlier releases have none."""
+    batching: Batching | None = None
+    """None of a version for which nobody asked; manifests of earlier releases have none."""
     train_job: TrainJobRef
     spec: dict[str, Any]
 
@@ -170,9 +179,9 @@ class Manifest(ManifestDraft):
         return files
 
     def to_bytes(self) -> bytes:
-        """The bytes of manifest.json. Without curves it is one that earlier releases read, too: they know no field
-        `curves`, and refuse what they do not know."""
-        unknown = {"curves"} if self.curves is None else None
+        """The bytes of manifest.json. Fields that earlier releases do not know, and would refuse, are left out where
+        there is nothing to say."""
+        unknown = {name for name in ("curves", "batching") if getattr(self, name) is None}
         return json.dumps(self.model_dump(by_alias=True, exclude=unknown), sort_keys=True, indent=1).encode() + b"\n"
 
     @classmethod

@@ -100,6 +100,11 @@ class Triton(ApiType):
     image: str | None = Field(None, min_length=1, description="Unset: the operator's default image.")
     instances: int = Field(1, ge=1, le=64, description="Model instances per pod; with GPUs, per GPU.")
     threads: int = Field(1, ge=1, le=256, description="Threads of one instance, inside one operator of the graph.")
+    batch_axis: Literal["auto", "first", "none"] = Field(
+        "auto",
+        description="Where requests are joined: auto, along the first axis if every answer is proven to depend on its "
+        "own row alone; first, on your word; none.",
+    )
     dynamic_batching: DynamicBatching = DynamicBatching()
     priorities: Priorities | None = None
     warmup: bool = Field(
@@ -115,5 +120,7 @@ class Triton(ApiType):
     )
 
     def settings_json(self) -> str:
-        """What a pod is told: all but the image."""
-        return self.model_dump_json(by_alias=True, exclude_none=True, exclude={"image"})
+        """What a pod is told: all but the image, and of the batch axis nothing where nobody asked: the pods of a
+        ModelServe that says nothing of it stay as they are."""
+        left_out = {"image", "batch_axis"} if self.batch_axis == "auto" else {"image"}
+        return self.model_dump_json(by_alias=True, exclude_none=True, exclude=left_out)

@@ -30,10 +30,11 @@ def model_config(
 ) -> Any:
     """Triton's ModelConfig for a model served under `name`, `gpus` being those of its server.
 
-    With a batch axis (-1 first in every tensor) requests are gathered up to `maxBatch`; a fixed batch is served as
-    it is. `versions` are those of the model in the repository, `buckets` as of `histogram`. Raises UnservableModel,
+    Requests are gathered up to `maxBatch` where `model` is batched (Servable.batching); else each is run as it is.
+    `versions` are those of the model in the repository, `buckets` as of `histogram`. Raises UnservableModel,
     InvalidSettings.
     """
+    model = asked(model, settings)
     pb = messages()
     config = pb.ModelConfig(
         name=name,
@@ -68,6 +69,13 @@ def model_config(
 
         warmup.add(config, model, warmup.sample(model))
     return config
+
+
+def asked(model: Servable, settings: Settings) -> Servable:
+    """The model with what its settings say of its batch. Raises InvalidSettings where its shapes forbid that."""
+    if settings.batch_axis == "first" and model.unbatchable:
+        raise InvalidSettings(f"settings.batchAxis: first is not possible: {model.unbatchable}")
+    return model.asked(settings.batch_axis)
 
 
 def instance_group(count: int, gpus: int) -> Any:

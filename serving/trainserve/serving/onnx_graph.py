@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from trainserve.serving import not_onnx
 from trainserve.serving.inside import inside
 from trainserve.serving.triton_types import TYPES
-from trainserve.store import Preprocessing, StoreError, Tensor, beside
+from trainserve.store import Batching, Preprocessing, StoreError, Tensor, beside
 
 if TYPE_CHECKING:
     import onnx
@@ -26,12 +26,13 @@ class UnusableGraph(StoreError):
 class Graph:
     """In shapes -1 is an axis of any length. `external` are the files its weights lie in, relative to its folder.
 
+    `opset` is that of the standard operators, None where the graph uses others alone, as those of ai.onnx.ml.
     `labels` and `preprocessing` are what its metadata says, as `trainserve` writes it; empty and None otherwise.
     """
 
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
-    opset: int
+    opset: int | None
     ir_version: int
     external: tuple[str, ...]
     labels: tuple[str, ...] = ()
@@ -40,24 +41,18 @@ class Graph:
 
 def read(path: Path) -> Graph:
     """The graph in a file, without its external data. Raises UnusableGraph, EscapingName, OSError."""
-    import onnx
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-
-    try:
-        model = onnx.load(path, load_external_data=False)
-    except DecodeError:
-        raise UnusableGraph(f"{path}: {not_onnx.of_file(path) or 'not an ONNX file, or cut off'}") from None
+    model = _loaded(path)
     if not model.graph.node or not model.graph.output:
         raise UnusableGraph(f"{path}: {not_onnx.of_file(path) or 'not an ONNX file: it has no graph'}")
+    if not model.opset_import:
+        raise UnusableGraph(f"{path}: it names no opset of its operators")
     opset = next((int(each.version) for each in model.opset_import if each.domain in ("", "ai.onnx")), None)
-    if opset is None:
-        raise UnusableGraph(f"{path}: it names no opset of the standard operators")
     external = tuple(sorted({_location(path, tensor) for tensor in beside.tensors(model)}))
     weights = {each.name for each in (*model.graph.initializer,)}
     notes = {entry.key: entry.value for entry in model.metadata_props}
     return Graph(
         inputs=tuple(_tensor(path, value) for value in model.graph.input if value.name not in weights),
-        outputs=tuple(_tensor(path, value) for value in model.graph.output),
+        outputs=tuple(_tensor(path, value) for value in _outputs(model)),
         opset=opset,
         ir_version=int(model.ir_version),
         external=external,
@@ -66,15 +61,68 @@ def read(path: Path) -> Graph:
     )
 
 
+_proven: dict[str, Batching] = {}
+
+
+def batching(path: Path, digest: str) -> Batching:
+    """Whether requests to a graph may be joined along its first axis, as far as trainserve.batching can prove it.
+
+    `digest` is that of its content, by which the answer is remembered. Raises UnusableGraph, OSError.
+    """
+    from trainserve.batching import prove
+
+    if digest not in _proven:
+        found = prove(_loaded(path))
+        _proven[digest] = Batching(axis="first" if found.first else "none", reason=found.reason)
+    return _proven[digest]
+
+
 def check(path: Path) -> None:
-    """onnx's own checker, external data included. Raises UnusableGraph."""
+    """onnx's own checker, external data included. Raises UnusableGraph.
+
+    It refuses an output without a shape, which onnxruntime takes: such a graph is checked with the shape that follows.
+    """
     import onnx
 
     try:
-        onnx.checker.check_model(str(path))
+        model = onnx.load(path, load_external_data=False)
+        outputs = _outputs(model)
+        if outputs == list(model.graph.output):
+            onnx.checker.check_model(str(path))
+            return
+        for value, known in zip(model.graph.output, outputs, strict=True):
+            value.CopyFrom(known)
+        onnx.checker.check_model(model)
     except Exception as error:  # its C++ raises several
         words = " ".join(str(error).split())[:500]
         raise UnusableGraph(f"{path}: not a valid ONNX graph: {words}") from None
+
+
+def _loaded(path: Path) -> onnx.ModelProto:
+    import onnx
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+    try:
+        return onnx.load(path, load_external_data=False)
+    except DecodeError:
+        raise UnusableGraph(f"{path}: {not_onnx.of_file(path) or 'not an ONNX file, or cut off'}") from None
+
+
+def _outputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+    """The outputs, those that come without a shape with the one that follows from the graph, where onnx finds it."""
+    import onnx
+
+    def shapeless(value: onnx.ValueInfoProto) -> bool:
+        return value.type.WhichOneof("value") == "tensor_type" and not value.type.tensor_type.HasField("shape")
+
+    if not any(map(shapeless, model.graph.output)):
+        return list(model.graph.output)
+    try:
+        inferred = onnx.shape_inference.infer_shapes(model).graph.output
+    except Exception:  # its C++ raises several; what is missing is told of the output then
+        return list(model.graph.output)
+    known = {value.name: value for value in inferred}
+    return [known.get(value.name, value) if shapeless(value) else value for value in model.graph.output]
 
 
 def _tensor(path: Path, value: onnx.ValueInfoProto) -> Tensor:
@@ -87,7 +135,8 @@ def _tensor(path: Path, value: onnx.ValueInfoProto) -> Tensor:
                             f"inputs and outputs must be tensors{_ZIP_MAP if _is_zip_map(value) else ''}")  # fmt: skip
     tensor = value.type.tensor_type
     if not tensor.HasField("shape"):
-        raise UnusableGraph(f"{path}: {value.name} has no shape; export the model with its shapes")
+        raise UnusableGraph(f"{path}: {value.name} has no shape, and none follows from the graph; export the model "
+                            "with its shapes")  # fmt: skip
     known = onnx.TensorProto.DataType.values()
     dtype = str(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)) if tensor.elem_type in known[1:] else ""
     if dtype not in TYPES:

@@ -99,7 +99,7 @@ def is_known(name: str) -> bool:
         return False
 
 
-def check(opset: int, ir_version: int, where: str, server: Release | None) -> None:
+def check(opset: int | None, ir_version: int, where: str, server: Release | None) -> None:
     """Raises GraphTooNew when `server` does not load such a graph; None: nobody said which one it is."""
     if server is None:
         return
@@ -107,7 +107,7 @@ def check(opset: int, ir_version: int, where: str, server: Release | None) -> No
         ("opset", opset, server.opset, 0),
         ("IR version", ir_version, server.ir_version, 1),
     ):
-        if value > highest:
+        if value is not None and value > highest:
             raise GraphTooNew(
                 f"{where}: {what} {value} needs {_first(place, value)}; {server.name} has onnxruntime "
                 f"{server.onnxruntime}, which loads up to {what} {highest}"

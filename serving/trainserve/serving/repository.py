@@ -16,6 +16,7 @@ from google.protobuf import text_format  # type: ignore[import-untyped]
 from trainserve.api.triton_releases import HISTOGRAM_FLAG
 from trainserve.serving.model_config import (
     LABELS,
+    asked,
     config_text,
     histogram,
     instance_group,
@@ -26,6 +27,7 @@ from trainserve.serving.ready import CONFIG, ReadyRepository
 from trainserve.serving.servable import Servable
 from trainserve.serving.settings import CACHE_BYTES, InvalidSettings, Settings
 from trainserve.serving.triton_types import UnservableModel, described, messages
+from trainserve.store import Batching
 
 DIGEST = "trainserve_digest"
 """Begin of the parameters by which a configuration says what it was written from: `trainserve_digest_<version>`."""
@@ -52,6 +54,8 @@ class Folder:
     contents: dict[str, bytes] = field(default_factory=dict)
     ours: bool = False
     """Whether the files lie in our cache, so that a second name for them harms nobody."""
+    batching: Batching | None = None
+    """Whether requests are gathered, and why; None of an ensemble and its steps, which follow their model."""
 
 
 def entries(models: Sequence[Servable], settings: Settings) -> list[Entry]:
@@ -164,7 +168,9 @@ def _model(versions: Sequence[Entry], gpus: int, buckets: Sequence[float]) -> It
     newest = max(versions, key=lambda entry: entry.version)
     for entry in versions:
         _check_alike(entry, newest)
-    name, model, settings = newest.name, newest.model, newest.settings
+    name, model, batching = newest.name, newest.model, _batching(versions)
+    settings = newest.settings.model_copy(update={"batch_axis": batching.axis})
+    model = asked(model, settings)
     numbers = tuple(entry.version for entry in versions)
     config = model_config(name, model, settings, gpus=gpus, versions=numbers, buckets=buckets)
     for entry in versions:
@@ -178,11 +184,17 @@ def _model(versions: Sequence[Entry], gpus: int, buckets: Sequence[float]) -> It
 
         contents |= warmup.files(model, warmup.sample(model))
     ours = all(entry.model.hold is not None and len(entry.model.files) == 1 for entry in versions)
-    yield Folder(config, numbers, links, contents, ours)
+    yield Folder(config, numbers, links, contents, ours, batching)
     if settings.ensemble is not None:
         for folder in _ensemble(name, model, settings, config.max_batch_size, gpus):
             histogram(folder.config, buckets)
             yield folder
+
+
+def _batching(versions: Sequence[Entry]) -> Batching:
+    """Of all versions together, for which there is one configuration: batched only where each of them is."""
+    found = [asked(entry.model, entry.settings).batching for entry in versions]
+    return next((each for each in found if each.axis == "none"), found[-1])
 
 
 def _ensemble(name: str, model: Servable, settings: Settings, max_batch: int, gpus: int) -> Iterator[Folder]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
+from trainserve.serving import onnx_graph
 from trainserve.serving.onnx_graph import Graph
-from trainserve.store import REPORT, Manifest, Preprocessing, Tensor
+from trainserve.serving.settings import BatchAxis
+from trainserve.store import REPORT, Batching, Manifest, Preprocessing, Tensor
 from trainserve.store.manifest import digest
 
 SAMPLES = "samples.npz"
@@ -34,6 +37,8 @@ class Servable:
     opset: int | None = None
     ir_version: int | None = None
     manifest: Manifest | None = None
+    batch_axis: BatchAxis = "auto"
+    """What its settings say of it."""
     hold: object = field(default=None, repr=False, compare=False)
     """What keeps the cache from evicting it, as long as this object lives."""
 
@@ -85,7 +90,39 @@ class Servable:
         path = self.folder / SAMPLES
         return path if self.manifest is not None and path.is_file() else None
 
+    def asked(self, batch_axis: BatchAxis) -> Servable:
+        """The same model with what its settings say of its batch."""
+        return self if batch_axis == self.batch_axis else replace(self, batch_axis=batch_axis)
+
     @property
     def batched(self) -> bool:
-        """Whether every tensor has a batch axis, so that requests can be gathered."""
-        return all(tensor.shape[:1] == [-1] for tensor in (*self.inputs, *self.outputs))
+        """Whether requests are gathered: their rows are joined along the first axis of every tensor."""
+        return self.batching.axis == "first"
+
+    @cached_property
+    def batching(self) -> Batching:
+        """Whether requests are gathered, and why: as the settings say, else as the manifest does, else as is proven.
+
+        What is not proven is not gathered: requests that are joined along an axis which is none of the batch get each
+        other's answers, and no error tells.
+        """
+        if self.batch_axis == "none":
+            return Batching(axis="none", reason="the settings say so (batchAxis: none)")
+        if why := self.unbatchable:
+            return Batching(axis="none", reason=why)
+        if self.batch_axis == "first":
+            return Batching(axis="first", reason="the settings say so (batchAxis: first)")
+        if self.manifest is not None and self.manifest.batching is not None:
+            return self.manifest.batching
+        return onnx_graph.batching(self.folder / self.graph, self.digest)
+
+    @property
+    def unbatchable(self) -> str:
+        """The tensor whose shape forbids a batch, in words; empty where all have an open first axis."""
+        for kind, tensors in (("input", self.inputs), ("output", self.outputs)):
+            for tensor in tensors:
+                if not tensor.shape:
+                    return f"{kind} {tensor.name} is a single number for all rows"
+                if tensor.shape[0] != -1:
+                    return f"the first axis of {kind} {tensor.name} is always {tensor.shape[0]}"
+        return "" if self.inputs else "it takes nothing"

@@ -46,6 +46,7 @@ def _up_to_a_second(value: str) -> str:
 
 
 Duration = Annotated[str, AfterValidator(_is_duration)]
+BatchAxis = Literal["auto", "first", "none"]
 ResourceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 
 
@@ -121,6 +122,11 @@ class Settings(_Part):
 
     instances: int = Field(1, ge=1, le=64, description="Model instances, per pod or per GPU.")
     threads: int = Field(1, ge=1, le=256, description="Threads inside one operator, of each instance.")
+    batch_axis: BatchAxis = Field(
+        "auto",
+        description="Where requests are joined: auto, along the first axis if every answer is proven to depend on its "
+        "own row alone; first, on your word; none.",
+    )
     dynamic_batching: DynamicBatching = DynamicBatching()
     priorities: Priorities | None = None
     warmup: bool = Field(False, description="Run recorded samples, at batch 1 and maxBatch, before the server is ready")

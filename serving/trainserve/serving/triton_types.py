@@ -33,13 +33,25 @@ class UnservableModel(Exception):
 
 
 def described(tensor: Tensor, *, batched: bool) -> dict[str, Any]:
-    """Fields of a ModelInput or ModelOutput; the batch axis is left out. Raises UnservableModel."""
+    """Fields of a ModelInput or ModelOutput; the batch axis is left out. Raises UnservableModel.
+
+    Triton knows no tensor without axes. One number for each row is asked for as an axis of 1 that the server takes away
+    again (`reshape`); of a single number, in a model that is not batched, the backend does that by itself, and the
+    server refuses to be told (triton-inference-server/core, src/model_config_utils.cc, ValidateIOShape;
+    onnxruntime_backend, src/onnxruntime.cc, ValidateInputs).
+    """
     if tensor.dtype not in TYPES:
         raise UnservableModel(f"tensor {tensor.name}: dtype {tensor.dtype} is not one of {', '.join(TYPES)}")
     dims = tensor.shape[1:] if batched else tensor.shape
+    if not dims:
+        return {**_typed(tensor), "dims": [1], **({"reshape": messages().ModelTensorReshape()} if batched else {})}
     if any(size == 0 or size < -1 for size in dims):
         raise UnservableModel(f"tensor {tensor.name}: shape {tensor.shape} has an axis that is neither positive nor -1")
-    return {"name": tensor.name, "data_type": messages().DataType.Value(TYPES[tensor.dtype]), "dims": dims}
+    return {**_typed(tensor), "dims": dims}
+
+
+def _typed(tensor: Tensor) -> dict[str, Any]:
+    return {"name": tensor.name, "data_type": messages().DataType.Value(TYPES[tensor.dtype])}
 
 
 @cache

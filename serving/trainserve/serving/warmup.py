@@ -14,6 +14,7 @@ import numpy as np
 from trainserve.serving.servable import Servable
 from trainserve.serving.settings import InvalidSettings
 from trainserve.serving.triton_types import TYPES, messages
+from trainserve.store import Tensor
 
 FOLDER = "warmup"
 
@@ -28,8 +29,8 @@ def sample(model: Servable) -> dict[str, np.ndarray[Any, Any]]:
     recorded: dict[str, np.ndarray[Any, Any]] = {}
     if model.samples is not None:
         with np.load(model.samples, allow_pickle=False) as samples:
-            rows = 1 if model.batched else max(1, model.inputs[0].shape[0])
-            recorded = {tensor.name: samples[tensor.name][:rows] for tensor in model.inputs if tensor.name in samples}
+            recorded = {tensor.name: _one(samples[tensor.name], tensor, model) for tensor in model.inputs
+                        if tensor.name in samples}  # fmt: skip
     return {tensor.name: recorded.get(tensor.name, _zeros(model, tensor.name)) for tensor in model.inputs}
 
 
@@ -39,7 +40,8 @@ def add(config: Any, model: Servable, given: Sample) -> None:
         warmup = config.model_warmup.add(name=f"batch of {batch}", batch_size=batch, count=1)
         for tensor in model.inputs:
             array = given[tensor.name]
-            shape = array.shape[1:] if config.max_batch_size else array.shape
+            # As the configuration has it: Triton knows no tensor without axes.
+            shape = (array.shape[1:] if config.max_batch_size else array.shape) or (1,)
             told = warmup.inputs[tensor.name]
             told.data_type = messages().DataType.Value(TYPES[tensor.dtype])
             told.dims.extend(shape)
@@ -61,6 +63,15 @@ def files(model: Servable, given: Sample) -> dict[str, bytes]:
 def _file(model: Servable, name: str) -> str:
     """By position: a tensor's name may hold what a file's may not."""
     return f"input{[tensor.name for tensor in model.inputs].index(name)}"
+
+
+def _one(recorded: np.ndarray[Any, Any], tensor: Tensor, model: Servable) -> np.ndarray[Any, Any]:
+    """What one request holds: a row, or a fixed batch, or of a graph that is not batched a sample as a whole."""
+    if model.batched:
+        return recorded[:1]
+    if recorded.ndim > len(tensor.shape):
+        return np.asarray(recorded[0])
+    return recorded[: max(1, tensor.shape[0])]
 
 
 def _zeros(model: Servable, name: str) -> np.ndarray[Any, Any]:

@@ -27,6 +27,7 @@ class Instance {
  public:
   Instance(TRITONBACKEND_ModelInstance* instance, const OrtEnv* env, const Model& model)
       : instance_(instance), batched_(model.batched), session_(env, model.path, model.options) {
+    if (batched_) expect_batches();
     cpu_ = ort::made<OrtMemoryInfo>(ort::api().CreateCpuMemoryInfo, OrtArenaAllocator, OrtMemTypeDefault);
     if (model.options.gpu)
       gpu_ = ort::made<OrtMemoryInfo>(
@@ -74,6 +75,20 @@ class Instance {
     bool on_gpu;
   };
 
+  // As the official backend does (onnxruntime_backend, src/onnxruntime_utils.cc, CompareDimsSupported): else every
+  // request of several rows would fail.
+  void expect_batches() const {
+    for (const auto* tensors : {&session_.inputs, &session_.outputs})
+      for (const ort::Tensor& each : *tensors) {
+        if (!each.shape.empty() && each.shape[0] == -1) continue;
+        std::string shape;
+        for (const int64_t size : each.shape) shape += (shape.empty() ? "" : ",") + std::to_string(size);
+        throw Failure(
+            "tensor '" + each.name + "': max_batch_size > 0 needs a first dimension of -1, and the graph's shape is [" +
+            shape + "]");
+      }
+  }
+
   static uint64_t now() { return static_cast<uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count()); }
 
   Batch gathered(Requests requests) {
@@ -93,11 +108,13 @@ class Instance {
     size_t bytes = 0;
     batch.rows.clear();
     for (TRITONBACKEND_Request* request : requests) {
-      const std::vector<int64_t> given = add_pieces(request, tensor, type, pieces);
+      std::vector<int64_t> given = add_pieces(request, tensor, type, pieces);
+      // The server knows no tensor without axes: of a single number it is told one axis of 1.
+      if (tensor.shape.empty() && given == std::vector<int64_t>{1}) given.clear();
       batch.rows.push_back(batched_ && !given.empty() ? given[0] : 1);
-      if (shape.empty())
+      if (batch.rows.size() == 1)
         shape = given;
-      else if (!std::equal(shape.begin() + 1, shape.end(), given.begin() + 1, given.end()))
+      else if (given.empty() || !std::equal(shape.begin() + 1, shape.end(), given.begin() + 1, given.end()))
         throw Failure("input " + tensor.name + ": the requests of a batch differ in shape");
       else
         shape[0] += given[0];

@@ -64,8 +64,10 @@ inline std::string tensors_json(const std::vector<ort::Tensor>& tensors, bool ba
     std::string dims;
     for (size_t index = batched ? 1 : 0; index < each.shape.size(); ++index)
       dims += (dims.empty() ? "" : ",") + std::to_string(each.shape[index]);
+    const bool none = dims.empty();  // the server takes no tensor without dimensions
     out += std::string(out.empty() ? "" : ",") + "{\"name\":" + json::quoted(each.name) + ",\"data_type\":\"" +
-           element_type(each.type).configured + "\",\"dims\":[" + dims + "]}";
+           element_type(each.type).configured + "\",\"dims\":[" + (none ? "1" : dims) + "]" +
+           (none && batched ? ",\"reshape\":{\"shape\":[]}" : "") + "}";
   }
   return "[" + out + "]";
 }
