@@ -72,7 +72,7 @@ def _broken(model: type[ApiType], manifest: dict[str, Any]) -> set[str]:
 def test_every_type_with_rules_is_known_here() -> None:
     assert {model.__name__ for model in RULED} == {
         "Autoscaling", "Dataset", "DynamicBatching", "ModelRef", "ModelServeSpec", "ModelSource", "Pretrained",
-        "Priorities", "Resources", "Toleration", "TrainJobSpec", "Trainer",
+        "Priorities", "Resources", "Samples", "Toleration", "TrainJobSpec", "Trainer",
     }  # fmt: skip
 
 

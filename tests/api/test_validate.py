@@ -190,6 +190,34 @@ def test_a_function_of_a_script_needs_a_data_set_and_a_whole_script_does_not() -
         parse_trainjob({"metadata": {"name": "own"}, "spec": {"model": {"script": "train.py:build"}}})
 
 
+LONE = {"uri": "pvc://models/net.onnx", "digest": f"sha256:{64 * '0'}"}
+
+
+def test_a_lone_graph_takes_samples_from_where_graphs_come_from() -> None:
+    for uri in ("pvc://models/a/net.npz", "s3://bucket/net.npz", "https://host.example.org/net.npz"):
+        model = parse_modelserve(modelserve(model=LONE | {"samples": {"uri": uri}})).model
+        assert model.samples is not None
+        assert (model.samples.uri, model.samples.digest) == (uri, None)
+
+
+@pytest.mark.parametrize(
+    ("model", "problem"),
+    [
+        (LONE | {"samples": {"uri": "file:///etc/net.npz"}}, r"spec\.model\.samples\.uri"),
+        (LONE | {"samples": {"uri": "pvc://models/net.onnx"}}, r"spec\.model\.samples\.uri"),
+        (LONE | {"samples": {"uri": "pvc://models/../net.npz"}}, "uri must not contain '..' as a path segment"),
+        (LONE | {"samples": {"uri": "pvc://models/net.npz", "digest": "1"}}, r"spec\.model\.samples\.digest"),
+        (
+            {"name": "digits", "samples": {"uri": "pvc://models/net.npz"}},
+            "samples can only be set where uri is a lone .onnx file",
+        ),
+    ],
+)
+def test_samples_that_are_none_are_refused(model: dict[str, Any], problem: str) -> None:
+    with pytest.raises(InvalidSpec, match=problem):
+        parse_modelserve(modelserve(model=model))
+
+
 def test_each_process_has_a_gpu_of_its_own() -> None:
     workers = {"nodes": 1, "processesPerNode": 4}
     parse_trainjob(trainjob(workers=workers))

@@ -374,6 +374,20 @@ def test_a_key_that_must_have_signed_is_told_to_the_pod() -> None:
     assert option(serving_pod()["initContainers"][0], "--public-key") is None
 
 
+def test_samples_of_a_lone_graph_are_fetched_from_their_own_claim_and_given_to_the_probe() -> None:
+    lone = {"uri": "s3://bucket/net.onnx", "digest": DIGEST}
+    pod = serving_pod(model=lone | {"samples": {"uri": "pvc://real/net.npz", "digest": DIGEST}})
+    (fetch,) = pod["initContainers"]
+    assert (option(fetch, "--samples"), option(fetch, "--samples-digest")) == ("pvc://real/net.npz", DIGEST)
+    assert {"name": "samples", "mountPath": "/var/lib/trainserve/samples", "readOnly": True} in fetch["volumeMounts"]
+    assert {"name": "samples", "persistentVolumeClaim": {"claimName": "real", "readOnly": True}} in pod["volumes"]
+    probe = next(each for each in pod["containers"] if each["name"] == "probe")
+    assert option(probe, "--given") == "/var/run/trainserve/given.npz"
+    without = serving_pod(model=lone)
+    assert "samples" not in str(without["volumes"])
+    assert option(without["initContainers"][0], "--samples") is None
+
+
 def test_a_nodes_cache_is_written_by_fetch_alone_and_off_unless_asked_for() -> None:
     pod = serving_pod(settings("s3://bucket", TRAINSERVE_NODE_CACHE="/srv/cache", TRAINSERVE_NODE_CACHE_SIZE="2Gi"))
     (fetch,) = pod["initContainers"]

@@ -7,7 +7,8 @@ import re
 import threading
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,10 @@ from tests.serving.graphs import convnet
 from tests.serving.serving import wait_until
 from trainserve.serving import probe as probes
 from trainserve.serving import reference
+from trainserve.serving.fetch import Samples, fetch_model
 from trainserve.serving.given import BadSamples, Given
 from trainserve.serving.probe import NOTHING_RECORDED, Probe
+from trainserve.serving.recorded import Recorded
 from trainserve.serving.report import Kind
 from trainserve.serving.repository import Entry, write
 from trainserve.serving.server import DevelopmentServer
@@ -178,16 +181,16 @@ def test_what_cannot_be_right_is_called_by_its_name(odd: Odd, name: str, kind: K
 
 
 def test_answers_that_depend_on_company_are_not_called_changed_weights(odd: Odd) -> None:
-    model = open_servable(str(odd.folder / "company.onnx"))
-    recorded = reference.recorded(model, 8)
-    inputs = recorded.inputs
-    together = reference.Reference(odd.folder / "company.onnx", recorded).answers(inputs)
-    for outputs in (recorded.outputs, together):
-        recorded.outputs.update(outputs)
-        report = verify(odd.server.url, None, model, recorded)
-        assert report.verified or report.fault.kind == Kind.MIXED_BATCHES, report.fault
-    assert not report.verified
-    assert "computed in company" in report.fault.message
+    path = odd.folder / "company.onnx"
+    inputs = {"x": np.random.default_rng(0).standard_normal((8, 4)).astype(np.float32)}
+    rows = Recorded(inputs, {"y": np.zeros((8, 4))}, 1e-3, 1e-5)
+    answers = [reference.Reference(path, rows).answers(inputs, alone=alone) for alone in (True, False)]
+    alone, together = (
+        verify(odd.server.url, None, open_servable(str(path)), replace(rows, outputs=each)) for each in answers
+    )
+    assert alone.verified or alone.fault.kind == Kind.MIXED_BATCHES, alone.fault
+    assert (together.verified, together.fault.kind) == (False, Kind.MIXED_BATCHES)
+    assert "computed in company" in together.fault.message
 
 
 def test_given_inputs_are_held_against_the_given_answers_or_onnxruntimes(odd: Odd, tmp_path: Path) -> None:
@@ -223,7 +226,10 @@ def test_given_inputs_are_held_against_the_given_answers_or_onnxruntimes(odd: Od
             {"image": np.zeros((2, 1, 3, 4, 4)), "size": np.zeros((3, 2))},
             "as many samples of each are needed, at least 1; found: image 2, size 3",
         ),
-        ({"image": np.zeros((1, 3, 4, 4)), "size": np.zeros(2), "x": np.zeros(1)}, "x: no input or output of"),
+        (
+            {"image": np.zeros((1, 3, 4, 4)), "size": np.zeros(2), "x": np.zeros(1)},
+            "x: no input or output; the graph has image, size, scaled",
+        ),
     ],
 )
 def test_given_samples_that_are_none_are_refused_by_the_arrays_name(
@@ -239,3 +245,39 @@ def test_a_file_that_is_no_npz_is_refused(odd: Odd, tmp_path: Path, content: byt
     (tmp_path / "given.npz").write_bytes(content)
     with pytest.raises(BadSamples, match=r"given\.npz: not an \.npz"):
         Given.load(tmp_path / "given.npz", open_servable(str(odd.folder / "found.onnx")))
+
+
+def test_what_an_init_container_fetched_is_what_a_pods_probe_asks(odd: Odd, tmp_path: Path) -> None:
+    path = odd.folder / "image-and-size.onnx"
+    np.savez(tmp_path / "real.npz", image=np.ones((2, 1, 3, 4, 4)), size=np.ones((2, 2)), scaled=np.ones((2, 2)))
+    samples = Samples(str(tmp_path / "real.npz"), f"sha256:{sha256((tmp_path / 'real.npz').read_bytes()).hexdigest()}")
+    digest = open_servable(str(path)).digest
+
+    def fetched(into: str, given: Samples) -> dict[str, object]:
+        return fetch_model(str(path), digest, tmp_path / into, "image-and-size", Settings(), samples=given)
+
+    assert fetched("pod", samples) == {"outcome": "Fetched", "digest": digest}
+    probe = Probe("127.0.0.1", odd.server.http_port, "image-and-size", Given.left(tmp_path / "pod/given.npz"))
+    probe.verify()
+    assert (probe.reason, probe.message) == ("SamplesMatch", "2 samples, max abs difference 0")
+    wrong = fetched("other", Samples(samples.address, f"sha256:{64 * '0'}"))
+    assert (wrong["outcome"], wrong["reason"]) == ("Failed", "DigestMismatch")
+    absent = fetched("absent", Samples(str(tmp_path / "nonesuch.npz")))
+    assert (absent["outcome"], absent["reason"]) == ("Failed", "InvalidSamples")
+    np.savez(tmp_path / "few.npz", image=np.ones((1, 3, 4, 4)))
+    assert "no array for input size" in str(fetched("few", Samples(str(tmp_path / "few.npz")))["message"])
+
+
+def test_where_nobody_says_what_is_right_given_inputs_must_be_answered(odd: Odd, tmp_path: Path) -> None:
+    model = open_servable(str(odd.folder / "words.onnx"))
+    np.savez(tmp_path / "given.npz", word=np.array([["cat"], ["dog"], ["gnu"]]))
+    Given.leave(tmp_path / "given.npz", model)
+    probe = Probe("127.0.0.1", odd.server.http_port, "words", Given.left(tmp_path / "given.npz"))
+    probe.verify()
+    assert (probe.verified, probe.reason) == (True, NOTHING_RECORDED)
+    assert probe.message == "the 3 given inputs are answered; no one has said what is right"
+    np.savez(tmp_path / "given.npz", word=np.array([["cat"], ["dog"]]), number=np.array([[1], [2]]))
+    probe = Probe("127.0.0.1", odd.server.http_port, "words", Given.load(tmp_path / "given.npz", model))
+    probe.verify()
+    assert (probe.reason, probe.message) == ("SamplesMatch", "2 samples, max abs difference 0")
+    assert probe.alive() == (True, "ok")

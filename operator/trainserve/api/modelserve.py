@@ -36,8 +36,24 @@ URI_PATTERN = (
     r"|^(pvc|s3|https)://[^/@\s]+(/[^/\s]+)*/[^/\s]+\.onnx$"
 )
 """A version's folder, or a lone graph."""
+SAMPLES_PATTERN = r"^(pvc|s3|https)://[^/@\s]+(/[^/\s]+)*/[^/\s]+\.npz$"
 ED25519_PATTERN = r"^-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA[A-Za-z0-9+/]{43}=\n-----END PUBLIC KEY-----\n?$"
 """PEM of an Ed25519 public key: what comes before the key's own 32 bytes is the same for all (RFC 8410)."""
+
+
+class Samples(ApiType):
+    """Real inputs of a lone graph, and what it has to answer where that is known: an array for each by its name."""
+
+    uri: str = Field(
+        pattern=SAMPLES_PATTERN,
+        max_length=1024,
+        description="An .npz file on a claim of this namespace, in an object store or on a web server.",
+    )
+    digest: Digest | None = Field(
+        None, description="sha256 of that file. Unset: whatever lies there when a pod starts."
+    )
+
+    rules = (stays_inside("uri"),)
 
 
 class ModelRef(ApiType):
@@ -65,12 +81,22 @@ class ModelRef(ApiType):
         description="PEM of an Ed25519 public key. What it has not signed is refused before anything of it is loaded.",
     )
 
+    samples: Samples | None = Field(
+        None,
+        description="What a lone .onnx file is verified by before it takes traffic; a version has samples of its own.",
+    )
+
     rules = (
         exactly_one_of("name", "train_job", "uri"),
         requires("version", "name"),
         requires("uri", "digest"),
         requires("digest", "uri"),
         stays_inside("uri"),
+        Rule(
+            message="samples can only be set where uri is a lone .onnx file",
+            cel="!has(self.samples) || (has(self.uri) && self.uri.endsWith('.onnx'))",
+            holds=lambda ref: ref.samples is None or (ref.uri or "").endswith(".onnx"),
+        ),
     )
 
 

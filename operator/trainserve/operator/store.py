@@ -11,14 +11,16 @@ CLAIM = "pvc://"
 CHECKPOINTS = ".checkpoints"
 
 
-def claimed(uri: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def claimed(
+    uri: str, volume_name: str = VOLUME, path: str = MOUNT_PATH
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Volumes and read-only mounts of an address outside the store: the claim of a pvc:// one, where pods look for
     it."""
     if not uri.startswith(CLAIM):
         return [], []
     name, _, _ = uri.removeprefix(CLAIM).partition("/")
-    volume = {"name": VOLUME, "persistentVolumeClaim": {"claimName": name, "readOnly": True}}
-    return [volume], [{"name": VOLUME, "mountPath": MOUNT_PATH, "readOnly": True}]
+    volume = {"name": volume_name, "persistentVolumeClaim": {"claimName": name, "readOnly": True}}
+    return [volume], [{"name": volume_name, "mountPath": path, "readOnly": True}]
 
 
 @dataclass(frozen=True)

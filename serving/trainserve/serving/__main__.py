@@ -28,6 +28,8 @@ def main() -> None:
 @click.option("--path", help="<namespace>/<model>/<version> below the root.")
 @click.option("--source", help="Instead of both: the address of a version, a lone .onnx file or an archive.")
 @click.option("--digest", required=True, help="sha256:<hex> of the version's manifest.json, or of the lone file.")
+@click.option("--samples", "given_samples", metavar="ADDRESS", help="An .npz with real inputs for a lone file.")
+@click.option("--samples-digest", help="sha256:<hex> of that. Unset: whatever lies there.")
 @click.option("--into", required=True, type=click.Path(path_type=Path), help="Folder for version/ and repository/.")
 @click.option("--model-name", required=True, help="Name under which Triton serves the model.")
 @click.option("--settings", "given", default="{}", metavar="JSON", help="As a ModelServe's spec.triton.")
@@ -60,6 +62,8 @@ def fetch(
     path: str | None,
     source: str | None,
     digest: str,
+    given_samples: str | None,
+    samples_digest: str | None,
     into: Path,
     model_name: str,
     given: str,
@@ -77,7 +81,7 @@ def fetch(
     from trainserve.api.triton_releases import has_histogram
     from trainserve.serving import releases, termination
     from trainserve.serving.cache import BYTES, NodeCache
-    from trainserve.serving.fetch import fetch_model
+    from trainserve.serving.fetch import Samples, fetch_model
     from trainserve.serving.settings import InvalidSettings, Settings
     from trainserve.store.signing import InvalidKey, PublicKey
 
@@ -96,8 +100,19 @@ def fetch(
         release = releases.DEVELOPMENT
     buckets = triton_bounds(p99) if has_histogram(release) else ()
     known = release if release and releases.is_known(release) else None
+    samples = Samples(given_samples, samples_digest) if given_samples else None
     outcome = fetch_model(
-        address, digest, into, model_name, settings, gpus, cache=cache, key=key, release=known, buckets=buckets
+        address,
+        digest,
+        into,
+        model_name,
+        settings,
+        gpus,
+        cache=cache,
+        key=key,
+        release=known,
+        buckets=buckets,
+        samples=samples,
     )
     termination.report(outcome)
     sys.exit(outcome["outcome"] == "Failed")
@@ -126,6 +141,9 @@ def resolve(root: str, public_root: str, namespace: str, model: str, version: in
 @click.option("--listen", required=True, help="<host>:<port> for /readyz, /livez, /report and /metrics.")
 @click.option("--samples", type=click.IntRange(1), default=64, show_default=True, help="Recorded samples, at most.")
 @click.option(
+    "--given", type=click.Path(path_type=Path), help="Real inputs for a lone file, as fetch --samples left them."
+)
+@click.option(
     "--ensemble", is_flag=True, help="The server has <model-name>-ensemble, whose answers must be right, too."
 )
 @click.option("--cache", "folder", type=click.Path(path_type=Path), help="A node's cache, to be among the metrics.")
@@ -138,6 +156,7 @@ def probe(
     url: str,
     listen: str,
     samples: int,
+    given: Path | None,
     ensemble: bool,
     folder: Path | None,
     cache_size: int | None,
@@ -149,6 +168,7 @@ def probe(
     from trainserve.serving import endpoints
     from trainserve.serving.cache import BYTES, NodeCache
     from trainserve.serving.collectors import CacheMetrics, TuneMetrics
+    from trainserve.serving.given import Given
     from trainserve.serving.probe import Probe
     from trainserve.serving.recorded import Recorded
     from trainserve.store import StoreError
@@ -156,11 +176,12 @@ def probe(
 
     try:
         recorded = Recorded.load(version, samples) if (version / MANIFEST).exists() else None
+        real = Given.left(given, samples) if given is not None else None
     except (OSError, ValueError, StoreError) as error:
         raise click.ClickException(f"cannot read {version}: {error}") from error
     host, port = _address("--url", url)
     around = _around(version, model_name, recorded) if ensemble else None
-    made = Probe(host, port, model_name, recorded, around, bounds(p99))
+    made = Probe(host, port, model_name, recorded or real, around, bounds(p99))
     if folder:
         made.metrics.registry.register(CacheMetrics(NodeCache(folder, cache_size or BYTES)))
     if tuning:

@@ -6,19 +6,34 @@ import os
 import secrets
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from trainserve import store
-from trainserve.serving import repository
+from trainserve.serving import download, repository
+from trainserve.serving.address import parse
 from trainserve.serving.cache import NodeCache
+from trainserve.serving.given import BadSamples, Given
 from trainserve.serving.servable import Servable
 from trainserve.serving.settings import InvalidSettings, Settings
 from trainserve.serving.source import open_servable
 from trainserve.serving.triton_types import UnservableModel
+from trainserve.serving.wanted import origin_of
 from trainserve.store.signing import PublicKey
 
 _NO_BOUND = 1 << 62
+GIVEN = "given.npz"
+SAMPLES_CLAIM = Path("/var/lib/trainserve/samples")
+"""Where a pod finds the claim that the samples of a lone graph lie on (docs/contracts.md)."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Where real inputs for a lone graph lie, and the sha256:<hex> of that file where it is pinned."""
+
+    address: str
+    digest: str | None = None
 
 
 def fetch(
@@ -48,12 +63,14 @@ def fetch_model(
     key: PublicKey | None = None,
     release: str | None = None,
     buckets: Sequence[float] = (),
+    samples: Samples | None = None,
 ) -> dict[str, Any]:
     """Makes `<into>/version` and `<into>/repository`; returns the termination message (docs/contracts.md).
 
     `cache` is the node's, shared by its pods: what is taken from it is copied, so that no server can write to it.
     Without one, what a killed attempt has fetched waits in `into`. Nothing is written to the repository unless every
     digest matched and, where `key` is given, the signature. `release` as of `open_model`, `buckets` of `layout`.
+    `samples` of a lone graph become `<into>/given.npz`.
     """
     own = into / ".fetching"
     try:
@@ -64,6 +81,8 @@ def fetch_model(
         served = model.at(into / "version")
         entry = repository.Entry(model_name, served, settings)
         repository.write([entry], into / "repository", gpus, buckets, ours=True)
+        if samples is not None:
+            _fetch_samples(samples, into / GIVEN, served)
     except store.ModelNotFound as error:
         return _failed("VersionNotFound", error)
     except store.InvalidAddress as error:
@@ -74,10 +93,26 @@ def fetch_model(
         return _failed("UnservableModel", error)
     except InvalidSettings as error:
         return _failed("InvalidSettings", error)
+    except BadSamples as error:
+        return _failed("InvalidSamples", error)
     except OSError as error:
         return _failed("StoreError", f"cannot write {error.filename or into}: {error.strerror}")
     shutil.rmtree(own, ignore_errors=True)
     return {"outcome": "Fetched", **_version(model), "digest": digest}
+
+
+def _fetch_samples(samples: Samples, target: Path, model: Servable) -> None:
+    """Raises BadSamples, and what `open_model` does of an address and of what lies there."""
+    if model.manifest is not None:
+        raise BadSamples("a version of the store has samples of its own")
+    at = parse(samples.address, SAMPLES_CLAIM)
+    origin = origin_of(replace(at, kind="graph"))  # one file in a folder, as a graph is
+    sha256 = samples.digest.removeprefix("sha256:") if samples.digest else None
+    try:
+        download.copy(origin, at.name, target, sha256=sha256)
+    except FileNotFoundError as error:
+        raise BadSamples(f"{samples.address}: there is no {error}") from None
+    Given.leave(target, model)
 
 
 def _version(model: Servable) -> dict[str, int]:

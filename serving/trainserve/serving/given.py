@@ -7,6 +7,7 @@ graph has, a row of it is.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,16 +29,42 @@ class BadSamples(ValueError):
 
 @dataclass(frozen=True)
 class Given:
-    """The arrays of one file, each of its tensor's dtype."""
+    """The arrays of one file, each of its tensor's dtype. `tensors` are the graph's inputs and its outputs, `graph` is
+    the graph's file where it is to be run here."""
 
-    model: Servable
+    tensors: tuple[tuple[Tensor, ...], tuple[Tensor, ...]]
     inputs: Arrays
     outputs: Arrays
     limit: int = LIMIT
+    graph: Path | None = None
 
     @classmethod
     def load(cls, path: Path, model: Servable, limit: int = LIMIT) -> Given:
         """What `path` holds for `model`. Raises BadSamples, OSError."""
+        found = cls._read(path, (model.inputs, model.outputs), limit, model.folder / model.graph)
+        found.recorded(batched=model.batched, answered=False)
+        return found
+
+    @classmethod
+    def left(cls, path: Path, limit: int = LIMIT) -> Given:
+        """What an init container left at `path`, which has seen the graph and written down its tensors (`leave`)."""
+        told = json.loads(path.with_suffix(".json").read_bytes())
+        inputs, outputs = (tuple(Tensor.model_validate(each) for each in told[name]) for name in ("inputs", "outputs"))
+        return cls._read(path, (inputs, outputs), limit, None)
+
+    @classmethod
+    def leave(cls, path: Path, model: Servable) -> None:
+        """Check the file at `path`, and write the tensors beside it. Raises BadSamples, OSError."""
+        cls.load(path, model)
+        inputs, outputs = (
+            [each.model_dump(mode="json") for each in tensors] for tensors in (model.inputs, model.outputs)
+        )
+        path.with_suffix(".json").write_text(json.dumps({"inputs": inputs, "outputs": outputs}))
+
+    @classmethod
+    def _read(
+        cls, path: Path, tensors: tuple[tuple[Tensor, ...], tuple[Tensor, ...]], limit: int, graph: Path | None
+    ) -> Given:
         try:
             with np.load(path, allow_pickle=False) as file:
                 if isinstance(file, np.ndarray):
@@ -53,22 +80,22 @@ class Given:
             raise BadSamples(f"{path}: not an .npz: {error}") from None
         except Exception as error:  # zipfile's and zlib's own
             raise BadSamples(f"{path}: not an .npz: {error}") from None
-        names = [tensor.name for tensor in model.inputs]
+        inputs, outputs = tensors
+        names = [tensor.name for tensor in inputs]
         there = ", ".join(arrays) or "none"
         if missing := [name for name in names if name not in arrays]:
             raise BadSamples(f"{path}: no array for {_inputs(missing)}; there: {there}")
-        known = {*names, *(tensor.name for tensor in model.outputs)}
-        if unknown := sorted(arrays.keys() - known):
-            raise BadSamples(f"{path}: {', '.join(unknown)}: no input or output of {model.name}")
-        found = cls(model, _typed(path, model.inputs, arrays), _typed(path, model.outputs, arrays), limit)
-        found.recorded(batched=model.batched, answered=False)
-        return found
+        known = [*names, *(tensor.name for tensor in outputs)]
+        if unknown := sorted(arrays.keys() - {*known}):
+            raise BadSamples(f"{path}: {', '.join(unknown)}: no input or output; the graph has {', '.join(known)}")
+        return cls(tensors, _typed(path, inputs, arrays), _typed(path, outputs, arrays), limit, graph)
 
     def recorded(self, *, batched: bool, answered: bool = True) -> Recorded:
         """The samples of a graph that is served in batches or not, with the given outputs; where there are none, with
         onnxruntime's own where that is at hand (`answered`), else without. Raises BadSamples."""
         arrays = self.inputs | self.outputs
-        tensors = [tensor for tensor in (*self.model.inputs, *self.model.outputs) if tensor.name in arrays]
+        own_inputs, own_outputs = self.tensors
+        tensors = [tensor for tensor in (*own_inputs, *own_outputs) if tensor.name in arrays]
         batch, whole = _layout(tensors, arrays, batched)
         if whole:
             arrays = {name: array if _stacked(tensors, name, array) else array[None] for name, array in arrays.items()}
@@ -78,14 +105,12 @@ class Given:
             told = ", ".join(f"{name} {count}" for name, count in counts.items())
             raise BadSamples(f"as many samples of each are needed, at least {batch}; found: {told}")
         arrays = {name: array[:rows] for name, array in arrays.items()}
-        inputs = {tensor.name: arrays[tensor.name] for tensor in self.model.inputs}
+        inputs = {tensor.name: arrays[tensor.name] for tensor in own_inputs}
         outputs = {name: array for name, array in arrays.items() if name not in inputs}
         found = Recorded(inputs, outputs, RTOL, ATOL, batch, reference="given" if outputs else "none", whole=whole)
-        if outputs or not answered:
+        if outputs or not answered or self.graph is None:
             return found
-        reference = Reference(
-            self.model.folder / self.model.graph, found, [tensor.name for tensor in self.model.outputs]
-        )
+        reference = Reference(self.graph, found, [tensor.name for tensor in own_outputs])
         try:
             return replace(found, outputs=reference.answers(inputs, alone=True))
         except NoReference:

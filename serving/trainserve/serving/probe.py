@@ -21,6 +21,7 @@ import numpy as np
 
 from trainserve.api import latency_buckets
 from trainserve.serving import unrecorded
+from trainserve.serving.company import Company
 from trainserve.serving.control import Control
 from trainserve.serving.described import Described
 from trainserve.serving.given import BadSamples, Given
@@ -64,15 +65,18 @@ class Probe:
         recorded: Recorded | Given | None,
         around: Mapping[str, Recorded] | None = None,
         buckets: Sequence[float] = latency_buckets.DEFAULT,
+        company: Company | None = None,
     ) -> None:
         """`recorded` None: nothing is; that made-up inputs are answered must do.
 
         `around`: by name, what other models of the server that hand on this one's answers have to make of them.
-        `buckets`: upper bounds, in seconds, of the histogram of its latencies.
+        `buckets`: upper bounds, in seconds, of the histogram of its latencies. `company`: what becomes of a model whose
+        rows are answered otherwise in company.
         """
         self._given = recorded if isinstance(recorded, Given) else None
         self.recorded = recorded if isinstance(recorded, Recorded) else None
         self._around = dict(around or {})
+        self.company = company or Company()
         self._generator = np.random.default_rng()
         self.host, self.port, self.model = host, port, model
         self.verified: bool | None = None
@@ -107,10 +111,19 @@ class Probe:
         """Send every recorded sample alone through the server and compare. Raises InferenceError or OSError."""
         try:
             self._verify()
+            self._verify_company()
         except (InferenceError, OSError) as error:
             self._first_failed = f"{type(error).__name__}: {error}"
             raise
         self._first_failed = ""
+
+    def _verify_company(self) -> None:
+        """Whether a model that is right alone is right in company; until that is known it is not verified."""
+        if not self.verified or self._described is None:
+            return
+        self.verified = None
+        self.company.check(self.host, self.port, self.model, self._described, self._question, self.recorded)
+        self.verified = True
 
     def _verify(self) -> None:
         self._described = described = unrecorded.describe(f"{self.host}:{self.port}", self.model, TIMEOUT)
@@ -125,13 +138,16 @@ class Probe:
             self._answered_unrecorded(described)
             return
         recorded = recorded.declared({name: shape for name, (_, shape) in (described.inputs or {}).items()})
-        result = self._compared(self.model, recorded)
-        self._question = Question(recorded.sent(np.arange(recorded.batch)), tuple(recorded.names))
-        if result is None:
+        first = recorded.sent(np.arange(recorded.batch))
+        self._question = Question(first, tuple(recorded.names or described.outputs or ()))
+        if not recorded.outputs:
+            for rows in recorded.requests(recorded.batch):
+                self._put(self._question, recorded.sent(rows), FIRST_SECONDS)
             self.verified, self.reason = True, NOTHING_RECORDED
             self.message = f"the {len(recorded)} given inputs are answered; no one has said what is right"
             self.metrics.answered_unrecorded()
             return
+        result = self._compared(self.model, recorded)
         message = result.message
         if self._given is not None and recorded.reference == "none":
             message += "; what they are held against is onnxruntime's own answers to the given inputs"
@@ -141,7 +157,7 @@ class Probe:
             if not result.matches:
                 break
             through = self._compared(name, samples)
-            if through is None or through.matches:
+            if through.matches:
                 message += f"; {name} is right, too"
             else:
                 result, message = through, f"{name}: {through.message}"
@@ -218,6 +234,8 @@ class Probe:
         At most `wait` seconds are waited for it: what has not answered by then, and may still take its time, is alive.
         A server that comes back is verified again: it may have loaded something else.
         """
+        if words := self.company.leaving(self.host, self.port, self.model):
+            return False, words
         if self._question is None and self.recorded is None:
             words = self._first_failed or "nothing is known yet that it answers"
             return self.verified is True or not self._first_failed, "not asked" if self.verified else words
@@ -280,14 +298,15 @@ class Probe:
             "reason": self.reason,
             "message": self.message,
             "samples": len(self.recorded) if self.recorded is not None else 0,
+            "batching": self.company.report(self._described),
             "maxAbs": _finite(self.max_abs),
             "maxRel": _finite(self.max_rel),
             "p50Ms": None if p50 is None else round(float(p50), 3),
             "p99Ms": None if p99 is None else round(float(p99), 3),
         }
 
-    def _compared(self, model: str, recorded: Recorded) -> Comparison | None:
-        """What the model answers to every sample alone, with what was recorded; None where nothing was."""
+    def _compared(self, model: str, recorded: Recorded) -> Comparison:
+        """What the model answers to every sample alone, with what was recorded."""
         requests = [recorded.sent(rows) for rows in recorded.requests(recorded.batch)]
         own, names = model == self.model, recorded.names
         connection = http.client.HTTPConnection(self.host, self.port, timeout=FIRST_SECONDS)
@@ -296,7 +315,7 @@ class Probe:
             answers = [self._infer(connection, model, names, inputs, timed=own) for inputs in requests]
         finally:
             connection.close()
-        return recorded.compare(recorded.joined(answers)) if recorded.outputs else None
+        return recorded.compare(recorded.joined(answers))
 
     def _infer(
         self, connection: http.client.HTTPConnection, model: str, names: list[str], inputs: Arrays, timed: bool = True

@@ -41,6 +41,7 @@ FETCH_REASONS = frozenset(
         "SignatureRefused",
         "UnservableModel",
         "InvalidSettings",
+        "InvalidSamples",
     }
 )
 """Why the init container gives up, as it says itself (docs/contracts.md)."""

@@ -15,6 +15,8 @@ from trainserve.operator.store import claimed
 
 SHARED = "/var/run/trainserve"
 CACHE = "/var/cache/trainserve"
+SAMPLES = "/var/lib/trainserve/samples"
+"""Where the claim is mounted that the samples of a lone graph lie on."""
 HTTP, GRPC, METRICS, PROBE = 8000, 8001, 8002, 9401
 PORTS = {"http": HTTP, "grpc": GRPC, "metrics": METRICS}
 
@@ -43,6 +45,9 @@ def pod_spec(spec: ModelServeSpec, version: Version, settings: Settings) -> dict
     """Everything that one replica consists of."""
     shared = {"name": "shared", "mountPath": SHARED}
     volumes, mounts = _source(version, settings)
+    if spec.model.samples is not None:
+        claims, at = claimed(spec.model.samples.uri, "samples", SAMPLES)
+        volumes, mounts = volumes + claims, mounts + at
     return {
         **HARDENED_POD,
         "terminationGracePeriodSeconds": GRACE_SECONDS,
@@ -88,6 +93,9 @@ def _fetch(spec: ModelServeSpec, version: Version, settings: Settings, mounts: l
     arguments += ["--release", _plain(_image(spec, settings)), *_objective(spec)]
     if spec.model.public_key is not None:
         arguments += ["--public-key", spec.model.public_key]
+    if (samples := spec.model.samples) is not None:
+        arguments += ["--samples", _plain(samples.uri)]
+        arguments += ["--samples-digest", samples.digest] if samples.digest is not None else []
     return {
         "name": "fetch",
         "image": settings.serving_image,
@@ -169,6 +177,8 @@ def _probe(spec: ModelServeSpec, version: Version, settings: Settings, shared: d
     arguments = ["--version", f"{SHARED}/version", "--model-name", version.model, "--url", f"$(POD_IP):{HTTP}"]
     arguments += ["--listen", f"$(POD_IP):{PROBE}", "--samples", str(spec.rollout.verify.samples), *_cache(settings)]
     arguments += _objective(spec)
+    if spec.model.samples is not None:
+        arguments += ["--given", f"{SHARED}/given.npz"]
     if spec.triton.ensemble is not None:
         arguments.append("--ensemble")
     mounts = [shared | {"readOnly": True}]
