@@ -73,6 +73,7 @@ def test_every_type_with_rules_is_known_here() -> None:
     assert {model.__name__ for model in RULED} == {
         "Autoscaling", "Dataset", "DynamicBatching", "ModelRef", "ModelServeSpec", "ModelSource", "Pretrained",
         "Priorities", "Resources", "Samples", "Toleration", "TrainJobSpec", "Trainer",
+        "Variable",
     }  # fmt: skip
 
 

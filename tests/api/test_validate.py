@@ -184,6 +184,37 @@ def test_a_script_stays_inside_its_place(script: str) -> None:
         parse_trainjob(trainjob(model={"script": script}))
 
 
+@pytest.mark.parametrize(
+    ("model", "complaint"),
+    [
+        ({"args": ["a"]}, r"args and env can only be set together with a script that names no function"),
+        ({"script": "a.py:f", "env": [{"name": "A"}]}, r"args and env can only be set together with a script that"),
+        ({"script": "a.py", "env": [{"name": "A"}, {"name": "A"}]}, r"env must not have a name twice"),
+        ({"script": "a.py", "env": [{"name": "1A"}]}, r"^spec\.model\.env\[0\]\.name: .*1A.* must match pattern"),
+        ({"script": "a.py", "env": [{"name": "A", "value": 1}]}, r"^spec\.model\.env\[0\]\.value: "),
+    ],
+)
+def test_arguments_and_variables_are_a_whole_scripts(model: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(InvalidSpec, match=complaint):
+        parse_trainjob(trainjob(model={"name": "convnet", **model} if "script" not in model else model))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["TRAINSERVE_STORE", "PET_NNODES", "RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT", "POD_IP", "AWS_PROFILE"],
+)
+def test_a_variable_of_the_runs_own_is_refused_by_name(name: str) -> None:
+    with pytest.raises(InvalidSpec) as error:
+        parse_trainjob(trainjob(model={"script": "a.py", "env": [{"name": name, "value": "x"}]}))
+    assert str(error.value).startswith("spec.model.env[0]: name must not be one of the run's own (TRAINSERVE_*, ")
+    assert name in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["HOME", "OMP_NUM_THREADS", "PETS", "MY_RANK", "ranks", "WANDB_MODE"])
+def test_other_variables_are_the_users(name: str) -> None:
+    parse_trainjob(trainjob(model={"script": "a.py", "args": ["--x"], "env": [{"name": name, "value": "x"}]}))
+
+
 def test_a_function_of_a_script_needs_a_data_set_and_a_whole_script_does_not() -> None:
     parse_trainjob({"metadata": {"name": "own"}, "spec": {"model": {"script": "train.py"}}})
     with pytest.raises(InvalidSpec, match=r"^spec: dataset is required to train a zoo model or what a script's"):

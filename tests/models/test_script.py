@@ -11,12 +11,14 @@ import pytest
 import torch
 
 from trainserve import store
+from trainserve.models import config as models_config
 from trainserve.models import sdk
 from trainserve.models.energy import EnergyMeter
 from trainserve.models.errors import UserError
 from trainserve.models.interrupt import Interrupt
 from trainserve.models.progress import Progress
 from trainserve.models.rapl import Rapl
+from trainserve.models.script import config
 from trainserve.models.script.running import Running
 
 from .conftest import Pod, RunScript
@@ -79,6 +81,48 @@ def test_a_script_runs_as_python_would_run_it(run_script: RunScript, tmp_path: P
     )
     assert message["outcome"] == "Trained"
     assert "artifact" not in message
+
+
+def test_a_script_has_its_arguments_and_variables_and_the_manifest_keeps_what_is_no_secret(
+    run_script: RunScript, write_script: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("TRAIN_LR", "HUB_TOKEN"):
+        monkeypatch.setenv(name, "")
+    source = PUBLISH + (
+        "    import sys\n"
+        "    assert sys.argv[1:] == ['--lr', '$HOME']\n"
+        "    assert (os.environ['TRAIN_LR'], os.environ['HUB_TOKEN']) == ('0.1', 'sesame')\n"
+    ).replace("sys\n", "os, sys\n", 1)
+    env = [{"name": "TRAIN_LR", "value": "0.1"}, {"name": "HUB_TOKEN", "value": "sesame"}]
+    path = write_script(source)
+    run_script(source, model={"script": str(path), "args": ["--lr", "$HOME"], "env": env})
+    made = store.manifest(tmp_path / "store", "default", "mine", 1)
+    assert made.spec["model"] == {
+        "script": str(path),
+        "args": ["--lr", "$HOME"],
+        "env": [env[0], {"name": "HUB_TOKEN"}],
+    }
+
+
+@pytest.mark.parametrize(
+    ("model", "complaint"),
+    [
+        (
+            {"script": "a.py", "env": [{"name": "RANK", "value": "0"}]},
+            "model.env.0.name: RANK is not allowed; it is the",
+        ),
+        ({"script": "a.py", "env": [{"name": "A"}, {"name": "A"}]}, "model.env: A is there twice"),
+        ({"script": "a.py", "args": [1]}, "model.args.0: 1 is not allowed"),
+    ],
+)
+def test_arguments_and_variables_that_cannot_be_are_refused(model: Any, complaint: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=re.escape(complaint)):
+        config.parse({"model": model}, tmp_path)
+
+
+def test_a_scripts_function_takes_options_and_no_arguments() -> None:
+    with pytest.raises(UserError, match=r"model\.args: not allowed; they are a whole script's"):
+        models_config.parse({"model": {"script": "a.py:f", "args": ["x"]}, "dataset": {"name": "digits"}})
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,43 @@ def test_a_trainer_is_run_on_its_file_and_may_not_do_more_than_it_must() -> None
 
 
 @pytest.mark.parametrize(
+    ("resources", "size"),
+    [
+        ({"memory": "8Gi"}, 2 * 2**30),
+        ({"memory": "1e9"}, 250_000_000),
+        ({"memory": "100Mi"}, 64 * 2**20),
+        ({}, 2**30),
+    ],
+)
+def test_shared_memory_has_room_for_a_quarter_of_the_limit(resources: Object, size: int) -> None:
+    spec = pod_spec(trainjob(resources=resources))
+    (volume,) = [each["emptyDir"] for each in spec["volumes"] if each["name"] == "shm"]
+    assert (volume["medium"], int(volume["sizeLimit"])) == ("Memory", size)
+    assert mounts(spec)["/dev/shm"] == ("shm", False)
+
+
+def test_a_command_of_the_users_own_has_shared_memory_too_and_works_where_its_image_says() -> None:
+    spec = pod_spec(command_job())
+    assert mounts(spec)["/dev/shm"] == ("shm", False)
+    assert "workingDir" not in spec["containers"][0]
+
+
+def test_a_run_works_in_a_folder_of_its_own() -> None:
+    spec = pod_spec(trainjob())
+    folder = spec["containers"][0]["workingDir"]
+    assert mounts(spec)[folder] == ("work", False)
+    assert env(spec["containers"][0])["TRAINSERVE_WORK"] == folder
+    assert {"name": "work", "emptyDir": {}} in spec["volumes"]
+
+
+def test_a_script_has_its_arguments_and_its_variables_word_by_word() -> None:
+    model = {"script": "/opt/train.py", "args": ["--lr", "$(HOME)"], "env": [{"name": "LR", "value": "$(POD_IP) $x"}]}
+    spec, config = run(model=model)
+    assert config["model"] == model
+    assert env(spec["containers"][0])["LR"] == "$$(POD_IP) $$x"
+
+
+@pytest.mark.parametrize(
     ("store", "volume"),
     [
         ("pvc://models", {"persistentVolumeClaim": {"claimName": "models"}}),
@@ -82,7 +119,7 @@ def test_a_store_on_a_volume_is_mounted(store: str, volume: Object) -> None:
 def test_a_store_on_s3_is_reached_with_the_namespaces_secret() -> None:
     remote = settings("s3://bucket/models/", TRAINSERVE_STORE_SECRET="s3-keys")
     spec = pod_spec(trainjob(), remote)
-    assert [volume["name"] for volume in spec["volumes"]] == ["output", "cache", "config", "credentials"]
+    assert [volume["name"] for volume in spec["volumes"]] == ["output", "cache", "work", "config", "credentials", "shm"]
     assert spec["containers"][0]["envFrom"] == [{"secretRef": {"name": "s3-keys", "optional": True}}]
     job = trainjob()
     config = run_config(job, TrainJobSpec.model_validate(job["spec"]), 1, remote)
@@ -203,7 +240,7 @@ def test_selectors_and_tolerations_are_handed_on() -> None:
 
 def test_a_users_own_code_gets_neither_the_store_nor_its_credentials() -> None:
     spec = pod_spec(command_job(), settings("file:///srv/models", TRAINSERVE_STORE_SECRET="s3-keys"))
-    assert [volume["name"] for volume in spec["volumes"]] == ["output"]
+    assert [volume["name"] for volume in spec["volumes"]] == ["output", "shm"]
     assert "envFrom" not in spec["containers"][0]
 
 
@@ -248,7 +285,6 @@ def test_a_pod_has_a_process_for_each_gpu_unless_told(workers: Object, gpus: int
     spec = pod_spec(trainjob(workers=workers, resources={"gpus": gpus}))
     variables = env(spec["containers"][0])
     assert variables.get("PET_NPROC_PER_NODE", "1") == str(processes)
-    assert ("/dev/shm" in mounts(spec)) is (processes > 1)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ import traceback  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any, NoReturn  # noqa: E402
 
-from trainserve.models import rank, result, server, telling, torchvision  # noqa: E402
+from trainserve.models import rank, result, server, telling, torchvision, workplace  # noqa: E402
 from trainserve.models.errors import Interrupted, RunFailed, UserError  # noqa: E402
 from trainserve.models.interrupt import Interrupt  # noqa: E402
 from trainserve.models.progress import Progress  # noqa: E402
@@ -66,15 +66,17 @@ def _run(
     from trainserve.models.script.config import is_whole, parse
     from trainserve.models.terminal import Terminal
 
-    content = config.read(path)
+    content, folder = config.read(path), path.parent.absolute()
+    work = os.environ.get("TRAINSERVE_WORK")
+    workplace.settle(os.environ, Path(work) if work else None)
     if is_whole(content):
         from trainserve.models.script.run import ScriptRun
 
-        script = parse(content, path.parent)
+        script = parse(content, folder)
         interrupt.release()
         with Terminal(_STARTED, script.log.format) as terminal:
             return ScriptRun(script, progress, terminal, interrupt, measured, own).execute()
-    loaded = config.parse(content, path.parent)
+    loaded = config.parse(content, folder)
     with Terminal(_STARTED, loaded.log.format) as terminal:
         return Run(loaded, progress, terminal, interrupt, measured, own).execute()
 

@@ -29,6 +29,30 @@ SCRIPT_PATTERN = (
     r"(:[A-Za-z_][A-Za-z0-9_]*)?$"
 )
 
+OWN_VARIABLES = (
+    r"^(TRAINSERVE_.*|PET_.*|TORCHELASTIC_.*|AWS_.*|NETRC|SSL_CERT_FILE|POD_IP|MASTER_ADDR|MASTER_PORT"
+    r"|(GROUP_|ROLE_|LOCAL_)?(RANK|WORLD_SIZE))$"
+)
+"""What the operator, torchrun and the namespace's Secret say."""
+
+
+class Variable(ApiType):
+    """A variable of the script's environment, as in a Pod."""
+
+    name: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=256, description="Its name.")
+    value: str | None = Field(
+        None, max_length=32_768, description="Its value, in which nothing is expanded. Unset: empty."
+    )
+
+    rules = (
+        Rule(
+            message="name must not be one of the run's own (TRAINSERVE_*, PET_*, TORCHELASTIC_*, RANK, WORLD_SIZE and "
+            "the like, MASTER_ADDR, MASTER_PORT, POD_IP) or of its credentials' (AWS_*, NETRC, SSL_CERT_FILE)",
+            cel=f"!self.name.matches('{OWN_VARIABLES}')",
+            holds=lambda variable: not re.search(OWN_VARIABLES, variable.name),
+        ),
+    )
+
 
 class Pretrained(ApiType):
     """Weights to start from. They must be the model's, tensor by tensor; only the head may differ, and is then new."""
@@ -56,6 +80,16 @@ class ModelSource(ApiType):
         description="The user's own Python file: configmap://<name>/<file>.py, pvc://<claim>/<path>.py or a path in "
         "the image. With :<function> that function returns the model, which is trained as a zoo model is; without, "
         "the file is run as it is and leaves model.onnx.",
+    )
+    args: list[Annotated[str, Field(max_length=4096)]] | None = Field(
+        None, min_length=1, max_length=256, description="Arguments of a whole script, its sys.argv[1:]."
+    )
+    env: list[Variable] | None = Field(
+        None,
+        min_length=1,
+        max_length=64,
+        description="Variables of a whole script's environment. Their values are readable in the TrainJob and in the "
+        "version's manifest: no place for secrets.",
     )
     image: str | None = Field(
         None,
@@ -87,6 +121,18 @@ class ModelSource(ApiType):
             cel="!(has(self.options) || has(self.pretrained) || has(self.freeze)) || has(self.name)"
             f" || (has(self.script) && self.script.matches('{FUNCTION}'))",
             holds=lambda model: model.is_built or not (model.options is not None or model.pretrained or model.freeze),
+        ),
+        Rule(
+            message="args and env can only be set together with a script that names no function",
+            cel=f"!(has(self.args) || has(self.env)) || (has(self.script) && !self.script.matches('{FUNCTION}'))",
+            holds=lambda model: (
+                (model.script is not None and not _names_a_function(model.script)) or not (model.args or model.env)
+            ),
+        ),
+        Rule(
+            message="env must not have a name twice",
+            cel="!has(self.env) || self.env.all(one, self.env.exists_one(other, other.name == one.name))",
+            holds=lambda model: len({each.name for each in model.env or ()}) == len(model.env or ()),
         ),
         stays_inside("script"),
     )

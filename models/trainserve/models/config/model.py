@@ -6,7 +6,7 @@ import json
 import re
 from typing import Annotated, Any, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from trainserve.models import zoo
 from trainserve.models.config.base import Section
@@ -32,6 +32,39 @@ class Pretrained(Section):
         return self
 
 
+OWN_VARIABLES = (
+    r"^(TRAINSERVE_.*|PET_.*|TORCHELASTIC_.*|AWS_.*|NETRC|SSL_CERT_FILE|POD_IP|MASTER_ADDR|MASTER_PORT"
+    r"|(GROUP_|ROLE_|LOCAL_)?(RANK|WORLD_SIZE))$"
+)
+"""As in trainserve.api.training."""
+
+
+class Variable(Section):
+    """A variable of a whole script's environment."""
+
+    name: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=256)
+    value: str | None = Field(None, max_length=32_768)
+
+    @field_validator("name")
+    @classmethod
+    def _not_ours(cls, name: str) -> str:
+        if re.search(OWN_VARIABLES, name):
+            raise ValueError(f"{name} is not allowed; it is the run's own, or one of its credentials")
+        return name
+
+
+def _each_once(env: list[Variable] | None) -> list[Variable] | None:
+    names = [variable.name for variable in env or ()]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{name} is there twice")
+    return env
+
+
+Args = Annotated[list[Annotated[str, Field(max_length=4096)]], Field(min_length=1, max_length=256)]
+Env = Annotated[list[Variable], Field(min_length=1, max_length=64), AfterValidator(_each_once)]
+
+
 class Model(Section):
     """A model of the zoo or of timm by name, or the user's own function that builds one, and its arguments.
 
@@ -40,6 +73,8 @@ class Model(Section):
 
     name: str | None = None
     script: str | None = None
+    args: Args | None = None
+    env: Env | None = None
     options: dict[str, Any] = Field(default_factory=dict)
     pretrained: Pretrained | None = None
     freeze: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list)
@@ -55,6 +90,9 @@ class Model(Section):
     def _known(self) -> Self:
         if (self.name is None) == (self.script is None):
             raise ValueError("exactly one of name and script is required")
+        for field, value in (("args", self.args), ("env", self.env)):
+            if value is not None:
+                raise ValueError(f"{field}: not allowed; they are a whole script's, which names no function")
         if self.name is not None and (reason := zoo.refusal(self.name)) is not None:
             raise ValueError(f"name: {reason}")
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Self
 
@@ -9,13 +10,18 @@ from pydantic import Field, ValidationError, model_validator
 
 from trainserve.models.config import Config, Dataset, refusal
 from trainserve.models.config.base import Section
+from trainserve.models.config.model import Args, Env
 from trainserve.models.errors import UserError
+
+_HIDDEN = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|(^|_)KEY($|_)", re.IGNORECASE)
 
 
 class ScriptModel(Section):
-    """The script's path."""
+    """The script's path, its arguments and what its environment has beside the pod's."""
 
     script: str = Field(min_length=1, pattern=r"\.py$")
+    args: Args | None = None
+    env: Env | None = None
 
 
 class ScriptConfig(Config):
@@ -33,6 +39,9 @@ class ScriptConfig(Config):
     def spec(self) -> dict[str, Any]:
         """What was asked for and acted on."""
         spec = super().spec()
+        for variable in spec["model"].get("env", ()):
+            if _HIDDEN.search(variable["name"]):  # a manifest is read by more people than a TrainJob
+                variable.pop("value", None)
         return {name: section for name, section in spec.items() if name not in ("trainer", "checkpoint")}
 
 

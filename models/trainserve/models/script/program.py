@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from types import CodeType, ModuleType
 
@@ -17,8 +18,8 @@ from trainserve.models.where import where
 FIELD = "model.script"
 
 
-def run(path: Path) -> None:
-    """Run `path` as `__main__`, its folder first on sys.path, sys.argv holding it alone.
+def run(path: Path, args: Sequence[str] = ()) -> None:
+    """Run `path` as `__main__`, its folder first on sys.path, sys.argv holding it and `args`.
 
     Raises UserError naming the file and the line where the script failed or exited with a code but 0; its traceback
     goes to stderr. Interrupted passes through.
@@ -29,7 +30,7 @@ def run(path: Path) -> None:
     main.__dict__.update(__file__=str(path), __builtins__=builtins, __cached__=None)
     # It stays `__main__` when it has ended: its classes are looked up there (pickle, multiprocessing's spawn).
     sys.modules["__main__"] = main
-    sys.argv = [str(path)]
+    sys.argv = [str(path), *args]
     sys.path[0] = str(path.parent)
     # A worker that the script forks is ended by SIGTERM as usual; the answer to the pod's SIGTERM is this process's.
     os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))

@@ -85,13 +85,14 @@ class ScriptRun(Run):
     def _run(self, scratch: Path) -> None:
         """The script, from its first line to its last."""
         os.environ["TRAINSERVE_OUTPUT"] = str(scratch)
+        os.environ.update({variable.name: variable.value or "" for variable in self.config.model.env or ()})
         os.environ.setdefault("OMP_NUM_THREADS", str(device.threads()))
         self.keras.install(scratch / "keras")
         path = self.config.folder / self.config.model.script
         self.terminal.say(f"script: {path}")
         running.current = self.running
         try:
-            program.run(path)
+            program.run(path, self.config.model.args or ())
         finally:
             running.current = None
         self.interrupt.check()

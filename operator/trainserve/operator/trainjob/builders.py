@@ -14,7 +14,7 @@ from trainserve.operator.trainjob.config import mounted, run_config
 from trainserve.operator.trainjob.digests import spec_digests
 from trainserve.operator.trainjob.names import attempt_name, pod_name
 from trainserve.operator.trainjob.outcome import CONTAINER
-from trainserve.operator.trainjob.volumes import CACHE_FOLDER, OUTPUT_FOLDER, Volumes
+from trainserve.operator.trainjob.volumes import CACHE_FOLDER, OUTPUT_FOLDER, WORK_FOLDER, Volumes
 
 CONFIG_FOLDER = "/etc/trainserve"
 CONFIG_FILE = "config.json"
@@ -63,10 +63,12 @@ def worker_pod(job: Object, spec: TrainJobSpec, attempt: int, rank: int, setting
     if rank == 0 and not _is_command(spec):
         metadata["annotations"] |= settings.scrape(PROGRESS_PORT)
     parts = _command_container(spec, settings) if _is_command(spec) else _trainer_container(spec, settings)
+    resources = shares.of_workload(spec.resources, settings.shares.trainer)
     volumes = _volumes(job, spec, attempt, settings)
+    volumes.shared_memory(resources.get("limits", {}).get("memory"))
     container = {
         "name": CONTAINER,
-        "resources": shares.of_workload(spec.resources, settings.shares.trainer),
+        "resources": resources,
         "securityContext": pods.hardened(),
         # A trainer that dies before it can report leaves the end of its log as the reason.
         "terminationMessagePolicy": "FallbackToLogsOnError",
@@ -78,6 +80,7 @@ def worker_pod(job: Object, spec: TrainJobSpec, attempt: int, rank: int, setting
             *pods.threads(shares.cpu_limit(spec.resources, settings.shares.trainer), gang.processes(spec)),
             *parts.get("env", []),
             *(gang.rendezvous(job, spec, attempt, rank) if gang.is_gang(spec) else []),
+            *({"name": each.name, "value": (each.value or "").replace("$", "$$")} for each in spec.model.env or ()),
         ],
     }
     pod: Object = {
@@ -105,10 +108,12 @@ def _trainer_container(spec: TrainJobSpec, settings: Settings) -> dict[str, Any]
     return {
         "image": spec.model.image or settings.trainer_image,
         "command": [*program, "trainserve.models", config],
+        "workingDir": WORK_FOLDER,
         "ports": [{"name": "progress", "containerPort": PROGRESS_PORT}],
         "env": [
             {"name": "TRAINSERVE_CONFIG", "value": config},
             {"name": "TRAINSERVE_CACHE", "value": CACHE_FOLDER},
+            {"name": "TRAINSERVE_WORK", "value": WORK_FOLDER},
             {"name": "TRAINSERVE_PROGRESS_PORT", "value": str(PROGRESS_PORT)},
         ],
         "envFrom": settings.store_credentials(),
@@ -122,12 +127,10 @@ def _command_container(spec: TrainJobSpec, settings: Settings) -> dict[str, Any]
 def _volumes(job: Object, spec: TrainJobSpec, attempt: int, settings: Settings) -> Volumes:
     volumes = Volumes()
     volumes.scratch("output", OUTPUT_FOLDER)
-    if gang.processes(spec) > 1:
-        # Processes of one pod talk through shared memory; container runtimes give 64 MiB, which NCCL does not fit into.
-        volumes.scratch("shm", "/dev/shm", medium="Memory")  # noqa: S108 (it is no place for temporary files)
     if _is_command(spec):
         return volumes
     volumes.scratch("cache", CACHE_FOLDER)
+    volumes.scratch("work", WORK_FOLDER)
     volumes.config_map("config", attempt_name(job["metadata"]["name"], attempt), CONFIG_FOLDER)
     volumes.store(settings.store)
     volumes.volumes += settings.credential_volumes()

@@ -9,11 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from trainserve.api import quantity
 from trainserve.operator.store import StoreRoot
 
 ROOT = "/var/lib/trainserve"
 OUTPUT_FOLDER = f"{ROOT}/output"
 CACHE_FOLDER = f"{ROOT}/cache"
+WORK_FOLDER = f"{ROOT}/work"
+SHARED_MEMORY, RUNTIMES_OWN = "/dev/shm", 64 * 2**20  # noqa: S108 (it is no place for temporary files)
+"""Container runtimes give 64 MiB, in which neither NCCL nor DataLoader's workers have room."""
 CLAIM, CONFIG_MAP = "pvc://", "configmap://"
 
 
@@ -36,6 +40,11 @@ class Volumes:
     def scratch(self, name: str, path: str, **empty_dir: str) -> None:
         """An empty folder of the pod's own."""
         self._add({"name": name, "emptyDir": empty_dir}, {"mountPath": path})
+
+    def shared_memory(self, memory: str | None) -> None:
+        """A quarter of the container's limit, to which what lies there counts; without one, what the kubelet allows."""
+        size = {} if memory is None else {"sizeLimit": str(max(RUNTIMES_OWN, int(quantity.memory(memory)) // 4))}
+        self.scratch("shm", SHARED_MEMORY, medium="Memory", **size)
 
     def store(self, store: StoreRoot) -> None:
         """The model store, to publish into."""
