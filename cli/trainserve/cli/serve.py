@@ -17,7 +17,7 @@ from rich.markup import escape
 
 from trainserve.cli.fetching import fetching
 from trainserve.client import BadInput
-from trainserve.serving import repository, runtime, source
+from trainserve.serving import repository, runtime, source, unbatched
 from trainserve.serving.ensemble_samples import around
 from trainserve.serving.flags import server_flags
 from trainserve.serving.given import BadSamples, Given
@@ -28,6 +28,7 @@ from trainserve.serving.server import ServerNotReady
 from trainserve.serving.settings import InvalidSettings, Settings
 from trainserve.serving.supervisor import Change, NothingServed, Supervisor
 from trainserve.serving.triton_types import UnservableModel
+from trainserve.serving.unbatched import Unbatched
 from trainserve.store.signing import PublicKey
 
 ADDRESS = "127.0.0.1"
@@ -84,7 +85,7 @@ def serve(
     ports = {"http": http_port, "grpc": grpc_port, "metrics": metrics_port}
     _check_free(ports)
     with tempfile.TemporaryDirectory(prefix="trainserve-serve-") as folder:
-        laid_out, recorded = _lay_out(opened, settings, given, Path(folder) / "repository")
+        laid_out, recorded, alone = _lay_out(opened, settings, given, Path(folder) / "repository")
         ready = any(isinstance(each, ReadyRepository) for each in opened)
         flags = server_flags(laid_out, ADDRESS, [settings], supervised=True, described=not ready)
         numbers = [f"--{name}-port={number}" for name, number in ports.items()]
@@ -104,6 +105,7 @@ def serve(
             f"{ADDRESS}:{http_port}",
             recorded,
             lambda change: _show(console, change),
+            alone,
         )
         try:
             supervisor.run(stopped)
@@ -138,18 +140,21 @@ def _opened(model: str, key: Path | None) -> Servable | ReadyRepository:
 
 def _lay_out(
     opened: Sequence[Servable | ReadyRepository], settings: Settings, given: Path | None, folder: Path
-) -> tuple[Path, dict[str, Recorded | Given | None]]:
-    """The repository that is served, and the recorded samples of each of its models, or those in the file `given`."""
+) -> tuple[Path, dict[str, Recorded | Given | None], dict[str, Unbatched]]:
+    """The repository that is served, the recorded samples of each of its models, or those in the file `given`, and how
+    each is served without batches."""
     first = opened[0]
     if isinstance(first, ReadyRepository) and len(opened) == 1:
         if given is not None:
             raise BadInput("--samples is for one lone .onnx file; a ready Triton repository holds its models alone")
-        return first.folder, dict.fromkeys(first.models)
+        return first.folder, dict.fromkeys(first.models), {}
     servables = [each for each in opened if isinstance(each, Servable)]
     if len(servables) < len(opened):
         raise BadInput("a ready Triton repository is served alone; give it as the only MODEL")
     try:
-        folders = repository.layout(repository.entries(servables, settings))
+        entries = repository.entries(servables, settings)
+        folders = repository.layout(entries)
+        alone = unbatched.of(entries, folders)
         repository.write_folders(folders, folder)
     except (InvalidSettings, UnservableModel, ValueError) as error:
         raise BadInput(str(error)) from error
@@ -159,7 +164,7 @@ def _lay_out(
             recorded = samples[model.name] = Recorded.of(model.manifest, model.samples, SAMPLES)
             known = around(model.name, model, recorded)
             samples |= {name: known[name] for name in known.keys() & samples.keys()}
-    return folder, samples | _given(servables, given)
+    return folder, samples | _given(servables, given), alone
 
 
 def _given(servables: Sequence[Servable], file: Path | None) -> dict[str, Given]:

@@ -31,6 +31,7 @@ from trainserve.serving.probe import FIRST_SECONDS, Probe
 from trainserve.serving.processes import Processes
 from trainserve.serving.recorded import Recorded
 from trainserve.serving.server import READY_SECONDS, ServerNotReady, errors
+from trainserve.serving.unbatched import Unbatched
 
 TICK_SECONDS = 0.25
 LIVENESS_SECONDS = 1.0
@@ -94,10 +95,13 @@ class Supervisor:
         url: str,
         models: Mapping[str, Recorded | Given | None],
         tell: Callable[[Change], None],
+        unbatched: Mapping[str, Unbatched] | None = None,
     ) -> None:
         """`command` starts the server, whose HTTP endpoint is at `url` and whose output goes to `log`."""
         self.command, self.repository, self.log, self.url = list(command), repository, log, url
         self.models, self.tell = models, tell
+        self._unbatched = dict(unbatched or {})
+        """How each model is served without batches, where a trial shows that its rows do not stand alone."""
         self.states: dict[str, tuple[State, str]] = {}
         self._launched: subprocess.Popen[bytes] | None = None
         """The launcher, which outlives its server."""
@@ -246,7 +250,10 @@ class Supervisor:
                     begun, attempts = time.monotonic(), 0
                     continue
                 probe = self._verify(run, model)
-                self._tell_of(run, model, "ready", f"after {time.monotonic() - begun:.1f} s: {probe.message}")
+                if probe.company.mixed and self._leave_batches(control, model, probe.company.mixed):
+                    continue
+                words = f"after {time.monotonic() - begun:.1f} s: {probe.message}{self._batching(model)}"
+                self._tell_of(run, model, "ready", words)
                 attempts = 0
                 why = self._wait_for_fault(run, control, model, probe)
             except WrongAnswers as error:
@@ -275,6 +282,25 @@ class Supervisor:
                 return
             except InferenceError as error:
                 self._tell_of(run, model, "failed", self._words(model, str(error)))
+
+    def _batching(self, model: str) -> str:
+        """Of a model whose requests are not gathered, why."""
+        known = self._unbatched.get(model)
+        return f"; not batched: {known.batching.reason}" if known is not None and known.batching.axis == "none" else ""
+
+    def _leave_batches(self, control: Control, model: str, why: str) -> bool:
+        """Load a model anew without batches; False where nobody has said how."""
+        known = self._unbatched.get(model)
+        if known is None or not known.configs:
+            return False
+        self._change(model, "recovering", f"it is loaded anew without batches: {why}")
+        self._unbatched[model] = known.apply(self.repository, why)
+        for name in reversed(list(known.configs)):  # an ensemble before what it is made of
+            with contextlib.suppress(InferenceError):
+                control.unload(name, recovering=True)
+        for name in known.configs:
+            control.load(name)
+        return True
 
     def _words(self, model: str, reason: str) -> str:
         """Why the server has not loaded a model: in its log alone, where it says nothing of it elsewhere."""

@@ -50,6 +50,26 @@ class Unbatched:
         return Unbatched(Batching(axis="none", reason=why))
 
 
+@dataclass(frozen=True)
+class Beside:
+    """`FILE` in a pod's folder, and the repository beside it."""
+
+    folder: Path
+
+    def batching(self) -> Batching | None:
+        """What is known of the model; None where nothing was written down."""
+        found = Unbatched.load(self.folder / FILE)
+        return None if found is None else found.batching
+
+    def apply(self, why: str) -> bool:
+        """Have the repository say that nothing is gathered; False where nobody has written down how."""
+        found = Unbatched.load(self.folder / FILE)
+        if found is None or not found.configs:
+            return False
+        found.apply(self.folder / "repository", why).save(self.folder / FILE)
+        return True
+
+
 def of(
     entries: Iterable[Entry], folders: Iterable[Folder], gpus: int = 0, buckets: Iterable[float] = ()
 ) -> dict[str, Unbatched]:

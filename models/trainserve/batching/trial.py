@@ -1,0 +1,97 @@
+"""Tries whether rows are answered in company as they are alone: in a full batch, another order, among other callers.
+
+The proof reads the graph; this asks whatever runs it, a server or onnxruntime, and so sees what the proof cannot: a
+rule that is wrong, an operator that a server replaced by another.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Arrays = Mapping[str, "np.ndarray[Any, Any]"]
+Ask = Callable[[Arrays], Arrays]
+"""One request, answered."""
+Together = Callable[[Sequence[Arrays]], Sequence[Arrays]]
+"""Several requests at once, each answered."""
+
+ROWS = 8
+"""Different rows that are sent, at most."""
+SECONDS = 0.6
+"""What a trial may take, about: a batch that would take longer is made smaller."""
+_LIKELY = 7 / 8
+"""Share of whole numbers and texts that must be equal: of two classes as good as equal either may be named."""
+_RELATIVE = {"float16": 2e-2, "float32": 1e-3, "float64": 1e-3}
+"""By how much of an output's largest value an answer may differ: a batch is computed in another order than a row."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What an answer may differ by besides, where somebody has said so."""
+
+    rtol: float = 0.0
+    atol: float = 0.0
+
+
+def tried(
+    rows: Arrays, largest: int, ask: Ask, together: Together, bounds: Bounds = Bounds(), seconds: float = SECONDS
+) -> str:
+    """Why rows do not stand alone, in words; empty where all did.
+
+    `rows` are one or more for each input, `largest` is the full batch. Raises what `ask` and `together` raise.
+    """
+    begun, alone = time.monotonic(), list[Arrays]()
+    for row in range(min(ROWS, len(next(iter(rows.values()))))):
+        alone.append(ask(_taken(rows, [row])))
+        if len(alone) > 1 and time.monotonic() - begun > seconds / 4:
+            break
+    count = len(alone)
+    each = (time.monotonic() - begun) / count
+    size = max(2, min(largest, int(seconds / 2 / max(each, 1e-6))))
+    if count < 2 or largest < 2:
+        return ""
+    whole = [at % count for at in range(size)]
+    turned = [at % count for at in range(min(size, count + 1))][::-1]
+    for order, company in ((whole, f"in a batch of {size}"), (turned, "in another order")):
+        if why := _differs(alone, order, ask(_taken(rows, order)), bounds):
+            return f"{company} {why}"
+    answers = together([_taken(rows, [row]) for row in range(count)])
+    for row, answer in enumerate(answers):
+        if why := _differs(alone, [row], answer, bounds):
+            return f"among {count} callers {why}"
+    return ""
+
+
+def _taken(rows: Arrays, order: Sequence[int]) -> Arrays:
+    return {name: array[list(order)] for name, array in rows.items()}
+
+
+def _differs(alone: Sequence[Arrays], order: Sequence[int], got: Arrays, bounds: Bounds) -> str:
+    """Which output of the answer to these rows is not that of the rows alone."""
+    for name, first in alone[0].items():
+        answer = got.get(name)
+        expected = [alone[row][name] for row in order]
+        if answer is None or answer.shape[:1] != (len(order),) or first.shape[:1] != (1,):
+            shape = "missing" if answer is None else f"of shape {list(answer.shape)}"
+            return f"output {name} is {shape} for {len(order)} rows, and of shape {list(first.shape)} for one"
+        for at, (row, meant) in enumerate(zip(order, expected, strict=True)):
+            if meant.shape[1:] != answer.shape[1:]:
+                return f"output {name} of row {row} is of another shape"
+            if not _close(meant[0], answer[at], alone, name, bounds):
+                return f"row {row} is answered otherwise than alone: output {name}"
+    return ""
+
+
+def _close(meant: Any, got: Any, alone: Sequence[Arrays], name: str, bounds: Bounds) -> bool:
+    meant, got = np.asarray(meant), np.asarray(got)
+    if meant.dtype.kind != "f":
+        return bool(meant.size == 0 or np.mean(meant == got) >= _LIKELY)
+    wide, answered = meant.astype(np.float64), got.astype(np.float64)
+    finite = [array[np.isfinite(array)] for each in alone if (array := np.asarray(each[name], np.float64)).size]
+    largest = max((float(np.abs(array).max()) for array in finite if array.size), default=0.0)
+    slack = bounds.atol + largest * max(_RELATIVE.get(meant.dtype.name, 1e-3), bounds.rtol) + 1e-6
+    return bool(np.isclose(answered, wide, rtol=0.0, atol=slack, equal_nan=True).all())
