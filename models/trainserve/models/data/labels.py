@@ -51,16 +51,22 @@ def classes(parts: Sequence[NDArray[Any]], where: Sequence[str], named: Sequence
     if kinds & set("US") and not kinds <= set("US"):
         raise DataError(f"{where[0]}: words in one part and numbers in another; must be the same")
     if kinds <= set("US"):
-        return _words([values.astype(np.str_) for values in parts], where, named)
+        return _words([_text(values) for values in parts], where, named)
     for values, place in zip(parts, where, strict=True):
         if values.dtype.kind not in "iub":
-            raise DataError(f"{place} is {values.dtype}; must be integers or words in a classification")
+            raise DataError(
+                f"{place} is {values.dtype}; must be integers or words in a classification, or dataset.task regression"
+            )
     numbers = [values.astype(np.int64) for values in parts]
     if kinds == {"b"}:
         return Labels([*numbers], list(named) or ["False", "True"])
     if named:
         return Labels([*numbers], list(named), _unnegative(numbers, where))
     return _numbers(numbers, where)
+
+
+def _text(values: NDArray[Any]) -> NDArray[Any]:
+    return np.char.decode(values, "utf-8", "replace") if values.dtype.kind == "S" else values
 
 
 def _words(parts: list[NDArray[Any]], where: Sequence[str], named: Sequence[str]) -> Labels:
