@@ -128,6 +128,20 @@ def test_a_lone_graph_takes_traffic_and_is_not_called_verified() -> None:
     assert condition(serve.status, "Verified") == judged, "nor by an operator that has not asked yet"
 
 
+@pytest.mark.parametrize(("axis", "status", "reason"), [("first", "True", "Gathered"), ("none", "False", "OneByOne")])
+def test_a_service_says_whether_its_requests_are_gathered_and_why(axis: str, status: str, reason: str) -> None:
+    serve = Serve.ready(FIRST)
+    assert not condition(serve.status, "Batched"), "pods of earlier releases do not say"
+    said = {"axis": axis, "reason": "GRU 'g': its first axis is time"}
+    serve.answers[f"digits-{SUFFIX}-x"] = VERIFIED | {"batching": said}
+    serve.step(10)
+    told = condition(serve.status, "Batched")
+    assert (told["status"], told["reason"], told["message"]) == (status, reason, "GRU 'g': its first axis is time")
+    serve.answers[f"digits-{SUFFIX}-x"] = VERIFIED | {"batching": "yes"}
+    serve.step(11)
+    assert condition(serve.status, "Batched") == told
+
+
 @pytest.mark.parametrize("figure", [10**400, True, "fast", float("nan"), None, [1]])
 def test_a_latency_that_is_no_figure_is_left_out(figure: Any) -> None:
     serve = Serve.ready(FIRST)

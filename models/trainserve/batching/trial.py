@@ -50,15 +50,18 @@ def tried(
         if len(alone) > 1 and time.monotonic() - begun > seconds / 4:
             break
     count = len(alone)
-    each = (time.monotonic() - begun) / count
-    size = max(2, min(largest, int(seconds / 2 / max(each, 1e-6))))
     if count < 2 or largest < 2:
         return ""
+    turned = [*range(min(count, largest))][::-1]
+    begun = time.monotonic()
+    got = ask(_taken(rows, turned))
+    each = (time.monotonic() - begun) / len(turned)  # less than of a row alone, which pays for the request, too
+    if why := _differs(alone, turned, got, bounds):
+        return f"in another order {why}"
+    size = max(len(turned), min(largest, int(seconds / max(each, 1e-6))))
     whole = [at % count for at in range(size)]
-    turned = [at % count for at in range(min(size, count + 1))][::-1]
-    for order, company in ((whole, f"in a batch of {size}"), (turned, "in another order")):
-        if why := _differs(alone, order, ask(_taken(rows, order)), bounds):
-            return f"{company} {why}"
+    if why := _differs(alone, whole, ask(_taken(rows, whole)), bounds):
+        return f"in a batch of {size} {why}"
     answers = together([_taken(rows, [row]) for row in range(count)])
     for row, answer in enumerate(answers):
         if why := _differs(alone, [row], answer, bounds):

@@ -168,9 +168,11 @@ def probe(
     from trainserve.serving import endpoints
     from trainserve.serving.cache import BYTES, NodeCache
     from trainserve.serving.collectors import CacheMetrics, TuneMetrics
+    from trainserve.serving.company import Company
     from trainserve.serving.given import Given
     from trainserve.serving.probe import Probe
     from trainserve.serving.recorded import Recorded
+    from trainserve.serving.unbatched import Beside
     from trainserve.store import StoreError
     from trainserve.store.names import MANIFEST
 
@@ -181,7 +183,8 @@ def probe(
         raise click.ClickException(f"cannot read {version}: {error}") from error
     host, port = _address("--url", url)
     around = _around(version, model_name, recorded) if ensemble else None
-    made = Probe(host, port, model_name, recorded or real, around, bounds(p99))
+    company = Company(Beside(version.parent))
+    made = Probe(host, port, model_name, recorded or real, around, bounds(p99), company)
     if folder:
         made.metrics.registry.register(CacheMetrics(NodeCache(folder, cache_size or BYTES)))
     if tuning:

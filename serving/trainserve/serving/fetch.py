@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from trainserve import store
-from trainserve.serving import download, repository
+from trainserve.serving import download, repository, unbatched
 from trainserve.serving.address import parse
 from trainserve.serving.cache import NodeCache
 from trainserve.serving.given import BadSamples, Given
@@ -65,7 +65,8 @@ def fetch_model(
     buckets: Sequence[float] = (),
     samples: Samples | None = None,
 ) -> dict[str, Any]:
-    """Makes `<into>/version` and `<into>/repository`; returns the termination message (docs/contracts.md).
+    """Makes `<into>/version`, `<into>/repository` and `<into>/batching.json`, which tells the probe how the model is
+    batched, and how it is served without; returns the termination message (docs/contracts.md).
 
     `cache` is the node's, shared by its pods: what is taken from it is copied, so that no server can write to it.
     Without one, what a killed attempt has fetched waits in `into`. Nothing is written to the repository unless every
@@ -80,7 +81,9 @@ def fetch_model(
         _lay_out(model.folder, into / "version", link=cache is None)
         served = model.at(into / "version")
         entry = repository.Entry(model_name, served, settings)
-        repository.write([entry], into / "repository", gpus, buckets, ours=True)
+        folders = repository.layout([entry], gpus, buckets)
+        unbatched.of([entry], folders, gpus, buckets)[model_name].save(into / unbatched.FILE)
+        repository.write_folders(folders, into / "repository", ours=True)
         if samples is not None:
             _fetch_samples(samples, into / GIVEN, served)
     except store.ModelNotFound as error:

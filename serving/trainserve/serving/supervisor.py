@@ -252,7 +252,7 @@ class Supervisor:
                 probe = self._verify(run, model)
                 if probe.company.mixed and self._leave_batches(control, model, probe.company.mixed):
                     continue
-                words = f"after {time.monotonic() - begun:.1f} s: {probe.message}{self._batching(model)}"
+                words = f"after {time.monotonic() - begun:.1f} s: {probe.message}{self._batching(model, probe)}"
                 self._tell_of(run, model, "ready", words)
                 attempts = 0
                 why = self._wait_for_fault(run, control, model, probe)
@@ -283,9 +283,11 @@ class Supervisor:
             except InferenceError as error:
                 self._tell_of(run, model, "failed", self._words(model, str(error)))
 
-    def _batching(self, model: str) -> str:
-        """Of a model whose requests are not gathered, why."""
+    def _batching(self, model: str, probe: Probe) -> str:
+        """Why a model's requests are not gathered; of one that is gathered against its nature, what becomes of it."""
         known = self._unbatched.get(model)
+        if probe.company.mixed:
+            return f"; batched, and {probe.company.mixed}"
         return f"; not batched: {known.batching.reason}" if known is not None and known.batching.axis == "none" else ""
 
     def _leave_batches(self, control: Control, model: str, why: str) -> bool:

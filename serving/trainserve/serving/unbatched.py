@@ -25,7 +25,8 @@ FILE = "batching.json"
 @dataclass(frozen=True)
 class Unbatched:
     """`batching` is what is known of a model before any trial, `configs` the config.pbtxt of it and of what surrounds
-    it, by name, for after one that it did not stand; empty of a model that is not batched anyway."""
+    it, by name, for after one that it did not stand; empty of a model that is not batched anyway, or is batched on its
+    user's word."""
 
     batching: Batching
     configs: Mapping[str, str] = field(default_factory=dict)
@@ -80,7 +81,8 @@ def of(
             continue
         name = folder.config.name
         configs: dict[str, str] = {}
-        if folder.config.max_batch_size:
+        vouched = any(entry.settings.batch_axis == "first" for entry in given if entry.name == name)
+        if folder.config.max_batch_size and not vouched:
             alone = [_alone(entry) for entry in given if entry.name == name]
             configs = {each.config.name: config_text(each.config) for each in layout(alone, gpus, list(buckets))}
         found[name] = Unbatched(folder.batching, configs)

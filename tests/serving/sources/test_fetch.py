@@ -65,7 +65,7 @@ def test_a_version_from_a_web_server(server: RangeServer, digest: str, tmp_path:
     assert (status, outcome) == (0, {"outcome": "Fetched", "version": 1, "digest": digest})
     assert names(tmp_path / "run/version") == {"manifest.json", "model.onnx", "samples.npz"}
     assert names(tmp_path / "run/repository") == {"digits/config.pbtxt", "digits/labels.txt", "digits/1/model.onnx"}
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["repository", "version"]
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["batching.json", "repository", "version"]
 
 
 def test_a_lone_graph_is_served_under_the_name_it_is_given(
@@ -102,7 +102,7 @@ def test_a_pod_that_was_killed_goes_on_where_it_was(server: RangeServer, digest:
     server.held.set()
     assert fetch(server.uri(VERSION), digest, tmp_path / "run")[0] == 0
     assert [asked for asked in server.ranges if asked], "the second asked for the rest alone"
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["repository", "version"]
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["batching.json", "repository", "version"]
 
 
 @pytest.mark.parametrize("form", ["file", "text"])

@@ -93,6 +93,17 @@ def verified(serving: Sequence[Object], answers: Answers) -> Condition:
     return Condition("Verified", "Unknown", "Pending", "no pod has sent its recorded samples through the server yet")
 
 
+def batched(serving: Sequence[Object], answers: Answers) -> Condition | None:
+    """The condition `Batched`, as a pod's probe says it: whether requests are gathered, and why; None until one has."""
+    for report in _reports(serving, answers):
+        told = report.get("batching")
+        if isinstance(told, dict) and told.get("axis") in ("first", "none"):
+            joined = told["axis"] == "first"
+            words = str(told.get("reason") or "the pod does not say why")
+            return Condition("Batched", "True" if joined else "False", "Gathered" if joined else "OneByOne", words)
+    return None
+
+
 def latency(serving: Sequence[Object], answers: Answers) -> dict[str, float] | None:
     """The slowest pod's figures, in milliseconds: percentiles of several pods cannot be added up."""
     figures = [typed(Latency, report) or {} for report in _reports(serving, answers)]

@@ -139,6 +139,8 @@ class _Planner:
         elif target.number is not None and not _verified_before(self.old, target):
             # The pods have not been asked yet (or not again, by a restarted operator): being ready says it all.
             self.observed.append(health.VERIFIED_BY_READINESS)
+        if (batched := health.batched(serving, self.answers)) is not None:
+            self.observed.append(batched)
         self._settle(target, known, ready=ready, serving=serving)
 
     def _settle(self, target: Version, deployment: Object | None, *, ready: bool, serving: list[Object]) -> None:
