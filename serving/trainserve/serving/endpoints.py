@@ -1,4 +1,4 @@
-"""The probe's HTTP endpoints: /readyz, /livez, /report and /metrics (docs/contracts.md)."""
+"""The probe's HTTP endpoints: /startz, /readyz, /livez, /report and /metrics (docs/contracts.md)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,16 @@ from typing import Any
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from trainserve.serving.probe import Probe
+from trainserve.serving.server import is_ready
 
 
 def answer(probe: Probe, path: str) -> tuple[HTTPStatus, str, bytes]:
     """Status, content type and body for a GET of `path`."""
+    if path == "/startz":
+        started = is_ready(f"{probe.host}:{probe.port}")
+        return (
+            (HTTPStatus.OK, "text/plain", b"ok\n") if started else (HTTPStatus.SERVICE_UNAVAILABLE, "text/plain", b"")
+        )
     if path == "/livez":
         alive, words = probe.alive()
         return HTTPStatus.OK if alive else HTTPStatus.SERVICE_UNAVAILABLE, "text/plain", f"{words}\n".encode()
@@ -27,7 +33,7 @@ def answer(probe: Probe, path: str) -> tuple[HTTPStatus, str, bytes]:
         return HTTPStatus.OK, "application/json", json.dumps(probe.report()).encode()
     if path == "/metrics":
         return HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(probe.metrics.registry)
-    return HTTPStatus.NOT_FOUND, "text/plain", b"/livez /readyz /report /metrics\n"
+    return HTTPStatus.NOT_FOUND, "text/plain", b"/startz /livez /readyz /report /metrics\n"
 
 
 class _Server(ThreadingHTTPServer):

@@ -158,14 +158,18 @@ def _triton(spec: ModelServeSpec, settings: Settings, shared: dict[str, Any]) ->
         **_LAST_WORDS,
         "volumeMounts": [shared],
         "lifecycle": {"preStop": {"exec": {"command": ["sleep", str(DRAIN_SECONDS)]}}},
-        "startupProbe": ready | {"failureThreshold": STARTUP_SECONDS},
+        # By way of the other container: until that is there, too, nobody can say that this one does not live.
+        "startupProbe": {
+            "httpGet": {"path": "/startz", "port": PROBE},
+            "periodSeconds": 1,
+            "timeoutSeconds": 2,
+            "failureThreshold": STARTUP_SECONDS,
+        },
         "readinessProbe": ready | {"failureThreshold": 2},
         # The other container runs a real inference: a server whose model hangs, or whose python backend's process died,
-        # answers its own health checks with 200. The first delay is that container's own start; the timeout, a server
-        # under full load.
+        # answers its own health checks with 200. The timeout is that of a server under full load.
         "livenessProbe": {
             "httpGet": {"path": "/livez", "port": PROBE},
-            "initialDelaySeconds": 10,
             "periodSeconds": 1,
             "timeoutSeconds": 5,
             "failureThreshold": 2,
