@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from torch import nn
@@ -14,6 +15,8 @@ from trainserve.models import one_output
 from trainserve.models.data.dataset import Normalisation
 from trainserve.models.errors import UserError
 from trainserve.models.network import Network
+from trainserve.models.script import own_graph
+from trainserve.models.script.config import parse
 
 from .conftest import RunScript
 from .scripts import MODEL
@@ -111,6 +114,29 @@ def test_one_logit_loses_and_answers_as_binary_cross_entropy_and_sigmoid_do() ->
         nn.functional.binary_cross_entropy_with_logits(alone[:, 0], truth.float()),
     )
     torch.testing.assert_close(network.answers(logits)[:, 1:], torch.sigmoid(alone))
+
+
+@pytest.mark.parametrize(
+    ("answers", "labels", "accuracy"),
+    [
+        ([[0.4], [0.6]], [0, 1], 1.0),
+        ([[-2.0], [0.2]], [0, 1], 1.0),
+        ([[-2.0], [3.0]], [1, 1], 0.5),
+        ([[-2.0], [3.0]], [1, 2], None),
+    ],
+)
+def test_a_file_of_the_scripts_own_with_one_output_has_the_accuracy_of_two_classes(
+    tmp_path: Path, answers: Any, labels: Any, accuracy: float | None
+) -> None:
+    given, answer = (
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", 1]) for name in ("in", "out")
+    )
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Identity", ["in"], ["out"])], "same", [given], [answer])
+    made = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
+    onnx.save(made, tmp_path / "model.onnx")
+    values = np.array(answers, np.float32)
+    np.savez(tmp_path / "samples.npz", **{"in": values, "out": values, "labels": np.array(labels)})
+    assert own_graph.take(tmp_path, parse({"model": {"script": "a.py"}}, tmp_path)).accuracy == accuracy
 
 
 NET = """

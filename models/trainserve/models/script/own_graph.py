@@ -40,6 +40,11 @@ _RANDOM = 64
 _BATCHES = (64, 7)
 
 Arrays = Mapping[str, NDArray[Any]]
+_DTYPES = (
+    *("bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float16", "float32", "float64"),
+    "object",
+)
+"""What a server has a name for (serving/triton_types.py); texts are objects."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,7 @@ class OwnGraph:
     parity: store.Parity
     accuracy: float | None
     loss: float | None
+    batching: store.Batching
     session: Any = field(repr=False)
     """onnxruntime's, of the file."""
 
@@ -66,6 +72,9 @@ class OwnGraph:
     def batch(self, size: int) -> Callable[[], object]:
         """What runs the graph once on `size` of the samples, through onnxruntime."""
         names = [each.name for each in self.inputs]
+        if self.batching.axis == "none":  # what one request holds, as it is
+            request = {name: np.asarray(self.samples[name][0]) for name in names}
+            return lambda: self.session.run(None, request)
         feed = {name: self.samples[name][np.arange(size) % len(self.samples[name])] for name in names}
         return lambda: self.session.run(None, feed)
 
@@ -105,6 +114,7 @@ class OwnGraph:
             metrics=metrics,
             parity=self.parity,
             energy=energy,
+            batching=self.batching,
             train_job=store.TrainJobRef(name=job.name, uid=job.uid, attempt=job.attempt),
             spec=config.spec(),
         )
@@ -125,7 +135,11 @@ def take(folder: Path, config: ScriptConfig) -> OwnGraph:
     outputs = [_tensor(value) for value in model.graph.output]
     files = _files(folder, model)
     session = _session(folder / MODEL)
-    bound = parity.tolerance(config.export)
+    bound, batching = parity.tolerance(config.export), gathering.of_file(folder / MODEL)
+    opset, version = onnx_file.opset(model), model.ir_version
+    if batching.axis == "none":
+        samples, compared = _whole(folder / SAMPLES, session, inputs, outputs, bound)
+        return OwnGraph(files, opset, version, inputs, outputs, samples, compared, None, None, batching, session)
     own = _recorded(folder / SAMPLES, [*inputs, *outputs])
     if own is None:
         given = _random(inputs)
@@ -147,8 +161,43 @@ def take(folder: Path, config: ScriptConfig) -> OwnGraph:
             reference="script",
         )
         accuracy, loss = _measured(own, outputs[0])
-    opset, version = onnx_file.opset(model), model.ir_version
-    return OwnGraph(files, opset, version, inputs, outputs, samples, compared, accuracy, loss, session)
+    return OwnGraph(files, opset, version, inputs, outputs, samples, compared, accuracy, loss, batching, session)
+
+
+def _whole(
+    path: Path, session: Any, inputs: list[store.Tensor], outputs: list[store.Tensor], bound: parity.Tolerance
+) -> tuple[Arrays, store.Parity]:
+    """The samples of a graph that is no batch, and how they compare. Raises UserError, ParityFailed."""
+    own = requests.given(path, inputs, outputs)
+    if own is None:
+        none = store.Parity(max_abs=None, max_rel=None, rtol=bound.rtol, atol=bound.atol, samples=0, reference="none")
+        return requests.made_up(session, inputs, outputs), none
+    try:
+        worst = _compared(session, inputs, outputs, own, bound)
+    except ParityFailed:
+        alone = requests.rows(own)  # the script may have asked for each row by itself
+        if alone is None:
+            raise
+        own, worst = alone, _compared(session, inputs, outputs, alone, bound)
+    return own, store.Parity(
+        max_abs=max(absolute for absolute, _ in worst),
+        max_rel=max(relative for _, relative in worst),
+        rtol=bound.rtol,
+        atol=bound.atol,
+        samples=len(own[inputs[0].name]),
+        reference="script",
+    )
+
+
+def _compared(
+    session: Any, inputs: list[store.Tensor], outputs: list[store.Tensor], own: Arrays, bound: parity.Tolerance
+) -> list[tuple[float, float]]:
+    answers = requests.answers(session, outputs, own, inputs)
+    return [
+        _difference(each.name, own[each.name][at], answer[each.name], bound)
+        for at, answer in enumerate(answers)
+        for each in outputs
+    ]
 
 
 def _checked(path: Path) -> onnx.ModelProto:
@@ -181,16 +230,17 @@ def _files(folder: Path, model: onnx.ModelProto) -> dict[str, Path]:
 
 
 def _tensor(value: onnx.ValueInfoProto) -> store.Tensor:
-    """Name, type and shape. Raises UserError unless the first axis, and it alone, is open."""
+    """Name, type and shape; -1 is an axis of any length. Raises UserError for what a server cannot be told of."""
     import onnx
 
     kind = value.type.tensor_type
-    shape = [axis.dim_value if axis.HasField("dim_value") else -1 for axis in kind.shape.dim]
-    if not shape or shape[0] != -1 or -1 in shape[1:]:
-        raise UserError(
-            f"{MODEL}: {value.name} has shape {shape}; its first axis, the batch, must be open, and no other"
-        )
-    return store.Tensor(name=value.name, dtype=str(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)), shape=shape)
+    if value.type.WhichOneof("value") != "tensor_type" or not kind.HasField("shape"):
+        raise UserError(f"{MODEL}: {value.name} is no tensor with a shape; inputs and outputs must be")
+    shape = [axis.dim_value if axis.dim_value > 0 else -1 for axis in kind.shape.dim]
+    dtype = str(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type))
+    if dtype not in _DTYPES:
+        raise UserError(f"{MODEL}: {value.name} has type {dtype}; must be one of {', '.join(_DTYPES)}")
+    return store.Tensor(name=value.name, dtype=dtype, shape=shape)
 
 
 def _session(path: Path) -> Any:
@@ -215,7 +265,11 @@ def _recorded(path: Path, tensors: list[store.Tensor]) -> dict[str, NDArray[Any]
         if tensor.name not in arrays:
             raise UserError(f"{SAMPLES}: no array {tensor.name!r}; found {', '.join(arrays) or 'none'}")
         array = arrays[tensor.name]
-        if list(array.shape[1:]) != tensor.shape[1:] or str(array.dtype) != tensor.dtype:
+        fits = array.ndim == len(tensor.shape) and all(
+            size in (-1, length) for size, length in zip(tensor.shape[1:], array.shape[1:], strict=True)
+        )
+        text = tensor.dtype == "object" and array.dtype.kind in "SU"
+        if not fits or not (text or str(array.dtype) == tensor.dtype):
             raise UserError(
                 f"{SAMPLES}: {tensor.name} is {array.dtype} {list(array.shape)}; must be {tensor.dtype} {tensor.shape}"
             )
@@ -226,16 +280,10 @@ def _recorded(path: Path, tensors: list[store.Tensor]) -> dict[str, NDArray[Any]
 
 
 def _random(inputs: list[store.Tensor]) -> dict[str, NDArray[Any]]:
-    """Reals in 0..1, bytes in 0..255, other whole numbers 0 or 1; the same in every run."""
-    random = np.random.default_rng(0)
-    return {
-        each.name: (
-            random.random((_RANDOM, *each.shape[1:])).astype(each.dtype)
-            if np.dtype(each.dtype).kind == "f"
-            else random.integers(0, 256 if each.dtype == "uint8" else 2, (_RANDOM, *each.shape[1:])).astype(each.dtype)
-        )
-        for each in inputs
-    }
+    """The same in every run."""
+    generator = np.random.default_rng(0)
+    rows = [each.model_copy(update={"shape": [_RANDOM, *each.shape[1:]]}) for each in inputs]
+    return {each.name: requests.random(each, generator) for each in rows}
 
 
 def _run(session: Any, outputs: list[store.Tensor], given: Arrays, batch: int) -> dict[str, NDArray[Any]]:
@@ -246,12 +294,17 @@ def _run(session: Any, outputs: list[store.Tensor], given: Arrays, batch: int) -
             parts.append(session.run(names, {name: array[start : start + batch] for name, array in given.items()}))
         except Exception as error:
             raise UserError(f"{MODEL}: onnxruntime cannot run it: {' '.join(str(error).split())}") from None
-    return {name: np.concatenate([part[position] for part in parts]) for position, name in enumerate(names)}
+    whole = {name: np.concatenate([part[position] for part in parts]) for position, name in enumerate(names)}
+    return {name: array.astype(str) if array.dtype == object else array for name, array in whole.items()}
 
 
 def _difference(name: str, expected: NDArray[Any], got: NDArray[Any], bound: parity.Tolerance) -> tuple[float, float]:
     if got.shape != expected.shape:
         raise ParityFailed(f"{MODEL}: {name} has shape {list(got.shape)}; {SAMPLES} has {list(expected.shape)}")
+    if expected.dtype.kind in "SU":
+        if not (expected.astype(str) == got.astype(str)).all():
+            raise ParityFailed(f"{MODEL}: {name} names another text than {SAMPLES}")
+        return 0.0, 0.0
     wide = expected.astype(np.float64)
     difference, size = np.abs(got - wide), np.abs(wide)
     # Written so that what is no number is never within the bound.
@@ -264,10 +317,18 @@ def _difference(name: str, expected: NDArray[Any], got: NDArray[Any], bound: par
 
 
 def _measured(samples: Arrays, output: store.Tensor) -> tuple[float | None, float | None]:
-    """Accuracy and loss where the samples have class numbers and the first output has one number per class."""
+    """Accuracy and loss where the samples have class numbers and the first output has one number per class.
+
+    One number is of class 1 of two: a probability where all are between 0 and 1, else a logit.
+    """
     labels = samples.get("labels")
     if labels is None or labels.dtype.kind not in "iu" or labels.ndim != 1 or len(output.shape) != 2:
         return None, None
     answers = samples[output.name]
+    if output.shape[1] == 1 and np.isin(labels, (0, 1)).all():
+        middle = 0.5 if ((answers >= 0) & (answers <= 1)).all() else 0.0
+        return float(((answers[:, 0] > middle) == labels).mean()), None
+    if not 0 <= labels.min() <= labels.max() < output.shape[1]:
+        return None, None
     accuracy, loss = measured(answers, labels, "classification")
     return accuracy, loss if are_shares(answers) else None
