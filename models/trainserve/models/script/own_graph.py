@@ -17,13 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainserve import store
-from trainserve.models import onnx_file, parity, pools
+from trainserve.models import gathering, onnx_file, parity, pools
 from trainserve.models.artifact import SAMPLES
 from trainserve.models.errors import ParityFailed, UserError
 from trainserve.models.evaluate import Answers
 from trainserve.models.export import MAX_IR_VERSION
 from trainserve.models.report.facts import Tested
 from trainserve.models.scoring import measured
+from trainserve.models.script import requests
 from trainserve.models.script.config import ScriptConfig
 from trainserve.models.script.network import are_shares
 from trainserve.store import beside
@@ -41,8 +42,8 @@ _BATCHES = (64, 7)
 
 Arrays = Mapping[str, NDArray[Any]]
 _DTYPES = (
-    *("bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float16", "float32", "float64"),
-    "object",
+    *("bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"),
+    *("float16", "float32", "float64", "object"),
 )
 """What a server has a name for (serving/triton_types.py); texts are objects."""
 
