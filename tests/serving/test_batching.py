@@ -17,6 +17,7 @@ import tritonclient.http as triton
 from tests.batching.graphs import B, model, node, numbers, tensor, weight
 from tests.serving.serving import Serving
 from trainserve import store
+from trainserve.client import Client
 from trainserve.serving import repository, unbatched
 from trainserve.serving.company import Company
 from trainserve.serving.infer import InferenceError
@@ -192,6 +193,18 @@ def same(got: np.ndarray, truth: np.ndarray) -> None:
         assert [each.decode() for each in got] == truth.tolist()
     else:
         np.testing.assert_allclose(got, truth, rtol=1e-4, atol=1e-5)
+
+
+def test_clients_send_one_number_for_each_row_as_they_have_it(served: Served) -> None:
+    x, w = np.arange(12, dtype=np.float32).reshape(3, 4), np.array([1, 2, 3], np.float32)
+    with Client(f"127.0.0.1:{served.serving.ports[0]}") as client:
+        answer = client.infer(client.model("weighted"), {"x": x, "w": w})
+        np.testing.assert_array_equal(answer["y"], x * w[:, None])
+        answer = client.infer(client.model("threshold"), {"x": x, "t": np.array(5, np.float32)})
+        np.testing.assert_array_equal(answer["y"], x > 5)
+        seen = client.predict("classifier", x)
+        assert (seen.labels, seen.probabilities.shape) == (("0", "1", "2"), (3, 3))
+        assert client.predict("confidences", x).probabilities.shape == (3, 1)
 
 
 def test_a_model_that_is_right_alone_and_wrong_in_company_is_loaded_anew_without_batches(served: Served) -> None:

@@ -28,8 +28,13 @@ class Batch:
         return not self.parts or all(part[name].shape[1:] == array.shape[1:] for name, array in self.parts[0].items())
 
 
-def gather(files: Iterable[tuple[str, Loaded]], size: int) -> Iterator[Batch]:
-    """Batches of at most `size` rows, in the order of the files."""
+def gather(files: Iterable[tuple[str, Loaded]], size: int | None) -> Iterator[Batch]:
+    """Batches of at most `size` rows, in the order of the files; None: each file is one, as it is, because the model
+    would mix its rows with those of others."""
+    if size is None:
+        for name, loaded in files:
+            yield Batch([(name, row) for row in range(len(loaded))], [loaded.inputs])
+        return
     batch = Batch()
     for name, loaded in files:
         start = 0

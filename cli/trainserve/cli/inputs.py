@@ -131,12 +131,12 @@ def _arrays(file: Any, model: ModelInfo) -> Loaded:
             found = {tensor.name: loaded[tensor.name] for tensor in model.inputs}
     batches = {}
     for tensor in model.inputs:
-        array = found[tensor.name]
+        array = tensor.fitted(found[tensor.name])
         # One sample without its batch axis is unmistakable.
         batches[tensor.name] = array[None] if array.ndim == len(tensor.shape) - 1 else array
         tensor.check(batches[tensor.name])
     rows = {len(array) for array in batches.values()}
-    if len(rows) > 1 or 0 in rows:
+    if (len(rows) > 1 and model.max_batch) or 0 in rows:
         raise BadInput(f"the arrays hold {' and '.join(map(str, sorted(rows)))} rows; must be the same, at least 1")
     return Loaded(batches)
 

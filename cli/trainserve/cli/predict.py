@@ -21,8 +21,6 @@ from trainserve.client import BadInput, Client, ModelInfo, Predictions, Protocol
 
 IN_FLIGHT = 4
 """Requests under way while the next files are read."""
-BATCH = 64
-"""Rows in a request to a model that sets no limit."""
 REGRESSION = "values"
 """The output of a regression (docs/contracts.md, Store layout and addresses)."""
 MANY = 10
@@ -108,7 +106,8 @@ def predict(
         if regression and top > 1:
             raise click.UsageError(f"--top goes with classes, and model {model.name} gives values")
         reading = Reading(list(expand(names)), model)
-        asked = _ask(client, model.name, gather(reading.files(), min(batch, _limit(model)) if batch else _limit(model)))
+        limit = _limit(model)
+        asked = _ask(client, model.name, gather(reading.files(), min(batch, limit) if batch and limit else limit))
         seen: list[tuple[Batch, Predictions]] = []
         failure: RequestFailed | None = None
         try:
@@ -184,9 +183,9 @@ def _served(client: Client, name: str | None) -> str:
     return name
 
 
-def _limit(model: ModelInfo) -> int:
-    fixed = model.inputs[0].shape[0]
-    return model.max_batch or (fixed if fixed > 0 else BATCH)
+def _limit(model: ModelInfo) -> int | None:
+    """Rows in a request; None of a model without a batch axis, to which each file is a request of its own."""
+    return model.max_batch or max(0, model.inputs[0].shape[0]) or None
 
 
 def _ask(client: Client, model: str, batches: Iterable[Batch]) -> Generator[tuple[Batch, Predictions], None, None]:

@@ -167,6 +167,7 @@ class AsyncClient:
     async def _infer(
         self, call: Call, model: ModelInfo, inputs: Mapping[str, Array], wanted: list[Wanted]
     ) -> dict[str, Array]:
+        inputs = model.fitted(inputs)
         model.check(inputs)
         transport = self._ready()
         return await call.ask(lambda address, seconds: transport.infer(address, model, inputs, wanted, seconds))

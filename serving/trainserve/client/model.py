@@ -32,6 +32,11 @@ class TensorInfo:
                 f"given {array.dtype} {_shape(array.shape)}"
             )
 
+    def fitted(self, array: Array) -> Array:
+        """`array`, with the axis of 1 that a server wants around one number for each row, or around a single one."""
+        alone = self.shape in ((-1, 1), (1,)) and array.ndim == len(self.shape) - 1
+        return array[..., None] if alone else array
+
 
 @dataclass(frozen=True)
 class ModelInfo:
@@ -54,29 +59,46 @@ class ModelInfo:
     def named(self, inputs: Array | Mapping[str, Array]) -> Mapping[str, Array]:
         """`inputs` by name; one array alone is that of a model's only input. Raises BadInput."""
         if isinstance(inputs, Mapping):
-            return inputs
+            return self.fitted(inputs)
         if len(self.inputs) != 1:
             names = _listed(tensor.name for tensor in self.inputs)
             raise BadInput(f"model {self.name} takes {len(self.inputs)} inputs ({names}), not one array")
-        return {self.inputs[0].name: inputs}
+        return self.fitted({self.inputs[0].name: inputs})
+
+    def fitted(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """`inputs` as their tensors want them (TensorInfo.fitted)."""
+        known = {tensor.name: tensor for tensor in self.inputs}
+        return {name: known[name].fitted(array) if name in known else array for name, array in inputs.items()}
 
     def batches(self, inputs: Mapping[str, Array]) -> Iterator[dict[str, Array]]:
-        """`inputs` in parts of at most `max_batch` rows. Raises BadInput unless all hold equally many, at least 1."""
+        """`inputs` in parts of at most `max_batch` rows; of a model without batch axis they are one request.
+
+        Raises BadInput unless all hold equally many, at least 1.
+        """
         self.check(inputs)
+        if not self.max_batch:
+            yield dict(inputs)
+            return
         rows = {len(array) for array in inputs.values()}
         if len(rows) > 1 or 0 in rows:
             held = " and ".join(map(str, sorted(rows)))
             raise BadInput(f"the arrays hold {held} rows; must be the same, at least 1")
         (count,) = rows
-        step = self.max_batch or count
-        for start in range(0, count, step):
-            yield {name: array[start : start + step] for name, array in inputs.items()}
+        for start in range(0, count, self.max_batch):
+            yield {name: array[start : start + self.max_batch] for name, array in inputs.items()}
 
     def scores(self) -> TensorInfo:
-        """The first output with one value per class. Raises BadInput."""
-        for tensor in self.outputs:
-            if len(tensor.shape) == 2 and tensor.shape[1] > 0:
-                return tensor
+        """The first output with one value per class, that of real numbers first of all. Raises BadInput.
+
+        One value for each row, such as the number or the text of the best class, is none of several.
+        """
+        fitting = [
+            each for each in self.outputs if len(each.shape) == 2 and each.shape[1] > 0 and each.dtype.kind != "O"
+        ]
+        for real, least in ((True, 2), (True, 1), (False, 2), (False, 1)):
+            for tensor in fitting:
+                if tensor.shape[1] >= least and (tensor.dtype.kind == "f") >= real:
+                    return tensor
         shapes = ", ".join(f"{tensor.name} {_shape(tensor.shape)}" for tensor in self.outputs)
         raise BadInput(f"model {self.name} gives no class probabilities of shape [n, classes]; its outputs: {shapes}")
 

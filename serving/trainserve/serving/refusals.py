@@ -10,8 +10,20 @@ SAYS_NOTHING = ("failed to poll", "UNAVAILABLE", "it was not loaded", "the serve
 """What a server answers of a model whose configuration it cannot read, or refuses at once."""
 
 
+_NOT_IMPLEMENTED = re.compile(r"Could not find an implementation for \w+\([1-6]\)")
+_OLD = (
+    "; it is an operator as it was before opset 7, of which onnxruntime promises nothing: convert the graph to opset 7 or "
+    "later, with onnx.version_converter.convert_version"
+)
+
+
 def words(model: str, told: str, log: str) -> str:
     """Of a model, of which the server told this when it was asked, and wrote that log."""
+    found = _words(model, told, log)
+    return found + _OLD if _NOT_IMPLEMENTED.search(found) else found
+
+
+def _words(model: str, told: str, log: str) -> str:
     if not any(nothing in told for nothing in SAYS_NOTHING):
         return told.strip()
     refused = [found for found in _POLL.finditer(log) if found["model"].rpartition("/")[2] == model]
