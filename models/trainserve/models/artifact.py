@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from trainserve import store
-from trainserve.models import export, half, parity, quantize, samples, scoring
-from trainserve.models.config import Config, Precision
+from trainserve.models import export, gathering, half, layers, parity, quantize, samples, scoring
+from trainserve.models.config import Config, Export, Precision
 from trainserve.models.data.dataset import Dataset
 from trainserve.models.export import Exported
 from trainserve.models.gates import Scores
@@ -19,6 +20,8 @@ from trainserve.models.parity import Measured
 from trainserve.models.session import Session
 
 SAMPLES = "samples.npz"
+_LOOKED_AT = 64
+"""Samples that a layer is looked for with."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,7 @@ class Artifact:
                 samples=len(compared.given),
             ),
             energy=energy,
+            batching=gathering.of_file(self.exported.path),
             train_job=store.TrainJobRef(name=job.name, uid=job.uid, attempt=job.attempt),
             spec=config.spec(),
         )
@@ -88,16 +92,23 @@ class Artifact:
 
 def make(graph: Graph, dataset: Dataset, config: Config, folder: Path) -> Artifact:
     """Export into `folder` and check. Raises UserError, ParityFailed, or OSError when it cannot be written."""
-    precision, opset, path = config.export.precision, config.export.opset, folder / "model.onnx"
-    match precision:
-        case "fp32":
-            exported = export.export(graph, dataset, opset, path)
-        case "fp16":
-            exported = export.export(half.halved(graph), dataset, opset, path)
-        case "int8":
-            exported = quantize.export(graph, dataset, opset, path)
-    session = Session(exported.path)
-    compared = parity.measure(graph, session, dataset, config.export)
+    precision, opset = config.export.precision, config.export.opset
+    given = graph.given(dataset.test_images[:_LOOKED_AT])
+    with layers.named(graph, given, partial(export.program, graph, dataset, opset, optimize=False)):
+        exported = written(graph, dataset, config.export, folder / "model.onnx")
+        session = Session(exported.path)
+        compared = parity.measure(graph, session, dataset, config.export)
     asked = precision != "fp32" or config.gates.max_accuracy_drop is not None
     scored = scoring.score(graph, session, dataset) if asked else None
     return Artifact(graph, exported, session, compared, precision, scored)
+
+
+def written(graph: Graph, dataset: Dataset, config: Export, path: Path) -> Exported:
+    """The graph as a file in the precision that was asked for. Raises as `make`."""
+    match config.precision:
+        case "fp32":
+            return export.export(graph, dataset, config.opset, path)
+        case "fp16":
+            return export.export(half.halved(graph), dataset, config.opset, path)
+        case "int8":
+            return quantize.export(graph, dataset, config.opset, path)

@@ -19,6 +19,10 @@ class UserError(RunFailed):
     exit_code = 1
 
 
+class WrongGraph(UserError):
+    """What was exported cannot be loaded, or cannot be run as it must be."""
+
+
 class GateNotMet(RunFailed):
     """The model was trained and is not good enough."""
 
@@ -31,6 +35,8 @@ class ParityFailed(RunFailed):
 
     reason = "ParityFailed"
     exit_code = 11
+    layer: str | None = None
+    """The one that makes the difference, where it was found."""
 
 
 class DataError(RunFailed):

@@ -9,20 +9,17 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
 from trainserve.models import onnx_file, pools, unsupported
 from trainserve.models.data.dataset import Dataset
-from trainserve.models.errors import RunFailed, UserError
+from trainserve.models.errors import RunFailed, UserError, WrongGraph
 from trainserve.models.graph import Graph
 from trainserve.models.session import Session
 from trainserve.models.warmup import quiet
-
-if TYPE_CHECKING:
-    pass
 
 MAX_IR_VERSION = 10
 """Loads on every onnxruntime from 1.19 to 1.32, and so on every Triton from 24.10."""
@@ -54,15 +51,15 @@ def export(graph: Graph, dataset: Dataset, opset: int, path: Path) -> Exported:
 
     quiet()
     graph.eval()
-    program = _program(graph, dataset, opset)
-    beside = _weights(program) > onnx_file.INLINE_LIMIT
+    made = program(graph, dataset, opset)
+    beside = _weights(made) > onnx_file.INLINE_LIMIT
     files = {path.name: path}
     if beside:
         files[path.name + onnx_file.EXTERNAL_DATA] = path.with_name(path.name + onnx_file.EXTERNAL_DATA)
-        program.save(path, external_data=True)
+        made.save(path, external_data=True)
         model = onnx.load(path, load_external_data=False)
     else:
-        model = program.model_proto
+        model = made.model_proto
     onnx_file.strip(model)
     pools.settle(model)
     if random := onnx_file.random_operator(model):
@@ -73,17 +70,17 @@ def export(graph: Graph, dataset: Dataset, opset: int, path: Path) -> Exported:
 
 
 def checked(graph: Graph, dataset: Dataset, files: Mapping[str, Path]) -> Exported:
-    """The written files, when they are what every server can load and answer any batch. Raises UserError, RunFailed."""
+    """The written files, when every server can load them and they answer any batch. Raises WrongGraph, RunFailed."""
     import onnx
 
     path = next(iter(files.values()))
     try:
         pools.full_check(path)
     except Exception as error:  # the checker's and the shape inference's own, which have no common base
-        raise UserError(f"model: cannot be exported to ONNX: {unsupported.invalid(error)}") from error
+        raise WrongGraph(f"model: cannot be exported to ONNX: {unsupported.invalid(error)}") from error
     model = onnx.load(path, load_external_data=False)
     if fixed := onnx_file.fixed_batch(model):
-        raise UserError(
+        raise WrongGraph(
             f"model: its batch axis is fixed at {fixed} by an operator that is given a number for it, such as reshape"
         )
     if model.ir_version > MAX_IR_VERSION:
@@ -92,7 +89,8 @@ def checked(graph: Graph, dataset: Dataset, files: Mapping[str, Path]) -> Export
     return Exported(path, files, onnx_file.opset(model), model.ir_version)
 
 
-def _program(graph: Graph, dataset: Dataset, opset: int) -> torch.onnx.ONNXProgram:
+def program(graph: Graph, dataset: Dataset, opset: int, *, optimize: bool = True) -> torch.onnx.ONNXProgram:
+    """What torch's exporter makes of the graph. Raises UserError as `export`."""
     # Two samples: an example of one would let the exporter believe that the batch is always one.
     example = torch.from_numpy(graph.given(dataset.test_images[:1])).repeat_interleave(2, dim=0)
     told = io.StringIO()  # torch prints whole graphs of a model that it cannot trace
@@ -101,7 +99,7 @@ def _program(graph: Graph, dataset: Dataset, opset: int) -> torch.onnx.ONNXProgr
         # An LSTM and a GRU keep a list of their own weights, which the exporter takes for state.
         warnings.filterwarnings("ignore", r"The tensor attributes? .*\._flat_weights", UserWarning)
         try:
-            program = torch.onnx.export(
+            made = torch.onnx.export(
                 graph,
                 (example,),
                 dynamo=True,
@@ -111,11 +109,12 @@ def _program(graph: Graph, dataset: Dataset, opset: int) -> torch.onnx.ONNXProgr
                 output_names=graph.signature.names,
                 dynamic_shapes=({0: torch.export.Dim("batch")},),
                 verbose=False,
+                optimize=optimize,
             )
         except torch.onnx.errors.OnnxExporterError as error:
             raise UserError(f"model: cannot be exported to ONNX: {unsupported.reason(error)}") from error
-    assert program is not None
-    return program
+    assert made is not None
+    return made
 
 
 def _check_batches(graph: Graph, dataset: Dataset, session: Session) -> None:
@@ -126,7 +125,7 @@ def _check_batches(graph: Graph, dataset: Dataset, session: Session) -> None:
         for output in graph.signature.outputs:
             expected = [batch, *output.shape[1:]]
             if list(answers[output.name].shape) != expected:
-                raise UserError(
+                raise WrongGraph(
                     f"model: output {output.name} has shape {list(answers[output.name].shape)} for a batch of {batch}; "
                     f"must be {expected}: its batch axis is fixed"
                 )

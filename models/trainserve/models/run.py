@@ -88,7 +88,7 @@ class Run:
         dataset = data.load(self.config.dataset, self.config.trainer.seed, self.terminal.watch(), self.config.folder)
         self.terminal.say(f"data: {dataset}")
         signature = self._signature(dataset)
-        network = self._train(dataset, gang)
+        network = self._train(dataset, signature, gang)
         if not self.rank.first:
             return result.success("Trained", self.progress, {})
         with scratch_folder() as scratch:
@@ -105,7 +105,7 @@ class Run:
         gates.applicable(self.config.gates, dataset.task)
         return signature(self.config.export, dataset)
 
-    def _train(self, dataset: Dataset, gang: Gang | None) -> Network:
+    def _train(self, dataset: Dataset, signature: Signature, gang: Gang | None) -> Network:
         import torch
 
         from trainserve.models.data.source import release
@@ -120,7 +120,9 @@ class Run:
         built = body.build(
             config.model, config.folder, dataset.shape, len(dataset.labels), self.terminal.watch(), dataset.task
         )
-        network = Network(dataset.normalisation(), built, dataset.task).to(on)
+        network = Network(dataset.normalisation(), built, dataset.task)
+        self._try_to_export(network, dataset, signature)
+        network = network.to(on)
         parameters = sum(parameter.numel() for parameter in network.parameters())
         self.terminal.say(f"model: {config.model}, {parameters} parameters, on {_describe(on)}")
         gpus = device.gpus(on)
@@ -150,6 +152,17 @@ class Run:
         for part in (dataset.train_images, dataset.test_images):  # the export needs few of them, and memory
             release(part)
         return network
+
+    def _try_to_export(self, network: Network, dataset: Dataset, signature: Signature) -> None:
+        """On rank 0, while the others wait for it: what it fails with is theirs, too."""
+        from trainserve.models import trial
+
+        if not self.rank.first or not trial.needed(self.config):
+            return
+        start = time.perf_counter()
+        with body.blaming(self.config.model, self.config.folder):
+            trial.export(network, dataset, self.config, signature)
+        self.terminal.say(f"export: tried with the untrained network, {time.perf_counter() - start:.1f} s")
 
     @contextlib.contextmanager
     def _checkpoints(self, dataset: Dataset) -> Iterator[Checkpoints | None]:

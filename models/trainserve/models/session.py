@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trainserve.models.errors import UserError
+from trainserve.models.errors import WrongGraph
 
 _NOT_IMPLEMENTED = re.compile(r"implementation for (?P<operator>\w+)\(|Fatal error: (?P<unknown>\S+?)\(-?\d+\) is not")
 _FAILED_NODE = re.compile(r"running (?P<operator>\w+) node")
@@ -21,7 +21,7 @@ class Session:
     """One loaded file."""
 
     def __init__(self, model: Path) -> None:
-        """Raises UserError naming the operator when onnxruntime cannot load the file."""
+        """Raises WrongGraph naming the operator when onnxruntime cannot load the file."""
         import onnxruntime  # type: ignore[import-untyped]
 
         options = onnxruntime.SessionOptions()
@@ -31,7 +31,7 @@ class Session:
         try:
             self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:
-            raise UserError(f"model: onnxruntime cannot load the export: {_told(error, _NOT_IMPLEMENTED)}") from error
+            raise WrongGraph(f"model: onnxruntime cannot load the export: {_told(error, _NOT_IMPLEMENTED)}") from error
         (self._input,) = [tensor.name for tensor in self._session.get_inputs()]
         self._outputs = [tensor.name for tensor in self._session.get_outputs()]
 
@@ -43,7 +43,7 @@ class Session:
     def run(self, given: NDArray[Any], batch: int) -> dict[str, NDArray[Any]]:
         """The outputs by name for all of `given`, `batch` rows at a time.
 
-        Raises UserError naming the operator when a node fails.
+        Raises WrongGraph naming the operator when a node fails.
         """
         parts = []
         for start in range(0, len(given), batch):
@@ -52,7 +52,7 @@ class Session:
                 parts.append(self._session.run(None, {self._input: part}))
             except Exception as error:
                 told = _told(error, _FAILED_NODE)
-                raise UserError(
+                raise WrongGraph(
                     f"model: onnxruntime cannot run the export on a batch of {len(part)}: {told}"
                 ) from error
         return {name: np.concatenate([part[position] for part in parts]) for position, name in enumerate(self._outputs)}

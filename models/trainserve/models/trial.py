@@ -1,0 +1,78 @@
+"""A trial export of the untrained network: what cannot be exported is found before the first epoch, not after the last.
+
+The zoo's own networks are left out: they are exported in the tests, whatever the images. int8 is tried for them as
+well, because some have no 8-bit form.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import random
+import tempfile
+import traceback
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from trainserve.models import artifact, zoo
+from trainserve.models.config import Config
+from trainserve.models.data.dataset import Dataset
+from trainserve.models.errors import ParityFailed, RunFailed
+from trainserve.models.graph import Graph
+from trainserve.models.network import Network
+from trainserve.models.signature import Signature
+
+_SAMPLES = 64
+"""Of each split."""
+
+
+def needed(config: Config) -> bool:
+    """Whether something could come of it."""
+    return config.model.name not in zoo.MODELS or config.export.precision == "int8"
+
+
+def export(network: Network, dataset: Dataset, config: Config, signature: Signature) -> None:
+    """Export a copy of `network`, which is on the CPU, and throw it away; neither it nor chance is changed.
+
+    Raises UserError and ParityFailed as the export after the training would: of a difference from PyTorch only where a
+    layer is found that makes it, for of untrained weights nothing else is sure. A network that cannot be copied is not
+    tried.
+    """
+    with _chance(), tempfile.TemporaryDirectory(prefix="trainserve-trial-") as folder:
+        try:
+            twin = Graph(copy.deepcopy(network), signature)
+            artifact.make(twin, _some(dataset), config, Path(folder))
+        except ParityFailed as error:
+            if error.layer is not None:
+                raise
+        except RunFailed:
+            raise
+        except Exception as error:  # what is no finding shows again after the training, and is told then
+            traceback.print_exception(error)
+
+
+def _some(dataset: Dataset) -> Dataset:
+    """A few samples of each split."""
+    return replace(
+        dataset,
+        train_images=dataset.train_images[:_SAMPLES],
+        train_targets=dataset.train_targets[:_SAMPLES],
+        test_images=dataset.test_images[:_SAMPLES],
+        test_targets=dataset.test_targets[:_SAMPLES],
+    )
+
+
+@contextlib.contextmanager
+def _chance() -> Iterator[None]:
+    """Leaves every generator of random numbers as it was."""
+    python, numpy = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
