@@ -50,7 +50,7 @@ def test_a_long_message_is_cut_and_a_short_one_is_not() -> None:
     assert telling.GAP in json.loads(result.encode(long))["message"]
 
 
-@given(text=st.text(max_size=300), room=st.integers(20, 400))
+@given(text=st.text(max_size=300), room=st.integers(40, 400))
 def test_a_shortened_text_fits_as_json_and_keeps_its_last_words(text: str, room: int) -> None:
     shown = telling.shortened(text, room)
     assert len(json.dumps(shown)) - 2 <= room
