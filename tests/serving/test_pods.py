@@ -74,7 +74,7 @@ def test_gpus_become_gpu_instances_unless_they_are_simulated(
 def test_fetch_twice_leaves_the_same(root: Path, published: Published, tmp_path: Path) -> None:
     for _ in range(2):
         assert run(*fetching(root, tmp_path / "run", published.digest))[0] == 0
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["repository", "version"]
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["batching.json", "repository", "version"]
 
 
 def test_fetch_refuses_another_digest_naming_both(root: Path, published: Published, tmp_path: Path) -> None:
@@ -320,13 +320,15 @@ def test_the_probe_waits_for_a_server_that_comes_later(start: Start, fetched: Pa
         "reason": "Waiting",
         "message": "",
         "samples": 48,
+        "batching": None,
         "maxAbs": None,
         "maxRel": None,
         "p50Ms": None,
         "p99Ms": None,
     }
-    assert (running.get("/readyz")[0], running.get("/livez")[0]) == (503, 503)
+    assert [running.get(path)[0] for path in ("/startz", "/readyz", "/livez")] == [503, 503, 503]
     server.start()
+    running.wait_for("/startz", 200)
     running.wait_for("/readyz", 200)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,10 @@ from trainserve.serving.verification import verify
 from trainserve.store import Published
 
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+
+
+NAMELESS = ["ant", "", "cat", " ", *faulty.LABELS[4:]]
+"""Two classes have no name."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,7 @@ def faults(command: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         faulty.place(repository, name, graph)
     faulty.place(repository, "swapped-labels", content, labels=[*faulty.LABELS[:5], "gnu", "fox", "hen"])
     faulty.place(repository, "no-labels", content, labels=[])
+    faulty.place(repository, "nameless-class", content, labels=[label.strip() for label in NAMELESS])
     faulty.place(repository, "claims-another", content, digest=other.digest)
     faulty.place(repository, "claims-right", content, digest=published.digest)
     faulty.place_ensemble(repository, "ensemble", "right")
@@ -98,6 +103,19 @@ def test_a_right_server_is_verified_over_both_protocols_alone_in_batches_and_con
     ]
     assert all(run.matches and run.requests >= 4 and 0 < run.p50_ms <= run.p99_ms for run in report.runs)
     assert (report.labels.matches, report.labels.same, report.labels.served_accuracy) == (True, 64, 1.0)
+
+
+def test_a_class_without_a_name_has_its_number_for_one(faults: Faults) -> None:
+    servable, recorded = Servable.of_version(faults.version), Recorded.load(faults.version, 64)
+    named = replace(servable, labels=tuple(NAMELESS))
+    report = verify(faults.server.url, None, named, recorded, model="nameless-class")
+    assert report.verified, words(report)
+    assert (report.labels.matches, report.labels.classes) == (True, 8)
+    other = verify(faults.server.url, None, servable, recorded, model="nameless-class")
+    assert [(wrong.index, wrong.expected, wrong.got) for wrong in other.labels.wrong] == [
+        (1, "bee", "1"),
+        (3, "dog", "3"),
+    ]
 
 
 def test_the_report_is_plain_json_that_names_the_worst_sample(faults: Faults) -> None:
