@@ -12,8 +12,8 @@ SAYS_NOTHING = ("failed to poll", "UNAVAILABLE", "it was not loaded", "the serve
 
 _NOT_IMPLEMENTED = re.compile(r"Could not find an implementation for \w+\([1-6]\)")
 _OLD = (
-    "; it is an operator as it was before opset 7, of which onnxruntime promises nothing: convert the graph to opset 7 or "
-    "later, with onnx.version_converter.convert_version"
+    "; it is an operator as it was before opset 7, of which onnxruntime promises nothing: convert the graph to opset 7 "
+    "or later, with onnx.version_converter.convert_version"
 )
 
 

@@ -185,7 +185,7 @@ def _probe(spec: ModelServeSpec, version: Version, settings: Settings, shared: d
         arguments += ["--given", f"{SHARED}/given.npz"]
     if spec.triton.ensemble is not None:
         arguments.append("--ensemble")
-    mounts = [shared | {"readOnly": True}]
+    mounts = [shared]  # it takes the batches out of the repository of a model whose rows do not stand alone
     if settings.node_cache is not None:  # its metrics tell how full it is
         mounts.append(_CACHE_MOUNT | {"readOnly": True})
     return {
