@@ -257,3 +257,34 @@ dynamic_batching { max_queue_delay_microseconds: 1000000 }
 
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(ask, words)) == words
+
+
+def test_a_batch_around_a_graph_that_has_none_is_refused_at_load(command: Path, tmp_path: Path) -> None:
+    """As NVIDIA's backend does: else the model is ready, and every request of several rows fails."""
+    tensors = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3]) for name in ("x", "y")]
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", tensors[:1], tensors[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    config = 'backend: "onnxruntime"\nmax_batch_size: 8\n' + "".join(
+        f'{kind} [{{name: "{name}" data_type: TYPE_FP32 dims: [3]}}]\n'
+        for kind, name in (("input", "x"), ("output", "y"))
+    )
+    save(model, tmp_path / "models", "one", config)
+    server = DevelopmentServer(command, tmp_path / "models", tmp_path / "log")
+    with pytest.raises(ServerNotReady, match=r"tensor 'x': max_batch_size > 0 needs a first dimension of -1"):
+        server.start()
+
+
+def test_tensors_without_axes_are_described_and_answered_without_a_configuration(start: Start, tmp_path: Path) -> None:
+    def graph(*axes: str) -> onnx.ModelProto:
+        tensors = [helper.make_tensor_value_info(name, TensorProto.FLOAT, list(axes)) for name in ("x", "y")]
+        made = helper.make_graph([helper.make_node("Neg", ["x"], ["y"])], "g", tensors[:1], tensors[1:])
+        return helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+
+    save(graph(), tmp_path / "models", "alone")
+    save(graph("batch"), tmp_path / "models", "each")
+    with Client(start(tmp_path / "models").url) as client:
+        for name, given, shape in (("alone", np.float32([3]), ()), ("each", np.float32([[3], [4]]), (2, 1))):
+            model = client.model(name)
+            assert (model.max_batch > 0) == (name == "each")
+            answer = client.infer(model, {"x": given})["y"]
+            assert (answer.shape, answer.reshape(-1).tolist()) == (shape, (-given).reshape(-1).tolist())
