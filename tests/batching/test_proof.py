@@ -94,6 +94,13 @@ BATCHES: dict[str, onnx.ModelProto] = {
          node("Normalizer", "p", "q", domain="ai.onnx.ml", norm="L1")],
         [X], [tensor("y", [B], TensorProto.STRING), tensor("q", [B, 2])], ai_onnx_ml=1,
     ),
+    "a tree, of which onnx says no shape": model(
+        [node("TreeEnsembleClassifier", "x", "y p", domain="ai.onnx.ml", classlabels_int64s=[0, 1], class_ids=[0, 1],
+              class_nodeids=[1, 2], class_treeids=[0, 0], class_weights=[1.0, 1.0], nodes_falsenodeids=[2, 0, 0],
+              nodes_featureids=[0, 0, 0], nodes_modes=["BRANCH_LEQ", "LEAF", "LEAF"], nodes_nodeids=[0, 1, 2],
+              nodes_treeids=[0, 0, 0], nodes_truenodeids=[1, 0, 0], nodes_values=[0.1, 0.0, 0.0])],
+        [X], [tensor("y", [B], TensorProto.INT64), tensor("p", [B, 2])], ai_onnx_ml=1,
+    ),
     "the label of the best class, as scikit-learn's converter writes it": model(
         [node("MatMul", "x w", "p"), node("ArgMax", "p", "best", axis=1),
          node("ArrayFeatureExtractor", "labels best", "found", domain="ai.onnx.ml"), node("Reshape", "found all", "y")],

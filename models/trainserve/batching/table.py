@@ -167,8 +167,23 @@ def shape_of(op: Op, domain: str) -> Sequence[Shapes | None]:
     if domain not in ("ai.onnx.ml", "com.microsoft") or not op.ins or op.ins[0] is None or op.ins[0].shapes is None:
         return op.outs
     given = op.ins[0].shapes
+    if op.kind in ("SVMClassifier", "TreeEnsembleClassifier"):
+        count = _scores(op)
+        return [tuple((shape[0], count)[: at + 1] for shape in given) for at in range(len(op.outs))]
     made = _shape_of(op, domain, given)
     return [known if known is not None else made if not at else None for at, known in enumerate(op.outs)]
+
+
+def _scores(op: Op) -> int:
+    """How many scores a classifier gives beside the label: one for each class, or pair of classes."""
+    classes = len(
+        op.attribute("classlabels_int64s")
+        or op.attribute("classlabels_strings")
+        or op.attribute("classlabels_ints")
+        or ()
+    )
+    pairs = op.kind == "SVMClassifier" and classes > 2 and not op.attribute("prob_a")
+    return classes * (classes - 1) // 2 if pairs else max(2, classes)
 
 
 def _shape_of(op: Op, domain: str, given: Shapes) -> Shapes | None:
