@@ -43,6 +43,17 @@ def words() -> onnx.ModelProto:
     return graph(nodes, [("word", STRING, ["batch", 1])], outputs, ml=2)
 
 
+def labels() -> onnx.ModelProto:
+    """A text for each row of numbers, without an axis of its own, as scikit-learn's converter writes it."""
+    linear = {"coefficients": [1.0, 0.0, 0.0, 1.0], "intercepts": [0.0, 0.0], "multi_class": 0}
+    inputs, made = ["x"], ["label", "scores"]
+    node = helper.make_node(
+        "LinearClassifier", inputs, made, domain="ai.onnx.ml", classlabels_strings=["cat", "dog"], **linear
+    )
+    outputs = [("label", STRING, ["batch"]), ("scores", FLOAT, ["batch", 2])]
+    return graph([node], [("x", FLOAT, ["batch", 2])], outputs, ml=1)
+
+
 def image_and_size(*, size_first: bool = False) -> onnx.ModelProto:
     """The size of one image times its mean: first axes of 1 and 2."""
     nodes = [

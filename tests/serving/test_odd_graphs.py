@@ -3,6 +3,7 @@ not, and verified for what they are."""
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 import urllib.request
@@ -34,6 +35,7 @@ from trainserve.serving.verification import verify
 GRAPHS = {
     "logarithms": odd_graphs.logarithms(),
     "words": odd_graphs.words(),
+    "labels": odd_graphs.labels(),
     "image-and-size": odd_graphs.image_and_size(),
     "size-and-image": odd_graphs.image_and_size(size_first=True),
     "resize": odd_graphs.resize(),
@@ -159,7 +161,7 @@ def test_an_honest_server_is_verified(odd: Odd, name: str) -> None:
     report = verify(odd.server.url, odd.server.grpc_url, model, reference.recorded(model, 4))
     assert report.verified, report.fault
     assert {run.protocol for run in report.runs} == {"http", "grpc"}
-    report.as_json()
+    json.dumps(report.as_json())
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,9 @@ def test_given_samples_say_whether_a_lone_graph_is_right(command: Path, tmp_path
 
 def test_what_a_server_says_of_a_model_that_it_does_not_take_is_told(command: Path, tmp_path: Path) -> None:
     onnx.save(odd_graphs.logarithms(), tmp_path / "net.onnx")
-    (tmp_path / "settings.yaml").write_text("overrides: {max_batch_size: 4, dynamic_batching: {preferred_batch_size: [9]}}\n")
+    (tmp_path / "settings.yaml").write_text(
+        "overrides: {max_batch_size: 4, dynamic_batching: {preferred_batch_size: [9]}}\n"
+    )
     ports = [f"--{name}-port={port}" for name, port in zip(("http", "grpc", "metrics"), free_ports(3), strict=True)]
     status, lines = run(tmp_path / "net.onnx", "--settings", tmp_path / "settings.yaml", *ports)
     assert status == 1

@@ -202,7 +202,7 @@ def _worst(result: Comparison) -> Worst | None:
 
 def _plain(values: np.ndarray[Any, Any]) -> list[Any]:
     """Numbers, or texts."""
-    return [text(value) for value in values] if values.dtype.hasobject else values.tolist()
+    return [text(value) for value in values] if values.dtype.kind in "OSU" else values.tolist()
 
 
 def _labels(
