@@ -67,9 +67,22 @@ def measure(graph: Graph, session: Session, dataset: Dataset, config: ExportConf
     images, targets = _samples(dataset)
     given = graph.given(images)
     expected = graph.answer(given)
+    _expect_numbers(expected)
     bound = tolerance(config, graph.network.task, _scale(graph, expected))
     runs = [compare(graph, expected, session.run(given, size), bound) for size in _BATCHES]
     return Measured(given, targets, expected, bound, *(max(each) for each in zip(*runs, strict=True)))
+
+
+def _expect_numbers(answers: Arrays) -> None:
+    """Raises ParityFailed naming the output and the first sample when PyTorch's own answers hold NaN or infinities."""
+    for name, answer in answers.items():
+        odd = np.flatnonzero(~np.isfinite(answer).all(axis=1))
+        if odd.size:
+            value = answer[odd[0]][~np.isfinite(answer[odd[0]])][0]
+            raise ParityFailed(
+                f"export.parity: PyTorch itself answers {value} to {odd.size} of {len(answer)} samples ({name}, sample "
+                f"{odd[0]} the first): the weights are no numbers any more, or it divides by 0"
+            )
 
 
 def tolerance(config: ExportConfig, task: Task = "classification", scale: float = 1.0) -> Tolerance:

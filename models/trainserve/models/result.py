@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from trainserve.models.finite import finite
+from trainserve.models.finite import finite, no_numbers
 from trainserve.models.progress import Progress
 from trainserve.models.rank import Rank
 from trainserve.models.telling import shortened
@@ -50,8 +50,15 @@ def write(message: dict[str, Any], rank: Rank | None = None) -> None:
 
 
 def encode(message: dict[str, Any]) -> str:
-    """One line of JSON under LIMIT bytes; a text that is too long loses its middle; NaN is null."""
+    """One line of JSON under LIMIT bytes; a text that is too long loses its middle.
+
+    What is no finite number is null, and the message says which figures are none.
+    """
+    none = ", ".join(no_numbers(message))
     message = finite(message)
+    if none:
+        said = [text for text in (message.get("message"), f"no number, and null here: {none}") if text]
+        message = {**message, "message": "; ".join(said)}
     line = json.dumps(message, allow_nan=False)
     if len(line) < LIMIT or "message" not in message:
         return line

@@ -26,10 +26,14 @@ def score(graph: Graph, session: Session, dataset: Dataset) -> Scores:
 
 
 def measured(answers: NDArray[Any], targets: NDArray[Any], task: Task) -> tuple[float | None, float]:
-    """Share of right answers and mean cross entropy of probabilities; of a regression None and mean squared error."""
+    """Share of right answers and mean cross entropy of probabilities; of a regression None and mean squared error.
+
+    What is no number is no right answer.
+    """
     wide = answers.astype(np.float64)
     if task == "regression":
         return None, float(np.square(wide - targets).mean())
     given_to_truth = wide[np.arange(len(targets)), targets]
     loss = -np.log(np.maximum(given_to_truth, np.finfo(np.float32).tiny)).mean()
-    return float((answers.argmax(axis=1) == targets).mean()), float(loss)
+    right = (answers.argmax(axis=1) == targets) & ~np.isnan(wide).any(axis=1)
+    return float(right.mean()), float(loss)

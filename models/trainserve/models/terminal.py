@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from trainserve.models.data.watch import Watch
+from trainserve.models.finite import finite
 from trainserve.models.progress import State
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class Terminal:
 
     def _write(self, event: str, content: dict[str, Any]) -> None:
         when = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        print(json.dumps({"time": when, "event": event, **content}), flush=True)
+        print(json.dumps({"time": when, "event": event, **finite(content)}, allow_nan=False), flush=True)
 
 
 def _worded(state: State) -> str:

@@ -182,7 +182,9 @@ class Manifest(ManifestDraft):
         """The bytes of manifest.json. Fields that earlier releases do not know, and would refuse, are left out where
         there is nothing to say."""
         unknown = {name for name in ("curves", "batching") if getattr(self, name) is None}
-        return json.dumps(self.model_dump(by_alias=True, exclude=unknown), sort_keys=True, indent=1).encode() + b"\n"
+        # By way of pydantic's own JSON, in which what is no finite number is null.
+        content = json.loads(self.model_dump_json(by_alias=True, exclude=unknown))
+        return json.dumps(content, sort_keys=True, indent=1, allow_nan=False).encode() + b"\n"
 
     @classmethod
     def from_bytes(cls, content: bytes, path: object) -> Manifest:
