@@ -29,6 +29,7 @@ class Graph(nn.Module):
         """The input's batch to one tensor per output, in the signature's order."""
         network = self.network
         answers = network.answers(network.logits(given) if self.signature.takes_images else network.through(given))
+        answers = answers.float()  # a body may answer in another type than it computes in
         if self.signature.top_k is None:
             return (answers,)
         top = torch.topk(answers, self.signature.top_k, dim=1)

@@ -127,7 +127,10 @@ def _array(values: Any) -> Any:
     import numpy as np
     import torch
 
-    return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+    if not isinstance(values, torch.Tensor):
+        return np.asarray(values)
+    values = values.detach().cpu()
+    return (values.float() if values.dtype == torch.bfloat16 else values).numpy()  # numpy has no bfloat16
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:

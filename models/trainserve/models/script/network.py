@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from trainserve import store
-from trainserve.models import one_output
+from trainserve.models import half, one_output
 from trainserve.models.config import Export
 from trainserve.models.data.dataset import Dataset, Normalisation, Task
 from trainserve.models.errors import UserError
@@ -21,6 +22,7 @@ from trainserve.models.network import Network
 from trainserve.models.scoring import measured
 from trainserve.models.script.running import Left
 from trainserve.models.signature import PROBABILITIES, VALUES, answering
+from trainserve.models.zoo import ready
 
 FIELD = "model.script"
 _LOOKED_AT = 256
@@ -65,11 +67,12 @@ class ScriptNetwork(Network):
 class Adopted:
     """The model on the CPU in evaluation mode, and its samples; `accuracy` is None for a regression.
 
-    `width` is how many outputs the model itself has.
+    `width` is how many outputs the model itself has; `was` the type of its weights where that was not float32.
     """
 
     graph: Graph
     width: int
+    was: str | None
     dataset: Dataset
     accuracy: float | None
     loss: float
@@ -78,17 +81,20 @@ class Adopted:
     def __str__(self) -> str:
         network, task = self.graph.network, self.dataset.task
         assert isinstance(network, ScriptNetwork)
+        narrowed = "" if self.was is None else f"; its weights, {self.was} in the script, are published as float32"
         if task == "regression":
-            return f"a regression of {len(self.dataset.labels)} value(s), which are published as they are"
+            return f"a regression of {len(self.dataset.labels)} value(s), which are published as they are{narrowed}"
         gives = "probabilities" if network.gives_probabilities else "logits, of which softmax makes probabilities"
         if self.width == 1:
             gives = "the probability of class 1" if network.gives_probabilities else "the logit of class 1"
-        return f"a classifier of {len(self.dataset.labels)} classes, whose {self.width} output(s) are {gives}"
+        return f"a classifier of {len(self.dataset.labels)} classes, whose {self.width} output(s) are {gives}{narrowed}"
 
 
 def adopt(left: Left, name: str, config: Export) -> Adopted:
     """Raises UserError when the model and its samples do not fit together, or to what `config` asks for."""
     body = left.module.cpu().eval()
+    was = half.others(body)
+    body.float()
     inputs = _narrow(left.inputs)
     outputs = _outputs(body, inputs[:_LOOKED_AT])
     width = outputs.shape[1]
@@ -122,7 +128,7 @@ def adopt(left: Left, name: str, config: Export) -> Adopted:
     elif config.precision == "int8":
         raise UserError("export.precision: int8 needs training samples to calibrate with: run.publish(..., training=…)")
     dataset = Dataset(name, *training, inputs, targets, labels, task)
-    return Adopted(graph, width, dataset, accuracy, loss, Answers.of(answered, task))
+    return Adopted(graph, width, was, dataset, accuracy, loss, Answers.of(answered, task))
 
 
 def _are_probabilities(body: nn.Module, inputs: NDArray[Any], outputs: NDArray[Any]) -> bool:
@@ -144,8 +150,15 @@ def are_shares(rows: NDArray[Any]) -> bool:
 
 
 def _outputs(body: nn.Module, inputs: NDArray[Any]) -> NDArray[Any]:
-    with torch.inference_mode():
-        outputs = body(torch.from_numpy(inputs))
+    try:
+        with torch.inference_mode():
+            outputs = body(torch.from_numpy(inputs))
+    except Exception as error:
+        traceback.print_exception(error)
+        raise UserError(
+            f"{FIELD}: the model, its weights as float32, cannot take the inputs of run.publish, {inputs.dtype} "
+            f"{list(inputs.shape)}: {ready.told(error)}"
+        ) from error
     if not isinstance(outputs, Tensor) or outputs.ndim not in (1, 2) or len(outputs) != len(inputs):
         got = f"shape {list(outputs.shape)}" if isinstance(outputs, Tensor) else type(outputs).__name__
         raise UserError(f"{FIELD}: the model answers {len(inputs)} inputs with {got}; must be one tensor (N, K)")

@@ -18,6 +18,7 @@ from typing import Any
 
 from torch import nn
 
+from trainserve.models import half
 from trainserve.models.config.base import guess
 from trainserve.models.data.dataset import Task
 from trainserve.models.errors import RunFailed, UserError
@@ -43,6 +44,11 @@ def build(
         if not isinstance(network, nn.Module):
             came = f"{type(network).__module__}.{type(network).__qualname__}".removeprefix("builtins.")
             raise UserError(f"{FIELD}: {path.name}:{name} returns {came}; must be a torch.nn.Module")
+        if (kinds := half.others(network)) is not None:
+            raise UserError(
+                f"{FIELD}: {path.name}:{name} returns {type(network).__name__} with {kinds} weights; must be float32, "
+                "in which it is trained and served (trainer.precision and export.precision ask for less)"
+            )
         try:
             ready.check(network, shape, outputs, task)
         except ready.WrongOutput as error:
