@@ -28,12 +28,26 @@ def build(
     from trainserve.models import freeze, pretrained
 
     network = zoo.build(config.name or _script(config, folder), config.options, shape, outputs, task)
+    if config.name not in zoo.MODELS:
+        _look(network, config, shape, watch)
     if config.pretrained is not None:
         path, name = pretrained.located(config.pretrained, folder, watch)
         watch.say(f"pretrained: {pretrained.load(network, path, name)}")
     if config.freeze:
         watch.say(f"frozen: {freeze.freeze(network, config.freeze)}")
     return network
+
+
+def _look(network: nn.Module, config: Model, shape: tuple[int, int, int], watch: Watch) -> None:
+    """Say what of the images the network passes over. Raises UserError where that is much, and not the user's own."""
+    from trainserve.models.zoo import sight
+
+    seen = sight.sight(network, shape)
+    if seen is None or seen.share == 1:
+        return
+    if config.name is not None and seen.share < sight.FEW:
+        raise UserError(f"model.name: {config.name} {seen}; {sight.advice(network, shape)}")
+    watch.say(f"warning: {config.name or config.script} {seen}; {sight.advice(network, shape)}")
 
 
 def _script(config: Model, folder: Path) -> str:

@@ -1,0 +1,68 @@
+"""Which of an image's pixels a network looks at: those that its answer has a gradient for.
+
+A vision transformer of 16x16 patches takes 28x28 images without a word and looks at 16x16 of their pixels (timm 1.0).
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+FEW = 0.9
+"""Below this share of the pixels an image is not what the network is trained on."""
+
+
+@dataclass(frozen=True)
+class Sight:
+    """How many rows and columns of the image's are looked at."""
+
+    shape: tuple[int, int]
+    seen: tuple[int, int]
+
+    @property
+    def share(self) -> float:
+        """Of the pixels, 0..1."""
+        return self.seen[0] * self.seen[1] / (self.shape[0] * self.shape[1])
+
+    def __str__(self) -> str:
+        (height, width), (rows, columns) = self.shape, self.seen
+        return f"looks at {rows}x{columns} of the images' {height}x{width} pixels"
+
+
+def sight(network: nn.Module, shape: tuple[int, int, int]) -> Sight | None:
+    """Of images of `shape` (H, W, C); None where it cannot be told. Leaves the network, and chance, as they are."""
+    height, width, channels = shape
+    try:
+        with torch.random.fork_rng(devices=[]), torch.enable_grad():
+            torch.manual_seed(0)
+            image = torch.randn(1, channels, height, width, requires_grad=True)
+            answer = _connected(network)(image)
+            (slope,) = torch.autograd.grad((answer * torch.randn_like(answer)).sum(), image)
+    except Exception:  # of anybody's network; what is wrong with it shows elsewhere
+        return None
+    seen = (slope[0] != 0).any(dim=0)
+    rows, columns = int(seen.any(dim=1).sum()), int(seen.any(dim=0).sum())
+    return Sight((height, width), (rows, columns)) if rows else None
+
+
+def _connected(network: nn.Module) -> nn.Module:
+    """A copy in evaluation mode whose weights that begin at zero, and hide what is before them, do not."""
+    twin = copy.deepcopy(network).eval()
+    with torch.no_grad():
+        for parameter in twin.parameters():
+            if not parameter.any():
+                parameter.normal_(0.1, 0.1)
+    return twin
+
+
+def advice(network: nn.Module, shape: tuple[int, int, int]) -> str:
+    """What `dataset.size` could be: the next multiples of the patch, where the network tells it."""
+    patch = getattr(getattr(network, "patch_embed", None), "patch_size", None)
+    sizes = patch if isinstance(patch, tuple | list) else (patch, patch)
+    if len(sizes) == 2 and all(isinstance(each, int) and each > 0 for each in sizes):
+        height, width = (-(-length // each) * each for length, each in zip(shape[:2], sizes, strict=True))
+        return f"dataset.size: [{height}, {width}] is a multiple of its patches of {sizes[0]}x{sizes[1]}"
+    return "with dataset.size it gets images of a size that it looks at whole"
