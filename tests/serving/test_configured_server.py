@@ -219,6 +219,7 @@ def test_the_server_understands_every_setting_as_it_was_meant(command: Path, bar
     everything = {
         "instances": 2,
         "threads": 2,
+        "batchAxis": "first",
         "dynamicBatching": {
             "maxBatch": 8,
             "preferredBatchSizes": [2, 4],
