@@ -293,3 +293,16 @@ def test_triton_is_told_of_an_axis_where_a_tensor_has_none(
         }
 
     assert (told(config.input), told(config.output)) == (inputs, outputs)
+
+
+def test_a_queue_with_bounds_does_not_keep_a_model_from_being_ready(command: Path, tmp_path: Path) -> None:
+    settings = Settings.model_validate({"dynamicBatching": {"queue": {"size": 1}}})
+    entries = [repository.Entry("plain", opened(tmp_path, "plain"), settings)]
+    repository.write(entries, tmp_path / "repository")
+    with DevelopmentServer(
+        command, tmp_path / "repository", tmp_path / "log", "--disable-auto-complete-config"
+    ) as server:
+        probe = Probe("127.0.0.1", server.http_port, "plain", None)
+        probe.verify()
+        assert probe.verified
+        assert not probe.company.mixed

@@ -28,6 +28,10 @@ class _Refused(Exception):
     """The model answers a request with an error."""
 
 
+class _Busy(Exception):
+    """The server has no room for a request in its queue."""
+
+
 def trial(
     host: str, port: int, model: str, described: Described, question: Question | None, recorded: Recorded | None
 ) -> str:
@@ -58,6 +62,8 @@ def trial(
 
     try:
         return tried(rows, described.max_batch, ask, partial(_together, host, port, model, outputs), bounds)
+    except _Busy:
+        return ""  # its queue has bounds (settings.dynamicBatching.queue): what it refuses for them says nothing
     except _Refused as error:
         # A row alone that the model does not answer says nothing of company.
         return asked[-1] if asked else f"a row is refused among other callers: {error}"
@@ -132,7 +138,11 @@ def _asked(connection: http.client.HTTPConnection, model: str, request: Arrays, 
     try:
         return infer(connection, model, request, outputs)
     except InferenceError as error:
-        if unrecorded.is_answer(error):
+        if str(error).startswith("status 503"):
+            raise _Busy from error
+        # A batch for which there is no room is one that must not be made.
+        several = any(len(array) > 1 for array in request.values())
+        if unrecorded.is_answer(error) or (several and str(error).startswith("status 5")):
             raise _Refused(str(error)) from error
         raise
 
