@@ -153,14 +153,7 @@ def take(folder: Path, config: ScriptConfig) -> OwnGraph:
         samples = own
         runs = [_run(session, outputs, {each.name: own[each.name] for each in inputs}, size) for size in _BATCHES]
         worst = [_difference(each.name, own[each.name], run[each.name], bound) for run in runs for each in outputs]
-        compared = store.Parity(
-            max_abs=max(absolute for absolute, _ in worst),
-            max_rel=max(relative for _, relative in worst),
-            rtol=bound.rtol,
-            atol=bound.atol,
-            samples=len(own[inputs[0].name]),
-            reference="script",
-        )
+        compared = _parity(worst, bound, len(own[inputs[0].name]))
         accuracy, loss = _measured(own, outputs[0])
     return OwnGraph(files, opset, version, inputs, outputs, samples, compared, accuracy, loss, batching, session)
 
@@ -180,12 +173,16 @@ def _whole(
         if alone is None:
             raise
         own, worst = alone, _compared(session, inputs, outputs, alone, bound)
-    return own, store.Parity(
+    return own, _parity(worst, bound, len(own[inputs[0].name]))
+
+
+def _parity(worst: list[tuple[float, float]], bound: parity.Tolerance, samples: int) -> store.Parity:
+    return store.Parity(
         max_abs=max(absolute for absolute, _ in worst),
         max_rel=max(relative for _, relative in worst),
         rtol=bound.rtol,
         atol=bound.atol,
-        samples=len(own[inputs[0].name]),
+        samples=samples,
         reference="script",
     )
 
@@ -255,16 +252,10 @@ def _session(path: Path) -> Any:
 
 def _recorded(path: Path, tensors: list[store.Tensor]) -> dict[str, NDArray[Any]] | None:
     """What the script recorded; None where it did not. Raises UserError for an array that is absent or does not fit."""
-    if not path.is_file():
+    arrays = requests.recorded(path, tensors)
+    if arrays is None:
         return None
-    try:
-        with np.load(path) as file:
-            arrays = dict(file)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{SAMPLES}: cannot be read: {error}") from None
     for tensor in tensors:
-        if tensor.name not in arrays:
-            raise UserError(f"{SAMPLES}: no array {tensor.name!r}; found {', '.join(arrays) or 'none'}")
         array = arrays[tensor.name]
         fits = array.ndim == len(tensor.shape) and all(
             size in (-1, length) for size, length in zip(tensor.shape[1:], array.shape[1:], strict=True)

@@ -43,10 +43,8 @@ def random(tensor: store.Tensor, generator: np.random.Generator) -> NDArray[Any]
     return np.asarray(generator.integers(0, 256 if tensor.dtype == "uint8" else 2, shape), tensor.dtype)
 
 
-def given(
-    path: Path, inputs: Sequence[store.Tensor], outputs: Sequence[store.Tensor]
-) -> dict[str, NDArray[Any]] | None:
-    """What the script recorded, each sample whole; None where it did not. Raises UserError where one does not fit."""
+def recorded(path: Path, tensors: Sequence[store.Tensor]) -> dict[str, NDArray[Any]] | None:
+    """The arrays of a file, one at least for each of `tensors`; None without a file. Raises UserError."""
     if not path.is_file():
         return None
     try:
@@ -54,10 +52,20 @@ def given(
             arrays = dict(file)
     except (OSError, ValueError) as error:
         raise UserError(f"{path.name}: cannot be read: {error}") from None
-    tensors = [*inputs, *outputs]
     for tensor in tensors:
         if tensor.name not in arrays:
             raise UserError(f"{path.name}: no array {tensor.name!r}; found {', '.join(arrays) or 'none'}")
+    return arrays
+
+
+def given(
+    path: Path, inputs: Sequence[store.Tensor], outputs: Sequence[store.Tensor]
+) -> dict[str, NDArray[Any]] | None:
+    """What the script recorded, each sample whole; None where it did not. Raises UserError where one does not fit."""
+    tensors = [*inputs, *outputs]
+    arrays = recorded(path, tensors)
+    if arrays is None:
+        return None
     whole = all(arrays[tensor.name].ndim > len(tensor.shape) for tensor in tensors)
     found = {tensor.name: arrays[tensor.name] if whole else arrays[tensor.name][None] for tensor in tensors}
     for tensor in tensors:
