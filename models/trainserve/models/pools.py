@@ -1,9 +1,9 @@
 """Pools whose sizes are rounded up (`ceil_mode`), written so that every reader counts their windows alike.
 
-Below opset 22 the standard did not say that a window which begins outside of the image does not count. PyTorch leaves
-it out, and onnxruntime does since 1.20; onnx's full check and onnxruntime 1.19 count it, and 1.19 divides an average
-over the edge by the whole window as well (onnx 1.23.2; findings/onnx-ceil-mode-pools.sh). The same pool with explicit
-padding at the end, rounded down, leaves nothing to count.
+Below opset 22 the standard does not say whether a window counts that begins outside of the image. PyTorch leaves it
+out, as onnxruntime 1.32 does; onnx's full check (1.23) and onnxruntime 1.19 count it, and the latter divides an average
+at the edge by the whole window as well (findings/onnx-ceil-mode-pools.sh). The same pool with explicit padding at the
+end, rounded down, leaves nothing to count.
 """
 
 from __future__ import annotations
