@@ -34,10 +34,10 @@ class State:
     checkpoint: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The TrainJob's status field `progress`, camelCase, without what is not known yet; NaN is null."""
+        """The TrainJob's status field `progress`, camelCase, without what is not known yet; a NaN as it is."""
         known = {field.name: getattr(self, field.name) for field in fields(self)}
         del known["samples"], known["step_seconds"], known["gpus"], known["checkpoint"]
-        return {_camel(name): finite(value) for name, value in known.items() if value is not None}
+        return {_camel(name): value for name, value in known.items() if value is not None}
 
 
 class Progress:
@@ -60,10 +60,15 @@ class Progress:
         with self._lock:
             return self._state
 
-    def report(self) -> dict[str, Any]:
-        """`progress` as the contract has it."""
+    def figures(self) -> dict[str, Any]:
+        """`progress` as the contract has it, but for a NaN, which is still one."""
         with self._lock:
             return {**self._state.to_json(), "updatedTime": self._updated}
+
+    def report(self) -> dict[str, Any]:
+        """`progress` as the contract has it: a NaN is null."""
+        report: dict[str, Any] = finite(self.figures())
+        return report
 
 
 def _now() -> str:

@@ -19,7 +19,7 @@ LIMIT = 4096
 
 def success(outcome: str, progress: Progress, measured: dict[str, Any]) -> dict[str, Any]:
     """The message of a run that did what was asked: outcome Published, or Trained where no output was asked for."""
-    return {"outcome": outcome, "progress": progress.report(), "result": measured}
+    return {"outcome": outcome, "progress": progress.figures(), "result": measured}
 
 
 def failure(reason: str, text: str, progress: Progress, measured: dict[str, Any]) -> dict[str, Any]:
