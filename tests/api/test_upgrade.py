@@ -52,6 +52,13 @@ def released(path: Path, kind: str) -> Schema:
     return dict(found)
 
 
+def of_new_fields(rule: str, old: Schema) -> bool:
+    """Whether the rule says nothing of an object that sets none of the fields which the old schema did not have."""
+    guard = re.match(r"!has\(self\.(\w+)\) \|\| |!\((has\(self\.\w+\)(?: \|\| has\(self\.\w+\))*)\) \|\| ", rule)
+    names = re.findall(r"has\(self\.(\w+)\)", guard[0]) if guard else []
+    return bool(names) and not set(names) & set(old.get("properties", {}))
+
+
 def narrower(old: Schema, new: Schema, place: str) -> Iterator[str]:
     """Where the new schema refuses, or drops, what the old one took."""
     for key in ("type", "format"):
@@ -79,7 +86,7 @@ def narrower(old: Schema, new: Schema, place: str) -> Iterator[str]:
     rules = {rule["rule"] for rule in old.get("x-kubernetes-validations", [])}
     for rule in new.get("x-kubernetes-validations", []):
         # One about oldSelf speaks of changes, and a status is none of the spec.
-        if rule["rule"] not in rules and "oldSelf" not in rule["rule"]:
+        if not (rule["rule"] in rules or "oldSelf" in rule["rule"] or of_new_fields(rule["rule"], old)):
             yield f"{place}: {rule['message']}"
     for name, field in old.get("properties", {}).items():
         if name in new.get("properties", {}):
@@ -105,6 +112,11 @@ def test_todays_schema_takes_all_that_a_released_one_took(path: Path, kind: str)
         ("model.command", {"items": {"type": "string", "maxLength": 9}}, "maxLength None became 9"),
         ("model", {"required": ["name"]}, "name became required"),
         ("model", {"x-kubernetes-validations": [{"rule": "false", "message": "no more"}]}, "no more"),
+        (
+            "model",
+            {"x-kubernetes-validations": [{"rule": "!has(self.name) || false", "message": "no name"}]},
+            "no name",
+        ),
         ("policy", {"properties": {}}, "is gone"),
         ("resources.nodeSelector", {"additionalProperties": {"type": "integer"}}, "type string became integer"),
     ],

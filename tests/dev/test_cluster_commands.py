@@ -12,7 +12,7 @@ import pytest
 from trainserve.dev import binaries, controlplane
 from trainserve.dev.addresses import Addresses, block
 from trainserve.dev.binaries import Binaries
-from trainserve.dev.components import COMPONENTS, Components, Layout, node_is_ready, with_needs
+from trainserve.dev.components import COMPONENTS, SHARES, Components, Layout, node_is_ready, with_needs
 from trainserve.dev.pki import Pki
 
 ADDRESSES = Addresses(3, block(3))
@@ -116,6 +116,7 @@ def test_the_operator_runs_as_its_service_account_with_the_store_of_the_cluster(
         "TRAINSERVE_STORE_SECRET": "trainserve-store",
         "TRAINSERVE_METRICS_ADDRESS": f"127.0.0.1:{ADDRESSES.ports['metrics']}",
         "TRAINSERVE_LEASE_NAMESPACE": "trainserve-system",
+        "TRAINSERVE_POD_RESOURCES": json.dumps(SHARES),
     }
 
 

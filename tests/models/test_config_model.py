@@ -20,7 +20,7 @@ BAD = [
     ({"name": "convnet", "options": []}, "model.options: [] is not allowed; must be a valid dictionary"),
     (
         {"name": "convnet", "depth": 3},
-        "model.depth: unknown field; allowed: name, script, options, pretrained, freeze",
+        "model.depth: unknown field; allowed: name, script, args, env, options, pretrained, freeze",
     ),
     ({}, "model: exactly one of name and script is required"),
     ({"name": "convnet", "script": "net.py:build"}, "model: exactly one of name and script is required"),

@@ -63,7 +63,7 @@ def entry(folder: Path, name: str, **settings: Any) -> Entry:
     same = (Tensor(name="same", dtype="int64", shape=[-1, 1]),)
     model = Servable(name, folder, "", ("model.py",), numbers, same, graph="model.py")
     overrides = {"backend": "python", "parameters": {"folder": {"string_value": str(folder)}}}
-    return Entry(name, model, Settings.model_validate(settings | {"overrides": overrides}))
+    return Entry(name, model, Settings.model_validate({"batchAxis": "first"} | settings | {"overrides": overrides}))
 
 
 @dataclass

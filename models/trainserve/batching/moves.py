@@ -22,6 +22,8 @@ def same_order(op: Op) -> list[State]:
             raise NotRowwise(f"a size of the batch is baked in: it makes {list(made)} of {list(given)}")
     if op.kind == "Squeeze" and "axes" not in op.attributes and op.given(1) is None and value.shapes[0][rows.axis] == 1:
         raise NotRowwise("it names no axes, and so drops that of the rows when there is one row")
+    if not math.prod(out[-1]):
+        raise NotRowwise(f"what it makes, {list(out[-1])}, has no entries")
     axes = growing(out)
     if len(axes) != 1:
         raise NotRowwise(f"not one axis of what it makes, {list(out[-1])}, grows with the rows")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -90,12 +90,17 @@ class Artifact:
         )
 
 
-def make(graph: Graph, dataset: Dataset, config: Config, folder: Path) -> Artifact:
-    """Export into `folder` and check. Raises UserError, ParityFailed, or OSError when it cannot be written."""
+def make(
+    graph: Graph, dataset: Dataset, config: Config, folder: Path, batches: Sequence[int] = export.BATCHES
+) -> Artifact:
+    """Export into `folder` and check, with each of `batches` once.
+
+    Raises UserError, ParityFailed, or OSError when it cannot be written.
+    """
     precision, opset = config.export.precision, config.export.opset
     given = graph.given(dataset.test_images[:_LOOKED_AT])
     with layers.named(graph, given, partial(export.program, graph, dataset, opset, optimize=False)):
-        exported = written(graph, dataset, config.export, folder / "model.onnx")
+        exported = written(graph, dataset, config.export, folder / "model.onnx", batches)
         session = Session(exported.path)
         compared = parity.measure(graph, session, dataset, config.export)
     asked = precision != "fp32" or config.gates.max_accuracy_drop is not None
@@ -103,12 +108,12 @@ def make(graph: Graph, dataset: Dataset, config: Config, folder: Path) -> Artifa
     return Artifact(graph, exported, session, compared, precision, scored)
 
 
-def written(graph: Graph, dataset: Dataset, config: Export, path: Path) -> Exported:
+def written(graph: Graph, dataset: Dataset, config: Export, path: Path, batches: Sequence[int]) -> Exported:
     """The graph as a file in the precision that was asked for. Raises as `make`."""
     match config.precision:
         case "fp32":
-            return export.export(graph, dataset, config.opset, path)
+            return export.export(graph, dataset, config.opset, path, batches)
         case "fp16":
-            return export.export(half.halved(graph), dataset, config.opset, path)
+            return export.export(half.halved(graph), dataset, config.opset, path, batches)
         case "int8":
-            return quantize.export(graph, dataset, config.opset, path)
+            return quantize.export(graph, dataset, config.opset, path, batches)

@@ -6,7 +6,7 @@ import contextlib
 import io
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ class Exported:
         return sum(path.stat().st_size for path in self.files.values())
 
 
-def export(graph: Graph, dataset: Dataset, opset: int, path: Path) -> Exported:
+def export(graph: Graph, dataset: Dataset, opset: int, path: Path, batches: Sequence[int] = BATCHES) -> Exported:
     """Write `path`, and beside it the weights when they are more than a file can hold.
 
     Raises UserError naming the operator when the model holds what cannot be exported, or works with one batch only.
@@ -66,10 +66,10 @@ def export(graph: Graph, dataset: Dataset, opset: int, path: Path) -> Exported:
         raise UserError(f"model: operator {random} answers at random; it must do nothing in evaluation mode")
     onnx.helper.set_model_props(model, _properties(graph, dataset))
     path.write_bytes(model.SerializeToString())
-    return checked(graph, dataset, files)
+    return checked(graph, dataset, files, batches)
 
 
-def checked(graph: Graph, dataset: Dataset, files: Mapping[str, Path]) -> Exported:
+def checked(graph: Graph, dataset: Dataset, files: Mapping[str, Path], batches: Sequence[int] = BATCHES) -> Exported:
     """The written files, when every server can load them and they answer any batch. Raises WrongGraph, RunFailed."""
     import onnx
 
@@ -85,7 +85,7 @@ def checked(graph: Graph, dataset: Dataset, files: Mapping[str, Path]) -> Export
         )
     if model.ir_version > MAX_IR_VERSION:
         raise RunFailed(f"the exporter wrote IR version {model.ir_version}; at most {MAX_IR_VERSION} is served")
-    _check_batches(graph, dataset, Session(path))
+    _check_batches(graph, dataset, Session(path), batches)
     return Exported(path, files, onnx_file.opset(model), model.ir_version)
 
 
@@ -117,10 +117,10 @@ def program(graph: Graph, dataset: Dataset, opset: int, *, optimize: bool = True
     return made
 
 
-def _check_batches(graph: Graph, dataset: Dataset, session: Session) -> None:
-    given = graph.given(dataset.test_images[: max(BATCHES)])
-    given = given[np.arange(max(BATCHES)) % len(given)]
-    for batch in BATCHES:
+def _check_batches(graph: Graph, dataset: Dataset, session: Session, batches: Sequence[int]) -> None:
+    given = graph.given(dataset.test_images[: max(batches)])
+    given = given[np.arange(max(batches)) % len(given)]
+    for batch in batches:
         answers = session.run(given[:batch], batch)
         for output in graph.signature.outputs:
             expected = [batch, *output.shape[1:]]

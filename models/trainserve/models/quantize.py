@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,11 +41,11 @@ _KEPT = 0.5
 """Share of the weights that may stay float."""
 
 
-def export(graph: Graph, dataset: Dataset, opset: int, path: Path) -> Exported:
+def export(graph: Graph, dataset: Dataset, opset: int, path: Path, batches: Sequence[int] = fp32.BATCHES) -> Exported:
     """Write `path` by way of a float32 file beside it, which is gone afterwards. Raises as `export.export` does."""
     wide = path.with_name(f"float32-{path.name}")
     try:
-        exported = fp32.export(graph, dataset, opset, wide)
+        exported = fp32.export(graph, dataset, opset, wide, batches)
         if len(exported.files) > 1:
             raise UserError(
                 f"export.precision: int8 is not possible for {exported.bytes} bytes of weights; must be at most "
@@ -54,7 +55,7 @@ def export(graph: Graph, dataset: Dataset, opset: int, path: Path) -> Exported:
     finally:
         for file in (wide, wide.with_name(wide.name + onnx_file.EXTERNAL_DATA)):
             file.unlink(missing_ok=True)
-    return fp32.checked(graph, dataset, {path.name: path})
+    return fp32.checked(graph, dataset, {path.name: path}, batches)
 
 
 def quantize(graph: Graph, dataset: Dataset, wide: Path, target: Path) -> None:

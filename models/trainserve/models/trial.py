@@ -26,8 +26,8 @@ from trainserve.models.graph import Graph
 from trainserve.models.network import Network
 from trainserve.models.signature import Signature
 
-_SAMPLES = 64
-"""Of each split."""
+_SAMPLES, _BATCHES = 8, (1, 2, 3)
+"""Of each split: enough to tell one layer from another, and little arithmetic."""
 
 
 def needed(config: Config) -> bool:
@@ -45,7 +45,7 @@ def export(network: Network, dataset: Dataset, config: Config, signature: Signat
     with _chance(), tempfile.TemporaryDirectory(prefix="trainserve-trial-") as folder:
         try:
             twin = Graph(copy.deepcopy(network), signature)
-            artifact.make(twin, _some(dataset), config, Path(folder))
+            artifact.make(twin, _some(dataset), config, Path(folder), _BATCHES)
         except ParityFailed as error:
             if error.layer is not None:
                 raise
