@@ -18,11 +18,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from trainserve.models import artifact, zoo
+from trainserve.models import zoo
 from trainserve.models.config import Config
 from trainserve.models.data.dataset import Dataset
 from trainserve.models.errors import ParityFailed, RunFailed
-from trainserve.models.graph import Graph
 from trainserve.models.network import Network
 from trainserve.models.signature import Signature
 
@@ -42,10 +41,17 @@ def export(network: Network, dataset: Dataset, config: Config, signature: Signat
     layer is found that makes it, for of untrained weights nothing else is sure. A network that cannot be copied is not
     tried.
     """
+    # Not at the top: of our own networks' runs only `needed` is asked.
+    from trainserve.models import artifact
+    from trainserve.models.graph import Graph
+
     with _chance(), tempfile.TemporaryDirectory(prefix="trainserve-trial-") as folder:
         try:
-            twin = Graph(copy.deepcopy(network), signature)
-            artifact.make(twin, _some(dataset), config, Path(folder), _BATCHES)
+            twin = copy.deepcopy(network)
+        except Exception:  # of tensors that are computed from others, and of whatever else a module holds
+            return
+        try:
+            artifact.make(Graph(twin, signature), _some(dataset), config, Path(folder), _BATCHES)
         except ParityFailed as error:
             if error.layer is not None:
                 raise
