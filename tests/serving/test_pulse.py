@@ -54,3 +54,17 @@ def test_a_slow_one_has_a_rest(monkeypatch) -> None:
     felt = Pulse(asked)
     assert [felt.feel(30.0) for _ in range(3)] == [(True, "ok")] * 3
     assert asked.times == 1
+
+
+def test_who_was_dead_when_last_asked_is_so_until_it_answers_or_another_takes_its_place() -> None:
+    asked = Asked()
+    asked.verdict = (False, "dead")
+    asked.released.set()
+    felt = Pulse(asked)
+    assert felt.feel(30.0) == (False, "dead")
+    asked.released.clear()
+    wait_until(lambda: felt.feel(0.0) == (False, "dead") and asked.times == 2)
+    assert felt.feel(0.0) == (False, "dead"), "the second question is under way"
+    felt.forget()
+    assert felt.feel(0.0)[0]
+    asked.released.set()

@@ -20,6 +20,8 @@ def answer(probe: Probe, path: str) -> tuple[HTTPStatus, str, bytes]:
     """Status, content type and body for a GET of `path`."""
     if path == "/startz":
         started = is_ready(f"{probe.host}:{probe.port}")
+        if started:
+            probe.started()
         return (
             (HTTPStatus.OK, "text/plain", b"ok\n") if started else (HTTPStatus.SERVICE_UNAVAILABLE, "text/plain", b"")
         )

@@ -241,6 +241,10 @@ class Probe:
             return self.verified is True or not self._first_failed, "not asked" if self.verified else words
         return self._pulse.feel(wait)
 
+    def started(self) -> None:
+        """Called when a server has come up, while nobody asks yet whether it lives."""
+        self._pulse.forget()
+
     def _beat(self) -> Verdict:
         try:
             return self._felt()

@@ -31,7 +31,7 @@ class Pulse:
 
     def feel(self, wait: float) -> Verdict:
         """The answer to a question, if it is there within `wait` seconds. Of one that is still under way, alive: its
-        own deadline ends it."""
+        own deadline ends it; but who was dead when last asked is so until it answers."""
         with self._lock:
             now = time.monotonic()
             if self._answered is None:
@@ -46,7 +46,13 @@ class Pulse:
         if answered.wait(wait):
             self._told = True
             return self._verdict
-        return True, f"asked {time.monotonic() - begun:.0f} s ago, and has not answered yet"
+        alive, words = self._verdict
+        return alive, words if not alive else f"asked {time.monotonic() - begun:.0f} s ago, and has not answered yet"
+
+    def forget(self) -> None:
+        """Called when another has taken the place of who was asked: of it nothing is known yet."""
+        with self._lock:
+            self._verdict, self._told = (True, "not asked yet"), True
 
     def _run(self, answered: threading.Event) -> None:
         verdict = self._ask()
