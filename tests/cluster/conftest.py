@@ -48,7 +48,7 @@ def kube(cluster: Cluster | None, request: pytest.FixtureRequest) -> Iterator[Ku
     client.create(Namespace(metadata=ObjectMeta(name=name)))
     try:
         made = Kube(kubeconfig, cluster, name)
-        made.quota("large", cpu="1000", memory="100Ti")
+        made.quota("large", cpu="10000", memory="100Ti")
         yield made
     finally:
         client.delete(Namespace, name)

@@ -20,8 +20,9 @@ from tests.serving import gated
 from tests.serving.graphs import convnet
 from tests.serving.versions import LABELS, answers, images, publish_convnet
 from trainserve.client import Client, DeadlineExceeded
-from trainserve.serving import config_check
+from trainserve.serving import config_check, unbatched
 from trainserve.serving.control import Control
+from trainserve.serving.model_config import config_text
 from trainserve.serving.repository import Entry, entries, layout, server_flags, write
 from trainserve.serving.servable import Servable
 from trainserve.serving.server import DevelopmentServer
@@ -215,28 +216,49 @@ def checked(command: Path, model: Servable, gpus: int = 0, **fields: Any) -> lis
     return [str(refusal) for refusal in config_check.check(command, folders, server_flags([wanted]))]
 
 
+EVERYTHING = {
+    "instances": 2,
+    "threads": 2,
+    "batchAxis": "first",
+    "dynamicBatching": {
+        "maxBatch": 8,
+        "preferredBatchSizes": [2, 4],
+        "maxQueueDelay": "1ms",
+        "queue": {"size": 100, "timeout": "50ms"},
+    },
+    "priorities": {"levels": 3, "default": 2},
+    "warmup": True,
+    "responseCache": True,
+    "tensorRT": {"precision": "fp16"},
+    "rateLimiter": {"resources": {"memory": 2}, "priority": 3},
+    "versionPolicy": "all",
+    "ensemble": {"top": 2},
+    "overrides": {"optimization": {"priority": "PRIORITY_MIN"}, "metricTags": {"team": "vision"}},
+}
+"""Of each field a value that is not its default."""
+
+
 def test_the_server_understands_every_setting_as_it_was_meant(command: Path, bare: Servable) -> None:
-    everything = {
-        "instances": 2,
-        "threads": 2,
-        "batchAxis": "first",
-        "dynamicBatching": {
-            "maxBatch": 8,
-            "preferredBatchSizes": [2, 4],
-            "maxQueueDelay": "1ms",
-            "queue": {"size": 100, "timeout": "50ms"},
-        },
-        "priorities": {"levels": 3, "default": 2},
-        "warmup": True,
-        "responseCache": True,
-        "tensorRT": {"precision": "fp16"},
-        "rateLimiter": {"resources": {"memory": 2}, "priority": 3},
-        "versionPolicy": "all",
-        "ensemble": {"top": 2},
-        "overrides": {"optimization": {"priority": "PRIORITY_MIN"}, "metricTags": {"team": "vision"}},
-    }
-    assert settings(**everything).model_fields_set == set(Settings.model_fields), "or a field is left out here"
-    assert checked(command, bare, gpus=1, **everything) == []
+    assert settings(**EVERYTHING).model_fields_set == set(Settings.model_fields), "or a field is left out here"
+    assert checked(command, bare, gpus=1, **EVERYTHING) == []
+
+
+def test_whatever_the_settings_a_model_can_be_served_without_batches(command: Path, versions: list[Servable]) -> None:
+    """For a version with recorded samples and for a lone graph: what is laid out for a trial that fails."""
+    wanted = settings(**EVERYTHING | {"batchAxis": "auto", "tensorRT": None})
+    alone = wanted.model_copy(update={"batch_axis": "none"})
+    for model in (versions[0], replace(versions[0], manifest=None)):
+        entries = [Entry("digits", model, wanted)]
+        prepared = unbatched.of(entries, layout(entries))["digits"].configs
+        folders = layout([Entry("digits", model, alone)])
+        assert prepared == {folder.config.name: config_text(folder.config) for folder in folders}
+        assert {folder.config.max_batch_size for folder in folders} == {0}
+        assert config_check.check(command, folders, server_flags([alone])) == []
+
+
+def test_a_batch_that_an_override_asks_for_is_not_taken_back(versions: list[Servable]) -> None:
+    entries = [Entry("digits", versions[0], settings(overrides={"max_batch_size": 4}))]
+    assert not unbatched.of(entries, layout(entries))["digits"].configs
 
 
 def test_a_graph_of_a_fixed_batch_is_warmed_up_and_has_a_queue_too(command: Path, tmp_path: Path) -> None:

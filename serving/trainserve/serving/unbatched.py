@@ -84,7 +84,9 @@ def of(
         vouched = any(entry.settings.batch_axis == "first" for entry in given if entry.name == name)
         if folder.config.max_batch_size and not vouched:
             alone = [_alone(entry) for entry in given if entry.name == name]
-            configs = {each.config.name: config_text(each.config) for each in layout(alone, gpus, list(buckets))}
+            laid = layout(alone, gpus, list(buckets))
+            if not any(each.config.max_batch_size for each in laid):  # else an override asks for batches
+                configs = {each.config.name: config_text(each.config) for each in laid}
         found[name] = Unbatched(folder.batching, configs)
     return found
 

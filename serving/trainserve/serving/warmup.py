@@ -31,7 +31,7 @@ def sample(model: Servable) -> dict[str, np.ndarray[Any, Any]]:
         with np.load(model.samples, allow_pickle=False) as samples:
             recorded = {tensor.name: _one(samples[tensor.name], tensor, model) for tensor in model.inputs
                         if tensor.name in samples}  # fmt: skip
-    return {tensor.name: recorded.get(tensor.name, _zeros(model, tensor.name)) for tensor in model.inputs}
+    return {each.name: recorded[each.name] if each.name in recorded else _zeros(model, each) for each in model.inputs}
 
 
 def add(config: Any, model: Servable, given: Sample) -> None:
@@ -74,12 +74,12 @@ def _one(recorded: np.ndarray[Any, Any], tensor: Tensor, model: Servable) -> np.
     return recorded[: max(1, tensor.shape[0])]
 
 
-def _zeros(model: Servable, name: str) -> np.ndarray[Any, Any]:
-    (tensor,) = (tensor for tensor in model.inputs if tensor.name == name)
-    shape = [1, *tensor.shape[1:]] if model.batched else tensor.shape
+def _zeros(model: Servable, tensor: Tensor) -> np.ndarray[Any, Any]:
+    """One row, whether or not requests are gathered along an open first axis."""
+    shape = [1 if size == -1 and axis == 0 else size for axis, size in enumerate(tensor.shape)]
     if -1 in shape:
         raise InvalidSettings(
-            f"settings.warmup: model {model.name} has no recorded samples, and its input {name} {tensor.shape} may be "
-            "of any size"
+            f"settings.warmup: model {model.name} has no recorded samples, and its input {tensor.name} {tensor.shape} "
+            "may be of any size"
         )
     return np.zeros(shape, tensor.dtype)
