@@ -14,7 +14,7 @@ from trainserve.cli.table import table
 
 Format = Literal["table", "json", "csv"]
 Figure = Literal["probability", "score"]
-"""What a class is ranked by: a share of 1, or any other number, such as a logit."""
+"""The figure that ranks classes: a probability, or a score of any size, such as a logit."""
 
 
 @dataclass(frozen=True)

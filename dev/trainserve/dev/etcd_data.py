@@ -1,4 +1,4 @@
-"""What etcd says of data that a newer one wrote, in words that help: its last line is one of a log's."""
+"""Explains why etcd ended on data that a newer etcd wrote; its own last line is one of a log's."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ _REFUSED = (
     re.compile(r'"current-server-version":"([0-9.]+)","determined-cluster-version":"([0-9.]+)"'),
     re.compile(r"current version: ([0-9.]+) is lower than determined cluster version: ([0-9]+[.][0-9]+)"),
 )
-"""Of etcd 3.4 on, and before: `membership.mustDetectDowngrade`."""
+"""The fatal line of etcd 3.4 and newer, and of older ones (`membership.mustDetectDowngrade`)."""
 
 
 def explained(last_words: str, program: str, data: Path) -> str | None:
-    """What to do where etcd ended because its data are of a newer release; None where it ended for another reason."""
+    """Says what to do if etcd ended because a newer release wrote its data; None if it ended for another reason."""
     found = next((match for each in _REFUSED if (match := each.search(last_words))), None)
     if found is None:
         return None

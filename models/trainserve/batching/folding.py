@@ -18,7 +18,7 @@ LARGEST = 4096
 
 
 def fold(operator: str, attributes: Attributes, given: Sequence[Array | None], dtype: Any) -> Array | None:
-    """What an operator of the standard domain makes of known values; None where it is none of those below.
+    """Computes a standard operator on known values; None for an operator that is not listed below.
 
     `dtype` is numpy's, of the output, where inference knows it.
     """

@@ -9,7 +9,7 @@ import numpy as np
 from trainserve.batching.op import MIXES, Op, expect_other, first
 from trainserve.batching.values import SIZES, NotRowwise, Rows, Shapes, State
 
-# What moves elements.
+# Operators that move elements and compute nothing.
 
 
 def same_order(op: Op) -> list[State]:

@@ -46,7 +46,7 @@ def _matmul(op: Op, a: int, b: int, turn_a: bool = False, turn_b: bool = False) 
             own = axis - (rank - value.rank)
             if op.rows(position) is None and own >= 0 and any(shape[own] != 1 for shape in value.shapes or ()):
                 raise NotRowwise("a constant has entries of its own along the axis of the rows")
-    # Of a vector the product has no axis.
+    # The product with a vector lacks that axis.
     if left.rank == 1 and axis == rank - 1:
         axis -= 1
     return op.rows_in(axis)
