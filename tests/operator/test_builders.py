@@ -335,7 +335,7 @@ def test_a_version_is_fetched_served_and_probed_by_the_contracts_commands() -> N
     assert triton["livenessProbe"]["httpGet"] == {"path": "/livez", "port": 9401}
     assert " ".join(probe["command"]) == (
         "python -m trainserve.serving probe --version /var/run/trainserve/version --model-name digits"
-        " --url $(POD_IP):8000 --listen $(POD_IP):9401 --samples 64"
+        " --url $(POD_IP):8000 --listen $(POD_IP):9401 --samples 64 --dead-file /var/run/trainserve/dead"
     )
     assert read(deployment) == VERSION
 
@@ -490,8 +490,30 @@ def test_an_image_that_is_not_ours_runs_without_root_too() -> None:
 
 def test_triton_has_time_to_drain_before_it_is_killed() -> None:
     pod = serving.deployment(SERVE, ModelServeSpec.model_validate({"model": {"name": "d"}}), VERSION, SETTINGS)
-    grace = pod["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
-    assert grace > DRAIN_SECONDS + EXIT_SECONDS
+    spec = pod["spec"]["template"]["spec"]
+    assert spec["terminationGracePeriodSeconds"] > DRAIN_SECONDS + EXIT_SECONDS
+    triton, _ = spec["containers"]
+    (age,) = [flag for flag in triton["command"] if flag.startswith("--grpc-max-connection-age=")]
+    assert float(age.partition("=")[2]) / 1000 * 1.1 < DRAIN_SECONDS, "each of its connections is too old by then"
+
+
+def test_a_server_that_does_not_live_is_not_drained_first() -> None:
+    spec = ModelServeSpec.model_validate({"model": {"name": "d"}})
+    triton, probe = serving.deployment(SERVE, spec, VERSION, SETTINGS)["spec"]["template"]["spec"]["containers"]
+    marked = probe["command"][probe["command"].index("--dead-file") + 1]
+    assert triton["lifecycle"]["preStop"]["exec"]["command"][2] == f"test -e {marked} || exec sleep {DRAIN_SECONDS}"
+
+
+def test_a_release_that_knows_no_such_flags_is_not_given_them() -> None:
+    def flags(image: str) -> set[str]:
+        spec = ModelServeSpec.model_validate({"model": {"name": "d"}, "triton": {"image": image}})
+        triton = serving.deployment(SERVE, spec, VERSION, SETTINGS)["spec"]["template"]["spec"]["containers"][0]
+        return {flag.partition("=")[0] for flag in triton["command"]}
+
+    later = {"--grpc-max-connection-age", "--http-restricted-api", "--grpc-restricted-protocol"}
+    assert not later & flags("nvcr.io/nvidia/tritonserver:23.12-py3")
+    assert later <= flags("nvcr.io/nvidia/tritonserver:24.01-py3")
+    assert later <= flags("mine/triton:v3")
 
 
 def test_what_was_applied_is_told_from_what_changed() -> None:

@@ -243,6 +243,10 @@ def test_the_tuner_measures_on_the_hardware_and_with_the_settings_of_the_service
     assert triton["resources"]["limits"] == {"cpu": "3500m", "memory": "4Gi", "nvidia.com/gpu": "1"}
     assert "--model-control-mode=explicit" in triton["command"]
     assert "--model-control-mode=none" not in triton["command"]
+    closed = "shared-memory,trace,logging,model-repository:trainserve-pod=$(POD_UID)"
+    restricted = [flag for flag in triton["command"] if "restricted" in flag]
+    assert restricted == [f"--http-restricted-api={closed}", f"--grpc-restricted-protocol={closed}"], "to all but tune"
+    assert [each["name"] for each in measuring["env"]] == ["POD_IP", "POD_UID"]
     command = measuring["command"]
     options = dict(zip(command[4::2], command[5::2], strict=True))
     assert command[:4] == ["python", "-m", "trainserve.serving", "tune"]

@@ -205,12 +205,12 @@ def probe(tmp_path: Path) -> Iterator[Callable[[Path, DevelopmentServer], Runnin
     """Starts a probe of a server with a fetched version's folder; it is stopped with the test."""
     started: list[Running] = []
 
-    def begin(version: Path, server: DevelopmentServer, *more: str) -> Running:
+    def begin(version: Path, server: DevelopmentServer, *more: str | Path) -> Running:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             address = f"127.0.0.1:{free.getsockname()[1]}"
         options = ["--version", str(version), "--model-name", "digits", "--url", server.url, "--listen", address]
-        command = [sys.executable, "-m", "trainserve.serving", "probe", *options, "--samples", "48", *more]
+        command = [sys.executable, "-m", "trainserve.serving", "probe", *options, "--samples", "48", *map(str, more)]
         with (tmp_path / f"probe{len(started)}.log").open("wb") as log:
             process = subprocess.Popen(command, stderr=log)
         started.append(Running(process, address, Path(log.name)))
@@ -294,8 +294,10 @@ def test_a_killed_backend_process_fails_liveness_within_5_s_and_a_restart_heals_
 ) -> None:
     python_models.write(tmp_path / "in-python", "digits", convnet())
     server = start(tmp_path / "in-python")
-    running = probe(fetched / "version", server)
+    dead = tmp_path / "dead"
+    running = probe(fetched / "version", server, "--dead-file", dead)
     running.wait_for("/readyz", 200)
+    assert (running.get("/livez")[0], dead.exists()) == (200, False)
     (stub,) = [
         process
         for process in psutil.Process(server.process.pid).children(recursive=True)
@@ -303,12 +305,13 @@ def test_a_killed_backend_process_fails_liveness_within_5_s_and_a_restart_heals_
     ]
     stub.kill()
     assert running.wait_for("/livez", 503) < 5
+    assert dead.exists(), "a preStop hook that finds it drains nothing"
     assert server.ready(), "Triton's own readiness notices a dead backend now: is this probe still needed?"
     server.kill()
     assert running.get("/livez")[0] == 503
     server.start()
     assert running.wait_for("/livez", 200) < 5
-    assert running.get("/readyz")[0] == 200
+    assert (running.get("/readyz")[0], dead.exists()) == (200, False)
 
 
 def test_the_probe_waits_for_a_server_that_comes_later(start: Start, fetched: Path, probe) -> None:

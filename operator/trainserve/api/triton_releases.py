@@ -10,6 +10,11 @@ and before 24.11 its config.pbtxt is not even read where it speaks of one (trito
 seen in the release branches of core and common, and tried with 24.10)."""
 HISTOGRAM_FLAG = "--metrics-config=histogram_latencies=true"
 """What tells such a server to have it."""
+CLIENT_FLAGS_SINCE = "24.01"
+"""The first release (server 2.42.0) with --grpc-max-connection-age and --http-restricted-api: earlier ones end where they
+are given a flag that they do not know."""
+POD_HEADER = "trainserve-pod"
+"""Header of a request that is let through to endpoints that are closed to clients; its value is the pod's uid."""
 _TAG = re.compile(r"(2\d\.(?:0[1-9]|1[0-2]))(?:[._-].*)?")
 
 
@@ -25,3 +30,9 @@ def has_histogram(image: str | None) -> bool:
     """Whether that server has a latency histogram, and reads bounds for it; of an image of one's own nobody knows."""
     found = release_of(image) if image else None
     return found is not None and found >= HISTOGRAM_SINCE
+
+
+def takes_client_flags(image: str) -> bool:
+    """Whether that server knows them; an image of one's own is taken to be as new as that."""
+    found = release_of(image)
+    return found is None or found >= CLIENT_FLAGS_SINCE

@@ -40,6 +40,7 @@ SECURITY = {
 }
 """Of a pod."""
 POD_IP = {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
+POD_UID = {"name": "POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}}
 
 
 def placement(resources: Resources) -> dict[str, Any]:

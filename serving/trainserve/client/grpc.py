@@ -102,5 +102,8 @@ class GrpcTransport:
             if code == "DEADLINE_EXCEEDED":  # the same deadline as the caller's, seen by the server first
                 raise TimeoutError(words) from error
             if code in _AGAIN or UNLOADED in words:
+                # Through a Service another connection leads to another replica, this one to the same that is ending.
+                if self._clients.get(address) is client:
+                    self.forget(address)
                 raise Unavailable(words) from error
             raise (Refused if code in _REFUSALS else ServerFault)(words) from error

@@ -140,6 +140,7 @@ def resolve(root: str, public_root: str, namespace: str, model: str, version: in
 @click.option("--url", required=True, help="<host>:<port> of Triton's HTTP endpoint.")
 @click.option("--listen", required=True, help="<host>:<port> for /readyz, /livez, /report and /metrics.")
 @click.option("--samples", type=click.IntRange(1), default=64, show_default=True, help="Recorded samples, at most.")
+@click.option("--dead-file", "dead", type=click.Path(path_type=Path), help="Made while the server does not live.")
 @click.option(
     "--given", type=click.Path(path_type=Path), help="Real inputs for a lone file, as fetch --samples left them."
 )
@@ -156,6 +157,7 @@ def probe(
     url: str,
     listen: str,
     samples: int,
+    dead: Path | None,
     given: Path | None,
     ensemble: bool,
     folder: Path | None,
@@ -189,7 +191,7 @@ def probe(
         made.metrics.registry.register(CacheMetrics(NodeCache(folder, cache_size or BYTES)))
     if tuning:
         made.metrics.registry.register(TuneMetrics(tuning))
-    endpoints.serve(made, *_address("--listen", listen))
+    endpoints.serve(made, *_address("--listen", listen), dead)
 
 
 @main.command()
@@ -202,6 +204,7 @@ def probe(
 @click.option("--gpus", type=click.IntRange(0), default=0, show_default=True, help="GPUs the pod requested.")
 @click.option("--minutes", type=click.FloatRange(0.1), default=4.0, show_default=True, help="To measure, about.")
 @click.option("--simulated-gpus", is_flag=True, envvar="TRAINSERVE_SIMULATED_GPUS", help="As of fetch.")
+@click.option("--pod-uid", envvar="POD_UID", help="What opens the server's control endpoint. Unset: it is open.")
 def tune(
     version: Path,
     repository: Path,
@@ -212,6 +215,7 @@ def tune(
     gpus: int,
     minutes: float,
     simulated_gpus: bool,
+    pod_uid: str | None,
 ) -> None:
     """Measure which settings hold an objective, on the server of the container beside."""
     from trainserve.serving import termination
@@ -225,7 +229,7 @@ def tune(
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--p99") from None
     gpus = 0 if simulated_gpus else gpus
-    outcome = run(url, repository, version, p99_ms, minutes * 60, settings, cores, gpus)
+    outcome = run(url, repository, version, p99_ms, minutes * 60, settings, cores, gpus, pod_uid)
     termination.report(outcome)
     sys.exit(outcome["outcome"] == "Failed")
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import sys
 import threading
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -48,12 +50,29 @@ class _Server(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
-def serve(probe: Probe, host: str, port: int) -> None:
-    """Serve until SIGTERM or SIGINT, verifying the server as soon as it is ready and whenever it has come back."""
+def mark(dead: Path, path: str, status: HTTPStatus) -> None:
+    """Leave a file where /livez says that the server does not live: whoever ends it then need not drain it first."""
+    if path not in ("/livez", "/startz"):
+        return
+    with contextlib.suppress(OSError):  # without it it is drained, which takes longer and does no harm
+        if path == "/livez" and status != HTTPStatus.OK:
+            dead.touch()
+        elif status == HTTPStatus.OK:
+            dead.unlink(missing_ok=True)
+
+
+def serve(probe: Probe, host: str, port: int, dead: Path | None = None) -> None:
+    """Serve until SIGTERM or SIGINT, verifying the server as soon as it is ready and whenever it has come back.
+
+    `dead`: the file that is there while the server does not live.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            status, kind, body = answer(probe, self.path.partition("?")[0])
+            path = self.path.partition("?")[0]
+            status, kind, body = answer(probe, path)
+            if dead is not None:
+                mark(dead, path, status)
             self.send_response(status)
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))

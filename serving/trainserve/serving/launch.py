@@ -33,6 +33,7 @@ GUARD_FLAG = "--guard"
 DRAIN_SECONDS = 5.0
 """For what is being answered at a SIGTERM; the server's own exit timeout begins after it."""
 _REPOSITORY_FLAGS = ("--model-repository", "--model-store")
+_RESTRICTIONS = ("--http-restricted-api", "--grpc-restricted-protocol")
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
 _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -251,10 +252,11 @@ def _run_guarded(
     )
     # Over shared memory a client could map the python backend's regions (CVE-2025-23319, 23320): nobody has the secret.
     secret = f"shared-memory:{prefix}={uuid.uuid4().hex}"
+    open_to_all = [flag for flag in _RESTRICTIONS if "shared-memory" not in value(arguments, flag, "")]
     behind = [
         *without(arguments, ["--http-address", "--http-port", "--metrics-address", "--metrics-port"]),
         *(f"--http-address=unix:{http.socket}", f"--metrics-address=unix:{metrics.socket}"),
-        *(f"--http-restricted-api={secret}", f"--grpc-restricted-protocol={secret}"),
+        *(f"{flag}={secret}" for flag in open_to_all),
     ]
     return process.run(lambda: start(behind), [http, metrics], DRAIN_SECONDS)
 

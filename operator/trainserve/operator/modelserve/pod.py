@@ -7,7 +7,7 @@ from typing import Any
 from trainserve.api import quantity
 from trainserve.api.modelserve import ModelServeSpec
 from trainserve.api.triton import Triton
-from trainserve.api.triton_releases import HISTOGRAM_FLAG, has_histogram
+from trainserve.api.triton_releases import HISTOGRAM_FLAG, POD_HEADER, has_histogram, takes_client_flags
 from trainserve.operator import pods, shares
 from trainserve.operator.modelserve.version import Version
 from trainserve.operator.settings import Settings
@@ -20,13 +20,22 @@ SAMPLES = "/var/lib/trainserve/samples"
 HTTP, GRPC, METRICS, PROBE = 8000, 8001, 8002, 9401
 PORTS = {"http": HTTP, "grpc": GRPC, "metrics": METRICS}
 
-DRAIN_SECONDS = 2
-"""preStop: how long a pod still answers after it was told to go, until every node has stopped sending it requests."""
+CONNECTION_SECONDS = 3
+"""How long a gRPC connection stands: then Triton says GOAWAY, and the client's next call opens another, to a pod that is
+not ending. A call that is under way ends first. gRPC takes a tenth more or less of it."""
+DRAIN_SECONDS = 10
+"""preStop: how long a pod still answers after it was told to go: until every node has stopped sending it connections,
+which takes seconds where the API server has been away, and every connection that it had then is too old."""
 EXIT_SECONDS = 3
 """Triton's own grace. One idle keep-alive connection uses all of it up, and so does every restart: a backend that dies
 is to be back within 15 s, its detection (two probes) and this drain included."""
 GRACE_SECONDS = 20
 """More than both, so that nothing is killed in the middle of an answer."""
+DEAD = f"{SHARED}/dead"
+"""There while the probe finds that Triton does not live: it is then ended at once, for there is nothing to drain."""
+CLOSED = "shared-memory,trace,logging"
+"""Triton's endpoints that no client needs: by them whoever reaches the port maps memory, writes files and takes the log
+away. Models are loaded and unloaded by nobody (--model-control-mode=none)."""
 STARTUP_SECONDS = 600
 """A large model may take long to load."""
 RESPONSE_CACHE_BYTES = 64 * 2**20
@@ -66,6 +75,19 @@ def settings_argument(triton: Triton) -> str:
 
 def server_flags(triton: Triton, image: str) -> list[str]:
     """What Triton must be told besides its repository, as `trainserve.serving.repository` says."""
+def client_flags(image: str, closed: str = CLOSED) -> list[str]:
+    """What Triton is told about its clients. The endpoints that are `closed` to them are open to who sends the pod's
+    uid, which nobody outside its namespace knows."""
+    if not takes_client_flags(image):
+        return []
+    restricted = f"{closed}:{POD_HEADER}=$(POD_UID)"
+    return [
+        f"--grpc-max-connection-age={CONNECTION_SECONDS * 1000}",
+        f"--http-restricted-api={restricted}",
+        f"--grpc-restricted-protocol={restricted}",
+    ]
+
+
     flags = [f"--cache-config=local,size={RESPONSE_CACHE_BYTES}"] if triton.response_cache else []
     flags += ["--rate-limit=execution_count"] if triton.rate_limiter is not None else []
     return flags + ([HISTOGRAM_FLAG] if has_histogram(image) else [])
@@ -151,13 +173,14 @@ def _triton(spec: ModelServeSpec, settings: Settings, shared: dict[str, Any]) ->
             f"--exit-timeout-secs={EXIT_SECONDS}",
             *server_flags(spec.triton, _image(spec, settings)),
         ],
-        "env": [pods.POD_IP],
+        "env": [pods.POD_IP, pods.POD_UID],
         "ports": [_port(name, number) for name, number in PORTS.items()],
         "resources": shares.of_workload(spec.resources, settings.shares.triton),
+            *client_flags(_image(spec, settings)),
         "securityContext": pods.hardened(pods.TRITON_USER),
         **_LAST_WORDS,
         "volumeMounts": [shared],
-        "lifecycle": {"preStop": {"exec": {"command": ["sleep", str(DRAIN_SECONDS)]}}},
+        "lifecycle": {"preStop": {"exec": {"command": ["sh", "-c", f"test -e {DEAD} || exec sleep {DRAIN_SECONDS}"]}}},
         # By way of the other container: until that is there, too, nobody can say that this one does not live.
         "startupProbe": {
             "httpGet": {"path": "/startz", "port": PROBE},
@@ -180,7 +203,7 @@ def _triton(spec: ModelServeSpec, settings: Settings, shared: dict[str, Any]) ->
 def _probe(spec: ModelServeSpec, version: Version, settings: Settings, shared: dict[str, Any]) -> dict[str, Any]:
     arguments = ["--version", f"{SHARED}/version", "--model-name", version.model, "--url", f"$(POD_IP):{HTTP}"]
     arguments += ["--listen", f"$(POD_IP):{PROBE}", "--samples", str(spec.rollout.verify.samples), *_cache(settings)]
-    arguments += _objective(spec)
+    arguments += ["--dead-file", DEAD, *_objective(spec)]
     if spec.model.samples is not None:
         arguments += ["--given", f"{SHARED}/given.npz"]
     if spec.triton.ensemble is not None:

@@ -39,11 +39,13 @@ def pod(serve: Object, name: str, spec: ModelServeSpec, slo: Slo, target: Versio
 
 
 def _server(triton: dict[str, Any]) -> dict[str, Any]:
-    """Triton as it serves, but that it loads what the tuner asks for; nobody else sends it anything."""
+    """Triton as it serves, but that it loads what the tuner asks for, and nobody else."""
     probes = ("startupProbe", "readinessProbe", "livenessProbe", "lifecycle")
     modes = ("--model-control-mode=", "--exit-on-error=", "--strict-readiness=")
-    command = [argument for argument in triton["command"] if not argument.startswith(modes)]
+    own = serving.client_flags(triton["image"])
+    command = [argument for argument in triton["command"] if not argument.startswith(modes) and argument not in own]
     command += ["--model-control-mode=explicit", "--exit-on-error=false", "--strict-readiness=false"]
+    command += serving.client_flags(triton["image"], f"{serving.CLOSED},model-repository")
     return {name: value for name, value in triton.items() if name not in probes} | {"command": command}
 
 
@@ -58,7 +60,7 @@ def _tuner(spec: ModelServeSpec, slo: Slo, target: Version, settings: Settings) 
         "name": "tune",
         "image": settings.serving_image,
         "command": ["python", "-m", "trainserve.serving", "tune", *arguments],
-        "env": [pods.POD_IP],
+        "env": [pods.POD_IP, pods.POD_UID],
         "resources": shares.of_helper(settings.shares.tune),
         "securityContext": pods.hardened(),
         "terminationMessagePolicy": "FallbackToLogsOnError",

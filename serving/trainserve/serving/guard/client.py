@@ -70,7 +70,7 @@ class Client(asyncio.Protocol):
         self.transport = transport
         self.front.clients.add(self)
         if self.front.draining:
-            self.drain()
+            self.announce()
 
     def data_received(self, data: bytes) -> None:
         """Parse; read no further while there are requests that wait for their turn."""
@@ -246,8 +246,12 @@ class Client(asyncio.Protocol):
         self.transport.resume_reading()
         asyncio.get_running_loop().call_later(LINGER_SECONDS, self.transport.close)
 
+    def announce(self) -> None:
+        """Say with the next answer that it is the connection's last: whoever asks again opens a new one."""
+        self.last = True
+
     def drain(self) -> None:
         """Close after the answers that are due: now, if there are none."""
-        self.last = True
+        self.announce()
         if self.current is None and not self.queue and not self._begun:
             self.transport.close()

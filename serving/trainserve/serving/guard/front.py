@@ -79,9 +79,15 @@ class Front:
         if self.waiting:
             self.forward(*self.waiting.popleft())
 
-    def drain(self) -> None:
-        """Close what is idle, on both sides, and the rest after its answer; `drained` is set when that is done."""
+    def announce(self) -> None:
+        """Let every connection end with its next answer; `drained` is set when there is none any more."""
         self.draining = True
+        for client in self.clients:
+            client.announce()
+        self.check_drained()
+
+    def drain(self) -> None:
+        """Close what is idle, on both sides, and the rest after its answer."""
         for client in list(self.clients):
             client.drain()
         while self.idle:

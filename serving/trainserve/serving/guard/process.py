@@ -22,6 +22,9 @@ from trainserve.serving.guard.messages import Request
 from trainserve.serving.guard.recovery import Recovery
 
 BACKLOG = 1024
+ANNOUNCE_SECONDS = 1.0
+"""How long a kept connection may wait for the request whose answer says that it is the last. To close one that is idle
+can lose a request that is on its way; whoever asks more often than this is never closed on."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +41,10 @@ class Port:
 def run(start: Callable[[], subprocess.Popen[bytes]], ports: Sequence[Port], drain_seconds: float) -> int:
     """Listen, start the server with `start`, and return its last exit status.
 
-    On SIGTERM and SIGINT, requests that are being answered are, for `drain_seconds` at most; connections that are idle
-    are closed, else they would use up the server's own exit timeout. Then the server gets the signal. Other signals
-    are its own. The caller has blocked them all; they are let through once somebody listens to them.
+    On SIGTERM and SIGINT, requests that are being answered are, for `drain_seconds` at most, with `Connection: close`;
+    connections that are idle then are closed, else they would use up the server's own exit timeout. Then the server
+    gets the signal. Other signals are its own. The caller has blocked them all; they are let through once somebody
+    listens to them.
     """
     status: int = uvloop.run(_run(start, ports, drain_seconds))
     return status
@@ -63,10 +67,13 @@ async def _run(start: Callable[[], subprocess.Popen[bytes]], ports: Sequence[Por
     async def stop(number: signal.Signals) -> None:
         for each in listening:
             each.close()
+        drained = [asyncio.ensure_future(front.drained.wait()) for front in fronts]
+        for front in fronts:
+            front.announce()
+        await asyncio.wait(drained, timeout=ANNOUNCE_SECONDS)
         for front in fronts:
             front.drain()
-        drained = [asyncio.ensure_future(front.drained.wait()) for front in fronts]
-        await asyncio.wait(drained, timeout=drain_seconds)
+        await asyncio.wait(drained, timeout=drain_seconds - ANNOUNCE_SECONDS)
         server.send_signal(number)
 
     def on_stop(number: signal.Signals) -> None:

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from trainserve.api.triton_releases import POD_HEADER
 from trainserve.serving.load_inputs import ShapeUnknown
 from trainserve.serving.servable import Servable
 from trainserve.serving.server import READY_SECONDS, ServerNotReady, is_ready
@@ -27,8 +28,9 @@ FAILED = "TuningFailed"
 class Beside:
     """The server in the container beside (rig.Server): what brings it back is the node, if anything does."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, pod_uid: str | None) -> None:
         self.url = url
+        self.key = {} if pod_uid is None else {POD_HEADER: pod_uid}
 
     def ready(self) -> bool:
         """Whether it answers."""
@@ -52,9 +54,11 @@ def run(
     settings: Settings,
     cores: int | None,
     gpus: int,
+    pod_uid: str | None = None,
 ) -> dict[str, Any]:
-    """The termination message. `version` is what `fetch` made, `repository` what the server at `url` reads."""
-    server = Beside(url)
+    """The termination message. `version` is what `fetch` made, `repository` what the server at `url` reads; it loads
+    models for whoever knows the `pod_uid`, or for anybody."""
+    server = Beside(url, pod_uid)
     # An answer from memory says nothing of the model, and an ensemble beside it is not what is measured.
     base = settings.model_copy(update={"response_cache": False, "warmup": False, "ensemble": None})
     try:

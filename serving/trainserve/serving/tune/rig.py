@@ -11,7 +11,7 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -50,6 +50,10 @@ class Server(Protocol):
     def url(self) -> str:
         """<host>:<port> of its HTTP endpoint."""
 
+    @property
+    def key(self) -> Mapping[str, str]:
+        """Headers without which it neither loads nor unloads a model."""
+
     def ready(self) -> bool:
         """Whether it answers."""
 
@@ -62,6 +66,7 @@ class Here:
 
     def __init__(self, command: Path, repository: Path, log: Path) -> None:
         self._server = DevelopmentServer(command, repository, log, *EXPLICIT, guard=False)
+        self.key: Mapping[str, str] = {}
 
     def __enter__(self) -> Self:
         """Start it. Raises ServerNotReady."""
@@ -169,7 +174,7 @@ class Rig:
     def _post(self, path: str) -> None:
         connection = http.client.HTTPConnection(self._server.url, timeout=LOAD_SECONDS)
         try:
-            connection.request("POST", path, b"{}", {"Content-Type": "application/json"})
+            connection.request("POST", path, b"{}", {"Content-Type": "application/json", **self._server.key})
             answer = connection.getresponse()
             content = answer.read()
         finally:
