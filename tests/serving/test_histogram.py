@@ -127,7 +127,7 @@ def containers(image: str | None = None, slo: dict[str, str] | None = None) -> d
     triton = {} if image is None else {"triton": {"image": image}}
     spec = ModelServeSpec.model_validate({"model": {"name": "digits"}, "slo": slo, **triton})
     version = Version("digits", 3, "file:///srv/models/default/digits/3", DIGEST)
-    made = pod.pod_spec(spec, version, SETTINGS)
+    made = pod.pod_spec(spec, version, SETTINGS, "default")
     return {each["name"]: each["command"] for each in [*made["initContainers"], *made["containers"]]}
 
 

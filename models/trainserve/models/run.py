@@ -337,7 +337,11 @@ class Run:
         if self.config.checkpoint is not None and self.rank.first:
             checkpoint.discard(Path(self.config.checkpoint.folder))
         manifest = published.manifest
+        for each in published.passed_over:
+            self.terminal.say(f"passed over: {each}")
+        told = {"passedOver": [*published.passed_over]} if published.passed_over else {}
         return result.success("Published", self.progress, self.measured) | {
+            **told,
             "artifact": {
                 "uri": published.uri,
                 "version": published.version,
@@ -346,7 +350,7 @@ class Run:
                 "opset": manifest.opset,
                 "precision": manifest.precision,
                 "parity": {"maxAbs": manifest.parity.max_abs, "maxRel": manifest.parity.max_rel},
-            }
+            },
         }
 
 

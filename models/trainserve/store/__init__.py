@@ -5,7 +5,14 @@ folder, `file://` or any fsspec URL. A version without `manifest.json` does not 
 changes. docs/contracts.md has the formats.
 """
 
-from trainserve.store.errors import DigestMismatch, InvalidAddress, ModelNotFound, StoreError, VersionNotFound
+from trainserve.store.errors import (
+    DigestMismatch,
+    InvalidAddress,
+    ModelNotFound,
+    StoreError,
+    VersionMismatch,
+    VersionNotFound,
+)
 from trainserve.store.manifest import (
     Batching,
     Curves,
@@ -43,6 +50,7 @@ __all__ = [
     "StoreError",
     "Tensor",
     "TrainJobRef",
+    "VersionMismatch",
     "VersionNotFound",
     "address",
     "content",

@@ -37,6 +37,12 @@ class VersionNotFound(StoreError):
     reason = "VersionNotFound"
 
 
+class VersionMismatch(StoreError):
+    """What lies in a version's folder says itself that it is another one."""
+
+    reason = "VersionMismatch"
+
+
 class DigestMismatch(StoreError):
     """A file's bytes are not those that were published. Nothing of it was left behind."""
 

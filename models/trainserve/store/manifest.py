@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic.alias_generators import to_camel
 
 from trainserve.store import names
-from trainserve.store.errors import StoreError
+from trainserve.store.errors import StoreError, VersionMismatch
 
 
 class _Part(BaseModel):
@@ -177,6 +177,12 @@ class Manifest(ManifestDraft):
             except StoreError as error:
                 raise ValueError(str(error)) from None
         return files
+
+    def expect(self, namespace: str, model: str, version: int, path: object) -> None:
+        """Raises VersionMismatch naming `path` when it is the manifest of another version."""
+        found, asked = f"{self.namespace}/{self.model}/{self.version}", f"{namespace}/{model}/{version}"
+        if found != asked:
+            raise VersionMismatch(f"{path}: the manifest of {found}, not of {asked}")
 
     def to_bytes(self) -> bytes:
         """The bytes of manifest.json. Fields that earlier releases do not know, and would refuse, are left out where

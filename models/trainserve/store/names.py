@@ -11,6 +11,8 @@ _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
+LAST = 999_999_999
+"""The largest number that a version can have."""
 MANIFEST = "manifest.json"
 REPORT = "report.html"
 """The page about the version's training, where there is one: nothing that serves needs it."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,7 +13,7 @@ from trainserve.store.errors import StoreError
 from trainserve.store.manifest import FileEntry, Manifest, ManifestDraft
 from trainserve.store.names import MANIFEST
 from trainserve.store.places import Place
-from trainserve.store.read import published
+from trainserve.store.survey import Survey, told
 
 
 @dataclass(frozen=True)
@@ -44,15 +43,27 @@ class Publication:
         ).to_bytes()
 
 
-def by_uid(at: Place, folder: str, uid: str | None) -> bytes | None:
-    """The manifest of the version in a model's folder that the TrainJob `uid` published, if any."""
-    if uid is None:
+@dataclass(frozen=True)
+class Placed:
+    """A version that is there: its manifest's bytes, whether it was there before, and what was passed over."""
+
+    content: bytes
+    existed: bool
+    passed_over: tuple[str, ...] = ()
+
+
+def by_uid(at: Place, folder: str, uid: str | None, seen: Survey) -> Placed | None:
+    """The version of those seen in a model's folder that the TrainJob `uid` published, if any. Raises OSError."""
+    number = seen.of_uid(uid)
+    if number is None:
         return None
-    for version in reversed(published(at, folder)):
-        content = at.read(f"{folder}/{version}/{MANIFEST}")
-        if _uid(content) == uid:
-            return content
-    return None
+    return Placed(at.read(f"{folder}/{number}/{MANIFEST}"), True, told(seen.passed_over, number))
+
+
+def expect_a_number(number: int, folder: object) -> None:
+    """Raise StoreError where a model has no number left for a version."""
+    if number > names.LAST:
+        raise StoreError(f"cannot publish to {folder}: no number up to {names.LAST} is free")
 
 
 def prepare(namespace: str, model: str, files: Mapping[str, Path], draft: ManifestDraft) -> Publication:
@@ -70,12 +81,3 @@ def _entry(path: Path) -> FileEntry:
             return FileEntry(sha256=hashlib.file_digest(file, "sha256").hexdigest(), bytes=path.stat().st_size)
     except OSError as error:
         raise StoreError.of("read", path, error) from error
-
-
-def _uid(manifest: bytes) -> str | None:
-    """The TrainJob's uid in a manifest; None for one that cannot be read: it does not keep the next from appearing."""
-    try:
-        uid: str | None = json.loads(manifest)["trainJob"]["uid"]
-    except (ValueError, KeyError, TypeError):
-        return None
-    return uid

@@ -13,13 +13,17 @@ from trainserve.store.errors import StoreError
 from trainserve.store.manifest import Manifest, ManifestDraft, digest
 from trainserve.store.names import MANIFEST
 from trainserve.store.places import LocalPlace, place
-from trainserve.store.publication import by_uid, prepare
+from trainserve.store.publication import Placed, by_uid, prepare
 from trainserve.store.read import address
+from trainserve.store.survey import survey
 
 
 @dataclass(frozen=True)
 class Published:
-    """What was published, or found to be there already (`existed`). `bytes` counts its files."""
+    """What was published, or found to be there already (`existed`). `bytes` counts its files.
+
+    `passed_over`: what lies beside it under larger numbers and is no version, in words.
+    """
 
     uri: str
     version: int
@@ -27,6 +31,7 @@ class Published:
     bytes: int
     existed: bool
     manifest: Manifest
+    passed_over: tuple[str, ...] = ()
 
 
 def publish(
@@ -46,10 +51,10 @@ def publish(
     publication = prepare(namespace, model, files, draft)
     at = place(root)
     if isinstance(at, LocalPlace):
-        content, existed = publish_local.publish(at, publication)
+        placed = publish_local.publish(at, publication)
     else:
-        content, existed = publish_remote.publish(at, publication)
-    return _published(content, existed, public_root or str(root))
+        placed = publish_remote.publish(at, publication)
+    return _published(placed, public_root or str(root))
 
 
 def expect_writable(root: str | Path, namespace: str, model: str) -> None:
@@ -75,19 +80,21 @@ def published_by(
     """The version that the TrainJob `uid` published under that name, if it did. Raises StoreError."""
     at = place(root)
     try:
-        content = by_uid(at, f"{names.label('namespace', namespace)}/{names.label('model', model)}", uid)
+        folder = f"{names.label('namespace', namespace)}/{names.label('model', model)}"
+        placed = by_uid(at, folder, uid, survey(at, folder))
     except OSError as error:
         raise StoreError.of("read", root, error) from error
-    return None if content is None else _published(content, True, public_root or str(root))
+    return None if placed is None else _published(placed, public_root or str(root))
 
 
-def _published(content: bytes, existed: bool, public_root: str) -> Published:
-    manifest = Manifest.from_bytes(content, MANIFEST)
+def _published(placed: Placed, public_root: str) -> Published:
+    manifest = Manifest.from_bytes(placed.content, MANIFEST)
     return Published(
         uri=address(public_root, manifest.namespace, manifest.model, manifest.version),
         version=manifest.version,
-        digest=digest(content),
+        digest=digest(placed.content),
         bytes=sum(entry.bytes for entry in manifest.files.values()),
-        existed=existed,
+        existed=placed.existed,
+        passed_over=placed.passed_over,
         manifest=manifest,
     )

@@ -18,24 +18,27 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from trainserve.store.errors import StoreError
-from trainserve.store.names import MANIFEST, version
+from trainserve.store.names import MANIFEST
 from trainserve.store.places import LocalPlace
-from trainserve.store.publication import Publication, by_uid
+from trainserve.store.publication import Placed, Publication, by_uid, expect_a_number
+from trainserve.store.survey import survey, told
 
 _UNFINISHED = ".publishing-"
 
 
-def publish(at: LocalPlace, publication: Publication) -> tuple[bytes, bool]:
-    """The manifest of the version now there, and whether it was there before. Raises StoreError."""
+def publish(at: LocalPlace, publication: Publication) -> Placed:
+    """The version now there. Raises StoreError."""
     folder = at.root / publication.folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _turn(folder) as alone:
             if alone:
                 _clean(folder)
-            if there := by_uid(at, publication.folder, publication.draft.train_job.uid):
-                return there, True
-            return _publish(folder, publication), False
+            seen = survey(at, publication.folder)
+            if there := by_uid(at, publication.folder, publication.draft.train_job.uid, seen):
+                return there
+            content, number = _publish(folder, publication, seen.next())
+            return Placed(content, False, told(seen.passed_over, number))
     except OSError as error:
         raise StoreError.of("publish to", error.filename or folder, error) from error
 
@@ -59,14 +62,15 @@ def _clean(folder: Path) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _publish(folder: Path, publication: Publication) -> bytes:
+def _publish(folder: Path, publication: Publication, number: int) -> tuple[bytes, int]:
+    """The manifest and the number of the new version: the one given, or the first free one after it."""
     unfinished = folder / f"{_UNFINISHED}{secrets.token_hex(8)}"
     try:
         unfinished.mkdir()
         for name, source in publication.files.items():
             _copy(source, unfinished / name)
-        number = _next(folder)
         while True:
+            expect_a_number(number, folder)
             content = publication.manifest(number)
             _write(unfinished / MANIFEST, content)
             _sync_folder(unfinished)
@@ -75,15 +79,10 @@ def _publish(folder: Path, publication: Publication) -> bytes:
             number += 1
         for parent in (folder, folder.parent, folder.parent.parent):
             _sync_folder(parent)
-        return content
+        return content, number
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
-
-
-def _next(folder: Path) -> int:
-    """One more than the highest number in use, by whole versions or otherwise: a number never means two things."""
-    return 1 + max((version(entry.name) or 0 for entry in folder.iterdir()), default=0)
 
 
 def _appear(unfinished: Path, final: Path) -> bool:

@@ -9,37 +9,40 @@ rather than done unsafely.
 from __future__ import annotations
 
 from trainserve.store.errors import StoreError
-from trainserve.store.names import MANIFEST, version
+from trainserve.store.names import MANIFEST
 from trainserve.store.places import RemotePlace
-from trainserve.store.publication import Publication, by_uid
+from trainserve.store.publication import Placed, Publication, by_uid, expect_a_number
+from trainserve.store.survey import survey, told
 
 _CONDITIONAL = ("s3", "s3a", "gs", "gcs", "memory")
 
 
-def publish(at: RemotePlace, publication: Publication) -> tuple[bytes, bool]:
-    """The manifest of the version now there, and whether it was there before. Raises StoreError."""
+def publish(at: RemotePlace, publication: Publication) -> Placed:
+    """The version now there. Raises StoreError."""
     protocol = at.fs.protocol if isinstance(at.fs.protocol, str) else at.fs.protocol[0]
     if protocol not in _CONDITIONAL:
         raise StoreError(
             f"cannot publish to {protocol}://: it has no conditional put; use one of s3://, gs:// or a mounted folder"
         )
     try:
-        if there := by_uid(at, publication.folder, publication.draft.train_job.uid):
-            return there, True
-        number = _claim(at, publication.folder)
+        seen = survey(at, publication.folder)
+        if there := by_uid(at, publication.folder, publication.draft.train_job.uid, seen):
+            return there
+        number = _claim(at, publication.folder, seen.next())
         folder = f"{publication.folder}/{number}"
         for name, source in publication.files.items():
             at.put(f"{folder}/{name}", source)
         content = publication.manifest(number)
         at.create(f"{folder}/{MANIFEST}", content)
-        return content, False
+        return Placed(content, False, told(seen.passed_over, number))
     except OSError as error:
         raise StoreError.of("publish to", at.path(publication.folder), error) from error
 
 
-def _claim(at: RemotePlace, folder: str) -> int:
-    number = 1 + max((version(name) or 0 for name in at.list(folder)), default=0)
+def _claim(at: RemotePlace, folder: str, number: int) -> int:
+    """The number, or the first free one after it."""
     while True:
+        expect_a_number(number, at.path(folder))
         try:
             at.create(f"{folder}/{number}/claim", b"")
         except FileExistsError:

@@ -15,15 +15,20 @@ from trainserve.store.errors import DigestMismatch, ModelNotFound, StoreError, V
 from trainserve.store.manifest import Manifest, digest
 from trainserve.store.names import MANIFEST
 from trainserve.store.places import Place, place
+from trainserve.store.survey import newest_first, survey, told
 
 
 @dataclass(frozen=True)
 class Resolved:
-    """One published version: its public address, number and digest (`sha256:<hex>` of its manifest.json)."""
+    """One published version: its public address, number and digest (`sha256:<hex>` of its manifest.json).
+
+    `passed_over`: what lies beside it under larger numbers and is no version, in words.
+    """
 
     uri: str
     version: int
     digest: str
+    passed_over: tuple[str, ...] = ()
 
 
 def address(root: str, namespace: str, model: str, version: int) -> str:
@@ -34,47 +39,56 @@ def address(root: str, namespace: str, model: str, version: int) -> str:
 def models(root: str | Path, namespace: str) -> list[str]:
     """Names with at least one published version in the namespace, sorted."""
     names.label("namespace", namespace)
+    at = place(root)
     try:
-        return [
-            name for name in place(root).list(namespace) if names.is_label(name) and versions(root, namespace, name)
-        ]
+        there = [name for name in at.list(namespace) if names.is_label(name)]
     except OSError as error:
         raise StoreError.of("list", f"{root}/{namespace}", error) from error
+    return [name for name in there if next(newest_first(at, f"{namespace}/{name}", {}), None) is not None]
 
 
 def versions(root: str | Path, namespace: str, model: str) -> list[int]:
-    """Published versions, ascending; folders without a manifest.json do not count."""
-    return published(place(root), _folder(namespace, model))
-
-
-def published(at: Place, folder: str) -> list[int]:
-    """The versions in a model's folder of an opened place, ascending."""
-    try:
-        numbers = [number for name in at.list(folder) if (number := names.version(name))]
-        return sorted(number for number in numbers if at.exists(f"{folder}/{number}/{MANIFEST}"))
-    except OSError as error:
-        raise StoreError.of("list", folder, error) from error
+    """Published versions, ascending. What has the name of one does not count unless its manifest.json is that
+    version's own."""
+    return sorted(survey(place(root), _folder(namespace, model)).published)
 
 
 def resolve(
     root: str | Path, namespace: str, model: str, version: int | None = None, public_root: str | None = None
 ) -> Resolved:
-    """The newest version, or the one named. Raises ModelNotFound or VersionNotFound, saying what there is."""
-    found = versions(root, namespace, model)
-    if not found:
+    """The newest version, or the one named. Raises ModelNotFound or VersionNotFound, saying what there is, and
+    StoreError or VersionMismatch where the one named cannot be read or is another."""
+    at, folder = place(root), _folder(namespace, model)
+    passed_over: dict[int, str] = {}
+    if version is None:
+        found = next(newest_first(at, folder, passed_over), None)
+        number, content = (found.number, found.content) if found else (0, b"")
+    else:
+        number, content = version, _named(at, folder, version)
+    if not content:
+        if there := versions(root, namespace, model):
+            raise VersionNotFound(_no_version(model, number, there))
         others = ", ".join(models(root, namespace)) or "none"
         raise ModelNotFound(f"model {model}: nothing is published in namespace {namespace}; models there: {others}")
-    number = found[-1] if version is None else version
-    if number not in found:
-        raise VersionNotFound(_no_version(model, number, found))
-    content = _manifest_bytes(place(root), f"{_folder(namespace, model)}/{number}")
-    return Resolved(address(public_root or str(root), namespace, model, number), number, digest(content))
+    uri = address(public_root or str(root), namespace, model, number)
+    return Resolved(uri, number, digest(content), told(passed_over, number))
+
+
+def _named(at: Place, folder: str, number: int) -> bytes:
+    """A version's manifest; nothing where there is none."""
+    path = f"{folder}/{number}/{MANIFEST}"
+    try:
+        if not at.exists(path):
+            return b""
+    except OSError as error:
+        raise StoreError.of("read", path, error) from error
+    return _checked_manifest(at, f"{folder}/{number}", None)[1]
 
 
 def manifest(root: str | Path, namespace: str, model: str, version: int) -> Manifest:
     """A version's manifest. Raises VersionNotFound, or StoreError when it is not readable."""
     at, folder = place(root), _version_folder(root, namespace, model, version)
-    return Manifest.from_bytes(_manifest_bytes(at, folder), f"{folder}/{MANIFEST}")
+    return _checked_manifest(at, folder, None)[0]
 
 
 def content(root: str | Path, namespace: str, model: str, version: int, name: str) -> bytes | None:
@@ -164,7 +178,9 @@ def _checked_manifest(at: Place, folder: str, expected: str | None) -> tuple[Man
     found = digest(content)
     if expected is not None and found != expected:
         raise DigestMismatch(f"{folder}/{MANIFEST}", expected.removeprefix("sha256:"), found.removeprefix("sha256:"))
-    return Manifest.from_bytes(content, f"{folder}/{MANIFEST}"), content
+    manifest, (namespace, model, number) = Manifest.from_bytes(content, f"{folder}/{MANIFEST}"), folder.split("/")
+    manifest.expect(namespace, model, int(number), f"{folder}/{MANIFEST}")
+    return manifest, content
 
 
 def _check_file(at: Place, path: str, expected: str, copy: Path | None) -> None:

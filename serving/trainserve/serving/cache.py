@@ -1,4 +1,5 @@
-"""A node's cache of models, by digest: filled once whoever asks, bounded, and nothing in use is ever evicted.
+"""A node's cache of models, by whose they are, where they came from and their digest: filled once, bounded, and nothing
+in use is ever evicted. Who knows a digest alone is lent nothing.
 
 `<folder>/<hex>/` is a model, whole; it appears by one rename. `.rooms/<key>/` is one that is being fetched; a killed
 process leaves it, and the next one that wants the same goes on with it. `.locks/` holds a file for each: an entry's
@@ -11,6 +12,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import hashlib
+import json
 import os
 import secrets
 import shutil
@@ -78,21 +81,31 @@ class NodeCache:
     """A folder of the node with at most `size` bytes of models."""
 
     def __init__(
-        self, folder: Path = FOLDER, size: int = BYTES, say: Callable[[str], None] = lambda line: None
+        self,
+        folder: Path = FOLDER,
+        size: int = BYTES,
+        say: Callable[[str], None] = lambda line: None,
+        *,
+        namespace: str = "",
+        origin: str | None = None,
     ) -> None:
         try:
             self.folder = folder.expanduser().absolute()
         except RuntimeError:
             raise StoreError(f"{folder}: there is no home to keep fetched models in; HOME must name one") from None
-        self.size, self._say = size, say
+        self.size, self._say, self._namespace, self._origin = size, say, namespace, origin
         self._locks = Locks(self.folder / ".locks", lambda: say(f"waiting for another process in {self.folder}"))
+
+    def of(self, origin: str) -> NodeCache:
+        """The same cache as it is for what comes from one address: whoever may not read there finds nothing of it."""
+        return NodeCache(self.folder, self.size, self._say, namespace=self._namespace, origin=origin)
 
     def lease(self, digest: str) -> Lease | None:
         """The model of that digest, if it is here; it counts as used just now. Raises StoreError."""
         with self._errors():
             if not self._entry(digest).is_dir():
                 return None
-            lock = self._locks.hold(_key(digest), fcntl.LOCK_SH)
+            lock = self._locks.hold(self._name(digest), fcntl.LOCK_SH)
             try:
                 _touch(self._entry(digest))
             except FileNotFoundError:  # evicted before the lock was ours
@@ -106,6 +119,7 @@ class NodeCache:
         One process at a time has the room `key`; whoever waited for it asks `known` again. What `make` has left when
         it fails is kept for the next attempt, but for a full disk. Raises StoreError, and what `make` raises.
         """
+        key = self._name(key)
         with self._errors(), self._locks.alone(f"room-{key}"):
             if (digest := known()) and (there := self.lease(digest)):
                 self._locks.forget(f"room-{key}")
@@ -132,13 +146,13 @@ class NodeCache:
 
     def note(self, key: str) -> str | None:
         """The digest that was remembered under `key`."""
-        path = self.folder / ".known" / key
+        path = self.folder / ".known" / self._name(key)
         return path.read_text() if path.is_file() else None
 
     def remember(self, key: str, digest: str) -> None:
         """Which digest something has, as long as its place says that it has not changed."""
         with self._errors():
-            path = self.folder / ".known" / key
+            path = self.folder / ".known" / self._name(key)
             path.parent.mkdir(parents=True, exist_ok=True)
             aside = path.with_name(f".{secrets.token_hex(4)}")
             aside.write_text(digest)
@@ -150,10 +164,17 @@ class NodeCache:
         return Usage(len(entries), sum(map(_bytes, entries)), self.size, self._evictions())
 
     def _entry(self, digest: str) -> Path:
-        return self.folder / _key(digest)
+        return self.folder / self._name(digest)
+
+    def _name(self, key: str) -> str:
+        """Of an entry, a room or a note: another one for each namespace and origin."""
+        key = key.removeprefix("sha256:")
+        if self._origin is None:
+            return key
+        return hashlib.sha256(json.dumps([self._namespace, self._origin, key]).encode()).hexdigest()
 
     def _keep(self, room: Room, digest: str) -> Lease:
-        lock = self._locks.hold(_key(digest), fcntl.LOCK_SH)
+        lock = self._locks.hold(self._name(digest), fcntl.LOCK_SH)
         path = self._entry(digest)
         _settle(room.content)
         # Two addresses may hold the same model: whoever renames first has made it.
@@ -235,10 +256,6 @@ class NodeCache:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise CacheFull(f"{self.folder}: no space left on the disk for the model") from error
             raise StoreError.of("write", error.filename or self.folder, error) from error
-
-
-def _key(digest: str) -> str:
-    return digest.removeprefix("sha256:")
 
 
 def _taken(path: Path) -> int:

@@ -48,7 +48,8 @@ def fetch(
     gpus: int = 0,
 ) -> dict[str, Any]:
     """`fetch_model` of a version in a store."""
-    return fetch_model(store.address(root, namespace, model, version), digest, into, model_name, settings, gpus)
+    at = store.address(root, namespace, model, version)
+    return fetch_model(at, digest, into, model_name, settings, gpus, version=(namespace, model, version))
 
 
 def fetch_model(
@@ -64,6 +65,7 @@ def fetch_model(
     release: str | None = None,
     buckets: Sequence[float] = (),
     samples: Samples | None = None,
+    version: tuple[str, str, int] | None = None,
 ) -> dict[str, Any]:
     """Makes `<into>/version`, `<into>/repository` and `<into>/batching.json`, which tells the probe how the model is
     batched, and how it is served without; returns the termination message (docs/contracts.md).
@@ -71,13 +73,16 @@ def fetch_model(
     `cache` is the node's, shared by its pods: what is taken from it is copied, so that no server can write to it.
     Without one, what a killed attempt has fetched waits in `into`. Nothing is written to the repository unless every
     digest matched and, where `key` is given, the signature. `release` as of `open_model`, `buckets` of `layout`.
-    `samples` of a lone graph become `<into>/given.npz`.
+    `samples` of a lone graph become `<into>/given.npz`. `version`: namespace, model and number that its manifest has to
+    name, where they were asked for.
     """
     own = into / ".fetching"
     try:
         model = open_servable(
             address, cache=cache or NodeCache(own, _NO_BOUND), digest=digest, key=key, release=release
         )
+        if version is not None and model.manifest is not None:
+            model.manifest.expect(*version, address)
         _lay_out(model.folder, into / "version", link=cache is None)
         served = model.at(into / "version")
         entry = repository.Entry(model_name, served, settings)

@@ -24,8 +24,9 @@ from trainserve.store.names import MANIFEST
 
 def cached(wanted: Wanted, cache: NodeCache) -> Servable | ReadyRepository:
     """The model out of the cache, put there first where it is not. Raises as `source.open_model`."""
+    cache = cache.of(_origin(wanted))
     there = cache.lease(wanted.digest) if wanted.digest is not None else None
-    if there and _fits(wanted, there) and (model := _believed(wanted, cache, there)):
+    if there and (model := _believed(wanted, cache, there)):
         return model
     version = is_version(wanted)
     lease = _fetch_version(wanted, cache) if version else _fetch_other(wanted, cache)
@@ -48,17 +49,15 @@ def _believed(wanted: Wanted, cache: NodeCache, lease: Lease) -> Servable | Read
     return model
 
 
-def _fits(wanted: Wanted, lease: Lease) -> bool:
-    """Whether the entry is of the address's kind: a digest may be one of something else that is here as well."""
-    lone = not (lease.path / MANIFEST).exists() and any(lease.path.glob("*.onnx"))
-    return lone == (wanted.address.kind == "graph")
+def _origin(wanted: Wanted) -> str:
+    """Where a model comes from: of a claim its name, since every claim is mounted at the same place."""
+    return wanted.address.location if wanted.address.confined is None else wanted.address.text
 
 
 def _entry(wanted: Wanted, lease: Lease) -> tuple[Path, bool]:
     """The path of the model in its entry, and whether it is a version."""
     if wanted.address.kind == "graph":
-        named = lease.path / wanted.address.name
-        return named if named.exists() else next(lease.path.glob("*.onnx"), named), False
+        return lease.path / wanted.address.name, False
     return lease.path, (lease.path / MANIFEST).is_file()
 
 

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from trainserve import store
 
+_PAUSE = 1.0
 
-def resolve(root: str, public_root: str, namespace: str, model: str, version: int | None) -> dict[str, Any]:
-    """The termination message of `trainserve.serving resolve` (docs/contracts.md)."""
-    try:
-        found = store.resolve(root, namespace, model, version, public_root)
-    except store.StoreError as error:
-        return {"outcome": "Failed", "reason": error.reason, "message": str(error)}
-    return {"outcome": "Resolved", "uri": found.uri, "version": found.version, "digest": found.digest}
+
+def resolve(
+    root: str, public_root: str, namespace: str, model: str, version: int | None, patience: float = 0.0
+) -> dict[str, Any]:
+    """The termination message of `trainserve.serving resolve` (docs/contracts.md).
+
+    `patience`: seconds for which a store that has no such version is asked again.
+    """
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            found = store.resolve(root, namespace, model, version, public_root)
+        except store.StoreError as error:
+            if time.monotonic() >= deadline:
+                return {"outcome": "Failed", "reason": error.reason, "message": str(error)}
+            time.sleep(_PAUSE)
+        else:
+            told = {"passedOver": [*found.passed_over]} if found.passed_over else {}
+            return {"outcome": "Resolved", "uri": found.uri, "version": found.version, "digest": found.digest} | told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ import pytest
 from tests.serving.sources.places import RangeServer
 from trainserve.serving.cache import CacheFull, Lease, NodeCache, Room
 from trainserve.serving.source import open_model, open_servable
-from trainserve.store import DigestMismatch
+from trainserve.store import DigestMismatch, StoreError
 
 FETCH = """
 import sys
@@ -104,11 +105,52 @@ def test_with_its_digest_known_a_cached_model_needs_no_network(server: RangeServ
     assert open_servable(address, cache=cache, digest=digest).digest == digest
 
 
-def test_one_model_under_two_addresses_is_one_entry(server: RangeServer, cache: NodeCache) -> None:
+@pytest.mark.parametrize("path", ["shapes.onnx", "models/default/digits/1"])
+def test_who_knows_a_digest_and_cannot_read_the_model_is_lent_nothing(
+    server: RangeServer, tmp_path: Path, path: str
+) -> None:
+    cache, address = NodeCache(tmp_path / "cache", namespace="owner"), server.uri(path)
+    digest = open_model(address, cache=cache).digest
+    server.files.clear()  # whoever asks there now is given nothing
+    assert open_model(address, cache=cache, digest=digest).digest == digest
+    neighbour = NodeCache(tmp_path / "cache", namespace="neighbour")
+    elsewhere = server.uri(f"elsewhere/{path}")
+    for where, whose in ((address, neighbour), (elsewhere, cache), (elsewhere, neighbour)):
+        with pytest.raises(StoreError):
+            open_model(where, cache=whose, digest=digest)
+    assert cache.usage().models == 1
+
+
+def test_what_a_neighbours_killed_process_left_is_not_gone_on_with(server: RangeServer, tmp_path: Path) -> None:
+    address, graph = server.uri("models/default/digits/1"), "models/default/digits/1/model.onnx"
+
+    def killed(name: str, done: int, total: int | None) -> None:
+        if name == "model.onnx" and done == total:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        open_model(address, cache=NodeCache(tmp_path / "cache", namespace="owner"), progress=killed)
+    assert server.gets.count(graph) == 1
+    open_model(address, cache=NodeCache(tmp_path / "cache", namespace="neighbour"))
+    assert server.gets.count(graph) == 2
+    open_model(address, cache=NodeCache(tmp_path / "cache", namespace="owner"))
+    assert server.gets.count(graph) == 2, "whose it is goes on with it"
+
+
+def test_two_claims_are_two_origins_though_pods_mount_both_at_one_place(version: Path, tmp_path: Path) -> None:
+    claim, cache = tmp_path / "claim", NodeCache(tmp_path / "cache")
+    shutil.copytree(version, claim / "default/digits/1")
+    digest = open_model("pvc://one/default/digits/1", cache=cache, claim=claim).digest
+    shutil.rmtree(claim)
+    with pytest.raises(StoreError):
+        open_model("pvc://other/default/digits/1", cache=cache, claim=claim, digest=digest)
+
+
+def test_one_model_under_two_addresses_is_right_under_both(server: RangeServer, cache: NodeCache) -> None:
     server.files["again.onnx"] = server.files["shapes.onnx"]
     first = open_servable(server.uri("shapes.onnx"), cache=cache)
     second = open_servable(server.uri("again.onnx"), cache=cache)
-    assert first.folder == second.folder
+    assert first.digest == second.digest
     assert (second.folder / second.graph).is_file()
 
 
