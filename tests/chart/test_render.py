@@ -21,7 +21,7 @@ ODD = (
     'nodeCache={"folder": "/var/cache/models", "size": "20Gi"}',
     'operator={"replicas": 2, "nodeSelector": {"pool": "system"}, "tolerations": [{"operator": "Exists"}]}',
     'operator.logFormat="json"',
-    'pods={"resources": {"probe": {"limits": {"cpu": 1, "memory": "1e9"}}, "triton": {"limits": null}}}',
+    'pods={"resources": {"probe": {"limits": {"cpu": 1, "memory": "1e9"}}, "triton": {"limits": null}}, "scratch": "5Gi"}',
 )
 
 
@@ -105,6 +105,7 @@ def test_values_reach_the_operator(render: Render) -> None:
     assert shares.probe.limits.model_dump() == {"cpu": "1", "memory": "1e9"}
     assert shares.probe.requests == Shares().probe.requests
     assert shares.triton.limits.model_dump(exclude_none=True) == {}
+    assert environment["TRAINSERVE_SCRATCH"] == "5Gi"
     assert environment["TRAINSERVE_NODE_CACHE"] == "/var/cache/models"
     assert environment["TRAINSERVE_NODE_CACHE_SIZE"] == "20Gi"
     assert (pod["nodeSelector"], pod["tolerations"]) == ({"pool": "system"}, [{"operator": "Exists"}])

@@ -92,7 +92,7 @@ def test_a_run_works_in_a_folder_of_its_own() -> None:
     folder = spec["containers"][0]["workingDir"]
     assert mounts(spec)[folder] == ("work", False)
     assert env(spec["containers"][0])["TRAINSERVE_WORK"] == folder
-    assert {"name": "work", "emptyDir": {}} in spec["volumes"]
+    assert {"name": "work", "emptyDir": {"sizeLimit": "100Gi"}} in spec["volumes"]
 
 
 def test_a_script_has_its_arguments_and_its_variables_word_by_word() -> None:
@@ -109,17 +109,29 @@ def test_a_script_has_its_arguments_and_its_variables_word_by_word() -> None:
         ("file:///srv/models", {"hostPath": {"path": "/srv/models", "type": "DirectoryOrCreate"}}),
     ],
 )
-def test_a_store_on_a_volume_is_mounted(store: str, volume: Object) -> None:
-    spec = pod_spec(trainjob(), settings(store))
+def test_of_a_store_on_a_volume_a_pod_has_its_own_namespaces_folders_alone(store: str, volume: Object) -> None:
+    known, root = settings(store), "/var/lib/trainserve/store"
+    spec = pod_spec(trainjob(), known)
     assert {"name": "store", **volume} in spec["volumes"]
-    mounts = {mount["name"]: mount["mountPath"] for mount in spec["containers"][0]["volumeMounts"]}
-    assert mounts["store"] == "/var/lib/trainserve/store"
+    own = {"name": "store", "mountPath": f"{root}/default", "subPath": "default"}
+    checkpoints = {"name": "store", "mountPath": f"{root}/.checkpoints/default", "subPath": ".checkpoints/default"}
+    assert store_mounts(spec["containers"][0]) == [own | {"readOnly": False}, checkpoints | {"readOnly": False}]
+    served = serving_pod(known, Version("digits", 3, f"{store}/default/digits/3", DIGEST))
+    assert store_mounts(served["initContainers"][0]) == [own | {"readOnly": True}]
+    assert [store_mounts(container) for container in served["containers"]] == [[], []]
+    resolver = serving.resolver_pod(SERVE, ModelServeSpec.model_validate({"model": {"name": "digits"}}), known)
+    assert store_mounts(resolver["spec"]["containers"][0]) == [own | {"readOnly": True}]
+
+
+def store_mounts(container: Object) -> list[Object]:
+    return [mount for mount in container["volumeMounts"] if mount["name"] == "store"]
 
 
 def test_a_store_on_s3_is_reached_with_the_namespaces_secret() -> None:
     remote = settings("s3://bucket/models/", TRAINSERVE_STORE_SECRET="s3-keys")
     spec = pod_spec(trainjob(), remote)
-    assert [volume["name"] for volume in spec["volumes"]] == ["output", "cache", "work", "config", "credentials", "shm"]
+    names = [volume["name"] for volume in spec["volumes"]]
+    assert names == ["output", "cache", "work", "config", "credentials", "shm", "tmp"]
     assert spec["containers"][0]["envFrom"] == [{"secretRef": {"name": "s3-keys", "optional": True}}]
     job = trainjob()
     config = run_config(job, TrainJobSpec.model_validate(job["spec"]), 1, remote)
@@ -145,7 +157,7 @@ def test_a_data_set_elsewhere_is_fetched_by_the_pod_into_a_cache_of_its_own(uri:
     (container,) = spec["containers"]
     assert container["envFrom"] == [{"secretRef": {"name": "keys", "optional": True}}]
     assert mounts(spec)[env(container)["TRAINSERVE_CACHE"]] == ("cache", False)
-    assert {"name": "cache", "emptyDir": {}} in spec["volumes"]
+    assert {"name": "cache", "emptyDir": {"sizeLimit": "100Gi"}} in spec["volumes"]
 
 
 def test_weights_to_start_from_are_mounted_where_the_file_says() -> None:
@@ -196,7 +208,8 @@ def test_a_claim_named_twice_is_one_volume_mounted_twice() -> None:
     claims = [volume for volume in spec["volumes"] if "persistentVolumeClaim" in volume]
     assert claims == [{"name": "store", "persistentVolumeClaim": {"claimName": "shared"}}]
     assert {path: mount for path, mount in mounts(spec).items() if mount[0] == "store"} == {
-        "/var/lib/trainserve/store": ("store", False),
+        "/var/lib/trainserve/store/default": ("store", False),
+        "/var/lib/trainserve/store/.checkpoints/default": ("store", False),
         "/var/lib/trainserve/data": ("store", True),
         "/var/lib/trainserve/pretrained": ("store", True),
     }
@@ -240,7 +253,7 @@ def test_selectors_and_tolerations_are_handed_on() -> None:
 
 def test_a_users_own_code_gets_neither_the_store_nor_its_credentials() -> None:
     spec = pod_spec(command_job(), settings("file:///srv/models", TRAINSERVE_STORE_SECRET="s3-keys"))
-    assert [volume["name"] for volume in spec["volumes"]] == ["output", "shm"]
+    assert [volume["name"] for volume in spec["volumes"]] == ["output", "shm", "tmp"]
     assert "envFrom" not in spec["containers"][0]
 
 
@@ -375,7 +388,7 @@ def test_what_lies_outside_the_store_is_fetched_from_its_address() -> None:
     assert option(fetch, "--source") == "https://models.example.org/a$$(B)/resnet.onnx"
     assert not {"--store", "--path"} & set(fetch["command"])
     assert (option(fetch, "--digest"), option(fetch, "--model-name")) == (DIGEST, "web")
-    assert [volume["name"] for volume in pod["volumes"]] == ["shared"]
+    assert [volume["name"] for volume in pod["volumes"]] == ["shared", "tmp"]
 
 
 def test_the_namespaces_secret_is_files_too_for_those_alone_who_fetch() -> None:
@@ -399,7 +412,7 @@ def test_another_claim_is_mounted_where_the_store_would_be() -> None:
     (fetch,) = pod["initContainers"]
     assert option(fetch, "--source") == "pvc://other/nets/a.onnx"
     claim = {"claimName": "other", "readOnly": True}
-    assert pod["volumes"][1:] == [{"name": "store", "persistentVolumeClaim": claim}]
+    assert pod["volumes"][1:-1] == [{"name": "store", "persistentVolumeClaim": claim}]
     assert {"name": "store", "mountPath": "/var/lib/trainserve/store", "readOnly": True} in fetch["volumeMounts"]
 
 
@@ -430,7 +443,7 @@ def test_a_nodes_cache_is_written_by_fetch_alone_and_off_unless_asked_for() -> N
     assert {"name": "cache", "hostPath": {"path": "/srv/cache", "type": "DirectoryOrCreate"}} in pod["volumes"]
     assert (option(fetch, "--cache"), option(fetch, "--cache-size")) == ("/var/cache/trainserve", str(2 * 2**30))
     triton, probe = pod["containers"]
-    assert [mount["name"] for mount in triton["volumeMounts"]] == ["shared"], "a model is copied out of it"
+    assert [mount["name"] for mount in triton["volumeMounts"]] == ["shared", "tmp"], "a model is copied out of it"
     assert {"name": "cache", "mountPath": "/var/cache/trainserve", "readOnly": True} in probe["volumeMounts"]
     assert option(probe, "--cache") == "/var/cache/trainserve"
     assert option(serving_pod()["initContainers"][0], "--cache") is None

@@ -75,6 +75,36 @@ def test_it_keeps_to_the_restricted_profile(case: tuple[str, str], settings: Set
         assert violations(pod["spec"]) == []
 
 
+@pytest.mark.parametrize("case", CASES, ids="-".join)
+def test_it_writes_to_its_own_volumes_alone_and_each_of_them_has_a_most(case: tuple[str, str]) -> None:
+    for pod in pods(case, Settings.from_environment({"TRAINSERVE_SCRATCH": "7Gi"})):
+        empty = {each["name"]: each["emptyDir"] for each in pod["spec"]["volumes"] if "emptyDir" in each}
+        assert all(each["sizeLimit"] for each in empty.values())
+        assert {name: each["sizeLimit"] for name, each in empty.items() if name != "shm"} == dict.fromkeys(
+            empty.keys() - {"shm"}, "7Gi"
+        )
+        for container in containers(pod):
+            assert container["securityContext"]["readOnlyRootFilesystem"] is True
+            assert {"name": "tmp", "mountPath": "/tmp"} in container["volumeMounts"]
+
+
+@pytest.mark.parametrize("case", CASES, ids="-".join)
+def test_a_spec_loosens_the_containers_of_its_own_image_and_no_others(case: tuple[str, str]) -> None:
+    loose = {"securityContext": {"readOnlyRootFilesystem": False, "runAsUser": 0}}
+    for plain, pod in zip(pods(case), pods(case, pod=loose), strict=True):
+        for before, after in zip(containers(plain), containers(pod), strict=True):
+            changed = {"readOnlyRootFilesystem": False, "runAsNonRoot": False, "runAsUser": 0, "runAsGroup": 0}
+            own = changed if after["name"] in ("trainer", "triton") else {}
+            assert after["securityContext"] == before["securityContext"] | own
+        assert pod["spec"]["securityContext"] == plain["spec"]["securityContext"]
+
+
+@pytest.mark.parametrize("field", ["privileged", "capabilities", "allowPrivilegeEscalation", "seccompProfile"])
+def test_nothing_else_of_it_can_be_loosened(field: str) -> None:
+    with pytest.raises(InvalidSpec, match=f"spec.pod.securityContext.{field}: unknown field"):
+        parse_trainjob(trainjob(pod={"securityContext": {field: True}}))
+
+
 def test_the_check_of_the_profile_finds_what_is_taken_away() -> None:
     (pod,) = pods(("job", "zoo"))
     (container,) = containers(pod)

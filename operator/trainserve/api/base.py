@@ -271,6 +271,22 @@ class Resources(ApiType):
     )
 
 
+class ContainerSecurity(ApiType):
+    """Loosens how the containers run whose image may be the user's own: `trainer` and `triton`. The namespace's Pod
+    Security decides whether such a pod is taken."""
+
+    read_only_root_filesystem: bool | None = Field(
+        None,
+        description="false: they may write outside of /tmp and their other volumes, too. Unset: true.",
+    )
+    run_as_user: int | None = Field(
+        None,
+        ge=0,
+        le=MAX_COUNT,
+        description="User and group that they run as; 0: root. Unset: 65532, Triton 1000.",
+    )
+
+
 class PodTemplate(ApiType):
     """What every pod of this object has beside what the operator gives it, in a Pod's own words."""
 
@@ -283,6 +299,7 @@ class PodTemplate(ApiType):
     annotations: Annotations | None = Field(
         None, description="Annotations of the pods, such as sidecar.istio.io/inject. The same names are the operator's."
     )
+    security_context: ContainerSecurity | None = None
 
 
 class Condition(StatusType):

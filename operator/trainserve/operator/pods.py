@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trainserve.api import quantity
-from trainserve.api.base import Resources
+from trainserve.api.base import PodTemplate, Resources
 from trainserve.operator import said
 
 GPU_PRODUCT = "nvidia.com/gpu.product"
@@ -20,15 +20,41 @@ TRITON_USER = 1000
 """NVIDIA's image runs as root unless told, and is made for this other user alone (triton-inference-server#2600)."""
 
 
-def hardened(user: int = USER) -> dict[str, Any]:
-    """A container's `securityContext`, as the Pod Security Standards' profile `restricted` wants it. An image of
-    somebody else's, whose own user may be root, runs as ours does."""
+TMP = {"name": "tmp", "mountPath": "/tmp"}  # noqa: S108 (the pod's own)
+"""Where every program may write, whose container's own root is read-only."""
+
+
+def hardened(user: int = USER, template: PodTemplate | None = None) -> dict[str, Any]:
+    """A container's `securityContext`, as the Pod Security Standards' profile `restricted` wants it, and it writes to
+    nothing but its volumes. An image of somebody else's, whose own user may be root, runs as ours does, unless its
+    owner's `template` says otherwise."""
+    asked = template.security_context if template is not None else None
+    if asked is not None and asked.run_as_user is not None:
+        user = asked.run_as_user
     return {
         "allowPrivilegeEscalation": False,
         "capabilities": {"drop": ["ALL"]},
-        "runAsNonRoot": True,
+        "readOnlyRootFilesystem": asked is None or asked.read_only_root_filesystem is not False,
+        "runAsNonRoot": user != 0,
         "runAsUser": user,
         "runAsGroup": user,
+    }
+
+
+def confined(spec: Mapping[str, Any], scratch: str) -> dict[str, Any]:
+    """A pod's spec with a /tmp for every container, and with a most that each of its empty folders may hold."""
+    volumes = [*spec["volumes"], {"name": "tmp", "emptyDir": {}}]
+    return {
+        **spec,
+        **{
+            kind: [each | {"volumeMounts": [*each["volumeMounts"], TMP]} for each in spec[kind]]
+            for kind in ("initContainers", "containers")
+            if kind in spec
+        },
+        "volumes": [
+            each | {"emptyDir": {"sizeLimit": scratch} | each["emptyDir"]} if "emptyDir" in each else each
+            for each in volumes
+        ],
     }
 
 

@@ -19,6 +19,7 @@ TRAINER_IMAGE = "trainserve-trainer:0.1.0"
 SERVING_IMAGE = TRAINER_IMAGE
 """One image carries what trains and what fetches and probes; Triton's own is NVIDIA's."""
 NODE_CACHE_SIZE = "50Gi"
+SCRATCH = "100Gi"
 CREDENTIALS = "/var/run/secrets/trainserve"
 TRITON_IMAGE = "nvcr.io/nvidia/tritonserver:26.08-py3"
 
@@ -47,6 +48,8 @@ class Settings:
     """Whether pods tell a Prometheus that follows annotations where their metrics are."""
     shares: Shares
     """What containers ask for and may use where no spec says it."""
+    scratch: str = SCRATCH
+    """Most bytes of each empty folder of a pod, as a Kubernetes quantity."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
@@ -60,11 +63,15 @@ class Settings:
             raise InvalidSetting(
                 f"TRAINSERVE_NODE_CACHE={cache!r}: expected an absolute folder, such as /var/cache/models"
             )
-        size = environment.get("TRAINSERVE_NODE_CACHE_SIZE") or NODE_CACHE_SIZE
-        try:
-            quantity.memory(size)
-        except InvalidQuantity as error:
-            raise InvalidSetting(f"TRAINSERVE_NODE_CACHE_SIZE={size!r}: {error}; such as 50Gi") from error
+        sizes = {
+            name: environment.get(name) or default
+            for name, default in (("TRAINSERVE_NODE_CACHE_SIZE", NODE_CACHE_SIZE), ("TRAINSERVE_SCRATCH", SCRATCH))
+        }
+        for name, size in sizes.items():
+            try:
+                quantity.memory(size)
+            except InvalidQuantity as error:
+                raise InvalidSetting(f"{name}={size!r}: {error}; such as 50Gi") from error
         root = environment.get("TRAINSERVE_STORE", "pvc://trainserve-models")
         try:
             store = StoreRoot.parse(root)
@@ -88,9 +95,10 @@ class Settings:
             metrics_port=int(port),
             lease_namespace=environment.get("TRAINSERVE_LEASE_NAMESPACE") or "trainserve-system",
             node_cache=cache,
-            node_cache_size=size,
+            node_cache_size=sizes["TRAINSERVE_NODE_CACHE_SIZE"],
             scrape_annotations=annotated == "true",
             shares=shares,
+            scratch=sizes["TRAINSERVE_SCRATCH"],
         )
 
     def scrape(self, port: int) -> dict[str, str]:

@@ -164,6 +164,22 @@ def test_what_a_container_writes_elsewhere_vanishes_with_it(node: Node) -> None:
     assert not Path("/dev/shm/trainserve-test").exists()
 
 
+def test_a_container_whose_root_is_read_only_writes_to_its_volumes_alone(node: Node) -> None:
+    script = "touch /etc/trainserve-test; touch /tmp/test /dev/shm/test && echo > /dev/null && echo written"
+    node.run(
+        "confined",
+        "sh",
+        "-c",
+        script,
+        securityContext={"readOnlyRootFilesystem": True},
+        volumeMounts=[{"name": "tmp", "mountPath": "/tmp"}],
+        spec={"volumes": [{"name": "tmp", "emptyDir": {}}]},
+    )
+    node.ended("confined")
+    refused, written = node.log("confined").splitlines()
+    assert (refused.endswith("Read-only file system"), written) == (True, "written")
+
+
 def test_pods_have_distinct_gpus_and_wait_for_one_that_is_free(node: Node) -> None:
     script = 'echo "$CUDA_VISIBLE_DEVICES"; exec sleep 1000'
     limits = {"limits": {"nvidia.com/gpu": "1"}}

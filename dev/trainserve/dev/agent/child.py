@@ -25,11 +25,13 @@ def become_container(report: socket.socket, folder: Path, request: dict[str, Any
         for group in request["cgroups"]:
             Path(group, "cgroup.procs").write_text("0")
         log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
-        sandbox.enter(str(stage), str(stage.parent.parent), request["hostname"], request["mounts"])
+        own = sandbox.enter(str(stage), str(stage.parent.parent), request["hostname"], request["mounts"])
         namespace = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
         socket.send_fds(report, [b"."], [namespace])
         _set_streams(log)
         Path(request["cwd"]).mkdir(parents=True, exist_ok=True)
+        if request["readOnly"]:
+            sandbox.make_read_only(own, request["mounts"])
         _execute(request)
     except BaseException as error:
         with contextlib.suppress(OSError):

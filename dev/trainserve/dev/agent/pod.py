@@ -237,7 +237,8 @@ class PodWorker:
         ]
         mounts += uncovered(mounts, self._host.image_folders)
         groups = self._host.cgroups.create(attempt.group, limits(container))
-        return Process(argv, env, container.get("workingDir") or "/", name, mounts, groups)
+        read_only = bool(container.get("securityContext", {}).get("readOnlyRootFilesystem"))
+        return Process(argv, env, container.get("workingDir") or "/", name, mounts, groups, read_only)
 
     def _facts(self) -> environment.PodFacts:
         return environment.PodFacts(self.pod, self.ip, self._host.ip, self._host.allocatable)

@@ -31,6 +31,8 @@ class Process:
     hostname: str
     mounts: Sequence[Mount]
     cgroups: Sequence[Path] = field(default=())
+    read_only: bool = False
+    """Whether it writes to its volumes alone."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ class Runtime:
             cwd=process.cwd,
             hostname=process.hostname,
             mounts=process.mounts,
+            readOnly=process.read_only,
             cgroups=[str(group) for group in process.cgroups],
         )
 

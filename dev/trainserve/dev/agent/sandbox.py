@@ -88,8 +88,8 @@ def become_subreaper() -> None:
     _check(_libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl(PR_SET_CHILD_SUBREAPER)")
 
 
-def enter(stage: str, hide: str, hostname: str, mounts: Sequence[Mount]) -> None:
-    """Move this process into a new sandbox with `mounts` in it.
+def enter(stage: str, hide: str, hostname: str, mounts: Sequence[Mount]) -> list[str]:
+    """Move this process into a new sandbox with `mounts` in it. Returns where its overlays are.
 
     `stage` is an empty folder under `hide`, the agent's own folder, which the container does not see. Raises OSError.
     """
@@ -104,6 +104,7 @@ def enter(stage: str, hide: str, hostname: str, mounts: Sequence[Mount]) -> None
     root = f"{stage}/root"
     os.mkdir(root)
     _overlay("/", root, f"{stage}/0")
+    overlays = ["/"]
     for index, point in enumerate(points, start=1):
         if point.path == SHARED_MEMORY:
             mount("tmpfs", root + point.path, "tmpfs", data="mode=1777")
@@ -113,6 +114,7 @@ def enter(stage: str, hide: str, hostname: str, mounts: Sequence[Mount]) -> None
             continue
         try:
             _overlay(point.path, root + point.path, f"{stage}/{index}")
+            overlays.append(point.path)
         except OSError:
             # Some file systems cannot be a lower layer (an overlay two deep, FAT); their content is shared then.
             _bind(point.path, root + point.path)
@@ -124,6 +126,15 @@ def enter(stage: str, hide: str, hostname: str, mounts: Sequence[Mount]) -> None
         os.close(descriptor)
     unmount(OLD_ROOT)
     os.rmdir(OLD_ROOT)
+    return overlays
+
+
+def make_read_only(overlays: Iterable[str], mounts: Iterable[Mount]) -> None:
+    """As `readOnlyRootFilesystem` does: the `mounts` stay as they are."""
+    volumes = {each["target"] for each in mounts}
+    for path in overlays:
+        if path not in volumes and os.path.ismount(path):  # a volume may lie above it and hide it
+            mount(None, path, flags=MS_BIND | MS_REMOUNT | MS_RDONLY)
 
 
 def join(namespace: int, root: int) -> None:

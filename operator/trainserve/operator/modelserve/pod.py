@@ -28,7 +28,7 @@ DRAIN_SECONDS = 10
 which takes seconds where the API server has been away, and every connection that it had then is too old."""
 EXIT_SECONDS = 3
 """Triton's own grace. One idle keep-alive connection uses all of it up, and so does every restart: a backend that dies
-is to be back within 15 s, its detection (two probes) and this drain included."""
+is to be back within 15 s, its detection (two probes) included."""
 GRACE_SECONDS = 20
 """More than both, so that nothing is killed in the middle of an answer."""
 DEAD = f"{SHARED}/dead"
@@ -57,7 +57,7 @@ def pod_spec(spec: ModelServeSpec, version: Version, settings: Settings) -> dict
     if spec.model.samples is not None:
         claims, at = claimed(spec.model.samples.uri, "samples", SAMPLES)
         volumes, mounts = volumes + claims, mounts + at
-    return {
+    wanted = {
         **HARDENED_POD,
         "terminationGracePeriodSeconds": GRACE_SECONDS,
         "initContainers": [_fetch(spec, version, settings, [shared, *mounts, *settings.credential_mounts()])],
@@ -65,6 +65,7 @@ def pod_spec(spec: ModelServeSpec, version: Version, settings: Settings) -> dict
         "volumes": [{"name": "shared", "emptyDir": {}}, *volumes, *settings.credential_volumes()],
         **pods.placement(spec.resources),
     }
+    return pods.confined(wanted, settings.scratch)
 
 
 def settings_argument(triton: Triton) -> str:
@@ -73,8 +74,6 @@ def settings_argument(triton: Triton) -> str:
     return triton.settings_json().replace("$", r"\u0024")
 
 
-def server_flags(triton: Triton, image: str) -> list[str]:
-    """What Triton must be told besides its repository, as `trainserve.serving.repository` says."""
 def client_flags(image: str, closed: str = CLOSED) -> list[str]:
     """What Triton is told about its clients. The endpoints that are `closed` to them are open to who sends the pod's
     uid, which nobody outside its namespace knows."""
@@ -88,6 +87,8 @@ def client_flags(image: str, closed: str = CLOSED) -> list[str]:
     ]
 
 
+def server_flags(triton: Triton, image: str) -> list[str]:
+    """What Triton must be told besides its repository, as `trainserve.serving.repository` says."""
     flags = [f"--cache-config=local,size={RESPONSE_CACHE_BYTES}"] if triton.response_cache else []
     flags += ["--rate-limit=execution_count"] if triton.rate_limiter is not None else []
     return flags + ([HISTOGRAM_FLAG] if has_histogram(image) else [])
@@ -171,13 +172,13 @@ def _triton(spec: ModelServeSpec, settings: Settings, shared: dict[str, Any]) ->
             "--grpc-address=$(POD_IP)",
             "--metrics-address=$(POD_IP)",
             f"--exit-timeout-secs={EXIT_SECONDS}",
+            *client_flags(_image(spec, settings)),
             *server_flags(spec.triton, _image(spec, settings)),
         ],
         "env": [pods.POD_IP, pods.POD_UID],
         "ports": [_port(name, number) for name, number in PORTS.items()],
         "resources": shares.of_workload(spec.resources, settings.shares.triton),
-            *client_flags(_image(spec, settings)),
-        "securityContext": pods.hardened(pods.TRITON_USER),
+        "securityContext": pods.hardened(pods.TRITON_USER, spec.pod),
         **_LAST_WORDS,
         "volumeMounts": [shared],
         "lifecycle": {"preStop": {"exec": {"command": ["sh", "-c", f"test -e {DEAD} || exec sleep {DRAIN_SECONDS}"]}}},

@@ -64,5 +64,5 @@ def _tuner(spec: ModelServeSpec, slo: Slo, target: Version, settings: Settings) 
         "resources": shares.of_helper(settings.shares.tune),
         "securityContext": pods.hardened(),
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [{"name": "shared", "mountPath": serving.SHARED}],
+        "volumeMounts": [{"name": "shared", "mountPath": serving.SHARED}, pods.TMP],
     }

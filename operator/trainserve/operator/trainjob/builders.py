@@ -69,7 +69,7 @@ def worker_pod(job: Object, spec: TrainJobSpec, attempt: int, rank: int, setting
     container = {
         "name": CONTAINER,
         "resources": resources,
-        "securityContext": pods.hardened(),
+        "securityContext": pods.hardened(template=spec.pod),
         # A trainer that dies before it can report leaves the end of its log as the reason.
         "terminationMessagePolicy": "FallbackToLogsOnError",
         **parts,
@@ -83,19 +83,20 @@ def worker_pod(job: Object, spec: TrainJobSpec, attempt: int, rank: int, setting
             *({"name": each.name, "value": (each.value or "").replace("$", "$$")} for each in spec.model.env or ()),
         ],
     }
+    wanted = {
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": pods.SECURITY,
+        "containers": [container],
+        "volumes": volumes.volumes,
+        **pods.placement(spec.resources),
+    }
     pod: Object = {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": labels.of_pod(spec.pod, metadata),
-        "spec": {
-            "restartPolicy": "Never",
-            "automountServiceAccountToken": False,
-            "enableServiceLinks": False,
-            "securityContext": pods.SECURITY,
-            "containers": [container],
-            "volumes": volumes.volumes,
-            **pods.placement(spec.resources),
-        },
+        "spec": pods.confined(wanted, settings.scratch),
     }
     if spec.workers.nodes > 1:
         gang.place(pod, job, attempt)
