@@ -311,7 +311,9 @@ def test_pods_and_serve_pass_the_same_flags_but_for_what_a_supervisor_needs(imag
     triton: dict[str, object] = {"responseCache": True, "rateLimiter": {"resources": {"gpu": 1}}}
     spec = ModelServeSpec.model_validate({"model": {"name": "digits"}, "triton": triton | {"image": image}})
     version = Version("digits", 3, "file:///srv/models/default/digits/3", DIGEST)
-    (container,) = [each for each in pod.pod_spec(spec, version, SETTINGS)["containers"] if each["name"] == "triton"]
+    (container,) = [
+        each for each in pod.pod_spec(spec, version, SETTINGS, "default")["containers"] if each["name"] == "triton"
+    ]
     folder, settings = Path(pod.SHARED) / "repository", [Settings.model_validate(triton)]
     pods = server_flags(folder, "$(POD_IP)", settings, histogram=histogram)
     assert container["command"] == ["tritonserver", *pods]

@@ -36,6 +36,7 @@ def main() -> None:
 @click.option("--gpus", type=click.IntRange(0), default=0, show_default=True, help="GPUs the pod requested.")
 @click.option("--cache", "folder", type=click.Path(path_type=Path), help="The node's cache of models.")
 @click.option("--cache-size", type=click.IntRange(1), metavar="BYTES", help="Of the cache, at most.")
+@click.option("--namespace", default="", help="Whose pod this is: entries of the cache are lent to no other namespace.")
 @click.option("--public-key", metavar="PEM", help="Ed25519 key (or a file with it) whose signature is required.")
 @click.option(
     "--release",
@@ -70,6 +71,7 @@ def fetch(
     gpus: int,
     folder: Path | None,
     cache_size: int | None,
+    namespace: str,
     public_key: str | None,
     release: str | None,
     p99: float | None,
@@ -95,7 +97,7 @@ def fetch(
     except InvalidSettings as error:
         raise click.BadParameter(str(error), param_hint="--settings") from None
     gpus = 0 if simulated_gpus else gpus
-    cache = NodeCache(folder, cache_size or BYTES) if folder else None
+    cache = NodeCache(folder, cache_size or BYTES, namespace=namespace) if folder else None
     if development_server:
         release = releases.DEVELOPMENT
     buckets = triton_bounds(p99) if has_histogram(release) else ()
@@ -113,6 +115,7 @@ def fetch(
         release=known,
         buckets=buckets,
         samples=samples,
+        version=None if path is None else _version(path),
     )
     termination.report(outcome)
     sys.exit(outcome["outcome"] == "Failed")
@@ -124,12 +127,15 @@ def fetch(
 @click.option("--namespace", required=True)
 @click.option("--model", required=True)
 @click.option("--version", type=click.IntRange(1), help="Unset: the newest.")
-def resolve(root: str, public_root: str, namespace: str, model: str, version: int | None) -> None:
+@click.option(
+    "--wait", type=click.FloatRange(0), default=0.0, metavar="SECONDS", help="Where there is none, ask again."
+)
+def resolve(root: str, public_root: str, namespace: str, model: str, version: int | None, wait: float) -> None:
     """Say which version of a model is meant, with its address and digest."""
     from trainserve.serving import termination
     from trainserve.serving.resolve import resolve as run
 
-    outcome = run(root, public_root, namespace, model, version)
+    outcome = run(root, public_root, namespace, model, version, wait)
     termination.report(outcome)
     sys.exit(outcome["outcome"] == "Failed")
 
@@ -245,10 +251,15 @@ def _around(version: Path, model: str, recorded: Recorded | None) -> dict[str, R
 def _version_address(root: str | None, path: str | None) -> str:
     if root is None or path is None:
         raise click.UsageError("either --store and --path, or --source")
+    _version(path)
+    return f"{root.rstrip('/')}/{path}"
+
+
+def _version(path: str) -> tuple[str, str, int]:
     parts = path.split("/")
     if len(parts) != 3 or not parts[2].isdecimal():
         raise click.BadParameter(f"{path!r} is not <namespace>/<model>/<version>", param_hint="--path")
-    return f"{root.rstrip('/')}/{path}"
+    return parts[0], parts[1], int(parts[2])
 
 
 def _key(given: str, of: type[PublicKey]) -> PublicKey:
