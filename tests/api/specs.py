@@ -71,8 +71,8 @@ def _values(schema: Schema, definitions: dict[str, Schema]) -> st.SearchStrategy
             ((pattern, inner),) = values.items()
             keys = st.from_regex(pattern, fullmatch=True, alphabet=st.characters(codec="ascii"))
             return st.dictionaries(keys.filter(lambda key: len(key) < 300), _values(inner, definitions), max_size=3)
-        case {"type": "object", "additionalProperties": True}:
-            return st.dictionaries(st.text(max_size=5), ANYTHING, max_size=3)
+        case {"type": "object", "additionalProperties": {"x-kubernetes-preserve-unknown-fields": True} as inner}:
+            return st.dictionaries(st.text(max_size=5), _open(inner, 2), max_size=3)
         case {"type": "object", "additionalProperties": inner}:
             return st.dictionaries(st.text(min_size=1, max_size=20), _values(inner, definitions), max_size=3)
     raise TypeError(f"no strategy for {schema}")
@@ -96,11 +96,15 @@ def _accepted(model: type[ApiType], schema: Schema, definitions: dict[str, Schem
     return drawn.map(keep).filter(lambda manifest: manifest is not None)
 
 
-ANYTHING: st.SearchStrategy[Any] = st.recursive(
-    st.booleans() | st.integers(-(2**31), 2**31) | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5), inner, max_size=2),
-    max_leaves=5,
-)
+def _open(schema: Schema, depth: int) -> st.SearchStrategy[Any]:
+    """What a value without a type may be, down to that depth."""
+    values = st.booleans() | st.integers(-(2**31), 2**31) | st.text(max_size=5)
+    if depth and schema["maxItems"]:
+        values |= st.lists(_open(schema["items"], depth - 1), max_size=2)
+    if depth and schema["maxProperties"]:
+        fields = _open(schema["additionalProperties"], depth - 1)
+        values |= st.dictionaries(st.text(max_size=5), fields, max_size=2)
+    return values
 
 
 def _accepts(model: type[ApiType], manifest: Any) -> bool:

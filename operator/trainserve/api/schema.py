@@ -31,6 +31,15 @@ _KEPT = (
     "x-kubernetes-list-map-keys",
     "x-kubernetes-validations",
 )
+NO_PARTS: Schema = {
+    "x-kubernetes-preserve-unknown-fields": True,
+    "maxProperties": 0,
+    "maxItems": 0,
+    # A server drops what lies deeper, also from objects that it stored under another schema.
+    "additionalProperties": {"type": "string"},
+    "items": {"type": "string"},
+}
+"""Of a value without a type: neither an object nor a list."""
 
 
 def structural_schema(model: type[BaseModel], *, mode: Literal["validation", "serialization"] = "validation") -> Schema:
@@ -40,6 +49,8 @@ def structural_schema(model: type[BaseModel], *, mode: Literal["validation", "se
 
 
 def _structural(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> Schema:
+    if node.get("x-kubernetes-preserve-unknown-fields"):
+        return dict(node)  # it is in this form already: trainserve.api.open_fields
     node = _resolved(node, definitions)
     if "anyOf" in node:
         return _number_or_string(node, [_structural(choice, definitions) for choice in node["anyOf"]])
@@ -63,8 +74,6 @@ def _structural(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> Sche
             # In full: the API server holds the rules of a type against its default before the fields' own fill it.
             fields = schema["properties"].items()
             schema["default"] = {name: field["default"] for name, field in fields if "default" in field}
-    elif node.get("additionalProperties") is True:
-        schema["x-kubernetes-preserve-unknown-fields"] = True
     elif node.get("additionalProperties"):
         schema["additionalProperties"] = _structural(node["additionalProperties"], definitions)
     elif node.get("patternProperties"):
@@ -92,7 +101,8 @@ def _resolved(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> Mappin
 def _number_or_string(node: Mapping[str, Any], choices: list[Schema]) -> Schema:
     """The one union that a structural schema knows. A bound holds for the number, a pattern for the text.
 
-    Of numbers with a fraction it knows none: such a field has no type, and the operator refuses what is neither.
+    Of numbers with a fraction it knows none: such a field has no type. An object or a list is kept out by what it may
+    not hold, and an empty one by the operator.
     """
     if [choice.get("type") for choice in choices] not in (["integer", "string"], ["number", "string"]):
         raise TypeError(f"no structural schema for this union, only for a number and a string: {choices}")
@@ -101,7 +111,7 @@ def _number_or_string(node: Mapping[str, Any], choices: list[Schema]) -> Schema:
     schema |= {key: number[key] for key in ("minimum", "maximum") if key in number}
     pattern = text.get("pattern") or f"^({'|'.join(text['enum'])})$"
     if number["type"] == "number":
-        return schema | {"x-kubernetes-preserve-unknown-fields": True, "pattern": pattern}
+        return schema | {"pattern": pattern} | NO_PARTS
     return schema | {
         "x-kubernetes-int-or-string": True,
         "anyOf": [{"type": "integer"}, {"type": "string"}],

@@ -6,7 +6,7 @@ Fields, bounds and defaults are those of CONFIG.json (`trainserve.models.config`
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -20,6 +20,7 @@ from trainserve.api.base import (
     requires,
     stays_inside,
 )
+from trainserve.api.open_fields import Options
 
 _NAME = r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?"
 FUNCTION = r":[A-Za-z_][A-Za-z0-9_]*$"
@@ -72,7 +73,7 @@ class ModelSource(ApiType):
     name: str | None = Field(
         None, min_length=1, max_length=128, description="A zoo name such as convnet, or timm/<name>."
     )
-    options: dict[str, Any] | None = Field(None, description="Arguments of the model.")
+    options: Options | None = Field(None, description="Arguments of the model: scalars and lists of scalars.")
     script: str | None = Field(
         None,
         pattern=SCRIPT_PATTERN,
@@ -165,7 +166,7 @@ class Dataset(ApiType):
         description="images: a folder or archive with one folder per class. Unset: by the uri's ending; a folder or "
         "an archive (.tar, .zip) holds parquet files, as the Hugging Face Hub lays them out, or else images.",
     )
-    options: dict[str, Any] | None = Field(
+    options: Options | None = Field(
         None,
         description="Of synthetic: shape, classes, samples. Of parquet: image and label, names of the columns, and "
         "config, where a folder holds several.",

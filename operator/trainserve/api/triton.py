@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from trainserve.api.base import MAX_COUNT, ApiType, Duration, Rule
+from trainserve.api.open_fields import Overrides
 
 UP_TO_A_SECOND = (
     "^0*(([0-9]{1,6}([.][0-9]+)?|1000000([.]0+)?)us|([0-9]{1,3}([.][0-9]+)?|1000([.]0+)?)ms|(([.][0-9]+)?|1([.]0+)?)s)$"
@@ -114,7 +115,7 @@ class Triton(ApiType):
     tensor_rt: TensorRt | None = Field(None, alias="tensorRT")
     rate_limiter: RateLimiter | None = None
     ensemble: Ensemble | None = None
-    overrides: dict[str, Any] = Field(
+    overrides: Overrides = Field(
         default_factory=dict,
         description="Fields of Triton's ModelConfig, in its JSON form; they win. The server checks them.",
     )

@@ -102,7 +102,10 @@ def _wanted(detail: ErrorDetails) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = json.dumps(value, default=str)
+    try:
+        text = json.dumps(value, default=str)
+    except RecursionError:
+        return "what is nested so deeply"
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 

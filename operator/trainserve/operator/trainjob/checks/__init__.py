@@ -14,10 +14,12 @@ from trainserve.operator.trainjob.checks import (
     not_supported,
     scraped_elsewhere,
     spec_changed,
+    too_long,
 )
 
 CHECKS: tuple[Callable[[Object, Settings], Refusal | None], ...] = (
     invalid_spec.check,
+    too_long.check,
     not_supported.check,
     checkpoint_place.check,
     scraped_elsewhere.check,
