@@ -9,6 +9,7 @@ import yaml
 
 from tests.chart.conftest import CHART, Helm, Manifest, Render, of_kind
 from tests.pod_security import violations
+from trainserve.api import limits
 from trainserve.api.crds import modelserve_crd, trainjob_crd
 from trainserve.dev.components import SHARES
 from trainserve.operator.settings import Settings
@@ -21,7 +22,8 @@ ODD = (
     'nodeCache={"folder": "/var/cache/models", "size": "20Gi"}',
     'operator={"replicas": 2, "nodeSelector": {"pool": "system"}, "tolerations": [{"operator": "Exists"}]}',
     'operator.logFormat="json"',
-    'pods={"resources": {"probe": {"limits": {"cpu": 1, "memory": "1e9"}}, "triton": {"limits": null}}, "scratch": "5Gi"}',
+    'pods.resources={"probe": {"limits": {"cpu": 1, "memory": "1e9"}}, "triton": {"limits": null}}',
+    'pods.scratch="5Gi"',
 )
 
 
@@ -188,3 +190,13 @@ def test_an_older_kubernetes_is_refused(run_helm: Helm) -> None:
 def _deployment(manifests: list[Manifest]) -> dict[str, Any]:
     (deployment,) = of_kind(manifests, "Deployment")
     return deployment
+
+
+def test_the_charts_bounds_are_those_that_hold_without_it(render: Render) -> None:
+    (container,) = _deployment(render())["spec"]["template"]["spec"]["containers"]
+    environment = {entry["name"]: entry.get("value") for entry in container["env"]}
+    assert limits.parse(environment["TRAINSERVE_LIMITS"]) == limits.parse("{}")
+    assert environment["TRAINSERVE_SCRATCH"] == Settings.from_environment({}).scratch
+    (said,) = of_kind(render('limits={"picture": 1000, "samples": "1Mi"}'), "Deployment")
+    (told,) = [each for each in said["spec"]["template"]["spec"]["containers"][0]["env"] if "LIMITS" in each["name"]]
+    assert limits.parse(told["value"]).picture == 1000

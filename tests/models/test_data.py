@@ -299,3 +299,12 @@ def test_images_too_small_for_the_model_are_named() -> None:
 
     with pytest.raises(DataError, match="images of 3x8 are too small for convnet; at least 4x4 is needed"):
         zoo.build("convnet", {}, (3, 8, 1), 2)
+
+
+def test_arrays_that_claim_more_than_is_allowed_are_refused_before_they_are_read(
+    stripes: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = stripes()
+    monkeypatch.setenv("TRAINSERVE_LIMITS", '{"dataset": "1Ki"}')
+    with pytest.raises(DataError, match=r"its arrays take .* MiB; at most 0\.000977 MiB are allowed"):
+        load(path=str(path))

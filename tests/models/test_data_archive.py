@@ -105,3 +105,26 @@ def test_a_zips_member_cannot_leave_its_folder(tmp_path: Path, cache: Path, name
     with pytest.raises(DataError, match=r"pets\.zip: .*escaped' is not allowed; names must lead to files inside of it"):
         load(path=str(tmp_path / "pets.zip"))
     assert kept(cache) == []
+
+
+@pytest.mark.parametrize("name", ARCHIVES)
+def test_an_archive_that_unpacks_to_more_than_is_allowed_is_refused_and_nothing_is_kept(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    root = folder(tmp_path / "pets")
+    (root / "zeros.txt").write_bytes(bytes(70_000))
+    path = archive(tmp_path / name, root)
+    monkeypatch.setenv("TRAINSERVE_LIMITS", '{"dataset": "64Ki"}')
+    with pytest.raises(DataError, match=r"unpacks to more than 64 KiB.*limits.dataset"):
+        load(path=str(path))
+    assert not any("unpacked" in each for each in kept(cache))
+
+
+def test_what_a_member_says_of_the_next_is_not_read_into_memory_however_long(tmp_path: Path) -> None:
+    path = tmp_path / "pets.tar"
+    with path.open("wb") as file:
+        told = tarfile.TarInfo("././@LongLink")
+        told.type, told.size = tarfile.GNUTYPE_LONGNAME, 2 << 20
+        file.write(told.tobuf(tarfile.GNU_FORMAT))
+    with pytest.raises(DataError, match="a header of 2097152 bytes"):
+        load(path=str(path))

@@ -195,3 +195,14 @@ def test_an_unknown_format_is_named(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("")
     with pytest.raises(DataError, match=re.escape(f"{tmp_path / name}: unknown format; must end in .npz, .parquet")):
         load(path=str(tmp_path / name))
+
+
+def test_a_picture_of_more_pixels_than_are_allowed_is_not_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = folder(tmp_path / "pets")
+    monkeypatch.setenv("TRAINSERVE_LIMITS", '{"picture": 63}')
+    with pytest.raises(DataError, match=r"8x8 pixels; at most 63 in all are decoded \(the chart's limits.picture\)"):
+        load(path=str(root))
+    monkeypatch.setenv("TRAINSERVE_LIMITS", '{"picture": 64}')
+    assert load(path=str(root)).shape == (8, 8, 1)

@@ -132,3 +132,12 @@ def test_an_option_that_is_unknown_is_refused(tmp_path: Path) -> None:
     path = parquet(tmp_path / "pets.parquet", PNGS, LABELS)
     with pytest.raises(UserError, match=r"^dataset\.options\.labels: unknown option; .*allowed: image, label, config$"):
         load(path=str(path), options={"labels": "x"})
+
+
+def test_columns_that_claim_more_than_is_allowed_are_refused_before_they_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = parquet(tmp_path / "a.parquet", PNGS, LABELS)
+    monkeypatch.setenv("TRAINSERVE_LIMITS", '{"dataset": "1Ki"}')
+    with pytest.raises(DataError, match=r"its columns take .* KiB; at most 1 KiB \(the chart's limits.dataset\)"):
+        load(path=str(path))

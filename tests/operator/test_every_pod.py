@@ -89,6 +89,17 @@ def test_it_writes_to_its_own_volumes_alone_and_each_of_them_has_a_most(case: tu
 
 
 @pytest.mark.parametrize("case", CASES, ids="-".join)
+def test_who_reads_what_others_made_is_told_how_large_it_may_be(case: tuple[str, str]) -> None:
+    said = {"name": "TRAINSERVE_LIMITS", "value": '{"picture": 9}'}
+    for pod in pods(case, Settings.from_environment({said["name"]: said["value"]})):
+        for container in containers(pod):
+            reads = container["name"] not in ("triton", "resolve") and case != ("job", "command")
+            assert (said in container.get("env", [])) is reads, container["name"]
+    with pytest.raises(InvalidSetting, match=r"TRAINSERVE_LIMITS=.*picture"):
+        Settings.from_environment({said["name"]: '{"picture": 0}'})
+
+
+@pytest.mark.parametrize("case", CASES, ids="-".join)
 def test_a_spec_loosens_the_containers_of_its_own_image_and_no_others(case: tuple[str, str]) -> None:
     loose = {"securityContext": {"readOnlyRootFilesystem": False, "runAsUser": 0}}
     for plain, pod in zip(pods(case), pods(case, pod=loose), strict=True):

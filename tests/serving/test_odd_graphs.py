@@ -283,3 +283,12 @@ def test_where_nobody_says_what_is_right_given_inputs_must_be_answered(odd: Odd,
     probe.verify()
     assert (probe.reason, probe.message) == ("SamplesMatch", "2 samples, max abs difference 0")
     assert probe.alive() == (True, "ok")
+
+
+def test_samples_that_claim_more_than_is_allowed_are_refused_before_they_are_read(
+    odd: Odd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.savez_compressed(tmp_path / "zeros.npz", word=np.zeros((400, 1)))
+    monkeypatch.setenv("TRAINSERVE_LIMITS", '{"samples": "2Ki"}')
+    with pytest.raises(BadSamples, match=r"its arrays take .* MiB; at most 0\.00195 MiB are allowed"):
+        Given.load(tmp_path / "zeros.npz", open_servable(str(odd.folder / "words.onnx")))

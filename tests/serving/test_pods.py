@@ -335,12 +335,15 @@ def test_the_probe_waits_for_a_server_that_comes_later(start: Start, fetched: Pa
     running.wait_for("/readyz", 200)
 
 
-def test_the_probe_refuses_a_version_without_samples(fetched: Path, tmp_path: Path) -> None:
+def test_the_probe_refuses_a_version_without_samples_and_one_whose_samples_are_too_large(
+    fetched: Path, tmp_path: Path
+) -> None:
     shutil.copytree(fetched / "version", tmp_path / "version")
     (tmp_path / "version/samples.npz").unlink()
-    status, _, errors = run(
-        *("probe", "--version", tmp_path / "version", "--model-name", "digits"),
-        *("--url", "127.0.0.1:1", "--listen", "127.0.0.1:0"),
-    )
+    arguments = ["--model-name", "digits", "--url", "127.0.0.1:1", "--listen", "127.0.0.1:0"]
+    status, _, errors = run("probe", "--version", tmp_path / "version", *arguments)
+    assert (status, "samples.npz" in errors) == (1, True)
+    small = {"TRAINSERVE_LIMITS": '{"samples": "1Ki"}', "PATH": ""}
+    status, _, errors = run("probe", "--version", fetched / "version", *arguments, **small)
     assert status == 1
-    assert "samples.npz" in errors
+    assert "samples.npz: its arrays take" in " ".join(errors.split())

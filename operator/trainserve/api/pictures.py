@@ -19,6 +19,8 @@ from typing import IO, Any, Literal
 
 from PIL import Image, ImageOps
 
+from trainserve.api import limits
+
 _PLUGINS = ("Png", "Jpeg", "WebP", "Gif", "Bmp", "Tiff", "Ppm", "Avif")
 """Pillow's, each in a module of its own; left to itself it imports all forty when it meets the first WebP."""
 for _name in _PLUGINS:
@@ -114,6 +116,11 @@ def _open(file: IO[bytes]) -> Image.Image:
         raise BadPicture(
             f"not a picture that can be read ({', '.join(FORMATS)}): {_beginning(file.read(64))}"
         ) from None
+    most = limits.current().picture
+    if image.width * image.height > most:
+        raise BadPicture(
+            f"{image.width}x{image.height} pixels; at most {most} in all are decoded (the chart's limits.picture)"
+        )
     if image.mode not in _GREY + _COLOUR:
         raise BadPicture(f"its mode is {image.mode}; must be grey, RGB, a palette or CMYK")
     return image

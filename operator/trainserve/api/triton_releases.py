@@ -11,8 +11,8 @@ seen in the release branches of core and common, and tried with 24.10)."""
 HISTOGRAM_FLAG = "--metrics-config=histogram_latencies=true"
 """What tells such a server to have it."""
 CLIENT_FLAGS_SINCE = "24.01"
-"""The first release (server 2.42.0) with --grpc-max-connection-age and --http-restricted-api: earlier ones end where they
-are given a flag that they do not know."""
+"""The first release (server 2.42.0) with --grpc-max-connection-age and --http-restricted-api: earlier ones end where
+they are given a flag that they do not know."""
 POD_HEADER = "trainserve-pod"
 """Header of a request that is let through to endpoints that are closed to clients; its value is the pod's uid."""
 _TAG = re.compile(r"(2\d\.(?:0[1-9]|1[0-2]))(?:[._-].*)?")

@@ -9,6 +9,8 @@ from typing import Any
 
 from trainserve.api import quantity
 from trainserve.api.base import PodTemplate
+from trainserve.api.limits import VARIABLE
+from trainserve.api.limits import parse as parse_limits
 from trainserve.api.quantity import InvalidQuantity
 from trainserve.operator.refusal import Refusal
 from trainserve.operator.shares import Shares
@@ -50,6 +52,8 @@ class Settings:
     """What containers ask for and may use where no spec says it."""
     scratch: str = SCRATCH
     """Most bytes of each empty folder of a pod, as a Kubernetes quantity."""
+    limits: str = ""
+    """What containers that read what others made are told of its size, as JSON; empty: api.limits' own."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
@@ -85,6 +89,11 @@ class Settings:
             shares = parse_shares(resources)
         except ValueError as error:
             raise InvalidSetting(f"TRAINSERVE_POD_RESOURCES={resources!r}: {error}") from error
+        limits = environment.get(VARIABLE) or ""
+        try:
+            parse_limits(limits or "{}")
+        except ValueError as error:
+            raise InvalidSetting(str(error)) from error
         return cls(
             store=store,
             store_secret=environment.get("TRAINSERVE_STORE_SECRET") or None,
@@ -99,7 +108,12 @@ class Settings:
             scrape_annotations=annotated == "true",
             shares=shares,
             scratch=sizes["TRAINSERVE_SCRATCH"],
+            limits=limits,
         )
+
+    def bounds(self) -> list[dict[str, str]]:
+        """`env` of containers that read files which somebody else may have made."""
+        return [{"name": VARIABLE, "value": self.limits.replace("$", "$$")}] if self.limits else []
 
     def scrape(self, port: int) -> dict[str, str]:
         """The annotations of a pod whose metrics are at that port."""

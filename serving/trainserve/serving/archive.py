@@ -9,10 +9,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Self
 
+from trainserve.api import limits
 from trainserve.serving.inside import inside
 from trainserve.store import StoreError
 
 _CHUNK = 1 << 20
+_LONGEST = 1 << 20
+"""Bytes of what a member of a .tar says of the next, which is read into memory as a whole."""
+_SAYING = (
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+)
 
 
 class UnusableArchive(StoreError):
@@ -26,7 +36,7 @@ def unpack(path: Path, folder: Path, where: str, reserve: Callable[[int], None])
 
     `where` is what messages call the archive. Raises UnusableArchive, EscapingName, OSError for `folder` alone.
     """
-    written = 0
+    written, most = 0, limits.current().bytes("version")
     folder.mkdir(parents=True)
     for name, content, size in _members(path, where):
         target = inside(folder, name)
@@ -35,6 +45,10 @@ def unpack(path: Path, folder: Path, where: str, reserve: Callable[[int], None])
             continue
         if target.exists():
             raise UnusableArchive(f"{where}: {name!r} is in it twice")
+        if written + size > most:
+            raise UnusableArchive(
+                f"{where}: unpacks to more than {limits.told(most)}, all that is allowed (the chart's limits.version)"
+            )
         reserve(written + size)
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("xb") as file:
@@ -73,7 +87,15 @@ def _tar(path: Path, where: str) -> Iterator[tuple[str, IO[bytes] | None, int]]:
 
 
 class _Whole(tarfile.TarInfo):
-    """tarfile takes a header that is cut off or damaged for the archive's end, when it is not the first."""
+    """tarfile takes a header that is cut off or damaged for the archive's end, when it is not the first, and reads what
+    one says of the next however long that is."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        header = super().frombuf(buf, encoding, errors)
+        if header.type in _SAYING and header.size > _LONGEST:
+            raise tarfile.InvalidHeaderError(f"a header of {header.size} bytes")  # type: ignore[attr-defined]
+        return header
 
     @classmethod
     def fromtarfile(cls, archive: tarfile.TarFile) -> Self:

@@ -15,10 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from trainserve.api import limits
 from trainserve.serving.recorded import Arrays, Recorded
 from trainserve.serving.reference import ATOL, RTOL, NoReference, Reference
 from trainserve.serving.servable import Servable
 from trainserve.store import Tensor
+from trainserve.store.arrays import TooLarge, check
 
 LIMIT = 64
 
@@ -66,12 +68,15 @@ class Given:
         cls, path: Path, tensors: tuple[tuple[Tensor, ...], tuple[Tensor, ...]], limit: int, graph: Path | None
     ) -> Given:
         try:
-            with np.load(path, allow_pickle=False) as file:
+            check(path, limits.current().bytes("samples"), str(path))
+            with np.load(path, mmap_mode="r", allow_pickle=False) as file:
                 if isinstance(file, np.ndarray):
                     raise BadSamples(f"{path}: one array; must be an .npz with an array under every input's name")
                 arrays = {name: file[name] for name in file.files}
         except BadSamples:
             raise
+        except TooLarge as error:
+            raise BadSamples(str(error)) from None
         except (ValueError, EOFError, KeyError) as error:
             raise BadSamples(f"{path}: not an .npz of plain arrays: {error}") from None
         except OSError as error:

@@ -9,9 +9,10 @@ from typing import IO, Any, Literal
 
 import numpy as np
 
+from trainserve.api import limits
 from trainserve.serving.servable import SAMPLES
 from trainserve.serving.verify import Comparison, compare
-from trainserve.store import Manifest
+from trainserve.store import Manifest, arrays
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 TRUTH = "labels"
@@ -52,6 +53,7 @@ class Recorded:
         """As `load`, of the samples in `file`."""
         tensors = (*manifest.inputs, *manifest.outputs)
         batch = max([1, *(tensor.shape[0] for tensor in manifest.inputs if tensor.shape)])
+        arrays.check(file, limits.current().bytes("samples"), str(file) if isinstance(file, Path) else SAMPLES)
         with np.load(file, allow_pickle=False) as samples:
             names = [tensor.name for tensor in tensors]
             missing = [name for name in names if name not in samples]
@@ -61,11 +63,11 @@ class Recorded:
             if not rows:
                 why = f"has no {', '.join(missing)}" if missing else f"holds less than one batch of {batch}"
                 raise ValueError(f"{file if isinstance(file, Path) else SAMPLES} {why}")
-            arrays = {name: samples[name][:rows] for name in names}
+            chosen = {name: samples[name][:rows] for name in names}
             truth = samples[TRUTH][:rows] if TRUTH in samples and TRUTH not in names else None
         return cls(
-            {tensor.name: arrays[tensor.name] for tensor in manifest.inputs},
-            {tensor.name: arrays[tensor.name] for tensor in manifest.outputs},
+            {tensor.name: chosen[tensor.name] for tensor in manifest.inputs},
+            {tensor.name: chosen[tensor.name] for tensor in manifest.outputs},
             manifest.parity.rtol,
             manifest.parity.atol,
             batch,

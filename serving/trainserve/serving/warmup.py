@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from trainserve.api import limits
 from trainserve.serving.servable import Servable
 from trainserve.serving.settings import InvalidSettings
 from trainserve.serving.triton_types import TYPES, messages
-from trainserve.store import Tensor
+from trainserve.store import Tensor, arrays
 
 FOLDER = "warmup"
 
@@ -28,6 +29,10 @@ def sample(model: Servable) -> dict[str, np.ndarray[Any, Any]]:
     """
     recorded: dict[str, np.ndarray[Any, Any]] = {}
     if model.samples is not None:
+        try:
+            arrays.check(model.samples, limits.current().bytes("samples"), model.samples.name)
+        except arrays.TooLarge as error:
+            raise InvalidSettings(f"settings.warmup: {error}") from None
         with np.load(model.samples, allow_pickle=False) as samples:
             recorded = {tensor.name: _one(samples[tensor.name], tensor, model) for tensor in model.inputs
                         if tensor.name in samples}  # fmt: skip

@@ -243,6 +243,16 @@ def test_an_archive_of_a_repository_is_that_repository(
     assert (found.models, found.digest) == (("first", "second"), open_model(str(ready)).digest)
 
 
+def test_an_archive_that_unpacks_to_more_than_is_allowed_is_refused(
+    server: RangeServer, ready: Path, cache: NodeCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRAINSERVE_LIMITS", '{"version": "1Ki"}')
+    for suffix in (".tar.gz", ".zip"):
+        server.files[f"large{suffix}"] = packed(ready, suffix, "")
+        with pytest.raises(UnusableArchive, match=r"unpacks to more than 1 KiB.*the chart's limits.version"):
+            open_model(server.uri(f"large{suffix}"), cache=cache)
+
+
 def test_an_archive_of_a_version_is_that_version(root: Path, tmp_path: Path, cache: NodeCache) -> None:
     (tmp_path / "version.tar.gz").write_bytes(packed(root / VERSION, ".tar.gz", "1/"))
     model = open_servable(str(tmp_path / "version.tar.gz"), cache=cache)

@@ -9,11 +9,21 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import IO, Self
 
+from trainserve.api import limits
 from trainserve.models.data.cache import Cache
 from trainserve.models.data.inside import inside
 from trainserve.models.errors import DataError
 
 _CHUNK = 1 << 20
+_LONGEST = 1 << 20
+"""Bytes of what a member of a .tar says of the next, which is read into memory as a whole."""
+_SAYING = (
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+)
 
 
 def unpacked(path: Path, digest: str, cache: Cache) -> Path:
@@ -23,8 +33,13 @@ def unpacked(path: Path, digest: str, cache: Cache) -> Path:
 
 def _unpack(path: Path, room: Path, cache: Cache) -> None:
     members = _zip(path) if path.suffix.lower() == ".zip" else _tar(path)
+    most, left = limits.current().bytes("dataset"), limits.current().bytes("dataset")
     with contextlib.closing(members), cache.watch.task(f"unpacking {path.name}", None, "bytes") as moved:
-        for name, content in members:
+        for name, size, content in members:
+            left -= size
+            if left < 0:
+                allowed = f"{limits.told(most)}, all that is allowed (the chart's limits.dataset)"
+                raise DataError(f"{path}: unpacks to more than {allowed}")
             target = inside(room, name, str(path))
             if target.exists():
                 raise DataError(f"{path}: {name!r} is in it twice")
@@ -34,7 +49,7 @@ def _unpack(path: Path, room: Path, cache: Cache) -> None:
                     moved(len(chunk))
 
 
-def _tar(path: Path) -> Generator[tuple[str, IO[bytes]]]:
+def _tar(path: Path) -> Generator[tuple[str, int, IO[bytes]]]:
     with _errors(path):
         archive = tarfile.open(path, "r:*", tarinfo=_Whole)  # noqa: SIM115 (its errors are not those of its reading)
     with archive:
@@ -45,11 +60,19 @@ def _tar(path: Path) -> Generator[tuple[str, IO[bytes]]]:
                 raise DataError(f"{path}: {member.name!r} is neither a file nor a folder; nothing else is allowed")
             content = archive.extractfile(member)
             assert content is not None
-            yield member.name, content
+            yield member.name, member.size, content
 
 
 class _Whole(tarfile.TarInfo):
-    """tarfile takes a header that is cut off or damaged for the archive's end, when it is not the first."""
+    """tarfile takes a header that is cut off or damaged for the archive's end, when it is not the first, and reads what
+    one says of the next however long that is."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        header = super().frombuf(buf, encoding, errors)
+        if header.type in _SAYING and header.size > _LONGEST:
+            raise tarfile.InvalidHeaderError(f"a header of {header.size} bytes")  # type: ignore[attr-defined]
+        return header
 
     @classmethod
     def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
@@ -66,7 +89,7 @@ def _next(path: Path, archive: tarfile.TarFile) -> tarfile.TarInfo | None:
         return archive.next()
 
 
-def _zip(path: Path) -> Generator[tuple[str, IO[bytes]]]:
+def _zip(path: Path) -> Generator[tuple[str, int, IO[bytes]]]:
     with _errors(path):
         archive = zipfile.ZipFile(path)
     with archive:
@@ -76,7 +99,7 @@ def _zip(path: Path) -> Generator[tuple[str, IO[bytes]]]:
             with _errors(path):
                 content = archive.open(info)
             with content:
-                yield info.filename, content
+                yield info.filename, info.file_size, content
 
 
 def _read(path: Path, content: IO[bytes]) -> bytes:

@@ -16,6 +16,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trainserve.api import limits
 from trainserve.models.data import labels, parts
 from trainserve.models.data.arrays import LARGE
 from trainserve.models.data.cache import Cache
@@ -24,6 +25,7 @@ from trainserve.models.data.parts import Part as Name
 from trainserve.models.data.roles import Roles, Shape, is_channels_first, roles
 from trainserve.models.data.source import Part, Source, block_length, release
 from trainserve.models.errors import DataError
+from trainserve.store.arrays import TooLarge, check
 
 _HELD_OUT: tuple[Name, Name] = ("test", "validation")
 _USUAL = {"x": "x_train, train_images, images, data", "y": "y_train, train_labels, labels, target"}
@@ -36,6 +38,10 @@ def source(path: Path, name: str, task: Task, digest: str, cache: Cache) -> Sour
     Raises DataError naming the file and what is wrong; nothing in it is ever unpickled.
     """
     large = _bytes(path) > LARGE
+    try:
+        check(path, limits.current().bytes("dataset"), str(path))
+    except TooLarge as error:
+        raise DataError(str(error)) from None
     headers = _headers(path)
     found = roles({name: shape for name, (shape, _) in headers.items()})
     held = ", ".join(f"{each} {kind} {shape}" for each, (shape, kind) in sorted(headers.items())) or "none"

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from trainserve.api import pictures
+from trainserve.api import limits, pictures
 from trainserve.api.pictures import BadPicture, Look
 from trainserve.models import device
 from trainserve.models.config import options
@@ -218,6 +218,13 @@ def _rows(file: Path, image: str) -> Iterator[list[_Row]]:
 def _opened(file: Path) -> Iterator[pq.ParquetFile]:
     try:
         with pq.ParquetFile(file) as content:
+            groups = (content.metadata.row_group(number) for number in range(content.metadata.num_row_groups))
+            size, most = sum(group.total_byte_size for group in groups), limits.current().bytes("dataset")
+            if size > most:
+                claims = (
+                    f"its columns take {limits.told(size)}; at most {limits.told(most)} (the chart's limits.dataset)"
+                )
+                raise DataError(f"{file}: {claims}")
             yield content
     except pa.ArrowException as error:
         raise DataError(f"{file}: not a whole parquet file: {' '.join(str(error).split())}") from None

@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainserve import store
+from trainserve.api import limits
 from trainserve.models.errors import UserError
+from trainserve.store.arrays import check
 
 Arrays = Mapping[str, NDArray[Any]]
 COUNT = 4
@@ -48,6 +50,7 @@ def recorded(path: Path, tensors: Sequence[store.Tensor]) -> dict[str, NDArray[A
     if not path.is_file():
         return None
     try:
+        check(path, limits.current().bytes("samples"), path.name)
         with np.load(path) as file:
             arrays = dict(file)
     except (OSError, ValueError) as error:

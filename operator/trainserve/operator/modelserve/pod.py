@@ -21,8 +21,8 @@ HTTP, GRPC, METRICS, PROBE = 8000, 8001, 8002, 9401
 PORTS = {"http": HTTP, "grpc": GRPC, "metrics": METRICS}
 
 CONNECTION_SECONDS = 3
-"""How long a gRPC connection stands: then Triton says GOAWAY, and the client's next call opens another, to a pod that is
-not ending. A call that is under way ends first. gRPC takes a tenth more or less of it."""
+"""How long a gRPC connection stands: then Triton says GOAWAY, and the client's next call opens another, to a pod that
+is not ending. A call that is under way ends first. gRPC takes a tenth more or less of it."""
 DRAIN_SECONDS = 10
 """preStop: how long a pod still answers after it was told to go: until every node has stopped sending it connections,
 which takes seconds where the API server has been away, and every connection that it had then is too old."""
@@ -123,6 +123,7 @@ def _fetch(spec: ModelServeSpec, version: Version, settings: Settings, mounts: l
         "name": "fetch",
         "image": settings.serving_image,
         "command": ["python", "-m", "trainserve.serving", "fetch", *arguments, *_cache(settings)],
+        "env": settings.bounds(),
         "envFrom": settings.store_credentials(),
         "resources": shares.of_helper(
             settings.shares.fetch, shares.of_workload(spec.resources, settings.shares.triton)
@@ -216,7 +217,7 @@ def _probe(spec: ModelServeSpec, version: Version, settings: Settings, shared: d
         "name": "probe",
         "image": settings.serving_image,
         "command": ["python", "-m", "trainserve.serving", "probe", *arguments],
-        "env": [pods.POD_IP],
+        "env": [pods.POD_IP, *settings.bounds()],
         "ports": [_port("probe", PROBE)],
         "resources": shares.of_helper(settings.shares.probe),
         "securityContext": pods.hardened(),

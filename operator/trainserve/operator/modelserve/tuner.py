@@ -60,7 +60,7 @@ def _tuner(spec: ModelServeSpec, slo: Slo, target: Version, settings: Settings) 
         "name": "tune",
         "image": settings.serving_image,
         "command": ["python", "-m", "trainserve.serving", "tune", *arguments],
-        "env": [pods.POD_IP, pods.POD_UID],
+        "env": [pods.POD_IP, pods.POD_UID, *settings.bounds()],
         "resources": shares.of_helper(settings.shares.tune),
         "securityContext": pods.hardened(),
         "terminationMessagePolicy": "FallbackToLogsOnError",

@@ -116,6 +116,7 @@ def _trainer_container(spec: TrainJobSpec, settings: Settings) -> dict[str, Any]
             {"name": "TRAINSERVE_CACHE", "value": CACHE_FOLDER},
             {"name": "TRAINSERVE_WORK", "value": WORK_FOLDER},
             {"name": "TRAINSERVE_PROGRESS_PORT", "value": str(PROGRESS_PORT)},
+            *settings.bounds(),
         ],
         "envFrom": settings.store_credentials(),
     }

@@ -1,0 +1,54 @@
+"""Arrays of an .npz: what they will take is read from their headers, and bounded, before memory is taken for it.
+
+A file of a few MB can claim any number of GiB, in a zip header as in an array's own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import zipfile
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+
+class TooLarge(ValueError):
+    """More than is allowed; the message names the file, what it claims and the most."""
+
+
+def check(file: Path | IO[bytes], most: int, where: str) -> None:
+    """Raise TooLarge where the arrays take more than `most` bytes in all; `where` is what messages call the file. What
+    is no .npz passes: whoever reads it says so."""
+    total = 0
+    with contextlib.suppress(zipfile.BadZipFile), zipfile.ZipFile(file) as content:
+        members = content.infolist()
+        _compare(sum(info.file_size for info in members), most, where)
+        for info in members:
+            total += max(info.file_size, _claimed(content, info))
+            _compare(total, most, where)
+    if not isinstance(file, Path):
+        file.seek(0)
+
+
+def _compare(size: int, most: int, where: str) -> None:
+    if size > most:
+        raise TooLarge(f"{where}: its arrays take {size / 2**20:.3g} MiB; at most {most / 2**20:.3g} MiB are allowed")
+
+
+def _claimed(content: zipfile.ZipFile, info: zipfile.ZipInfo) -> int:
+    """Bytes of an array by its own header; 0 of what has none that can be read."""
+    try:
+        with content.open(info) as member:
+            version = np.lib.format.read_magic(member)
+            read: Any = np.lib.format.read_array_header_1_0 if version == (1, 0) else _later
+            shape, _, dtype = read(member)
+    except Exception:  # damaged bytes make zipfile, zlib and numpy raise nearly anything
+        return 0
+    return int(math.prod(shape) * dtype.itemsize)
+
+
+def _later(member: IO[bytes]) -> Any:
+    """The third form of the header differs from the second in the encoding of names alone."""
+    return np.lib.format.read_array_header_2_0(member)
