@@ -191,3 +191,33 @@ async def test_nothing_is_reconciled_while_the_gate_is_shut() -> None:
     async with asyncio.timeout(30):
         await work.enough.wait()
     task.cancel()
+
+
+def test_namespaces_take_turns_and_each_keeps_its_order() -> None:
+    queue = KeyQueue()
+    crowd = [Key("TrainJob", "crowd", f"job-{number}") for number in range(1500)]
+    for key in crowd:
+        queue.add(key, 0)
+    first = [queue.take(1), queue.take(1)]
+    late = [Key("TrainJob", "neighbour", "one"), Key("ModelServe", "neighbour", "two"), Key("TrainJob", "third", "x")]
+    for key in late:
+        queue.add(key, 2)
+    assert first == crowd[:2]
+    taken = [queue.take(3) for _ in range(8)]
+    assert taken == [crowd[2], late[0], late[2], crowd[3], late[1], crowd[4], crowd[5], crowd[6]]
+    assert queue.depth() == 1500 + 3
+    assert queue.oldest_age(3) == 3
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 30)), max_size=60))
+def test_no_key_waits_for_more_than_one_turn_of_every_other_namespace(added: list[tuple[str, int]]) -> None:
+    queue = KeyQueue()
+    keys = [Key("TrainJob", namespace, str(number)) for namespace, number in added]
+    for key in keys:
+        queue.add(key, 0)
+    taken = [key for _ in set(keys) if (key := queue.take(1)) is not None]
+    assert sorted(taken) == sorted(set(keys))
+    for namespace in "abc":
+        own = [place for place, key in enumerate(taken) if key.namespace == namespace]
+        assert [taken[place] for place in own] == [key for key in dict.fromkeys(keys) if key.namespace == namespace]
+        assert all(later - earlier <= 3 for earlier, later in zip(own, own[1:], strict=False))

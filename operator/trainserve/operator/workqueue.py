@@ -35,12 +35,14 @@ class Key(NamedTuple):
 class KeyQueue:
     """Which keys are due, which are being worked on, and when others will be.
 
+    Namespaces take turns, so that whoever adds a thousand keys at once keeps nobody else waiting for more than one.
     A key that is added while it is being worked on is dirty: it becomes due again when that work is done. At most one
     wake-up per key is scheduled; adding a key makes it due now and drops the wake-up.
     """
 
-    _ready: dict[Key, float] = field(default_factory=dict)
-    """Due keys with the time at which they became so, in that order."""
+    _ready: dict[str, dict[Key, float]] = field(default_factory=dict)
+    """Due keys by namespace, with the time at which they became so, in that order; namespaces in the order of their
+    turns."""
     _working: dict[Key, float] = field(default_factory=dict)
     _dirty: dict[Key, float] = field(default_factory=dict)
     _wakeups: dict[Key, float] = field(default_factory=dict)
@@ -53,11 +55,11 @@ class KeyQueue:
         if key in self._working:
             self._dirty.setdefault(key, now)
         else:
-            self._ready.setdefault(key, now)
+            self._ready.setdefault(key.namespace, {}).setdefault(key, now)
 
     def add_after(self, key: Key, delay: float, now: float) -> None:
         """The key is due in `delay` seconds, unless it becomes so earlier."""
-        if key in self._ready or key in self._dirty:
+        if key in self._ready.get(key.namespace, ()) or key in self._dirty:
             return
         when = now + max(0.0, delay)
         if when < self._wakeups.get(key, float("inf")):
@@ -77,12 +79,17 @@ class KeyQueue:
         self._failures.pop(key, None)
 
     def take(self, now: float) -> Key | None:
-        """Hand out the key that has been due longest, or None. It is then worked on until `done`."""
+        """Hand out the key that has been due longest in the namespace whose turn it is, or None. It is then worked on
+        until `done`."""
         self._promote(now)
         if not self._ready:
             return None
-        key = next(iter(self._ready))
-        del self._ready[key]
+        namespace = next(iter(self._ready))
+        due = self._ready.pop(namespace)
+        key = next(iter(due))
+        del due[key]
+        if due:
+            self._ready[namespace] = due
         self._working[key] = now
         return key
 
@@ -91,7 +98,7 @@ class KeyQueue:
         del self._working[key]
         since = self._dirty.pop(key, None)
         if since is not None:
-            self._ready[key] = since
+            self._ready.setdefault(key.namespace, {})[key] = since
 
     def next_wakeup(self) -> float | None:
         """When the next scheduled key becomes due; None when none is scheduled."""
@@ -102,12 +109,13 @@ class KeyQueue:
     def oldest_age(self, now: float) -> float:
         """Seconds for which the longest-waiting key has been due or worked on; 0 when there is none. A scrape asks from
         another thread: what is due now may have become so after `now`."""
-        since = min((*self._ready.values(), *self._working.values(), *self._dirty.values()), default=now)
+        ready = [since for due in tuple(self._ready.values()) for since in tuple(due.values())]
+        since = min((*ready, *self._working.values(), *self._dirty.values()), default=now)
         return max(0.0, now - since)
 
     def depth(self) -> int:
         """Keys that are due or worked on."""
-        return len(self._ready) + len(self._working)
+        return sum(len(due) for due in tuple(self._ready.values())) + len(self._working)
 
     def _promote(self, now: float) -> None:
         while (when := self.next_wakeup()) is not None and when <= now:
