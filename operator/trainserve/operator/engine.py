@@ -13,6 +13,7 @@ from typing import Any
 from lightkube.config.kubeconfig import SingleConfig
 from prometheus_client import start_http_server
 
+from trainserve.operator import ending
 from trainserve.operator.cache import Cache
 from trainserve.operator.client import Client
 from trainserve.operator.lease import Lease
@@ -71,6 +72,7 @@ class Engine:
             "observer": self._observer.run(),
             "poller": self._poller.run(),
             "workers": self._workers.run(),
+            "watches": ending.when_a_watch_does(),
         }.items():
             self._tasks.append(asyncio.create_task(self._guard(name, part), name=name))
 
@@ -129,6 +131,7 @@ class Engine:
         except Exception as error:
             logger.error("%s: %s; the process ends", name, error, exc_info=error)
             self._acting.clear()
+            ending.surely()
             # Kopf's own way out: it stops its watches, then calls on.cleanup.
             os.kill(os.getpid(), signal.SIGTERM)
             raise

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from typing import Any
 
 import kopf
@@ -27,6 +28,10 @@ CHILDREN = {
     "poddisruptionbudgets": "PodDisruptionBudget",
 }
 
+sys.setrecursionlimit(12_000)
+"""Objects that were stored before their open fields were bounded may be as deep as an API server reads, 10,000 objects
+or lists inside one another: the parser that Kopf calls must get through them. Nothing else follows them (`cache.trim`).
+"""
 
 CHATTY = ("httpx2", "httpcore2", "aiohttp.access", "kopf.objects", "kopf.activities", "kopf._core.engines.activities")
 """Loggers with a line for each request, each event, each liveness probe or each token: they would bury the rest."""
