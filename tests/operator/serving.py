@@ -9,6 +9,7 @@ from tests.operator.support import DIGEST, OTHER_DIGEST, SETTINGS, after, trainj
 from trainserve.operator import labels
 from trainserve.operator.modelserve.plan import plan
 from trainserve.operator.plan import Object, Plan
+from trainserve.operator.record import Digests
 
 SUFFIX, OTHER = DIGEST[7:17], OTHER_DIGEST[7:17]
 
@@ -50,11 +51,19 @@ class Serve:
         self.jobs, self.children = list(jobs), dict[tuple[str, str], Object]()
         self.answers: dict[str, Object] = {}
         self.budgets: str | None = "v1"
+        self.digests: Digests = lambda model, version: None
 
     def step(self, seconds: float = 0.0) -> Plan:
         """Plan at that many seconds after NOW, and carry it out."""
         done = plan(
-            self.object, list(self.children.values()), self.jobs, self.answers, SETTINGS, after(seconds), self.budgets
+            self.object,
+            list(self.children.values()),
+            self.jobs,
+            self.answers,
+            SETTINGS,
+            after(seconds),
+            self.budgets,
+            self.digests,
         )
         for wanted in (*done.create, *done.apply):
             at_name = wanted["kind"], wanted["metadata"]["name"]

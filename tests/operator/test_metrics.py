@@ -12,7 +12,7 @@ import pytest
 from prometheus_client import Metric, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.operator.support import DIGEST, OTHER_DIGEST, SETTINGS, at, trainjob
+from tests.operator.support import DIGEST, NOW, OTHER_DIGEST, SETTINGS, at, trainjob
 from trainserve.api import latency_buckets
 from trainserve.api.metrics import operator as definitions
 from trainserve.operator.cache import Cache
@@ -286,16 +286,16 @@ def of_process(metrics: Metrics) -> set[Series]:
 def test_a_thousand_objects_add_no_series_but_their_own_few_which_go_with_them() -> None:
     cache = Cache()
     metrics = Metrics(cache)
-    jobs = TrainJobs(SETTINGS, metrics)
+    jobs = TrainJobs(SETTINGS, cache, metrics)
     serves = ModelServes(SETTINGS, cache, Discovery(lambda *_: nothing()), metrics)
 
     def add(number: int) -> None:
         trained, served = job(f"job-{number}"), serve(f"serve-{number}")
         for found in (trained, served):
             cache.put(found["kind"], found)
-        jobs.reported(trained | {"status": {}}, trained["status"])
+        jobs.reported(trained | {"status": {}}, trained["status"], NOW)
         if number % 100 == 0:
-            serves.reported(served | {"status": {}}, served["status"])
+            serves.reported(served | {"status": {}}, served["status"], NOW)
         metrics.reconciled("TrainJob", "success", 0.01)
         metrics.wrote(Write("patch", "TrainJob", "default", f"job-{number}", status=True), "200")
 

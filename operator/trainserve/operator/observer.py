@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from trainserve.operator import labels
 from trainserve.operator.cache import KEPT, PARENTS, Cache, parents
 from trainserve.operator.client import Client
 from trainserve.operator.plan import Object
@@ -116,6 +117,8 @@ class Observer:
     def _gone(self, kind: str, raw: Any) -> None:
         self._cache.drop(kind, raw)
         self._wake_all(kind, raw, None)
+        for key in recorded(kind, raw, self._cache):
+            self._wake(key)
         if kind in PARENTS:
             self._forget(raw)
 
@@ -137,6 +140,21 @@ def concerned(kind: str, raw: Any, before: Object | None, cache: Cache) -> Itera
             if wanted.get("trainJob") == metadata["name"] or (model is not None and wanted.get("name") == model):
                 keys.append(Key("ModelServe", metadata["namespace"], serve["metadata"]["name"]))
     return keys
+
+
+def recorded(kind: str, raw: Any, cache: Cache) -> Iterable[Key]:
+    """Keys of whoever publishes or serves the model of a record of published versions that is gone."""
+    metadata = raw["metadata"]
+    model = (metadata.get("labels") or {}).get(labels.MODEL)
+    if kind != "ConfigMap" or model is None:
+        return
+    for owner in (
+        *cache.in_namespace("TrainJob", metadata["namespace"]),
+        *cache.in_namespace("ModelServe", metadata["namespace"]),
+    ):
+        named = owner["spec"].get("output") or owner["spec"].get("model") or {}
+        if model in (named.get("model"), named.get("name")):
+            yield Key(owner["kind"], metadata["namespace"], owner["metadata"]["name"])
 
 
 def _published(job: Object) -> tuple[Any, Any]:

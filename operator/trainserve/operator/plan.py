@@ -30,7 +30,7 @@ class Event:
 
 @dataclass
 class Plan:
-    """Everything one reconcile does, in this order: create, apply, delete, status, events."""
+    """Everything one reconcile does, in this order: create, apply, delete, record, status, events."""
 
     status: Object
     create: list[Object] = field(default_factory=list)
@@ -38,6 +38,8 @@ class Plan:
     apply: list[Object] = field(default_factory=list)
     """Objects brought to this state by server-side apply."""
     delete: list[Delete] = field(default_factory=list)
+    record: list[Object] = field(default_factory=list)
+    """ConfigMaps of nobody's to which this is added, once the rest is done."""
     events: list[Event] = field(default_factory=list)
     requeue_after: float | None = None
     """Seconds until the next look, if nothing changes before."""

@@ -9,6 +9,8 @@ MOUNT_PATH = "/var/lib/trainserve/store"
 VOLUME = "store"
 CLAIM = "pvc://"
 CHECKPOINTS = ".checkpoints"
+LAST_VERSION = 999_999_999
+"""A version's folder has nine digits at most (trainserve.store.names)."""
 
 
 def claimed(
@@ -71,9 +73,14 @@ class StoreRoot:
             return [{"name": VOLUME, "hostPath": {"path": rest, "type": "DirectoryOrCreate"}}]
         return []
 
-    def mounts(self, *, read_only: bool) -> list[dict[str, Any]]:
-        """The container's mount of that volume."""
-        return [{"name": VOLUME, "mountPath": MOUNT_PATH, "readOnly": read_only}] if self.volumes() else []
+    def mounts(self, namespace: str, *, read_only: bool) -> list[dict[str, Any]]:
+        """The container's mounts of that volume: its namespace's own folder and nothing beside it. Whoever writes has
+        the namespace's checkpoints, too."""
+        folders = [namespace] if read_only else [namespace, f"{CHECKPOINTS}/{namespace}"]
+        return [
+            {"name": VOLUME, "mountPath": f"{MOUNT_PATH}/{folder}", "subPath": folder, "readOnly": read_only}
+            for folder in (folders if self.volumes() else [])
+        ]
 
     def path_of(self, uri: str) -> str | None:
         """`<namespace>/<model>/<version>` of a public address, or None when it is not in this store."""
@@ -82,6 +89,14 @@ class StoreRoot:
         inside = uri.startswith(prefix) and len(path.split("/")) == 3 and ".." not in path.split("/")
         return path if inside else None
 
-    def holds(self, uri: str, namespace: str) -> bool:
-        """Whether a public address is that of a version of this namespace in this store."""
-        return (self.path_of(uri) or "").startswith(f"{namespace}/")
+    def address(self, namespace: str, model: str, version: int) -> str:
+        """The one public address that a version has."""
+        return f"{self.public}/{namespace}/{model}/{version}"
+
+    def is_at(self, uri: str, namespace: str, model: str, version: int) -> bool:
+        """Whether this is that version's address: whoever claims another one is not believed."""
+        return version <= LAST_VERSION and uri == self.address(namespace, model, version)
+
+    def foreign(self, uri: str, namespace: str) -> bool:
+        """Whether an address lies in this store, but not in the namespace's own folder."""
+        return uri.startswith(f"{self.public}/") and not uri.startswith(f"{self.public}/{namespace}/")

@@ -7,16 +7,21 @@ import hashlib
 import json
 
 from trainserve.api.modelserve import ModelServeSpec
-from trainserve.operator import labels, pods, shares
+from trainserve.operator import asking, labels, network
 from trainserve.operator.cache import drifted
 from trainserve.operator.modelserve import pod
 from trainserve.operator.modelserve import version as versions
 from trainserve.operator.modelserve.version import Version
+from trainserve.operator.network import Peers
 from trainserve.operator.plan import Object
 from trainserve.operator.settings import Settings
 
 APPLIED = "trainserve.io/applied"
 """Annotation with a digest of what was applied, so that applying the same again is skipped."""
+
+
+POLICY = "trainserve.io/network-policy"
+"""Annotation of a Service: the digest of the NetworkPolicy that was applied with it."""
 
 
 def deployment_name(serve: str, version: Version) -> str:
@@ -63,7 +68,10 @@ def _template(
         },
         "annotations": {labels.OWNER_UID: serve["metadata"]["uid"], **settings.scrape(pod.METRICS)},
     }
-    return {"metadata": labels.of_pod(spec.pod, metadata), "spec": pod.pod_spec(spec, version, settings)}
+    return {
+        "metadata": labels.of_pod(spec.pod, metadata),
+        "spec": pod.pod_spec(spec, version, settings, serve["metadata"]["namespace"]),
+    }
 
 
 def template_digest(deployment: Object) -> str:
@@ -71,13 +79,17 @@ def template_digest(deployment: Object) -> str:
     return str(deployment["spec"]["template"]["metadata"]["annotations"][labels.TEMPLATE])
 
 
-def service(serve: Object, suffix: str) -> Object:
-    """The stable address; `suffix` is the version that takes traffic."""
+def service(serve: Object, suffix: str, policy: Object | None = None) -> Object:
+    """The stable address; `suffix` is the version that takes traffic. It is applied together with the `policy`, which
+    nobody watches, and knows which one that was."""
     name = serve["metadata"]["name"]
+    metadata = labels.metadata(serve, name, {labels.MODELSERVE: name})
+    if policy is not None:
+        metadata["annotations"] = {POLICY: policy["metadata"]["annotations"][APPLIED]}
     wanted = {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": labels.metadata(serve, name, {labels.MODELSERVE: name}),
+        "metadata": metadata,
         "spec": {
             "selector": {labels.MODELSERVE: name, labels.VERSION: suffix},
             "ports": [
@@ -87,6 +99,18 @@ def service(serve: Object, suffix: str) -> Object:
         },
     }
     return stamped(wanted)
+
+
+def network_policy(serve: Object, spec: ModelServeSpec, peers: Peers) -> Object:
+    """Who may reach the pods: users those who are named, Triton's metrics Prometheus, the probe both of ours."""
+    clients = [{"podSelector": {}}] if spec.clients is None else network.written(spec.clients)
+    prometheus = network.written(peers.prometheus)
+    allowed = [
+        network.Ports((pod.HTTP, pod.GRPC), clients),
+        network.Ports((pod.METRICS,), prometheus),
+        network.Ports((pod.PROBE,), [*network.written(peers.operator), *prometheus]),
+    ]
+    return stamped(network.policy(serve, labels.MODELSERVE, allowed))
 
 
 def disruption_budget(serve: Object, api_version: str) -> Object:
@@ -107,31 +131,13 @@ def disruption_budget(serve: Object, api_version: str) -> Object:
 
 def resolver_pod(serve: Object, spec: ModelServeSpec, settings: Settings) -> Object:
     """Asks the store which version is meant."""
-    ref = spec.model
-    name, namespace = serve["metadata"]["name"], serve["metadata"]["namespace"]
-    arguments = ["--store", settings.store.mounted, "--public-root", settings.store.public]
-    arguments += ["--namespace", namespace, "--model", str(ref.name)]
-    arguments += ["--version", str(ref.version)] if ref.version is not None else []
+    ref, metadata = spec.model, serve["metadata"]
+    own = labels.metadata(serve, resolver_name(serve), {labels.MODELSERVE: metadata["name"]})
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": labels.of_pod(spec.pod, labels.metadata(serve, resolver_name(serve), {labels.MODELSERVE: name})),
-        "spec": {
-            **pod.HARDENED_POD,
-            "restartPolicy": "Never",
-            "containers": [
-                {
-                    "name": "resolve",
-                    "image": settings.serving_image,
-                    "command": ["python", "-m", "trainserve.serving", "resolve", *arguments],
-                    "envFrom": settings.store_credentials(),
-                    "resources": shares.of_helper(settings.shares.resolve),
-                    "securityContext": pods.hardened(),
-                    "volumeMounts": settings.store.mounts(read_only=True) + settings.credential_mounts(),
-                }
-            ],
-            "volumes": settings.store.volumes() + settings.credential_volumes(),
-        },
+        "metadata": labels.of_pod(spec.pod, own),
+        "spec": asking.pod_spec(settings, metadata["namespace"], str(ref.name), ref.version),
     }
 
 

@@ -29,8 +29,15 @@ def not_supported(serve: Object, settings: Settings) -> Refusal | None:
 
 
 def foreign_folder(serve: Object, settings: Settings) -> Refusal | None:
-    """Object to a folder of the node that is not the store's: whoever may write a ModelServe could read any."""
-    uri = parse_modelserve(serve).model.uri
+    """Object to what is not this namespace's in the store, and to a folder of the node that is not the store's: whoever
+    may write a ModelServe could read any."""
+    uri, own = parse_modelserve(serve).model.uri, serve["metadata"]["namespace"]
+    if uri is not None and settings.store.foreign(uri, own):
+        return Refusal(
+            "Invalid",
+            f"spec.model.uri: {uri!r} is in this cluster's model store, but not in this namespace's folder of it,"
+            f" {settings.store.public}/{own}",
+        )
     if uri is None or not uri.startswith("file://") or settings.store.path_of(uri) is not None:
         return None
     return Refusal(

@@ -34,6 +34,7 @@ VERIFIED_BY_READINESS = Condition(
 FETCH_REASONS = frozenset(
     {
         "DigestMismatch",
+        "VersionMismatch",
         "VersionNotFound",
         "InvalidAddress",
         "StoreError",
@@ -76,7 +77,7 @@ def verified(serving: Sequence[Object], answers: Answers) -> Condition:
     """The condition `Verified`: every pod that has judged its version must have found it right."""
     for pod in serving:
         trouble = fetch_failure(pod)
-        if trouble is not None and trouble.reason in ("DigestMismatch", "SignatureRefused"):
+        if trouble is not None and trouble.reason in ("DigestMismatch", "SignatureRefused", "VersionMismatch"):
             return Condition("Verified", "False", trouble.reason, trouble.message)
     reports = _reports(serving, answers)
     for report in reports:

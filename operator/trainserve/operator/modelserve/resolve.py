@@ -3,21 +3,15 @@ answered."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import Field
-
-from trainserve.api.base import MAX_COUNT, Digest, StatusType
 from trainserve.api.modelserve import ModelRef
-from trainserve.operator import conditions, pods
+from trainserve.operator import asking, conditions
 from trainserve.operator.modelserve.version import Version
 from trainserve.operator.plan import Object
 from trainserve.operator.said import typed
-
-STORE_REASONS = frozenset({"ModelNotFound", "VersionNotFound", "InvalidAddress", "StoreError"})
-"""Why the store has no answer, as the pod that asks it says."""
 
 LONE_GRAPH = ".onnx"
 """How the address of a graph ends that is no version of a store."""
@@ -34,15 +28,22 @@ class Unresolved:
 
 
 def resolve(
-    serve: str, ref: ModelRef, jobs: Iterable[Object], served: Sequence[Version], answer: Version | Unresolved | None
+    serve: str,
+    ref: ModelRef,
+    jobs: Iterable[Object],
+    served: Sequence[Version],
+    answer: Version | Unresolved | None,
+    refused: Collection[Version] = (),
 ) -> Version | Unresolved:
     """`serve` is the ModelServe's name, `jobs` are the namespace's TrainJobs, `served` the versions of its own store
-    that it has Deployments for, `answer` is the resolver pod's."""
+    that it has Deployments for, `answer` is the resolver pod's. A name means none of the `refused`."""
     if ref.uri is not None:
         return _from_address(serve, ref.uri, ref.digest or "")
     if ref.train_job is not None:
         return _from_job(ref.train_job, jobs, served)
-    candidates = [version for version in (*_published(jobs), *served) if version.model == ref.name]
+    candidates = [
+        version for version in (*published(jobs), *served) if version.model == ref.name and version not in refused
+    ]
     if isinstance(answer, Version):
         candidates.append(answer)
     if ref.version is not None:
@@ -57,25 +58,11 @@ def resolve(
 
 def answer_of(message: Mapping[str, Any] | None, model: str) -> Version | Unresolved:
     """What a resolver pod's termination message says; None when it left none that can be read."""
-    if message is not None and (found := typed(_Resolved, message)) is not None:
+    if message is not None and (found := typed(asking.Resolved, message)) is not None:
         return Version(model=model, number=found["version"], uri=found["uri"], digest=found["digest"])
-    if message is not None and message.get("reason") in STORE_REASONS:
+    if message is not None and message.get("reason") in asking.REASONS:
         return Unresolved(message["reason"], str(message.get("message") or message["reason"]), ask_store=True)
     return Unresolved("StoreError", "the pod that asks the store ended without an answer", ask_store=True)
-
-
-def resolver_end(pod: Object) -> Mapping[str, Any] | None:
-    """How the pod that asks the store ended; None while it goes on. Of an evicted pod nobody saw how."""
-    end = pods.terminated(pod, "resolve")
-    over = end is not None or (pod.get("status") or {}).get("phase") in ("Failed", "Succeeded")
-    return {"finishedAt": pod["metadata"].get("creationTimestamp"), **(end or {})} if over else None
-
-
-class _Resolved(StatusType):
-    outcome: Literal["Resolved"]
-    uri: str = Field(min_length=1)
-    version: int = Field(ge=1, le=MAX_COUNT)
-    digest: Digest
 
 
 def _from_address(serve: str, uri: str, digest: str) -> Version:
@@ -90,7 +77,7 @@ def _from_job(name: str, jobs: Iterable[Object], served: Sequence[Version]) -> V
     if job is None:
         kept = next((version for version in served if version.train_job == name), None)
         return kept or Unresolved("TrainJobNotFound", f"TrainJob {name} does not exist in this namespace (yet)")
-    found = next(iter(_published([job])), None)
+    found = next(iter(published([job])), None)
     if found is not None:
         return found
     known = (job.get("status") or {}).get("conditions")
@@ -103,7 +90,8 @@ def _from_job(name: str, jobs: Iterable[Object], served: Sequence[Version]) -> V
     return Unresolved("TrainJobNotComplete", f"TrainJob {name} is not complete yet (phase {phase})")
 
 
-def _published(jobs: Iterable[Object]) -> Iterable[Version]:
+def published(jobs: Iterable[Object]) -> Iterable[Version]:
+    """What TrainJobs say that they have published."""
     for job in jobs:
         artifact = (job.get("status") or {}).get("artifact")
         model = (job["spec"].get("output") or {}).get("model")

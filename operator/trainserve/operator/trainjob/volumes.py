@@ -46,10 +46,10 @@ class Volumes:
         size = {} if memory is None else {"sizeLimit": str(max(RUNTIMES_OWN, int(quantity.memory(memory)) // 4))}
         self.scratch("shm", SHARED_MEMORY, medium="Memory", **size)
 
-    def store(self, store: StoreRoot) -> None:
-        """The model store, to publish into."""
+    def store(self, store: StoreRoot, namespace: str) -> None:
+        """The namespace's part of the model store, to publish into."""
         self.volumes += store.volumes()
-        self.mounts += store.mounts(read_only=False)
+        self.mounts += store.mounts(namespace, read_only=False)
         for volume in store.volumes():
             if claim := volume.get("persistentVolumeClaim"):
                 self._claims[claim["claimName"]] = volume["name"]

@@ -1,0 +1,60 @@
+"""The pod that asks the store which version there is, because the operator reads no storage, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field
+
+from trainserve.api.base import MAX_COUNT, Digest, StatusType
+from trainserve.operator import pods, shares
+from trainserve.operator.plan import Object
+from trainserve.operator.settings import Settings
+
+CONTAINER = "resolve"
+REASONS = frozenset({"ModelNotFound", "VersionNotFound", "InvalidAddress", "StoreError"})
+"""Why the store has no answer, as the pod says."""
+
+
+class Resolved(StatusType):
+    """The version that the store holds."""
+
+    outcome: Literal["Resolved"]
+    uri: str = Field(min_length=1)
+    version: int = Field(ge=1, le=MAX_COUNT)
+    digest: Digest
+    passed_over: list[str] | None = Field(None, description="What lies beside it and is no version, with why.")
+
+
+def pod_spec(settings: Settings, namespace: str, model: str, version: int | None, *options: str) -> Object:
+    """Asks for the newest version, or whether there is this one."""
+    arguments = ["--store", settings.store.mounted, "--public-root", settings.store.public]
+    arguments += ["--namespace", namespace, "--model", model]
+    arguments += ["--version", str(version)] if version is not None else []
+    wanted = {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": pods.SECURITY,
+        "restartPolicy": "Never",
+        "containers": [
+            {
+                "name": CONTAINER,
+                "image": settings.serving_image,
+                "command": ["python", "-m", "trainserve.serving", "resolve", *arguments, *options],
+                "envFrom": settings.store_credentials(),
+                "resources": shares.of_helper(settings.shares.resolve),
+                "securityContext": pods.hardened(),
+                "volumeMounts": settings.store.mounts(namespace, read_only=True) + settings.credential_mounts(),
+            }
+        ],
+        "volumes": settings.store.volumes() + settings.credential_volumes(),
+    }
+    return pods.confined(wanted, settings.scratch)
+
+
+def end_of(pod: Object) -> Mapping[str, Any] | None:
+    """How the pod ended; None while it goes on. Of an evicted pod nobody saw how."""
+    end = pods.terminated(pod, CONTAINER)
+    over = end is not None or (pod.get("status") or {}).get("phase") in ("Failed", "Succeeded")
+    return {"finishedAt": pod["metadata"].get("creationTimestamp"), **(end or {})} if over else None

@@ -1,0 +1,70 @@
+"""Whether the store holds what a run says that it has published. A user's own code may say anything: a pod of ours
+looks, before anybody takes the version."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from trainserve.operator import asking, labels, pods
+from trainserve.operator.plan import Object
+from trainserve.operator.said import typed
+from trainserve.operator.settings import Settings
+from trainserve.operator.trainjob.outcome import INVALID_RESULT, Outcome
+
+SUFFIX = "-check"
+"""How the name of that pod ends, and no other of a TrainJob's."""
+PATIENCE_SECONDS = 30
+"""How long that pod looks for a version: another node may see a moment later what was published on one."""
+
+
+def is_asked(job: Object) -> bool:
+    """Whether the run was of a user's own code."""
+    model = job["spec"].get("model") or {}
+    return "script" in model or "image" in model
+
+
+def pod_name(job: str, attempt: int) -> str:
+    """Of the pod that looks."""
+    return f"{job}-{attempt}{SUFFIX}"
+
+
+def pod(job: Object, attempt: int, artifact: dict[str, Any], settings: Settings) -> Object:
+    """Looks whether the store holds this version."""
+    metadata, model = job["metadata"], job["spec"]["output"]["model"]
+    wait = ("--wait", str(PATIENCE_SECONDS))
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": labels.metadata(job, pod_name(metadata["name"], attempt), {labels.TRAINJOB: metadata["name"]}),
+        "spec": asking.pod_spec(settings, metadata["namespace"], model, artifact["version"], *wait),
+    }
+
+
+def judged(outcome: Outcome, artifact: dict[str, Any], looked: Object) -> Outcome | None:
+    """The outcome, or what it is instead; None while the pod looks, or where it could not."""
+    end = asking.end_of(looked)
+    answer = (pods.message(end) if end else None) or {}
+    found = typed(asking.Resolved, answer)
+    if found is not None:
+        if (found["version"], found["digest"]) == (artifact["version"], artifact["digest"]):
+            return outcome
+        words = f"the run says {artifact['digest']}, the store has {found['digest']}"
+    elif answer.get("reason") in ("ModelNotFound", "VersionNotFound", "VersionMismatch"):
+        words = str(answer.get("message") or answer["reason"])
+    else:
+        return None
+    said = f"the store does not hold version {artifact['version']} as the run says: {words}"
+    return replace(outcome, reason=INVALID_RESULT, message=said, succeeded=False, artifact=None)
+
+
+def is_over(looked: Object) -> bool:
+    """Whether the pod has ended, in whichever way."""
+    return asking.end_of(looked) is not None
+
+
+def why_not(looked: Object) -> str:
+    """What is known of a pod that has given no answer."""
+    end, waiting = asking.end_of(looked), pods.waiting(looked, asking.CONTAINER) or {}
+    said = (pods.message(end) or {}).get("message") if end else None
+    return str(said or pods.unschedulable(looked) or waiting.get("message") or waiting.get("reason") or "")
