@@ -71,9 +71,9 @@ def of_serve(name: str, namespace: str | None, protocol: Protocol) -> Iterator[s
     if namespace is not None:
         named("--namespace", namespace)
     where = ["--namespace", namespace] if namespace else []
-    serve = _get("modelserves.trainserve.io", name, where)
+    serve = get("modelserves.trainserve.io", name, where)
     try:
-        service = _get("service", name, where)
+        service = get("service", name, where)
     except (BadInput, RequestFailed) as error:
         raise RequestFailed(f"ModelServe {name}: {not_ready(serve) or error}") from None
     for address in candidates(serve, service, protocol):
@@ -95,7 +95,8 @@ def kubectl(otherwise: str = "") -> str:
     return found
 
 
-def _get(kind: str, name: str, where: list[str]) -> dict[str, Any]:
+def get(kind: str, name: str, where: list[str]) -> dict[str, Any]:
+    """An object as kubectl gets it; `where` are options for its namespace. Raises BadInput, RequestFailed."""
     command = [kubectl(_OTHERWISE), "get", kind, *where, "--output=json", "--request-timeout=10s", "--", name]
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     if finished.returncode:

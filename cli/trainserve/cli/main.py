@@ -12,6 +12,7 @@ from trainserve.cli.bench import bench
 from trainserve.cli.config import config
 from trainserve.cli.models import models
 from trainserve.cli.predict import predict
+from trainserve.cli.rollback import rollback
 from trainserve.cli.serve import serve
 from trainserve.cli.sign import sign
 from trainserve.cli.top import top
@@ -45,6 +46,7 @@ def dev(arguments: tuple[str, ...]) -> None:
 
 
 cli.add_command(predict)
+cli.add_command(rollback)
 cli.add_command(serve)
 cli.add_command(sign)
 cli.add_command(models)

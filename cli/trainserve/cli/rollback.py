@@ -1,0 +1,58 @@
+"""`trainserve rollback`: a ModelServe that follows a model's newest version goes back to one and stays there."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import Any
+
+import click
+
+from trainserve.cli import endpoint
+from trainserve.client import BadInput, RequestFailed
+
+KIND = "modelserves.trainserve.io"
+
+
+@click.command(epilog="Example: trainserve rollback digits --to 3")
+@click.argument("name", metavar="MODELSERVE")
+@click.option("--to", type=click.IntRange(1), metavar="VERSION", help="Unset: the one that took traffic before.")
+@click.option("-n", "--namespace", help="Unset: the one of kubectl's current context.")
+def rollback(name: str, to: int | None, namespace: str | None) -> None:
+    """Go back to a version, which is verified before it takes traffic, and stay there.
+
+    It sets spec.model.version. Your account needs get and patch of modelserves.
+    """
+    endpoint.named("MODELSERVE", name)
+    if namespace is not None:
+        endpoint.named("--namespace", namespace)
+    where = ["--namespace", namespace] if namespace else []
+    model, version = target(endpoint.get(KIND, name, where), to)
+    change = json.dumps({"spec": {"model": {"version": version}}})
+    command = [endpoint.kubectl(), "patch", KIND, *where, "--type=merge", "--patch", change, "--", name]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    if finished.returncode:
+        words = finished.stderr.strip().splitlines() or [f"exit status {finished.returncode}"]
+        raise RequestFailed(f"kubectl patch {KIND} {name}: {words[-1]}")
+    follow = json.dumps({"spec": {"model": {"version": None}}})
+    click.echo(f"ModelServe {name}: to version {version} of {model}, where it stays")
+    click.echo(f"to follow the newest again: kubectl patch {KIND} {name} --type=merge --patch '{follow}'")
+
+
+def target(serve: dict[str, Any], to: int | None) -> tuple[str, int]:
+    """The model that a ModelServe follows and the version to go back to: `to`, or the one that serves while another
+    cannot take its place, or the one that served before. Raises BadInput."""
+    model, status = serve["spec"]["model"].get("name"), serve.get("status") or {}
+    if model is None:
+        raise BadInput("spec.model names no model to choose a version of, but one version: change spec.model itself")
+    if to is not None:
+        return str(model), to
+    conditions = {each["type"]: each for each in status.get("conditions") or []}
+    serving, arrived = status.get("version"), conditions.get("Progressing", {}).get("reason") == "UpToDate"
+    if serving is not None and not arrived:
+        return str(model), int(serving)
+    numbers = [each.get("version") for each in status.get("history") or []]
+    before = [number for number in numbers if number not in (None, serving)]
+    if not before:
+        raise BadInput("status.history has no other version; name one with --to")
+    return str(model), int(before[-1])
