@@ -71,7 +71,7 @@ def _broken(model: type[ApiType], manifest: dict[str, Any]) -> set[str]:
 
 def test_every_type_with_rules_is_known_here() -> None:
     assert {model.__name__ for model in RULED} == {
-        "Autoscaling", "Dataset", "DynamicBatching", "ModelRef", "ModelServeSpec", "ModelSource", "Pretrained",
+        "Autoscaling", "Dataset", "DynamicBatching", "ModelRef", "ModelServeSpec", "ModelSource", "Peer", "Pretrained",
         "Priorities", "Resources", "Samples", "Toleration", "TrainJobSpec", "Trainer",
         "Variable",
     }  # fmt: skip

@@ -84,6 +84,16 @@ def test_it_installs_acts_and_leaves_the_users_objects_behind(
     ready = kubectl("-n", "trainserve-chart", "get", "deployment", "-o", "jsonpath={.items[*].status.readyReplicas}")
     assert ready == "2", "a replica that waits for the Lease is ready too"
 
+    watched = ("--set", store, "--set", "watchNamespaces={default}", "--set", "operator.replicas=1")
+    helm("upgrade", *RELEASE, str(CHART), *watched, "--wait", "--timeout", "3m")
+    assert "trainserve-operator" not in kubectl("get", "clusterroles", "-o", "name")
+    kubectl("create", "namespace", "unwatched")
+    for namespace in ("unwatched", "default"):
+        again = {**UNSUPPORTED, "metadata": {"name": "watched", "namespace": namespace}}
+        kubectl("apply", "-f", "-", stdin=json.dumps(again))
+    kubectl("wait", "--for=condition=Accepted=False", "--timeout=120s", "trainjob/watched")
+    assert "status" not in json.loads(kubectl("-n", "unwatched", "get", "trainjob", "watched", "-o", "json"))
+
     helm("uninstall", *RELEASE, "--wait")
     assert kubectl("get", *CRDS, "-o", "name").split()
     assert kubectl("get", "trainjob", "kept", "-o", "name") == "trainjob.trainserve.io/kept\n"

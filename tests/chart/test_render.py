@@ -37,20 +37,20 @@ def test_lint_finds_nothing(run_helm: Helm) -> None:
 def test_every_manifest_is_valid_to_the_letter(render: Render, settings: tuple[str, ...], version: str) -> None:
     manifests = render(*settings)
     assert {manifest["kind"] for manifest in manifests} == {
-        "CustomResourceDefinition", "ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Deployment", "Service",
-        "ConfigMap",
+        "CustomResourceDefinition", "ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding",
+        "Deployment", "Service", "ConfigMap",
     }  # fmt: skip
     for manifest in manifests:
         kubernetes_validate.validate(manifest, version, strict=True)
 
 
 def test_the_role_is_the_one_that_the_tests_run_under(render: Render) -> None:
-    (role,) = of_kind(render(), "ClusterRole")
+    role, *_ = of_kind(render(), "ClusterRole")
     assert role["rules"] == yaml.safe_load((CHART / "files" / "operator-role.yaml").read_text())["rules"]
 
 
 def test_the_role_has_no_wildcard_and_reads_no_secret(render: Render) -> None:
-    (role,) = of_kind(render(), "ClusterRole")
+    role, *_ = of_kind(render(), "ClusterRole")
     for rule in role["rules"]:
         assert not {"*", "secrets", "pods/exec", "nodes"} & {*rule["apiGroups"], *rule["resources"], *rule["verbs"]}
 
@@ -133,7 +133,7 @@ def test_the_charts_shares_are_the_operators_own(render: Render) -> None:
 def test_the_service_and_the_binding_find_what_they_name(render: Render) -> None:
     manifests = render()
     deployment = _deployment(manifests)
-    (service,), (binding,), (account,), (role,) = (
+    (service,), (binding,), (account,), (role, *_) = (
         of_kind(manifests, kind) for kind in ("Service", "ClusterRoleBinding", "ServiceAccount", "ClusterRole")
     )
     labels = deployment["spec"]["template"]["metadata"]["labels"]
@@ -200,3 +200,18 @@ def test_the_charts_bounds_are_those_that_hold_without_it(render: Render) -> Non
     (said,) = of_kind(render('limits={"picture": 1000, "samples": "1Mi"}'), "Deployment")
     (told,) = [each for each in said["spec"]["template"]["spec"]["containers"][0]["env"] if "LIMITS" in each["name"]]
     assert limits.parse(told["value"]).picture == 1000
+
+
+def test_the_operator_is_told_who_it_and_prometheus_are(render: Render) -> None:
+    def peers(*settings: str) -> Any:
+        deployment = _deployment(render(*settings))
+        (container,) = deployment["spec"]["template"]["spec"]["containers"]
+        environment = {entry["name"]: entry.get("value") or "" for entry in container["env"]}
+        return deployment, Settings.from_environment(environment).peers
+
+    deployment, found = peers()
+    (operator,) = found.operator
+    assert operator.namespace_selector.match_labels == {"kubernetes.io/metadata.name": "trainserve-system"}
+    assert operator.pod_selector.match_labels.items() <= deployment["spec"]["template"]["metadata"]["labels"].items()
+    assert [each.pod_selector.match_labels for each in found.prometheus] == [{"app.kubernetes.io/name": "prometheus"}]
+    assert peers('networkPolicies={"enabled": false}')[1] is None

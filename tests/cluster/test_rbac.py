@@ -90,3 +90,21 @@ def test_every_verb_that_is_not_in_the_role_is_denied(kube: Kube, scope: str) ->
 def test_the_servers_own_pages_are_denied(kube: Kube, path: str) -> None:
     attributes = NonResourceAttributes(path=path, verb="get")
     assert not review(kube, SubjectAccessReviewSpec(user=USER, groups=GROUPS, nonResourceAttributes=attributes))
+
+
+@pytest.mark.parametrize(
+    ("namespace", "name", "yes"),
+    [
+        ("trainserve-system", "trainserve-operator", True),
+        ("trainserve-system", "another", False),
+        ("kube-system", "trainserve-operator", False),
+        ("kube-node-lease", "node", False),
+    ],
+)
+def test_the_only_lease_that_it_may_change_is_its_own(kube: Kube, namespace: str, name: str, yes: bool) -> None:
+    for verb in ("get", "update"):
+        attributes = ResourceAttributes(
+            verb=verb, group="coordination.k8s.io", resource="leases", namespace=namespace, name=name
+        )
+        spec = SubjectAccessReviewSpec(user=USER, groups=GROUPS, resourceAttributes=attributes)
+        assert review(kube, spec) is yes, verb

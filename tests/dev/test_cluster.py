@@ -402,7 +402,8 @@ def test_a_rule_that_the_chart_drops_is_dropped_from_the_running_cluster(up: Clu
     chart = tmp_path / "chart"
     (chart / "files" / "crds").mkdir(parents=True)
     pods = {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}
-    (chart / "files" / "operator-role.yaml").write_text(yaml.safe_dump({"rules": [pods]}))
+    for name in ("operator-role", "operator-own-role"):
+        (chart / "files" / f"{name}.yaml").write_text(yaml.safe_dump({"rules": [pods]}))
     assert list(operator(up).list(Pod, namespace="default")) is not None
     Cluster(up.directory, chart=chart).up(*CONTROL_PLANE)
     list(operator(up).list(Pod, namespace="default"))

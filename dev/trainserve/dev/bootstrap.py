@@ -34,6 +34,8 @@ _RESOURCES: dict[str, Any] = {
     "ClusterRoleBinding": create_global_resource(
         "rbac.authorization.k8s.io", "v1", "ClusterRoleBinding", "clusterrolebindings"
     ),
+    "Role": create_namespaced_resource("rbac.authorization.k8s.io", "v1", "Role", "roles"),
+    "RoleBinding": create_namespaced_resource("rbac.authorization.k8s.io", "v1", "RoleBinding", "rolebindings"),
     "CustomResourceDefinition": create_global_resource(
         "apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions"
     ),
@@ -49,9 +51,24 @@ def connect(kubeconfig: Path) -> Client:
     return Client(config=KubeConfig.from_file(kubeconfig), trust_env=False, field_manager="trainserve-dev")
 
 
-def operator_objects(role: Path) -> list[Object]:
-    """The operator's namespace, account and rights: `role` is the chart's file with the `rules` of its ClusterRole."""
-    return _account(OPERATOR, ROLE, yaml.safe_load(role.read_text())["rules"])
+def operator_objects(files: Path) -> list[Object]:
+    """The operator's namespace, account and rights: `files` is the chart's folder with the `rules` of its ClusterRole,
+    and of its Role in its own namespace."""
+    everywhere, own = (
+        yaml.safe_load((files / f"{name}.yaml").read_text())["rules"] for name in ("operator-role", "operator-own-role")
+    )
+    rbac, metadata = "rbac.authorization.k8s.io", {"name": ROLE, "namespace": SYSTEM_NAMESPACE}
+    return [
+        *_account(OPERATOR, ROLE, everywhere),
+        {"apiVersion": f"{rbac}/v1", "kind": "Role", "metadata": metadata, "rules": own},
+        {
+            "apiVersion": f"{rbac}/v1",
+            "kind": "RoleBinding",
+            "metadata": metadata,
+            "roleRef": {"apiGroup": rbac, "kind": "Role", "name": ROLE},
+            "subjects": [{"kind": "ServiceAccount", "name": OPERATOR, "namespace": SYSTEM_NAMESPACE}],
+        },
+    ]
 
 
 def prometheus_objects() -> list[Object]:
@@ -90,7 +107,8 @@ def put(client: Client, wanted: Object) -> None:
     resource = _RESOURCES[kind]
     try:
         if not _created(client, wanted) and kind not in ("Namespace", "ServiceAccount"):
-            version = client.get(resource, metadata["name"]).metadata.resourceVersion
+            namespace = metadata.get("namespace")
+            version = client.get(resource, metadata["name"], namespace=namespace).metadata.resourceVersion
             client.replace(resource({**wanted, "metadata": {**metadata, "resourceVersion": version}}))
     except ApiError as error:
         raise BootstrapError(f"the API server refused {kind} {metadata['name']}: {error}") from error
@@ -109,7 +127,7 @@ def _created(client: Client, wanted: Object) -> bool:
 def bootstrap(client: Client, chart: Path, seconds: float = 60.0) -> None:
     """Applies the CRDs and the operator's rights, and returns once TrainJobs can be created. Raises BootstrapError."""
     definitions = custom_resource_definitions(chart / "files" / "crds")
-    for wanted in [*definitions, *operator_objects(chart / "files" / "operator-role.yaml")]:
+    for wanted in [*definitions, *operator_objects(chart / "files")]:
         put(client, wanted)
     for definition in definitions:
         name = definition["metadata"]["name"]

@@ -14,6 +14,8 @@ from trainserve.api.base import (
     Digest,
     Duration,
     Figure,
+    LabelKey,
+    LabelValue,
     ModelName,
     PodTemplate,
     Resources,
@@ -150,6 +152,38 @@ class Rollout(ApiType):
     interval: Duration | None = Field(None, description="Time between two steps of a canary.")
 
 
+class Selector(ApiType):
+    """Labels that something must have; none: whatever there is."""
+
+    match_labels: dict[LabelKey, LabelValue] | None = Field(None, max_length=16)
+
+
+class IpBlock(ApiType):
+    """Addresses."""
+
+    cidr: str = Field(pattern=r"^[0-9a-fA-F.:]{2,45}/[0-9]{1,3}$", description="Such as 10.0.0.0/8.")
+
+
+class Peer(ApiType):
+    """Who may ask, in a NetworkPolicy's own words."""
+
+    namespace_selector: Selector | None = Field(
+        None, description="Namespaces; {}: all. Unset: this one, where podSelector is set."
+    )
+    pod_selector: Selector | None = Field(None, description="Pods there; {} or unset: all.")
+    ip_block: IpBlock | None = Field(None, description="Addresses, such as of clients outside of the cluster.")
+
+    rules = (
+        Rule(
+            message="exactly one of ipBlock, and namespaceSelector and podSelector, must be set",
+            cel="has(self.ipBlock) != (has(self.namespaceSelector) || has(self.podSelector))",
+            holds=lambda peer: (
+                (peer.ip_block is not None) != (peer.namespace_selector is not None or peer.pod_selector is not None)
+            ),
+        ),
+    )
+
+
 class ModelServeSpec(ApiType):
     """The desired service."""
 
@@ -161,6 +195,12 @@ class ModelServeSpec(ApiType):
     triton: Triton = Triton()
     slo: Slo | None = None
     rollout: Rollout = Rollout()
+    clients: list[Peer] | None = Field(
+        None,
+        max_length=32,
+        description="Who may reach ports 8000 and 8001, where the chart's networkPolicies are on. Unset: all pods of "
+        "this namespace. An Ingress or Gateway is a client, too.",
+    )
 
     rules = (
         Rule(

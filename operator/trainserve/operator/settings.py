@@ -12,6 +12,8 @@ from trainserve.api.base import PodTemplate
 from trainserve.api.limits import VARIABLE
 from trainserve.api.limits import parse as parse_limits
 from trainserve.api.quantity import InvalidQuantity
+from trainserve.operator import network
+from trainserve.operator.network import Peers
 from trainserve.operator.refusal import Refusal
 from trainserve.operator.shares import Shares
 from trainserve.operator.shares import parse as parse_shares
@@ -52,6 +54,10 @@ class Settings:
     """What containers ask for and may use where no spec says it."""
     scratch: str = SCRATCH
     """Most bytes of each empty folder of a pod, as a Kubernetes quantity."""
+    namespaces: tuple[str, ...] = ()
+    """Those that are looked after; none: all."""
+    peers: Peers | None = None
+    """Who asks pods beside their users, for NetworkPolicies; None: there are none."""
     limits: str = ""
     """What containers that read what others made are told of its size, as JSON; empty: api.limits' own."""
 
@@ -92,6 +98,7 @@ class Settings:
         limits = environment.get(VARIABLE) or ""
         try:
             parse_limits(limits or "{}")
+            peers = network.parse(environment.get(network.VARIABLE) or "")
         except ValueError as error:
             raise InvalidSetting(str(error)) from error
         return cls(
@@ -108,6 +115,8 @@ class Settings:
             scrape_annotations=annotated == "true",
             shares=shares,
             scratch=sizes["TRAINSERVE_SCRATCH"],
+            namespaces=tuple(filter(None, (environment.get("TRAINSERVE_WATCH_NAMESPACES") or "").split(","))),
+            peers=peers,
             limits=limits,
         )
 

@@ -129,9 +129,11 @@ class _Planner:
         active = self.children.active()
         if active is None or (ready and active != target.suffix):
             active = target.suffix
-        service = builders.service(self.serve, active)
+        peers = self.settings.peers
+        policy = builders.network_policy(self.serve, spec, peers) if peers is not None else None
+        service = builders.service(self.serve, active, policy)
         if not builders.is_applied(service, self.children.service) or self.children.active() != active:
-            self.result.apply.append(service)
+            self.result.apply += [service] if policy is None else [policy, service]
         serving = self.children.pods_from(builders.template_digest(wanted))
         judged = health.verified(serving, self.answers)
         if judged.status != "Unknown" or judged.reason == health.NOTHING_RECORDED or not ready or not spec.replicas:

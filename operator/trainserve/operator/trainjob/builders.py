@@ -6,7 +6,8 @@ import json
 from typing import Any
 
 from trainserve.api.trainjob import TrainJobSpec
-from trainserve.operator import labels, pods, shares
+from trainserve.operator import labels, network, pods, shares
+from trainserve.operator.network import Peers
 from trainserve.operator.plan import Object
 from trainserve.operator.settings import Settings
 from trainserve.operator.trainjob import gang
@@ -23,7 +24,8 @@ PROGRESS_PORT = 9400
 
 def attempt_objects(job: Object, spec: TrainJobSpec, attempt: int, settings: Settings) -> list[Object]:
     """Everything an attempt consists of, in the order of creation."""
-    objects = [] if _is_command(spec) else [config_map(job, spec, attempt, settings)]
+    objects = [] if settings.peers is None else [network_policy(job, settings.peers)]
+    objects += [] if _is_command(spec) else [config_map(job, spec, attempt, settings)]
     if spec.workers.nodes > 1:
         objects.append(headless_service(job, attempt))
     return objects + [worker_pod(job, spec, attempt, rank, settings) for rank in range(spec.workers.nodes)]
@@ -38,6 +40,16 @@ def config_map(job: Object, spec: TrainJobSpec, attempt: int, settings: Settings
         "metadata": _metadata(job, attempt_name(job["metadata"]["name"], attempt), attempt),
         "data": {CONFIG_FILE: text},
     }
+
+
+def network_policy(job: Object, peers: Peers) -> Object:
+    """The gang meets on ports of its own choice; progress and metrics are ours."""
+    name = job["metadata"]["name"]
+    allowed = [
+        network.Ports((), [{"podSelector": {"matchLabels": {labels.TRAINJOB: name}}}]),
+        network.Ports((PROGRESS_PORT,), network.written([*peers.operator, *peers.prometheus])),
+    ]
+    return network.policy(job, labels.TRAINJOB, allowed)
 
 
 def headless_service(job: Object, attempt: int) -> Object:
