@@ -219,3 +219,21 @@ def test_an_epoch_is_a_number_of_any_library(epoch: Any) -> None:
     (point,) = live.curves.points
     assert type(point.epoch) is int
     assert point.epoch == epoch
+
+
+def test_a_script_that_prints_its_environment_and_dies_tells_no_secret(
+    start_pod: Callable[..., Pod], write_script: Callable[[str], Path], tmp_path: Path
+) -> None:
+    path = write_script("import os\nprint(dict(os.environ))\nraise RuntimeError(f'cannot go on with {os.environ}')")
+    config = {
+        "job": {"namespace": "default", "name": "leaky", "uid": "u", "attempt": 1},
+        "store": {"root": str(tmp_path / "store"), "publicRoot": str(tmp_path / "store")},
+        "model": {"script": str(path)},
+    }
+    secret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+    pod = start_pod(config, AWS_SECRET_ACCESS_KEY=secret, PATH="/usr/bin")
+    code, out, _ = pod.finish()
+    assert (code, pod.message["reason"]) == (1, "UserError")
+    assert "<AWS_SECRET_ACCESS_KEY>" in pod.message["message"] or "..." in pod.message["message"]
+    assert secret[:12] not in pod.termination_log.read_text()
+    assert secret[:12] not in out.splitlines()[-1]

@@ -12,6 +12,7 @@ from trainserve.models.finite import finite, no_numbers
 from trainserve.models.progress import Progress
 from trainserve.models.rank import Rank
 from trainserve.models.telling import shortened
+from trainserve.store.masking import masked
 
 LIMIT = 4096
 """Kubernetes truncates a container's termination message beyond this many bytes."""
@@ -50,12 +51,12 @@ def write(message: dict[str, Any], rank: Rank | None = None) -> None:
 
 
 def encode(message: dict[str, Any]) -> str:
-    """One line of JSON under LIMIT bytes; a text that is too long loses its middle.
+    """One line of JSON under LIMIT bytes, without values of Secrets; a text that is too long loses its middle.
 
     What is no finite number is null, and the message says which figures are none.
     """
     none = ", ".join(no_numbers(message))
-    message = finite(message)
+    message = masked(finite(message))
     if none:
         said = [text for text in (message.get("message"), f"no number, and null here: {none}") if text]
         message = {**message, "message": "; ".join(said)}

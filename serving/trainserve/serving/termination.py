@@ -7,12 +7,16 @@ import os
 from pathlib import Path
 from typing import Any
 
+from trainserve.store.masking import masked
+
 LIMIT = 4096
 """Bytes; the kubelet cuts longer messages off (terminationMessagePath, Kubernetes API)."""
 
 
 def report(outcome: dict[str, Any]) -> None:
-    """Writes `outcome` as JSON to $TRAINSERVE_TERMINATION_LOG, else to /dev/termination-log where there is one."""
+    """Writes `outcome` as JSON, without values of Secrets, to $TRAINSERVE_TERMINATION_LOG, else to /dev/termination-log
+    where there is one."""
+    outcome = masked(outcome)
     message = json.dumps(outcome)
     if len(message.encode()) > LIMIT:
         message = json.dumps(outcome | {"message": outcome["message"][: LIMIT // 4] + " …"})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,8 +11,7 @@ from trainserve.models.config import Config, Dataset, refusal
 from trainserve.models.config.base import Section
 from trainserve.models.config.model import Args, Env
 from trainserve.models.errors import UserError
-
-_HIDDEN = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|(^|_)KEY($|_)", re.IGNORECASE)
+from trainserve.store.masking import CREDENTIAL
 
 
 class ScriptModel(Section):
@@ -40,7 +38,7 @@ class ScriptConfig(Config):
         """What was asked for and acted on."""
         spec = super().spec()
         for variable in spec["model"].get("env", ()):
-            if _HIDDEN.search(variable["name"]):  # a manifest is read by more people than a TrainJob
+            if CREDENTIAL.search(variable["name"]):  # a manifest is read by more people than a TrainJob
                 variable.pop("value", None)
         return {name: section for name, section in spec.items() if name not in ("trainer", "checkpoint")}
 
