@@ -142,6 +142,11 @@ class Settings:
         """`envFrom` of containers that reach the store: the namespace's own Secret, if it has one."""
         return [{"secretRef": {"name": self.store_secret, "optional": True}}] if self.store_secret else []
 
+    def last_words(self) -> str:
+        """terminationMessagePolicy of containers that `store_credentials` is given to: the end of a log, which may hold
+        a value of the Secret, is no message where there is one."""
+        return "FallbackToLogsOnError" if self.store_secret is None else "File"
+
     def credential_volumes(self) -> list[dict[str, Any]]:
         """The pod's volume of the same Secret: a certificate authority or a .netrc is read from a file."""
         if self.store_secret is None:

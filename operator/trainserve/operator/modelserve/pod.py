@@ -50,17 +50,19 @@ _LAST_WORDS = {"terminationMessagePolicy": "FallbackToLogsOnError"}
 """What a container that ends without a message of its own wrote last stands in the pod's status."""
 
 
-def pod_spec(spec: ModelServeSpec, version: Version, settings: Settings) -> dict[str, Any]:
-    """Everything that one replica consists of."""
+def pod_spec(spec: ModelServeSpec, version: Version, settings: Settings, namespace: str) -> dict[str, Any]:
+    """Everything that one replica consists of; it reads nothing of the store but what `namespace` has there."""
     shared = {"name": "shared", "mountPath": SHARED}
-    volumes, mounts = _source(version, settings)
+    volumes, mounts = _source(version, settings, namespace)
     if spec.model.samples is not None:
         claims, at = claimed(spec.model.samples.uri, "samples", SAMPLES)
         volumes, mounts = volumes + claims, mounts + at
     wanted = {
         **HARDENED_POD,
         "terminationGracePeriodSeconds": GRACE_SECONDS,
-        "initContainers": [_fetch(spec, version, settings, [shared, *mounts, *settings.credential_mounts()])],
+        "initContainers": [
+            _fetch(spec, version, settings, namespace, [shared, *mounts, *settings.credential_mounts()])
+        ],
         "containers": [_triton(spec, settings, shared), _probe(spec, version, settings, shared)],
         "volumes": [{"name": "shared", "emptyDir": {}}, *volumes, *settings.credential_volumes()],
         **pods.placement(spec.resources),
@@ -94,10 +96,10 @@ def server_flags(triton: Triton, image: str) -> list[str]:
     return flags + ([HISTOGRAM_FLAG] if has_histogram(image) else [])
 
 
-def _source(version: Version, settings: Settings) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def _source(version: Version, settings: Settings, namespace: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Volumes and mounts of what is fetched from, and of the node's cache."""
     if settings.store.path_of(version.uri) is not None:
-        volumes, mounts = settings.store.volumes(), settings.store.mounts(read_only=True)
+        volumes, mounts = settings.store.volumes(), settings.store.mounts(namespace, read_only=True)
     else:
         volumes, mounts = claimed(version.uri)
     if settings.node_cache is not None:
@@ -106,12 +108,15 @@ def _source(version: Version, settings: Settings) -> tuple[list[dict[str, Any]],
     return volumes, mounts
 
 
-def _fetch(spec: ModelServeSpec, version: Version, settings: Settings, mounts: list[dict[str, Any]]) -> dict[str, Any]:
+def _fetch(
+    spec: ModelServeSpec, version: Version, settings: Settings, namespace: str, mounts: list[dict[str, Any]]
+) -> dict[str, Any]:
     path = settings.store.path_of(version.uri)
     arguments = (
         ["--source", _plain(version.uri)] if path is None else ["--store", settings.store.mounted, "--path", path]
     )
     arguments += ["--digest", version.digest, "--into", SHARED, "--model-name", version.model]
+    arguments += ["--namespace", namespace] if settings.node_cache is not None else []
     arguments += ["--settings", settings_argument(spec.triton), "--gpus", str(spec.resources.gpus)]
     arguments += ["--release", _plain(_image(spec, settings)), *_objective(spec)]
     if spec.model.public_key is not None:
@@ -129,7 +134,7 @@ def _fetch(spec: ModelServeSpec, version: Version, settings: Settings, mounts: l
             settings.shares.fetch, shares.of_workload(spec.resources, settings.shares.triton)
         ),
         "securityContext": pods.hardened(),
-        **_LAST_WORDS,
+        "terminationMessagePolicy": settings.last_words(),
         "volumeMounts": mounts,
     }
 

@@ -22,7 +22,7 @@ def name_of(serve: Object, key: str) -> str:
 
 def pod(serve: Object, name: str, spec: ModelServeSpec, slo: Slo, target: Version, settings: Settings) -> Object:
     """Measures one version on the hardware that it is to be served with."""
-    wanted = serving.pod_spec(spec, target, settings)
+    wanted = serving.pod_spec(spec, target, settings, serve["metadata"]["namespace"])
     triton, _ = wanted["containers"]
     metadata = labels.metadata(serve, name, {labels.MODELSERVE: serve["metadata"]["name"]})
     return {

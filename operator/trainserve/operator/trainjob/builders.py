@@ -82,8 +82,8 @@ def worker_pod(job: Object, spec: TrainJobSpec, attempt: int, rank: int, setting
         "name": CONTAINER,
         "resources": resources,
         "securityContext": pods.hardened(template=spec.pod),
-        # A trainer that dies before it can report leaves the end of its log as the reason.
-        "terminationMessagePolicy": "FallbackToLogsOnError",
+        # A container that dies before it can report leaves the end of its log as the reason.
+        "terminationMessagePolicy": "FallbackToLogsOnError" if _is_command(spec) else settings.last_words(),
         **parts,
         "volumeMounts": volumes.mounts,
         "env": [
@@ -146,7 +146,7 @@ def _volumes(job: Object, spec: TrainJobSpec, attempt: int, settings: Settings) 
     volumes.scratch("cache", CACHE_FOLDER)
     volumes.scratch("work", WORK_FOLDER)
     volumes.config_map("config", attempt_name(job["metadata"]["name"], attempt), CONFIG_FOLDER)
-    volumes.store(settings.store)
+    volumes.store(settings.store, job["metadata"]["namespace"])
     volumes.volumes += settings.credential_volumes()
     volumes.mounts += settings.credential_mounts()
     for name, address in mounted(spec).items():
