@@ -575,3 +575,14 @@ def test_a_model_whose_name_is_no_label_is_served_without_it(name: str) -> None:
 def test_a_longest_label_is_told() -> None:
     found, _ = serving_labels(Version("m" * 63, 3, "pvc://models/m/3", DIGEST))
     assert found["trainserve.io/model"] == "m" * 63
+
+
+def test_the_end_of_a_log_is_no_message_where_a_secret_may_stand_in_it() -> None:
+    known = settings("pvc://models", TRAINSERVE_STORE_SECRET="keys")
+    pod = serving_pod(known)
+    (trainer,), (command,) = (pod_spec(job, known)["containers"] for job in (trainjob(), command_job()))
+    given = [trainer, *pod["initContainers"]]
+    assert all(container["envFrom"] and container["terminationMessagePolicy"] == "File" for container in given)
+    for container in (command, *pod["containers"], *pod_spec(trainjob())["containers"]):
+        assert "envFrom" not in container or not container["envFrom"]
+        assert container["terminationMessagePolicy"] == "FallbackToLogsOnError"

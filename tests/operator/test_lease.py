@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from typing import Any
 
 import pytest
@@ -115,3 +116,28 @@ async def test_a_lease_taken_by_another_ends_the_holder() -> None:
         async with asyncio.timeout(30):
             await task
     assert not lease.held.is_set()
+
+
+async def test_a_holder_that_was_stopped_may_not_write_when_it_wakes_before_any_task_of_it_has_run() -> None:
+    api = Api()
+    lease = Lease(api, "system", "host_a_1")
+    task = asyncio.create_task(lease.run())
+    await within(30, lease.held)
+    assert lease.is_current()
+    time.sleep(0.3)  # noqa: ASYNC251 - as SIGSTOP does: no task of the process runs
+    assert not lease.is_current()
+    assert lease.held.is_set(), "nobody has told it yet"
+    task.cancel()
+
+
+async def test_a_lease_that_another_had_meanwhile_and_let_go_ends_the_holder() -> None:
+    api = Api()
+    lease = Lease(api, "system", "host_a_1")
+    task = asyncio.create_task(lease.run())
+    await within(30, lease.held)
+    assert api.lease is not None
+    let_go = {**api.lease["spec"], "holderIdentity": ""}
+    api.lease = {"metadata": {"name": "n", "namespace": "system", "resourceVersion": "99"}, "spec": let_go}
+    with pytest.raises(LeaseLost):
+        async with asyncio.timeout(30):
+            await task

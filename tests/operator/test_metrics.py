@@ -84,9 +84,13 @@ def serve(name: str = "web", **changes: Any) -> Object:
 
 def deployment(version: Version, serve: str = "web") -> Object:
     named = {"name": f"{serve}-{version.suffix}", "namespace": "default", "uid": version.suffix, "resourceVersion": "1"}
-    labels = {"trainserve.io/modelserve": serve}
+    owner = {"apiVersion": "trainserve.io/v1alpha1", "kind": "ModelServe", "name": serve, "uid": "serve-uid"}
     annotations = {versions.ANNOTATION: versions.write(version)}
-    return {"kind": "Deployment", "metadata": named | {"labels": labels, "annotations": annotations}, "spec": {}}
+    return {
+        "kind": "Deployment",
+        "metadata": named | {"ownerReferences": [owner], "annotations": annotations},
+        "spec": {},
+    }
 
 
 def cached(*objects: Object) -> Cache:

@@ -26,9 +26,12 @@ from tests.operator.support import (
     pod_of,
     trainjob,
 )
+from trainserve.api.validate import parse_trainjob
 from trainserve.operator import labels
+from trainserve.operator.cache import trim
 from trainserve.operator.plan import Delete, Object
 from trainserve.operator.settings import Settings
+from trainserve.operator.trainjob.builders import worker_pod
 from trainserve.operator.trainjob.plan import plan
 
 
@@ -468,3 +471,94 @@ def test_whatever_happens_to_the_pods_no_two_attempts_live_at_once(size: int, mo
         open_attempts = [attempt for attempt in run.status["attempts"] if "completionTime" not in attempt]
         assert open_attempts in ([], run.status["attempts"][-1:])
         assert run.status == json.loads(json.dumps(run.status))
+
+
+def succeeded() -> Run:
+    """A run whose first attempt published version 1, as its status says."""
+    run = Run(trainjob())
+    run.step()
+    run.set("digits-1-0", ended(0, PUBLISHED, reason="Completed"))
+    run.step(11)
+    assert run.status["phase"] == "Complete"
+    return run
+
+
+def written_over(run: Run, *conditions: Object) -> None:
+    """What a replica with an old view left of the end: the attempts stay, the conditions are its own."""
+    accepted = condition(run.status, "Accepted")
+    held = [{**accepted, **changed, "message": "as it was"} for changed in conditions]
+    run.job["status"] = run.status | {"conditions": [accepted, *held], "phase": "Running"}
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        [{"type": "Running", "status": "True", "reason": "Running"}],
+        [{"type": "Failed", "status": "True", "reason": "Succeeded"}],
+        [{"type": "Running", "status": "False", "reason": "Pending"}, {"type": "Failed", "status": "False"}],
+    ],
+    ids=["runs", "failed", "pending"],
+)
+@pytest.mark.parametrize("pods_are_there", [True, False])
+def test_a_succeeded_attempt_is_a_success_whatever_the_conditions_say(held: list[Object], pods_are_there: bool) -> None:
+    run = succeeded()
+    whole = run.status
+    written_over(run, *({"reason": "Succeeded"} | changed for changed in held))
+    if not pods_are_there:
+        run.children.clear()
+    plan = run.step(60)
+    assert (plan.create, plan.delete) == ([], [])
+    assert (run.status["phase"], run.reasons()) == ("Complete", ["Succeeded"])
+    assert condition(run.status, "Failed").get("status") in (None, "False")
+    assert condition(run.status, "Published")["status"] == "True"
+    assert run.status["artifact"] == whole["artifact"]
+
+
+def test_what_a_replica_with_an_old_view_started_after_the_success_is_stopped_and_not_taken_up() -> None:
+    run = succeeded()
+    later = pod_of(worker_pod(run.job, parse_trainjob(run.job), 2, 0, SETTINGS), RUNNING)
+    run.children["digits-2-0"] = later
+    written_over(run, {"type": "Running", "status": "True", "reason": "Running"})
+    assert run.step(60).create == []
+    assert run.status["phase"] == "Complete"
+    assert run.step(61).delete == [Delete("Pod", "digits-2-0")]
+    assert (run.status["phase"], run.reasons()) == ("Complete", ["Succeeded"])
+
+
+def test_a_pod_that_succeeded_is_believed_though_it_was_taken_for_one_that_vanished() -> None:
+    run = Run(trainjob())
+    run.step()
+    pod = run.children.pop("digits-1-0")
+    run.step(1)
+    assert run.reasons() == ["Preempted"]
+    run.children["digits-1-0"] = pod | {"status": ended(0, PUBLISHED, reason="Completed")}
+    assert run.step(30).create == []
+    assert (run.status["phase"], run.reasons()) == ("Complete", ["Succeeded"])
+    assert "message" not in run.status["attempts"][0]
+
+
+@pytest.mark.parametrize("hours", [-24, -1, 1, 24])
+def test_a_node_whose_clock_is_wrong_neither_delays_a_retry_nor_hurries_it(hours: int) -> None:
+    run = Run(trainjob())
+    run.step()
+    status = ended(1, "why")
+    status["containerStatuses"][0]["state"]["terminated"]["finishedAt"] = at(10 + 3600 * hours)
+    run.set("digits-1-0", status)
+    entry = {"manager": "kubelet", "time": at(10), "fieldsV1": {"f:status": {"f:containerStatuses": {}}}}
+    run.children["digits-1-0"]["metadata"]["managedFields"] = [entry]
+    run.children["digits-1-0"] = trim("Pod", run.children["digits-1-0"])
+    plan = run.step(10.5)
+    assert plan.requeue_after is not None
+    assert 0 < plan.requeue_after <= 2
+    assert run.status["attempts"][0]["completionTime"] == at(10)
+    assert run.step(12.5).create != []
+
+
+def test_a_pod_that_ended_before_its_attempt_was_recorded_is_looked_at_at_once() -> None:
+    run = Run(command_job())
+    run.step()
+    del run.job["status"]
+    run.set("digits-1-0", ended(0, reason="Completed"))
+    assert run.step(20).requeue_after == 0
+    run.step(20)
+    assert run.status["phase"] == "Complete"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import Any
 
 from hypothesis import given
@@ -220,4 +221,4 @@ def test_no_key_waits_for_more_than_one_turn_of_every_other_namespace(added: lis
     for namespace in "abc":
         own = [place for place, key in enumerate(taken) if key.namespace == namespace]
         assert [taken[place] for place in own] == [key for key in dict.fromkeys(keys) if key.namespace == namespace]
-        assert all(later - earlier <= 3 for earlier, later in zip(own, own[1:], strict=False))
+        assert all(later - earlier <= 3 for earlier, later in itertools.pairwise(own))

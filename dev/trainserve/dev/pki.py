@@ -123,7 +123,7 @@ def _builder(
     return (
         x509.CertificateBuilder(subject_name=subject, issuer_name=issuer, public_key=key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))  # clocks differ, most of all in virtual machines
+        .not_valid_before(now - datetime.timedelta(days=2))  # clocks differ, most of all in virtual machines
         .not_valid_after(now + VALID)
         .add_extension(constraints, critical=True)
     )

@@ -1,4 +1,4 @@
-"""Why a child cannot be made as planned; each reason is one that a condition shows."""
+"""Why something cannot be done as planned: each reason of a Blocked is one that a condition shows."""
 
 from __future__ import annotations
 
@@ -27,6 +27,18 @@ class Rejected(Blocked):
     """The API server does not take the child: a quota, an admission policy, or something in it that is invalid."""
 
     reason = "Rejected"
+
+
+class Changed(Exception):
+    """Somebody has changed or replaced the object since the plan was made: it is to be looked at again."""
+
+    def __init__(self, kind: str, namespace: str, name: str) -> None:
+        super().__init__(f"{kind} {namespace}/{name} has changed since it was looked at")
+        self.kind, self.namespace, self.name = kind, namespace, name
+
+
+class NotHolding(Exception):
+    """The lease was not renewed in time: another replica may act, so this one writes nothing."""
 
 
 REJECTIONS = (400, 403, 413, 422)

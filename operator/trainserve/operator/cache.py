@@ -1,16 +1,22 @@
 """What the operator knows of the cluster: plain dictionaries, filled by the same watches that fill the queue.
 
 A cache may lag behind the API server, but never behind the operator's own writes, whose answers are put in as well.
-Objects are trimmed to what planning reads: a thousand jobs with their pods are to fit in a few megabytes.
+Objects are trimmed to what planning reads: a thousand jobs with their pods are to fit in a few megabytes. Of a large
+spec only the outline stays, and whoever plans for the object itself reads it anew: what a tenant may write into an
+object is no measure of the operator's memory.
 """
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
-from trainserve.operator import labels
+from trainserve.api import GROUP
+from trainserve.api.open_fields import MAX_FIELDS
+from trainserve.operator import labels, pods
 from trainserve.operator.plan import Object
 from trainserve.operator.workqueue import Key
 
@@ -36,14 +42,32 @@ KEPT = {
     "PodDisruptionBudget": (),
 }
 """Kinds that are cached, each with the fields kept beside metadata."""
-PARENTS = {"TrainJob": labels.TRAINJOB, "ModelServe": labels.MODELSERVE}
+PARENTS = ("TrainJob", "ModelServe")
 APPLIED = "applied"
 """Field of a cached object: its `state` when this process applied it last; none if it has not yet."""
-LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+ABRIDGED = "abridged"
+"""Field of a cached object of ours of whose spec only the outline is kept."""
+WHOLE = 4096
+"""Bytes, as JSON, of a spec that is kept as it is."""
+OUTLINE = 256
+"""Characters of a text that stays in an outline: of a name, say, of a model, a job or a quantity."""
+LEVELS = 4
+"""Of objects within a spec that stay in an outline."""
+REFERENCE = ("apiVersion", "kind", "name", "uid")
+POD_STATUS = (
+    "phase",
+    "reason",
+    "message",
+    "podIP",
+    "conditions",
+    "initContainerStatuses",
+    "containerStatuses",
+    "startTime",
+)
 
 
 class Cache:
-    """Objects by kind, namespace and name, and children by the parent that their label names."""
+    """Objects by kind, namespace and name, and children by the parent that their owner reference names."""
 
     def __init__(self) -> None:
         self._objects: dict[str, dict[tuple[str, str], Object]] = {kind: {} for kind in KEPT}
@@ -52,8 +76,10 @@ class Cache:
     def put(self, kind: str, raw: Mapping[str, Any], *, applied: bool = False) -> bool:
         """Take an object in, unless what is known of it is as new; answer whether it was news.
 
-        `applied`: it is the answer to an apply of our own.
+        `applied`: it is the answer to an apply of our own. Of what is not watched nothing is kept.
         """
+        if kind not in KEPT:
+            return False
         fresh = trim(kind, raw)
         at = _identity(fresh)
         known = self._objects[kind].get(at)
@@ -66,6 +92,8 @@ class Cache:
             known |= {APPLIED: fresh[APPLIED]} if applied else {}
             return False
         self._objects[kind][at] = fresh
+        if known is not None:
+            self._part(kind, known, set(parents(kind, known)) - set(parents(kind, fresh)))
         for parent in parents(kind, fresh):
             self._children[parent][kind, at[1]] = fresh
         return True
@@ -77,9 +105,12 @@ class Cache:
         if known is None or not _same_object(known, raw):
             return
         del self._objects[kind][at]
-        for parent in parents(kind, known):
+        self._part(kind, known, parents(kind, known))
+
+    def _part(self, kind: str, child: Object, from_parents: Iterable[Key]) -> None:
+        for parent in from_parents:
             siblings = self._children[parent]
-            siblings.pop((kind, at[1]), None)
+            siblings.pop((kind, child["metadata"]["name"]), None)
             if not siblings:
                 del self._children[parent]
 
@@ -96,7 +127,7 @@ class Cache:
         return (found for (place, _), found in self._objects[kind].items() if place == namespace)
 
     def children(self, parent: Key) -> list[Object]:
-        """Objects whose label names this parent, those of an earlier object of the same name included."""
+        """Objects whose owner reference names this parent, those of an earlier object of the same name included."""
         return list(self._children.get(parent, {}).values())
 
     def child(self, parent: Key, kind: str, name: str) -> Object | None:
@@ -105,14 +136,59 @@ class Cache:
 
 
 def trim(kind: str, raw: Mapping[str, Any]) -> Object:
-    """Keep what planning reads."""
+    """Keep what planning reads; of what is trimmed already, all."""
     metadata = {field: raw["metadata"][field] for field in METADATA if field in raw["metadata"]}
-    if annotations := metadata.get("annotations"):
-        metadata["annotations"] = {name: text for name, text in annotations.items() if name != LAST_APPLIED}
+    for field in ("labels", "annotations"):
+        if field in metadata:
+            metadata[field] = _ours(metadata[field] or {})
+    if references := metadata.pop("ownerReferences", None):
+        named = ({field: each.get(field) for field in REFERENCE} for each in references)
+        metadata |= {} if kind in PARENTS else {"ownerReferences": list(named)}
     kept = {field: raw[field] for field in KEPT[kind] if field in raw}
+    if kind in PARENTS:
+        spec = _whole(kept.get("spec") or {})
+        kept |= {"spec": _outline(kept["spec"], LEVELS), ABRIDGED: True} if spec is None else {"spec": spec}
+        kept |= {ABRIDGED: True} if raw.get(ABRIDGED) else {}
+    if kind == "ConfigMap" and labels.MODEL in (metadata.get("labels") or {}):
+        kept["data"] = _digests(raw.get("data") or {})
+    if kind == "Pod":
+        kept["status"] = {field: told for field, told in (raw.get("status") or {}).items() if field in POD_STATUS}
+        kept |= {pods.HEARD: heard} if (heard := pods.heard(raw) or raw.get(pods.HEARD)) is not None else {}
+    if kind == "Service":
+        kept["spec"] = {"selector": (raw.get("spec") or {}).get("selector")}
     if kind == "Deployment" and "spec" in kept:
         kept["spec"] = {"replicas": kept["spec"].get("replicas")}
     return {"apiVersion": raw.get("apiVersion"), "kind": kind, "metadata": metadata, **kept}
+
+
+def _ours(named: Mapping[str, str]) -> dict[str, str]:
+    """Labels or annotations that the operator itself has set; a pod has its owner's own besides."""
+    ours = (name for name in named if name.partition("/")[0] == GROUP or name == labels.MANAGED_BY)
+    return {name: named[name] for name in ours}
+
+
+def _whole(spec: Any) -> Any | None:
+    """The spec, unless it is large, or deeper than anything reads."""
+    try:
+        return spec if len(json.dumps(spec)) <= WHOLE else None
+    except RecursionError:
+        return None
+
+
+def _outline(value: Any, levels: int) -> Any:
+    """The short texts and the numbers of a spec: by these it is told what it is about."""
+    if isinstance(value, dict):
+        fields = islice(value.items(), MAX_FIELDS) if levels else ()
+        return {name: _outline(inner, levels - 1) for name, inner in fields if len(name) <= OUTLINE}
+    if isinstance(value, list):
+        return []
+    return value if not isinstance(value, str) or len(value) <= OUTLINE else ""
+
+
+def _digests(data: Mapping[str, str]) -> dict[str, str]:
+    """Of the record of published versions, which somebody may have edited: no more than the operator writes there."""
+    plausible = ((name, text) for name, text in data.items() if len(name) < 10 and len(text) < 80)
+    return dict(islice(plausible, 1000))
 
 
 def state(cached: Mapping[str, Any]) -> Any:
@@ -126,13 +202,19 @@ def drifted(cached: Mapping[str, Any]) -> bool:
 
 
 def parents(kind: str, child: Mapping[str, Any]) -> list[Key]:
-    """Keys of the objects that a child's labels name."""
-    named = child["metadata"].get("labels") or {}
-    return [
-        Key(parent, child["metadata"]["namespace"], named[label])
-        for parent, label in PARENTS.items()
-        if kind not in PARENTS and label in named
-    ]
+    """Keys of the objects that a child's owner references name: its labels anybody may edit who may edit pods.
+
+    A serving pod's owner is a ReplicaSet, `<serve>-<ten digits>-<hash>`.
+    """
+    if kind in PARENTS:
+        return []
+    namespace, keys = child["metadata"]["namespace"], []
+    for reference in child["metadata"].get("ownerReferences") or []:
+        if reference["kind"] in PARENTS and reference["apiVersion"].partition("/")[0] == GROUP:
+            keys.append(Key(reference["kind"], namespace, reference["name"]))
+        elif reference["kind"] == "ReplicaSet" and reference["name"].count("-") > 1:
+            keys.append(Key("ModelServe", namespace, reference["name"].rsplit("-", 2)[0]))
+    return keys
 
 
 def _identity(raw: Mapping[str, Any]) -> tuple[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import ssl
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,20 +19,24 @@ from lightkube.config.client_adapter import ConnectionParams, verify_cluster
 from lightkube.config.kubeconfig import KubeConfig, SingleConfig
 from lightkube.core.resource import api_info
 from lightkube.generic_resource import create_namespaced_resource
-from lightkube.types import CascadeType, PatchType
+from lightkube.types import PatchType
 
 from trainserve.api import API_VERSION, GROUP, VERSION
 from trainserve.operator import labels, said, times
-from trainserve.operator.blocked import REJECTIONS, Leftover, NameTaken, Rejected
+from trainserve.operator.blocked import REJECTIONS, Changed, Leftover, NameTaken, Rejected
+from trainserve.operator.cache import trim
+from trainserve.operator.clock import ServerClock
 from trainserve.operator.discovery import APIS, Discovery
 from trainserve.operator.logs import about
-from trainserve.operator.plan import Delete, Event, Object
+from trainserve.operator.plan import Event, Object
 from trainserve.operator.writes import Transport, Written
 
 logger = logging.getLogger(__name__)
 
 CONNECTIONS = 32
 """Of Kopf's pool: unlimited, it grows to hundreds of megabytes with a thousand objects."""
+CHUNK = 50
+"""Objects that are listed at once: each may be as large as etcd takes, and is far larger when it has been parsed."""
 TOKEN_LIFETIME = timedelta(minutes=30)
 """After this a ServiceAccount's token file is read again; the kubelet renews it well before it expires."""
 
@@ -42,6 +47,7 @@ RESOURCES = {
     "Service": create_namespaced_resource("", "v1", "Service", "services"),
     "ConfigMap": create_namespaced_resource("", "v1", "ConfigMap", "configmaps"),
     "Deployment": create_namespaced_resource("apps", "v1", "Deployment", "deployments"),
+    "NetworkPolicy": create_namespaced_resource("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies"),
     "Event": create_namespaced_resource("", "v1", "Event", "events"),
     "Lease": create_namespaced_resource("coordination.k8s.io", "v1", "Lease", "leases"),
 }
@@ -85,25 +91,46 @@ def _verify(config: SingleConfig) -> ssl.SSLContext | bool:
 
 
 class Client:
-    """Reads and writes of plain JSON objects, under one field manager."""
+    """Reads and writes of plain JSON objects, under one field manager.
 
-    def __init__(self, config: SingleConfig, written: Written) -> None:
-        timeout = httpx2.Timeout(10.0)
-        one, other = (Transport(KINDS, written, _verify(config)) for _ in range(2))
+    A write names the resourceVersion of the object that it was planned from: where somebody was faster it raises
+    Changed, and nothing is written. Where `may_write` says no, no write but that of a Lease goes out.
+    """
+
+    def __init__(
+        self,
+        config: SingleConfig,
+        written: Written,
+        may_write: Callable[[], bool] = lambda: True,
+        namespaces: Sequence[str] = (),
+    ) -> None:
+        """`namespaces`: those that may be listed; none: all."""
+        self._namespaces = namespaces or ("*",)
+        timeout, self._clock = httpx2.Timeout(10.0), ServerClock()
+        one, other = (Transport(KINDS, written, may_write, self._clock, _verify(config)) for _ in range(2))
         self._client = AsyncClient(config, field_manager=labels.MANAGER, timeout=timeout, transport=one)
         # lightkube's annotation is that of the client that waits.
         self._http = HttpClient(config, ConnectionParams(timeout=timeout, transport=other))  # type: ignore[arg-type]
         """For what lightkube has no words for: preconditions, discovery."""
         self.discovery = Discovery(self._served)
 
+    def now(self) -> datetime:
+        """This instant by the API server's clock."""
+        return self._clock.now()
+
     async def list(self, kind: str) -> tuple[list[Object], int]:
-        """Every object of a kind that concerns us, in all namespaces, and the revision at which that was so."""
+        """Every object of a kind that concerns us, as the cache keeps it, and the revision at which that was so (the
+        oldest of several)."""
         selector: Any = None if kind in OWN_KINDS else {labels.MANAGED_BY: labels.MANAGER}
         if kind in APIS and self.discovery.version(kind) is None:
             return [], 0
-        found = self._client.list(self._resource(kind), namespace="*", labels=selector, chunk_size=500)
-        objects: list[Object] = [dict(item) async for item in found]
-        return objects, int(found.resourceVersion)
+        objects: list[Object] = []
+        revisions: list[int] = []
+        for namespace in self._namespaces:
+            found = self._client.list(self._resource(kind), namespace=namespace, labels=selector, chunk_size=CHUNK)
+            objects += [trim(kind, dict(item)) async for item in found]
+            revisions.append(int(found.resourceVersion))
+        return objects, min(revisions)
 
     async def get(self, kind: str, namespace: str, name: str) -> Object | None:
         """The object as it is now, or None."""
@@ -126,26 +153,49 @@ class Client:
             raise Leftover(f"{_place(wanted)} is just being deleted")
         return existing
 
-    async def apply(self, wanted: Object, *, known: bool) -> Object:
-        """Bring the object to this state by server-side apply. Raises Blocked.
+    async def apply(self, wanted: Object, known: Object | None) -> Object:
+        """Bring the object to this state by server-side apply. Raises Blocked, or Changed.
 
-        `known`: the caller has seen that its owner is the same.
+        `known`: the object as the caller has seen it, with the same owner.
         """
-        if not known:
-            await self._ours(wanted)
+        known = known or await self._ours(wanted)
+        body = wanted if known is None else _planned_from(known, wanted)
         metadata = wanted["metadata"]
         try:
             applied = await self._client.patch(
                 self._resource(wanted["kind"]),
                 metadata["name"],
-                wanted,
+                body,
                 namespace=metadata["namespace"],
                 patch_type=PatchType.APPLY,
                 force=True,
             )
         except ApiError as error:
+            if error.status.code == 409:
+                raise Changed(wanted["kind"], metadata["namespace"], metadata["name"]) from error
             raise _told(wanted, error) from error
         return dict(applied)
+
+    async def record(self, wanted: Object) -> Object:
+        """Add to a ConfigMap that nobody owns what it does not hold yet; what it holds stays. Raises Blocked, or
+        Changed."""
+        resource, metadata = self._resource("ConfigMap"), wanted["metadata"]
+        place = metadata["namespace"], metadata["name"]
+        known = await self.get("ConfigMap", *place)
+        try:
+            if known is None:
+                return dict(await self._client.create(resource.from_dict(wanted)))
+            if (known["metadata"].get("labels") or {}).get(labels.MANAGED_BY) != labels.MANAGER:
+                raise NameTaken(f"{_place(wanted)} belongs to something else")
+            data = wanted["data"] | (known.get("data") or {})
+            patch = {"metadata": {"resourceVersion": known["metadata"]["resourceVersion"]}, "data": data}
+            return dict(
+                await self._client.patch(resource, place[1], patch, namespace=place[0], patch_type=PatchType.MERGE)
+            )
+        except ApiError as error:
+            if error.status.code == 409:
+                raise Changed("ConfigMap", *place) from error
+            raise _told(wanted, error) from error
 
     async def _ours(self, wanted: Object) -> Object | None:
         metadata = wanted["metadata"]
@@ -166,48 +216,53 @@ class Client:
 
     async def _delete_exactly(self, kind: str, existing: Object) -> None:
         """Delete this object and no other that may have its name by now; what it made goes after it."""
-        metadata = existing["metadata"]
-        if "deletionTimestamp" in metadata:
-            return
-        api = api_info(self._resource(kind))
+        if "deletionTimestamp" not in existing["metadata"]:
+            await self._delete(kind, existing, {"preconditions": {"uid": existing["metadata"]["uid"]}})
+
+    async def delete(self, child: Object, *, force: bool = False) -> None:
+        """Delete a child as it was seen; one that is gone already is as good. Raises Changed.
+
+        `force` does not wait for a node that may never answer again.
+        """
+        metadata = child["metadata"]
+        seen = {"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]}
+        options: dict[str, Any] = {"preconditions": seen} | ({"gracePeriodSeconds": 0} if force else {})
+        if await self._delete(child["kind"], child, options) == 409:
+            raise Changed(child["kind"], metadata["namespace"], metadata["name"])
+
+    async def _delete(self, kind: str, existing: Object, options: dict[str, Any]) -> int:
+        """The answer's HTTP status: 404 and 409 are for the caller to judge."""
+        metadata, api = existing["metadata"], api_info(self._resource(kind))
         base = "api" if not api.resource.group else f"apis/{api.resource.group}"
         answer = await self._http.request(
             "DELETE",
             f"{base}/{api.resource.version}/namespaces/{metadata['namespace']}/{api.plural}/{metadata['name']}",
-            json={"preconditions": {"uid": metadata["uid"]}, "propagationPolicy": "Background"},
+            json={"propagationPolicy": "Background", **options},
         )
         if answer.status_code not in (404, 409):
             answer.raise_for_status()
-
-    async def delete(self, namespace: str, delete: Delete) -> None:
-        """Delete a child; one that is gone already is as good."""
-        try:
-            await self._client.delete(
-                self._resource(delete.kind),
-                delete.name,
-                namespace=namespace,
-                grace_period=0 if delete.force else None,
-                cascade=CascadeType.BACKGROUND,
-            )
-        except ApiError as error:
-            if error.status.code != 404:
-                raise
+        return int(answer.status_code)
 
     async def write_status(self, owner: Object, change: Object) -> Object | None:
-        """Merge `change` into the status; None when the object is gone or another has taken its name."""
+        """Merge `change` into the status; None when the object is gone. Raises Changed.
+
+        A list is merged as a whole: it must be of the same version as the rest.
+        """
         metadata = owner["metadata"]
-        patch = {"metadata": {"uid": metadata["uid"]}, "status": change}
+        seen = {"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]}
         try:
             written = await self._client.patch(
                 self._resource(owner["kind"]).Status,
                 metadata["name"],
-                patch,
+                {"metadata": seen, "status": change},
                 namespace=metadata["namespace"],
                 patch_type=PatchType.MERGE,
             )
         except ApiError as error:
-            if error.status.code in (404, 409):
+            if error.status.code == 404:
                 return None
+            if error.status.code == 409:
+                raise Changed(owner["kind"], metadata["namespace"], metadata["name"]) from error
             raise
         return dict(written)
 
@@ -217,7 +272,7 @@ class Client:
         One that the server rejects (its namespace is going, say) is let go: it would be rejected again.
         """
         metadata = owner["metadata"]
-        instant = times.to_text(times.now())
+        instant = times.to_text(self.now())
         name = f"{metadata['name']}.{metadata['uid'][:8]}.{event.key}".lower()
         body = {
             "metadata": {"name": name, "namespace": metadata["namespace"]},
@@ -284,6 +339,11 @@ class Client:
         """Close the connections."""
         await self._client.close()
         await self._http.aclose()
+
+
+def _planned_from(known: Object, wanted: Object) -> Object:
+    """What is applied, on the condition that the object is still the one that was seen."""
+    return wanted | {"metadata": wanted["metadata"] | {"resourceVersion": known["metadata"]["resourceVersion"]}}
 
 
 def _told(wanted: Object, error: ApiError) -> Exception:

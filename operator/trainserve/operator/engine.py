@@ -46,13 +46,15 @@ class Engine:
         self._acting = asyncio.Event()
         self._workers = Workers(self._reconcile, self._acting)
         self._metrics = Metrics(self._cache, self._workers.depth, self._workers.oldest_age, self._acting.is_set)
-        self._client = client = Client(config, self._metrics.wrote)
+        self._client = client = Client(
+            config, self._metrics.wrote, lambda: self._lease.is_current(), settings.namespaces
+        )
         self._lease = Lease(client, settings.lease_namespace)
         self._poller = Poller(self._workers.add)
         restarted = self._metrics.watch_restarted
         self._observer = Observer(self._cache, client, self._workers.add, self._forget, restarted)
         kinds = (
-            TrainJobs(settings, self._metrics),
+            TrainJobs(settings, self._cache, self._metrics),
             ModelServes(settings, self._cache, client.discovery, self._metrics),
         )
         self._reconcilers = {

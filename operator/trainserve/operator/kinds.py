@@ -35,5 +35,5 @@ class Kind(Protocol):
     def transition(self, before: Object, after: Object) -> Transition | None:
         """What the log says of a change of the status, if it is worth a line."""
 
-    def reported(self, owner: Object, status: Object) -> None:
+    def reported(self, owner: Object, status: Object, now: datetime) -> None:
         """The status was written; `owner` is the object as it was before."""

@@ -1,7 +1,7 @@
 """Which replica acts: the holder of one `coordination.k8s.io` Lease, by the rules of client-go's leader election.
 
 A replica that cannot renew in time stops acting at once; it goes on when it finds the Lease still its own (the API
-server was away for everybody), and ends when another has taken it.
+server was away for everybody), and ends when another has taken it, or had it in between: what it knows is old then.
 """
 
 from __future__ import annotations
@@ -85,6 +85,10 @@ class Lease:
                 self._lose()
             await asyncio.sleep(RENEW_EVERY if mine else RETRY_EVERY)
 
+    def is_current(self) -> bool:
+        """Whether this replica may write now: a process that was stopped finds out here before any task of it does."""
+        return self.held.is_set() and time.monotonic() - self._renewed <= RENEW_DEADLINE
+
     async def release(self) -> None:
         """Let the next replica begin at once."""
         lease = await self._api.get_lease(self._namespace, NAME)
@@ -104,6 +108,8 @@ class Lease:
             return await self._api.put_lease(self._renewal({"name": NAME, "namespace": self._namespace}, {})) or None
         spec = lease.get("spec") or {}
         other = spec.get("holderIdentity") or ""
+        if other != self.holder and self._renewed:
+            return False
         if other not in ("", self.holder) and not self._expired(lease) and not _dead_here(other):
             return False
         return await self._api.put_lease(self._renewal(lease["metadata"], spec)) or None

@@ -121,14 +121,30 @@ def container_status(pod: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return next((container for container in reported if container["name"] == name), {})
 
 
+HEARD = "heard"
+"""Field of a cached pod: what `heard` told of it."""
+
+
+def heard(pod: Mapping[str, Any]) -> str | None:
+    """When the node last told how the containers are, by the API server's clock; None where that keeps no account."""
+    told = [
+        entry["time"]
+        for entry in pod["metadata"].get("managedFields") or []
+        if "time" in entry and "f:containerStatuses" in ((entry.get("fieldsV1") or {}).get("f:status") or {})
+    ]
+    return max(told, default=None)
+
+
 def terminated(pod: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
-    """How the container ended: now, or the last time if it was restarted since."""
+    """How the container ended: now, or the last time if it was restarted since.
+
+    `finishedAt` is when the API server heard of it, where that is known: the node's own clock may be wrong by hours.
+    """
     container = container_status(pod, name)
-    for state in ("state", "lastState"):
-        end = (container.get(state) or {}).get("terminated")
-        if end is not None:
-            return dict(end)
-    return None
+    if (end := (container.get("state") or {}).get("terminated")) is not None:
+        return {**end, "finishedAt": pod[HEARD]} if HEARD in pod else dict(end)
+    end = (container.get("lastState") or {}).get("terminated")
+    return dict(end) if end is not None else None
 
 
 def waiting(pod: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:

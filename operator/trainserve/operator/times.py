@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
-
-def now() -> datetime:
-    """This instant, UTC."""
-    return datetime.now(UTC)
+DISAGREE = timedelta(seconds=5)
+"""By which the clocks of several API servers may differ."""
 
 
 def to_text(instant: datetime) -> str:
@@ -18,3 +16,10 @@ def to_text(instant: datetime) -> str:
 def from_text(text: str) -> datetime:
     """Read an instant with or without fractions of a second."""
     return datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
+def left(since: datetime, span: timedelta, now: datetime) -> timedelta:
+    """What is left of a span that began at `since`; nothing of one that is yet to begin: a clock that was wrong said
+    so."""
+    rest = since + span - now
+    return rest if timedelta() < rest <= span + DISAGREE else timedelta()

@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import httpx2
 
+from trainserve.operator.blocked import NotHolding
+from trainserve.operator.clock import ServerClock
 from trainserve.operator.logs import about
 
 logger = logging.getLogger(__name__)
@@ -48,27 +50,50 @@ def write_of(method: str, path: str, content_type: str, kinds: Mapping[str, str]
     return Write(verb, kinds.get(plural, plural), namespace, name, subresource == "status")
 
 
-class Transport(httpx2.AsyncHTTPTransport):
-    """The HTTP client's own way to the server, which tells what was written. It goes through no proxy, like Kopf's."""
+LEASE = "Lease"
+"""Kind of what says who may write: it is written by whoever may not."""
 
-    def __init__(self, kinds: Mapping[str, str], written: Written, verify: ssl.SSLContext | bool) -> None:
+
+class Transport(httpx2.AsyncHTTPTransport):
+    """The HTTP client's own way to the server, which tells what was written. It goes through no proxy, like Kopf's.
+
+    `may_write` is asked last, when all is ready to be sent: a process may be stopped at any time before. Stopped after
+    that, it sends what its resourceVersion makes void.
+    """
+
+    def __init__(
+        self,
+        kinds: Mapping[str, str],
+        written: Written,
+        may_write: Callable[[], bool],
+        clock: ServerClock,
+        verify: ssl.SSLContext | bool,
+    ) -> None:
         super().__init__(verify=verify)
-        self._kinds, self._written = kinds, written
+        self._kinds, self._written, self._may_write, self._clock = kinds, written, may_write, clock
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Send it; once it is answered, or is not, tell."""
+        """Send it; once it is answered, or is not, tell. Raises NotHolding."""
         write = write_of(request.method, request.url.path, request.headers.get("Content-Type", ""), self._kinds)
         if write is None:
-            return await super().handle_async_request(request)
+            return await self._send(request)
+        if write.kind != LEASE and not self._may_write():
+            raise NotHolding(f"{write.verb} {write.kind}: the lease was not renewed in time")
         code = NO_ANSWER
         try:
-            response = await super().handle_async_request(request)
+            response = await self._send(request)
             code = str(response.status_code)
             return response
         finally:
             self._written(write, code)
             if logger.isEnabledFor(logging.DEBUG):
                 _log(write, code, request.content)
+
+    async def _send(self, request: httpx2.Request) -> httpx2.Response:
+        asked = self._clock.elapsed()
+        response = await super().handle_async_request(request)
+        self._clock.hear(response.headers.get("Date", ""), asked)
+        return response
 
 
 def _log(write: Write, code: str, body: bytes) -> None:

@@ -54,7 +54,7 @@ class Children:
 
     def pods_of(self, suffix: str) -> list[Object]:
         """Pods that serve one version."""
-        return [pod for pod in self.serving if pod["metadata"]["labels"].get(labels.VERSION) == suffix]
+        return [pod for pod in self.serving if (pod["metadata"].get("labels") or {}).get(labels.VERSION) == suffix]
 
     def pods_from(self, template: str) -> list[Object]:
         """Pods made from the template of that digest."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from trainserve.operator import conditions, times
+from trainserve.operator import conditions, record
 from trainserve.operator.blocked import Leftover
 from trainserve.operator.cache import Cache
 from trainserve.operator.conditions import Condition
@@ -36,9 +36,12 @@ class ModelServes:
 
     def plan(self, owner: Object, children: list[Object], answers: Answers, now: datetime) -> Plan:
         """The next step of one service."""
-        jobs = self._cache.in_namespace("TrainJob", owner["metadata"]["namespace"])
+        namespace = owner["metadata"]["namespace"]
+        jobs = self._cache.in_namespace("TrainJob", namespace)
         budgets = self._discovery.version("PodDisruptionBudget")
-        return plan(owner, children, jobs, answers, self._settings, now, budgets)
+        return plan(
+            owner, children, jobs, answers, self._settings, now, budgets, record.digests(self._cache, namespace)
+        )
 
     def blocked(self, owner: Object, reason: str, message: str) -> list[Condition]:
         """Nothing gets on; what serves already goes on serving."""
@@ -59,13 +62,13 @@ class ModelServes:
         """See `transition.transition`."""
         return transition.transition(before, after)
 
-    def reported(self, owner: Object, status: Object) -> None:
+    def reported(self, owner: Object, status: Object, now: datetime) -> None:
         """Count how a rollout ended, and how long a published version took to be served."""
         before = owner.get("status") or {}
         if (outcome := transition.rollout(before, status)) is not None:
             self._metrics.rollouts.labels(outcome).inc()
         if (newest := transition.took_traffic(before, status)) is not None:
             jobs = self._cache.in_namespace("TrainJob", owner["metadata"]["namespace"])
-            seconds = transition.publish_to_serving(owner, newest["digest"], jobs, times.now())
+            seconds = transition.publish_to_serving(owner, newest["digest"], jobs, now)
             if seconds is not None:
                 self._metrics.publish_to_serving.observe(seconds)

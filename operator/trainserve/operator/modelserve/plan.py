@@ -9,7 +9,7 @@ from typing import Any
 
 from trainserve.api.modelserve import ModelServeSpec, ModelServeStatus
 from trainserve.api.validate import parse_modelserve
-from trainserve.operator import conditions, times
+from trainserve.operator import conditions, recorded, times
 from trainserve.operator.conditions import Condition
 from trainserve.operator.discovery import APIS
 from trainserve.operator.kinds import Answers
@@ -21,6 +21,7 @@ from trainserve.operator.modelserve.pod import GRPC, HTTP
 from trainserve.operator.modelserve.resolution import plan_resolution
 from trainserve.operator.modelserve.version import Version
 from trainserve.operator.plan import Delete, Event, Object, Plan
+from trainserve.operator.record import Digests, missing
 from trainserve.operator.settings import Settings
 
 HISTORY = 10
@@ -39,10 +40,13 @@ def plan(
     settings: Settings,
     now: datetime,
     budgets: str | None,
+    digests: Digests = lambda model, version: None,
 ) -> Plan:
     """Decide the next step. `jobs` are the namespace's TrainJobs, `answers` the reports of the serving pods by uid,
-    `budgets` the version in which the cluster has PodDisruptionBudgets."""
-    return _Planner(serve, Children.of(serve, children), jobs, answers, settings, now, budgets).plan()
+    `budgets` the version in which the cluster has PodDisruptionBudgets, `digests` those that versions were published
+    under."""
+    serve = serve | {"status": recorded.status(serve, ModelServeStatus)}
+    return _Planner(serve, Children.of(serve, children), jobs, answers, settings, now, budgets, digests).plan()
 
 
 class _Planner:
@@ -57,9 +61,10 @@ class _Planner:
         settings: Settings,
         now: datetime,
         budgets: str | None,
+        digests: Digests,
     ) -> None:
         self.serve, self.children, self.jobs, self.answers = serve, children, jobs, answers
-        self.settings, self.now, self.budgets = settings, now, budgets
+        self.settings, self.now, self.budgets, self.digests = settings, now, budgets, digests
         self.name, self.namespace = serve["metadata"]["name"], serve["metadata"]["namespace"]
         self.generation = int(serve["metadata"].get("generation", 1))
         self.old: Object = serve.get("status") or {}
@@ -85,14 +90,18 @@ class _Planner:
         return self._finish()
 
     def _resolve(self, spec: ModelServeSpec) -> Version | None:
-        found = plan_resolution(self.serve, spec, self.jobs, self.children, self.settings, self.now)
+        found = plan_resolution(self.serve, spec, self.jobs, self.children, self.settings, self.now, self.digests)
         self.observed.append(found.condition)
         self.result.create += found.create
         self.result.delete += found.delete
         self.result.requeue_after = found.requeue_after
         if found.condition.status == "False" and found.condition.reason not in ("Resolving", "TrainJobNotComplete"):
             self._warn(found.condition.reason, found.condition.message, f"{found.condition.reason}-{self.generation}")
-        return found.version
+        version = found.version
+        if version is not None and version.number is not None and spec.model.uri is None:
+            # What a TrainJob of an earlier release published, or somebody by hand, is known from here on.
+            self.result.record += missing(self.digests, self.namespace, version.model, version.number, version.digest)
+        return version
 
     def _tune(self, spec: ModelServeSpec, target: Version) -> ModelServeSpec | None:
         """The spec to serve with; None while an objective's settings are being measured."""
@@ -199,7 +208,7 @@ class _Planner:
         if not old:
             return
         since = self.status["history"][-1]["time"]
-        left = (times.from_text(since) + DRAIN - self.now).total_seconds()
+        left = times.left(times.from_text(since), DRAIN, self.now).total_seconds()
         if self.children.active() != target.suffix or left > 0:
             self.result.requeue_after = max(left, DRAIN.total_seconds() / 2)
         else:

@@ -12,17 +12,22 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from trainserve.api.modelserve import ModelRef, ModelServeSpec
-from trainserve.operator import conditions, pods, times
+from trainserve.operator import asking, conditions, pods, times
 from trainserve.operator.conditions import Condition
 from trainserve.operator.modelserve import builders, health
 from trainserve.operator.modelserve.children import Children
-from trainserve.operator.modelserve.resolve import STORE_REASONS, Unresolved, answer_of, resolve, resolver_end
+from trainserve.operator.modelserve.resolve import Unresolved, answer_of, published, resolve
 from trainserve.operator.modelserve.version import Version
 from trainserve.operator.plan import Delete, Object
+from trainserve.operator.record import Digests
+from trainserve.operator.said import typed
 from trainserve.operator.settings import Settings
+from trainserve.operator.store import StoreRoot
 
 PROVISIONAL = "Provisional"
 """Reason of ModelResolved=True while the store has not said yet whether it has a newer version."""
+CHANGED = "DigestMismatch"
+"""Reason of ModelResolved=False where the store has something else under a number than was published."""
 ASK_AGAIN = (timedelta(seconds=5), timedelta(minutes=5))
 """Shortest and longest pause before the store is asked again; it grows with the time already waited."""
 
@@ -39,23 +44,29 @@ class Resolution:
 
 
 def plan_resolution(
-    serve: Object, spec: ModelServeSpec, jobs: Iterable[Object], children: Children, settings: Settings, now: datetime
+    serve: Object,
+    spec: ModelServeSpec,
+    jobs: Iterable[Object],
+    children: Children,
+    settings: Settings,
+    now: datetime,
+    digests: Digests,
 ) -> Resolution:
-    """`jobs` are the namespace's TrainJobs."""
-    ref = spec.model
-    asked = _Asked.of(serve, ref, children)
-    metadata = serve["metadata"]
-    served = [version for version in children.versions() if settings.store.holds(version.uri, metadata["namespace"])]
-    found = resolve(metadata["name"], ref, jobs, served, asked.answer)
+    """`jobs` are the namespace's TrainJobs, `digests` those that its versions were published under."""
+    ref, metadata, jobs = spec.model, serve["metadata"], list(jobs)
+    known = _Known(settings.store, metadata["namespace"], digests)
+    asked = _Asked.of(serve, ref, children, known)
+    served = [version for version in children.versions() if settings.store.path_of(version.uri) is not None]
+    refused = {version: why for version in (*published(jobs), *served) if (why := known.objection(version)) is not None}
+    found = resolve(metadata["name"], ref, jobs, served, asked.answer, refused)
     if isinstance(found, Unresolved):
         resolution = Resolution(_unresolved(found, asked))
         if found.ask_store:
             _ask_store(resolution, serve, spec, asked, children, settings, now)
         return resolution
-    if ref.uri is None and settings.store.path_of(found.uri) is None:
-        outside = f"{found} is at {found.uri}, not in {settings.store.public}"
-        return Resolution(Condition("ModelResolved", "False", "NotInStore", outside))
-    said = f"{found} ({found.digest})"
+    if ref.uri is None and found in refused:
+        return Resolution(Condition("ModelResolved", "False", *refused[found]))
+    said = "; ".join([f"{found} ({found.digest})", *_passed_over(ref, found, refused), *asked.passed_over])
     if _needs_no_store(ref) or asked.settled:
         resolution = Resolution(Condition("ModelResolved", "True", "Resolved", said), found)
         if asked.recorded and builders.deployment_name(metadata["name"], found) in children.deployments:
@@ -66,6 +77,32 @@ def plan_resolution(
     resolution = Resolution(Condition("ModelResolved", "True", PROVISIONAL, said + waiting), found)
     _ask_store(resolution, serve, spec, asked, children, settings, now)
     return resolution
+
+
+def _passed_over(ref: ModelRef, found: Version, refused: Mapping[Version, health.Trouble]) -> Iterable[str]:
+    """What is said of newer versions of a model that is followed, which are not taken."""
+    for version, why in refused.items():
+        if version.model == ref.name and ref.version is None and (version.number or 0) > (found.number or 0):
+            yield f"passed over: {why.message}"
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What is known of a namespace's versions, whoever names one: where they lie, and the digests that they had."""
+
+    store: StoreRoot
+    namespace: str
+    digests: Digests
+
+    def objection(self, version: Version) -> health.Trouble | None:
+        """Why a version is not taken."""
+        if not self.store.is_at(version.uri, self.namespace, version.model, version.number or 0):
+            place = f"{self.store.public}/{self.namespace}/{version.model}"
+            return health.Trouble("NotInStore", f"{version} is said to be at {version.uri}, not in {place}")
+        expected = self.digests(version.model, version.number or 0)
+        if expected in (None, version.digest):
+            return None
+        return health.Trouble(CHANGED, f"{version} was published as {expected}, found {version.digest}")
 
 
 @dataclass(frozen=True)
@@ -80,16 +117,19 @@ class _Asked:
     """The condition as it was, if it answered the same question."""
 
     @classmethod
-    def of(cls, serve: Object, ref: ModelRef, children: Children) -> _Asked:
+    def of(cls, serve: Object, ref: ModelRef, children: Children, known: _Known) -> _Asked:
         pod = children.resolver(builders.resolver_name(serve))
-        ended = resolver_end(pod) if pod else None
+        ended = asking.end_of(pod) if pod else None
+        answer = answer_of(pods.message(ended), str(ref.name)) if ended else None
+        if isinstance(answer, Version) and (why := known.objection(answer)) is not None:
+            answer = Unresolved(why.reason, why.message, ask_store=True)
         before = conditions.find((serve.get("status") or {}).get("conditions"), "ModelResolved")
         same = before is not None and before.get("observedGeneration") == serve["metadata"].get("generation", 1)
         return cls(
             pod=pod,
             ended=ended,
-            answer=answer_of(pods.message(ended), str(ref.name)) if ended else None,
-            trouble=health.why_not_running(pod, "resolve") if pod and not ended else None,
+            answer=answer,
+            trouble=health.why_not_running(pod, asking.CONTAINER) if pod and not ended else None,
             before=before if same else None,
         )
 
@@ -97,13 +137,20 @@ class _Asked:
     def settled(self) -> bool:
         """Whether the store has said what its newest version is."""
         if self.answer is not None:
-            return isinstance(self.answer, Version) or self.answer.reason != "StoreError"
+            return isinstance(self.answer, Version) or self.answer.reason not in ("StoreError", CHANGED)
         return self.recorded
 
     @property
     def recorded(self) -> bool:
         """Whether the status says so already: it is not written with every step."""
         return self.before is not None and self.before["reason"] == "Resolved"
+
+    @property
+    def passed_over(self) -> list[str]:
+        """What lies in the store and is no version, as the pod that asked says it."""
+        said = pods.message(self.ended) if self.ended else None
+        told = typed(asking.Resolved, said) or {}
+        return [f"passed over: {each}" for each in told.get("passedOver") or []]
 
     @property
     def failure(self) -> str | None:
@@ -117,7 +164,11 @@ def _needs_no_store(ref: ModelRef) -> bool:
 
 
 def _unresolved(found: Unresolved, asked: _Asked) -> Condition:
-    if found.reason == "Resolving" and asked.before is not None and asked.before["reason"] in STORE_REASONS:
+    if (
+        found.reason == "Resolving"
+        and asked.before is not None
+        and asked.before["reason"] in {*asking.REASONS, CHANGED}
+    ):
         # While the store is asked again, the last answer is worth more than that it is being asked.
         return Condition("ModelResolved", "False", asked.before["reason"], asked.before["message"])
     if found.reason == "Resolving" and asked.trouble is not None:
@@ -142,7 +193,7 @@ def _ask_store(
         finished = times.from_text(asked.ended["finishedAt"])
         since = times.from_text(asked.before["lastTransitionTime"]) if asked.before else finished
         pause = min(max(finished - since, ASK_AGAIN[0]), ASK_AGAIN[1])
-        if finished + pause <= now:
-            resolution.delete.append(Delete("Pod", asked.pod["metadata"]["name"]))
+        if left := times.left(finished, pause, now):
+            resolution.requeue_after = left.total_seconds()
         else:
-            resolution.requeue_after = (finished + pause - now).total_seconds()
+            resolution.delete.append(Delete("Pod", asked.pod["metadata"]["name"]))

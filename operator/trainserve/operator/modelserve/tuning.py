@@ -153,9 +153,9 @@ def _failed(
     failed.delete += others
     if said is None and trouble is None:
         finished = (end or {}).get("finishedAt") or pod["metadata"].get("creationTimestamp")
-        left = (times.from_text(finished) + TRY_AGAIN - now).total_seconds() if finished else 0.0
-        if left > 0:
-            failed.requeue_after = left
+        left = times.left(times.from_text(finished), TRY_AGAIN, now) if finished else None
+        if left:
+            failed.requeue_after = left.total_seconds()
         elif not pods.deleting(pod):
             failed.delete.append(Delete("Pod", pod["metadata"]["name"]))
     return failed

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from trainserve.operator import times
+from trainserve.operator import conditions, record, times
+from trainserve.operator.cache import Cache
 from trainserve.operator.conditions import Condition
 from trainserve.operator.kinds import Answers
 from trainserve.operator.metrics import Metrics
@@ -23,8 +24,8 @@ class TrainJobs:
 
     name = "TrainJob"
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
-        self._settings, self._metrics = settings, metrics
+    def __init__(self, settings: Settings, cache: Cache, metrics: Metrics) -> None:
+        self._settings, self._cache, self._metrics = settings, cache, metrics
 
     def targets(self, owner: Object, children: list[Object], answers: Answers) -> dict[str, Target]:
         """Rank 0 of the running attempt."""
@@ -32,7 +33,20 @@ class TrainJobs:
 
     def plan(self, owner: Object, children: list[Object], answers: Answers, now: datetime) -> Plan:
         """The next step of one run."""
-        return plan(owner, children, progress.latest(answers), self._settings, now)
+        planned = plan(owner, children, progress.latest(answers), self._settings, now)
+        planned.record = self._unrecorded(owner, planned.status)
+        return planned
+
+    def _unrecorded(self, owner: Object, status: Object) -> list[Object]:
+        """What the run has published, unless it is recorded already."""
+        model, artifact = (owner["spec"].get("output") or {}).get("model"), status.get("artifact")
+        if not (model and artifact and conditions.is_true(status.get("conditions"), "Complete")):
+            return []
+        namespace = owner["metadata"]["namespace"]
+        if not self._settings.store.is_at(artifact["uri"], namespace, model, artifact["version"]):
+            return []  # the store was another one then
+        known = record.digests(self._cache, namespace)
+        return record.missing(known, namespace, model, artifact["version"], artifact["digest"])
 
     def blocked(self, owner: Object, reason: str, message: str) -> list[Condition]:
         """There is no pod that a node could be found for."""
@@ -47,13 +61,13 @@ class TrainJobs:
         """See `transition.transition`."""
         return transition.transition(before, after)
 
-    def reported(self, owner: Object, status: Object) -> None:
+    def reported(self, owner: Object, status: Object, now: datetime) -> None:
         """Count what is new: how long the job waited, once it is first seen to run or to have run; how attempts ended;
         what was published."""
         before = owner.get("status") or {}
         if not transition.has_run(before) and transition.has_run(status):
             created = times.from_text(owner["metadata"]["creationTimestamp"])
-            self._metrics.pending.observe((times.now() - created).total_seconds())
+            self._metrics.pending.observe((now - created).total_seconds())
         for reason in transition.ended(before, status):
             self._metrics.attempts.labels(reason).inc()
         if transition.published(before, status):

@@ -3,14 +3,14 @@ did."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from trainserve.api.trainjob_status import Artifact, Progress, Result
 from trainserve.operator import pods, times
-from trainserve.operator.said import typed
+from trainserve.operator.said import shortened, typed
 
 CONTAINER = "trainer"
 
@@ -21,7 +21,9 @@ INTERRUPTED = "Interrupted"
 INFRASTRUCTURE = frozenset({PREEMPTED, NODE_LOST, NODE_REFUSED, INTERRUPTED})
 """Faults of the cluster: they restart the gang without using up a retry."""
 
-DETERMINISTIC = frozenset({"GateNotMet", "ParityFailed", "DataError", "InvalidImage", "InvalidResult"})
+INVALID_RESULT = "InvalidResult"
+"""Of a run that claims to have published what it cannot have."""
+DETERMINISTIC = frozenset({"GateNotMet", "ParityFailed", "DataError", "InvalidImage", INVALID_RESULT})
 """The same spec and seed give the same answer again: no further attempt is made."""
 
 RANK_LOST = "RankLost"
@@ -63,11 +65,13 @@ class Outcome:
     message: str
     exit_code: int | None = None
     finished: str | None = None
-    """RFC 3339, from the node's clock; None when nobody saw the end."""
+    """RFC 3339; None when nobody saw the end."""
     succeeded: bool = False
     progress: dict[str, Any] | None = None
     result: dict[str, Any] | None = None
     artifact: dict[str, Any] | None = None
+    passed_over: str = ""
+    """What lies in the store beside the version and is none, in the run's words."""
 
     @property
     def infrastructure(self) -> bool:
@@ -79,9 +83,24 @@ class Outcome:
         """Whether it would end the same way again."""
         return self.reason in DETERMINISTIC
 
-    def ended_since(self, now: datetime) -> timedelta:
-        """How long ago; nothing when nobody saw the end."""
-        return now - times.from_text(self.finished) if self.finished else timedelta()
+    def explains(self, now: datetime) -> bool:
+        """Whether EXPLAIN is not over yet; there is none where nobody saw the end."""
+        return self.finished is not None and times.left(times.from_text(self.finished), EXPLAIN, now) > timedelta()
+
+
+def believed(outcome: Outcome, is_at: Callable[[str, int], bool]) -> Outcome:
+    """The outcome, but no success of a run that claims a version where it cannot have published one. `is_at` tells
+    whether an address is that of a version of the run's own model."""
+    artifact = outcome.artifact
+    if artifact is None or is_at(artifact["uri"], artifact["version"]):
+        return outcome
+    claim = f"version {artifact['version']} at {shortened(artifact['uri'], 200)}"
+    return Outcome(
+        INVALID_RESULT,
+        f"the pod's termination message names {claim}, which is no version of this TrainJob's output.model",
+        outcome.exit_code,
+        outcome.finished,
+    )
 
 
 def of_pod(pod: Mapping[str, Any]) -> Outcome | None:
@@ -109,7 +128,7 @@ def of_gang(names: list[str], found: Mapping[str, Mapping[str, Any]], now: datet
     failures = [end for end in ends if end is not None and not end.succeeded]
     if failures:
         outcome = min(failures, key=_weight)
-        return None if None in ends and outcome.reason == RANK_LOST and outcome.ended_since(now) < EXPLAIN else outcome
+        return None if None in ends and outcome.reason == RANK_LOST and outcome.explains(now) else outcome
     return ends[0] if all(end is not None for end in ends) else None
 
 
@@ -122,7 +141,7 @@ def _succeeded(end: Mapping[str, Any]) -> Outcome:
     said = pods.message(end) or {}
     artifact = typed(Artifact, said.get("artifact"))
     if said.get("artifact") and artifact is None:
-        return Outcome("InvalidResult", "the pod's termination message names an artifact that cannot be read", 0)
+        return Outcome(INVALID_RESULT, "the pod's termination message names an artifact that cannot be read", 0)
     return Outcome(
         SUCCEEDED,
         "",
@@ -132,7 +151,14 @@ def _succeeded(end: Mapping[str, Any]) -> Outcome:
         progress=typed(Progress, said.get("progress")),
         result=typed(Result, said.get("result")),
         artifact=artifact,
+        passed_over=_texts(said.get("passedOver")),
     )
+
+
+def _texts(reported: Any) -> str:
+    """A list of texts as one of bounded length; nothing of anything else."""
+    texts = reported if isinstance(reported, list) else []
+    return shortened("; ".join(text for text in texts if isinstance(text, str)), 500)
 
 
 def _failed(end: Mapping[str, Any] | None, pod: Mapping[str, Any]) -> Outcome:

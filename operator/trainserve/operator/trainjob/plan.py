@@ -12,12 +12,13 @@ from trainserve.operator import conditions, labels, pods, said, times
 from trainserve.operator.conditions import Condition
 from trainserve.operator.plan import Delete, Event, Object, Plan
 from trainserve.operator.settings import Settings
-from trainserve.operator.trainjob import retry
+from trainserve.operator.trainjob import held, recorded, retry
 from trainserve.operator.trainjob.attempts import bounded
 from trainserve.operator.trainjob.builders import attempt_objects
 from trainserve.operator.trainjob.checks import first_refusal
 from trainserve.operator.trainjob.digests import spec_digests
-from trainserve.operator.trainjob.outcome import EXPLAIN, NOTHING_PUBLISHED, Outcome, of_gang
+from trainserve.operator.trainjob.names import place_of
+from trainserve.operator.trainjob.outcome import EXPLAIN, NOTHING_PUBLISHED, SUCCEEDED, Outcome, believed, of_gang
 from trainserve.operator.trainjob.state import observe, phase
 
 FORCE_AFTER = timedelta(seconds=60)
@@ -28,7 +29,7 @@ def plan(
     job: Object, children: list[Object], progress: Mapping[str, Any] | None, settings: Settings, now: datetime
 ) -> Plan:
     """Decide the next step. `progress` is what rank 0 of the current attempt said last, if it was asked."""
-    return _Planner(job, children, progress, settings, now).plan()
+    return _Planner(job | {"status": recorded.status(job)}, children, progress, settings, now).plan()
 
 
 class _Planner:
@@ -48,7 +49,9 @@ class _Planner:
         self.status: Object = dict(self.old)
         self.attempts: list[Object] = [dict(attempt) for attempt in self.old.get("attempts") or []]
         own = [child for child in children if child["kind"] == "Pod" and labels.owned_by(child, self.uid)]
-        self.pods = {pod["metadata"]["name"]: pod for pod in own}
+        self.looks = {pod["metadata"]["name"]: pod for pod in own if pod["metadata"]["name"].endswith(held.SUFFIX)}
+        self.pods = {name: pod for pod in own if (name := pod["metadata"]["name"]) not in self.looks}
+        self.places = {name: place for name in self.pods if (place := place_of(self.name, name)) is not None}
         self.observed: list[Condition] = []
         self.result = Plan(status={})
 
@@ -59,15 +62,24 @@ class _Planner:
         else:
             self._observe("Accepted", "False", refusal.reason, refusal.message)
             self._warn(refusal.reason, refusal.message, f"{refusal.reason}-{self._generation}")
-        over = any(conditions.is_true(self.old.get("conditions"), kind) for kind in ("Complete", "Failed"))
-        if not over:
+        known = self.old.get("conditions")
+        succeeded = next((attempt for attempt in self.attempts if attempt.get("reason") == SUCCEEDED), None)
+        if succeeded is not None and not conditions.is_true(known, "Complete"):
+            # Whatever else the status says: a replica whose view was old may have written over the end.
+            self._succeed(succeeded, self.status.get("artifact"))
+        elif any(conditions.is_true(known, kind) for kind in ("Complete", "Failed")):
+            self._stop(self._alive())
+        else:
             self._advance(accepted=refusal is None)
         return self._finish()
 
     def _advance(self, *, accepted: bool) -> None:
         latest = self.attempts[-1] if self.attempts else None
-        unrecorded = max((_attempt_of(pod) for pod in self.pods.values()), default=0)
-        if unrecorded > (latest["number"] if latest else 0):
+        unrecorded = max((attempt for attempt, _ in self.places.values()), default=0)
+        outcome = self._outcome(latest) if latest else None
+        if latest is not None and outcome is not None and outcome.succeeded:
+            self._follow(latest)
+        elif unrecorded > (latest["number"] if latest else 0):
             # The operator died, or its status write was lost, between creating these pods and recording them.
             self._take_up(unrecorded, latest, accepted)
         elif latest is None:
@@ -79,7 +91,7 @@ class _Planner:
 
     def _take_up(self, number: int, latest: Object | None, accepted: bool) -> None:
         if latest is not None and "completionTime" not in latest:
-            outcome = of_gang(latest["pods"], self.pods, self.now)
+            outcome = self._outcome(latest)
             if outcome is None or outcome.succeeded:
                 self._follow(latest)
                 return
@@ -89,11 +101,8 @@ class _Planner:
             self._start(number, accepted)
         else:
             # What runs goes on, even if no more can be made of the spec as it is now.
-            ranks = {name: int(pod["metadata"]["labels"][labels.RANK]) for name, pod in self.pods.items()}
-            names = sorted(
-                (name for name, pod in self.pods.items() if _attempt_of(pod) == number), key=ranks.__getitem__
-            )
-            self._record(number, names)
+            ranks = {name: rank for name, (attempt, rank) in self.places.items() if attempt == number}
+            self._record(number, sorted(ranks, key=ranks.__getitem__))
 
     def _record(self, number: int, names: list[str]) -> None:
         self.attempts.append({"number": number, "pods": names, "startTime": times.to_text(self.now)})
@@ -101,6 +110,8 @@ class _Planner:
         self._observe("Scheduled", "False", "Pending", "the pods are created")
         self._observe("Running", "False", "Pending", "the pods are starting")
         self.result.urgent = True
+        if any(name in self.pods for name in names):
+            self.result.requeue_after = 0.0  # it may have ended long ago, and nothing tells of that again
 
     def _start(self, number: int, accepted: bool) -> None:
         if not accepted:
@@ -120,7 +131,7 @@ class _Planner:
         return None
 
     def _follow(self, attempt: Object) -> None:
-        outcome = of_gang(attempt["pods"], self.pods, self.now)
+        outcome = self._outcome(attempt)
         if outcome is None:
             if any((self.pods[name].get("status") or {}).get("phase") == "Failed" for name in attempt["pods"]):
                 self.result.requeue_after = EXPLAIN.total_seconds()
@@ -130,9 +141,14 @@ class _Planner:
                 self.status["progress"] = dict(self.progress)
             self._stop_lost([self.pods[name] for name in attempt["pods"]])
             return
-        self._close(attempt, outcome)
         # Who publishes nothing can claim to have done so all the same.
         publishes = self.job["spec"].get("output") is not None
+        if outcome.succeeded and outcome.artifact is not None and publishes and held.is_asked(self.job):
+            found = self._looked(attempt, outcome, outcome.artifact)
+            if found is None:
+                return
+            outcome = found
+        self._close(attempt, outcome)
         for field in ("progress", "result", *(["artifact"] if publishes else [])):
             if (reported := getattr(outcome, field)) is not None:
                 self.status[field] = reported
@@ -142,10 +158,37 @@ class _Planner:
         else:
             self._after(attempt, accepted=True)
 
+    def _outcome(self, attempt: Object) -> Outcome | None:
+        outcome, output = of_gang(attempt["pods"], self.pods, self.now), self.job["spec"].get("output")
+        if outcome is None or output is None:
+            return outcome
+        store, namespace = self.settings.store, self.job["metadata"]["namespace"]
+        return believed(outcome, lambda uri, version: store.is_at(uri, namespace, output["model"], version))
+
+    def _looked(self, attempt: Object, outcome: Outcome, artifact: dict[str, Any]) -> Outcome | None:
+        """The outcome once a pod has looked whether the store holds this version; None while it does."""
+        name = held.pod_name(self.name, attempt["number"])
+        said = f"the store is asked for version {artifact['version']}"
+        look = self.looks.get(name)
+        if look is None:
+            self.result.create.append(held.pod(self.job, attempt["number"], artifact, self.settings))
+            found = None
+        else:
+            found, why = held.judged(outcome, artifact, look), held.why_not(look)
+            said = f"{said}: {why}" if why else said
+            if (found is not None or held.is_over(look)) and not pods.deleting(look):
+                # Once it has answered it may go; one that could not ask makes way for another.
+                self.result.delete.append(Delete("Pod", name))
+        if found is None:
+            self._observe("Published", "Unknown", "Checking", said)
+        return found
+
     def _close(self, attempt: Object, outcome: Outcome) -> None:
         """Write down how the latest attempt ended."""
-        attempt["completionTime"] = outcome.finished or times.to_text(self.now)
+        ended = min(times.from_text(outcome.finished), self.now) if outcome.finished else self.now
+        attempt["completionTime"] = times.to_text(ended)
         attempt["reason"] = outcome.reason
+        attempt.pop("message", None)
         attempt |= {"message": said.shortened(outcome.message, 1000)} if outcome.message else {}
         attempt |= {"exitCode": outcome.exit_code} if outcome.exit_code is not None else {}
         self.attempts[-1] = attempt
@@ -156,37 +199,40 @@ class _Planner:
             attempt["reason"] = NOTHING_PUBLISHED
             attempt["message"] = "the pod ended well but reported no published version"
             self._fail(attempt, "")
-            return
+        else:
+            self._succeed(attempt, outcome.artifact, outcome.passed_over)
+
+    def _succeed(self, attempt: Object, artifact: Object | None, passed_over: str = "") -> None:
         # A fast pod may never have been seen waiting or running.
         self._observe("Scheduled", "True", "Scheduled", "every pod had a node")
         self._observe("Running", "False", "Finished", f"attempt {attempt['number']} has ended")
-        if output is not None and outcome.artifact is not None:
-            message = f"version {outcome.artifact['version']} at {outcome.artifact['uri']}"
+        if self.job["spec"].get("output") is not None and artifact is not None:
+            message = f"version {artifact['version']} at {artifact['uri']}"
+            message += f"; passed over: {passed_over}" if passed_over else ""
             self._observe("Published", "True", "Published", message)
             self._tell("Published", message, "published")
         self._observe("Complete", "True", "Succeeded", f"attempt {attempt['number']} succeeded")
+        if conditions.is_true(self.old.get("conditions"), "Failed"):
+            self._observe("Failed", "False", "Succeeded", f"attempt {attempt['number']} succeeded")
         self.status["completionTime"] = attempt["completionTime"]
         self._tell("Complete", f"attempt {attempt['number']} succeeded", "complete")
 
     def _after(self, attempt: Object, accepted: bool) -> None:
         """The latest attempt has failed: stop what is left of the gang, then try again or give up."""
         decision = retry.decide(self.attempts, int((self.job["spec"].get("policy") or {}).get("retries", 3)))
-        alive = [
-            pod for pod in self.pods.values() if (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed")
-        ]
-        self.result.delete += [Delete("Pod", pod["metadata"]["name"]) for pod in alive if not pods.deleting(pod)]
-        self._stop_lost(alive)
+        alive = self._alive()
+        self._stop(alive)
         if isinstance(decision, retry.GiveUp):
             self._fail(attempt, decision.because)
             return
-        number = attempt["number"] + 1
-        failure = _failure(attempt)
+        number, ended = attempt["number"] + 1, times.from_text(attempt["completionTime"])
+        failure, pause = _failure(attempt), times.left(ended, decision.at - ended, self.now)
         if alive:
             self._observe("Running", "False", attempt["reason"], f"{failure}; its other pods are being stopped")
-        elif decision.at > self.now:
+        elif pause:
             when = times.to_text(decision.at)
             self._observe("Running", "False", attempt["reason"], f"{failure}; attempt {number} starts at {when}")
-            self.result.requeue_after = (decision.at - self.now).total_seconds()
+            self.result.requeue_after = pause.total_seconds()
         else:
             self._start(number, accepted)
         self._warn(attempt["reason"], failure, f"attempt-{attempt['number']}")
@@ -200,6 +246,15 @@ class _Planner:
         self._observe("Failed", "True", attempt["reason"], message)
         self.status["completionTime"] = attempt["completionTime"]
         self._warn(attempt["reason"], message, "failed")
+
+    def _alive(self) -> list[Object]:
+        return [
+            pod for pod in self.pods.values() if (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed")
+        ]
+
+    def _stop(self, alive: list[Object]) -> None:
+        self.result.delete += [Delete("Pod", pod["metadata"]["name"]) for pod in alive if not pods.deleting(pod)]
+        self._stop_lost(alive)
 
     def _stop_lost(self, found: list[Object]) -> None:
         """Delete for good what was told to go and stays, on a node that does not answer."""
@@ -246,7 +301,3 @@ class _Planner:
 
 def _failure(attempt: Object) -> str:
     return f"attempt {attempt['number']} failed: {attempt.get('message') or attempt['reason']}"
-
-
-def _attempt_of(pod: Object) -> int:
-    return int(pod["metadata"]["labels"][labels.ATTEMPT])

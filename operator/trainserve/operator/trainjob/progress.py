@@ -11,6 +11,7 @@ from trainserve.operator.plan import Object
 from trainserve.operator.poller import Target
 from trainserve.operator.said import typed
 from trainserve.operator.trainjob.builders import PROGRESS_PORT
+from trainserve.operator.trainjob.names import place_of
 
 EVERY = 2.0
 """Seconds between two questions to one run."""
@@ -25,7 +26,7 @@ def targets(job: Object, children: list[Object]) -> dict[str, Target]:
         for pod in children
         if pod["kind"] == "Pod"
         and labels.owned_by(pod, job["metadata"]["uid"])
-        and pod["metadata"]["labels"].get(labels.RANK) == "0"
+        and (place_of(job["metadata"]["name"], pod["metadata"]["name"]) or (0, None))[1] == 0
         and (pod.get("status") or {}).get("phase") == "Running"
         and pod["status"].get("podIP")
     ]

@@ -1,0 +1,280 @@
+"""Two replicas of the operator of which the one that acts is stopped (SIGSTOP) in the middle of its work: is a job
+lost, or trained twice, when it wakes?
+
+Ten rounds of ten TrainJobs. In each the holder of the Lease is stopped for 10 to 60 s while its jobs start, run and
+end, and is woken again. The API server is real; the pods' states are written as a kubelet would. A replica that ends is
+started anew, as its Deployment would.
+
+Run with `python -m bench.pauses`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from lightkube import ApiError, Client, KubeConfig
+from lightkube.generic_resource import create_namespaced_resource
+from lightkube.models.meta_v1 import ObjectMeta
+from lightkube.resources.coordination_v1 import Lease
+from lightkube.resources.core_v1 import Namespace, Pod, ServiceAccount
+from lightkube.types import PatchType
+
+from bench.report import Bar, report, versions
+from trainserve.dev import binaries
+from trainserve.dev.cluster import CHART, Cluster
+
+TrainJob = create_namespaced_resource("trainserve.io", "v1alpha1", "TrainJob", "trainjobs")
+ROUNDS, JOBS, PAUSES = 10, 10, (10.0, 60.0)
+HANG = 180.0
+LEASE = "trainserve-operator"
+SYSTEM = "default"
+"""Namespace of the Lease."""
+_START = """
+import sys
+from trainserve.operator import lease
+for name, value in {times}.items():
+    setattr(lease, name, value)
+from kopf.cli import main
+sys.argv = ["kopf", "run", "-m", "trainserve.operator.main", "--all-namespaces"]
+main()
+"""
+
+
+@dataclass
+class Replicas:
+    """Processes of the operator, of which one acts. `times` replace constants of the Lease."""
+
+    kubeconfig: Path
+    folder: Path
+    times: Mapping[str, float] = field(default_factory=dict)
+    running: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    ended: int = 0
+
+    def keep(self, count: int = 2) -> None:
+        """So many of them, whatever became of earlier ones."""
+        alive = [process for process in self.running if process.poll() is None]
+        self.ended += len(self.running) - len(alive)
+        self.running = alive + [self._start() for _ in range(count - len(alive))]
+
+    def holder(self, client: Client) -> int | None:
+        """Process id of the one that holds the Lease; None while that is nobody, or one that has ended."""
+        try:
+            spec = client.get(Lease, LEASE, namespace=SYSTEM).spec
+        except ApiError:
+            return None
+        pid = int(((spec.holderIdentity if spec else None) or "_0").rpartition("_")[2])
+        return pid if any(process.pid == pid and process.poll() is None for process in self.running) else None
+
+    def stop(self) -> None:
+        """End them, those that are stopped too."""
+        for process in self.running:
+            process.send_signal(signal.SIGCONT)
+            process.terminate()
+        for process in self.running:
+            process.wait(30)
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{free.getsockname()[1]}"
+        environment = os.environ | {
+            "KUBECONFIG": str(self.kubeconfig),
+            "TRAINSERVE_STORE": "file:///srv/models",
+            "TRAINSERVE_METRICS_ADDRESS": address,
+            "TRAINSERVE_LEASE_NAMESPACE": SYSTEM,
+        }
+        with (self.folder / "operators.log").open("ab") as log:
+            command = [sys.executable, "-c", _START.format(times=dict(self.times))]
+            return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+
+
+class Kubelet(threading.Thread):
+    """Starts the pods of a namespace and ends them well, each after `seconds`; counts them by job."""
+
+    def __init__(self, client: Client, namespace: str, seconds: tuple[float, float]) -> None:
+        super().__init__(daemon=True)
+        self._client, self._namespace, self._seconds = client, namespace, seconds
+        self._due: dict[str, float] = {}
+        self._over = threading.Event()
+        self.seen: dict[str, str] = {}
+        """Job by the pod's uid."""
+
+    def run(self) -> None:
+        """Until `stop`."""
+        while not self._over.wait(0.1):
+            for pod in self._client.list(Pod, namespace=self._namespace):
+                self._act(pod)
+
+    def stop(self) -> None:
+        """No more."""
+        self._over.set()
+        self.join()
+
+    def _act(self, pod: Any) -> None:
+        uid, job = pod.metadata.uid, pod.metadata.labels["trainserve.io/trainjob"]
+        self.seen[uid] = job
+        phase, now = pod.status.phase if pod.status else None, time.monotonic()
+        if phase in (None, "Pending"):
+            self._due[uid] = now + random.uniform(*self._seconds)
+            self._set(pod, {"phase": "Running", "podIP": "127.0.0.1"})
+        elif phase == "Running" and now >= self._due.get(uid, 0.0):
+            artifact = {
+                "uri": f"file:///srv/models/{self._namespace}/{job}/1",
+                "version": 1,
+                "digest": "sha256:" + "ab" * 32,
+                "bytes": 1000,
+                "opset": 18,
+            }
+            finished = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+            message = json.dumps({"outcome": "Published", "result": {"accuracy": 0.97}, "artifact": artifact})
+            end = {"exitCode": 0, "reason": "Completed", "message": message, "finishedAt": finished}
+            container = {"name": "trainer", "state": {"terminated": end}}
+            self._set(pod, {"phase": "Succeeded", "containerStatuses": [container]})
+
+    def _set(self, pod: Any, status: dict[str, Any]) -> None:
+        try:
+            where = {"namespace": self._namespace, "patch_type": PatchType.MERGE}
+            self._client.patch(Pod.Status, pod.metadata.name, {"status": status}, **where)
+        except ApiError as error:
+            if error.status.code != 404:
+                raise
+
+
+@dataclass
+class Counts:
+    """What became of the jobs of the rounds."""
+
+    jobs: int = 0
+    complete: int = 0
+    failed: int = 0
+    """With Failed=True, whatever else they say."""
+    again: int = 0
+    """With a second attempt or a second pod."""
+    told: list[str] = field(default_factory=list)
+    """What is wrong, by job."""
+
+
+def play(client: Client, replicas: Replicas, jobs: int, pause: float, counts: Counts) -> None:
+    """One round in a namespace of its own."""
+    namespace = f"pauses-{counts.jobs}"
+    make_namespace(client, namespace)
+    wait(lambda: replicas.holder(client), "a replica holds the lease")
+    kubelet = Kubelet(client, namespace, (0.3, 6.0))
+    kubelet.start()
+    spec = {"model": {"name": "convnet"}, "dataset": {"name": "digits"}}
+    for number in range(jobs):
+        metadata = {"name": f"job-{number}", "namespace": namespace}
+        client.create(TrainJob({"metadata": metadata, "spec": spec | {"output": {"model": f"job-{number}"}}}))
+        time.sleep(0.1)
+    time.sleep(random.uniform(0.0, 2.0))
+    holder = replicas.holder(client)
+    assert holder is not None
+    os.kill(holder, signal.SIGSTOP)
+    time.sleep(pause)
+    os.kill(holder, signal.SIGCONT)
+    # The woken one finds out, or goes on; whatever it then does is over within this time.
+    time.sleep(5 * replicas.times.get("RETRY_EVERY", 1.0))
+    wait(lambda: replicas.keep() or not going_on(client, namespace), "every job is over")
+    time.sleep(2.0)
+    replicas.keep()
+    kubelet.stop()
+    _count(list(client.list(TrainJob, namespace=namespace)), Counter(kubelet.seen.values()), counts)
+
+
+def make_namespace(client: Client, name: str) -> None:
+    """With the account that pods need, which no controller makes here."""
+    client.create(Namespace(metadata=ObjectMeta(name=name)))
+    client.create(ServiceAccount(metadata=ObjectMeta(name="default", namespace=name)))
+
+
+def going_on(client: Client, namespace: str) -> list[str]:
+    """Jobs that have not ended, well or badly."""
+    jobs = client.list(TrainJob, namespace=namespace)
+    return [job["metadata"]["name"] for job in jobs if not _true(job) & {"Complete", "Failed"}]
+
+
+def _count(jobs: list[Any], pods: Counter[str], counts: Counts) -> None:
+    for job in jobs:
+        name, held = job["metadata"]["name"], _true(job)
+        attempts = [attempt.get("reason") for attempt in job["status"].get("attempts") or []]
+        twice = len(attempts) > 1 or pods[name] > 1
+        counts.jobs += 1
+        counts.complete += "Complete" in held
+        counts.failed += "Failed" in held
+        counts.again += twice
+        if "Complete" not in held or "Failed" in held or twice:
+            counts.told.append(f"{name}: {sorted(held)}, attempts {attempts}, {pods[name]} pods")
+
+
+def _true(job: Any) -> set[str]:
+    known = (job.get("status") or {}).get("conditions") or []
+    return {condition["type"] for condition in known if condition["status"] == "True"}
+
+
+def wait(until: Callable[[], Any], what: str) -> None:
+    """Raises SystemExit when it does not come about."""
+    give_up = time.monotonic() + HANG
+    while not until():
+        if time.monotonic() > give_up:
+            raise SystemExit(f"waited {HANG:.0f} s in vain until {what}")
+        time.sleep(0.1)
+
+
+@contextlib.contextmanager
+def api_server() -> Iterator[tuple[Client, Path]]:
+    """An API server with TrainServe's kinds and no controllers, for an administrator; and the file of his access."""
+    with tempfile.TemporaryDirectory(prefix="trainserve-bench-") as folder:
+        cluster = Cluster(Path(folder))
+        try:
+            cluster.up("apiserver")
+            kubectl = [str(binaries.kubectl()), "--kubeconfig", str(cluster.kubeconfig)]
+            crds = str(CHART / "files" / "crds")
+            subprocess.run([*kubectl, "apply", "--validate=false", "-f", crds], check=True)
+            subprocess.run([*kubectl, "wait", "--for=condition=Established", "-f", crds], check=True)
+            config = KubeConfig.from_file(cluster.kubeconfig)
+            yield Client(config=config, trust_env=False, timeout=httpx2.Timeout(120.0)), cluster.kubeconfig
+        finally:
+            cluster.down()
+
+
+def main() -> None:
+    """All rounds on an API server of its own."""
+    random.seed(0)
+    counts = Counts()
+    with api_server() as (client, kubeconfig):
+        replicas = Replicas(kubeconfig, kubeconfig.parent)
+        try:
+            replicas.keep()
+            for number in range(ROUNDS):
+                pause = random.uniform(*PAUSES)
+                play(client, replicas, JOBS, pause, counts)
+                print(f"round {number + 1}: paused {pause:.0f} s; {counts}", flush=True)
+        finally:
+            replicas.stop()
+    bars = [
+        Bar("jobs that are Complete", counts.complete, "", ROUNDS * JOBS, "more"),
+        Bar("jobs with Failed=True", counts.failed, "", 0),
+        Bar("jobs trained twice", counts.again, "", 0),
+        Bar("replicas that ended and were started anew", replicas.ended, ""),
+    ]
+    sys.exit(not report("pauses", bars, {"rounds": ROUNDS, "jobs": JOBS}, versions("kopf", "lightkube")))
+
+
+if __name__ == "__main__":
+    main()
