@@ -48,8 +48,8 @@ def main() -> None:
 
 def create(client: Client, namespace: str, name: str) -> None:
     """A TrainJob of a command."""
-    spec = {"model": {"image": "any", "command": ["true"]}}
-    client.create(TrainJob({"metadata": {"name": name, "namespace": namespace}, "spec": spec}))
+    job: dict[str, Any] = {"metadata": {"name": name, "namespace": namespace}}
+    client.create(TrainJob(job | {"spec": {"model": {"image": "any", "command": ["true"]}}}))
 
 
 def first_status(client: Client, namespace: str) -> float:

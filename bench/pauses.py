@@ -39,7 +39,7 @@ from bench.report import Bar, report, versions
 from trainserve.dev import binaries
 from trainserve.dev.cluster import CHART, Cluster
 
-TrainJob = create_namespaced_resource("trainserve.io", "v1alpha1", "TrainJob", "trainjobs")
+TrainJob: Any = create_namespaced_resource("trainserve.io", "v1alpha1", "TrainJob", "trainjobs")
 ROUNDS, JOBS, PAUSES = 10, 10, (10.0, 60.0)
 HANG = 180.0
 LEASE = "trainserve-operator"
@@ -179,8 +179,8 @@ def play(client: Client, replicas: Replicas, jobs: int, pause: float, counts: Co
     kubelet.start()
     spec = {"model": {"name": "convnet"}, "dataset": {"name": "digits"}}
     for number in range(jobs):
-        metadata = {"name": f"job-{number}", "namespace": namespace}
-        client.create(TrainJob({"metadata": metadata, "spec": spec | {"output": {"model": f"job-{number}"}}}))
+        job: dict[str, Any] = {"metadata": {"name": f"job-{number}", "namespace": namespace}}
+        client.create(TrainJob(job | {"spec": spec | {"output": {"model": f"job-{number}"}}}))
         time.sleep(0.1)
     time.sleep(random.uniform(0.0, 2.0))
     holder = replicas.holder(client)
@@ -190,7 +190,12 @@ def play(client: Client, replicas: Replicas, jobs: int, pause: float, counts: Co
     os.kill(holder, signal.SIGCONT)
     # The woken one finds out, or goes on; whatever it then does is over within this time.
     time.sleep(5 * replicas.times.get("RETRY_EVERY", 1.0))
-    wait(lambda: replicas.keep() or not going_on(client, namespace), "every job is over")
+
+    def is_over() -> bool:
+        replicas.keep()
+        return not going_on(client, namespace)
+
+    wait(is_over, "every job is over")
     time.sleep(2.0)
     replicas.keep()
     kubelet.stop()
