@@ -87,6 +87,16 @@ def test_a_modelserve_serves_the_published_version_verified(served: Object, trai
     assert served["status"]["replicas"] == {"desired": 1, "ready": 1}
 
 
+def test_what_nobody_needs_is_closed_and_the_network_is_told_who_may_ask(
+    kube: Kube, address: str, served: Object
+) -> None:
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(f"http://{address}:8000/v2/logging", timeout=30)
+    assert refused.value.code == 403
+    made = kube.kubectl("get", "networkpolicies", "-o", "name").stdout.split()
+    assert {name.partition("/")[2] for name in made} >= {"modelserve.digits", "trainjob.digits"}
+
+
 @pytest.mark.parametrize(("module", "port"), [(tritonclient.http, 8000), (tritonclient.grpc, 8001)])
 def test_the_served_model_is_as_accurate_as_the_run_reported(
     address: str, trained: Object, module: Any, port: int
@@ -134,14 +144,29 @@ def test_malformed_json_is_refused_and_harms_nothing(address: str) -> None:
 def test_a_new_version_takes_over_without_a_failed_request(kube: Kube, address: str, served: Object) -> None:
     kube.create("TrainJob", "digits-again", digits(trainer={"epochs": 1, "seed": 3}))
     answers: list[bool] = []
+    before = {pod["metadata"]["name"] for pod in kube.pods(modelserve="digits")}
+    channel = tritonclient.grpc.InferenceServerClient(f"{address}:8001")
+    tensor = tritonclient.grpc.InferInput("images", [1, 28, 28, 1], "UINT8")
+    tensor.set_data_from_numpy(np.zeros((1, 28, 28, 1), np.uint8))
+
+    def ask() -> None:
+        answers.append(good_request(address))
+        channel.infer("digits", [tensor])  # over one and the same channel, without retries
 
     def moved() -> bool:
-        answers.append(good_request(address))
+        ask()
         return bool(kube.get("ModelServe", "digits")["status"].get("version") == 2)
 
     wait_for(moved, 180, lambda: str(kube.get("ModelServe", "digits")["status"]))
+
+    def gone() -> bool:
+        ask()
+        return not before & {pod["metadata"]["name"] for pod in kube.pods(modelserve="digits")}
+
+    wait_for(gone, 60, lambda: f"{before} of {kube.pods(modelserve='digits')}")
     for _ in range(20):
-        answers.append(good_request(address))
+        ask()
+    channel.close()
     assert all(answers)
     history = kube.get("ModelServe", "digits")["status"]["history"]
     assert [entry["version"] for entry in history] == [1, 2]

@@ -51,6 +51,7 @@ class Serve:
         self.jobs, self.children = list(jobs), dict[tuple[str, str], Object]()
         self.answers: dict[str, Object] = {}
         self.budgets: str | None = "v1"
+        self.chart = SETTINGS
         self.digests: Digests = lambda model, version: None
 
     def step(self, seconds: float = 0.0) -> Plan:
@@ -60,7 +61,7 @@ class Serve:
             list(self.children.values()),
             self.jobs,
             self.answers,
-            SETTINGS,
+            self.chart,
             after(seconds),
             self.budgets,
             self.digests,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import kubernetes_validate
 import pytest
 
+from tests.operator.serving import FIRST, Serve
 from tests.operator.support import trainjob
 from trainserve.api.modelserve import ModelServeSpec
 from trainserve.api.trainjob import TrainJobSpec
@@ -70,10 +72,23 @@ def test_a_gang_is_reached_by_itself_and_its_progress_by_ours() -> None:
     assert attempt_objects(job, TrainJobSpec.model_validate(job["spec"]), 1, plain) == others
 
 
-def test_a_changed_policy_is_applied_with_its_service() -> None:
-    wanted = builders.service(SERVE, "1234567890", of_serve())
-    assert builders.is_applied(wanted, wanted)
-    assert not builders.is_applied(builders.service(SERVE, "1234567890", of_serve(clients=[])), wanted)
+def test_a_policy_follows_its_spec_and_goes_where_the_chart_wants_none() -> None:
+    serve = Serve(FIRST)
+
+    def step(**spec: Any) -> tuple[list[Object], list[str]]:
+        serve.object["spec"] |= spec
+        done = serve.step()
+        applied = [each for each in done.apply if each["kind"] == "NetworkPolicy"]
+        return applied, [each.name for each in done.delete if each.kind == "NetworkPolicy"]
+
+    assert step() == ([], [])
+    serve.chart = replace(serve.chart, peers=SETTINGS.peers)
+    (first,), _ = step()
+    assert step() == ([], [])
+    (second,), _ = step(clients=[])
+    assert first["spec"] != second["spec"]
+    serve.chart = replace(serve.chart, peers=None)
+    assert step() == ([], ["modelserve.digits"])
 
 
 @pytest.mark.parametrize(

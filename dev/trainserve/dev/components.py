@@ -189,6 +189,8 @@ class Components:
             "TRAINSERVE_METRICS_ADDRESS": f"127.0.0.1:{self.addresses.ports['metrics']}",
             "TRAINSERVE_LEASE_NAMESPACE": SYSTEM_NAMESPACE,
             "TRAINSERVE_POD_RESOURCES": json.dumps(SHARES),
+            # They are made, as anywhere; no network of this machine enforces them.
+            "TRAINSERVE_NETWORK_POLICIES": json.dumps({"operator": [], "prometheus": []}),
         }
         return Component([*kopf, f"--liveness={liveness}"], lambda: get(liveness) is not None, environment)
 

@@ -40,6 +40,7 @@ KEPT = {
     "Deployment": ("spec", "status"),
     "ConfigMap": (),
     "PodDisruptionBudget": (),
+    "NetworkPolicy": (),
 }
 """Kinds that are cached, each with the fields kept beside metadata."""
 PARENTS = ("TrainJob", "ModelServe")

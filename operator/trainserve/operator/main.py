@@ -26,6 +26,7 @@ CHILDREN = {
     "configmaps": "ConfigMap",
     "deployments": "Deployment",
     "poddisruptionbudgets": "PodDisruptionBudget",
+    "networkpolicies": "NetworkPolicy",
 }
 
 sys.setrecursionlimit(12_000)
@@ -116,5 +117,6 @@ kopf.on.event("", "v1", "pods")(observe_child)
 kopf.on.event("", "v1", "services")(observe_child)
 kopf.on.event("", "v1", "configmaps")(observe_child)
 kopf.on.event("apps", "v1", "deployments")(observe_child)
+kopf.on.event("networking.k8s.io", "v1", "networkpolicies")(observe_child)
 # In whichever version the cluster prefers; where it has none, Kopf says so and goes on.
 kopf.on.event("policy", "poddisruptionbudgets")(observe_child)

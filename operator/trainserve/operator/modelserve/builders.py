@@ -20,10 +20,6 @@ APPLIED = "trainserve.io/applied"
 """Annotation with a digest of what was applied, so that applying the same again is skipped."""
 
 
-POLICY = "trainserve.io/network-policy"
-"""Annotation of a Service: the digest of the NetworkPolicy that was applied with it."""
-
-
 def deployment_name(serve: str, version: Version) -> str:
     """`<serve>-<ten digits of the digest>`."""
     return f"{serve}-{version.suffix}"
@@ -79,17 +75,13 @@ def template_digest(deployment: Object) -> str:
     return str(deployment["spec"]["template"]["metadata"]["annotations"][labels.TEMPLATE])
 
 
-def service(serve: Object, suffix: str, policy: Object | None = None) -> Object:
-    """The stable address; `suffix` is the version that takes traffic. It is applied together with the `policy`, which
-    nobody watches, and knows which one that was."""
+def service(serve: Object, suffix: str) -> Object:
+    """The stable address; `suffix` is the version that takes traffic."""
     name = serve["metadata"]["name"]
-    metadata = labels.metadata(serve, name, {labels.MODELSERVE: name})
-    if policy is not None:
-        metadata["annotations"] = {POLICY: policy["metadata"]["annotations"][APPLIED]}
     wanted = {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": metadata,
+        "metadata": labels.metadata(serve, name, {labels.MODELSERVE: name}),
         "spec": {
             "selector": {labels.MODELSERVE: name, labels.VERSION: suffix},
             "ports": [

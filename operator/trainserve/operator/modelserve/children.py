@@ -12,7 +12,7 @@ from trainserve.operator.plan import Object
 
 @dataclass(frozen=True)
 class Children:
-    """Deployments and pods by name, the Service and the PodDisruptionBudget."""
+    """Deployments and pods by name, the Service, the PodDisruptionBudget and the NetworkPolicy."""
 
     deployments: dict[str, Object]
     resolvers: dict[str, Object]
@@ -20,6 +20,7 @@ class Children:
     serving: list[Object]
     service: Object | None
     budget: Object | None
+    policy: Object | None
 
     @classmethod
     def of(cls, serve: Object, children: list[Object]) -> Children:
@@ -39,6 +40,7 @@ class Children:
             ],
             service=next((child for child in own if child["kind"] == "Service"), None),
             budget=next((child for child in own if child["kind"] == "PodDisruptionBudget"), None),
+            policy=next((child for child in own if child["kind"] == "NetworkPolicy"), None),
         )
 
     def active(self) -> str | None:

@@ -138,11 +138,10 @@ class _Planner:
         active = self.children.active()
         if active is None or (ready and active != target.suffix):
             active = target.suffix
-        peers = self.settings.peers
-        policy = builders.network_policy(self.serve, spec, peers) if peers is not None else None
-        service = builders.service(self.serve, active, policy)
+        self._shield(spec)
+        service = builders.service(self.serve, active)
         if not builders.is_applied(service, self.children.service) or self.children.active() != active:
-            self.result.apply += [service] if policy is None else [policy, service]
+            self.result.apply.append(service)
         serving = self.children.pods_from(builders.template_digest(wanted))
         judged = health.verified(serving, self.answers)
         if judged.status != "Unknown" or judged.reason == health.NOTHING_RECORDED or not ready or not spec.replicas:
@@ -193,6 +192,16 @@ class _Planner:
             if not builders.is_applied(wanted, self.children.budget):
                 self.result.apply.append(wanted)
             self._observe(GUARDED, "True", "Guarded", "a drain takes one replica at a time")
+
+    def _shield(self, spec: ModelServeSpec) -> None:
+        """Say who may reach the pods, where the chart wants it said."""
+        known = self.children.policy
+        if self.settings.peers is not None:
+            wanted = builders.network_policy(self.serve, spec, self.settings.peers)
+            if not builders.is_applied(wanted, known):
+                self.result.apply.append(wanted)
+        elif known is not None:
+            self.result.delete.append(Delete("NetworkPolicy", known["metadata"]["name"]))
 
     def _take_traffic(self, target: Version) -> None:
         history = list(self.old.get("history") or [])
