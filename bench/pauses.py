@@ -149,8 +149,13 @@ class Kubelet(threading.Thread):
 
     def _set(self, pod: Any, status: dict[str, Any]) -> None:
         try:
-            where = {"namespace": self._namespace, "patch_type": PatchType.MERGE}
-            self._client.patch(Pod.Status, pod.metadata.name, {"status": status}, **where)
+            self._client.patch(
+                Pod.Status,
+                pod.metadata.name,
+                {"status": status},
+                namespace=self._namespace,
+                patch_type=PatchType.MERGE,
+            )
         except ApiError as error:
             if error.status.code != 404:
                 raise

@@ -123,6 +123,29 @@ async def test_a_pod_that_was_there_already_and_ended_is_seen_though_no_event_te
         await cluster.wait("TrainJob", "digits", lambda job: job["status"]["phase"] == "Complete")
 
 
+async def test_what_somebody_changed_meanwhile_is_looked_at_again_and_kept(
+    cluster: Cluster,  # noqa: F811
+    environment: str,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write_status, loop, conflicts = own.Client.write_status, asyncio.get_running_loop(), ["first"]
+    label = {"metadata": {"labels": {"somebody": "else"}}}
+
+    async def late(self: own.Client, owner: Object, change: Object) -> Object | None:
+        if owner["metadata"]["namespace"] == cluster.namespace and conflicts:
+            conflicts.pop()
+            changed = cluster.patch("TrainJob", "digits", label, PatchType.MERGE)
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(changed, loop))
+        return await write_status(self, owner, change)
+
+    monkeypatch.setattr(own.Client, "write_status", late)
+    async with operator():
+        await cluster.create("TrainJob", command_job())
+        job = await cluster.wait("TrainJob", "digits", lambda job: job["status"]["phase"] == "Pending")
+    assert (job["metadata"]["labels"], conflicts) == ({"somebody": "else"}, [])
+    assert [attempt["number"] for attempt in job["status"]["attempts"]] == [1]
+
+
 def test_a_holder_that_was_stopped_and_wakes_fails_no_job_and_trains_none_again(
     kubeconfig: Path, tmp_path: Path
 ) -> None:

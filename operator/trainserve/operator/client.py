@@ -134,6 +134,9 @@ class Client:
 
     async def get(self, kind: str, namespace: str, name: str) -> Object | None:
         """The object as it is now, or None."""
+        if kind in OWN_KINDS:  # they are listed and watched: no right to `get` one is needed
+            found = self._client.list(self._resource(kind), namespace=namespace, fields={"metadata.name": name})
+            return next((dict(item) for item in [item async for item in found]), None)
         try:
             return dict(await self._client.get(self._resource(kind), name, namespace=namespace))
         except ApiError as error:
@@ -211,8 +214,8 @@ class Client:
 
     async def _uid_now(self, kind: str, namespace: str, name: str) -> str | None:
         """Of an owner, not from the cache: a replica that lags behind must not take the newer one's child for old."""
-        found = self._client.list(self._resource(kind), namespace=namespace, fields={"metadata.name": name})
-        return next((str(item["metadata"]["uid"]) for item in [dict(item) async for item in found]), None)
+        found = await self.get(kind, namespace, name)
+        return None if found is None else str(found["metadata"]["uid"])
 
     async def _delete_exactly(self, kind: str, existing: Object) -> None:
         """Delete this object and no other that may have its name by now; what it made goes after it."""
