@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+from trainserve.api import API_VERSION
 from trainserve.operator import labels
 from trainserve.operator.cache import Cache, drifted, trim
 from trainserve.operator.plan import Object
 from trainserve.operator.workqueue import Key
 
 PARENT = Key("TrainJob", "default", "digits")
+OWNER = {"apiVersion": API_VERSION, "kind": "TrainJob", "name": "digits", "uid": "job-uid", "controller": True}
 
 
 def pod(revision: int, uid: str = "u", **fields: Any) -> Object:
     named = {"name": "digits-1-0", "namespace": "default", "uid": uid, "resourceVersion": str(revision)}
-    return {"metadata": {**named, "labels": {labels.TRAINJOB: "digits"}}, **fields}
+    return {"metadata": {**named, "ownerReferences": [OWNER]}, **fields}
 
 
 def test_an_event_that_is_older_than_what_is_known_is_no_news() -> None:
@@ -79,3 +81,26 @@ def test_only_what_planning_reads_is_kept() -> None:
     }
     assert "large" not in str(trim("Pod", whole))
     assert trim("Pod", whole)["status"] == {"phase": "Running"}
+
+
+def test_a_pod_is_its_owners_whatever_its_labels_say() -> None:
+    cache = Cache()
+    for revision, said in enumerate(({}, {labels.TRAINJOB: "another"}, {labels.ATTEMPT: "none"}), start=1):
+        edited = pod(revision)
+        edited["metadata"]["labels"] = said
+        cache.put("Pod", edited)
+        assert cache.children(PARENT) and not cache.children(PARENT._replace(name="another"))
+    serving = pod(9)
+    serving["metadata"] |= {"name": "my-web-0123456789-5f6d7-x", "ownerReferences": [{**OWNER, "kind": "ReplicaSet"}]}
+    serving["metadata"]["ownerReferences"][0] |= {"apiVersion": "apps/v1", "name": "my-web-0123456789-5f6d7"}
+    cache.put("Pod", serving)
+    assert cache.children(Key("ModelServe", "default", "my-web"))
+
+
+def test_a_pod_that_is_let_go_is_nobodys() -> None:
+    cache = Cache()
+    cache.put("Pod", pod(1))
+    orphan = pod(2)
+    orphan["metadata"]["ownerReferences"] = []
+    cache.put("Pod", orphan)
+    assert cache.children(PARENT) == []

@@ -57,7 +57,9 @@ class Front:
         headers = [(name, value) for name, value in request.headers.items() if name in ("Content-Type", "Accept")]
         headers += [("Authorization", f"Bearer {self._token}")] if self._token else []
         url = f"{self._config.cluster.server}{request.path_qs}"
-        async with self._session.request(request.method, url, headers=headers, data=await request.read() or None) as answer:
+        async with self._session.request(
+            request.method, url, headers=headers, data=await request.read() or None
+        ) as answer:
             response = web.StreamResponse(status=answer.status, headers={"Content-Type": answer.content_type})
             await response.prepare(request)
             if watches:

@@ -201,6 +201,10 @@ OF_THE_SPEC = (labels.TEMPLATE, labels.SPEC_DIGESTS)
 """Annotations that are others for another spec."""
 
 
+REPLICA_SET = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-abababab12-5f6d7", "uid": "set-uid"}
+"""Owns the pods of a Deployment, whose template says nothing of it."""
+
+
 @pytest.mark.parametrize("case", CASES, ids="-".join)
 def test_labels_and_annotations_of_the_spec_reach_it_beside_our_own(case: tuple[str, str]) -> None:
     for plain, pod in zip(pods(case), pods(case, pod=MESH), strict=True):
@@ -209,7 +213,8 @@ def test_labels_and_annotations_of_the_spec_reach_it_beside_our_own(case: tuple[
             assert pod["metadata"][field].items() >= {**ours, **asked}.items()
         assert pod["spec"] == plain["spec"]
         owner = Key("TrainJob", "default", "digits") if case[0] == "job" else Key("ModelServe", "default", "web")
-        assert parents("Pod", {"metadata": {"namespace": "default", **pod["metadata"]}}) == [owner]
+        found = {"namespace": "default", "ownerReferences": [REPLICA_SET], **pod["metadata"]}
+        assert parents("Pod", {"metadata": found}) == [owner]
 
 
 def test_a_deployments_own_labels_and_its_services_stay_as_they_are() -> None:

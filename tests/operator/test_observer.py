@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.operator.support import trainjob
-from trainserve.operator import labels
+from trainserve.api import API_VERSION
 from trainserve.operator.cache import Cache
 from trainserve.operator.observer import LIST_PAUSE, Observer, Watches
 from trainserve.operator.plan import Object
@@ -60,7 +60,8 @@ def serve(revision: int = 1, **model: Any) -> Object:
 
 def pod() -> Object:
     named = {"name": "digits-1-0", "namespace": "default", "uid": "pod-uid", "resourceVersion": "5"}
-    return {"kind": "Pod", "metadata": {**named, "labels": {labels.TRAINJOB: "digits"}}}
+    owner = {"apiVersion": API_VERSION, "kind": "TrainJob", "name": "digits", "uid": "job-uid"}
+    return {"kind": "Pod", "metadata": {**named, "ownerReferences": [owner]}}
 
 
 def test_a_child_wakes_its_parent() -> None:

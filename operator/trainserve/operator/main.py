@@ -89,7 +89,9 @@ def configure(settings: kopf.OperatorSettings) -> None:
     """Kopf's settings, as measured."""
     settings.watching.server_timeout = 600
     settings.watching.client_timeout = 660
-    settings.watching.chunk_size = 500
+    settings.watching.chunk_size = client.CHUNK
+    # Kopf keeps each object's last event for as long: of a list of large objects, all of them.
+    settings.queueing.idle_timeout = 0.1
     settings.networking.error_backoffs = BACKOFFS
     for plural in CHILDREN:
         settings.watching.label_selectors[plural] = labels.SELECTOR
