@@ -30,7 +30,7 @@ from tests.operator.support import DIGEST, PUBLISHED, RUNNING, command_job, cond
 from trainserve.operator import client as own
 from trainserve.operator import main
 from trainserve.operator.engine import Engine
-from trainserve.operator.plan import Delete, Event, Object
+from trainserve.operator.plan import Event, Object
 from trainserve.operator.writes import NO_ANSWER, Write
 
 pytestmark = pytest.mark.cluster
@@ -184,7 +184,7 @@ async def test_what_happened_while_the_operator_was_away_is_taken_up(cluster: Cl
     async with operator():
         await cluster.create("TrainJob", trainjob())
         await cluster.wait("TrainJob", "digits", lambda job: job["status"]["phase"] == "Pending")
-    await cluster.set_status("Pod", "digits-1-0", ended(0, PUBLISHED, reason="Completed"))
+    await cluster.set_status("Pod", "digits-1-0", ended(0, said_published(cluster, 1), reason="Completed"))
     async with operator():
         job = await cluster.wait("TrainJob", "digits", lambda job: job["status"]["phase"] == "Complete")
     assert [attempt["number"] for attempt in job["status"]["attempts"]] == [1]
@@ -248,7 +248,7 @@ async def test_the_server_takes_the_deployment_and_the_service_as_planned(cluste
     await cluster.wait("Pod", "digits-1-0", lambda pod: pod["metadata"])
     waiting = await cluster.wait("ModelServe", "web", lambda web: condition(web["status"], "ModelResolved"))
     assert condition(waiting["status"], "ModelResolved")["reason"] == "TrainJobNotComplete"
-    await cluster.set_status("Pod", "digits-1-0", ended(0, PUBLISHED, reason="Completed"))
+    await cluster.set_status("Pod", "digits-1-0", ended(0, said_published(cluster, 1), reason="Completed"))
     name = f"web-{DIGEST[7:17]}"
     deployment = await cluster.wait("Deployment", name, lambda deployment: deployment["spec"])
     service = await cluster.wait("Service", "web", lambda service: service["spec"])
@@ -276,7 +276,7 @@ async def test_what_an_earlier_job_of_the_same_name_left_makes_way(cluster: Clus
 
 
 async def test_what_an_earlier_service_of_the_same_name_left_makes_way(cluster: Cluster, engine: Engine) -> None:
-    version = {"uri": "file:///srv/models/default/digits/1", "digest": DIGEST}
+    version = {"uri": f"file:///srv/models/{cluster.namespace}/digits/1", "digest": DIGEST}
     await cluster.create("ModelServe", serve(**version))
     await cluster.wait("Service", "web", lambda service: service["spec"])
     await cluster.delete("ModelServe", "web")
@@ -318,7 +318,7 @@ async def test_what_the_server_rejects_is_said_in_its_words_until_it_is_taken(cl
 
 
 async def test_several_replicas_get_a_budget_in_a_version_that_the_server_has(cluster: Cluster, engine: Engine) -> None:
-    spec = {"model": {"uri": "file:///srv/models/default/digits/1", "digest": DIGEST}, "replicas": 2}
+    spec = {"model": {"uri": f"file:///srv/models/{cluster.namespace}/digits/1", "digest": DIGEST}, "replicas": 2}
     await cluster.create("ModelServe", serve() | {"spec": spec})
     web = await cluster.wait("ModelServe", "web", lambda web: condition(web["status"], "DisruptionBudget"))
     assert condition(web["status"], "DisruptionBudget")["reason"] == "Guarded"
@@ -334,7 +334,7 @@ async def test_several_replicas_get_a_budget_in_a_version_that_the_server_has(cl
 
 
 async def test_what_somebody_else_changes_is_put_back_once(cluster: Cluster, engine: Engine) -> None:
-    await cluster.create("ModelServe", serve(uri="file:///srv/models/default/digits/1", digest=DIGEST))
+    await cluster.create("ModelServe", serve(uri=f"file:///srv/models/{cluster.namespace}/digits/1", digest=DIGEST))
     name = f"web-{DIGEST[7:17]}"
     made = await cluster.wait("Deployment", name, lambda deployment: deployment["spec"])
     await cluster.wait("Service", "web", lambda service: service["spec"])
@@ -362,7 +362,7 @@ async def test_a_service_that_belongs_to_somebody_else_is_left_alone(cluster: Cl
     foreign = {"metadata": {"name": "web"}, "spec": {"ports": [{"port": 80}], "selector": {"app": "theirs"}}}
     await cluster.create("Service", foreign)
     job = await cluster.create("TrainJob", trainjob())
-    artifact = PUBLISHED["artifact"]
+    artifact = said_published(cluster, 1)["artifact"]
     await cluster.set_status("TrainJob", job["metadata"]["name"], {"artifact": artifact})
     await cluster.create("ModelServe", serve(trainJob="digits"))
     web = await cluster.wait(
@@ -409,10 +409,10 @@ async def test_every_write_is_counted_with_the_answer_that_it_got(
     await cluster.create("ConfigMap", {"metadata": {"name": "taken-1"}, "data": {}})
     await cluster.create("TrainJob", trainjob("taken"))
     await cluster.create("TrainJob", trainjob())
-    await cluster.create("ModelServe", serve(uri="file:///srv/models/default/digits/1", digest=DIGEST))
+    await cluster.create("ModelServe", serve(uri=f"file:///srv/models/{cluster.namespace}/digits/1", digest=DIGEST))
     await cluster.wait("Service", "web", lambda web: web["spec"])
     await cluster.wait("TrainJob", "digits", lambda job: job["status"]["phase"] == "Pending")
-    await cluster.set_status("Pod", "digits-1-0", ended(0, PUBLISHED, reason="Completed"))
+    await cluster.set_status("Pod", "digits-1-0", ended(0, said_published(cluster, 1), reason="Completed"))
     await cluster.wait("TrainJob", "digits", lambda job: job["status"]["phase"] == "Complete")
     await cluster.wait("TrainJob", "taken", lambda job: condition(job["status"], "Scheduled")["reason"] == "NameTaken")
     async with asyncio.timeout(DEADLINE):
@@ -442,7 +442,8 @@ async def test_a_write_that_is_not_answered_is_counted_too(environment: str) -> 
     away = SingleConfig(config.context_name, config.context, ClusterConfig(server=address), config.user)
     client = own.Client(away, lambda write, code: written.append((write, code)))
     with pytest.raises(httpx2.ConnectError):
-        await client.delete("default", Delete("Pod", "digits-1-0"))
+        seen = {"namespace": "default", "name": "digits-1-0", "uid": "u", "resourceVersion": "1"}
+        await client.delete({"kind": "Pod", "metadata": seen})
     await client.close()
     assert written == [(Write("delete", "Pod", "default", "digits-1-0", status=False), NO_ANSWER)]
 
@@ -492,7 +493,7 @@ async def test_a_process_writes_a_line_for_each_transition_and_none_at_rest(
         await cluster.wait("TrainJob", "digits", lambda job: job["status"]["phase"] == "Pending")
         await cluster.set_status("Pod", "digits-1-0", RUNNING)
         await cluster.wait("TrainJob", "digits", lambda job: job["status"]["phase"] == "Running")
-        await cluster.set_status("Pod", "digits-1-0", ended(0, PUBLISHED, reason="Completed"))
+        await cluster.set_status("Pod", "digits-1-0", ended(0, said_published(cluster, 1), reason="Completed"))
         await cluster.wait("TrainJob", "digits", lambda job: job["status"]["phase"] == "Complete")
         await cluster.create("ModelServe", serve(trainJob="digits"))
         await cluster.wait("ModelServe", "web", lambda web: web["status"]["phase"] == "Starting")
@@ -526,3 +527,41 @@ def serve(**model: Any) -> Object:
         "metadata": {"name": "web"},
         "spec": {"model": model},
     }
+
+
+def said_published(cluster: Cluster, version: int, digest: str = DIGEST) -> Object:
+    """What a run of that namespace says at its end."""
+    uri = f"file:///srv/models/{cluster.namespace}/digits/{version}"
+    return PUBLISHED | {"artifact": PUBLISHED["artifact"] | {"uri": uri, "version": version, "digest": digest}}
+
+
+async def test_the_digests_of_published_versions_outlive_their_trainjobs_and_never_change(
+    cluster: Cluster, engine: Engine
+) -> None:
+    page = "trainserve-versions.digits.0"
+    other = DIGEST.replace("ab", "cd")
+    for name, version, digest in (("one", 1, DIGEST), ("two", 2, other), ("forged", 1, other)):
+        await cluster.create("TrainJob", trainjob(name=name))
+        await cluster.wait("Pod", f"{name}-1-0", lambda pod: pod["metadata"])
+        await cluster.set_status("Pod", f"{name}-1-0", ended(0, said_published(cluster, version, digest)))
+        await cluster.wait("TrainJob", name, lambda job: job["status"]["phase"] == "Complete")
+        assert str(version) in (await cluster.get("ConfigMap", page) or {})["data"], "before anybody takes the version"
+    kept = await cluster.get("ConfigMap", page) or {}
+    assert kept["data"] == {"1": DIGEST, "2": other}
+    assert "ownerReferences" not in kept["metadata"]
+    await cluster.delete("ConfigMap", page)
+    anew = await cluster.wait("ConfigMap", page, lambda found: len(found["data"]) == 2)
+    assert anew["data"]["2"] == other, "what a TrainJob says that is there is recorded anew"
+
+
+async def test_a_record_that_is_somebody_elses_is_told_and_left_as_it_is(cluster: Cluster, engine: Engine) -> None:
+    page = "trainserve-versions.digits.0"
+    await cluster.create("ConfigMap", {"metadata": {"name": page}, "data": {"1": "theirs"}})
+    await cluster.create("TrainJob", trainjob())
+    await cluster.wait("Pod", "digits-1-0", lambda pod: pod["metadata"])
+    await cluster.set_status("Pod", "digits-1-0", ended(0, said_published(cluster, 1)))
+    job = await cluster.wait(
+        "TrainJob", "digits", lambda job: condition(job["status"], "Scheduled").get("reason") == "NameTaken"
+    )
+    assert page in condition(job["status"], "Scheduled")["message"]
+    assert (await cluster.get("ConfigMap", page) or {})["data"] == {"1": "theirs"}
