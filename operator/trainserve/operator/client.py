@@ -206,6 +206,10 @@ class Client:
         (owner,) = metadata["ownerReferences"]
         if existing is None or labels.owned_by(existing, owner["uid"]):
             return existing
+        if labels.is_orphan(existing):
+            left = f"was left by an earlier {owner['kind']}, deleted with --cascade=orphan"
+            command = f"kubectl -n {metadata['namespace']} delete {wanted['kind'].lower()} {metadata['name']}"
+            raise NameTaken(f"{_place(wanted)} {left}: nothing is made anew while it is there; {command}")
         if not labels.owned_by_namesake(existing, owner):
             raise NameTaken(f"{_place(wanted)} belongs to something else")
         if await self._uid_now(owner["kind"], metadata["namespace"], owner["name"]) == owner["uid"]:

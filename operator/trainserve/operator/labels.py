@@ -67,6 +67,12 @@ def owned_by_namesake(child: Mapping[str, Any], owner: Mapping[str, Any]) -> boo
     return any(all(reference.get(field) == owner[field] for field in same) for reference in references)
 
 
+def is_orphan(child: Mapping[str, Any]) -> bool:
+    """Whether we made `child` and its owner let go of it."""
+    metadata = child["metadata"]
+    return not metadata.get("ownerReferences") and (metadata.get("labels") or {}).get(MANAGED_BY) == MANAGER
+
+
 def metadata(owner: Mapping[str, Any], name: str, labels: Mapping[str, str]) -> dict[str, Any]:
     """Metadata of a child of `owner` in its namespace."""
     return {

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from lightkube import ApiError
+
 from trainserve.api.base import Conditions, StatusType
 from trainserve.operator import cache, conditions, labels, pods, recorded
 from trainserve.operator.blocked import Blocked, Changed, Leftover
@@ -30,6 +32,7 @@ states faster than anybody reads them, and a thousand of them share one API serv
 
 INTERNAL = "Internal"
 """Reason of Accepted=False while nothing can be planned for an object."""
+UNPROCESSABLE = 422
 AGAIN = 0.2
 """Seconds until the next look at what somebody changed while it was planned for."""
 CREATED_INTERVAL = 1.0
@@ -171,7 +174,17 @@ class Reconciler:
         wait = self._written.get(uid, 0.0) + STATUS_INTERVAL - time.monotonic()
         if wait > 0 and not plan.urgent:
             return wait if plan.requeue_after is None else min(wait, plan.requeue_after)
-        written = await self._client.write_status(owner, change)
+        try:
+            written = await self._client.write_status(owner, change)
+        except ApiError as error:
+            if error.status.code == UNPROCESSABLE:
+                # A server before 1.30 holds the whole object against the schema: it was stored under another one.
+                words = f"the API server takes no status of it until its spec is mended: {error.status.message}"
+                self._untold[uid] = [
+                    Event("Warning", "StatusRefused", words, f"status-{owner['metadata']['generation']}")
+                ]
+                await self._tell(owner)
+            raise
         if written is None:
             return None
         self._written[uid] = time.monotonic()
