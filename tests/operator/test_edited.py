@@ -86,6 +86,7 @@ def test_a_workers_place_is_in_its_name(name: str, place: tuple[int, int] | None
 ATTEMPTS: list[Any] = [
     [{"number": 1}],
     [{"number": 1, "pods": ["digits-1-0"]}],
+    [{"number": 1, "pods": [], "startTime": at(0)}],
     [{"number": 1, "completionTime": at(1)}],
     [{"number": 1, "completionTime": at(1), "reason": ""}],
     [{"number": 3, "startTime": at(0)}, {"number": 1, "startTime": at(0)}],

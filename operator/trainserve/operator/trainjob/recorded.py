@@ -18,7 +18,8 @@ def status(job: Object) -> Object:
     numbered = {attempt["number"]: attempt for attempt in read.get("attempts") or []}
     if numbered:
         attempts = [_whole(job, numbered[number]) for number in sorted(numbered)]
-        attempts[-1].setdefault("pods", [pod_name(job["metadata"]["name"], attempts[-1]["number"], 0)])
+        if not attempts[-1].get("pods"):
+            attempts[-1]["pods"] = [pod_name(job["metadata"]["name"], attempts[-1]["number"], 0)]
         read["attempts"] = attempts
     return read
 
