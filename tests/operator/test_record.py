@@ -158,6 +158,7 @@ def test_what_is_passed_over_in_the_store_is_told_by_name() -> None:
     serve = following({})
     serve.step()
     answer(serve, 1, DIGEST, passedOver=["default/digits/999999999: there is no manifest.json"])
-    serve.step(5)
+    (event,) = [event for event in serve.step(5).events if event.reason == "PassedOver"]
+    assert event.message == "passed over: default/digits/999999999: there is no manifest.json"
     told = condition(serve.status, "ModelResolved")["message"]
     assert told.endswith("; passed over: default/digits/999999999: there is no manifest.json")

@@ -97,6 +97,8 @@ class _Planner:
         self.result.requeue_after = found.requeue_after
         if found.condition.status == "False" and found.condition.reason not in ("Resolving", "TrainJobNotComplete"):
             self._warn(found.condition.reason, found.condition.message, f"{found.condition.reason}-{self.generation}")
+        for told in found.passed_over:
+            self._warn("PassedOver", told, f"passed-over-{self.generation}")
         version = found.version
         if version is not None and version.number is not None and spec.model.uri is None:
             # What a TrainJob of an earlier release published, or somebody by hand, is known from here on.

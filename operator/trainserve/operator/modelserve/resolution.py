@@ -41,6 +41,8 @@ class Resolution:
     create: list[Object] = field(default_factory=list)
     delete: list[Delete] = field(default_factory=list)
     requeue_after: float | None = None
+    passed_over: list[str] = field(default_factory=list)
+    """What the store has beside the version and is none: told once, while the pod that saw it is there."""
 
 
 def plan_resolution(
@@ -69,6 +71,7 @@ def plan_resolution(
     said = "; ".join([f"{found} ({found.digest})", *_passed_over(ref, found, refused), *asked.passed_over])
     if _needs_no_store(ref) or asked.settled:
         resolution = Resolution(Condition("ModelResolved", "True", "Resolved", said), found)
+        resolution.passed_over = asked.passed_over
         if asked.recorded and builders.deployment_name(metadata["name"], found) in children.deployments:
             # The Deployment remembers the version from here on, and the status that the store was asked.
             resolution.delete += [Delete("Pod", name) for name in children.resolvers]
