@@ -43,7 +43,8 @@ class _Planner:
         settings: Settings,
         now: datetime,
     ) -> None:
-        self.job, self.settings, self.now, self.progress = job, settings, now, progress
+        self.stored, self.job = job, job | {"spec": recorded.sections(job)}
+        self.settings, self.now, self.progress = settings, now, progress
         self.name, self.uid = job["metadata"]["name"], job["metadata"]["uid"]
         self.old: Object = job.get("status") or {}
         self.status: Object = dict(self.old)
@@ -56,7 +57,7 @@ class _Planner:
         self.result = Plan(status={})
 
     def plan(self) -> Plan:
-        refusal = first_refusal(self.job, self.settings)
+        refusal = first_refusal(self.stored, self.settings)
         if refusal is None:
             self._observe("Accepted", "True", "Accepted", "the spec is valid")
         else:

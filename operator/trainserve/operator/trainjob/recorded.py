@@ -24,6 +24,16 @@ def status(job: Object) -> Object:
     return read
 
 
+def sections(job: Object) -> Object:
+    """The spec's sections that can be read: what runs is followed to its end, whatever has become of its spec."""
+    kept = {name: part for name, part in (job.get("spec") or {}).items() if isinstance(part, dict)}
+    if not isinstance(kept.get("output", {}).get("model"), str):
+        kept.pop("output", None)
+    if not isinstance(kept.get("policy", {}).get("retries", 0), int):
+        kept.pop("policy", None)
+    return kept
+
+
 def _whole(job: Object, attempt: Object) -> Object:
     started = attempt.get("startTime") or job["metadata"].get("creationTimestamp") or "1970-01-01T00:00:00Z"
     whole = {**attempt, "startTime": started}
