@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,10 +14,12 @@ from trainserve import store
 from trainserve.models import export, gathering, half, layers, parity, quantize, samples, scoring
 from trainserve.models.config import Config, Export, Precision
 from trainserve.models.data.dataset import Dataset
+from trainserve.models.errors import ParityFailed, WrongGraph
 from trainserve.models.export import Exported
 from trainserve.models.gates import Scores
 from trainserve.models.graph import Graph
 from trainserve.models.parity import Measured
+from trainserve.models.program import Program, traced
 from trainserve.models.session import Session
 
 SAMPLES = "samples.npz"
@@ -43,6 +46,11 @@ class Artifact:
             f"max abs {compared.max_abs:.2g}, max rel {compared.max_rel:.2g} on {len(compared.given)} samples"
             + (f"; test split: {self.scored}" if self.scored else "")
         )
+
+    @property
+    def program(self) -> Program:
+        """Without the weights."""
+        return self.exported.program
 
     @property
     def bytes(self) -> int:
@@ -91,29 +99,47 @@ class Artifact:
 
 
 def make(
-    graph: Graph, dataset: Dataset, config: Config, folder: Path, batches: Sequence[int] = export.BATCHES
+    graph: Graph,
+    dataset: Dataset,
+    config: Config,
+    folder: Path,
+    batches: Sequence[int] = export.BATCHES,
+    program: Program | None = None,
 ) -> Artifact:
     """Export into `folder` and check, with each of `batches` once.
 
-    Raises UserError, ParityFailed, or OSError when it cannot be written.
+    `program`: of the same network before it was trained, which saves most of the time. Raises UserError, ParityFailed,
+    or OSError when it cannot be written.
     """
-    precision, opset = config.export.precision, config.export.opset
+    if program is not None:
+        # What its code does may have changed with the training, which only the checks can tell: it is exported anew.
+        with contextlib.suppress(ParityFailed, WrongGraph):
+            return _made(graph, dataset, config, folder, batches, program)
     given = graph.given(dataset.test_images[:_LOOKED_AT])
-    with layers.named(graph, given, partial(export.program, graph, dataset, opset, optimize=False)):
-        exported = written(graph, dataset, config.export, folder / "model.onnx", batches)
-        session = Session(exported.path)
-        compared = parity.measure(graph, session, dataset, config.export)
+    with layers.named(graph, given, partial(traced, graph, dataset, config.export.opset)):
+        return _made(graph, dataset, config, folder, batches, None)
+
+
+def _made(
+    graph: Graph, dataset: Dataset, config: Config, folder: Path, batches: Sequence[int], program: Program | None
+) -> Artifact:
+    precision = config.export.precision
+    exported = _written(graph, dataset, config.export, folder / "model.onnx", batches, program)
+    session = Session(exported.path)
+    compared = parity.measure(graph, session, dataset, config.export)
     asked = precision != "fp32" or config.gates.max_accuracy_drop is not None
     scored = scoring.score(graph, session, dataset) if asked else None
     return Artifact(graph, exported, session, compared, precision, scored)
 
 
-def written(graph: Graph, dataset: Dataset, config: Export, path: Path, batches: Sequence[int]) -> Exported:
-    """The graph as a file in the precision that was asked for. Raises as `make`."""
+def _written(
+    graph: Graph, dataset: Dataset, config: Export, path: Path, batches: Sequence[int], program: Program | None
+) -> Exported:
+    """The graph as a file in the precision that was asked for."""
     match config.precision:
         case "fp32":
-            return export.export(graph, dataset, config.opset, path, batches)
+            return export.export(graph, dataset, config.opset, path, batches, program)
         case "fp16":
-            return export.export(half.halved(graph), dataset, config.opset, path, batches)
+            return export.export(half.halved(graph), dataset, config.opset, path, batches, program)
         case "int8":
-            return quantize.export(graph, dataset, config.opset, path, batches)
+            return quantize.export(graph, dataset, config.opset, path, batches, program)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +15,7 @@ from trainserve.models import onnx_file, pools, unsupported
 from trainserve.models.data.dataset import Dataset
 from trainserve.models.errors import RunFailed, UserError, WrongGraph
 from trainserve.models.graph import Graph
+from trainserve.models.program import Program
 from trainserve.models.session import Session
 from trainserve.models.warmup import quiet
 
@@ -31,6 +29,8 @@ BATCHES = (1, 2, 7, 64)
 class Exported:
     """What was written. `files`: name in the version -> file, model.onnx and weights beside it, if they are."""
 
+    program: Program
+    """What the file was made of."""
     path: Path
     files: Mapping[str, Path]
     opset: int
@@ -42,16 +42,25 @@ class Exported:
         return sum(path.stat().st_size for path in self.files.values())
 
 
-def export(graph: Graph, dataset: Dataset, opset: int, path: Path, batches: Sequence[int] = BATCHES) -> Exported:
+def export(
+    graph: Graph,
+    dataset: Dataset,
+    opset: int,
+    path: Path,
+    batches: Sequence[int] = BATCHES,
+    program: Program | None = None,
+) -> Exported:
     """Write `path`, and beside it the weights when they are more than a file can hold.
 
-    Raises UserError naming the operator when the model holds what cannot be exported, or works with one batch only.
+    `program`: the graph's own, where it was exported before. Raises UserError naming the operator when the model holds
+    what cannot be exported, or works with one batch only.
     """
     import onnx
 
     quiet()
     graph.eval()
-    made = program(graph, dataset, opset)
+    program = program or Program.of(graph, dataset, opset)
+    made = program.filled(graph)
     beside = _weights(made) > onnx_file.INLINE_LIMIT
     files = {path.name: path}
     if beside:
@@ -66,10 +75,12 @@ def export(graph: Graph, dataset: Dataset, opset: int, path: Path, batches: Sequ
         raise UserError(f"model: operator {random} answers at random; it must do nothing in evaluation mode")
     onnx.helper.set_model_props(model, _properties(graph, dataset))
     path.write_bytes(model.SerializeToString())
-    return checked(graph, dataset, files, batches)
+    return checked(program, graph, dataset, files, batches)
 
 
-def checked(graph: Graph, dataset: Dataset, files: Mapping[str, Path], batches: Sequence[int] = BATCHES) -> Exported:
+def checked(
+    program: Program, graph: Graph, dataset: Dataset, files: Mapping[str, Path], batches: Sequence[int] = BATCHES
+) -> Exported:
     """The written files, when every server can load them and they answer any batch. Raises WrongGraph, RunFailed."""
     import onnx
 
@@ -86,35 +97,7 @@ def checked(graph: Graph, dataset: Dataset, files: Mapping[str, Path], batches: 
     if model.ir_version > MAX_IR_VERSION:
         raise RunFailed(f"the exporter wrote IR version {model.ir_version}; at most {MAX_IR_VERSION} is served")
     _check_batches(graph, dataset, Session(path), batches)
-    return Exported(path, files, onnx_file.opset(model), model.ir_version)
-
-
-def program(graph: Graph, dataset: Dataset, opset: int, *, optimize: bool = True) -> torch.onnx.ONNXProgram:
-    """What torch's exporter makes of the graph. Raises UserError as `export`."""
-    # Two samples: an example of one would let the exporter believe that the batch is always one.
-    example = torch.from_numpy(graph.given(dataset.test_images[:1])).repeat_interleave(2, dim=0)
-    told = io.StringIO()  # torch prints whole graphs of a model that it cannot trace
-    with warnings.catch_warnings(), contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
-        warnings.simplefilter("ignore", FutureWarning)
-        # An LSTM and a GRU keep a list of their own weights, which the exporter takes for state.
-        warnings.filterwarnings("ignore", r"The tensor attributes? .*\._flat_weights", UserWarning)
-        try:
-            made = torch.onnx.export(
-                graph,
-                (example,),
-                dynamo=True,
-                external_data=False,
-                opset_version=opset,
-                input_names=[graph.signature.input.name],
-                output_names=graph.signature.names,
-                dynamic_shapes=({0: torch.export.Dim("batch")},),
-                verbose=False,
-                optimize=optimize,
-            )
-        except torch.onnx.errors.OnnxExporterError as error:
-            raise UserError(f"model: cannot be exported to ONNX: {unsupported.reason(error)}") from error
-    assert made is not None
-    return made
+    return Exported(program, path, files, onnx_file.opset(model), model.ir_version)
 
 
 def _check_batches(graph: Graph, dataset: Dataset, session: Session, batches: Sequence[int]) -> None:

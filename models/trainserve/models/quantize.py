@@ -26,6 +26,7 @@ from trainserve.models.data.dataset import Dataset
 from trainserve.models.errors import UserError
 from trainserve.models.export import Exported
 from trainserve.models.graph import Graph
+from trainserve.models.program import Program
 
 if TYPE_CHECKING:
     import onnx
@@ -41,11 +42,18 @@ _KEPT = 0.5
 """Share of the weights that may stay float."""
 
 
-def export(graph: Graph, dataset: Dataset, opset: int, path: Path, batches: Sequence[int] = fp32.BATCHES) -> Exported:
+def export(
+    graph: Graph,
+    dataset: Dataset,
+    opset: int,
+    path: Path,
+    batches: Sequence[int] = fp32.BATCHES,
+    program: Program | None = None,
+) -> Exported:
     """Write `path` by way of a float32 file beside it, which is gone afterwards. Raises as `export.export` does."""
     wide = path.with_name(f"float32-{path.name}")
     try:
-        exported = fp32.export(graph, dataset, opset, wide, batches)
+        exported = fp32.export(graph, dataset, opset, wide, batches, program)
         if len(exported.files) > 1:
             raise UserError(
                 f"export.precision: int8 is not possible for {exported.bytes} bytes of weights; must be at most "
@@ -55,7 +63,7 @@ def export(graph: Graph, dataset: Dataset, opset: int, path: Path, batches: Sequ
     finally:
         for file in (wide, wide.with_name(wide.name + onnx_file.EXTERNAL_DATA)):
             file.unlink(missing_ok=True)
-    return fp32.checked(graph, dataset, {path.name: path}, batches)
+    return fp32.checked(exported.program, graph, dataset, {path.name: path}, batches)
 
 
 def quantize(graph: Graph, dataset: Dataset, wide: Path, target: Path) -> None:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from trainserve.models.distributed import Gang
     from trainserve.models.evaluate import Answers, Evaluation
     from trainserve.models.network import Network
+    from trainserve.models.program import Program
     from trainserve.models.report.facts import Known
     from trainserve.models.report.writing import Made
     from trainserve.models.signature import Signature
@@ -67,6 +68,7 @@ class Run:
         self.curves = Curves()
         self.answers: Answers | None = None
         self.last_step = 0.0
+        self.tried: Program | None = None
 
     def execute(self) -> dict[str, Any]:
         """The termination message of a run that did not fail; only rank 0's says what became of it.
@@ -161,7 +163,7 @@ class Run:
             return
         start = time.perf_counter()
         with body.blaming(self.config.model, self.config.folder):
-            trial.export(network, dataset, self.config, signature)
+            self.tried = trial.export(network, dataset, self.config, signature)
         self.terminal.say(f"export: tried with the untrained network, {time.perf_counter() - start:.1f} s")
 
     @contextlib.contextmanager
@@ -232,7 +234,8 @@ class Run:
         if self.exporter_loading is not None:
             self.exporter_loading.join()
         with written_to(scratch / "model.onnx"):
-            made = artifact.make(Graph(network, signature), dataset, self.config, scratch)
+            graph = Graph(network, signature)
+            made = artifact.make(graph, dataset, self.config, scratch, program=self.tried)
         self.progress.update(percent=_EXPORTED)
         self.terminal.say(f"exported: {made}")
         return made

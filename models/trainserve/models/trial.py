@@ -1,5 +1,7 @@
 """A trial export of the untrained network: what cannot be exported is found before the first epoch, not after the last.
 
+What it takes is saved after the training, when the trained weights are put into what it has made.
+
 The zoo's own networks are left out: they are exported in the tests, whatever the images. int8 is tried for them as
 well, because some have no 8-bit form.
 """
@@ -14,6 +16,7 @@ import traceback
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -25,6 +28,9 @@ from trainserve.models.errors import ParityFailed, RunFailed
 from trainserve.models.network import Network
 from trainserve.models.signature import Signature
 
+if TYPE_CHECKING:
+    from trainserve.models.program import Program
+
 _SAMPLES, _BATCHES = 8, (1, 2, 3)
 """Of each split: enough to tell one layer from another, and little arithmetic."""
 
@@ -34,12 +40,12 @@ def needed(config: Config) -> bool:
     return config.model.name not in zoo.MODELS or config.export.precision == "int8"
 
 
-def export(network: Network, dataset: Dataset, config: Config, signature: Signature) -> None:
-    """Export a copy of `network`, which is on the CPU, and throw it away; neither it nor chance is changed.
+def export(network: Network, dataset: Dataset, config: Config, signature: Signature) -> Program | None:
+    """Export a copy of `network`, which is on the CPU; neither it nor chance is changed.
 
-    Raises UserError and ParityFailed as the export after the training would: of a difference from PyTorch only where a
-    layer is found that makes it, for of untrained weights nothing else is sure. A network that cannot be copied is not
-    tried.
+    Gives what is to be filled with the trained weights, None where that cannot be had: a network that cannot be copied
+    is not tried. Raises UserError and ParityFailed as the export after the training would: of a difference from PyTorch
+    only where a layer is found that makes it, for of untrained weights nothing else is sure.
     """
     # Not at the top: of our own networks' runs only `needed` is asked.
     from trainserve.models import artifact
@@ -49,9 +55,9 @@ def export(network: Network, dataset: Dataset, config: Config, signature: Signat
         try:
             twin = copy.deepcopy(network)
         except Exception:  # of tensors that are computed from others, and of whatever else a module holds
-            return
+            return None
         try:
-            artifact.make(Graph(twin, signature), _some(dataset), config, Path(folder), _BATCHES)
+            return artifact.make(Graph(twin, signature), _some(dataset), config, Path(folder), _BATCHES).program
         except ParityFailed as error:
             if error.layer is not None:
                 raise
@@ -59,6 +65,7 @@ def export(network: Network, dataset: Dataset, config: Config, signature: Signat
             raise
         except Exception as error:  # what is no finding shows again after the training, and is told then
             traceback.print_exception(error)
+    return None
 
 
 def _some(dataset: Dataset) -> Dataset:
