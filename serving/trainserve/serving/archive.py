@@ -7,22 +7,14 @@ import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Self
+from typing import IO
 
 from trainserve.api import limits
 from trainserve.serving.inside import inside
 from trainserve.store import StoreError
+from trainserve.store.tar import Whole
 
 _CHUNK = 1 << 20
-_LONGEST = 1 << 20
-"""Bytes of what a member of a .tar says of the next, which is read into memory as a whole."""
-_SAYING = (
-    tarfile.GNUTYPE_LONGNAME,
-    tarfile.GNUTYPE_LONGLINK,
-    tarfile.XHDTYPE,
-    tarfile.XGLTYPE,
-    tarfile.SOLARIS_XHDTYPE,
-)
 
 
 class UnusableArchive(StoreError):
@@ -74,7 +66,7 @@ def _members(path: Path, where: str) -> Iterator[tuple[str, IO[bytes] | None, in
 
 
 def _tar(path: Path, where: str) -> Iterator[tuple[str, IO[bytes] | None, int]]:
-    with tarfile.open(path, "r:*", tarinfo=_Whole) as archive:
+    with tarfile.open(path, "r:*", tarinfo=Whole) as archive:
         for member in archive:
             if member.isdir():
                 if member.name.strip("./"):
@@ -84,27 +76,6 @@ def _tar(path: Path, where: str) -> Iterator[tuple[str, IO[bytes] | None, int]]:
             else:
                 kind = "a link" if member.issym() or member.islnk() else "no file"
                 raise UnusableArchive(f"{where}: {member.name!r} is {kind}; only files and folders are allowed")
-
-
-class _Whole(tarfile.TarInfo):
-    """tarfile takes a header that is cut off or damaged for the archive's end, when it is not the first, and reads what
-    one says of the next however long that is."""
-
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        header = super().frombuf(buf, encoding, errors)
-        if header.type in _SAYING and header.size > _LONGEST:
-            raise tarfile.InvalidHeaderError(f"a header of {header.size} bytes")  # type: ignore[attr-defined]
-        return header
-
-    @classmethod
-    def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
-        try:
-            return super().fromtarfile(archive)
-        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # typeshed forgot it
-            raise
-        except tarfile.HeaderError as error:
-            raise tarfile.ReadError(str(error)) from None
 
 
 def _zip(path: Path, where: str) -> Iterator[tuple[str, IO[bytes] | None, int]]:

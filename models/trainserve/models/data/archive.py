@@ -7,23 +7,15 @@ import tarfile
 import zipfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import IO, Self
+from typing import IO
 
 from trainserve.api import limits
 from trainserve.models.data.cache import Cache
 from trainserve.models.data.inside import inside
 from trainserve.models.errors import DataError
+from trainserve.store.tar import Whole
 
 _CHUNK = 1 << 20
-_LONGEST = 1 << 20
-"""Bytes of what a member of a .tar says of the next, which is read into memory as a whole."""
-_SAYING = (
-    tarfile.GNUTYPE_LONGNAME,
-    tarfile.GNUTYPE_LONGLINK,
-    tarfile.XHDTYPE,
-    tarfile.XGLTYPE,
-    tarfile.SOLARIS_XHDTYPE,
-)
 
 
 def unpacked(path: Path, digest: str, cache: Cache) -> Path:
@@ -51,7 +43,7 @@ def _unpack(path: Path, room: Path, cache: Cache) -> None:
 
 def _tar(path: Path) -> Generator[tuple[str, int, IO[bytes]]]:
     with _errors(path):
-        archive = tarfile.open(path, "r:*", tarinfo=_Whole)  # noqa: SIM115 (its errors are not those of its reading)
+        archive = tarfile.open(path, "r:*", tarinfo=Whole)  # noqa: SIM115 (its errors are not those of its reading)
     with archive:
         while (member := _next(path, archive)) is not None:
             if member.isdir():
@@ -61,27 +53,6 @@ def _tar(path: Path) -> Generator[tuple[str, int, IO[bytes]]]:
             content = archive.extractfile(member)
             assert content is not None
             yield member.name, member.size, content
-
-
-class _Whole(tarfile.TarInfo):
-    """tarfile takes a header that is cut off or damaged for the archive's end, when it is not the first, and reads what
-    one says of the next however long that is."""
-
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        header = super().frombuf(buf, encoding, errors)
-        if header.type in _SAYING and header.size > _LONGEST:
-            raise tarfile.InvalidHeaderError(f"a header of {header.size} bytes")  # type: ignore[attr-defined]
-        return header
-
-    @classmethod
-    def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
-        try:
-            return super().fromtarfile(archive)
-        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # typeshed forgot it
-            raise
-        except tarfile.HeaderError as error:
-            raise tarfile.ReadError(str(error)) from None
 
 
 def _next(path: Path, archive: tarfile.TarFile) -> tarfile.TarInfo | None:
