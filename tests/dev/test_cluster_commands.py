@@ -53,7 +53,7 @@ def commands(version: tuple[int, int] = (1, 20), no_fsync: bool = True) -> dict[
         ("kube-controller-manager", "--leader-elect=false"),
         ("kube-controller-manager", "--use-service-account-credentials"),
         ("kube-controller-manager", "--root-ca-file=/c/pki/ca.crt"),
-        ("kube-controller-manager", "--node-monitor-grace-period=20s"),
+        ("kube-controller-manager", "--node-monitor-grace-period=40s"),
         ("kube-scheduler", "--config=/c/scheduler.json"),
     ],
 )
@@ -117,6 +117,7 @@ def test_the_operator_runs_as_its_service_account_with_the_store_of_the_cluster(
         "TRAINSERVE_METRICS_ADDRESS": f"127.0.0.1:{ADDRESSES.ports['metrics']}",
         "TRAINSERVE_LEASE_NAMESPACE": "trainserve-system",
         "TRAINSERVE_POD_RESOURCES": json.dumps(SHARES),
+        "TRAINSERVE_NETWORK_POLICIES": json.dumps({"operator": [], "prometheus": []}),
     }
 
 
