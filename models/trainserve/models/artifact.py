@@ -112,7 +112,7 @@ def make(
     or OSError when it cannot be written.
     """
     if program is not None:
-        # What its code does may have changed with the training, which only the checks can tell: it is exported anew.
+        # The network's code may do otherwise once it is trained, which only the checks can tell: it is exported anew.
         with contextlib.suppress(ParityFailed, WrongGraph):
             return _made(graph, dataset, config, folder, batches, program)
     given = graph.given(dataset.test_images[:_LOOKED_AT])

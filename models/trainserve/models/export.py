@@ -30,7 +30,7 @@ class Exported:
     """What was written. `files`: name in the version -> file, model.onnx and weights beside it, if they are."""
 
     program: Program
-    """What the file was made of."""
+    """Can be filled with other weights of the same network."""
     path: Path
     files: Mapping[str, Path]
     opset: int

@@ -1,4 +1,4 @@
-"""What torch's exporter makes of a graph: kept without its weights, and filled with them when it is trained.
+"""A graph as torch's exporter has walked through it: kept without its weights, filled with them when it is trained.
 
 Nearly all of an export's time is torch's walk over the network's code, and none of it needs the weights: 7 of
 resnet18's 8 s. A network that was tried before the first epoch is therefore not walked through a second time.
@@ -58,7 +58,7 @@ class Program:
 
 
 def traced(graph: Graph, dataset: Dataset, opset: int) -> torch.onnx.ONNXProgram:
-    """What torch's exporter makes of the graph, weights and all, not optimised. Raises UserError as `Program.of`."""
+    """Export the graph by torch's exporter, weights and all, not optimised. Raises UserError as `Program.of`."""
     # Two samples: an example of one would let the exporter believe that the batch is always one.
     example = torch.from_numpy(graph.given(dataset.test_images[:1])).repeat_interleave(2, dim=0)
     told = io.StringIO()  # torch prints whole graphs of a model that it cannot trace
