@@ -1,20 +1,23 @@
 """A rule is said twice, in CEL and in Python: both must say the same of every object."""
 
+import json
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
-import cel
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from tests import cel
 from tests.api.specs import WHOLE_SPECS, specs, specs_without_rules
 from trainserve.api.base import ApiType
 from trainserve.api.crds import modelserve_crd, trainjob_crd
 from trainserve.api.schema import structural_schema
 from trainserve.api.trainjob import TrainJobSpec
 
+schema = cache(structural_schema)
 RULED = sorted((model for model in ApiType.__subclasses__() if model.rules), key=lambda model: model.__name__)
 
 
@@ -24,7 +27,8 @@ RULED = sorted((model for model in ApiType.__subclasses__() if model.rules), key
 def test_cel_and_python_break_the_same_rules(model: type[ApiType], data: st.DataObject) -> None:
     manifest = data.draw(specs_without_rules(model))
     broken_in_python = _broken(model, manifest)
-    stored = as_stored(manifest, structural_schema(model))
+    stored = as_stored(manifest, schema(model))
+    assume("\\u0000" not in json.dumps(stored))  # where Google's wrapper ends a text (0.1.3)
     broken_in_cel = {rule.message for rule in model.rules if not cel.evaluate(rule.cel, {"self": stored})}
     assert broken_in_cel == broken_in_python
 

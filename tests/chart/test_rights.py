@@ -5,11 +5,11 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-import cel
 import kubernetes_validate
 import pytest
 import yaml
 
+from tests import cel
 from tests.chart.conftest import CHART, Manifest, Render, of_kind
 from tests.operator.test_every_pod import CASES, pods
 from trainserve.operator.lease import NAME
