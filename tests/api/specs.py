@@ -1,5 +1,6 @@
 """Manifests that the types accept, drawn by Hypothesis from the types themselves."""
 
+from functools import cache
 from random import Random
 from typing import Any
 
@@ -21,12 +22,14 @@ WHOLE_SPECS = settings(
 )
 
 
+@cache  # made anew for every example, a strategy costs ten times what its example does
 def specs(model: type[ApiType]) -> st.SearchStrategy[dict[str, Any]]:
     """Manifests of this type: every field within its own bounds, optional ones there or not, all rules kept."""
     schema = model.model_json_schema(by_alias=True)
     return _accepted(model, schema, schema.get("$defs", {}))
 
 
+@cache
 def specs_without_rules(model: type[ApiType]) -> st.SearchStrategy[dict[str, Any]]:
     """The same, but for the rules between the type's own fields, which may be broken."""
     schema = model.model_json_schema(by_alias=True)
