@@ -20,6 +20,13 @@ def test_with_split_hierarchies_each_limit_has_a_group_of_its_own(tmp_path: Path
     assert (cpu / "cpu.cfs_quota_us").read_text() == "200000"
 
 
+def test_two_containers_weigh_as_much_as_two_processes_outside(tmp_path: Path) -> None:
+    groups = Cgroups(Path("/state"), tmp_path)
+    for name in ("a", "b"):
+        groups.create(name, Limits(cpu=1.0))
+    assert (tmp_path / "cpu" / group_name(Path("/state")) / "cpu.shares").read_text() == "2048"
+
+
 def test_a_container_without_limits_has_no_group(tmp_path: Path) -> None:
     assert Cgroups(Path("/state"), tmp_path).create("c", Limits()) == []
 

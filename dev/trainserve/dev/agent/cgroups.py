@@ -75,6 +75,7 @@ class Cgroups:
                 (group / "memory.swap.max").write_text("0")
         if limits.cpu is not None:
             (group / "cpu.max").write_text(f"{_quota(limits.cpu)} {CPU_PERIOD_MICROSECONDS}")
+            _weigh(group.parent, "cpu.weight", 100, 10_000)
         return [group]
 
     def _create_split(self, container: str, limits: Limits) -> list[Path]:
@@ -91,6 +92,7 @@ class Cgroups:
             group.mkdir(parents=True, exist_ok=True)
             (group / "cpu.cfs_period_us").write_text(str(CPU_PERIOD_MICROSECONDS))
             (group / "cpu.cfs_quota_us").write_text(str(_quota(limits.cpu)))
+            _weigh(group.parent, "cpu.shares", 1024, 262_144)
             groups.append(group)
         return groups
 
@@ -104,6 +106,13 @@ def remove_all(directory: Path, root: Path = ROOT) -> None:
                 if group.is_dir():
                     _remove(group)
             _remove(parent)
+
+
+def _weigh(parent: Path, file: str, process: int, most: int) -> None:
+    """Give each container the weight of one process of this machine; by default all of them together have it."""
+    containers = sum(each.is_dir() for each in parent.iterdir())
+    with contextlib.suppress(OSError):
+        (parent / file).write_text(str(min(process * containers, most)))
 
 
 def _remove(group: Path) -> None:
