@@ -12,7 +12,7 @@ import numpy as np
 
 from trainserve import store
 from trainserve.models import export, gathering, half, layers, parity, quantize, samples, scoring
-from trainserve.models.config import Config, Export, Precision
+from trainserve.models.config import Config, Precision
 from trainserve.models.data.dataset import Dataset
 from trainserve.models.errors import ParityFailed, WrongGraph
 from trainserve.models.export import Exported
@@ -105,41 +105,39 @@ def make(
     folder: Path,
     batches: Sequence[int] = export.BATCHES,
     program: Program | None = None,
+    *,
+    optimised: bool = True,
 ) -> Artifact:
     """Export into `folder` and check, with each of `batches` once.
 
-    `program`: of the same network before it was trained, which saves most of the time. Raises UserError, ParityFailed,
-    or OSError when it cannot be written.
+    `program`: of the same network before it was trained, which saves most of the time. `optimised`: whether the
+    exporter simplifies the graph. Raises UserError, ParityFailed, or OSError when it cannot be written.
     """
     if program is not None:
         # The network's code may do otherwise once it is trained, which only the checks can tell: it is exported anew.
         with contextlib.suppress(ParityFailed, WrongGraph):
-            return _made(graph, dataset, config, folder, batches, program)
+            return _made(graph, dataset, config, folder, batches, program, optimised)
     given = graph.given(dataset.test_images[:_LOOKED_AT])
     with layers.named(graph, given, partial(traced, graph, dataset, config.export.opset)):
-        return _made(graph, dataset, config, folder, batches, None)
+        return _made(graph, dataset, config, folder, batches, None, optimised)
 
 
 def _made(
-    graph: Graph, dataset: Dataset, config: Config, folder: Path, batches: Sequence[int], program: Program | None
+    graph: Graph,
+    dataset: Dataset,
+    config: Config,
+    folder: Path,
+    batches: Sequence[int],
+    program: Program | None,
+    optimised: bool,
 ) -> Artifact:
     precision = config.export.precision
-    exported = _written(graph, dataset, config.export, folder / "model.onnx", batches, program)
+    write = quantize.export if precision == "int8" else export.export
+    shaped = half.halved(graph) if precision == "fp16" else graph
+    path = folder / "model.onnx"
+    exported = write(shaped, dataset, config.export.opset, path, batches, program, optimised=optimised)
     session = Session(exported.path)
     compared = parity.measure(graph, session, dataset, config.export)
     asked = precision != "fp32" or config.gates.max_accuracy_drop is not None
     scored = scoring.score(graph, session, dataset) if asked else None
     return Artifact(graph, exported, session, compared, precision, scored)
-
-
-def _written(
-    graph: Graph, dataset: Dataset, config: Export, path: Path, batches: Sequence[int], program: Program | None
-) -> Exported:
-    """The graph as a file in the precision that was asked for."""
-    match config.precision:
-        case "fp32":
-            return export.export(graph, dataset, config.opset, path, batches, program)
-        case "fp16":
-            return export.export(half.halved(graph), dataset, config.opset, path, batches, program)
-        case "int8":
-            return quantize.export(graph, dataset, config.opset, path, batches, program)

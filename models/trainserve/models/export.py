@@ -49,6 +49,8 @@ def export(
     path: Path,
     batches: Sequence[int] = BATCHES,
     program: Program | None = None,
+    *,
+    optimised: bool = True,
 ) -> Exported:
     """Write `path`, and beside it the weights when they are more than a file can hold.
 
@@ -60,7 +62,7 @@ def export(
     quiet()
     graph.eval()
     program = program or Program.of(graph, dataset, opset)
-    made = program.filled(graph)
+    made = program.filled(graph, optimised=optimised)
     beside = _weights(made) > onnx_file.INLINE_LIMIT
     files = {path.name: path}
     if beside:

@@ -41,8 +41,8 @@ class Program:
             torch.onnx.ONNXProgram(model, None), {name: (each.shape, each.dtype) for name, each in weights.items()}
         )
 
-    def filled(self, graph: Graph) -> torch.onnx.ONNXProgram:
-        """The program with the weights that `graph` has now, optimised; itself it stays as it is.
+    def filled(self, graph: Graph, *, optimised: bool = True) -> torch.onnx.ONNXProgram:
+        """The program with the weights that `graph` has now; itself it stays as it is.
 
         Raises WrongGraph when they are not those that it was made for.
         """
@@ -53,7 +53,8 @@ class Program:
                 raise WrongGraph(f"model: weight {name} had the shape {[*shape]} and type {dtype} before the training")
         filled = torch.onnx.ONNXProgram(self._made.model.clone(), None)
         filled.apply_weights({name: tensors[name].detach() for name in self._weights})
-        filled.optimize()
+        if optimised:
+            filled.optimize()
         return filled
 
 

@@ -49,11 +49,13 @@ def export(
     path: Path,
     batches: Sequence[int] = fp32.BATCHES,
     program: Program | None = None,
+    *,
+    optimised: bool = True,
 ) -> Exported:
     """Write `path` by way of a float32 file beside it, which is gone afterwards. Raises as `export.export` does."""
     wide = path.with_name(f"float32-{path.name}")
     try:
-        exported = fp32.export(graph, dataset, opset, wide, batches, program)
+        exported = fp32.export(graph, dataset, opset, wide, batches, program, optimised=optimised)
         if len(exported.files) > 1:
             raise UserError(
                 f"export.precision: int8 is not possible for {exported.bytes} bytes of weights; must be at most "
