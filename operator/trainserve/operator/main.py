@@ -29,7 +29,7 @@ CHILDREN = {
     "networkpolicies": "NetworkPolicy",
 }
 
-sys.setrecursionlimit(12_000)
+RECURSION_LIMIT = 12_000
 """Objects that were stored before their open fields were bounded may be as deep as an API server reads, 10,000 objects
 or lists inside one another: the parser that Kopf calls must get through them. Nothing else follows them (`cache.trim`).
 """
@@ -41,6 +41,7 @@ CHATTY = ("httpx2", "httpcore2", "aiohttp.access", "kopf.objects", "kopf.activit
 @kopf.on.startup()
 async def start(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: Any) -> None:
     """Configure Kopf and start the engine."""
+    sys.setrecursionlimit(RECURSION_LIMIT)
     configure(settings)
     for chatty in CHATTY:
         logging.getLogger(chatty).setLevel(logging.WARNING)
