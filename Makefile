@@ -20,7 +20,7 @@ demo-down: setup-python ## stop everything that the demo started
 # changed size during iteration). That costs no CPU time that could be measured here.
 test: setup ## all tests, those on the real API server included
 	$(PYTHON) -m slipcover --source $(subst $(SPACE),$(COMMA),$(PORTIONS)) --missing-width 60 --threshold 1000000000 \
-		-m pytest --numprocesses 2 --dist loadfile $(PYTEST_ARGS)
+		-m pytest --numprocesses 2 --dist loadfile --max-worker-restart 0 $(PYTEST_ARGS)
 
 check: setup-python ## lint, types, who may import whom
 	.venv/bin/ruff format --check .

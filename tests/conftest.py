@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from trainserve.dev import binaries
 from trainserve.dev.cluster import CHART, Cluster
@@ -17,6 +20,34 @@ from trainserve.dev.cluster import CHART, Cluster
 # What is right does not depend on how busy the machine is: how long a thing may take is a test of its own.
 hypothesis.settings.register_profile("trainserve", deadline=None)
 hypothesis.settings.load_profile("trainserve")
+
+
+TOGETHER = (
+    r"tests/cluster/",
+    r"tests/dev/agent/",
+    r"tests/(api/test_(open_fields|quantity|server|upgrade)|operator/test_(ending|server|two_replicas))\.py",
+)
+"""Tests that share a cluster, the last ones the API server below. An idle cluster takes a tenth of a core."""
+
+
+class Scheduling(LoadFileScheduling):
+    """Gives a worker whole files, and all that share a cluster to one worker: no second one is started for them."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return next((shared for shared in TOGETHER if re.match(shared, nodeid)), super()._split_scope(nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
+    """Replaces what `--dist` names."""
+    return Scheduling(config, log)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Say at once what failed and why: pytest itself tells it at the end, which a run that is stopped never reaches."""
+    if report.failed and "PYTEST_XDIST_WORKER" not in os.environ:
+        what = getattr(report.longrepr, "reprcrash", None) or str(report.longrepr).strip().rpartition("\n")[2]
+        print(f"\n{report.when} of {report.nodeid} failed: {str(what)[:2000]}", flush=True)
 
 
 @pytest.fixture(scope="session")

@@ -11,11 +11,11 @@ from lightkube import Client, KubeConfig
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.core_v1 import Namespace
 
-from tests.cluster.support import Kube
+from tests.cluster.support import HANG, Kube
 from trainserve.dev.cluster import Cluster
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster | None]:
     """The development cluster with the operator, or None when KUBECONFIG names another cluster."""
     if os.environ.get("KUBECONFIG"):
@@ -29,7 +29,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster | None
         started.down()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def dev_cluster(cluster: Cluster | None) -> Cluster:
     """The development cluster, for tests that kill its parts, or whose pods reach this machine's files and servers."""
     if cluster is None:
@@ -58,3 +58,4 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "tests/cluster" in str(item.fspath):
             item.add_marker(pytest.mark.cluster)
+            item.add_marker(pytest.mark.timeout(3 * HANG))  # most wait for one thing, some for one after another

@@ -24,7 +24,7 @@ TrainJob = create_namespaced_resource("trainserve.io", "v1alpha1", "TrainJob", "
 ModelServe = create_namespaced_resource("trainserve.io", "v1alpha1", "ModelServe", "modelserves")
 KINDS: dict[str, Any] = {"TrainJob": TrainJob, "ModelServe": ModelServe, "Pod": Pod}
 
-HANG = 180.0
+HANG = 420.0
 """Seconds after which a wait is taken for a hang; nothing here is measured against it."""
 
 Object = dict[str, Any]

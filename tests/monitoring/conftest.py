@@ -52,7 +52,7 @@ class Servers:
     pids: tuple[int, ...]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def monitored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A development cluster with the operator and Prometheus, configured from the chart."""
     if os.environ.get("KUBECONFIG"):
@@ -65,7 +65,7 @@ def monitored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         started.down()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def newer(monitored: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int] | str]:
     """Address and pid of a Prometheus 3 with the cluster's configuration, or why there is none."""
     try:

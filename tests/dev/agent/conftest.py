@@ -133,7 +133,7 @@ def processes_with(marker: str) -> list[int]:
     return found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     if os.environ.get("KUBECONFIG"):
         pytest.skip("KUBECONFIG names a cluster, whose nodes are not ours to test")

@@ -1,0 +1,1 @@
+"""Tests on one cluster, which ends with the last of them."""

@@ -1,0 +1,1 @@
+"""Tests of what is monitored; the cluster that some of them share ends with the last."""
