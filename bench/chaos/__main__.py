@@ -1,0 +1,283 @@
+"""A bad half hour: what is lost when parts are killed, stopped, cut off, put into another day or left without a disk?
+
+20 TrainJobs with checkpoints train small networks, and publish five versions of each of four models; three ModelServes
+of two replicas each serve, under load, three of these models: two follow the newest version, one stays with the first.
+The first version of each is trained, and served, before the faults begin (faults.py: which, and within what bounds);
+when they are over, the jobs that are left train, and all settle. Then everything is counted, and deleted.
+
+Nothing may be lost:
+
+- each job is Complete with one version: the number, the digest in the store, in the status and in the namespace's
+  record agree, every byte is read, no number is missing, and nothing half-written or half-trained is left;
+- each ModelServe is Ready and Verified, with the version it should have;
+- each request of the product's own client is answered, rightly (load.py). What other clients lose whose connection is
+  cut while they wait for an answer, is not promised, nor counted;
+- after all objects are deleted no other is left of them but the record of versions.
+
+Not disturbed: the folders that pods write to beside the store, which lie on this machine's disk, and the parent of all
+container processes, which stands for containerd.
+
+Run with `python -m bench.chaos [--minutes 30] [--seed N]`; it is no part of `make test` or `make bench`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import shutil
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import click
+from lightkube import ApiError
+from lightkube.resources.apps_v1 import Deployment
+from lightkube.resources.core_v1 import ConfigMap, Pod, Service
+
+from bench.chaos import tally
+from bench.chaos.faults import KNOWN, Faults, Happened
+from bench.chaos.load import Caller, Loss, callers
+from bench.chaos.scene import AWAY, NAMESPACE, ModelServe, Scene, TrainJob
+from bench.report import Bar, report, versions
+
+NETWORKS = {"plain": "convnet", "gated": "gru", "long": "lstm", "spare": "convnet"}
+"""Network by the name of the model that is published."""
+SERVED: dict[str, dict[str, Any]] = {
+    "follows-plain": {"name": "plain"},
+    "follows-gated": {"name": "gated"},
+    "stays-long": {"name": "long", "version": 1},
+}
+JOBS, AT_ONCE = 20, 5
+"""TrainJobs in all, and how many of them go on at a time."""
+EPOCHS = (60, 400)
+SETTLE_SECONDS = 1800.0
+ENDING_SECONDS = 20.0
+"""How long after a fault has been undone a loss may come of it."""
+
+
+def job_spec(model: str, epochs: int) -> dict[str, Any]:
+    """A TrainJob's; those of one model have one data set and one seed, so that their samples are the same."""
+    shape = {"samples": 100, "classes": 3, "shape": [8, 8, 1]}
+    return {
+        "model": {"name": NETWORKS[model]},
+        "dataset": {"name": "synthetic", "options": shape},
+        "trainer": {"epochs": epochs, "seed": list(NETWORKS).index(model)},
+        "checkpoint": {"everyEpochs": 10},
+        "output": {"model": model},
+    }
+
+
+def create(scene: Scene, kind: Any, name: str, spec: dict[str, Any]) -> None:
+    """An object, once; however often the API server is away."""
+    metadata = {"name": name, "namespace": NAMESPACE}
+    thing = {"apiVersion": "trainserve.io/v1alpha1", "kind": kind.__name__, "metadata": metadata, "spec": spec}
+    try:
+        scene.patiently(partial(scene.client.create, kind(thing)))
+    except ApiError as error:
+        if error.status.code != 409:  # an answer that never came: it had been created
+            raise
+
+
+class Jobs(threading.Thread):
+    """Creates TrainJobs in turn over so many seconds, as many at a time as are bearable."""
+
+    def __init__(self, scene: Scene, numbers: range, seconds: float, seed: int) -> None:
+        super().__init__(daemon=True)
+        self._scene, self._numbers, self._seconds, self._seed = scene, numbers, seconds, seed
+        self.created = 0
+
+    def run(self) -> None:
+        """Until all are there."""
+        began, models, chance = time.monotonic(), list(NETWORKS), random.Random(self._seed)
+        for turn, number in enumerate(self._numbers):
+            while time.monotonic() - began < turn * self._seconds / len(self._numbers):
+                time.sleep(0.5)
+            while len(self._scene.patiently(self._scene.jobs_going_on)) >= AT_ONCE:
+                time.sleep(1.0)
+            spec = job_spec(models[number % len(models)], chance.randint(*EPOCHS))
+            create(self._scene, TrainJob, f"job-{number}", spec)
+            self.created += 1
+            print(f"{self._scene.clock()} job-{number} created", flush=True)
+
+
+def wait(scene: Scene, until: Callable[[], bool], what: str, seconds: float = SETTLE_SECONDS) -> bool:
+    """Whether it came about."""
+    give_up = time.monotonic() + seconds
+    while time.monotonic() < give_up:
+        try:
+            if until():
+                return True
+        except AWAY:
+            pass
+        time.sleep(1.0)
+    print(f"{scene.clock()} waited in vain until {what}", flush=True)
+    return False
+
+
+def serving(scene: Scene, newest: dict[str, int]) -> list[str]:
+    """ModelServes that are Ready, Verified and whole, with the version that they should have."""
+    found = []
+    for serve in scene.client.list(ModelServe):
+        name, status = serve["metadata"]["name"], serve.get("status") or {}
+        model = SERVED[name]
+        whole = status.get("replicas") == {"desired": 2, "ready": 2} and len(scene.ready_pods(name)) == 2
+        right = status.get("version") == model.get("version", newest.get(model["name"], 1))
+        if whole and right and tally.true_conditions(serve) >= {"Ready", "Verified"}:
+            found.append(name)
+    return found
+
+
+def remains(scene: Scene) -> list[str]:
+    """What is there of the objects that were deleted."""
+    labels: Any = {"app.kubernetes.io/managed-by": "trainserve"}
+    found = []
+    for kind in (TrainJob, ModelServe):
+        found += [f"{kind.__name__} {each['metadata']['name']}" for each in scene.client.list(kind)]
+    made: list[Any] = [Pod, Service, ConfigMap, Deployment]
+    for each in made:
+        names = [str(thing.metadata.name) for thing in scene.client.list(each, labels=labels)]
+        found += [f"{each.__name__} {name}" for name in names if not name.startswith("trainserve-versions.")]
+    return found
+
+
+def during(loss: Loss, happened: list[Happened]) -> str:
+    """The faults of which it may come."""
+    names = {
+        f"{each.name} {each.victim}".strip()
+        for each in happened
+        if each.began <= loss.ended and loss.began <= each.ended + ENDING_SECONDS
+    }
+    return f"{loss.kind} to {loss.serve}, during {', '.join(sorted(names)) or 'nothing'}: {loss.why}"
+
+
+def play(scene: Scene, minutes: float, seed: int) -> bool:
+    """All of it; whether nothing was lost."""
+    scene.up()
+    print(f"{scene.clock()} the cluster is up; store of its own: {scene.small}", flush=True)
+    first = len(NETWORKS)
+    for number, model in enumerate(NETWORKS):
+        create(scene, TrainJob, f"job-{number}", job_spec(model, EPOCHS[0]))
+    if not wait(scene, lambda: not scene.jobs_going_on(), "the first jobs are over"):
+        return False
+    for name, served in SERVED.items():
+        create(scene, ModelServe, name, {"model": served, "replicas": 2})
+    if not wait(scene, lambda: len(serving(scene, {})) == len(SERVED), "all serve"):
+        return False
+
+    ports = {name: (str(SERVED[name]["name"]), scene.ports(name)) for name in SERVED}
+    asking, faults = callers(ports, scene.cluster.store, NAMESPACE), Faults(scene, seed)
+    stop = asyncio.Event()
+    load = [asyncio.run_coroutine_threadsafe(caller.run(stop), scene.loop) for caller in asking]
+    jobs = Jobs(scene, range(first, JOBS), minutes * 60 * 0.8, seed)
+    print(f"{scene.clock()} {minutes:g} minutes of faults begin, seed {seed}", flush=True)
+    jobs.start()
+    faults.start()
+    time.sleep(minutes * 60)
+    faults.stop()
+    while_disturbed = first + jobs.created
+    print(f"{scene.clock()} the faults are over; {while_disturbed} jobs were there by now", flush=True)
+
+    def settled() -> bool:
+        faults.supervise()
+        return not jobs.is_alive() and not scene.jobs_going_on()
+
+    wait(scene, settled, "all jobs are over")
+    found = tally.published(scene.cluster.store, NAMESPACE)
+    newest = {each.model: each.number for each in sorted(found, key=lambda each: each.number)}
+    wait(scene, lambda: len(serving(scene, newest)) == len(SERVED), "all serve again", 600.0)
+    scene.loop.call_soon_threadsafe(stop.set)
+    for each in load:
+        each.result(120.0)
+    return tell(scene, minutes, seed, faults, asking, found, newest, while_disturbed)
+
+
+def tell(
+    scene: Scene,
+    minutes: float,
+    seed: int,
+    faults: Faults,
+    asking: list[Caller],
+    found: list[tally.Version],
+    newest: dict[str, int],
+    while_disturbed: int,
+) -> bool:
+    """The count."""
+    client, patiently = scene.client, scene.patiently
+    jobs = list(patiently(lambda: list(client.list(TrainJob))))
+    record = tally.recorded([each.to_dict() for each in patiently(lambda: list(client.list(ConfigMap)))])
+    counted = tally.count(jobs, found, record)
+    left = tally.leftovers(scene.cluster.store, NAMESPACE)
+    still = [pod.metadata.name for pod in scene.pods("trainjob") if pod.status.phase in ("Pending", "Running")]
+    served = serving(scene, newest)
+    for kind in (TrainJob, ModelServe):
+        for each in patiently(partial(lambda kind: list(client.list(kind)), kind)):
+            patiently(partial(client.delete, kind, each["metadata"]["name"]))
+    wait(scene, lambda: not remains(scene), "everything is gone", 180.0)
+    remaining = remains(scene)
+
+    losses = [loss for caller in asking for loss in caller.count.losses]
+    bars = [
+        Bar("TrainJobs: Complete", counted.complete, "", JOBS, "more"),
+        Bar("TrainJobs: Failed", counted.failed, "", 0),
+        Bar("TrainJobs: neither", counted.going_on, "", 0),
+        Bar("TrainJobs: published twice", counted.twice, "", 0),
+        Bar("TrainJobs: Complete without a version", counted.unpublished, "", 0),
+        Bar("versions published", len(found), "", JOBS, "more"),
+        Bar("versions verified, as in status and record", counted.verified, "", JOBS, "more"),
+        Bar("versions missing between others", counted.gaps, "", 0),
+        Bar("half-written folders and checkpoints left", len(left), "", 0),
+        Bar("pods going on of jobs that are over", len(still), "", 0),
+        Bar("ModelServes: Ready and Verified, right version", len(served), "", len(SERVED), "more"),
+        Bar("objects left after deletion", len(remaining), "", 0),
+    ]
+    for caller in asking:
+        name, count = f"{caller.serve}, {caller.kind}", caller.count
+        bars += [
+            Bar(f"{name}: sent", count.sent, "requests"),
+            Bar(f"{name}: answered", count.answered, "requests", count.sent, "more"),
+            Bar(f"{name}: lost", len(count.losses), "requests", 0),
+            Bar(f"{name}: answered wrongly", count.wrong, "requests", 0),
+            Bar(f"{name}: slowest answer", count.slowest, "s"),
+        ]
+    times = Counter(each.name for each in faults.happened)
+    bars += [Bar(f"faults: {name}", times[name], "times") for name in KNOWN]
+    n = {"minutes": round(minutes), "jobs": JOBS, "modelServes": len(SERVED), "faults": len(faults.happened)}
+    used = versions("kopf", "lightkube", "torch", "onnxruntime", "tritonclient", "grpcio", "aiohttp")
+    return report(
+        "chaos",
+        bars,
+        n | {"jobsThereWhenTheFaultsEnded": while_disturbed},
+        used,
+        seed=seed,
+        skipped=dict(faults.skipped),
+        endedByThemselves=dict(faults.revived),
+        attempts=dict(counted.attempts),
+        lost=dict(Counter(during(loss, faults.happened) for loss in losses)),
+        told=counted.told,
+        left=[*left, *still, *remaining],
+    )
+
+
+@click.command()
+@click.option("--minutes", default=30.0, show_default=True, help="Of faults; settling comes after them.")
+@click.option("--seed", default=0, show_default=True, help="Of what happens when.")
+def main(minutes: float, seed: int) -> None:
+    """Count what is lost while 20 TrainJobs and 3 ModelServes are disturbed: it must be nothing."""
+    scene, well = Scene(list(SERVED)), False
+    try:
+        well = play(scene, minutes, seed)
+    finally:
+        scene.down()
+        if well:
+            shutil.rmtree(scene.folder, ignore_errors=True)
+        else:
+            print(f"what was seen stays in {scene.folder}", flush=True)
+    sys.exit(not well)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,319 @@
+"""The faults: which there are, how long each may last, when and to whom it happens, and how it is undone.
+
+The bounds are what the product promises to survive:
+
+- the API server and etcd are away for 20 s (tests/cluster/test_faults.py); the node's agent and the controller manager
+  for 15 and 25 s, which is less than the 40 s after which a silent node is taken for lost and its pods for unready
+  (trainserve.dev.controlplane.NODE_GRACE); the operator, the scheduler and a training process are stopped for 40 s;
+- a server, its launcher or its probe is stopped for 8 s: after two probes of 5 s each its container is ended, and a
+  caller's deadline is 30 s. One ModelServe is not hit twice within a minute, nor while one of its two pods is unready;
+- a training process that is killed uses up one of the 3 retries of its job, and so does a full store (`StoreError`);
+  the same error twice in a row, the second within a minute, ends the job (docs/contracts.md). So of one job a process
+  is killed once at most, and the store is not filled again while a job goes on which that has failed before.
+
+What a kubelet or systemd would do is done here: whatever is killed, or ends by itself, is started anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psutil
+from lightkube import ApiError
+
+from bench.chaos.scene import Scene
+from trainserve.dev.agent.records import PodFolder
+from trainserve.dev.process import StillRunning
+from trainserve.dev.run import ClusterError
+from trainserve.operator.trainjob.outcome import INFRASTRUCTURE
+
+DAY = 86_400
+LIBRARY = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
+SUPERVISE_SECONDS, REST_SECONDS = 1.0, 60.0
+Bounds = tuple[float, float]
+"""Seconds: how long a fault lasts."""
+
+CONTROL: Mapping[str, Bounds] = {
+    "kill operator": (0, 5),
+    "kill agent": (0, 5),
+    "kill apiserver": (0, 12),
+    "kill etcd": (0, 5),
+    "kill controller-manager": (0, 10),
+    "kill scheduler": (0, 10),
+    "pause operator": (1, 40),
+    "pause agent": (1, 15),
+    "pause apiserver": (1, 20),
+    "pause etcd": (1, 20),
+    "pause controller-manager": (1, 25),
+    "pause scheduler": (1, 40),
+    "clock of operator": (10, 40),
+    "cut operator from API server": (0, 20),
+}
+TRAINERS: Mapping[str, Bounds] = {"kill trainer": (0, 0), "pause trainer": (1, 40)}
+SERVERS: Mapping[str, Bounds] = {
+    "kill tritonserver": (0, 0),
+    "kill launcher": (0, 0),
+    "kill probe": (0, 0),
+    "pause tritonserver": (1, 8),
+    "pause launcher": (1, 8),
+    "pause probe": (1, 8),
+    "cut callers": (0, 0),
+}
+STORE: Mapping[str, Bounds] = {"fill store": (1, 6)}
+LANES: tuple[tuple[Mapping[str, Bounds], Bounds], ...] = (
+    (CONTROL, (3, 12)),
+    (TRAINERS, (5, 20)),
+    (SERVERS, (5, 20)),
+    (STORE, (40, 90)),
+)
+"""What happens at the same time as what: faults of one lane come one after the other, with such pauses between them."""
+KNOWN = tuple(name for bounds, _ in LANES for name in bounds)
+
+
+class Fault(NamedTuple):
+    """One that is to happen."""
+
+    name: str
+    seconds: float
+    offset: int
+    """Of a wrong clock, in seconds."""
+
+
+@dataclass(frozen=True)
+class Happened:
+    """One that has happened, to whom, between which instants (monotonic)."""
+
+    name: str
+    victim: str
+    began: float
+    ended: float
+
+
+class NobodyThere(Exception):
+    """There is nobody to whom it could happen now; the message says why."""
+
+
+def deck(chance: random.Random, bounds: Mapping[str, Bounds]) -> Iterator[Fault]:
+    """Faults without end, in an order by chance in which none comes much more often than another."""
+    while True:
+        for name in chance.sample(sorted(bounds), len(bounds)):
+            yield Fault(name, chance.uniform(*bounds[name]), chance.randint(-DAY, DAY))
+
+
+class Faults:
+    """Makes them happen, each lane in a thread, from `start` until `stop`."""
+
+    def __init__(self, scene: Scene, seed: int) -> None:
+        self._scene, self._seed = scene, seed
+        self._over = threading.Event()
+        self._killed: set[str] = set()
+        self._hit: dict[str, float] = {}
+        self.happened: list[Happened] = []
+        self.skipped: Counter[str] = Counter()
+        self.revived: Counter[str] = Counter()
+        """Components that ended though nobody had killed them, and were started anew."""
+        self._threads = [
+            threading.Thread(target=self._lane, args=(number, bounds, gaps), daemon=True)
+            for number, (bounds, gaps) in enumerate(LANES)
+        ]
+
+    def start(self) -> None:
+        """All lanes."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """No more; returns when the last is undone and every component runs."""
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+        self.supervise()
+
+    def supervise(self) -> None:
+        """Start what has ended, as a kubelet would."""
+        for name, status in self._scene.cluster.status().items():
+            if status.state == "died":
+                self.revived[name] += 1
+                print(f"{self._scene.clock()} {name} had ended", flush=True)
+                with contextlib.suppress(ClusterError, StillRunning):  # tried again a second later
+                    self._scene.cluster.start(name)
+
+    def _lane(self, number: int, bounds: Mapping[str, Bounds], gaps: Bounds) -> None:
+        chance = random.Random(f"{self._seed} {number}")
+        for fault in deck(chance, bounds):
+            if self._rest(chance.uniform(*gaps), supervising=bounds is CONTROL):
+                return
+            began, victim = time.monotonic(), ""
+            try:
+                victim = self._happen(fault, chance)
+            except (NobodyThere, ApiError, OSError, psutil.Error) as error:
+                self.skipped[fault.name] += 1
+                print(f"{self._scene.clock()} {fault.name}: not now: {error}"[:150], flush=True)
+                continue
+            except (ClusterError, StillRunning) as error:  # supervised from now on
+                print(f"{self._scene.clock()} {fault.name}: {error}", flush=True)
+            self.happened.append(Happened(fault.name, victim, began, time.monotonic()))
+            lasted = time.monotonic() - began
+            print(f"{self._scene.clock()} {fault.name} {victim}, over after {lasted:.1f} s", flush=True)
+
+    def _rest(self, seconds: float, *, supervising: bool) -> bool:
+        """Whether all is over."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0 and not self._over.wait(min(left, SUPERVISE_SECONDS)):
+            if supervising:
+                self.supervise()
+        return self._over.is_set()
+
+    def _happen(self, fault: Fault, chance: random.Random) -> str:
+        """To whom it happened. Returns when it is undone."""
+        what, _, whom = fault.name.partition(" ")
+        if fault.name == "clock of operator":
+            return self._clock(fault)
+        if fault.name == "cut operator from API server":
+            return f"{self._scene.cut_operator(fault.seconds)} connections"
+        if fault.name == "cut callers":
+            serve = chance.choice(self._scene.serves)
+            return f"{serve}, {self._scene.cut_callers(serve)} connections"
+        if fault.name == "fill store":
+            return self._fill(fault.seconds)
+        if whom == "trainer":
+            return self._signal(what, fault.seconds, *self._trainer(what, chance))
+        if fault.name in SERVERS:
+            return self._signal(what, fault.seconds, *self._server(whom, chance))
+        if what == "kill":
+            return self._restart(whom, fault.seconds)
+        status = self._scene.cluster.status()[whom]
+        if status.state != "running" or status.pid is None:
+            raise NobodyThere(f"{whom} has ended")
+        return self._signal(what, fault.seconds, psutil.Process(status.pid), "")
+
+    def _restart(self, component: str, seconds: float) -> str:
+        self._scene.cluster.kill(component)
+        time.sleep(seconds)
+        self._scene.cluster.start(component)
+        return ""
+
+    def _clock(self, fault: Fault) -> str:
+        if LIBRARY is None:
+            raise NobodyThere("libfaketime is not installed")
+        skewed = {"LD_PRELOAD": str(LIBRARY), "FAKETIME": f"{fault.offset:+d}s", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+        try:
+            with _environment(skewed):  # no other lane starts programs
+                self._restart("operator", 0)
+            time.sleep(fault.seconds)
+        finally:
+            self._restart("operator", 0)
+        return f"by {fault.offset:+d} s"
+
+    def _signal(self, what: str, seconds: float, process: psutil.Process, victim: str) -> str:
+        if what == "kill":
+            process.kill()
+        else:
+            process.suspend()
+            try:
+                time.sleep(seconds)
+            finally:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.resume()
+        return victim
+
+    def _fill(self, seconds: float) -> str:
+        if not self._scene.small:
+            raise NobodyThere("no small file system can be mounted here")
+        for job in self._scene.jobs_going_on():
+            if any(attempt.get("reason") == "StoreError" for attempt in _attempts(job)):
+                raise NobodyThere(f"it has failed {job['metadata']['name']} before")
+        filler = self._scene.cluster.store / ".filler"
+        try:
+            _fill_up(filler)
+            time.sleep(seconds)
+        finally:
+            filler.unlink(missing_ok=True)
+        return ""
+
+    def _trainer(self, what: str, chance: random.Random) -> tuple[psutil.Process, str]:
+        """A training process that may be killed, or stopped."""
+        jobs = {job["metadata"]["name"]: job for job in self._scene.jobs_going_on()}
+        candidates = []
+        for pod in self._scene.pods("trainjob"):
+            name = pod.metadata.labels["trainserve.io/trainjob"]
+            spared = name not in jobs or name in self._killed or _counted(jobs[name])
+            if pod.status.phase == "Running" and not (what == "kill" and spared):
+                candidates.append((name, pod))
+        if not candidates:
+            raise NobodyThere("no job trains that it could happen to")
+        name, pod = chance.choice(candidates)
+        process = self._main(pod.metadata.uid, "trainer")
+        if what == "kill":
+            self._killed.add(name)
+        return process, name
+
+    def _server(self, whom: str, chance: random.Random) -> tuple[psutil.Process, str]:
+        """A server, launcher or probe of a ModelServe with another pod that is ready."""
+        now = time.monotonic()
+        rested = [name for name in self._scene.serves if now - self._hit.get(name, 0.0) > REST_SECONDS]
+        ready = {name: self._scene.ready_pods(name) for name in rested}
+        if not (enough := [name for name, pods in ready.items() if len(pods) > 1]):
+            raise NobodyThere("no ModelServe has rested and has two pods that are ready")
+        name = chance.choice(enough)
+        pod = chance.choice(ready[name])
+        process = self._main(pod.metadata.uid, "probe" if whom == "probe" else "triton")
+        if whom == "tritonserver":
+            below = [child for child in process.children(recursive=True) if child.name() == "tritonserver"]
+            if not below:
+                raise NobodyThere(f"{pod.metadata.name} has no server now")
+            (process,) = below
+        self._hit[name] = now
+        return process, pod.metadata.name
+
+    def _main(self, uid: str, container: str) -> psutil.Process:
+        """The first process of a container, as the node's agent wrote it down."""
+        folder = PodFolder(self._scene.cluster.directory / "pods" / uid)
+        for attempt in reversed(folder.attempts(container)):
+            if attempt.started_at() is not None and not attempt.ended():
+                return psutil.Process(json.loads((attempt.folder / "started.json").read_text())["pid"])
+        raise NobodyThere(f"{container} does not run")
+
+
+def _attempts(job: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return list((job.get("status") or {}).get("attempts") or [])
+
+
+def _counted(job: Mapping[str, Any]) -> int:
+    """How many of its retries a job that goes on has used up."""
+    reasons = [attempt.get("reason") for attempt in _attempts(job)]
+    return sum(reason is not None and reason not in INFRASTRUCTURE for reason in reasons)
+
+
+def _fill_up(path: Path) -> None:
+    """Write until nothing is free."""
+    with path.open("wb", buffering=0) as file:
+        for size in (1 << 20, 1 << 12):
+            try:
+                while True:
+                    file.write(bytes(size))
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
+
+
+@contextlib.contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """With these variables; none of them is set otherwise."""
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name in values:
+            del os.environ[name]

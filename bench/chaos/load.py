@@ -1,0 +1,127 @@
+"""Callers of the ModelServes: who asks how, what came back, and whether it was right.
+
+Each asks one request after another, a fixed pause after each answer, by the product's own client, whose retries are
+the documented ones (docs/serving.md): a request is lost when a call of it ends in an error. An answer is right when it
+is what one of the model's published versions recorded for that very input: during a rollout either of two may answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from trainserve import store
+from trainserve.client import AsyncClient, ModelInfo, RequestFailed
+from trainserve.serving.recorded import Arrays, Recorded
+
+Kind = Literal["HTTP kept", "HTTP new connections", "gRPC kept"]
+KINDS: tuple[Kind, ...] = ("HTTP kept", "HTTP new connections", "gRPC kept")
+PAUSE = 0.25
+"""Seconds between an answer and the next request of the same caller."""
+SAMPLES = 32
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A request that was lost: between which instants (monotonic), and why."""
+
+    serve: str
+    kind: Kind
+    began: float
+    ended: float
+    why: str
+
+
+@dataclass
+class Count:
+    """What one caller asked."""
+
+    sent: int = 0
+    answered: int = 0
+    wrong: int = 0
+    slowest: float = 0.0
+    """Seconds, of those that were answered."""
+    losses: list[Loss] = field(default_factory=list)
+
+
+class Answers:
+    """What the versions of a model recorded, as far as they are published by now."""
+
+    def __init__(self, root: Path, namespace: str, model: str) -> None:
+        self._root, self._namespace, self._model = root, namespace, model
+        self._versions: dict[int, Recorded] = {}
+        self._look()
+
+    def _look(self) -> bool:
+        """Whether there are versions that were not known."""
+        new = set(store.versions(self._root, self._namespace, self._model)) - set(self._versions)
+        for version in new:
+            folder = self._root / self._namespace / self._model / str(version)
+            self._versions[version] = Recorded.load(folder, SAMPLES)
+        return bool(new)
+
+    def sent(self, row: int) -> Arrays:
+        """The inputs of a sample, the same of every version: they have one data set and one seed."""
+        return self._versions[1].sent(np.asarray([row]))
+
+    def right(self, got: Arrays, row: int) -> bool:
+        """Whether a version recorded that."""
+        return self._known(got, row) or (self._look() and self._known(got, row))
+
+    def _known(self, got: Arrays, row: int) -> bool:
+        rows = np.asarray([row])
+        return any(self._versions[each].compare(got, rows).matches for each in sorted(self._versions, reverse=True))
+
+
+class Caller:
+    """One kind of caller of one ModelServe; `ports` are those of its HTTP and of its gRPC."""
+
+    def __init__(self, serve: str, model: str, kind: Kind, ports: tuple[int, int], answers: Answers) -> None:
+        self.serve, self.model, self.kind, self.answers = serve, model, kind, answers
+        self.url = f"grpc://127.0.0.1:{ports[1]}" if kind == "gRPC kept" else f"http://127.0.0.1:{ports[0]}"
+        self.count = Count()
+        self._chance = random.Random(f"{serve} {kind}")
+
+    async def run(self, over: asyncio.Event) -> None:
+        """Ask until it is over."""
+        async with AsyncClient(self.url) as client:
+            info = await client.model(self.model)
+            while not over.is_set():
+                await self._ask(client, info)
+                await asyncio.sleep(PAUSE)
+
+    async def _ask(self, kept: AsyncClient, info: ModelInfo) -> None:
+        row = self._chance.randrange(SAMPLES)
+        inputs, began = self.answers.sent(row), time.monotonic()
+        self.count.sent += 1
+        try:
+            if self.kind == "HTTP new connections":
+                async with AsyncClient(self.url) as client:
+                    got = await client.infer(info, inputs)
+            else:
+                got = await kept.infer(info, inputs)
+        except RequestFailed as failure:
+            why = f"{type(failure).__name__}: {failure}"[:300]
+            self.count.losses.append(Loss(self.serve, self.kind, began, time.monotonic(), why))
+            return
+        self.count.slowest = max(self.count.slowest, time.monotonic() - began)
+        if self.answers.right(dict(got), row):
+            self.count.answered += 1
+        else:
+            self.count.wrong += 1
+
+
+def callers(serves: Mapping[str, tuple[str, tuple[int, int]]], root: Path, namespace: str) -> list[Caller]:
+    """One of each kind for each ModelServe, by its name: the model that it serves, and its ports."""
+    found = []
+    for serve, (model, ports) in serves.items():
+        answers = Answers(root, namespace, model)
+        found += [Caller(serve, model, kind, ports, answers) for kind in KINDS]
+    return found

@@ -1,0 +1,161 @@
+"""Where it all happens: a development cluster whose operator reaches the API server through a front of ours, whose
+store is a small file system, and whose ModelServes are asked through fronts that know their ready pods."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import httpx2
+import yaml
+from lightkube import ApiError, Client, KubeConfig
+from lightkube.generic_resource import create_namespaced_resource
+from lightkube.resources.core_v1 import Pod
+
+from bench.chaos.front import Address, Front
+from bench.chaos.tally import over
+from trainserve.dev.cluster import Cluster
+
+T = TypeVar("T")
+TrainJob: Any = create_namespaced_resource("trainserve.io", "v1alpha1", "TrainJob", "trainjobs")
+ModelServe: Any = create_namespaced_resource("trainserve.io", "v1alpha1", "ModelServe", "modelserves")
+NAMESPACE = "default"
+STORE_MIB = 64
+PORTS = (8000, 8001)
+"""Of HTTP and gRPC."""
+AWAY = (ApiError, OSError, httpx2.HTTPError)
+"""What a call of an API server that is away ends with."""
+
+
+class Scene:
+    """Begins with `up` and ends with `down`."""
+
+    def __init__(self, serves: list[str]) -> None:
+        self.serves = serves
+        self.folder = Path(tempfile.mkdtemp(prefix="trainserve-chaos-"))
+        self.cluster = Cluster(self.folder / "cluster")
+        self.small = False
+        """Whether the store is a file system of its own."""
+        self.began = time.monotonic()
+        self.loop = asyncio.new_event_loop()
+        self._ready: dict[str, list[str]] = {name: [] for name in serves}
+        self._fronts = {name: [Front(partial(self._addresses, name, port)) for port in PORTS] for name in serves}
+        self._over = threading.Event()
+
+    def up(self) -> None:
+        """Everything but the operator; then the operator, through its front."""
+        store = self.cluster.store
+        store.mkdir(parents=True)
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={STORE_MIB}m", "tmpfs", str(store)]
+        self.small = subprocess.run(mount, capture_output=True, check=False).returncode == 0
+        self.cluster.up("etcd", "apiserver", "controller-manager", "scheduler", "agent")
+        self.client = Client(
+            config=KubeConfig.from_file(self.cluster.kubeconfig),
+            namespace=NAMESPACE,
+            trust_env=False,
+            timeout=httpx2.Timeout(10.0),
+        )
+        threading.Thread(target=self.loop.run_forever, daemon=True).start()
+        self._operators = Front(partial(list, [self._through_front()]))
+        for front in (self._operators, *(front for fronts in self._fronts.values() for front in fronts)):
+            asyncio.run_coroutine_threadsafe(front.listen(), self.loop).result()
+        self._point_operator()
+        self.cluster.start("operator")
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def down(self) -> None:
+        """Nothing of it runs or is mounted any more; its files stay."""
+        self._over.set()
+        self.cluster.down()
+        if self.small:
+            subprocess.run(["umount", "-l", str(self.cluster.store)], check=False)
+
+    def clock(self) -> str:
+        """How long it has been going on, to begin a line with."""
+        return f"{time.monotonic() - self.began:6.0f} s"
+
+    def ports(self, serve: str) -> tuple[int, int]:
+        """Where a ModelServe is asked over HTTP and gRPC, on 127.0.0.1."""
+        http, grpc = self._fronts[serve]
+        return http.port, grpc.port
+
+    def cut_operator(self, seconds: float) -> int:
+        """The operator's connections are reset, and new ones too for so long. How many there were."""
+        cut = self._in_loop(partial(self._operators.cut, seconds))
+        time.sleep(seconds)
+        return cut
+
+    def cut_callers(self, serve: str) -> int:
+        """The connections of a ModelServe's callers are reset. How many there were."""
+        return sum(self._in_loop(front.cut) for front in self._fronts[serve])
+
+    def pods(self, kind: str) -> list[Any]:
+        """The pods of all TrainJobs, or of all ModelServes, that nobody has told to end."""
+        found = self.client.list(Pod, labels={f"trainserve.io/{kind}": None})
+        return [pod for pod in found if not pod.metadata.deletionTimestamp]  # type: ignore[union-attr]
+
+    def ready_pods(self, serve: str) -> list[Any]:
+        """Those of a ModelServe."""
+        pods = [pod for pod in self.pods("modelserve") if pod.metadata.labels["trainserve.io/modelserve"] == serve]
+        return [pod for pod in pods if _serves(pod)]
+
+    def jobs_going_on(self) -> list[Any]:
+        """TrainJobs that are not over."""
+        return [job for job in self.client.list(TrainJob) if not over(job)]
+
+    def patiently(self, call: Callable[[], T], seconds: float = 300.0) -> T:
+        """What a call of the API server answers once it answers anything; 404 and 409 are answers."""
+        give_up = time.monotonic() + seconds
+        while True:
+            try:
+                return call()
+            except AWAY as error:
+                final = isinstance(error, ApiError) and error.status.code in (404, 409)
+                if final or time.monotonic() > give_up:
+                    raise
+            time.sleep(1.0)
+
+    def _in_loop(self, call: Callable[[], T]) -> T:
+        async def run() -> T:
+            return call()
+
+        return asyncio.run_coroutine_threadsafe(run(), self.loop).result()
+
+    def _addresses(self, serve: str, port: int) -> list[Address]:
+        return [(host, port) for host in self._ready[serve]]
+
+    def _watch(self) -> None:
+        """Keep up with which pods are ready, as far as the API server tells."""
+        while not self._over.wait(0.5):
+            try:
+                for name in self.serves:
+                    self._ready[name] = sorted(pod.status.podIP for pod in self.ready_pods(name))
+            except AWAY:
+                continue  # what was known holds
+
+    def _through_front(self) -> Address:
+        url = urlsplit(yaml.safe_load(self.cluster.kubeconfig.read_text())["clusters"][0]["cluster"]["server"])
+        assert url.hostname and url.port
+        return url.hostname, url.port
+
+    def _point_operator(self) -> None:
+        """Have the operator's kubeconfig name the front."""
+        path = self.cluster.operator_kubeconfig
+        config = yaml.safe_load(path.read_text())
+        config["clusters"][0]["cluster"]["server"] = f"https://127.0.0.1:{self._operators.port}"
+        path.write_text(yaml.safe_dump(config))
+
+
+def _serves(pod: Any) -> bool:
+    """Whether it is a server, and ready."""
+    named = any(container.name == "triton" for container in pod.spec.containers)
+    conditions = (pod.status.conditions if pod.status else None) or []
+    return named and any(each.type == "Ready" and each.status == "True" for each in conditions)

@@ -1,0 +1,128 @@
+"""What became of the jobs, their versions and the ModelServes: pure, of objects and of what the store holds."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trainserve import store
+
+Object = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version that the store has, all of whose bytes are as its manifest says (`whole`)."""
+
+    model: str
+    number: int
+    digest: str
+    uid: str | None
+    """Of the TrainJob that it names."""
+    whole: bool
+
+
+@dataclass
+class Jobs:
+    """Counts over all TrainJobs, and what is wrong in words."""
+
+    complete: int = 0
+    failed: int = 0
+    going_on: int = 0
+    twice: int = 0
+    """With more than one version."""
+    unpublished: int = 0
+    """Complete, without a version in the store."""
+    verified: int = 0
+    """Complete with one version whose bytes are whole, and whose digest the status and the record have, too."""
+    gaps: int = 0
+    """Numbers that are missing among a model's versions."""
+    attempts: Counter[str] = field(default_factory=Counter)
+    """By the reason with which they ended."""
+    told: list[str] = field(default_factory=list)
+
+
+def true_conditions(thing: Object) -> set[str]:
+    """Types of the conditions that are True."""
+    known = (thing.get("status") or {}).get("conditions") or []
+    return {each["type"] for each in known if each["status"] == "True"}
+
+
+def over(job: Object) -> bool:
+    """Whether a job has ended, well or badly."""
+    return bool(true_conditions(job) & {"Complete", "Failed"})
+
+
+def count(jobs: Iterable[Object], versions: Iterable[Version], recorded: Mapping[tuple[str, int], str]) -> Jobs:
+    """What became of the jobs. `recorded` are the digests of the namespace's record, by model and number."""
+    found, by_uid = Jobs(), defaultdict[str | None, list[Version]](list)
+    numbers = defaultdict[str, set[int]](set)
+    for version in versions:
+        by_uid[version.uid].append(version)
+        numbers[version.model].add(version.number)
+    for model, there in sorted(numbers.items()):
+        if missing := set(range(1, max(there) + 1)) - there:
+            found.gaps += len(missing)
+            found.told.append(f"{model}: no version {sorted(missing)} among {sorted(there)}")
+    for job in jobs:
+        _count_one(job, by_uid[job["metadata"]["uid"]], recorded, found)
+    return found
+
+
+def _count_one(job: Object, own: list[Version], recorded: Mapping[tuple[str, int], str], found: Jobs) -> None:
+    status, held = job.get("status") or {}, true_conditions(job)
+    complete, failed = "Complete" in held, "Failed" in held
+    found.complete += complete
+    found.failed += failed
+    found.going_on += not held & {"Complete", "Failed"}
+    found.twice += len(own) > 1
+    found.unpublished += complete and not own
+    for attempt in status.get("attempts") or []:
+        found.attempts[attempt.get("reason") or "going on"] += 1
+    artifact = status.get("artifact") or {}
+    right = complete and len(own) == 1 and _agree(own[0], artifact, recorded)
+    found.verified += right
+    if not right or failed:
+        where = [f"{each.model}/{each.number}" for each in own]
+        reasons = [attempt.get("reason") for attempt in status.get("attempts") or []]
+        found.told.append(f"{job['metadata']['name']}: {sorted(held)}, attempts {reasons}, versions {where}")
+
+
+def _agree(version: Version, artifact: Object, recorded: Mapping[tuple[str, int], str]) -> bool:
+    digests = {version.digest, artifact.get("digest"), recorded.get((version.model, version.number))}
+    return version.whole and digests == {version.digest} and artifact.get("version") == version.number
+
+
+def recorded(config_maps: Iterable[Object]) -> dict[tuple[str, int], str]:
+    """The digests of the record's ConfigMaps."""
+    return {
+        (each["metadata"]["labels"]["trainserve.io/model"], int(number)): digest
+        for each in config_maps
+        if each["metadata"]["name"].startswith("trainserve-versions.")
+        for number, digest in (each.get("data") or {}).items()
+    }
+
+
+def published(root: Path, namespace: str) -> list[Version]:
+    """All versions that the store has, each read through."""
+    found = []
+    for model in store.models(root, namespace):
+        for number in store.versions(root, namespace, model):
+            resolved = store.resolve(root, namespace, model, number)
+            try:
+                uid, whole = store.verify(root, namespace, model, number, resolved.digest).train_job.uid, True
+            except store.StoreError:
+                uid, whole = store.manifest(root, namespace, model, number).train_job.uid, False
+            found.append(Version(model, number, resolved.digest, uid, whole))
+    return found
+
+
+def leftovers(root: Path, namespace: str) -> list[str]:
+    """What lies among the versions and is none, but for each model's lock; and checkpoints of whatever job."""
+    models = [each for each in (root / namespace).iterdir() if each.is_dir()]
+    among = [path for model in models for path in model.iterdir() if not path.name.isdigit() and path.name != ".lock"]
+    checkpoints = (root / ".checkpoints" / namespace).glob("*")
+    return sorted(str(path.relative_to(root)) for path in (*among, *checkpoints))
