@@ -53,7 +53,7 @@ SERVED: dict[str, dict[str, Any]] = {
 }
 JOBS, AT_ONCE = 20, 5
 """TrainJobs in all, and how many of them go on at a time."""
-EPOCHS = (60, 400)
+EPOCHS = (40, 160)
 SETTLE_SECONDS = 1800.0
 ENDING_SECONDS = 20.0
 """How long after a fault has been undone a loss may come of it."""
