@@ -53,7 +53,7 @@ SERVED: dict[str, dict[str, Any]] = {
 }
 JOBS, AT_ONCE = 20, 5
 """TrainJobs in all, and how many of them go on at a time."""
-EPOCHS = (40, 160)
+EPOCHS = (20, 80)
 SETTLE_SECONDS = 1800.0
 ENDING_SECONDS = 20.0
 """How long after a fault has been undone a loss may come of it."""
@@ -66,7 +66,7 @@ def job_spec(model: str, epochs: int) -> dict[str, Any]:
         "model": {"name": NETWORKS[model]},
         "dataset": {"name": "synthetic", "options": shape},
         "trainer": {"epochs": epochs, "seed": list(NETWORKS).index(model)},
-        "checkpoint": {"everyEpochs": 10},
+        "checkpoint": {"everyEpochs": 5},
         "output": {"model": model},
     }
 

@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 
 from trainserve import store
-from trainserve.client import AsyncClient, ModelInfo, RequestFailed
+from trainserve.client import AsyncClient, Client, ModelInfo
 from trainserve.serving.recorded import Arrays, Recorded
 
 Kind = Literal["HTTP kept", "HTTP new connections", "gRPC kept"]
@@ -81,33 +81,31 @@ class Answers:
 
 
 class Caller:
-    """One kind of caller of one ModelServe; `ports` are those of its HTTP and of its gRPC."""
+    """One kind of caller of one ModelServe, at an address of its own."""
 
-    def __init__(self, serve: str, model: str, kind: Kind, ports: tuple[int, int], answers: Answers) -> None:
-        self.serve, self.model, self.kind, self.answers = serve, model, kind, answers
-        self.url = f"grpc://127.0.0.1:{ports[1]}" if kind == "gRPC kept" else f"http://127.0.0.1:{ports[0]}"
+    def __init__(self, serve: str, kind: Kind, url: str, info: ModelInfo, answers: Answers) -> None:
+        self.serve, self.kind, self.url, self.info, self.answers = serve, kind, url, info, answers
         self.count = Count()
         self._chance = random.Random(f"{serve} {kind}")
 
     async def run(self, over: asyncio.Event) -> None:
         """Ask until it is over."""
         async with AsyncClient(self.url) as client:
-            info = await client.model(self.model)
             while not over.is_set():
-                await self._ask(client, info)
+                await self._ask(client)
                 await asyncio.sleep(PAUSE)
 
-    async def _ask(self, kept: AsyncClient, info: ModelInfo) -> None:
+    async def _ask(self, kept: AsyncClient) -> None:
         row = self._chance.randrange(SAMPLES)
         inputs, began = self.answers.sent(row), time.monotonic()
         self.count.sent += 1
         try:
             if self.kind == "HTTP new connections":
                 async with AsyncClient(self.url) as client:
-                    got = await client.infer(info, inputs)
+                    got = await client.infer(self.info, inputs)
             else:
-                got = await kept.infer(info, inputs)
-        except RequestFailed as failure:
+                got = await kept.infer(self.info, inputs)
+        except Exception as failure:  # a caller would see no answer, whatever its kind
             why = f"{type(failure).__name__}: {failure}"[:300]
             self.count.losses.append(Loss(self.serve, self.kind, began, time.monotonic(), why))
             return
@@ -119,9 +117,14 @@ class Caller:
 
 
 def callers(serves: Mapping[str, tuple[str, tuple[int, int]]], root: Path, namespace: str) -> list[Caller]:
-    """One of each kind for each ModelServe, by its name: the model that it serves, and its ports."""
+    """One of each kind for each ModelServe, by its name: the model that it serves, and its ports of HTTP and gRPC."""
     found = []
-    for serve, (model, ports) in serves.items():
+    for serve, (model, (http, grpc)) in serves.items():
         answers = Answers(root, namespace, model)
-        found += [Caller(serve, model, kind, ports, answers) for kind in KINDS]
+        urls = {
+            kind: f"grpc://127.0.0.1:{grpc}" if kind == "gRPC kept" else f"http://127.0.0.1:{http}" for kind in KINDS
+        }
+        with Client(urls["HTTP kept"]) as client:
+            info = client.model(model)
+        found += [Caller(serve, kind, url, info, answers) for kind, url in urls.items()]
     return found
