@@ -220,6 +220,7 @@ def tell(
     remaining = remains(scene)
 
     losses = [loss for caller in asking for loss in caller.count.losses]
+    wrong = sum(caller.count.wrong for caller in asking)
     bars = [
         Bar("TrainJobs: Complete", counted.complete, "", JOBS, "more"),
         Bar("TrainJobs: Failed", counted.failed, "", 0),
@@ -233,6 +234,8 @@ def tell(
         Bar("pods going on of jobs that are over", len(still), "", 0),
         Bar("ModelServes: Ready and Verified, right version", len(served), "", len(SERVED), "more"),
         Bar("objects left after deletion", len(remaining), "", 0),
+        Bar("requests sent, all together", sum(caller.count.sent for caller in asking), "requests"),
+        Bar("requests lost or answered wrongly, all together", wrong + len(losses), "requests", 0),
     ]
     for caller in asking:
         name, count = f"{caller.serve}, {caller.kind}", caller.count

@@ -72,7 +72,7 @@ SERVERS: Mapping[str, Bounds] = {
 }
 STORE: Mapping[str, Bounds] = {"fill store": (1, 6)}
 LANES: tuple[tuple[Mapping[str, Bounds], Bounds], ...] = (
-    (CONTROL, (3, 12)),
+    (CONTROL, (5, 12)),
     (TRAINERS, (5, 20)),
     (SERVERS, (5, 20)),
     (STORE, (40, 90)),
