@@ -15,7 +15,8 @@ Nothing may be lost:
 - after all objects are deleted no other is left of them but the record of versions.
 
 Not disturbed: the folders that pods write to beside the store, which lie on this machine's disk, and the parent of all
-container processes, which stands for containerd.
+container processes, which stands for containerd. Nor is this said of a machine that gives all of it no CPU for seconds:
+two liveness probes of 5 s each that nobody answers end a server, there as anywhere, and then every server.
 
 Run with `python -m bench.chaos [--minutes 30] [--seed N]`; it is no part of `make test` or `make bench`.
 """
@@ -23,6 +24,7 @@ Run with `python -m bench.chaos [--minutes 30] [--seed N]`; it is no part of `ma
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import shutil
 import sys
@@ -256,6 +258,7 @@ def tell(
         n | {"jobsThereWhenTheFaultsEnded": while_disturbed},
         used,
         seed=seed,
+        loadAverage=os.getloadavg(),
         skipped=dict(faults.skipped),
         endedByThemselves=dict(faults.revived),
         attempts=dict(counted.attempts),

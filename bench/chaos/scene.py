@@ -103,9 +103,8 @@ class Scene:
         return [pod for pod in found if not pod.metadata.deletionTimestamp]  # type: ignore[union-attr]
 
     def ready_pods(self, serve: str) -> list[Any]:
-        """Those of a ModelServe."""
-        pods = [pod for pod in self.pods("modelserve") if pod.metadata.labels["trainserve.io/modelserve"] == serve]
-        return [pod for pod in pods if _serves(pod)]
+        """Those of a ModelServe that take requests."""
+        return [pod for pod in self.pods("modelserve") if _serves(pod, serve)]
 
     def jobs_going_on(self) -> list[Any]:
         """TrainJobs that are not over."""
@@ -136,10 +135,11 @@ class Scene:
         """Keep up with which pods are ready, as far as the API server tells."""
         while not self._over.wait(0.5):
             try:
-                for name in self.serves:
-                    self._ready[name] = sorted(pod.status.podIP for pod in self.ready_pods(name))
+                pods = self.pods("modelserve")
             except AWAY:
                 continue  # what was known holds
+            for name in self.serves:
+                self._ready[name] = sorted(pod.status.podIP for pod in pods if _serves(pod, name))
 
     def _through_front(self) -> Address:
         url = urlsplit(yaml.safe_load(self.cluster.kubeconfig.read_text())["clusters"][0]["cluster"]["server"])
@@ -154,8 +154,9 @@ class Scene:
         path.write_text(yaml.safe_dump(config))
 
 
-def _serves(pod: Any) -> bool:
-    """Whether it is a server, and ready."""
+def _serves(pod: Any, serve: str) -> bool:
+    """Whether it is a server of that ModelServe, and ready."""
     named = any(container.name == "triton" for container in pod.spec.containers)
     conditions = (pod.status.conditions if pod.status else None) or []
-    return named and any(each.type == "Ready" and each.status == "True" for each in conditions)
+    ready = any(each.type == "Ready" and each.status == "True" for each in conditions)
+    return pod.metadata.labels["trainserve.io/modelserve"] == serve and named and ready
