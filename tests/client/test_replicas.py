@@ -49,6 +49,12 @@ def test_the_rest_doubles_with_each_failure_up_to_a_bound_and_an_answer_ends_it(
     assert replica.usable(100.0)
 
 
+def test_one_that_has_failed_for_hours_rests_no_longer_than_the_bound() -> None:
+    replica = Replica(A, failures=100_000)
+    replica.failed(100.0)
+    assert replica.resting_until == 100.0 + LONGEST_REST
+
+
 def test_a_single_request_tries_one_whose_rest_is_over() -> None:
     among = replicas(A, B)
     tried = among.choose(0)

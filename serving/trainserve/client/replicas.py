@@ -37,7 +37,7 @@ class Replica:
 
     def failed(self, now: float) -> None:
         """It could not be reached, had no room, or let a deadline pass."""
-        self.resting_until = now + min(FIRST_REST * 2.0**self.failures, LONGEST_REST)
+        self.resting_until = now + min(FIRST_REST * 2.0 ** min(self.failures, 30), LONGEST_REST)
         self.failures += 1
 
 
