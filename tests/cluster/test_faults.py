@@ -109,6 +109,20 @@ def test_a_server_that_is_killed_or_hangs_is_noticed_and_the_pod_recovers(
         assert time.monotonic() - began < 15  # the issue's bar
 
 
+def test_a_killed_probe_takes_no_healthy_server_along(kube: Kube, dev_cluster: Cluster, served: Object) -> None:
+    (pod,) = kube.pods(modelserve="model")
+    before = restarts(kube, "model"), restarts(kube, "model", "probe")
+    listens = f"{pod['status']['podIP']}:9401"
+    (probe,) = [p for p in psutil.process_iter(["cmdline"]) if listens in (p.info["cmdline"] or [])]
+    probe.kill()
+    wait_for(
+        lambda: restarts(kube, "model", "probe") == before[1] + 1 and ready(kube, "model"),
+        120,
+        lambda: str(kube.pods(modelserve="model")),
+    )
+    assert restarts(kube, "model") == before[0]
+
+
 def server(pod_ip: str) -> psutil.Process:
     """The `tritonserver` that listens on that address, in which models run too."""
     launchers = [p for p in psutil.process_iter(["cmdline"]) if f"--http-address={pod_ip}" in (p.info["cmdline"] or [])]
@@ -116,9 +130,9 @@ def server(pod_ip: str) -> psutil.Process:
     return found
 
 
-def restarts(kube: Kube, serve: str) -> int:
+def restarts(kube: Kube, serve: str, container: str = "triton") -> int:
     statuses: list[Any] = [s for pod in kube.pods(modelserve=serve) for s in pod["status"]["containerStatuses"]]
-    return sum(s["restartCount"] for s in statuses if s["name"] == "triton")
+    return sum(s["restartCount"] for s in statuses if s["name"] == container)
 
 
 def ready(kube: Kube, serve: str) -> bool:

@@ -395,6 +395,7 @@ class Screen:
         environment.pop("COLUMNS", None)
         self.process, self._terminal = pty.fork()
         if self.process == 0:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # tests that run in the background were told to ignore it
             os.execve(str(PROGRAM), [str(PROGRAM), "top", *arguments], environment)
         self.resize(30, 120)
         self._reader = threading.Thread(target=self._read, daemon=True)

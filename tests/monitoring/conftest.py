@@ -112,7 +112,8 @@ def live(monitored: Cluster, newer: tuple[str, int] | str) -> Iterator[Live]:
         for name, gpus in (("digits", 1), ("plain", 0)):
             kube.create("ModelServe", name, {"model": {"name": "digits"}, "slo": EASY, "resources": {"gpus": gpus}})
         kube.create("TrainJob", "first", digits(dataset=LITTLE))
-        long = digits(dataset=LITTLE, trainer=FOREVER, resources={"gpus": 1}, checkpoint={"everyEpochs": 10})
+        half = {"gpus": 1, "cpu": "500m"}  # it trains as long as anything is asked, and the servers need a core, too
+        long = digits(dataset=LITTLE, trainer=FOREVER, resources=half, checkpoint={"everyEpochs": 10})
         kube.create("TrainJob", "long", long)
         assert is_true(kube.finished("first", SETUP), "Complete")
         interrupted(kube)

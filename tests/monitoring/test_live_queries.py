@@ -22,7 +22,7 @@ from trainserve.dev.dashboards import links, queries
 from trainserve.dev.state import SYSTEM_NAMESPACE
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
-PATIENCE = 300.0
+PATIENCE = 900.0
 """Seconds after which a query is taken for one that stays empty."""
 CONDITIONS = {"network", "phase", "reason", "result", "code", "outcome", "persistentvolumeclaim"}
 """Labels whose values an alert names that are there only when something is wrong, or by another name."""

@@ -197,12 +197,13 @@ def _triton(spec: ModelServeSpec, settings: Settings, shared: dict[str, Any]) ->
         },
         "readinessProbe": ready | {"failureThreshold": 2},
         # The other container runs a real inference: a server whose model hangs, or whose python backend's process died,
-        # answers its own health checks with 200. The timeout is that of a server under full load.
+        # answers its own health checks with 200. The timeout is that of a server under full load; five failures outlast
+        # a new start of the other container, which says nothing of this one.
         "livenessProbe": {
             "httpGet": {"path": "/livez", "port": PROBE},
             "periodSeconds": 1,
             "timeoutSeconds": 5,
-            "failureThreshold": 2,
+            "failureThreshold": 5,
         },
     }
 
