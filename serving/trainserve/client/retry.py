@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 def pause(round_number: int, chance: float) -> float:
     """Seconds to wait before the replicas are asked again for the `round_number`-th time; `chance` from 0 to 1."""
-    return float(min(FIRST_WAIT * 2.0**round_number, LONGEST_WAIT)) * (0.5 + chance / 2)
+    return float(min(FIRST_WAIT * 2.0 ** min(round_number, 30), LONGEST_WAIT)) * (0.5 + chance / 2)
 
 
 class Call:
