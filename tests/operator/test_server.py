@@ -22,7 +22,6 @@ from lightkube.config.kubeconfig import SingleConfig
 from lightkube.config.models import Cluster as ClusterConfig
 from lightkube.generic_resource import create_namespaced_resource
 from lightkube.models.meta_v1 import ObjectMeta
-from lightkube.resources.apiextensions_v1 import CustomResourceDefinition
 from lightkube.resources.core_v1 import Namespace, ResourceQuota, ServiceAccount
 from lightkube.types import PatchType
 from prometheus_client.parser import text_string_to_metric_families
@@ -316,45 +315,6 @@ async def test_what_the_server_rejects_is_said_in_its_words_until_it_is_taken(cl
     await cluster.client.delete(ResourceQuota, "none", namespace=cluster.namespace)
     job = await cluster.wait("TrainJob", "digits", lambda job: job["status"]["attempts"])
     assert condition(job["status"], "Scheduled")["reason"] == "Pending"
-
-
-async def test_what_an_earlier_schema_stored_and_todays_refuses_is_told(cluster: Cluster, environment: str) -> None:
-    definition = (await cluster.client.get(CustomResourceDefinition, "trainjobs.trainserve.io")).to_dict()
-    place = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/dataset/properties/options"
-    options = definition
-    for step in place.split("/")[1:]:
-        options = options[int(step) if step.isdigit() else step]
-
-    async def take(values: Object) -> None:
-        change = [{"op": "replace", "path": f"{place}/additionalProperties", "value": values}]
-        await cluster.client.patch(
-            CustomResourceDefinition, "trainjobs.trainserve.io", change, patch_type=PatchType.JSON
-        )
-
-    inside: Object = {"kept": [1]}
-    for _ in range(20):
-        inside = {"in": inside}
-    await take({"x-kubernetes-preserve-unknown-fields": True})
-    try:
-        async with asyncio.timeout(DEADLINE):
-            while True:
-                with contextlib.suppress(ApiError):
-                    await cluster.create("TrainJob", trainjob(dataset={"name": "digits", "options": {"a": inside}}))
-                    break
-                await asyncio.sleep(0.1)
-    finally:
-        await take(options["additionalProperties"])
-    async with operator():
-        await cluster.create("TrainJob", command_job() | {"metadata": {"name": "beside"}})
-        await cluster.wait("TrainJob", "beside", lambda job: job["status"]["phase"] == "Pending")
-        async with asyncio.timeout(DEADLINE):
-            # Servers from 1.30 on take a status of it all the same.
-            while "StatusRefused" not in await cluster.events():
-                if (job := await cluster.get("TrainJob", "digits")) and job.get("status"):
-                    assert condition(job["status"], "Accepted")["status"] == "False"
-                    break
-                await asyncio.sleep(0.1)
-    assert [pod["metadata"]["name"] for pod in await cluster.list("Pod")] == ["beside-1-0"]
 
 
 async def test_several_replicas_get_a_budget_in_a_version_that_the_server_has(cluster: Cluster, engine: Engine) -> None:
