@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -164,18 +165,19 @@ def specs(kube: Kube, claim: Path, bucket: str) -> dict[str, Object]:
     }
 
 
-@pytest.fixture(scope="module")
-def started(kube: Kube, specs: dict[str, Object]) -> dict[str, Object]:
-    """All of them, side by side: each publishes under its own name."""
-    return {name: kube.create("TrainJob", name, spec | {"output": {"model": name}}) for name, spec in specs.items()}
-
-
-Finished = Callable[[str], Object]
+Run = Callable[[str], Object]
 
 
 @pytest.fixture(scope="module")
-def finished(kube: Kube, started: dict[str, Object]) -> Finished:
-    return kube.finished
+def started(kube: Kube, specs: dict[str, Object]) -> Run:
+    """Creates one of them when it is first asked for, as it was created: nine pods at once leave nobody a core."""
+    return cache(lambda name: kube.create("TrainJob", name, specs[name] | {"output": {"model": name}}))
+
+
+@pytest.fixture(scope="module")
+def finished(kube: Kube, started: Run) -> Run:
+    """One of them once it has ended."""
+    return lambda name: kube.finished(started(name)["metadata"]["name"])
 
 
 def checkpoints(cluster: Cluster, job: Object) -> Path:
@@ -184,9 +186,9 @@ def checkpoints(cluster: Cluster, job: Object) -> Path:
 
 
 def test_a_deleted_pod_costs_no_retry_and_the_next_one_goes_on_from_the_checkpoint(
-    kube: Kube, dev_cluster: Cluster, started: dict[str, Object], finished: Finished
+    kube: Kube, dev_cluster: Cluster, started: Run, finished: Run
 ) -> None:
-    folder = checkpoints(dev_cluster, started["resumed"])
+    folder = checkpoints(dev_cluster, started("resumed"))
     wait_for(lambda: any(folder.glob("step-*")), HANG, lambda: "no checkpoint was written")
     kube.delete("Pod", "resumed-1-0")
     job = finished("resumed")
@@ -198,7 +200,7 @@ def test_a_deleted_pod_costs_no_retry_and_the_next_one_goes_on_from_the_checkpoi
 
 @pytest.mark.parametrize(("name", "pods"), [("processes", 1), ("nodes", 2)])
 def test_two_processes_train_one_model_and_publish_it_once(
-    kube: Kube, dev_cluster: Cluster, finished: Finished, name: str, pods: int
+    kube: Kube, dev_cluster: Cluster, finished: Run, name: str, pods: int
 ) -> None:
     job = finished(name)
     published(job)
@@ -207,44 +209,42 @@ def test_two_processes_train_one_model_and_publish_it_once(
     assert [path.name for path in folder.iterdir() if path.name.isdigit()] == ["1"]
 
 
-def test_a_resnet_trains_with_all_that_the_loop_has_and_tells_it_in_json(kube: Kube, finished: Finished) -> None:
+def test_a_resnet_trains_with_all_that_the_loop_has_and_tells_it_in_json(kube: Kube, finished: Run) -> None:
     job = finished("processes")
     assert job["status"]["result"]["precision"] == PRECISION
     lines = [json.loads(line) for line in kube.kubectl("logs", "processes-1-0").stdout.splitlines()]
     assert "training" in {line.get("event") for line in lines}
 
 
-def test_a_folder_of_pictures_trains_a_users_own_network_from_weights_of_his(kube: Kube, finished: Finished) -> None:
+def test_a_folder_of_pictures_trains_a_users_own_network_from_weights_of_his(kube: Kube, finished: Run) -> None:
     published(finished("pictures"))
     log = kube.kubectl("logs", "pictures-1-0").stdout
     assert "pretrained: 4 tensors" in log or "pretrained: 2 tensors" in log, log
     assert "frozen: " in log
 
 
-def test_an_exported_file_is_published_with_the_accuracy_that_it_has_in_its_own_precision(finished: Finished) -> None:
+def test_an_exported_file_is_published_with_the_accuracy_that_it_has_in_its_own_precision(finished: Run) -> None:
     job = finished("pictures")
     assert published(job)["precision"] == "int8"
     assert job["status"]["result"]["exportedAccuracy"] >= job["status"]["result"]["accuracy"] - 0.5
 
 
-def test_a_recurrent_network_takes_the_rows_of_its_images_as_steps_and_is_published_in_fp16(finished: Finished) -> None:
+def test_a_recurrent_network_takes_the_rows_of_its_images_as_steps_and_is_published_in_fp16(finished: Run) -> None:
     assert published(finished("lstm"))["precision"] == "fp16"
 
 
-def test_data_from_s3_is_fetched_with_the_namespaces_credentials(finished: Finished) -> None:
+def test_data_from_s3_is_fetched_with_the_namespaces_credentials(finished: Run) -> None:
     assert finished("nodes")["status"]["result"]["accuracy"] > 0.9
 
 
-def test_data_that_is_not_what_was_meant_is_refused_with_both_digests(
-    specs: dict[str, Object], finished: Finished
-) -> None:
+def test_data_that_is_not_what_was_meant_is_refused_with_both_digests(specs: dict[str, Object], finished: Run) -> None:
     failed = condition(finished("wrong-digest"), "Failed")
     assert failed["reason"] == "DataError", failed
     assert WRONG in failed["message"]
     assert specs["nodes"]["dataset"]["digest"] in failed["message"]
 
 
-def test_an_unknown_model_is_answered_with_the_closest_names(finished: Finished) -> None:
+def test_an_unknown_model_is_answered_with_the_closest_names(finished: Run) -> None:
     failed = condition(finished("unknown"), "Failed")
     assert failed["reason"] == "UserError", failed
     assert "did you mean 'resnet18'" in failed["message"], failed

@@ -20,11 +20,15 @@ def test_with_split_hierarchies_each_limit_has_a_group_of_its_own(tmp_path: Path
     assert (cpu / "cpu.cfs_quota_us").read_text() == "200000"
 
 
-def test_two_containers_weigh_as_much_as_two_processes_outside(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("cores", "shares"), [(1, "1024"), (2, "2048"), (8, "3072")])
+def test_each_container_weighs_as_much_as_a_process_outside_and_all_no_more_than_the_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cores: int, shares: str
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
     groups = Cgroups(Path("/state"), tmp_path)
-    for name in ("a", "b"):
+    for name in ("a", "b", "c"):
         groups.create(name, Limits(cpu=1.0))
-    assert (tmp_path / "cpu" / group_name(Path("/state")) / "cpu.shares").read_text() == "2048"
+    assert (tmp_path / "cpu" / group_name(Path("/state")) / "cpu.shares").read_text() == shares
 
 
 def test_a_container_without_limits_has_no_group(tmp_path: Path) -> None:

@@ -109,10 +109,11 @@ def remove_all(directory: Path, root: Path = ROOT) -> None:
 
 
 def _weigh(parent: Path, file: str, process: int, most: int) -> None:
-    """Give each container the weight of one process of this machine; by default all of them together have it."""
+    """Give the containers together the weight of one process for each, as many as there are cores at most (as a
+    kubelet's pods have, beside which the rest of the node goes on); by default it is that of one process."""
     containers = sum(each.is_dir() for each in parent.iterdir())
     with contextlib.suppress(OSError):
-        (parent / file).write_text(str(min(process * containers, most)))
+        (parent / file).write_text(str(min(process * min(containers, os.cpu_count() or 1), most)))
 
 
 def _remove(group: Path) -> None:
