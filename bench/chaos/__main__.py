@@ -15,8 +15,8 @@ Nothing may be lost:
 - after all objects are deleted no other is left of them but the record of versions.
 
 Not disturbed: the folders that pods write to beside the store, which lie on this machine's disk, and the parent of all
-container processes, which stands for containerd. Nor is this said of a machine that gives all of it no CPU for seconds:
-two liveness probes of 5 s each that nobody answers end a server, there as anywhere, and then every server.
+container processes, which stands for containerd. Nor is this said of a machine that gives all of it no CPU for half a
+minute: five liveness probes in a row that nobody answers end a server, there as anywhere, and then every server.
 
 Run with `python -m bench.chaos [--minutes 30] [--seed N]`; it is no part of `make test` or `make bench`.
 """
@@ -62,7 +62,7 @@ ENDING_SECONDS = 20.0
 
 
 def job_spec(model: str, epochs: int) -> dict[str, Any]:
-    """A TrainJob's; those of one model have one data set and one seed, so that their samples are the same."""
+    """The spec of a TrainJob; those of one model share data set and seed, so that their samples are the same."""
     shape = {"samples": 100, "classes": 3, "shape": [8, 8, 1]}
     return {
         "model": {"name": NETWORKS[model]},
@@ -74,7 +74,7 @@ def job_spec(model: str, epochs: int) -> dict[str, Any]:
 
 
 def create(scene: Scene, kind: Any, name: str, spec: dict[str, Any]) -> None:
-    """An object, once; however often the API server is away."""
+    """Create an object once, however often the API server is away."""
     metadata = {"name": name, "namespace": NAMESPACE}
     thing = {"apiVersion": "trainserve.io/v1alpha1", "kind": kind.__name__, "metadata": metadata, "spec": spec}
     try:
@@ -85,7 +85,7 @@ def create(scene: Scene, kind: Any, name: str, spec: dict[str, Any]) -> None:
 
 
 class Jobs(threading.Thread):
-    """Creates TrainJobs in turn over so many seconds, as many at a time as are bearable."""
+    """Creates TrainJobs in turn over so many seconds, AT_ONCE at a time at most."""
 
     def __init__(self, scene: Scene, numbers: range, seconds: float, seed: int) -> None:
         super().__init__(daemon=True)
@@ -93,7 +93,7 @@ class Jobs(threading.Thread):
         self.created = 0
 
     def run(self) -> None:
-        """Until all are there."""
+        """Return when all are created."""
         began, models, chance = time.monotonic(), list(NETWORKS), random.Random(self._seed)
         for turn, number in enumerate(self._numbers):
             while time.monotonic() - began < turn * self._seconds / len(self._numbers):
@@ -107,7 +107,7 @@ class Jobs(threading.Thread):
 
 
 def wait(scene: Scene, until: Callable[[], bool], what: str, seconds: float = SETTLE_SECONDS) -> bool:
-    """Whether it came about."""
+    """Wait until `until` holds. Answers whether it did within so many seconds."""
     give_up = time.monotonic() + seconds
     while time.monotonic() < give_up:
         try:
@@ -134,7 +134,7 @@ def serving(scene: Scene, newest: dict[str, int]) -> list[str]:
 
 
 def remains(scene: Scene) -> list[str]:
-    """What is there of the objects that were deleted."""
+    """List what is left of the objects that were deleted."""
     labels: Any = {"app.kubernetes.io/managed-by": "trainserve"}
     found = []
     for kind in (TrainJob, ModelServe):
@@ -147,7 +147,7 @@ def remains(scene: Scene) -> list[str]:
 
 
 def during(loss: Loss, happened: list[Happened]) -> str:
-    """The faults of which it may come."""
+    """Name the faults from which the loss may come, in one line with the loss."""
     names = {
         f"{each.name} {each.victim}".strip()
         for each in happened
@@ -157,7 +157,7 @@ def during(loss: Loss, happened: list[Happened]) -> str:
 
 
 def play(scene: Scene, minutes: float, seed: int) -> bool:
-    """All of it; whether nothing was lost."""
+    """Play the whole half hour. Answers whether nothing was lost."""
     scene.up()
     print(f"{scene.clock()} the cluster is up; store of its own: {scene.small}", flush=True)
     first = len(NETWORKS)
@@ -207,7 +207,7 @@ def tell(
     newest: dict[str, int],
     while_disturbed: int,
 ) -> bool:
-    """The count."""
+    """Count what was lost, delete everything, and write the report. Answers whether every goal was reached."""
     client, patiently = scene.client, scene.patiently
     jobs = list(patiently(lambda: list(client.list(TrainJob))))
     record = tally.recorded([each.to_dict() for each in patiently(lambda: list(client.list(ConfigMap)))])

@@ -5,7 +5,7 @@ The bounds are what the product promises to survive:
 - the API server and etcd are away for 20 s (tests/cluster/test_faults.py); the node's agent and the controller manager
   for 15 and 25 s, which is less than the 40 s after which a silent node is taken for lost and its pods for unready
   (trainserve.dev.controlplane.NODE_GRACE); the operator, the scheduler and a training process are stopped for 40 s;
-- a server, its launcher or its probe is stopped for 8 s: after two probes of 5 s each its container is ended, and a
+- a server, its launcher or its probe is stopped for 8 s: five failed liveness probes in a row end the container, and a
   caller's deadline is 30 s. One ModelServe is not hit twice within a minute, nor while one of its two pods is unready;
 - a training process that is killed uses up one of the 3 retries of its job, and so does a full store (`StoreError`);
   the same error twice in a row, the second within a minute, ends the job (docs/contracts.md). So of one job a process
@@ -77,22 +77,22 @@ LANES: tuple[tuple[Mapping[str, Bounds], Bounds], ...] = (
     (SERVERS, (5, 20)),
     (STORE, (40, 90)),
 )
-"""What happens at the same time as what: faults of one lane come one after the other, with such pauses between them."""
+"""Lanes go on side by side; the faults of one lane come one after the other, with pauses within these bounds."""
 KNOWN = tuple(name for bounds, _ in LANES for name in bounds)
 
 
 class Fault(NamedTuple):
-    """One that is to happen."""
+    """A fault that is to happen."""
 
     name: str
     seconds: float
     offset: int
-    """Of a wrong clock, in seconds."""
+    """How wrong the clock is, in seconds; other faults have no use for it."""
 
 
 @dataclass(frozen=True)
 class Happened:
-    """One that has happened, to whom, between which instants (monotonic)."""
+    """A fault that has happened, to whom, between which instants (monotonic)."""
 
     name: str
     victim: str
@@ -101,7 +101,7 @@ class Happened:
 
 
 class NobodyThere(Exception):
-    """There is nobody to whom it could happen now; the message says why."""
+    """The fault can happen to nobody now; the message says why."""
 
 
 def deck(chance: random.Random, bounds: Mapping[str, Bounds]) -> Iterator[Fault]:
@@ -129,12 +129,12 @@ class Faults:
         ]
 
     def start(self) -> None:
-        """All lanes."""
+        """Start all lanes."""
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> None:
-        """No more; returns when the last is undone and every component runs."""
+        """Stop all lanes. Returns when the last fault is undone and every component runs."""
         self._over.set()
         for thread in self._threads:
             thread.join()
@@ -168,7 +168,7 @@ class Faults:
             print(f"{self._scene.clock()} {fault.name} {victim}, over after {lasted:.1f} s", flush=True)
 
     def _rest(self, seconds: float, *, supervising: bool) -> bool:
-        """Whether all is over."""
+        """Wait. Answers whether `stop` was called meanwhile."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0 and not self._over.wait(min(left, SUPERVISE_SECONDS)):
             if supervising:
@@ -176,7 +176,7 @@ class Faults:
         return self._over.is_set()
 
     def _happen(self, fault: Fault, chance: random.Random) -> str:
-        """To whom it happened. Returns when it is undone."""
+        """Make the fault happen and undo it. Answers to whom it happened."""
         what, _, whom = fault.name.partition(" ")
         if fault.name == "clock of operator":
             return self._clock(fault)
@@ -243,7 +243,7 @@ class Faults:
         return ""
 
     def _trainer(self, what: str, chance: random.Random) -> tuple[psutil.Process, str]:
-        """A training process that may be killed, or stopped."""
+        """Choose a training process that may be killed, or stopped."""
         jobs = {job["metadata"]["name"]: job for job in self._scene.jobs_going_on()}
         candidates = []
         for pod in self._scene.pods("trainjob"):
@@ -260,7 +260,7 @@ class Faults:
         return process, name
 
     def _server(self, whom: str, chance: random.Random) -> tuple[psutil.Process, str]:
-        """A server, launcher or probe of a ModelServe with another pod that is ready."""
+        """Choose a server, launcher or probe of a ModelServe with another pod that is ready."""
         now = time.monotonic()
         rested = [name for name in self._scene.serves if now - self._hit.get(name, 0.0) > REST_SECONDS]
         ready = {name: self._scene.ready_pods(name) for name in rested}
@@ -310,7 +310,7 @@ def _fill_up(path: Path) -> None:
 
 @contextlib.contextmanager
 def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """With these variables; none of them is set otherwise."""
+    """Set these variables for the block; none of them is set outside it."""
     os.environ.update(values)
     try:
         yield

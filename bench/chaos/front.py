@@ -1,4 +1,4 @@
-"""What stands between a caller and the servers behind an address, as kube-proxy does, and can cut every connection.
+"""A proxy between callers and the servers behind an address, as kube-proxy is, which can cut every connection.
 
 The development cluster's own Services are proxied by its node's agent, and would go with it when that is killed; a
 kubelet's end takes no Service along.

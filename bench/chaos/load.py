@@ -41,7 +41,7 @@ class Loss:
 
 @dataclass
 class Count:
-    """What one caller asked."""
+    """How many requests one caller sent, and what came back."""
 
     sent: int = 0
     answered: int = 0
@@ -52,7 +52,7 @@ class Count:
 
 
 class Answers:
-    """What the versions of a model recorded, as far as they are published by now."""
+    """The recorded answers of a model's versions, as far as these are published by now."""
 
     def __init__(self, root: Path, namespace: str, model: str) -> None:
         self._root, self._namespace, self._model = root, namespace, model

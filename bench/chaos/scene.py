@@ -1,4 +1,4 @@
-"""Where it all happens: a development cluster whose operator reaches the API server through a front of ours, whose
+"""The scene of it all: a development cluster whose operator reaches the API server through a front of ours, whose
 store is a small file system, and whose ModelServes are asked through fronts that know their ready pods."""
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ ModelServe: Any = create_namespaced_resource("trainserve.io", "v1alpha1", "Model
 NAMESPACE = "default"
 STORE_MIB = 64
 PORTS = (8000, 8001)
-"""Of HTTP and gRPC."""
+"""The ports of HTTP and gRPC."""
 AWAY = (ApiError, OSError, httpx2.HTTPError)
-"""What a call of an API server that is away ends with."""
+"""The errors with which a call ends while the API server is away."""
 
 
 class Scene:
-    """Begins with `up` and ends with `down`."""
+    """A development cluster between `up` and `down`."""
 
     def __init__(self, serves: list[str]) -> None:
         self.serves = serves
@@ -51,7 +51,7 @@ class Scene:
         self._over = threading.Event()
 
     def up(self) -> None:
-        """Everything but the operator; then the operator, through its front."""
+        """Start everything but the operator; then the operator, through its front."""
         store = self.cluster.store
         store.mkdir(parents=True)
         mount = ["mount", "-t", "tmpfs", "-o", f"size={STORE_MIB}m", "tmpfs", str(store)]
@@ -72,7 +72,7 @@ class Scene:
         threading.Thread(target=self._watch, daemon=True).start()
 
     def down(self) -> None:
-        """Nothing of it runs or is mounted any more; its files stay."""
+        """Stop and unmount everything; the files stay."""
         self._over.set()
         self.cluster.down()
         if self.small:
