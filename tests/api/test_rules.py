@@ -28,7 +28,7 @@ def test_cel_and_python_break_the_same_rules(model: type[ApiType], data: st.Data
     manifest = data.draw(specs_without_rules(model))
     broken_in_python = _broken(model, manifest)
     stored = as_stored(manifest, schema(model))
-    assume("\\u0000" not in json.dumps(stored))  # where Google's wrapper ends a text (0.1.3)
+    assume("\\u0000" not in json.dumps(stored))  # Google's wrapper cuts a text at NUL (0.1.3)
     broken_in_cel = {rule.message for rule in model.rules if not cel.evaluate(rule.cel, {"self": stored})}
     assert broken_in_cel == broken_in_python
 

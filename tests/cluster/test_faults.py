@@ -92,6 +92,22 @@ def served(kube: Kube) -> Object:
     return kube.wait("ModelServe", "model", lambda serve: is_true(serve, "Ready"))
 
 
+def test_a_killed_probe_takes_no_healthy_server_along(kube: Kube, dev_cluster: Cluster, served: Object) -> None:
+    (pod,) = kube.pods(modelserve="model")
+    before = restarts(kube, "model"), restarts(kube, "model", "probe")
+    listens = f"{pod['status']['podIP']}:9401"
+    (probe,) = [p for p in psutil.process_iter(["cmdline"]) if listens in (p.info["cmdline"] or [])]
+    probe.kill()
+    wait_for(
+        lambda: restarts(kube, "model", "probe") == before[1] + 1 and ready(kube, "model"),
+        120,
+        lambda: str(kube.pods(modelserve="model")),
+    )
+    # Whom the node has told to end is counted as restarted only after its drain.
+    told = kube.kubectl("get", "events", "--output=jsonpath={.items[*].message}").stdout
+    assert restarts(kube, "model") == before[0] and "Container triton failed liveness probe" not in told
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_server_that_is_killed_or_hangs_is_noticed_and_the_pod_recovers(
     kube: Kube, dev_cluster: Cluster, served: Object, number: signal.Signals
@@ -107,20 +123,6 @@ def test_a_server_that_is_killed_or_hangs_is_noticed_and_the_pod_recovers(
     )
     if number == signal.SIGKILL:  # one that hangs does not end at a SIGTERM either, and has its pod's grace for it
         assert time.monotonic() - began < 15  # the bar
-
-
-def test_a_killed_probe_takes_no_healthy_server_along(kube: Kube, dev_cluster: Cluster, served: Object) -> None:
-    (pod,) = kube.pods(modelserve="model")
-    before = restarts(kube, "model"), restarts(kube, "model", "probe")
-    listens = f"{pod['status']['podIP']}:9401"
-    (probe,) = [p for p in psutil.process_iter(["cmdline"]) if listens in (p.info["cmdline"] or [])]
-    probe.kill()
-    wait_for(
-        lambda: restarts(kube, "model", "probe") == before[1] + 1 and ready(kube, "model"),
-        120,
-        lambda: str(kube.pods(modelserve="model")),
-    )
-    assert restarts(kube, "model") == before[0]
 
 
 def server(pod_ip: str) -> psutil.Process:

@@ -170,13 +170,13 @@ Run = Callable[[str], Object]
 
 @pytest.fixture(scope="module")
 def started(kube: Kube, specs: dict[str, Object]) -> Run:
-    """Creates one of them when it is first asked for, as it was created: nine pods at once leave nobody a core."""
+    """Creates a run when it is first asked for. Not all of them at once: nine pods leave nobody a core."""
     return cache(lambda name: kube.create("TrainJob", name, specs[name] | {"output": {"model": name}}))
 
 
 @pytest.fixture(scope="module")
 def finished(kube: Kube, started: Run) -> Run:
-    """One of them once it has ended."""
+    """Answers a run once it has ended."""
     return lambda name: kube.finished(started(name)["metadata"]["name"])
 
 

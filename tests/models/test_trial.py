@@ -108,6 +108,16 @@ WRONG: list[tuple[Callable[[], nn.Module], type[RunFailed], str]] = [
 ]
 
 
+@pytest.mark.parametrize(("precision", "simplified"), [("fp32", False), ("fp16", False), ("int8", True)])
+def test_a_graph_that_is_right_as_it_is_is_not_simplified_first(
+    monkeypatch: pytest.MonkeyPatch, precision: str, simplified: bool
+) -> None:
+    optimize, calls = torch.onnx.ONNXProgram.optimize, []
+    monkeypatch.setattr(torch.onnx.ONNXProgram, "optimize", lambda made: calls.append(made) or optimize(made))
+    try_to_export(body(nn.ReLU()), precision=precision)
+    assert bool(calls) is simplified
+
+
 @pytest.mark.parametrize(("network", "kind", "words"), WRONG)
 def test_what_is_exported_wrongly_is_told_by_its_layer(
     network: Callable[[], nn.Module], kind: type[RunFailed], words: str, tmp_path: Path

@@ -345,7 +345,10 @@ def test_a_version_is_fetched_served_and_probed_by_the_contracts_commands() -> N
     assert {"--http-address=$(POD_IP)", "--model-control-mode=none", "--strict-readiness=true"} <= set(
         triton["command"]
     )
-    assert triton["livenessProbe"]["httpGet"] == {"path": "/livez", "port": 9401}
+    alive = triton["livenessProbe"]
+    assert alive["httpGet"] == {"path": "/livez", "port": 9401}
+    # A probe that died refuses connections until it has started anew: 1.1 CPU seconds, more on a busy node.
+    assert alive["failureThreshold"] * alive["periodSeconds"] >= 5
     assert " ".join(probe["command"]) == (
         "python -m trainserve.serving probe --version /var/run/trainserve/version --model-name digits"
         " --url $(POD_IP):8000 --listen $(POD_IP):9401 --samples 64 --dead-file /var/run/trainserve/dead"
