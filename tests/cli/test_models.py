@@ -97,7 +97,8 @@ def test_a_version_beside_the_name_is_the_same_as_the_option(trainserve, root: P
     ("arguments", "complaint"),
     [
         (["digits/1", "--version", "2"], "digits/1 and --version 2 name two versions; give one of them"),
-        (["digits/x"], "digits/x: 'x' is not a version; must be a number from 1"),
+        (["digits/x"], "digits/x: 'x' is not a version; must be a number from 1 to 999999999"),
+        (["a/1000000000"], "a/1000000000: '1000000000' is not a version; must be a number from 1 to 999999999"),
         (["digits/0"], "digits/0: '0' is not a version"),
         (["digits/"], "digits/: '' is not a version"),
         (["digits/7"], "model digits: version 7 does not exist; published: 1, 2"),

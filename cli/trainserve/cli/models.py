@@ -100,7 +100,7 @@ def _named(name: str, version: int | None) -> tuple[str, int | None]:
         return whole, version
     given = versions.version(text)
     if given is None:
-        raise click.UsageError(f"{name}/{text}: {text!r} is not a version; must be a number from 1")
+        raise click.UsageError(f"{name}/{text}: {text!r} is not a version; must be a number from 1 to 999999999")
     if version not in (None, given):
         raise click.UsageError(f"{name}/{text} and --version {version} name two versions; give one of them")
     return name, given
