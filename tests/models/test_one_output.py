@@ -8,15 +8,19 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from trainserve import store
 from trainserve.models import one_output
+from trainserve.models.config import Export
 from trainserve.models.data.dataset import Normalisation
 from trainserve.models.errors import UserError
 from trainserve.models.network import Network
 from trainserve.models.script import own_graph
 from trainserve.models.script.config import parse
+from trainserve.models.script.network import adopt
+from trainserve.models.script.running import Left
 
 from .conftest import RunScript
 from .scripts import MODEL
@@ -52,6 +56,20 @@ def test_one_logit_or_probability_of_a_script_is_published_as_two_classes(
         sums = samples["images"].sum(axis=(1, 2, 3))
         assert samples["probabilities"][:, 1] == pytest.approx(1 / (1 + np.exp(-2 * sums)), abs=1e-5)
         assert samples["probabilities"].sum(axis=1) == pytest.approx(np.ones(len(sums)), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("width", "labels", "words"),
+    [
+        (1, np.array([0, 1, 1, 0]), "a classifier of 2 classes, whose one output is the logit of class 1"),
+        (3, np.array([0, 1, 2, 1]), "a classifier of 3 classes, whose 3 outputs are logits, of which softmax makes"),
+        (1, np.array([0.5, 1.5, 2.5, 0.1]), "a regression of 1 value, published unchanged"),
+        (2, np.zeros((4, 2), np.float32), "a regression of 2 values, published unchanged"),
+    ],
+)
+def test_what_a_scripts_model_is_taken_for_is_said(width: int, labels: NDArray[Any], words: str) -> None:
+    left = Left(nn.Linear(6, width), np.zeros((4, 6), np.float32), labels)
+    assert str(adopt(left, "model", Export())).startswith(words)
 
 
 def test_the_script_may_say_that_it_is_a_regression_and_the_gate_then_says_what_is_wrong(

@@ -83,11 +83,14 @@ class Adopted:
         assert isinstance(network, ScriptNetwork)
         narrowed = "" if self.was is None else f"; its weights, {self.was} in the script, are published as float32"
         if task == "regression":
-            return f"a regression of {len(self.dataset.labels)} value(s), which are published as they are{narrowed}"
+            values = len(self.dataset.labels)
+            return f"a regression of {values} value{'s' * (values > 1)}, published unchanged{narrowed}"
         gives = "probabilities" if network.gives_probabilities else "logits, of which softmax makes probabilities"
+        outputs = f"{self.width} outputs are"
         if self.width == 1:
             gives = "the probability of class 1" if network.gives_probabilities else "the logit of class 1"
-        return f"a classifier of {len(self.dataset.labels)} classes, whose {self.width} output(s) are {gives}{narrowed}"
+            outputs = "one output is"
+        return f"a classifier of {len(self.dataset.labels)} classes, whose {outputs} {gives}{narrowed}"
 
 
 def adopt(left: Left, name: str, config: Export) -> Adopted:
