@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import onnx
 import pytest
 from google.protobuf import text_format
 
+from tests.batching.graphs import B, model, node, numbers, tensor
 from tests.cli.conftest import Finished
 from trainserve.serving.triton_types import messages
 
@@ -64,6 +66,18 @@ def test_all_models_of_an_ensemble_are_printed_and_taken_by_the_server(
         "# digits-ensemble/config.pbtxt",
     ]
     assert finished.err.splitlines()[-1] == ("trainserve: the server takes it: digits, digits-labels, digits-ensemble")
+
+
+def test_a_graph_that_is_not_batched_says_why(trainserve: Command, tmp_path: Path) -> None:
+    x, y = tensor("x", [B, 4]), tensor("y", [B, 4])
+    onnx.save(model([node("CumSum", "x zero", "y")], [x], [y], [numbers("zero", 0)]), tmp_path / "summed.onnx")
+    finished = trainserve("config", tmp_path / "summed.onnx")
+    assert finished.status == 0
+    assert text_format.Parse(finished.out, messages().ModelConfig()).max_batch_size == 0
+    assert finished.err == (
+        "trainserve: summed is not batched: CumSum 'y': it adds up along axis 0, in which the rows lie: "
+        "rows of one request would meet those of another there\n"
+    )
 
 
 def test_what_the_server_does_not_take_is_told_in_its_words_with_exit_1(

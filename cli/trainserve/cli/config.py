@@ -1,4 +1,4 @@
-"""`trainserve config`: what Triton is _tell of a model, and whether a real server takes it."""
+"""`trainserve config`: what Triton is told of a model, and whether a real server takes it."""
 
 from __future__ import annotations
 
@@ -76,6 +76,9 @@ def config(
         click.echo(config_text(folder.config), nl=False)
     for caution in cautions(settings):
         _tell(caution)
+    for folder in folders:
+        if folder.batching is not None and folder.batching.axis == "none":
+            _tell(f"{folder.config.name} is not batched: {folder.batching.reason}")
     if check:
         _check(folders, flags, histogram=bool(buckets))
 
