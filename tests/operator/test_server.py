@@ -180,6 +180,44 @@ async def test_a_restarted_operator_writes_nothing_that_is_not_new(cluster: Clus
     assert after["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"]
 
 
+@pytest.mark.parametrize("away", [False, True], ids=["while the operator looks on", "while it is away"])
+async def test_a_pod_that_has_lost_its_labels_is_followed_to_its_end(
+    cluster: Cluster, environment: str, away: bool
+) -> None:
+    strip = [{"op": "remove", "path": "/metadata/labels"}]
+    async with contextlib.AsyncExitStack() as first:
+        await first.enter_async_context(operator())
+        await cluster.create("TrainJob", command_job())
+        await cluster.wait("TrainJob", "digits", lambda job: job["status"]["phase"] == "Pending")
+        if away:
+            await first.aclose()
+        await cluster.patch("Pod", "digits-1-0", strip, PatchType.JSON)
+        await cluster.set_status("Pod", "digits-1-0", RUNNING)
+        if away:
+            await first.enter_async_context(operator())
+        await cluster.wait("TrainJob", "digits", lambda job: job["status"]["phase"] == "Running")
+        await cluster.set_status("Pod", "digits-1-0", ended(0, reason="Completed"))
+        job = await cluster.wait("TrainJob", "digits", lambda job: job["status"]["phase"] == "Complete")
+    assert [attempt["number"] for attempt in job["status"]["attempts"]] == [1]
+    assert [pod["metadata"]["name"] for pod in await cluster.list("Pod")] == ["digits-1-0"]
+
+
+async def test_a_gang_of_which_one_has_lost_its_labels_is_stopped_as_a_whole(cluster: Cluster, engine: Engine) -> None:
+    job = command_job(workers={"nodes": 2})
+    await cluster.create("TrainJob", job)
+    await cluster.wait("TrainJob", "digits", lambda job: job["status"]["phase"] == "Pending")
+    await cluster.patch("Pod", "digits-1-1", [{"op": "remove", "path": "/metadata/labels"}], PatchType.JSON)
+    for name in ("digits-1-0", "digits-1-1"):
+        await cluster.set_status("Pod", name, RUNNING)
+    await cluster.wait("TrainJob", "digits", lambda job: job["status"]["phase"] == "Running")
+    await cluster.set_status("Pod", "digits-1-0", ended(1))
+    await cluster.wait("TrainJob", "digits", lambda job: job["status"]["attempts"][0]["reason"] == "UserError")
+    # No kubelet is there: a pod without a node is gone as soon as it is deleted.
+    async with asyncio.timeout(DEADLINE):
+        while await cluster.get("Pod", "digits-1-1") is not None:  # noqa: ASYNC110 - the server tells nobody here
+            await asyncio.sleep(0.02)
+
+
 async def test_what_happened_while_the_operator_was_away_is_taken_up(cluster: Cluster, environment: str) -> None:
     async with operator():
         await cluster.create("TrainJob", trainjob())

@@ -188,7 +188,7 @@ class Client:
         try:
             if known is None:
                 return dict(await self._client.create(resource.from_dict(wanted)))
-            if (known["metadata"].get("labels") or {}).get(labels.MANAGED_BY) != labels.MANAGER:
+            if not labels.is_labelled(known):
                 raise NameTaken(f"{_place(wanted)} belongs to something else")
             data = wanted["data"] | (known.get("data") or {})
             patch = {"metadata": {"resourceVersion": known["metadata"]["resourceVersion"]}, "data": data}

@@ -23,6 +23,10 @@ class Kind(Protocol):
     def targets(self, owner: Object, children: list[Object], answers: Answers) -> dict[str, Target]:
         """Pods to ask, by uid."""
 
+    def unseen(self, owner: Object, children: list[Object]) -> list[str]:
+        """Names of pods that the status counts on and that are not among the children: they are gone, or somebody took
+        off the label by which the operator lists and watches pods."""
+
     def plan(self, owner: Object, children: list[Object], answers: Answers, now: datetime) -> Plan:
         """The next step."""
 

@@ -52,6 +52,11 @@ def owner_reference(owner: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def is_labelled(child: Mapping[str, Any]) -> bool:
+    """Whether `child` has the label by which the operator lists and watches what it made."""
+    return bool((child["metadata"].get("labels") or {}).get(MANAGED_BY) == MANAGER)
+
+
 def owned_by(child: Mapping[str, Any], uid: str) -> bool:
     """Whether `child` belongs to exactly this owner, and not to an earlier object of the same name."""
     references = child["metadata"].get("ownerReferences") or []
@@ -60,7 +65,7 @@ def owned_by(child: Mapping[str, Any], uid: str) -> bool:
 
 def owned_by_namesake(child: Mapping[str, Any], owner: Mapping[str, Any]) -> bool:
     """Whether we made `child` for an owner of the same kind and name as this reference's, but for another object."""
-    if (child["metadata"].get("labels") or {}).get(MANAGED_BY) != MANAGER:
+    if not is_labelled(child):
         return False
     same = ("apiVersion", "kind", "name")
     references = child["metadata"].get("ownerReferences") or []
@@ -69,8 +74,7 @@ def owned_by_namesake(child: Mapping[str, Any], owner: Mapping[str, Any]) -> boo
 
 def is_orphan(child: Mapping[str, Any]) -> bool:
     """Whether we made `child` and its owner let go of it."""
-    metadata = child["metadata"]
-    return not metadata.get("ownerReferences") and (metadata.get("labels") or {}).get(MANAGED_BY) == MANAGER
+    return is_labelled(child) and not child["metadata"].get("ownerReferences")
 
 
 def metadata(owner: Mapping[str, Any], name: str, labels: Mapping[str, str]) -> dict[str, Any]:

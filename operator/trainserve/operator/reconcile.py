@@ -37,6 +37,8 @@ AGAIN = 0.2
 """Seconds until the next look at what somebody changed while it was planned for."""
 CREATED_INTERVAL = 1.0
 """Seconds until the next look at what was to be created."""
+UNLABELLED_INTERVAL = 2.0
+"""Seconds until the next look at a pod that has lost the label by which pods are watched."""
 LEFTOVER_INTERVAL = 1.0
 """Seconds until the next look at what an earlier owner left; its deletion is told earlier, as a rule."""
 
@@ -74,6 +76,8 @@ class Reconciler:
             if owner is not None:
                 await self._stop(owner, children)
             return None
+        if unlabelled := await self._look_for_unlabelled(parent, owner, children):
+            children = self._cache.children(parent)
         answers = self._poller.answers(parent)
         try:
             self._poller.follow(parent, self._kind.targets(owner, children, answers))
@@ -83,7 +87,8 @@ class Reconciler:
             await self._report(owner, self._internal(owner, error))
             raise
         try:
-            return await self._carry_out(parent, owner, children, plan)
+            again = await self._carry_out(parent, owner, children, plan)
+            return _sooner(again, UNLABELLED_INTERVAL) if unlabelled else again
         except Changed as changed:
             logger.debug("%s %s/%s: %s", *parent, changed, extra=about(*parent))
             await self._look_at(changed)
@@ -102,7 +107,21 @@ class Reconciler:
         if not plan.create:
             return again
         # Of what was there already, all that happened since may be known by now: then no event wakes anybody.
-        return CREATED_INTERVAL if again is None else min(again, CREATED_INTERVAL)
+        return _sooner(again, CREATED_INTERVAL)
+
+    async def _look_for_unlabelled(self, parent: Key, owner: Object, children: list[Object]) -> bool:
+        """Read pods that no watch tells of: their owner reference and name decide whose they are, and whoever owns the
+        namespace may have taken off the label by which they are watched. Answers whether there are any."""
+        names = self._kind.unseen(owner, children)
+        for child in children:
+            if child["kind"] == "Pod" and not labels.is_labelled(child):
+                self._cache.drop("Pod", child)
+                names.append(child["metadata"]["name"])
+        found = [await self._client.get("Pod", parent.namespace, name) for name in names]
+        for pod in found:
+            if pod is not None:
+                self._cache.put("Pod", pod)
+        return any(pod is not None for pod in found)
 
     async def _stop(self, owner: Object, children: list[Object]) -> None:
         """Stop what runs for an owner that is being deleted: a finalizer of somebody else's may keep it for long."""
@@ -173,7 +192,7 @@ class Reconciler:
             return plan.requeue_after
         wait = self._written.get(uid, 0.0) + STATUS_INTERVAL - time.monotonic()
         if wait > 0 and not plan.urgent:
-            return wait if plan.requeue_after is None else min(wait, plan.requeue_after)
+            return _sooner(plan.requeue_after, wait)
         try:
             written = await self._client.write_status(owner, change)
         except ApiError as error:
@@ -208,6 +227,11 @@ class Reconciler:
                 await self._client.tell(owner, untold[0])
                 told.add(untold[0].key)
             del untold[0]
+
+
+def _sooner(again: float | None, seconds: float) -> float:
+    """The shorter of two waits, the first of which may be none."""
+    return seconds if again is None else min(again, seconds)
 
 
 def difference(before: Object, after: Object) -> Object:

@@ -34,6 +34,10 @@ class ModelServes:
         """The probes of the serving pods."""
         return health.targets(Children.of(owner, children).serving, answers)
 
+    def unseen(self, owner: Object, children: list[Object]) -> list[str]:
+        """None: a pod that is needed and not known is created, and the API server then answers that it exists."""
+        return []
+
     def plan(self, owner: Object, children: list[Object], answers: Answers, now: datetime) -> Plan:
         """The next step of one service."""
         namespace = owner["metadata"]["namespace"]

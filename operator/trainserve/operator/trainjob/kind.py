@@ -14,7 +14,8 @@ from trainserve.operator.metrics import Metrics
 from trainserve.operator.plan import Object, Plan
 from trainserve.operator.poller import Target
 from trainserve.operator.settings import Settings
-from trainserve.operator.trainjob import progress, state, transition
+from trainserve.operator.trainjob import progress, recorded, state, transition
+from trainserve.operator.trainjob.names import place_of
 from trainserve.operator.trainjob.plan import plan
 from trainserve.operator.transition import Transition
 
@@ -30,6 +31,17 @@ class TrainJobs:
     def targets(self, owner: Object, children: list[Object], answers: Answers) -> dict[str, Target]:
         """Rank 0 of the running attempt."""
         return progress.targets(owner, children)
+
+    def unseen(self, owner: Object, children: list[Object]) -> list[str]:
+        """The latest attempt's pods that are not among the children, until the run has ended."""
+        known = recorded.status(owner)
+        if any(conditions.is_true(known.get("conditions"), kind) for kind in ("Complete", "Failed")):
+            return []
+        seen = {child["metadata"]["name"] for child in children if child["kind"] == "Pod"}
+        # Anybody with the right to may have edited the status: no name is asked for that is not a worker's.
+        name = owner["metadata"]["name"]
+        latest = {pod for attempt in (known.get("attempts") or [])[-1:] for pod in attempt["pods"]}
+        return sorted(pod for pod in latest - seen if place_of(name, pod) is not None)
 
     def plan(self, owner: Object, children: list[Object], answers: Answers, now: datetime) -> Plan:
         """The next step of one run."""
