@@ -25,7 +25,7 @@ test: setup ## all tests, those on the real API server included
 check: setup-python ## lint, types, who may import whom
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
-	.venv/bin/clang-format --dry-run --Werror serving/trainserve/serving/backend/*/*.*
+	.venv/bin/clang-format --dry-run --Werror serving/trainserve/serving/devserver/backend/*/*.*
 	.venv/bin/mypy $(PORTIONS)
 	.venv/bin/lint-imports
 	@$(PYTHON) -m trainserve.dev.dashboards --check

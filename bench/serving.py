@@ -52,10 +52,11 @@ from bench.peers.environment import FASTAPI, KSERVE, MLSERVER
 from bench.report import Bar, report, versions
 from bench.targets import EMPTY, Target, picture, running
 from bench.wrk import Figures, install
-from trainserve.serving import repository, runtime
-from trainserve.serving.server import DevelopmentServer
-from trainserve.serving.settings import Settings
-from trainserve.serving.source import open_servable
+from trainserve.serving.devserver import runtime
+from trainserve.serving.devserver.server import DevelopmentServer
+from trainserve.serving.repository import repository
+from trainserve.serving.repository.settings import Settings
+from trainserve.serving.sources.source import open_servable
 
 ROUNDS, SECONDS = 7, 1
 LARGE_SECONDS = 3

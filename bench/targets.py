@@ -17,11 +17,13 @@ from onnx import TensorProto, helper, numpy_helper
 from bench import zoo
 from bench.peers.environment import FASTAPI, KSERVE, MLSERVER
 from bench.wrk import Figures, wrk
-from trainserve.serving import load, repository, runtime
-from trainserve.serving.latency import summary
-from trainserve.serving.server import DevelopmentServer
-from trainserve.serving.settings import Settings
-from trainserve.serving.source import open_servable
+from trainserve.serving.devserver import runtime
+from trainserve.serving.devserver.server import DevelopmentServer
+from trainserve.serving.load import load
+from trainserve.serving.load.latency import summary
+from trainserve.serving.repository import repository
+from trainserve.serving.repository.settings import Settings
+from trainserve.serving.sources.source import open_servable
 
 Form = Literal["binary", "raw", "JSON", "gRPC"]
 OCTETS = {"Content-Type": "application/octet-stream"}
@@ -70,7 +72,7 @@ class Target:
     often: bool = False
 
     def measure(self, concurrency: int, seconds: int, folder: Path) -> Figures:
-        """Loads the server; its client is wrk over HTTP, trainserve.serving.load over gRPC."""
+        """Loads the server; its client is wrk over HTTP, trainserve.serving.load.load over gRPC."""
         image = picture(self.model)
         if self.form == "gRPC":
             asked = load.Prepared.inferences("grpc", self.model, [{"images": image}], ["probabilities"])

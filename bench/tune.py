@@ -28,9 +28,9 @@ from typing import Any
 
 from bench import zoo
 from bench.report import Bar, report, versions
-from trainserve.serving import runtime
-from trainserve.serving.servable import Servable
-from trainserve.serving.source import open_servable
+from trainserve.serving.devserver import runtime
+from trainserve.serving.sources.servable import Servable
+from trainserve.serving.sources.source import open_servable
 from trainserve.serving.tune import saved, tuner
 from trainserve.serving.tune.choice import Row, judged
 from trainserve.serving.tune.result import Result, best_of, described, wire

@@ -35,7 +35,7 @@ CHECK
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
       "$("$python" -c 'import sys; print("libpython%d.%d" % sys.version_info[:2])')" >/dev/null || true # prepare says so
   fi
-  # The development server's onnxruntime backend is compiled (trainserve.serving.runtime).
+  # The development server's onnxruntime backend is compiled (trainserve.serving.devserver.runtime).
   if ! command -v g++ >/dev/null; then
     say "installing g++"
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq g++ >/dev/null || true # prepare says so

@@ -19,7 +19,7 @@ import numpy as np
 
 from trainserve import store
 from trainserve.client import AsyncClient, Client, ModelInfo
-from trainserve.serving.recorded import Arrays, Recorded
+from trainserve.serving.samples.recorded import Arrays, Recorded
 
 Kind = Literal["HTTP kept", "HTTP new connections", "gRPC kept"]
 KINDS: tuple[Kind, ...] = ("HTTP kept", "HTTP new connections", "gRPC kept")

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainserve.serving.server import free_ports
+from trainserve.serving.devserver.server import free_ports
 
 CACHE = Path("~/.cache/trainserve/bench-peers").expanduser()
 START_SECONDS = 60.0

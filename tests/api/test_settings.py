@@ -10,7 +10,7 @@ from tests.api.fields import bounds, fields
 from tests.api.specs import WHOLE_SPECS, specs, specs_without_rules
 from trainserve.api import duration
 from trainserve.api.triton import Triton
-from trainserve.serving.settings import InvalidSettings, Settings, microseconds
+from trainserve.serving.repository.settings import InvalidSettings, Settings, microseconds
 
 THE_OPERATORS_ALONE = {"image"}
 THE_SERVERS_ALONE = {"versionPolicy"}

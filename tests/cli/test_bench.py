@@ -10,7 +10,7 @@ from onnx import TensorProto, helper
 
 from tests.cli.conftest import Finished
 from trainserve.cli.target import is_server
-from trainserve.serving.server import DevelopmentServer
+from trainserve.serving.devserver.server import DevelopmentServer
 
 Run = Callable[..., Finished]
 

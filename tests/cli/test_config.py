@@ -11,7 +11,7 @@ from google.protobuf import text_format
 
 from tests.batching.graphs import B, model, node, numbers, tensor
 from tests.cli.conftest import Finished
-from trainserve.serving.triton_types import messages
+from trainserve.serving.protocol.triton_types import messages
 
 Command = Callable[..., Finished]
 

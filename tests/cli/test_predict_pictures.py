@@ -15,7 +15,7 @@ from tests.serving.versions import LABELS, answers
 from trainserve.cli.inputs import load
 from trainserve.client import ModelInfo, TensorInfo
 from trainserve.models.data import pixels
-from trainserve.serving.server import DevelopmentServer
+from trainserve.serving.devserver.server import DevelopmentServer
 
 SHADES = np.random.default_rng(3).integers(0, 256, (40, 28), dtype=np.uint8)
 COLOURS = np.random.default_rng(4).integers(0, 256, (40, 28, 3), dtype=np.uint8)

@@ -12,9 +12,10 @@ import pytest
 from onnx import TensorProto, helper
 
 from tests.serving.versions import images
-from trainserve.serving import repository, source
-from trainserve.serving.repository import Entry
-from trainserve.serving.server import DevelopmentServer
+from trainserve.serving.devserver.server import DevelopmentServer
+from trainserve.serving.repository import repository
+from trainserve.serving.repository.repository import Entry
+from trainserve.serving.sources import source
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from onnx import TensorProto, helper
 
 from tests.serving.versions import images
 from trainserve import store
-from trainserve.serving.fetch import fetch
-from trainserve.serving.server import DevelopmentServer
-from trainserve.serving.settings import Settings
+from trainserve.serving.devserver.server import DevelopmentServer
+from trainserve.serving.pod.fetch import fetch
+from trainserve.serving.repository.settings import Settings
 from trainserve.store import ManifestDraft, Metrics, Parity, Preprocessing, Tensor, TrainJobRef
 
 LABELS = ["brightness", "contrast"]

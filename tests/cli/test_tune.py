@@ -8,8 +8,8 @@ import pytest
 
 from tests.cli.conftest import Finished
 from tests.serving.simulated import REFERENCES, Behaviour, Simulated, named, run
-from trainserve.serving.servable import Servable
-from trainserve.serving.settings import Settings
+from trainserve.serving.repository.settings import Settings
+from trainserve.serving.sources.servable import Servable
 from trainserve.serving.tune import saved, tuner
 from trainserve.serving.tune.result import Result, wire
 from trainserve.serving.tune.search import search

@@ -10,7 +10,7 @@ import pytest
 from tests.client.fronts import Front, GrpcFront, HttpFront, Tls
 from tests.serving.conftest import command, fetched, published, root, server, start
 from trainserve.client import Protocol
-from trainserve.serving.server import DevelopmentServer
+from trainserve.serving.devserver.server import DevelopmentServer
 
 __all__ = ["command", "fetched", "published", "root", "server", "start"]
 

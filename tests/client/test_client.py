@@ -25,7 +25,7 @@ from trainserve.client import (
     Unavailable,
 )
 from trainserve.client.retry import FIRST_WAIT, LONGEST_WAIT, pause
-from trainserve.serving.server import DevelopmentServer
+from trainserve.serving.devserver.server import DevelopmentServer
 
 HANG = 20.0
 """Seconds that only a client which does not keep its deadline would need."""

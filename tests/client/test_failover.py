@@ -17,7 +17,7 @@ import pytest
 from tests.serving.graphs import convnet
 from tests.serving.versions import answers, images
 from trainserve.client import AsyncClient, Client, DeadlineExceeded, Protocol, addresses, replicas
-from trainserve.serving.server import DevelopmentServer
+from trainserve.serving.devserver.server import DevelopmentServer
 
 HANG = 60.0
 PROTOCOLS: tuple[Protocol, ...] = ("http", "grpc")

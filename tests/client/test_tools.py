@@ -20,7 +20,7 @@ from tests.client import tools
 from tests.serving.graphs import convnet
 from tests.serving.versions import LABELS, answers, images
 from trainserve.client import Protocol, binary
-from trainserve.serving.server import DevelopmentServer
+from trainserve.serving.devserver.server import DevelopmentServer
 
 COUNT = 5
 

@@ -17,7 +17,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainserve.serving import launch, runtime
+from trainserve.serving.devserver import launch, runtime
 
 VERSION = "2.51.0"
 SHA256 = "c485bb0123bdf310f90bc8b03d3489b28df2ffed55b30c7eee0b795b48113d52"

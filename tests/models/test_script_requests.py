@@ -16,9 +16,9 @@ from trainserve.models.errors import ParityFailed, UserError
 from trainserve.models.script import own_graph
 from trainserve.models.script.config import parse
 from trainserve.models.script.own_graph import OwnGraph
-from trainserve.serving import repository
-from trainserve.serving.recorded import Recorded
-from trainserve.serving.servable import Servable
+from trainserve.serving.repository import repository
+from trainserve.serving.samples.recorded import Recorded
+from trainserve.serving.sources.servable import Servable
 
 X, Y = tensor("x", [B, 4]), tensor("y", [B, 4])
 GRU = [node("GRU", "x w r", "all last", hidden_size=3), node("Squeeze", "all one", "y")]

@@ -26,7 +26,7 @@ from tests.monitoring.live import Live
 from trainserve.dev import prometheus
 from trainserve.dev.cluster import Cluster
 from trainserve.dev.state import SYSTEM_NAMESPACE
-from trainserve.serving import load
+from trainserve.serving.load import load
 
 SETUP = 600.0
 """Seconds for each step before anything is asked: two trainings and two tunings at a time keep a machine busy."""

@@ -18,8 +18,8 @@ from trainserve.operator.settings import Settings
 from trainserve.operator.trainjob.builders import attempt_objects
 from trainserve.operator.trainjob.config import run_config
 from trainserve.operator.trainjob.gang import port
-from trainserve.serving import repository
-from trainserve.serving.settings import Settings as ServingSettings
+from trainserve.serving.repository import repository
+from trainserve.serving.repository.settings import Settings as ServingSettings
 
 SERVE: Object = trainjob(name="web") | {"kind": "ModelServe"}
 VERSION = Version("digits", 3, "file:///srv/models/default/digits/3", DIGEST)

@@ -9,10 +9,10 @@ import pytest
 
 from tests.serving.versions import publish_convnet
 from trainserve import store
-from trainserve.serving import runtime
-from trainserve.serving.fetch import fetch
-from trainserve.serving.server import DevelopmentServer
-from trainserve.serving.settings import DynamicBatching, Settings
+from trainserve.serving.devserver import runtime
+from trainserve.serving.devserver.server import DevelopmentServer
+from trainserve.serving.pod.fetch import fetch
+from trainserve.serving.repository.settings import DynamicBatching, Settings
 from trainserve.store import Published
 
 

@@ -19,10 +19,10 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from trainserve.serving.repository import Entry
-from trainserve.serving.servable import Servable
-from trainserve.serving.server import DevelopmentServer
-from trainserve.serving.settings import Settings
+from trainserve.serving.devserver.server import DevelopmentServer
+from trainserve.serving.repository.repository import Entry
+from trainserve.serving.repository.settings import Settings
+from trainserve.serving.sources.servable import Servable
 from trainserve.store import Tensor
 
 DEADLINE = 30

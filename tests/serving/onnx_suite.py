@@ -25,16 +25,16 @@ from onnx import numpy_helper
 from onnx.backend.test.case.node import collect_testcases
 from onnx.backend.test.loader import load_model_tests
 
-from trainserve.serving import runtime
-from trainserve.serving.described import Endpoint
-from trainserve.serving.infer import InferenceError, infer
-from trainserve.serving.probe import Probe
-from trainserve.serving.recorded import Arrays, Recorded
-from trainserve.serving.repository import Entry, Folder, layout, write_folders
-from trainserve.serving.server import DevelopmentServer
-from trainserve.serving.settings import Settings
-from trainserve.serving.source import open_servable
-from trainserve.serving.triton_types import UnservableModel
+from trainserve.serving.devserver import runtime
+from trainserve.serving.devserver.server import DevelopmentServer
+from trainserve.serving.pod.probe import Probe
+from trainserve.serving.protocol.infer import InferenceError, infer
+from trainserve.serving.protocol.triton_types import UnservableModel
+from trainserve.serving.repository.repository import Entry, Folder, layout, write_folders
+from trainserve.serving.repository.settings import Settings
+from trainserve.serving.samples.recorded import Arrays, Recorded
+from trainserve.serving.sources.source import open_servable
+from trainserve.serving.verification.described import Endpoint
 from trainserve.store import StoreError
 
 KINDS = ("pytorch-converted", "pytorch-operator", "simple")

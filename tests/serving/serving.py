@@ -17,8 +17,8 @@ from typing import Any
 
 import psutil
 
-from trainserve.serving import launch
-from trainserve.serving.server import free_ports
+from trainserve.serving.devserver import launch
+from trainserve.serving.devserver.server import free_ports
 
 COMMAND = [sys.executable, "-c", "from trainserve.cli.main import main; main()", "serve"]
 DIGIT = {"name": "images", "shape": [1, 28, 28, 1], "datatype": "UINT8", "data": [0] * 784}

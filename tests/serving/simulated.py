@@ -84,7 +84,7 @@ def run(search: Search, answer: Callable[[Trial], Measurement]) -> list[Measurem
 
 def named(count: int) -> list[Candidate]:
     """Candidates whose settings do not matter."""
-    from trainserve.serving.settings import Settings
+    from trainserve.serving.repository.settings import Settings
 
     return [Candidate(f"c{number:02}", Settings()) for number in range(count)]
 

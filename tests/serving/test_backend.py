@@ -17,7 +17,7 @@ from onnx import TensorProto, helper
 from tests.serving.graphs import convnet
 from tests.serving.versions import answers, images
 from trainserve.client import Client, RequestFailed
-from trainserve.serving.server import DevelopmentServer, ServerNotReady
+from trainserve.serving.devserver.server import DevelopmentServer, ServerNotReady
 
 Start = Callable[..., DevelopmentServer]
 

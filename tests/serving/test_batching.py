@@ -18,17 +18,17 @@ from tests.batching.graphs import B, model, node, numbers, tensor, weight
 from tests.serving.serving import Serving
 from trainserve import store
 from trainserve.client import Client
-from trainserve.serving import repository, unbatched
-from trainserve.serving.company import Company
-from trainserve.serving.infer import InferenceError
-from trainserve.serving.probe import Probe
-from trainserve.serving.ready import CONFIG
-from trainserve.serving.recorded import Recorded
-from trainserve.serving.servable import Servable
-from trainserve.serving.server import DevelopmentServer
-from trainserve.serving.settings import InvalidSettings, Settings
-from trainserve.serving.source import open_servable
-from trainserve.serving.unbatched import Beside
+from trainserve.serving.devserver.server import DevelopmentServer
+from trainserve.serving.pod.probe import Probe
+from trainserve.serving.protocol.infer import InferenceError
+from trainserve.serving.repository import repository, unbatched
+from trainserve.serving.repository.settings import InvalidSettings, Settings
+from trainserve.serving.repository.unbatched import Beside
+from trainserve.serving.samples.recorded import Recorded
+from trainserve.serving.sources.ready import CONFIG
+from trainserve.serving.sources.servable import Servable
+from trainserve.serving.sources.source import open_servable
+from trainserve.serving.verification.company import Company
 
 X, Y = tensor("x", [B, 4]), tensor("y", [B, 4])
 TEXT, NUMBER, TRUTH = onnx.TensorProto.STRING, onnx.TensorProto.INT64, onnx.TensorProto.BOOL

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from trainserve.serving.cache import NodeCache, Room
-from trainserve.serving.collectors import CacheMetrics, TuneMetrics
-from trainserve.serving.settings import Settings
+from trainserve.serving.pod.collectors import CacheMetrics, TuneMetrics
+from trainserve.serving.repository.settings import Settings
+from trainserve.serving.sources.cache import NodeCache, Room
 from trainserve.serving.tune.result import Result, Subject
 from trainserve.serving.tune.trial import Candidate, Load, Measurement, Objective, Trial
 

@@ -20,13 +20,14 @@ from tests.serving import gated
 from tests.serving.graphs import convnet
 from tests.serving.versions import LABELS, answers, images, publish_convnet
 from trainserve.client import Client, DeadlineExceeded
-from trainserve.serving import config_check, unbatched
-from trainserve.serving.control import Control
-from trainserve.serving.model_config import config_text
-from trainserve.serving.repository import Entry, entries, layout, server_flags, write
-from trainserve.serving.servable import Servable
-from trainserve.serving.server import DevelopmentServer
-from trainserve.serving.settings import Settings
+from trainserve.serving.devserver import config_check
+from trainserve.serving.devserver.server import DevelopmentServer
+from trainserve.serving.protocol.control import Control
+from trainserve.serving.repository import unbatched
+from trainserve.serving.repository.model_config import config_text
+from trainserve.serving.repository.repository import Entry, entries, layout, server_flags, write
+from trainserve.serving.repository.settings import Settings
+from trainserve.serving.sources.servable import Servable
 from trainserve.store import Preprocessing, Tensor
 
 MEAN, STD = 0.3, 0.5

@@ -22,7 +22,7 @@ from tests.serving.serving import DIGIT, wait_until
 from tests.serving.versions import images
 from trainserve.client import Client
 from trainserve.operator.modelserve.pod import client_flags
-from trainserve.serving.server import DevelopmentServer
+from trainserve.serving.devserver.server import DevelopmentServer
 
 AGE_SECONDS = 0.5
 BODY = json.dumps({"inputs": [DIGIT]}).encode()

@@ -10,11 +10,11 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from trainserve.serving import ensemble
-from trainserve.serving.ensemble import Step
-from trainserve.serving.repository import Entry, layout
-from trainserve.serving.servable import Servable
-from trainserve.serving.settings import Ensemble, InvalidSettings, Settings
+from trainserve.serving.repository import ensemble
+from trainserve.serving.repository.ensemble import Step
+from trainserve.serving.repository.repository import Entry, layout
+from trainserve.serving.repository.settings import Ensemble, InvalidSettings, Settings
+from trainserve.serving.sources.servable import Servable
 from trainserve.store import Preprocessing, Tensor
 
 RGB = Preprocessing(scale=1 / 255, mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225], by="client")

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from tests.serving.graphs import convnet
 from tests.serving.test_guard import INFER, Raw, of
 from tests.serving.versions import answers, images
-from trainserve.serving.guard.tensors import SIZES
-from trainserve.serving.server import DevelopmentServer
+from trainserve.serving.devserver.guard.tensors import SIZES
+from trainserve.serving.devserver.server import DevelopmentServer
 
 TOGETHER = 20
 """Requests of one example, over one connection: what hypothesis does for an example costs more than a request."""

@@ -16,9 +16,9 @@ import pytest
 
 from tests.serving.serving import wait_until
 from tests.serving.test_server import request_of
-from trainserve.serving.guard.messages import BODY_LIMIT, Request
-from trainserve.serving.guard.recovery import RECOVERING, Recovery
-from trainserve.serving.server import DevelopmentServer
+from trainserve.serving.devserver.guard.messages import BODY_LIMIT, Request
+from trainserve.serving.devserver.guard.recovery import RECOVERING, Recovery
+from trainserve.serving.devserver.server import DevelopmentServer
 
 INFER = b"POST /v2/models/digits/infer HTTP/1.1\r\nHost: x\r\n"
 GOOD = json.dumps(request_of()).encode()

@@ -16,13 +16,13 @@ from trainserve.api.latency_buckets import TRITON, bounds, objective_buckets, tr
 from trainserve.api.modelserve import ModelServeSpec
 from trainserve.operator.modelserve import pod
 from trainserve.operator.modelserve.version import Version
-from trainserve.serving import config_check
-from trainserve.serving.metrics import ProbeMetrics
-from trainserve.serving.model_config import model_config
-from trainserve.serving.repository import Entry, Folder, layout, server_flags
-from trainserve.serving.servable import Servable
-from trainserve.serving.settings import Settings
-from trainserve.serving.triton_types import messages
+from trainserve.serving.devserver import config_check
+from trainserve.serving.pod.metrics import ProbeMetrics
+from trainserve.serving.protocol.triton_types import messages
+from trainserve.serving.repository.model_config import model_config
+from trainserve.serving.repository.repository import Entry, Folder, layout, server_flags
+from trainserve.serving.repository.settings import Settings
+from trainserve.serving.sources.servable import Servable
 from trainserve.store import Published
 
 NEWEST = "nvcr.io/nvidia/tritonserver:26.08-py3"

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trainserve.serving.latency import percentile, summary, upper_median
-from trainserve.serving.load import Sample
+from trainserve.serving.load.latency import percentile, summary, upper_median
+from trainserve.serving.load.load import Sample
 
 
 def sample(latencies: object, **others: object) -> Sample:

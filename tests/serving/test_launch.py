@@ -18,8 +18,8 @@ from tests.serving import python_models
 from tests.serving.graphs import convnet
 from tests.serving.versions import answers, images
 from trainserve.client import Client
-from trainserve.serving import launch
-from trainserve.serving.server import DevelopmentServer, ServerNotReady
+from trainserve.serving.devserver import launch
+from trainserve.serving.devserver.server import DevelopmentServer, ServerNotReady
 
 Start = Callable[..., DevelopmentServer]
 

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from tests.serving.versions import images
-from trainserve.serving import load
-from trainserve.serving.latency import summary
-from trainserve.serving.load import LoadFailed, Prepared
-from trainserve.serving.server import DevelopmentServer
+from trainserve.serving.devserver.server import DevelopmentServer
+from trainserve.serving.load import load
+from trainserve.serving.load.latency import summary
+from trainserve.serving.load.load import LoadFailed, Prepared
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone"
 BUSY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 5\r\n\r\nqueue"
@@ -111,7 +111,7 @@ def test_a_closed_connection_is_an_error_and_is_opened_again() -> None:
 
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
 def test_no_server_is_an_error_that_names_the_address(protocol: load.Protocol, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainserve.serving.load_grpc.CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr("trainserve.serving.load.load_grpc.CONNECT_SECONDS", 0.2)
     with pytest.raises(LoadFailed, match=r"127\.0\.0\.1:1"):
         load.closed("127.0.0.1:1", Prepared(protocol, (b"",)), 1, 0.1)
 

@@ -27,13 +27,13 @@ from trainserve.models import metrics as training
 from trainserve.models.progress import Progress
 from trainserve.operator import metrics as operator
 from trainserve.operator.writes import Write
-from trainserve.serving.cache import NodeCache
-from trainserve.serving.collectors import CacheMetrics, TuneMetrics
-from trainserve.serving.infer import InferenceError
-from trainserve.serving.probe import Probe
-from trainserve.serving.recorded import Recorded
-from trainserve.serving.server import DevelopmentServer
-from trainserve.serving.verification import connector
+from trainserve.serving.devserver.server import DevelopmentServer
+from trainserve.serving.pod.collectors import CacheMetrics, TuneMetrics
+from trainserve.serving.pod.probe import Probe
+from trainserve.serving.protocol.infer import InferenceError
+from trainserve.serving.samples.recorded import Recorded
+from trainserve.serving.sources.cache import NodeCache
+from trainserve.serving.verification.verification import connector
 
 PAGE = page.PATH.read_text()
 ENTRY = re.compile(r"^- `(?P<name>\w+)` · \*(?P<kind>\w+)(?P<more>[^*]*)\*\\$", re.MULTILINE)

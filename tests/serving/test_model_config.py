@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from google.protobuf import text_format
 
-from trainserve.serving.model_config import config_text, labelled_output, model_config
-from trainserve.serving.servable import Servable
-from trainserve.serving.settings import InvalidSettings, Settings
-from trainserve.serving.triton_types import UnservableModel
+from trainserve.serving.protocol.triton_types import UnservableModel
+from trainserve.serving.repository.model_config import config_text, labelled_output, model_config
+from trainserve.serving.repository.settings import InvalidSettings, Settings
+from trainserve.serving.sources.servable import Servable
 from trainserve.store import Tensor
 
 

@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 
 from tests.serving import faulty
-from trainserve.serving import normalisation
+from trainserve.serving.samples import normalisation
 from trainserve.store import Preprocessing
 
 RIGHT = Preprocessing(scale=1 / 255, mean=list(faulty.MEAN), std=list(faulty.STD))

@@ -19,18 +19,18 @@ import pytest
 from tests.serving import odd_graphs, python_models
 from tests.serving.graphs import convnet
 from tests.serving.serving import wait_until
-from trainserve.serving import probe as probes
-from trainserve.serving import reference
-from trainserve.serving.fetch import Samples, fetch_model
-from trainserve.serving.given import BadSamples, Given
-from trainserve.serving.probe import NOTHING_RECORDED, Probe
-from trainserve.serving.recorded import Recorded
-from trainserve.serving.report import Kind
-from trainserve.serving.repository import Entry, write
-from trainserve.serving.server import DevelopmentServer
-from trainserve.serving.settings import DynamicBatching, Settings
-from trainserve.serving.source import open_servable
-from trainserve.serving.verification import verify
+from trainserve.serving.devserver.server import DevelopmentServer
+from trainserve.serving.pod import probe as probes
+from trainserve.serving.pod.fetch import Samples, fetch_model
+from trainserve.serving.pod.probe import NOTHING_RECORDED, Probe
+from trainserve.serving.repository.repository import Entry, write
+from trainserve.serving.repository.settings import DynamicBatching, Settings
+from trainserve.serving.samples.recorded import Recorded
+from trainserve.serving.sources.source import open_servable
+from trainserve.serving.verification import reference
+from trainserve.serving.verification.given import BadSamples, Given
+from trainserve.serving.verification.report import Kind
+from trainserve.serving.verification.verification import verify
 
 GRAPHS = {
     "logarithms": odd_graphs.logarithms(),

@@ -20,9 +20,9 @@ import pytest
 from tests.serving import python_models
 from tests.serving.graphs import convnet
 from trainserve import store
-from trainserve.serving.fetch import fetch
-from trainserve.serving.server import DevelopmentServer
-from trainserve.serving.settings import Settings
+from trainserve.serving.devserver.server import DevelopmentServer
+from trainserve.serving.pod.fetch import fetch
+from trainserve.serving.repository.settings import Settings
 from trainserve.store import Published
 
 Start = Callable[..., DevelopmentServer]

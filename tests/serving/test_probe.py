@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from tests.serving import faulty
-from trainserve.serving.probe import Probe
-from trainserve.serving.recorded import Recorded
-from trainserve.serving.server import DevelopmentServer
+from trainserve.serving.devserver.server import DevelopmentServer
+from trainserve.serving.pod.probe import Probe
+from trainserve.serving.samples.recorded import Recorded
 
 Start = Callable[..., DevelopmentServer]
 VERIFICATIONS = "trainserve_probe_verifications_total"

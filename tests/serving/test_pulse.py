@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 
 from tests.serving.serving import wait_until
-from trainserve.serving import pulse
-from trainserve.serving.pulse import Pulse, Verdict
+from trainserve.serving.pod import pulse
+from trainserve.serving.pod.pulse import Pulse, Verdict
 
 
 class Asked:

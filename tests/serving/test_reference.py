@@ -11,8 +11,8 @@ import pytest
 from tests.serving import faulty
 from tests.serving.graphs import convnet
 from tests.serving.versions import images
-from trainserve.serving.recorded import Recorded
-from trainserve.serving.reference import NoReference, Reference
+from trainserve.serving.samples.recorded import Recorded
+from trainserve.serving.verification.reference import NoReference, Reference
 
 
 def recorded(rows: int, batch: int = 1) -> Recorded:

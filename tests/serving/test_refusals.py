@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trainserve.serving import refusals
+from trainserve.serving.devserver import refusals
 
 
 @pytest.mark.parametrize(("version", "old"), [(1, True), (6, True), (7, False), (16, False)])

@@ -7,12 +7,12 @@ import onnx
 import pytest
 
 from tests.serving.graphs import convnet
-from trainserve.serving.cache import NodeCache
-from trainserve.serving.repository import Entry, server_flags, write
-from trainserve.serving.servable import Servable
-from trainserve.serving.settings import InvalidSettings, RateLimiter, Settings
-from trainserve.serving.source import open_servable
-from trainserve.serving.triton_types import UnservableModel
+from trainserve.serving.protocol.triton_types import UnservableModel
+from trainserve.serving.repository.repository import Entry, server_flags, write
+from trainserve.serving.repository.settings import InvalidSettings, RateLimiter, Settings
+from trainserve.serving.sources.cache import NodeCache
+from trainserve.serving.sources.servable import Servable
+from trainserve.serving.sources.source import open_servable
 from trainserve.store import Tensor
 
 

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from trainserve.serving import compiled, runtime
+from trainserve.serving.devserver import compiled, runtime
 
 INSTALL = (
-    "import sys, pathlib; from trainserve.serving import runtime; runtime.install(pathlib.Path(sys.argv[1]), print)"
+    "import sys, pathlib; from trainserve.serving.devserver import runtime; "
+    "runtime.install(pathlib.Path(sys.argv[1]), print)"
 )
 
 

@@ -15,8 +15,8 @@ import pytest
 from tests.serving import gated
 from tests.serving.gated import Gated
 from trainserve.client import Client, Unavailable
-from trainserve.serving.repository import server_flags, write
-from trainserve.serving.server import DevelopmentServer
+from trainserve.serving.devserver.server import DevelopmentServer
+from trainserve.serving.repository.repository import server_flags, write
 
 Ask = Callable[[str], AbstractContextManager[Gated]]
 

@@ -20,8 +20,8 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from trainserve.api.latency_buckets import PROBE, TRITON, bounds, objective_buckets, triton_bounds
 from trainserve.api.metrics.operator import MODELSERVE_OBJECTIVE_BUCKET
 from trainserve.dev import prometheus
-from trainserve.serving.metrics import ProbeMetrics
-from trainserve.serving.server import free_ports
+from trainserve.serving.devserver.server import free_ports
+from trainserve.serving.pod.metrics import ProbeMetrics
 
 OBJECTIVES = {"quick": 0.0005, "usual": 0.02, "odd": 0.0125, "whole": 1.0, "digits": 9.0, "slow": 2000.0}
 """By the name of a ModelServe, in seconds; 8,999.9999 ms is not what 16 digits make of it."""

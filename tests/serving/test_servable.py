@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tests.serving.versions import publish_convnet
 from trainserve import store
-from trainserve.serving.servable import Servable
+from trainserve.serving.sources.servable import Servable
 from trainserve.store import ManifestDraft
 
 

@@ -24,10 +24,10 @@ from tests.serving.versions import publish_convnet
 from trainserve.api.modelserve import ModelServeSpec
 from trainserve.operator.modelserve import pod
 from trainserve.operator.modelserve.version import Version
-from trainserve.serving import launch
-from trainserve.serving.flags import server_flags
-from trainserve.serving.server import free_ports
-from trainserve.serving.settings import Settings
+from trainserve.serving.devserver import launch
+from trainserve.serving.devserver.server import free_ports
+from trainserve.serving.repository.flags import server_flags
+from trainserve.serving.repository.settings import Settings
 
 pytestmark = pytest.mark.xdist_group("serve")
 

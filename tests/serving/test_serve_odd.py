@@ -12,10 +12,10 @@ from onnx import TensorProto, helper
 
 from tests.serving import odd_graphs
 from tests.serving.serving import Serving, run, wait_until
-from trainserve.serving.control import Control
-from trainserve.serving.flags import server_flags
-from trainserve.serving.server import free_ports
-from trainserve.serving.supervisor import Change, Supervisor
+from trainserve.serving.devserver.server import free_ports
+from trainserve.serving.devserver.supervisor import Change, Supervisor
+from trainserve.serving.protocol.control import Control
+from trainserve.serving.repository.flags import server_flags
 
 pytestmark = pytest.mark.xdist_group("serve")
 

@@ -14,7 +14,7 @@ import pytest
 from tests.serving.graphs import convnet
 from tests.serving.versions import LABELS, answers, images
 from trainserve.client import BadInput, Client, Protocol, RequestFailed
-from trainserve.serving.server import DevelopmentServer
+from trainserve.serving.devserver.server import DevelopmentServer
 
 
 @pytest.fixture(params=["http", "grpc"])

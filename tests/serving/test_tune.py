@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from trainserve.serving.servable import Servable
-from trainserve.serving.settings import Settings
+from trainserve.serving.repository.settings import Settings
+from trainserve.serving.sources.servable import Servable
 from trainserve.serving.tune import tuner
 from trainserve.serving.tune.result import Result, best_of
 from trainserve.serving.tune.rig import Here, Rig

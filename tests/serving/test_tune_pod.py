@@ -10,8 +10,8 @@ import pytest
 
 from trainserve.operator.modelserve.tuning import Answer
 from trainserve.operator.said import typed
-from trainserve.serving.server import DevelopmentServer
-from trainserve.serving.settings import Settings
+from trainserve.serving.devserver.server import DevelopmentServer
+from trainserve.serving.repository.settings import Settings
 from trainserve.serving.tune import candidates
 from trainserve.serving.tune.pod import outcome, run
 from trainserve.serving.tune.result import Result, Subject

@@ -13,12 +13,12 @@ import pytest
 
 from tests.serving import python_models
 from tests.serving.graphs import convnet
-from trainserve.serving import repository
-from trainserve.serving.fetch import fetch_model
-from trainserve.serving.probe import NOTHING_RECORDED, Probe
-from trainserve.serving.server import DevelopmentServer
-from trainserve.serving.settings import Settings
-from trainserve.serving.unrecorded import fresh
+from trainserve.serving.devserver.server import DevelopmentServer
+from trainserve.serving.pod.fetch import fetch_model
+from trainserve.serving.pod.probe import NOTHING_RECORDED, Probe
+from trainserve.serving.repository import repository
+from trainserve.serving.repository.settings import Settings
+from trainserve.serving.verification.unrecorded import fresh
 
 CACHED = Settings(response_cache=True)
 

@@ -14,14 +14,14 @@ from torch import nn
 from tests.models.exporting import dataset, learnt, published, regression
 from trainserve.models import onnx_file
 from trainserve.models.data.dataset import Dataset
-from trainserve.serving.fetch import fetch
-from trainserve.serving.probe import Probe
-from trainserve.serving.recorded import Recorded
-from trainserve.serving.reference import Reference
-from trainserve.serving.servable import Servable
-from trainserve.serving.server import DevelopmentServer
-from trainserve.serving.settings import DynamicBatching, Settings
-from trainserve.serving.verification import verify
+from trainserve.serving.devserver.server import DevelopmentServer
+from trainserve.serving.pod.fetch import fetch
+from trainserve.serving.pod.probe import Probe
+from trainserve.serving.repository.settings import DynamicBatching, Settings
+from trainserve.serving.samples.recorded import Recorded
+from trainserve.serving.sources.servable import Servable
+from trainserve.serving.verification.reference import Reference
+from trainserve.serving.verification.verification import verify
 
 VARIANTS = {
     "topk": {"topK": 3},

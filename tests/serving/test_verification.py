@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from tests.serving import faulty
-from trainserve.serving import address, known
-from trainserve.serving.recorded import Recorded
-from trainserve.serving.report import Kind, Report
-from trainserve.serving.servable import Servable
-from trainserve.serving.server import DevelopmentServer
-from trainserve.serving.verification import verify
+from trainserve.serving.devserver.server import DevelopmentServer
+from trainserve.serving.samples.recorded import Recorded
+from trainserve.serving.sources import address
+from trainserve.serving.sources.servable import Servable
+from trainserve.serving.verification import known
+from trainserve.serving.verification.report import Kind, Report
+from trainserve.serving.verification.verification import verify
 from trainserve.store import Published
 
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}

@@ -13,17 +13,17 @@ import numpy as np
 import pytest
 
 from tests.serving import faulty
-from trainserve.serving import ensemble
-from trainserve.serving.ensemble_samples import around
-from trainserve.serving.infer import InferenceError
-from trainserve.serving.probe import Probe
-from trainserve.serving.recorded import Recorded
-from trainserve.serving.reference import Reference
-from trainserve.serving.report import Kind, Report
-from trainserve.serving.servable import Servable
-from trainserve.serving.server import DevelopmentServer
-from trainserve.serving.settings import Ensemble
-from trainserve.serving.verification import verify
+from trainserve.serving.devserver.server import DevelopmentServer
+from trainserve.serving.pod.probe import Probe
+from trainserve.serving.protocol.infer import InferenceError
+from trainserve.serving.repository import ensemble
+from trainserve.serving.repository.settings import Ensemble
+from trainserve.serving.samples.ensemble_samples import around
+from trainserve.serving.samples.recorded import Recorded
+from trainserve.serving.sources.servable import Servable
+from trainserve.serving.verification.reference import Reference
+from trainserve.serving.verification.report import Kind, Report
+from trainserve.serving.verification.verification import verify
 from trainserve.store import Preprocessing
 
 OTHER = Preprocessing(scale=1 / 255, mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225], by="client")

@@ -13,11 +13,11 @@ from rich.table import Table
 
 from trainserve.cli import parameters, target
 from trainserve.client import BadInput, Protocol, RequestFailed
-from trainserve.serving import chart, load
-from trainserve.serving.chart import Chart, Series, UnknownFormat
-from trainserve.serving.latency import Summary, percentile, summary
-from trainserve.serving.load import LoadFailed, Sample
-from trainserve.serving.settings import InvalidSettings, Settings
+from trainserve.serving.load import chart, load
+from trainserve.serving.load.chart import Chart, Series, UnknownFormat
+from trainserve.serving.load.latency import Summary, percentile, summary
+from trainserve.serving.load.load import LoadFailed, Sample
+from trainserve.serving.repository.settings import InvalidSettings, Settings
 
 WARM_UP_SECONDS = 0.5
 PERCENTS = (50.0, 75.0, 90.0, 95.0, 98.0, 99.0, 99.5, 99.8, 99.9, 99.95, 99.99)

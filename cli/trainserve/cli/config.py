@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from trainserve.serving.duration_option import SECONDS
+from trainserve.serving.pod.duration_option import SECONDS
 
 if TYPE_CHECKING:
-    from trainserve.serving.repository import Folder
+    from trainserve.serving.repository.repository import Folder
 
 
 @click.command(epilog="Example: trainserve config .dev/store/default/digits/3 --settings settings.yaml --check")
@@ -49,13 +49,13 @@ def config(
     from trainserve.api.latency_buckets import triton_bounds
     from trainserve.api.triton_releases import has_histogram
     from trainserve.cli.fetching import fetching
-    from trainserve.serving import releases
-    from trainserve.serving.model_config import config_text
-    from trainserve.serving.ready import ReadyRepository
-    from trainserve.serving.repository import entries, layout, of_ready, server_flags
-    from trainserve.serving.servable import Servable
-    from trainserve.serving.settings import Settings, cautions
-    from trainserve.serving.source import open_model
+    from trainserve.serving.repository.model_config import config_text
+    from trainserve.serving.repository.repository import entries, layout, of_ready, server_flags
+    from trainserve.serving.repository.settings import Settings, cautions
+    from trainserve.serving.sources import releases
+    from trainserve.serving.sources.ready import ReadyRepository
+    from trainserve.serving.sources.servable import Servable
+    from trainserve.serving.sources.source import open_model
 
     settings = Settings.of_file(path) if path else Settings()
     buckets = triton_bounds(p99) if has_histogram(release) else ()
@@ -88,8 +88,8 @@ def _tell(line: str) -> None:
 
 
 def _check(folders: Sequence[Folder], flags: Sequence[str], histogram: bool) -> None:
-    from trainserve.serving import config_check, runtime
-    from trainserve.serving.server import ServerNotReady
+    from trainserve.serving.devserver import config_check, runtime
+    from trainserve.serving.devserver.server import ServerNotReady
 
     if histogram:
         _tell("model_metrics is left out of the check: the development server, Triton 24.10, does not read it")

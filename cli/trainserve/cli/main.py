@@ -19,8 +19,8 @@ from trainserve.cli.top import top
 from trainserve.cli.tune import tune
 from trainserve.cli.verify import verify
 from trainserve.client import BadInput, RequestFailed
-from trainserve.serving.settings import InvalidSettings
-from trainserve.serving.triton_types import UnservableModel
+from trainserve.serving.protocol.triton_types import UnservableModel
+from trainserve.serving.repository.settings import InvalidSettings
 from trainserve.store import InvalidAddress, ModelNotFound, StoreError, VersionNotFound
 from trainserve.store.signing import InvalidKey
 

@@ -17,18 +17,20 @@ from rich.markup import escape
 
 from trainserve.cli.fetching import fetching
 from trainserve.client import BadInput
-from trainserve.serving import repository, runtime, source, unbatched
-from trainserve.serving.ensemble_samples import around
-from trainserve.serving.flags import server_flags
-from trainserve.serving.given import BadSamples, Given
-from trainserve.serving.ready import ReadyRepository
-from trainserve.serving.recorded import Recorded
-from trainserve.serving.servable import Servable
-from trainserve.serving.server import ServerNotReady
-from trainserve.serving.settings import InvalidSettings, Settings
-from trainserve.serving.supervisor import Change, NothingServed, Supervisor
-from trainserve.serving.triton_types import UnservableModel
-from trainserve.serving.unbatched import Unbatched
+from trainserve.serving.devserver import runtime
+from trainserve.serving.devserver.server import ServerNotReady
+from trainserve.serving.devserver.supervisor import Change, NothingServed, Supervisor
+from trainserve.serving.protocol.triton_types import UnservableModel
+from trainserve.serving.repository import repository, unbatched
+from trainserve.serving.repository.flags import server_flags
+from trainserve.serving.repository.settings import InvalidSettings, Settings
+from trainserve.serving.repository.unbatched import Unbatched
+from trainserve.serving.samples.ensemble_samples import around
+from trainserve.serving.samples.recorded import Recorded
+from trainserve.serving.sources import source
+from trainserve.serving.sources.ready import ReadyRepository
+from trainserve.serving.sources.servable import Servable
+from trainserve.serving.verification.given import BadSamples, Given
 from trainserve.store.signing import PublicKey
 
 ADDRESS = "127.0.0.1"

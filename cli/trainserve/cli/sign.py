@@ -31,7 +31,7 @@ def sign(model: str, path: Path, password: str | None) -> None:
     MODEL is a version's folder or URL, a lone .onnx file, or a ready Triton repository; not on https, where nothing
     can be laid beside it.
     """
-    from trainserve.serving.signature import sign as lay
+    from trainserve.serving.sources.signature import sign as lay
 
     key = PrivateKey.load(path, password.encode() if password else None)
     click.echo(f"signed by key {key.public.fingerprint}: {lay(model, key)}")

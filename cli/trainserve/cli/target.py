@@ -14,12 +14,15 @@ import numpy as np
 from trainserve.cli import endpoint
 from trainserve.cli.fetching import fetching
 from trainserve.client import BadInput, Client, Protocol, RequestFailed
-from trainserve.serving import load_inputs, repository, runtime, shapes, source
-from trainserve.serving.load import Arrays, Prepared
-from trainserve.serving.repository import Entry
-from trainserve.serving.servable import Servable
-from trainserve.serving.server import DevelopmentServer, ServerNotReady
-from trainserve.serving.settings import Settings
+from trainserve.serving.devserver import runtime
+from trainserve.serving.devserver.server import DevelopmentServer, ServerNotReady
+from trainserve.serving.load.load import Arrays, Prepared
+from trainserve.serving.repository import repository
+from trainserve.serving.repository.repository import Entry
+from trainserve.serving.repository.settings import Settings
+from trainserve.serving.samples import load_inputs, shapes
+from trainserve.serving.sources import source
+from trainserve.serving.sources.servable import Servable
 
 _ADDRESS = re.compile(r"(?:(?:http|grpcs?)://)?(?:\[[0-9a-fA-F:]+\]|[^/:\s]+):[0-9]+/?")
 

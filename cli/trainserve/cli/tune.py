@@ -14,13 +14,15 @@ from rich.table import Table
 from trainserve.cli import parameters
 from trainserve.cli.fetching import fetching
 from trainserve.client import BadInput, RequestFailed
-from trainserve.serving import chart, runtime, source
-from trainserve.serving.chart import UnknownFormat
-from trainserve.serving.load_inputs import ShapeUnknown
-from trainserve.serving.servable import Servable
-from trainserve.serving.server import ServerNotReady
-from trainserve.serving.settings import InvalidSettings, Settings
-from trainserve.serving.triton_types import UnservableModel
+from trainserve.serving.devserver import runtime
+from trainserve.serving.devserver.server import ServerNotReady
+from trainserve.serving.load import chart
+from trainserve.serving.load.chart import UnknownFormat
+from trainserve.serving.protocol.triton_types import UnservableModel
+from trainserve.serving.repository.settings import InvalidSettings, Settings
+from trainserve.serving.samples.load_inputs import ShapeUnknown
+from trainserve.serving.sources import source
+from trainserve.serving.sources.servable import Servable
 from trainserve.serving.tune import plot as plots
 from trainserve.serving.tune import saved, tuner
 from trainserve.serving.tune.choice import Row

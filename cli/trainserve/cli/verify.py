@@ -14,14 +14,15 @@ from rich.table import Table
 
 from trainserve.cli import endpoint
 from trainserve.client import BadInput, Protocol
-from trainserve.serving import address, known, reference, source
-from trainserve.serving.given import Given
-from trainserve.serving.ready import ReadyRepository
-from trainserve.serving.recorded import Recorded
-from trainserve.serving.report import Fault, Files, Kind, Report
-from trainserve.serving.servable import Servable
-from trainserve.serving.verification import Progress
-from trainserve.serving.verification import verify as run
+from trainserve.serving.samples.recorded import Recorded
+from trainserve.serving.sources import address, source
+from trainserve.serving.sources.ready import ReadyRepository
+from trainserve.serving.sources.servable import Servable
+from trainserve.serving.verification import known, reference
+from trainserve.serving.verification.given import Given
+from trainserve.serving.verification.report import Fault, Files, Kind, Report
+from trainserve.serving.verification.verification import Progress
+from trainserve.serving.verification.verification import verify as run
 from trainserve.store import DigestMismatch
 from trainserve.store.signing import InvalidKey, PublicKey, SignatureRefused
 

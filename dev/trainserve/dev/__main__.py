@@ -63,7 +63,7 @@ def prepare() -> None:
         progress.note(f"helm: {helm(progress=progress)}")
     except (PrometheusUnavailable, HelmUnavailable) as error:  # all else goes without
         progress.note(f"no Prometheus beside the cluster: {error}")
-    from trainserve.serving import runtime  # here, because only this command needs it
+    from trainserve.serving.devserver import runtime  # here, because only this command needs it
 
     with progress.task("Triton Inference Server") as task:
         try:

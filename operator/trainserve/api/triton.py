@@ -1,4 +1,4 @@
-"""`spec.triton`: the settings of a model server. Serving reads the same ones (`trainserve.serving.settings`)."""
+"""`spec.triton`: the settings of a model server. Serving reads the same (`trainserve.serving.repository.settings`)."""
 
 from __future__ import annotations
 

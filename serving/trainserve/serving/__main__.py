@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from trainserve.serving.duration_option import SECONDS
+from trainserve.serving.pod.duration_option import SECONDS
 
 if TYPE_CHECKING:
-    from trainserve.serving.recorded import Recorded
+    from trainserve.serving.samples.recorded import Recorded
     from trainserve.store.signing import PublicKey
 
 
@@ -81,10 +81,11 @@ def fetch(
     """Fetch a version, verify every byte of it and write its Triton model repository."""
     from trainserve.api.latency_buckets import triton_bounds
     from trainserve.api.triton_releases import has_histogram
-    from trainserve.serving import releases, termination
-    from trainserve.serving.cache import BYTES, NodeCache
-    from trainserve.serving.fetch import Samples, fetch_model
-    from trainserve.serving.settings import InvalidSettings, Settings
+    from trainserve.serving.pod import termination
+    from trainserve.serving.pod.fetch import Samples, fetch_model
+    from trainserve.serving.repository.settings import InvalidSettings, Settings
+    from trainserve.serving.sources import releases
+    from trainserve.serving.sources.cache import BYTES, NodeCache
     from trainserve.store.signing import InvalidKey, PublicKey
 
     address = source or _version_address(root, path)
@@ -132,8 +133,8 @@ def fetch(
 )
 def resolve(root: str, public_root: str, namespace: str, model: str, version: int | None, wait: float) -> None:
     """Say which version of a model is meant, with its address and digest."""
-    from trainserve.serving import termination
-    from trainserve.serving.resolve import resolve as run
+    from trainserve.serving.pod import termination
+    from trainserve.serving.pod.resolve import resolve as run
 
     outcome = run(root, public_root, namespace, model, version, wait)
     termination.report(outcome)
@@ -173,14 +174,14 @@ def probe(
 ) -> None:
     """Verify a server with the version's recorded samples, and keep asking whether it is alive."""
     from trainserve.api.latency_buckets import bounds
-    from trainserve.serving import endpoints
-    from trainserve.serving.cache import BYTES, NodeCache
-    from trainserve.serving.collectors import CacheMetrics, TuneMetrics
-    from trainserve.serving.company import Company
-    from trainserve.serving.given import Given
-    from trainserve.serving.probe import Probe
-    from trainserve.serving.recorded import Recorded
-    from trainserve.serving.unbatched import Beside
+    from trainserve.serving.pod import endpoints
+    from trainserve.serving.pod.collectors import CacheMetrics, TuneMetrics
+    from trainserve.serving.pod.probe import Probe
+    from trainserve.serving.repository.unbatched import Beside
+    from trainserve.serving.samples.recorded import Recorded
+    from trainserve.serving.sources.cache import BYTES, NodeCache
+    from trainserve.serving.verification.company import Company
+    from trainserve.serving.verification.given import Given
     from trainserve.store import StoreError
     from trainserve.store.names import MANIFEST
 
@@ -224,8 +225,8 @@ def tune(
     pod_uid: str | None,
 ) -> None:
     """Measure which settings hold an objective, on the server of the container beside."""
-    from trainserve.serving import termination
-    from trainserve.serving.settings import InvalidSettings, Settings, microseconds
+    from trainserve.serving.pod import termination
+    from trainserve.serving.repository.settings import InvalidSettings, Settings, microseconds
     from trainserve.serving.tune.pod import run
 
     try:
@@ -242,8 +243,8 @@ def tune(
 
 def _around(version: Path, model: str, recorded: Recorded | None) -> dict[str, Recorded]:
     """What the ensemble around a version's model has to answer; nothing where that cannot be told of its samples."""
-    from trainserve.serving.ensemble_samples import around
-    from trainserve.serving.servable import Servable
+    from trainserve.serving.samples.ensemble_samples import around
+    from trainserve.serving.sources.servable import Servable
 
     return around(model, Servable.of_version(version), recorded) if recorded else {}
 

@@ -14,7 +14,7 @@ import pytest
 
 from tests.serving.graphs import convnet
 from tests.serving.sources.places import RangeServer
-from trainserve.serving.cache import NodeCache
+from trainserve.serving.sources.cache import NodeCache
 
 VERSION = "default/digits/1"
 

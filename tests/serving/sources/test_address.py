@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from trainserve.serving.address import parse
+from trainserve.serving.sources.address import parse
 from trainserve.store import InvalidAddress
 
 

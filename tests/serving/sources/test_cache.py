@@ -13,15 +13,15 @@ from pathlib import Path
 import pytest
 
 from tests.serving.sources.places import RangeServer
-from trainserve.serving.cache import CacheFull, Lease, NodeCache, Room
-from trainserve.serving.source import open_model, open_servable
+from trainserve.serving.sources.cache import CacheFull, Lease, NodeCache, Room
+from trainserve.serving.sources.source import open_model, open_servable
 from trainserve.store import DigestMismatch, StoreError
 
 FETCH = """
 import sys
 from pathlib import Path
-from trainserve.serving.cache import NodeCache
-from trainserve.serving.source import open_servable
+from trainserve.serving.sources.cache import NodeCache
+from trainserve.serving.sources.source import open_servable
 cache = NodeCache(Path(sys.argv[2]), say=lambda line: print(line, flush=True))
 model = open_servable(sys.argv[1], cache=cache)
 print("opened", model.digest, flush=True)

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from tests.serving.sources.places import RangeServer
-from trainserve.serving import download
-from trainserve.serving.https_origin import HttpsOrigin
-from trainserve.serving.origins import ObjectOrigin
+from trainserve.serving.sources import download
+from trainserve.serving.sources.https_origin import HttpsOrigin
+from trainserve.serving.sources.origins import ObjectOrigin
 from trainserve.store import DigestMismatch, StoreError
 
 CONTENT = bytes(range(256)) * 4096
@@ -169,7 +169,7 @@ def test_a_part_from_an_object_store_is_gone_on_with(s3: Any, tmp_path: Path, pa
 def test_a_large_object_is_read_in_several_ranges(
     s3: Any, tmp_path: Path, pauses: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trainserve.serving.origins._RANGE", 100_000)
+    monkeypatch.setattr("trainserve.serving.sources.origins._RANGE", 100_000)
     s3.put_object(Bucket="models", Key="large/big", Body=CONTENT)
     asked: list[int] = []
     copied = copy(
@@ -181,7 +181,7 @@ def test_a_large_object_is_read_in_several_ranges(
 def test_an_object_that_is_replaced_while_it_is_read_is_begun_anew(
     s3: Any, tmp_path: Path, pauses: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trainserve.serving.origins._RANGE", 100_000)
+    monkeypatch.setattr("trainserve.serving.sources.origins._RANGE", 100_000)
     s3.put_object(Bucket="models", Key="changing/big", Body=CONTENT)
 
     def replace(done: int, total: int | None) -> None:

@@ -21,13 +21,13 @@ from click.testing import CliRunner
 from tests.serving.graphs import convnet
 from tests.serving.sources.places import RangeServer
 from tests.serving.versions import answers, images
-from trainserve.serving import repository
 from trainserve.serving.__main__ import main
-from trainserve.serving.cache import NodeCache
-from trainserve.serving.ready import ReadyRepository
-from trainserve.serving.server import DevelopmentServer
-from trainserve.serving.settings import Settings
-from trainserve.serving.source import open_model, open_servable
+from trainserve.serving.devserver.server import DevelopmentServer
+from trainserve.serving.repository import repository
+from trainserve.serving.repository.settings import Settings
+from trainserve.serving.sources.cache import NodeCache
+from trainserve.serving.sources.ready import ReadyRepository
+from trainserve.serving.sources.source import open_model, open_servable
 from trainserve.store.signing import PrivateKey
 
 VERSION = "models/default/digits/1"

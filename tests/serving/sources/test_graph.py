@@ -16,11 +16,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.serving.graphs import convnet
-from trainserve.serving import onnx_graph, releases
-from trainserve.serving.inside import EscapingName
-from trainserve.serving.onnx_graph import UnusableGraph
-from trainserve.serving.releases import DEVELOPMENT, GraphTooNew, UnknownRelease, release
-from trainserve.serving.source import open_servable
+from trainserve.serving.sources import onnx_graph, releases
+from trainserve.serving.sources.inside import EscapingName
+from trainserve.serving.sources.onnx_graph import UnusableGraph
+from trainserve.serving.sources.releases import DEVELOPMENT, GraphTooNew, UnknownRelease, release
+from trainserve.serving.sources.source import open_servable
 from trainserve.store import DigestMismatch, StoreError
 
 Write = Callable[..., Path]

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from trainserve import store
-from trainserve.serving import address, known
+from trainserve.serving.sources import address
+from trainserve.serving.verification import known
 
 
 def names(where: str) -> list[str]:

@@ -11,10 +11,10 @@ import pytest
 from safetensors.numpy import save
 
 from tests.serving.graphs import convnet
-from trainserve.serving.not_onnx import what
-from trainserve.serving.onnx_graph import UnusableGraph
-from trainserve.serving.ready import InvalidRepository
-from trainserve.serving.source import open_model, open_servable
+from trainserve.serving.sources.not_onnx import what
+from trainserve.serving.sources.onnx_graph import UnusableGraph
+from trainserve.serving.sources.ready import InvalidRepository
+from trainserve.serving.sources.source import open_model, open_servable
 from trainserve.store import ModelNotFound
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:%s\nsize 102400\n" % ("ab" * 32)

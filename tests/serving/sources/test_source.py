@@ -16,13 +16,13 @@ import pytest
 
 from tests.serving.sources.places import RangeServer
 from trainserve import store
-from trainserve.serving import archive
-from trainserve.serving.archive import UnusableArchive
-from trainserve.serving.cache import CacheFull, NodeCache
-from trainserve.serving.inside import EscapingName
-from trainserve.serving.ready import InvalidRepository, ReadyRepository
-from trainserve.serving.releases import GraphTooNew
-from trainserve.serving.source import open_model, open_servable
+from trainserve.serving.sources import archive
+from trainserve.serving.sources.archive import UnusableArchive
+from trainserve.serving.sources.cache import CacheFull, NodeCache
+from trainserve.serving.sources.inside import EscapingName
+from trainserve.serving.sources.ready import InvalidRepository, ReadyRepository
+from trainserve.serving.sources.releases import GraphTooNew
+from trainserve.serving.sources.source import open_model, open_servable
 from trainserve.store import DigestMismatch, InvalidAddress, ModelNotFound, StoreError, VersionNotFound
 
 VERSION = "default/digits/1"

@@ -23,7 +23,7 @@ from lightkube.resources.core_v1 import Pod, Service
 from trainserve.dev.demo.watch import conditions
 from trainserve.dev.preview.page import PreviewError
 from trainserve.dev.progress import Task
-from trainserve.serving import load
+from trainserve.serving.load import load
 
 TrainJob = create_namespaced_resource("trainserve.io", "v1alpha1", "TrainJob", "trainjobs")
 ModelServe = create_namespaced_resource("trainserve.io", "v1alpha1", "ModelServe", "modelserves")

@@ -90,7 +90,7 @@ def client_flags(image: str, closed: str = CLOSED) -> list[str]:
 
 
 def server_flags(triton: Triton, image: str) -> list[str]:
-    """What Triton must be told besides its repository, as `trainserve.serving.repository` says."""
+    """What Triton must be told besides its repository, as `trainserve.serving.repository.repository` says."""
     flags = [f"--cache-config=local,size={RESPONSE_CACHE_BYTES}"] if triton.response_cache else []
     flags += ["--rate-limit=execution_count"] if triton.rate_limiter is not None else []
     return flags + ([HISTOGRAM_FLAG] if has_histogram(image) else [])

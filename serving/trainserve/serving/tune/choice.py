@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from trainserve.serving.latency import upper_median
+from trainserve.serving.load.latency import upper_median
 from trainserve.serving.tune.trial import Candidate, Load, Measurement, Objective
 
 ALIKE = 0.03

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trainserve.serving.chart import Chart, Series
+from trainserve.serving.load.chart import Chart, Series
 from trainserve.serving.tune.choice import Row
 from trainserve.serving.tune.result import Result, described
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from trainserve.api.triton_releases import POD_HEADER
-from trainserve.serving.load_inputs import ShapeUnknown
-from trainserve.serving.servable import Servable
-from trainserve.serving.server import READY_SECONDS, ServerNotReady, is_ready
-from trainserve.serving.settings import InvalidSettings, Settings
-from trainserve.serving.source import open_servable
-from trainserve.serving.triton_types import UnservableModel
+from trainserve.serving.devserver.server import READY_SECONDS, ServerNotReady, is_ready
+from trainserve.serving.protocol.triton_types import UnservableModel
+from trainserve.serving.repository.settings import InvalidSettings, Settings
+from trainserve.serving.samples.load_inputs import ShapeUnknown
+from trainserve.serving.sources.servable import Servable
+from trainserve.serving.sources.source import open_servable
 from trainserve.serving.tune import tuner
 from trainserve.serving.tune.result import Result, described
 from trainserve.serving.tune.trial import Objective

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from trainserve.serving.settings import Settings
+from trainserve.serving.repository.settings import Settings
 from trainserve.serving.tune.choice import Held, Needed, Row, choose, judged, needed, rows
 from trainserve.serving.tune.trial import Candidate, Load, Measurement, Objective, Trial
 

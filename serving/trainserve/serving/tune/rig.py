@@ -17,11 +17,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-from trainserve.serving import load, load_inputs
-from trainserve.serving.load import LoadFailed, Prepared
-from trainserve.serving.repository import Entry, write
-from trainserve.serving.servable import Servable
-from trainserve.serving.server import DevelopmentServer
+from trainserve.serving.devserver.server import DevelopmentServer
+from trainserve.serving.load import load
+from trainserve.serving.load.load import LoadFailed, Prepared
+from trainserve.serving.repository.repository import Entry, write
+from trainserve.serving.samples import load_inputs
+from trainserve.serving.sources.servable import Servable
 from trainserve.serving.tune.trial import Candidate, Measurement, Trial
 
 MOST_LOADED = 8

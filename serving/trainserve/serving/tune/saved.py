@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from trainserve.serving import compiled, runtime
+from trainserve.serving.devserver import compiled, runtime
 from trainserve.serving.tune.result import FORMAT, Result, Subject
 from trainserve.serving.tune.trial import Objective
 

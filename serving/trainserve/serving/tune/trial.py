@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from trainserve.serving.latency import summary
-from trainserve.serving.load import Sample
-from trainserve.serving.settings import Settings
+from trainserve.serving.load.latency import summary
+from trainserve.serving.load.load import Sample
+from trainserve.serving.repository.settings import Settings
 
 Role = Literal["candidate", "defaults", "naive"]
 Stage = Literal["calibrate", "halve", "rate", "confirm", "asked"]

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from trainserve.serving.servable import Servable
-from trainserve.serving.settings import Settings
+from trainserve.serving.repository.settings import Settings
+from trainserve.serving.sources.servable import Servable
 from trainserve.serving.tune import candidates, saved
 from trainserve.serving.tune.result import Result, Subject
 from trainserve.serving.tune.rig import Here, Rig, Server

@@ -1,0 +1,125 @@
+"""Asks the real server what it makes of a configuration: it must answer exactly what was meant.
+
+A development server is started in explicit mode over the repository, each model is loaded, and what the server's
+model-config endpoint then says is compared with the messages that were written.
+(https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_model_configuration.md)
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import json_format  # type: ignore[import-untyped]
+
+from trainserve.serving.devserver import refusals
+from trainserve.serving.devserver.server import DevelopmentServer
+from trainserve.serving.protocol.triton_types import messages
+from trainserve.serving.repository.repository import Folder, write_folders
+
+LOAD_SECONDS = 600.0
+"""A large model may take long to load and to warm up."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """What the server did not take of one model; `words` are its own, or what it made of a field instead."""
+
+    model: str
+    words: str
+
+    def __str__(self) -> str:
+        """One line."""
+        return f"model {self.model}: {self.words}"
+
+
+def check(command: Path, folders: Sequence[Folder], flags: Sequence[str]) -> list[Refusal]:
+    """What the server refuses, or understands otherwise; empty where all is as it was meant.
+
+    GPU instances are tried on the CPU: the development server has no GPU, and would refuse them for that alone.
+    Raises OSError, ServerNotReady.
+    """
+    tried = [_on_cpu(folder) for folder in folders]
+    with tempfile.TemporaryDirectory(prefix="trainserve-check-") as scratch:
+        repository = Path(scratch) / "models"
+        write_folders(tried, repository)
+        explicit = ("--model-control-mode=explicit", "--disable-auto-complete-config", *flags)
+        server = DevelopmentServer(command, repository, Path(scratch) / "log", *explicit)
+        try:
+            server.start()
+            return [refusal for folder in tried for refusal in _refusals(server, folder.config)]
+        finally:
+            server.kill()  # it holds nothing that is worth a farewell of seconds
+
+
+def without_histogram(folder: Folder) -> Folder:
+    """The same model without what the development server is too old to read (api/triton_releases.py)."""
+    config = _copy(folder.config)
+    config.ClearField("model_metrics")
+    return replace(folder, config=config)
+
+
+def differences(meant: Any, answered: Any, path: str = "") -> Iterator[str]:
+    """One line for each field of `meant` that is another in `answered`, both in JSON's terms; what was left to the
+    server to fill in is not compared."""
+    if isinstance(meant, dict) and isinstance(answered, dict):
+        for name, value in meant.items():
+            yield from differences(value, answered.get(name), f"{path}.{name}" if path else name)
+    elif isinstance(meant, list) and isinstance(answered, list) and len(meant) == len(answered):
+        for index, (value, other) in enumerate(zip(meant, answered, strict=True)):
+            yield from differences(value, other, f"{path}[{index}]")
+    elif meant != answered:
+        told = "nothing" if answered is None else json.dumps(answered)
+        yield f"{path}: meant {json.dumps(meant)}, the server has {told}"
+
+
+def _copy(config: Any) -> Any:
+    copy = type(config)()
+    copy.CopyFrom(config)
+    return copy
+
+
+def _on_cpu(folder: Folder) -> Folder:
+    config = _copy(folder.config)
+    for group in config.instance_group:
+        if group.kind == group.KIND_GPU:
+            group.kind = group.KIND_CPU
+    return replace(folder, config=config)
+
+
+def _refusals(server: DevelopmentServer, config: Any) -> list[Refusal]:
+    status, words = _ask(server, "POST", f"/v2/repository/models/{config.name}/load")
+    if status != http.client.OK:
+        return [Refusal(config.name, refusals.words(config.name, words, server.log.read_text(errors="replace")))]
+    status, words = _ask(server, "GET", f"/v2/models/{config.name}/config")
+    if status != http.client.OK:
+        return [Refusal(config.name, words)]
+    answered = json_format.ParseDict(json.loads(words), messages().ModelConfig(), ignore_unknown_fields=True)
+    return [Refusal(config.name, line) for line in differences(_json(config), _json(answered))]
+
+
+def _json(config: Any) -> dict[str, Any]:
+    found: dict[str, Any] = json_format.MessageToDict(config, preserving_proto_field_name=True)
+    return found
+
+
+def _ask(server: DevelopmentServer, method: str, path: str) -> tuple[int, str]:
+    """Status and body; of an error the server's words alone."""
+    connection = http.client.HTTPConnection(server.url, timeout=LOAD_SECONDS)
+    try:
+        connection.request(method, path, "{}" if method == "POST" else None, {"Content-Type": "application/json"})
+        response = connection.getresponse()
+        status, body = response.status, response.read().decode(errors="replace")
+    finally:
+        connection.close()
+    if status == http.client.OK:
+        return status, body
+    try:
+        return status, str(json.loads(body)["error"])
+    except (ValueError, KeyError, TypeError):
+        return status, body or f"status {status}"

@@ -1,0 +1,1 @@
+"""Load on a running server: requests, their latencies, and a chart of them."""

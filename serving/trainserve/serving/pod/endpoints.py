@@ -1,0 +1,96 @@
+"""The probe's HTTP endpoints: /startz, /readyz, /livez, /report and /metrics (docs/contracts.md)."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import sys
+import threading
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from trainserve.serving.devserver.server import is_ready
+from trainserve.serving.pod.probe import Probe
+
+
+def answer(probe: Probe, path: str) -> tuple[HTTPStatus, str, bytes]:
+    """Status, content type and body for a GET of `path`."""
+    if path == "/startz":
+        started = is_ready(f"{probe.host}:{probe.port}")
+        if started:
+            probe.started()
+        return (
+            (HTTPStatus.OK, "text/plain", b"ok\n") if started else (HTTPStatus.SERVICE_UNAVAILABLE, "text/plain", b"")
+        )
+    if path == "/livez":
+        alive, words = probe.alive()
+        return HTTPStatus.OK if alive else HTTPStatus.SERVICE_UNAVAILABLE, "text/plain", f"{words}\n".encode()
+    if path == "/readyz":
+        status = HTTPStatus.OK if probe.verified else HTTPStatus.SERVICE_UNAVAILABLE
+        return status, "text/plain", f"{probe.reason}: {probe.message}\n".encode()
+    if path == "/report":
+        return HTTPStatus.OK, "application/json", json.dumps(probe.report()).encode()
+    if path == "/metrics":
+        return HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(probe.metrics.registry)
+    return HTTPStatus.NOT_FOUND, "text/plain", b"/startz /livez /readyz /report /metrics\n"
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 64
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Who leaves before the answer (a kubelet whose timeout passed) is nothing to log."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
+def mark(dead: Path, path: str, status: HTTPStatus) -> None:
+    """Leave a file where /livez says that the server does not live: whoever ends it then need not drain it first."""
+    if path not in ("/livez", "/startz"):
+        return
+    with contextlib.suppress(OSError):  # without it it is drained, which takes longer and does no harm
+        if path == "/livez" and status != HTTPStatus.OK:
+            dead.touch()
+        elif status == HTTPStatus.OK:
+            dead.unlink(missing_ok=True)
+
+
+def serve(probe: Probe, host: str, port: int, dead: Path | None = None) -> None:
+    """Serve until SIGTERM or SIGINT, verifying the server as soon as it is ready and whenever it has come back.
+
+    `dead`: the file that is there while the server does not live.
+    """
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            path = self.path.partition("?")[0]
+            status, kind, body = answer(probe, path)
+            if dead is not None:
+                mark(dead, path, status)
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *arguments: object) -> None:
+            """Probed every second: requests are not worth a line each."""
+
+    stopped = threading.Event()
+    with _Server((host, port), Handler) as server:
+
+        def verify() -> None:
+            while probe.verify_when_due(stopped):
+                print(json.dumps(probe.report()), flush=True)
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stopped.set())
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=verify, daemon=True).start()
+        stopped.wait()

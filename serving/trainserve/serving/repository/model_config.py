@@ -1,0 +1,161 @@
+"""From a model and its settings to Triton's ModelConfig: built from protobuf messages, never by pasting text.
+
+(https://github.com/triton-inference-server/common/blob/main/protobuf/model_config.proto)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from google.protobuf import text_format  # type: ignore[import-untyped]
+
+from trainserve.api import latency_buckets
+from trainserve.serving.protocol.triton_types import described, messages
+from trainserve.serving.repository import overrides
+from trainserve.serving.repository.settings import InvalidSettings, Settings, microseconds
+from trainserve.serving.sources.servable import Servable
+
+LABELS = "labels.txt"
+
+
+def model_config(
+    name: str,
+    model: Servable,
+    settings: Settings,
+    *,
+    gpus: int = 0,
+    versions: Collection[int] = (1,),
+    buckets: Sequence[float] = (),
+) -> Any:
+    """Triton's ModelConfig for a model served under `name`, `gpus` being those of its server.
+
+    Requests are gathered up to `maxBatch` where `model` is batched (Servable.batching); else each is run as it is.
+    `versions` are those of the model in the repository, `buckets` as of `histogram`. Raises UnservableModel,
+    InvalidSettings.
+    """
+    model = asked(model, settings)
+    pb = messages()
+    config = pb.ModelConfig(
+        name=name,
+        backend="onnxruntime",
+        max_batch_size=settings.dynamic_batching.max_batch if model.batched else 0,
+        input=[pb.ModelInput(**described(tensor, batched=model.batched)) for tensor in model.inputs],
+        output=[pb.ModelOutput(**described(tensor, batched=model.batched)) for tensor in model.outputs],
+        instance_group=[instance_group(settings.instances, gpus)],
+    )
+    if model.graph != "model.onnx":
+        config.default_model_filename = model.graph
+    config.parameters["intra_op_thread_count"].string_value = str(settings.threads)
+    _queue(config, model, settings)
+    _versions(config, settings, versions)
+    if settings.response_cache:
+        config.response_cache.enable = True
+    if settings.rate_limiter is not None:
+        limiter = config.instance_group[0].rate_limiter
+        limiter.priority = settings.rate_limiter.priority
+        for resource, count in settings.rate_limiter.resources.items():
+            limiter.resources.add(name=resource, count=count)
+    if settings.tensor_rt is not None:
+        _tensor_rt(config, model, settings.tensor_rt.precision, gpus)
+    labelled = labelled_output(model)
+    for output in config.output:
+        if output.name == labelled:
+            output.label_filename = LABELS
+    histogram(config, buckets)
+    overrides.merge(config, settings.overrides)
+    if settings.warmup and not config.model_warmup:
+        from trainserve.serving.repository import warmup  # numpy is worth its start-up time only here
+
+        warmup.add(config, model, warmup.sample(model))
+    return config
+
+
+def asked(model: Servable, settings: Settings) -> Servable:
+    """The model with what its settings say of its batch. Raises InvalidSettings where its shapes forbid that."""
+    if settings.batch_axis == "first" and model.unbatchable:
+        raise InvalidSettings(f"settings.batchAxis: first is not possible: {model.unbatchable}")
+    return model.asked(settings.batch_axis)
+
+
+def instance_group(count: int, gpus: int) -> Any:
+    """`count` instances on each GPU, or on the CPU of a server without one."""
+    group = messages().ModelInstanceGroup
+    return group(count=count, kind=group.KIND_GPU if gpus else group.KIND_CPU)
+
+
+def histogram(config: Any, buckets: Sequence[float]) -> None:
+    """Has the buckets of the model's latency histogram end at these milliseconds.
+
+    Without any the server, which may be too old to read such a setting, is told nothing.
+    (https://github.com/triton-inference-server/server/blob/main/docs/user_guide/metrics.md#histograms)
+    """
+    if buckets:
+        control = config.model_metrics.metric_control.add()
+        control.metric_identifier.family = latency_buckets.TRITON
+        control.histogram_options.buckets.extend(buckets)
+
+
+def labelled_output(model: Servable) -> str | None:
+    """The first output whose last axis has one value per label."""
+    fitting = (tensor.name for tensor in model.outputs if tensor.shape[-1:] == [len(model.labels)])
+    return next(fitting, None) if model.labels else None
+
+
+def config_text(config: Any) -> str:
+    """The content of config.pbtxt."""
+    return str(text_format.MessageToString(config))
+
+
+def _queue(config: Any, model: Servable, settings: Settings) -> None:
+    batching, priorities = settings.dynamic_batching, settings.priorities
+    queued = batching.queue.size or batching.queue.timeout or priorities
+    if not model.batched and not queued:
+        return
+    config.dynamic_batching.SetInParent()
+    if model.batched:
+        config.dynamic_batching.preferred_batch_size.extend(batching.preferred_batch_sizes or ())
+        if batching.max_queue_delay is not None:
+            config.dynamic_batching.max_queue_delay_microseconds = microseconds(batching.max_queue_delay)
+    if batching.queue.size or batching.queue.timeout:
+        policy = config.dynamic_batching.default_queue_policy
+        policy.timeout_action = messages().ModelQueuePolicy.REJECT
+        policy.max_queue_size = batching.queue.size
+        if batching.queue.timeout is not None:
+            policy.default_timeout_microseconds = microseconds(batching.queue.timeout)
+    if priorities is not None:
+        config.dynamic_batching.priority_levels = priorities.levels
+        config.dynamic_batching.default_priority_level = priorities.default or priorities.levels
+
+
+def _versions(config: Any, settings: Settings, versions: Collection[int]) -> None:
+    wanted = settings.version_policy
+    if wanted == "all":
+        config.version_policy.all.SetInParent()
+    elif isinstance(wanted, list):
+        if missing := sorted(set(wanted) - set(versions)):
+            raise InvalidSettings(
+                f"settings.versionPolicy: no version {', '.join(map(str, missing))} of model {config.name} is in the "
+                f"repository; there: {', '.join(map(str, sorted(versions)))}"
+            )
+        config.version_policy.specific.versions.extend(wanted)
+
+
+def _tensor_rt(config: Any, model: Servable, precision: str, gpus: int) -> None:
+    """Keys: github.com/triton-inference-server/onnxruntime_backend, README.md."""
+    if not gpus:
+        raise InvalidSettings("settings.tensorRT: needs a GPU; this server has none, and TensorRT has no CPU form")
+    if precision == "int8" and (model.manifest is None or model.manifest.precision != "int8"):
+        raise InvalidSettings(
+            "settings.tensorRT.precision: int8 needs a graph that was exported with precision int8, whose own "
+            "quantization TensorRT follows; fp32 and fp16 take any"
+        )
+    accelerator = config.optimization.execution_accelerators.gpu_execution_accelerator.add(name="tensorrt")
+    accelerator.parameters["precision_mode"] = precision.upper()
+    shapes = [tensor.shape for tensor in model.inputs]
+    if model.batched and not any(size == -1 for shape in shapes for size in shape[1:]):
+        # Without a profile TensorRT builds its engine anew, for seconds, whenever a larger batch comes along
+        # (https://onnxruntime.ai/docs/execution-providers/TensorRT-ExecutionProvider.html, dynamic shapes).
+        for bound, batch in (("min", 1), ("opt", config.max_batch_size), ("max", config.max_batch_size)):
+            profile = [f"{tensor.name}:{'x'.join(map(str, [batch, *tensor.shape[1:]]))}" for tensor in model.inputs]
+            accelerator.parameters[f"trt_profile_{bound}_shapes"] = ",".join(profile)

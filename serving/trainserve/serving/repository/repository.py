@@ -1,0 +1,242 @@
+"""Writes a Triton model repository: `<repository>/<model>/{config.pbtxt,labels.txt,<version>/…}` for each model."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import text_format  # type: ignore[import-untyped]
+
+from trainserve.api.triton_releases import HISTOGRAM_FLAG
+from trainserve.serving.protocol.triton_types import UnservableModel, described, messages
+from trainserve.serving.repository.model_config import (
+    LABELS,
+    asked,
+    config_text,
+    histogram,
+    instance_group,
+    labelled_output,
+    model_config,
+)
+from trainserve.serving.repository.settings import CACHE_BYTES, InvalidSettings, Settings
+from trainserve.serving.sources.ready import CONFIG, ReadyRepository
+from trainserve.serving.sources.servable import Servable
+from trainserve.store import Batching
+
+DIGEST = "trainserve_digest"
+"""Begin of the parameters by which a configuration says what it was written from: `trainserve_digest_<version>`."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One version of one model, and the name under which it is served. Entries of one name are its versions."""
+
+    name: str
+    model: Servable
+    settings: Settings = field(default_factory=Settings)
+    version: int = 1
+
+
+@dataclass(frozen=True)
+class Folder:
+    """One model of a repository: its configuration, and by their paths in its folder the files that exist already
+    (`links`) and those that are made for it (`contents`)."""
+
+    config: Any
+    versions: tuple[int, ...] = (1,)
+    links: dict[str, Path] = field(default_factory=dict)
+    contents: dict[str, bytes] = field(default_factory=dict)
+    ours: bool = False
+    """Whether the files lie in our cache, so that a second name for them harms nobody."""
+    batching: Batching | None = None
+    """Whether requests are gathered, and why; None of an ensemble and its steps, which follow their model."""
+
+
+def entries(models: Sequence[Servable], settings: Settings) -> list[Entry]:
+    """Each model under its own name. Several of one name are its versions, numbered as in the store.
+
+    Raises InvalidSettings where they have no such number.
+    """
+    found = []
+    for model in models:
+        version, alike = 1, [each for each in models if each.name == model.name]
+        if len(alike) > 1:
+            numbers = [each.manifest.version for each in alike if each.manifest is not None]
+            if len(set(numbers)) < len(alike) or model.manifest is None:
+                raise InvalidSettings(f"model {model.name} is given {len(alike)} times; give each version once")
+            version = model.manifest.version
+        found.append(Entry(model.name, model, settings, version))
+    return found
+
+
+def layout(entries: Sequence[Entry], gpus: int = 0, buckets: Sequence[float] = ()) -> list[Folder]:
+    """The models of a repository for a server with `gpus`, ensembles and their steps included.
+
+    `buckets`: the bounds of every model's latency histogram, for a server that has one (api/triton_releases.py).
+    Raises UnservableModel, InvalidSettings, and OSError where recorded samples cannot be read.
+    """
+    folders: list[Folder] = []
+    for name in dict.fromkeys(entry.name for entry in entries):
+        folders += _model([entry for entry in entries if entry.name == name], gpus, buckets)
+    names = [folder.config.name for folder in folders]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise InvalidSettings(f"settings.ensemble: {', '.join(twice)} is the name of another model, too")
+    return folders
+
+
+def of_ready(ready: ReadyRepository) -> list[Folder]:
+    """The models of a repository that somebody else wrote, each as it is. Raises OSError."""
+    folders = []
+    for name in ready.models:
+        path = ready.folder / name
+        config = messages().ModelConfig()
+        if (path / CONFIG).is_file():
+            text_format.Parse((path / CONFIG).read_text(), config)
+        config.name = name
+        files = {str(each.relative_to(path)): each for each in path.rglob("*") if each.is_file()}
+        files.pop(CONFIG, None)
+        versions = tuple(int(each.name) for each in path.iterdir() if each.is_dir() and each.name.isdecimal())
+        folders.append(Folder(config, versions, links=files))
+    return folders
+
+
+def write(
+    entries: Sequence[Entry], repository: Path, gpus: int = 0, buckets: Sequence[float] = (), *, ours: bool = False
+) -> None:
+    """Makes `repository` hold exactly these models, `ours` as of `write_folders`; raises what `layout` does."""
+    write_folders(layout(entries, gpus, buckets), repository, ours=ours)
+
+
+def write_folders(folders: Iterable[Folder], repository: Path, *, ours: bool = False) -> None:
+    """Makes `repository` hold exactly these folders, all or none.
+
+    The graphs and their external data are copies. Of files that are `ours` they are hard links where the file system
+    has them; never of a user's own, because onnx reads no weights from a file with two names.
+    """
+    aside = repository.with_name(f".{repository.name}-{secrets.token_hex(4)}")
+    try:
+        for folder in folders:
+            _write(folder, aside / folder.config.name, ours or folder.ours)
+        if repository.exists():
+            shutil.rmtree(repository)
+        aside.rename(repository)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def server_flags(settings: Iterable[Settings], *, histogram: bool = False) -> list[str]:
+    """What `tritonserver` must be told besides, for the settings of all its models, and where it has a histogram."""
+    wanted = list(settings)
+    flags = []
+    if any(each.response_cache for each in wanted):
+        flags.append(f"--cache-config=local,size={CACHE_BYTES}")
+    if any(each.rate_limiter is not None for each in wanted):
+        flags.append("--rate-limit=execution_count")
+    if histogram:
+        flags.append(HISTOGRAM_FLAG)
+    return flags
+
+
+def _write(folder: Folder, path: Path, ours: bool) -> None:
+    for version in folder.versions:
+        (path / str(version)).mkdir(parents=True)  # an ensemble's stays empty, and must be there
+    for name, source in folder.links.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (_link if ours else shutil.copyfile)(source, path / name)
+    for name, content in {**folder.contents, CONFIG: config_text(folder.config).encode()}.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_bytes(content)
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError as error:
+        # Another file system; one that knows no links; somebody else's file (fs.protected_hardlinks).
+        if error.errno not in (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK):
+            raise
+        shutil.copyfile(source, target)
+
+
+def _model(versions: Sequence[Entry], gpus: int, buckets: Sequence[float]) -> Iterator[Folder]:
+    newest = max(versions, key=lambda entry: entry.version)
+    for entry in versions:
+        _check_alike(entry, newest)
+    name, model, batching = newest.name, newest.model, _batching(versions)
+    settings = newest.settings.model_copy(update={"batch_axis": batching.axis})
+    model = asked(model, settings)
+    numbers = tuple(entry.version for entry in versions)
+    config = model_config(name, model, settings, gpus=gpus, versions=numbers, buckets=buckets)
+    for entry in versions:
+        config.parameters[f"{DIGEST}_{entry.version}"].string_value = entry.model.digest
+    links = {f"{entry.version}/{file}": entry.model.folder / file for entry in versions for file in entry.model.files}
+    contents = {}
+    if labelled_output(model):
+        contents[LABELS] = "".join(_label_lines(model.labels)).encode()
+    if settings.warmup:
+        from trainserve.serving.repository import warmup
+
+        contents |= warmup.files(model, warmup.sample(model))
+    ours = all(entry.model.hold is not None and len(entry.model.files) == 1 for entry in versions)
+    yield Folder(config, numbers, links, contents, ours, batching)
+    if settings.ensemble is not None:
+        for folder in _ensemble(name, model, settings, config.max_batch_size, gpus):
+            histogram(folder.config, buckets)
+            yield folder
+
+
+def _batching(versions: Sequence[Entry]) -> Batching:
+    """Of all versions together, for which there is one configuration: batched only where each of them is."""
+    found = [asked(entry.model, entry.settings).batching for entry in versions]
+    return next((each for each in found if each.axis == "none"), found[-1])
+
+
+def _ensemble(name: str, model: Servable, settings: Settings, max_batch: int, gpus: int) -> Iterator[Folder]:
+    from trainserve.serving.repository import ensemble  # onnx is worth its start-up time only here
+
+    assert settings.ensemble is not None
+    scores = labelled_output(model)
+    steps = ensemble.steps(name, model, scores, settings.ensemble)
+    pb = messages()
+    for step in steps:
+        config = pb.ModelConfig(
+            name=step.name,
+            backend="onnxruntime",
+            max_batch_size=max_batch,
+            input=[pb.ModelInput(**described(tensor, batched=max_batch > 0)) for tensor in step.inputs],
+            output=[pb.ModelOutput(**described(tensor, batched=max_batch > 0)) for tensor in step.outputs],
+            instance_group=[instance_group(settings.instances, gpus if step.gpu else 0)],
+        )
+        config.parameters["intra_op_thread_count"].string_value = str(settings.threads)
+        if max_batch:
+            config.dynamic_batching.SetInParent()
+        yield Folder(config, contents={"1/model.onnx": step.graph})
+    yield Folder(ensemble.config(name, model, scores, steps, max_batch))
+
+
+def _check_alike(entry: Entry, newest: Entry) -> None:
+    """One config.pbtxt describes all versions of a model."""
+    if entry.settings != newest.settings:
+        raise InvalidSettings(f"model {entry.name}: versions {entry.version} and {newest.version} differ in settings")
+    for told, tensors, others in (
+        ("inputs", entry.model.inputs, newest.model.inputs),
+        ("outputs", entry.model.outputs, newest.model.outputs),
+        ("labels", entry.model.labels, newest.model.labels),
+        ("file name", entry.model.graph, newest.model.graph),
+    ):
+        if tensors != others:
+            raise UnservableModel(
+                f"model {entry.name}: versions {entry.version} and {newest.version} differ in their {told}; "
+                "serve them under two names"
+            )
+
+
+def _label_lines(labels: Iterable[str]) -> Iterator[str]:
+    # Triton reads one label a line and knows no escape.
+    return (" ".join(label.split()) + "\n" for label in labels)

@@ -1,0 +1,96 @@
+"""What a model is sent: its recorded samples, or where there are none values that are made up in its shapes and dtypes.
+
+Nobody says what a made-up value means: 0 is no size, no step and no scale, and a word is no number. So several kinds of
+values are made, to be tried in turn.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from trainserve.serving.load.load import Arrays
+from trainserve.serving.samples.recorded import Recorded
+from trainserve.serving.sources.servable import Servable
+
+ROWS = 16
+"""Different requests, sent in turn."""
+SIZES = (1, 32, 224)
+"""Lengths that are tried for an axis of any length, where nobody says which the network takes."""
+LARGEST = 1 << 24
+"""Elements, at most, of a tensor in which such an axis is longer than 1."""
+KINDS = ("natural", "ones", "small", "zeros")
+"""Of made-up values, the likeliest first. `natural`: noise, pixels, words, and 0 or 1 for an index into something;
+`small`: 1, 2, 3, 1 …"""
+
+Tensors = Sequence[tuple[str, "np.dtype[Any]", Sequence[int]]]
+"""Name, dtype and shape of each; -1 is an axis of any length."""
+
+
+class ShapeUnknown(ValueError):
+    """An input has an axis of any length, and no sample says which; the message names both."""
+
+
+def of_model(model: Servable) -> list[Arrays]:
+    """Inputs of requests of one sample each, or of one batch where the graph's is fixed. Raises ShapeUnknown."""
+    if model.samples is None or model.manifest is None:
+        return random([(tensor.name, np.dtype(tensor.dtype), tensor.shape) for tensor in model.inputs])
+    batch = max([1, *(tensor.shape[0] for tensor in model.inputs if tensor.shape)])
+    recorded = Recorded.of(model.manifest, model.samples, ROWS * batch)
+    return [recorded.sent(rows) for rows in recorded.requests(recorded.batch)]
+
+
+def random(tensors: Tensors, seed: int = 0) -> list[Arrays]:
+    """Rows for inputs given by name, dtype and shape, whose first axis may be -1: one sample. Raises ShapeUnknown."""
+    generator = np.random.default_rng(seed)
+    for name, _, shape in tensors:
+        if any(size < 0 for size in shape[1:]):
+            raise ShapeUnknown(
+                f"input {name}: shape {list(shape)} has an axis of any length; give a version with recorded samples"
+            )
+    kinds = {name: "zeros" if dtype.kind == "i" else "natural" for name, dtype, _ in tensors}
+    return [
+        {name: values(kinds[name], dtype, _filled(shape, 1), generator) for name, dtype, shape in tensors}
+        for _ in range(ROWS)
+    ]
+
+
+def attempts(tensors: Tensors, seed: int = 0, rows: int = 1) -> Iterator[Arrays]:
+    """One request after the other that such inputs may take: of every kind of values, in every length of open axes;
+    `rows` is the length of an open first one."""
+    generator = np.random.default_rng(seed)
+    open_axes = any(size < 0 for _, _, shape in tensors for size in shape[1:])
+    for size in SIZES if open_axes else SIZES[:1]:
+        shapes = {name: _filled(shape, size, rows) for name, _, shape in tensors}
+        if size > 1 and any(math.prod(shape) > LARGEST for shape in shapes.values()):
+            return
+        for kind in KINDS:
+            yield {name: values(kind, dtype, shapes[name], generator) for name, dtype, _ in tensors}
+
+
+def values(
+    kind: str, dtype: np.dtype[Any], shape: Sequence[int], generator: np.random.Generator
+) -> np.ndarray[Any, Any]:
+    """Values of one of the `KINDS`; texts are bytes."""
+    if dtype.hasobject:
+        text = {"natural": b"text", "ones": b"1", "small": b"2", "zeros": b""}[kind]
+        return np.full(shape, text, object)
+    if kind == "ones":
+        return np.ones(shape, dtype)
+    if kind == "small":
+        return (np.arange(math.prod(shape)) % 3 + 1).reshape(shape).astype(dtype)
+    if kind == "natural" and dtype.kind == "u":
+        return np.asarray(generator.integers(0, 256, shape)).astype(dtype)
+    if kind == "natural" and dtype.kind in "ib":
+        return np.asarray(generator.integers(0, 2, shape)).astype(dtype)
+    if kind == "natural" and dtype.kind == "f":
+        return np.asarray(generator.standard_normal(shape)).astype(dtype)
+    return np.zeros(shape, dtype)
+
+
+def _filled(shape: Sequence[int], size: int, rows: int = 1) -> list[int]:
+    """The shape with `rows` for an open first axis and `size` for the others."""
+    return [(rows if axis == 0 else size) if each < 0 else each for axis, each in enumerate(shape)]

@@ -1,0 +1,128 @@
+"""A model on this machine's disk, as everything that serves, checks or measures it sees it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+from trainserve.serving.repository.settings import BatchAxis
+from trainserve.serving.sources import onnx_graph
+from trainserve.serving.sources.onnx_graph import Graph
+from trainserve.store import REPORT, Batching, Manifest, Preprocessing, Tensor
+from trainserve.store.manifest import digest
+
+SAMPLES = "samples.npz"
+
+
+@dataclass(frozen=True)
+class Servable:
+    """One graph whose bytes were checked: a version of the store, or a lone .onnx file.
+
+    `files` are the graph and its external data, relative to `folder`; in the shapes of `inputs` and `outputs` -1 is an
+    axis of any length, the first one the batch. `labels` and `preprocessing` are empty and None where nobody said.
+    """
+
+    name: str
+    """Under which it is served unless the caller says otherwise."""
+    folder: Path
+    digest: str
+    """sha256:<hex> of manifest.json, or of the lone file (with external data: of the listing of its files)."""
+    files: tuple[str, ...]
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    labels: tuple[str, ...] = ()
+    preprocessing: Preprocessing | None = None
+    graph: str = "model.onnx"
+    opset: int | None = None
+    ir_version: int | None = None
+    manifest: Manifest | None = None
+    batch_axis: BatchAxis = "auto"
+    """What its settings say of it."""
+    hold: object = field(default=None, repr=False, compare=False)
+    """What keeps the cache from evicting it, as long as this object lives."""
+
+    @classmethod
+    def of_version(cls, folder: Path) -> Servable:
+        """Of a folder that `store.fetch` filled. Raises OSError, StoreError."""
+        path = folder / "manifest.json"
+        content = path.read_bytes()
+        manifest = Manifest.from_bytes(content, path)
+        return cls(
+            name=manifest.model,
+            folder=folder,
+            digest=digest(content),
+            files=tuple(name for name in manifest.files if name not in (SAMPLES, REPORT)),
+            inputs=tuple(manifest.inputs),
+            outputs=tuple(manifest.outputs),
+            labels=tuple(manifest.labels),
+            preprocessing=manifest.preprocessing,
+            opset=manifest.opset,
+            ir_version=manifest.ir_version,
+            manifest=manifest,
+        )
+
+    @classmethod
+    def of_graph(cls, name: str, path: Path, digest: str, graph: Graph, hold: object = None) -> Servable:
+        """Of a lone .onnx file."""
+        return cls(
+            name=name,
+            folder=path.parent,
+            digest=digest,
+            files=(path.name, *graph.external),
+            inputs=graph.inputs,
+            outputs=graph.outputs,
+            labels=graph.labels,
+            preprocessing=graph.preprocessing,
+            graph=path.name,
+            opset=graph.opset,
+            ir_version=graph.ir_version,
+            hold=hold,
+        )
+
+    def at(self, folder: Path) -> Servable:
+        """The same model, of which `folder` holds a copy."""
+        return replace(self, folder=folder, hold=None)
+
+    @property
+    def samples(self) -> Path | None:
+        """The recorded samples, where there are any."""
+        path = self.folder / SAMPLES
+        return path if self.manifest is not None and path.is_file() else None
+
+    def asked(self, batch_axis: BatchAxis) -> Servable:
+        """The same model with what its settings say of its batch."""
+        return self if batch_axis == self.batch_axis else replace(self, batch_axis=batch_axis)
+
+    @property
+    def batched(self) -> bool:
+        """Whether requests are gathered: their rows are joined along the first axis of every tensor."""
+        return self.batching.axis == "first"
+
+    @cached_property
+    def batching(self) -> Batching:
+        """Whether requests are gathered, and why: as the settings say, else as the manifest does, else as is proven.
+
+        What is not proven is not gathered: requests that are joined along an axis which is none of the batch get each
+        other's answers, and no error tells.
+        """
+        if self.batch_axis == "none":
+            return Batching(axis="none", reason="the settings say so (batchAxis: none)")
+        if why := self.unbatchable:
+            return Batching(axis="none", reason=why)
+        if self.batch_axis == "first":
+            return Batching(axis="first", reason="the settings say so (batchAxis: first)")
+        if self.manifest is not None and self.manifest.batching is not None:
+            return self.manifest.batching
+        return onnx_graph.batching(self.folder / self.graph, self.digest)
+
+    @property
+    def unbatchable(self) -> str:
+        """The tensor whose shape forbids a batch, in words; empty where all have an open first axis."""
+        for kind, tensors in (("input", self.inputs), ("output", self.outputs)):
+            for tensor in tensors:
+                if not tensor.shape:
+                    return f"{kind} {tensor.name} is a single number for all rows"
+                if tensor.shape[0] != -1:
+                    return f"the first axis of {kind} {tensor.name} is always {tensor.shape[0]}"
+        return "" if self.inputs else "it takes nothing"

@@ -1,0 +1,48 @@
+"""Lays a signature beside a model, once every byte of it was checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from trainserve.serving.sources.address import CLAIM, parse
+from trainserve.serving.sources.origins import FolderOrigin, ObjectOrigin, Origin
+from trainserve.serving.sources.ready import ReadyRepository
+from trainserve.serving.sources.source import open_model
+from trainserve.serving.sources.wanted import origin_of, where_it_really_lies
+from trainserve.store import InvalidAddress, StoreError, signing
+from trainserve.store.manifest import digest as digest_of
+from trainserve.store.names import MANIFEST
+
+
+def sign(address: str, key: signing.PrivateKey, *, claim: Path = CLAIM) -> str:
+    """Check every byte of the model at `address` and lay a signature beside it; returns where. Raises as open_model."""
+    at = parse(address, claim)
+    if at.place == "https" or at.kind == "archive":
+        raise InvalidAddress(f"{address}: nothing can be laid beside it; sign it where it is published from")
+    if at.place == "local" and at.kind == "graph" and at.confined is None:
+        at = where_it_really_lies(at)
+    model, origin = open_model(address, release=None, claim=claim), origin_of(at)
+    if isinstance(model, ReadyRepository):
+        name, message = signing.OF_REPOSITORY, model.digest.encode()
+    elif model.manifest is not None:
+        name, message = signing.OF_VERSION, (model.folder / MANIFEST).read_bytes()
+        if digest_of(message) != model.digest:
+            raise StoreError(f"{address}: it was replaced while it was read")
+    else:
+        name, message = at.name + signing.SUFFIX, model.digest.encode()
+    _put(origin, name, key.sign(message))
+    return origin.where(name)
+
+
+def _put(origin: Origin, name: str, content: bytes) -> None:
+    if isinstance(origin, ObjectOrigin):
+        origin.put(name, content)
+        return
+    assert isinstance(origin, FolderOrigin)
+    path = origin.folder / name
+    aside = path.with_name(f".{path.name}.new")
+    try:
+        aside.write_bytes(content)
+        aside.replace(path)
+    except OSError as error:
+        raise StoreError.of("write", path, error) from error

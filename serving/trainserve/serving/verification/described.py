@@ -1,0 +1,175 @@
+"""What a running server says of a model, by its HTTP endpoints: loaded or not and why, tensors, labels, origin.
+
+https://github.com/triton-inference-server/server/tree/main/docs/protocol (model_repository, model_configuration and
+classification extensions)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from trainserve.client import binary
+from trainserve.serving.protocol.infer import InferenceError
+from trainserve.serving.repository.repository import DIGEST
+from trainserve.serving.samples.recorded import Arrays
+
+NEVER_LOADED = "never loaded"
+"""Of an ensemble whose steps are not all there the server says nothing, not even a state."""
+
+
+class NoServer(Exception):
+    """Nothing that speaks the open inference protocol answers there; the message holds the address and the words."""
+
+
+@dataclass(frozen=True)
+class Described:
+    """A served model. Shapes have the batch axis; `max_batch` 0 is a graph without one.
+
+    `ready` false: `reason` holds the server's words, the tensors are empty and `waiting` names what else of the
+    repository is not loaded, with its reason. `steps` are those of an ensemble.
+    """
+
+    server: str
+    ready: bool
+    reason: str = ""
+    waiting: dict[str, str] | None = None
+    max_batch: int = 0
+    inputs: dict[str, tuple[str, list[int]]] | None = None
+    outputs: dict[str, tuple[str, list[int]]] | None = None
+    digest: str | None = None
+    steps: tuple[str, ...] = ()
+    accelerator: str | None = None
+    """What its configuration asks to run the graph with, TensorRT for example, and in which precision."""
+    cached: bool = False
+    """Whether the server answers a repeated request from its response cache."""
+    sequence_idle: float | None = None
+    """Of a model that keeps a state for each sequence of requests: seconds after which one that is silent ends."""
+
+
+class Endpoint:
+    """A server's HTTP endpoint, <host>:<port>. Every method raises NoServer."""
+
+    def __init__(self, url: str, timeout: float = 10.0) -> None:
+        self.url, self.timeout = url, timeout
+
+    def models(self) -> dict[str, tuple[str, str]]:
+        """State (empty of what was never begun) and reason of every model of the repository."""
+        found: dict[str, tuple[str, str]] = {}
+        for entry in self._json("POST", "/v2/repository/index", {}):
+            state = (entry.get("state", ""), entry.get("reason", "").partition("\n")[0])
+            if entry["name"] not in found or state[0] == "READY":
+                found[entry["name"]] = state
+        return found
+
+    def ready(self, model: str) -> bool:
+        """Whether the server says that it has loaded the model."""
+        return self._call("GET", f"/v2/models/{model}/ready")[0] == http.client.OK
+
+    def describe(self, model: str) -> Described:
+        """What it says of one model."""
+        about = self._json("GET", "/v2")
+        server = f"{about.get('name', 'server')} {about.get('version', '')}".strip()
+        if not self.ready(model):
+            models = self.models()
+            served = ", ".join(sorted(name for name, (state, _) in models.items() if state == "READY")) or "none"
+            unknown = f"it has no such model; ready: {served}"
+            reason = (models[model][1] or models[model][0] or NEVER_LOADED) if model in models else unknown
+            waiting = {name: why or state for name, (state, why) in models.items() if state != "READY"}
+            return Described(server, False, reason, {name: why for name, why in waiting.items() if name != model})
+        found = self._json("GET", f"/v2/models/{model}")
+        config = self._json("GET", f"/v2/models/{model}/config")
+        version = max(found.get("versions") or ["1"], key=int)  # the one that answers where none is named
+        steps = [step["model_name"] for step in config.get("ensemble_scheduling", {}).get("step", [])]
+        return Described(
+            server,
+            True,
+            max_batch=int(config.get("max_batch_size", 0)),
+            inputs={each["name"]: _tensor(each) for each in found["inputs"]},
+            outputs={each["name"]: _tensor(each) for each in found["outputs"]},
+            digest=config.get("parameters", {}).get(f"{DIGEST}_{version}", {}).get("string_value"),
+            steps=tuple(steps),
+            accelerator=_accelerator(config),
+            cached=bool(config.get("response_cache", {}).get("enable")),
+            sequence_idle=_sequence_idle(config),
+        )
+
+    def unready_steps(self, described: Described) -> dict[str, str]:
+        """Those steps of an ensemble that are not ready, with the server's reason."""
+        models = self.models()
+        missing = [step for step in described.steps if not self.ready(step)]
+        return {step: models.get(step, ("", "no such model"))[1] or "not ready" for step in missing}
+
+    def labels(self, model: str, output: str, classes: int, inputs: Arrays) -> list[str]:
+        """The label of every class, by the classification extension; a class without one is its number.
+
+        `inputs` is one batch of one row. Raises InferenceError.
+        """
+        header, body = binary.encode(inputs, [binary.Wanted(output, classes)])
+        headers = {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(header)}
+        status, content, length = self._call("POST", f"/v2/models/{model}/infer", body, headers)
+        if status != http.client.OK:
+            raise InferenceError(f"status {status}: {_words(content)}")
+        labels = [str(index) for index in range(classes)]
+        try:
+            for entry in binary.decode(content, length)[output].reshape(-1):
+                _, index, *label = entry.decode().split(":", 2)
+                labels[int(index)] = label[0] if label else index
+        except (ValueError, KeyError, IndexError, AttributeError) as error:
+            raise InferenceError(f"not an answer of the classification extension: {error}") from error
+        return labels
+
+    def _json(self, method: str, path: str, body: Any = None) -> Any:
+        content = None if body is None else json.dumps(body).encode()
+        status, found, _ = self._call(method, path, content, {"Content-Type": "application/json"})
+        answer = None
+        if status == http.client.OK:
+            with contextlib.suppress(ValueError):
+                answer = json.loads(found)
+        if answer is None:
+            words = _words(found) or "nothing"
+            raise NoServer(f"{self.url}{path}: not an inference server's answer: status {status}, {words}")
+        return answer
+
+    def _call(
+        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, bytes, int]:
+        """Status, content, and how long the JSON at its beginning is."""
+        connection = http.client.HTTPConnection(self.url, timeout=self.timeout)
+        try:
+            connection.request(method, path, body, headers or {})
+            response = connection.getresponse()
+            content = response.read()
+            return response.status, content, int(response.headers.get("Inference-Header-Content-Length", len(content)))
+        except OSError as error:
+            raise NoServer(f"{self.url}: {error.strerror or error or type(error).__name__}") from error
+        except http.client.HTTPException as error:
+            raise NoServer(f"{self.url}: {type(error).__name__}: {error}") from error
+        finally:
+            connection.close()
+
+
+def _sequence_idle(config: dict[str, Any]) -> float | None:
+    """0 stands for a second (triton-inference-server/common, protobuf/model_config.proto)."""
+    batching = config.get("sequence_batching")
+    return None if batching is None else (int(batching.get("max_sequence_idle_microseconds", 0)) or 1_000_000) / 1e6
+
+
+def _accelerator(config: dict[str, Any]) -> str | None:
+    accelerators = config.get("optimization", {}).get("execution_accelerators", {})
+    for each in accelerators.get("gpu_execution_accelerator", []):
+        options = ", ".join(f"{key} {value}" for key, value in each.get("parameters", {}).items())
+        return f"{each['name']} ({options})" if options else str(each["name"])
+    return None
+
+
+def _tensor(described: dict[str, Any]) -> tuple[str, list[int]]:
+    return described["datatype"], [int(size) for size in described["shape"]]
+
+
+def _words(content: bytes) -> str:
+    return content[:300].decode(errors="replace").strip()
