@@ -2,7 +2,7 @@
 with a reason.
 
 They ship with onnx: the graphs of its PyTorch exporters' tests and of whole small models as files, those of its
-operators as programs. `python -m tests.serving.onnx_suite` runs all of them, and prints what became of each that is not
+operators as programs. `python -m tests.serving.devserver.onnx_suite` runs all of them, and prints what became of each that is not
 answered alike.
 """
 
