@@ -10,6 +10,8 @@ from pydantic import Field
 from trainserve.api.base import MAX_COUNT, ApiType, Duration, Rule
 from trainserve.api.open_fields import Overrides
 
+BatchAxis = Literal["auto", "first", "none"]
+
 UP_TO_A_SECOND = (
     "^0*(([0-9]{1,6}([.][0-9]+)?|1000000([.]0+)?)us|([0-9]{1,3}([.][0-9]+)?|1000([.]0+)?)ms|(([.][0-9]+)?|1([.]0+)?)s)$"
 )
@@ -101,7 +103,7 @@ class Triton(ApiType):
     image: str | None = Field(None, min_length=1, description="Unset: the operator's default image.")
     instances: int = Field(1, ge=1, le=64, description="Model instances per pod; with GPUs, per GPU.")
     threads: int = Field(1, ge=1, le=256, description="Threads of one instance, inside one operator of the graph.")
-    batch_axis: Literal["auto", "first", "none"] = Field(
+    batch_axis: BatchAxis = Field(
         "auto",
         description="Where requests are joined: auto, along the first axis if every answer is proven to depend on its "
         "own row alone; first, on your word; none.",

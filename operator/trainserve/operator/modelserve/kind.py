@@ -10,9 +10,9 @@ from trainserve.operator import conditions, record
 from trainserve.operator.blocked import Leftover
 from trainserve.operator.cache import Cache
 from trainserve.operator.conditions import Condition
+from trainserve.operator.counters import Counters
 from trainserve.operator.discovery import Discovery
 from trainserve.operator.kinds import Answers
-from trainserve.operator.metrics import Metrics
 from trainserve.operator.modelserve import health, transition
 from trainserve.operator.modelserve.children import Children
 from trainserve.operator.modelserve.plan import phase, plan
@@ -27,7 +27,7 @@ class ModelServes:
 
     name = "ModelServe"
 
-    def __init__(self, settings: Settings, cache: Cache, discovery: Discovery, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, cache: Cache, discovery: Discovery, metrics: Counters) -> None:
         self._settings, self._cache, self._discovery, self._metrics = settings, cache, discovery, metrics
 
     def targets(self, owner: Object, children: list[Object], answers: Answers) -> dict[str, Target]:

@@ -9,8 +9,8 @@ from typing import Any
 from trainserve.operator import conditions, record, times
 from trainserve.operator.cache import Cache
 from trainserve.operator.conditions import Condition
+from trainserve.operator.counters import Counters
 from trainserve.operator.kinds import Answers
-from trainserve.operator.metrics import Metrics
 from trainserve.operator.plan import Object, Plan
 from trainserve.operator.poller import Target
 from trainserve.operator.settings import Settings
@@ -25,7 +25,7 @@ class TrainJobs:
 
     name = "TrainJob"
 
-    def __init__(self, settings: Settings, cache: Cache, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, cache: Cache, metrics: Counters) -> None:
         self._settings, self._cache, self._metrics = settings, cache, metrics
 
     def targets(self, owner: Object, children: list[Object], answers: Answers) -> dict[str, Target]:
