@@ -19,8 +19,9 @@ from bench.peers.environment import FASTAPI, KSERVE, MLSERVER
 from bench.wrk import Figures, wrk
 from trainserve.serving.devserver import runtime
 from trainserve.serving.devserver.server import DevelopmentServer
-from trainserve.serving.load import load
+from trainserve.serving.load import loops
 from trainserve.serving.load.latency import summary
+from trainserve.serving.load.requests import Prepared
 from trainserve.serving.repository import repository
 from trainserve.serving.repository.settings import Settings
 from trainserve.serving.sources.source import open_servable
@@ -72,11 +73,11 @@ class Target:
     often: bool = False
 
     def measure(self, concurrency: int, seconds: int, folder: Path) -> Figures:
-        """Loads the server; its client is wrk over HTTP, trainserve.serving.load.load over gRPC."""
+        """Loads the server; its client is wrk over HTTP, trainserve.serving.load over gRPC."""
         image = picture(self.model)
         if self.form == "gRPC":
-            asked = load.Prepared.inferences("grpc", self.model, [{"images": image}], ["probabilities"])
-            seen = summary(load.closed(self.address, asked, concurrency, seconds))
+            asked = Prepared.inferences("grpc", self.model, [{"images": image}], ["probabilities"])
+            seen = summary(loops.closed(self.address, asked, concurrency, seconds))
             if seen.errors or seen.unanswered or seen.p50_ms is None:
                 raise SystemExit(f"{self.system} gRPC: not every request was answered: {seen.first_error}")
             return Figures(seen.rate, seen.p50_ms, seen.p99_ms or seen.max_ms or 0.0)

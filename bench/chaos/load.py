@@ -19,7 +19,8 @@ import numpy as np
 
 from trainserve import store
 from trainserve.client import AsyncClient, Client, ModelInfo
-from trainserve.serving.samples.recorded import Arrays, Recorded
+from trainserve.serving.protocol.infer import Arrays
+from trainserve.serving.samples.recorded import Recorded
 
 Kind = Literal["HTTP kept", "HTTP new connections", "gRPC kept"]
 KINDS: tuple[Kind, ...] = ("HTTP kept", "HTTP new connections", "gRPC kept")

@@ -26,7 +26,8 @@ from tests.monitoring.live import Live
 from trainserve.dev import prometheus
 from trainserve.dev.cluster import Cluster
 from trainserve.dev.state import SYSTEM_NAMESPACE
-from trainserve.serving.load import load
+from trainserve.serving.load import loops
+from trainserve.serving.load.requests import Prepared
 
 SETUP = 600.0
 """Seconds for each step before anything is asked: two trainings and two tunings at a time keep a machine busy."""
@@ -152,14 +153,12 @@ def progress(job: dict[str, Any]) -> dict[str, Any]:
 def loaded(kube: Kube, name: str) -> Iterator[None]:
     """Sends a few requests a second to a ModelServe."""
     address = kube.kubectl("get", "service", name, "-o", "jsonpath={.spec.clusterIP}").stdout
-    request = load.Prepared.inferences(
-        "http", "digits", [{"images": np.zeros((4, *SHAPE), np.uint8)}], ["probabilities"]
-    )
+    request = Prepared.inferences("http", "digits", [{"images": np.zeros((4, *SHAPE), np.uint8)}], ["probabilities"])
     over = threading.Event()
 
     def send() -> None:
         while not over.is_set():
-            load.open(f"{address}:8000", request, rate=10, seconds=2)
+            loops.open(f"{address}:8000", request, rate=10, seconds=2)
 
     thread = threading.Thread(target=send, daemon=True)
     thread.start()

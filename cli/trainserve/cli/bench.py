@@ -13,10 +13,10 @@ from rich.table import Table
 
 from trainserve.cli import parameters, target
 from trainserve.client import BadInput, Protocol, RequestFailed
-from trainserve.serving.load import chart, load
+from trainserve.serving.load import chart, loops
 from trainserve.serving.load.chart import Chart, Series, UnknownFormat
 from trainserve.serving.load.latency import Summary, percentile, summary
-from trainserve.serving.load.load import LoadFailed, Sample
+from trainserve.serving.load.record import LoadFailed, Sample
 from trainserve.serving.repository.settings import InvalidSettings, Settings
 
 WARM_UP_SECONDS = 0.5
@@ -89,14 +89,14 @@ def bench(
         at = stack.enter_context(target.opened(where, name, protocol, settings, dict(shapes)))
         try:
             status.update("warming up")
-            load.closed(at.address, at.request, max(concurrency or [8]), WARM_UP_SECONDS)
+            loops.closed(at.address, at.request, max(concurrency or [8]), WARM_UP_SECONDS)
             if rate is not None:
                 status.update(f"{rate:g}/s for {seconds:g} s")
-                samples[f"{rate:g}/s"] = load.open(at.address, at.request, rate, seconds, poisson=not constant)
+                samples[f"{rate:g}/s"] = loops.open(at.address, at.request, rate, seconds, poisson=not constant)
             else:
                 for callers in concurrency or [1, 8, 32]:
                     status.update(f"{callers} callers for {seconds:g} s")
-                    samples[str(callers)] = load.closed(at.address, at.request, callers, seconds)
+                    samples[str(callers)] = loops.closed(at.address, at.request, callers, seconds)
         except LoadFailed as error:
             raise RequestFailed(str(error)) from None
     told = {called: summary(sample) for called, sample in samples.items()}

@@ -16,7 +16,7 @@ from trainserve.cli.fetching import fetching
 from trainserve.client import BadInput, Client, Protocol, RequestFailed
 from trainserve.serving.devserver import runtime
 from trainserve.serving.devserver.server import DevelopmentServer, ServerNotReady
-from trainserve.serving.load.load import Arrays, Prepared
+from trainserve.serving.load.requests import Arrays, Prepared
 from trainserve.serving.repository import repository
 from trainserve.serving.repository.repository import Entry
 from trainserve.serving.repository.settings import Settings

@@ -2,8 +2,8 @@
 with a reason.
 
 They ship with onnx: the graphs of its PyTorch exporters' tests and of whole small models as files, those of its
-operators as programs. `python -m tests.serving.devserver.onnx_suite` runs all of them, and prints what became of each that is not
-answered alike.
+operators as programs. `python -m tests.serving.devserver.onnx_suite` runs all of them, and prints what became of each
+that is not answered alike.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from onnx.backend.test.loader import load_model_tests
 from trainserve.serving.devserver import runtime
 from trainserve.serving.devserver.server import DevelopmentServer
 from trainserve.serving.pod.probe import Probe
-from trainserve.serving.protocol.infer import InferenceError, infer
+from trainserve.serving.protocol.infer import Arrays, InferenceError, infer
 from trainserve.serving.protocol.triton_types import UnservableModel
 from trainserve.serving.repository.repository import Entry, Folder, layout, write_folders
 from trainserve.serving.repository.settings import Settings
-from trainserve.serving.samples.recorded import Arrays, Recorded
+from trainserve.serving.samples.recorded import Recorded
 from trainserve.serving.sources.source import open_servable
 from trainserve.serving.verification.described import Endpoint
 from trainserve.store import StoreError

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.serving.graphs import convnet
 from tests.serving.devserver.test_guard import INFER, Raw, of
+from tests.serving.graphs import convnet
 from tests.serving.versions import answers, images
 from trainserve.serving.devserver.guard.tensors import SIZES
 from trainserve.serving.devserver.server import DevelopmentServer

@@ -14,8 +14,8 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.serving.serving import wait_until
 from tests.serving.devserver.test_server import request_of
+from tests.serving.serving import wait_until
 from trainserve.serving.devserver.guard.messages import BODY_LIMIT, Request
 from trainserve.serving.devserver.guard.recovery import RECOVERING, Recovery
 from trainserve.serving.devserver.server import DevelopmentServer

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from trainserve.serving.load.latency import percentile, summary, upper_median
-from trainserve.serving.load.load import Sample
+from trainserve.serving.load.record import Sample
 
 
 def sample(latencies: object, **others: object) -> Sample:

@@ -10,7 +10,7 @@ import pytest
 from google.protobuf import text_format
 
 from trainserve.serving.protocol.triton_types import UnservableModel
-from trainserve.serving.repository.model_config import config_text, labelled_output, model_config
+from trainserve.serving.repository.model_config import config_text, model_config
 from trainserve.serving.repository.settings import InvalidSettings, Settings
 from trainserve.serving.sources.servable import Servable
 from trainserve.store import Tensor
@@ -98,8 +98,8 @@ def test_what_triton_cannot_serve_is_refused_by_name(model: Servable, tensor: Te
 
 def test_labels_belong_to_the_output_with_one_value_each(model: Servable) -> None:
     outputs = (Tensor(name="features", dtype="float32", shape=[-1, 128]), *model.outputs)
-    assert labelled_output(replace(model, outputs=outputs)) == "probabilities"
-    assert labelled_output(replace(model, labels=("a", "b"))) is None
+    assert replace(model, outputs=outputs).labelled_output == "probabilities"
+    assert replace(model, labels=("a", "b")).labelled_output is None
 
 
 def test_tensorrt_on_gpus_gets_a_profile_of_every_batch_it_may_see(model: Servable) -> None:

@@ -23,7 +23,9 @@ from lightkube.resources.core_v1 import Pod, Service
 from trainserve.dev.demo.watch import conditions
 from trainserve.dev.preview.page import PreviewError
 from trainserve.dev.progress import Task
-from trainserve.serving.load import load
+from trainserve.serving.load import loops
+from trainserve.serving.load.record import LoadFailed
+from trainserve.serving.load.requests import Prepared
 
 TrainJob = create_namespaced_resource("trainserve.io", "v1alpha1", "TrainJob", "trainjobs")
 ModelServe = create_namespaced_resource("trainserve.io", "v1alpha1", "ModelServe", "modelserves")
@@ -122,12 +124,12 @@ def _address(client: Client, name: str) -> str:
 
 def _send(name: str, address: str, over: threading.Event) -> None:
     images = np.random.default_rng(0).integers(0, 256, (ROWS, 28, 28, 1), dtype=np.uint8)
-    request = load.Prepared.inferences("http", "digits", [{"images": images}], ["probabilities"])
+    request = Prepared.inferences("http", "digits", [{"images": images}], ["probabilities"])
     began = time.monotonic()
     while not over.is_set():
         try:
-            load.open(address, request, rate=rate(*RATES[name], time.monotonic() - began), seconds=CHUNK)
-        except load.LoadFailed:  # between two versions' servers
+            loops.open(address, request, rate=rate(*RATES[name], time.monotonic() - began), seconds=CHUNK)
+        except LoadFailed:  # between two versions' servers
             over.wait(1)
 
 

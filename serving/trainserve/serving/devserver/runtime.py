@@ -21,10 +21,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from trainserve.serving.devserver import compiled, launch
+from trainserve.serving.sources.releases import DEVELOPMENT_ONNXRUNTIME
 
 CACHE = Path("~/.cache/trainserve")
 SERVER = "nvidia-pytriton==0.7.0"
-ONNXRUNTIME = ("onnxruntime==1.32.0",)
+ONNXRUNTIME = (f"onnxruntime=={DEVELOPMENT_ONNXRUNTIME}",)
 ONNXRUNTIME_GPU = (
     "onnxruntime-gpu==1.31.1",
     *("nvidia-cuda-runtime==13.5.37", "nvidia-cuda-nvrtc==13.5.37", "nvidia-nvjitlink==13.5.37"),

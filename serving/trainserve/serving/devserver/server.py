@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import re
 import signal
 import socket
@@ -12,6 +11,8 @@ import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+from trainserve.serving.protocol.control import is_ready
 
 READY_SECONDS = 180.0
 """Only a hang reaches it: with a few models the server is ready in 0.3 to 1.5 s."""
@@ -24,18 +25,6 @@ _LAUNCHER = "tritonserver: "
 
 class ServerNotReady(Exception):
     """The server ended, or never became ready; the message holds the errors of its log."""
-
-
-def is_ready(url: str) -> bool:
-    """Whether the server at `url` (<host>:<port>) answers /v2/health/ready with 200."""
-    connection = http.client.HTTPConnection(url, timeout=1)
-    try:
-        connection.request("GET", "/v2/health/ready")
-        return connection.getresponse().status == http.client.OK
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
 
 
 class DevelopmentServer:

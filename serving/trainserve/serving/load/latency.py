@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from trainserve.serving.load.load import Sample
+from trainserve.serving.load.record import Sample
 
 STILL_WAITING = 0.02
 """An open loop kept up when at its end no more than this share of its requests, or ten, waited for their answers."""

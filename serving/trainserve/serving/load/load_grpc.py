@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from trainserve.serving.load.load import LoadFailed, Prepared, Recorder, Sample, in_turn
+from trainserve.serving.load.record import LoadFailed, Recorder, Sample
+from trainserve.serving.load.requests import Prepared, in_turn
 
 CONNECT_SECONDS = 5.0
 Send = Callable[[bytes], Any]
@@ -54,7 +55,7 @@ class _InFlight:
 
 
 def closed(address: str, request: Prepared, concurrency: int, seconds: float, patience: float) -> Sample:
-    """See `load.closed`."""
+    """See `loops.closed`."""
     clock, messages, in_flight = time.perf_counter, in_turn(request), _InFlight()
     with _channel(address, request.method) as send:
         record = Recorder(clock(), seconds)
@@ -85,7 +86,7 @@ def closed(address: str, request: Prepared, concurrency: int, seconds: float, pa
 def open(
     address: str, request: Prepared, times: Sequence[float], rate: float, seconds: float, patience: float
 ) -> Sample:
-    """See `load.open`; `times` are seconds after the start."""
+    """See `loops.open`; `times` are seconds after the start."""
     clock, messages, in_flight = time.perf_counter, in_turn(request), _InFlight()
     with _channel(address, request.method) as send:
         record = Recorder(clock(), seconds)

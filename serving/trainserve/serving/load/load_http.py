@@ -14,11 +14,18 @@ from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
-from trainserve.serving.load.load import MAX_CONNECTIONS, LoadFailed, Prepared, Recorder, Sample, in_turn
+from trainserve.serving.load.record import LoadFailed, Recorder, Sample
+from trainserve.serving.load.requests import Prepared, in_turn
 
 CONNECT_SECONDS = 5.0
 EXPECTED_SECONDS = 0.02
 """An open loop connects beforehand as often as its rate needs when requests take this long."""
+MAX_CONNECTIONS = 256
+"""Of an open loop; requests beyond them wait for a free one, and their waiting counts.
+
+Triton hands answers to an HTTP thread through a socket that holds 278 of them and forgets those beyond (measured with
+2.51: with one thread and 512 callers, the server counts successes that nobody is sent).
+"""
 _READ = 1 << 16
 _END = b"\r\n\r\n"
 _OK = b"200"
@@ -160,7 +167,7 @@ class _Connections:
 
 
 def closed(address: str, request: Prepared, concurrency: int, seconds: float, patience: float) -> Sample:
-    """See `load.closed`."""
+    """See `loops.closed`."""
     clock, messages = time.perf_counter, in_turn(request)
     with _Connections(address) as connections:
         in_flight = {connections.connect() for _ in range(concurrency)}
@@ -189,7 +196,7 @@ def closed(address: str, request: Prepared, concurrency: int, seconds: float, pa
 def open(
     address: str, request: Prepared, times: Sequence[float], rate: float, seconds: float, patience: float
 ) -> Sample:
-    """See `load.open`; `times` are seconds after the start."""
+    """See `loops.open`; `times` are seconds after the start."""
     clock, messages = time.perf_counter, in_turn(request)
     with _Connections(address) as connections:
         idle = [connections.connect() for _ in range(min(MAX_CONNECTIONS, max(8, int(rate * EXPECTED_SECONDS))))]

@@ -14,8 +14,8 @@ from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from trainserve.serving.devserver.server import is_ready
 from trainserve.serving.pod.probe import Probe
+from trainserve.serving.protocol.control import is_ready
 
 
 def answer(probe: Probe, path: str) -> tuple[HTTPStatus, str, bytes]:

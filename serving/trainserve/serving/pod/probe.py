@@ -23,8 +23,8 @@ from trainserve.api import latency_buckets
 from trainserve.serving.pod.metrics import ProbeMetrics
 from trainserve.serving.pod.pulse import Pulse, Verdict
 from trainserve.serving.protocol.control import Control
-from trainserve.serving.protocol.infer import InferenceError, infer
-from trainserve.serving.samples.recorded import Arrays, Recorded
+from trainserve.serving.protocol.infer import Arrays, InferenceError, infer
+from trainserve.serving.samples.recorded import Recorded
 from trainserve.serving.samples.verify import Comparison
 from trainserve.serving.verification import unrecorded
 from trainserve.serving.verification.company import Company

@@ -9,8 +9,7 @@ import http.client
 from collections.abc import Callable
 from typing import Literal, Protocol
 
-from trainserve.serving.protocol.infer import InferenceError, infer
-from trainserve.serving.samples.recorded import Arrays
+from trainserve.serving.protocol.infer import Arrays, InferenceError, infer
 
 Transport = Literal["http", "grpc"]
 

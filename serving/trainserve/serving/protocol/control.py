@@ -1,4 +1,4 @@
-"""What a supervisor asks of a running server about its models: states, counts, load and unload.
+"""What is asked of a running server about itself and its models: readiness, states, counts, load and unload.
 
 https://github.com/triton-inference-server/server/tree/main/docs/protocol (model_repository and statistics extensions)
 """
@@ -12,6 +12,18 @@ from types import MappingProxyType
 from typing import Any
 
 from trainserve.serving.protocol.infer import InferenceError
+
+
+def is_ready(url: str) -> bool:
+    """Whether the server at `url` (<host>:<port>) answers /v2/health/ready with 200."""
+    connection = http.client.HTTPConnection(url, timeout=1)
+    try:
+        connection.request("GET", "/v2/health/ready")
+        return connection.getresponse().status == http.client.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
 
 
 class Control:

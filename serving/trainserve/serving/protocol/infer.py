@@ -15,6 +15,7 @@ import numpy as np
 
 from trainserve.client import binary
 
+Arrays = dict[str, np.ndarray[Any, Any]]
 DTYPES = {name: dtype.name for name, dtype in binary.TYPES.items()}
 """Triton's names of types to numpy's; a text, BYTES, is an object."""
 NAMES = {dtype: name for name, dtype in DTYPES.items()}

@@ -58,9 +58,8 @@ def model_config(
             limiter.resources.add(name=resource, count=count)
     if settings.tensor_rt is not None:
         _tensor_rt(config, model, settings.tensor_rt.precision, gpus)
-    labelled = labelled_output(model)
     for output in config.output:
-        if output.name == labelled:
+        if output.name == model.labelled_output:
             output.label_filename = LABELS
     histogram(config, buckets)
     overrides.merge(config, settings.overrides)
@@ -94,12 +93,6 @@ def histogram(config: Any, buckets: Sequence[float]) -> None:
         control = config.model_metrics.metric_control.add()
         control.metric_identifier.family = latency_buckets.TRITON
         control.histogram_options.buckets.extend(buckets)
-
-
-def labelled_output(model: Servable) -> str | None:
-    """The first output whose last axis has one value per label."""
-    fitting = (tensor.name for tensor in model.outputs if tensor.shape[-1:] == [len(model.labels)])
-    return next(fitting, None) if model.labels else None
 
 
 def config_text(config: Any) -> str:

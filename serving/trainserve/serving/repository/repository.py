@@ -21,7 +21,6 @@ from trainserve.serving.repository.model_config import (
     config_text,
     histogram,
     instance_group,
-    labelled_output,
     model_config,
 )
 from trainserve.serving.repository.settings import CACHE_BYTES, InvalidSettings, Settings
@@ -177,7 +176,7 @@ def _model(versions: Sequence[Entry], gpus: int, buckets: Sequence[float]) -> It
         config.parameters[f"{DIGEST}_{entry.version}"].string_value = entry.model.digest
     links = {f"{entry.version}/{file}": entry.model.folder / file for entry in versions for file in entry.model.files}
     contents = {}
-    if labelled_output(model):
+    if model.labelled_output:
         contents[LABELS] = "".join(_label_lines(model.labels)).encode()
     if settings.warmup:
         from trainserve.serving.repository import warmup
@@ -201,7 +200,7 @@ def _ensemble(name: str, model: Servable, settings: Settings, max_batch: int, gp
     from trainserve.serving.repository import ensemble  # onnx is worth its start-up time only here
 
     assert settings.ensemble is not None
-    scores = labelled_output(model)
+    scores = model.labelled_output
     steps = ensemble.steps(name, model, scores, settings.ensemble)
     pb = messages()
     for step in steps:

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from trainserve.serving.repository.model_config import labelled_output
 from trainserve.serving.samples import normalisation
 from trainserve.serving.samples.recorded import Recorded
 from trainserve.serving.samples.verify import Comparison, compare, shown, unlike
@@ -81,7 +80,7 @@ def of_ensemble(servable: Servable, recorded: Recorded) -> Recorded | None:
         if images is None:
             return None
         inputs = {IMAGES: images, **dict(others)}
-    scores = labelled_output(servable)
+    scores = servable.labelled_output
     if scores is None:
         return replace(recorded, inputs=inputs)
     outputs = {scores: recorded.outputs[scores]}
@@ -91,7 +90,7 @@ def of_ensemble(servable: Servable, recorded: Recorded) -> Recorded | None:
 def of_labels(servable: Servable, recorded: Recorded) -> Labelled | None:
     """For the step that names the classes: scores (classes, classes) of which each row has another class as its best;
     None of a model that has no labels, or more than one row of scores for each of its own."""
-    scores = labelled_output(servable)
+    scores = servable.labelled_output
     if scores is None or recorded.outputs[scores].ndim != 2:
         return None
     # Far from probabilities, so that a softmax is told from none (Labelled.compare).

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from trainserve.serving.load.load import Arrays
+from trainserve.serving.load.requests import Arrays
 from trainserve.serving.samples.recorded import Recorded
 from trainserve.serving.sources.servable import Servable
 

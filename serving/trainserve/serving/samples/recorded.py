@@ -10,11 +10,11 @@ from typing import IO, Any, Literal
 import numpy as np
 
 from trainserve.api import limits
+from trainserve.serving.protocol.infer import Arrays
 from trainserve.serving.samples.verify import Comparison, compare
 from trainserve.serving.sources.servable import SAMPLES
 from trainserve.store import Manifest, arrays
 
-Arrays = dict[str, np.ndarray[Any, Any]]
 TRUTH = "labels"
 
 

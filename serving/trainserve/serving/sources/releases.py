@@ -12,11 +12,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from trainserve.api.triton_releases import release_of
-from trainserve.serving.devserver import runtime
 from trainserve.store import StoreError
 
 DEVELOPMENT = "development"
-"""The development server: Triton 24.10 whose backend runs the onnxruntime of `runtime.PACKAGES`."""
+"""The development server: Triton 24.10 whose backend runs `DEVELOPMENT_ONNXRUNTIME`."""
+DEVELOPMENT_ONNXRUNTIME = "1.32.0"
 
 _ONNXRUNTIME = {
     **dict.fromkeys(["23.06"], "1.15.0"),
@@ -82,8 +82,7 @@ class Release:
 def release(name: str) -> Release:
     """Of `25.11`, an image such as `nvcr.io/nvidia/tritonserver:25.11-py3`, or DEVELOPMENT. Raises UnknownRelease."""
     if name == DEVELOPMENT:
-        pinned = next(each for each in runtime.PACKAGES if each.startswith("onnxruntime=="))
-        return _release("the development server", pinned.partition("==")[2])
+        return _release("the development server", DEVELOPMENT_ONNXRUNTIME)
     found = release_of(name)
     if found not in _ONNXRUNTIME:
         known = sorted(_ONNXRUNTIME)

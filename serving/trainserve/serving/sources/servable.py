@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from trainserve.serving.repository.settings import BatchAxis
+from trainserve.api.triton import BatchAxis
 from trainserve.serving.sources import onnx_graph
 from trainserve.serving.sources.onnx_graph import Graph
 from trainserve.store import REPORT, Batching, Manifest, Preprocessing, Tensor
@@ -89,6 +89,12 @@ class Servable:
         """The recorded samples, where there are any."""
         path = self.folder / SAMPLES
         return path if self.manifest is not None and path.is_file() else None
+
+    @property
+    def labelled_output(self) -> str | None:
+        """The first output whose last axis has one value per label; None of a model without labels."""
+        fitting = (tensor.name for tensor in self.outputs if tensor.shape[-1:] == [len(self.labels)])
+        return next(fitting, None) if self.labels else None
 
     def asked(self, batch_axis: BatchAxis) -> Servable:
         """The same model with what its settings say of its batch."""

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from trainserve.api.triton_releases import POD_HEADER
-from trainserve.serving.devserver.server import READY_SECONDS, ServerNotReady, is_ready
+from trainserve.serving.devserver.server import READY_SECONDS, ServerNotReady
+from trainserve.serving.protocol.control import is_ready
 from trainserve.serving.protocol.triton_types import UnservableModel
 from trainserve.serving.repository.settings import InvalidSettings, Settings
 from trainserve.serving.samples.load_inputs import ShapeUnknown

@@ -18,8 +18,9 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from trainserve.serving.devserver.server import DevelopmentServer
-from trainserve.serving.load import load
-from trainserve.serving.load.load import LoadFailed, Prepared
+from trainserve.serving.load import loops
+from trainserve.serving.load.record import LoadFailed, Sample
+from trainserve.serving.load.requests import Prepared
 from trainserve.serving.repository.repository import Entry, write
 from trainserve.serving.samples import load_inputs
 from trainserve.serving.sources.servable import Servable
@@ -138,14 +139,16 @@ class Rig:
             return Measurement(trial, cost_s=time.monotonic() - begun, failure=str(error) or type(error).__name__)
         return Measurement.of(trial, sample, time.monotonic() - begun)
 
-    def _sample(self, trial: Trial) -> load.Sample:
+    def _sample(self, trial: Trial) -> Sample:
         request, wanted = self._requests[trial.candidate], trial.load
         patience = PATIENCE + wanted.seconds
-        load.closed(self._server.url, request, 1, WARM_UP / 3, patience=SETTLE_SECONDS)
+        loops.closed(self._server.url, request, 1, WARM_UP / 3, patience=SETTLE_SECONDS)
         if wanted.rate is not None:
             self._seed += 1  # each round has arrivals of its own
-            return load.open(self._server.url, request, wanted.rate, wanted.seconds, seed=self._seed, patience=patience)
-        return load.closed(self._server.url, request, wanted.callers or 1, wanted.seconds, patience=patience)
+            return loops.open(
+                self._server.url, request, wanted.rate, wanted.seconds, seed=self._seed, patience=patience
+            )
+        return loops.closed(self._server.url, request, wanted.callers or 1, wanted.seconds, patience=patience)
 
     def _load(self, name: str) -> None:
         if name in self._loaded:
@@ -157,7 +160,7 @@ class Rig:
             self._post(f"/v2/repository/models/{oldest}/unload")
         self._post(f"/v2/repository/models/{name}/load")
         self._loaded[name] = None
-        load.closed(self._server.url, self._requests[name], WARM_UP_CALLERS, WARM_UP, patience=SETTLE_SECONDS)
+        loops.closed(self._server.url, self._requests[name], WARM_UP_CALLERS, WARM_UP, patience=SETTLE_SECONDS)
 
     def _room_for(self, name: str) -> bool:
         needed = self._instance_bytes * self._candidates[name].settings.instances
@@ -165,7 +168,7 @@ class Rig:
 
     def _settle(self, name: str) -> None:
         """Wait until the server is through with requests that nobody waits for any more: it answers in order."""
-        if load.closed(self._server.url, self._requests[name], 1, 0.0, patience=SETTLE_SECONDS).unanswered:
+        if loops.closed(self._server.url, self._requests[name], 1, 0.0, patience=SETTLE_SECONDS).unanswered:
             self._restart()
 
     def _restart(self) -> None:

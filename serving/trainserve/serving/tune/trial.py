@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from trainserve.serving.load.latency import summary
-from trainserve.serving.load.load import Sample
+from trainserve.serving.load.record import Sample
 from trainserve.serving.repository.settings import Settings
 
 Role = Literal["candidate", "defaults", "naive"]

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainserve.client import binary
-from trainserve.serving.protocol.infer import InferenceError
+from trainserve.serving.protocol.infer import Arrays, InferenceError
 from trainserve.serving.repository.repository import DIGEST
-from trainserve.serving.samples.recorded import Arrays
 
 NEVER_LOADED = "never loaded"
 """Of an ensemble whose steps are not all there the server says nothing, not even a state."""

@@ -13,10 +13,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from trainserve.serving.protocol.infer import NAMES
+from trainserve.serving.protocol.infer import NAMES, Arrays
 from trainserve.serving.samples import normalisation
 from trainserve.serving.samples.ensemble_samples import LABELS
-from trainserve.serving.samples.recorded import Arrays, Recorded
+from trainserve.serving.samples.recorded import Recorded
 from trainserve.serving.sources.servable import Servable
 from trainserve.serving.verification.described import Described
 from trainserve.serving.verification.reference import NoReference, Reference

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from trainserve.api import limits
-from trainserve.serving.samples.recorded import Arrays, Recorded
+from trainserve.serving.protocol.infer import Arrays
+from trainserve.serving.samples.recorded import Recorded
 from trainserve.serving.sources.servable import Servable
 from trainserve.serving.verification.reference import ATOL, RTOL, NoReference, Reference
 from trainserve.store import Tensor

@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from trainserve.serving.protocol.infer import NAMES
+from trainserve.serving.protocol.infer import NAMES, Arrays
 from trainserve.serving.samples import load_inputs
-from trainserve.serving.samples.recorded import Arrays, Recorded
+from trainserve.serving.samples.recorded import Recorded
 from trainserve.serving.samples.verify import text
 from trainserve.serving.sources.servable import Servable
 

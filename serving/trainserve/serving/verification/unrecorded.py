@@ -16,9 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from trainserve.serving.protocol.infer import DTYPES, InferenceError, ask
+from trainserve.serving.protocol.infer import DTYPES, Arrays, InferenceError, ask
 from trainserve.serving.samples import load_inputs
-from trainserve.serving.samples.recorded import Arrays
 from trainserve.serving.verification.described import Described, Endpoint, NoServer
 
 _NO_ANSWER = re.compile(

@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 
 from trainserve.serving.protocol.ask import Connect, Transport, connector
-from trainserve.serving.protocol.infer import InferenceError
-from trainserve.serving.repository.model_config import labelled_output
+from trainserve.serving.protocol.infer import Arrays, InferenceError
 from trainserve.serving.samples import ensemble_samples
-from trainserve.serving.samples.recorded import Arrays, Recorded
+from trainserve.serving.samples.recorded import Recorded
 from trainserve.serving.samples.verify import Comparison, differences, text
 from trainserve.serving.sources.servable import Servable
 from trainserve.serving.verification import faults
@@ -210,7 +209,7 @@ def _labels(
     endpoint: Endpoint, model: str, servable: Servable, recorded: Recorded, described: Described, served: Arrays
 ) -> Labels | None:
     """The labels that the server gives, and the classes of its answers; None of a model that has no labels."""
-    name = labelled_output(servable)
+    name = servable.labelled_output
     if name is None or name not in served:
         return None
     # As labels.txt holds them, one a line; a class whose line is empty has none, and is called by its number.

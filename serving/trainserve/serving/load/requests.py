@@ -1,0 +1,68 @@
+"""Requests of a load as they go over the wire, encoded before it begins."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from trainserve.serving.protocol import infer
+
+Protocol = Literal["http", "grpc"]
+Arrays = Mapping[str, np.ndarray[Any, Any]]
+GRPC_METHOD = "/inference.GRPCInferenceService/ModelInfer"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Requests as they go over the wire, sent in turn: whole HTTP requests, or serialized gRPC messages of `method`."""
+
+    protocol: Protocol
+    messages: tuple[bytes, ...]
+    method: str = GRPC_METHOD
+
+    @classmethod
+    def http(cls, path: str, bodies: Sequence[bytes], headers: Mapping[str, str]) -> Prepared:
+        """POSTs of `bodies` to `path`."""
+        lines = [f"POST {path} HTTP/1.1", "Host: localhost", *(f"{name}: {value}" for name, value in headers.items())]
+        head = "\r\n".join(lines)
+        return cls("http", tuple(f"{head}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body for body in bodies))
+
+    @classmethod
+    def inferences(
+        cls, protocol: Protocol, model: str, rows: Sequence[Arrays], outputs: Sequence[str], version: str = ""
+    ) -> Prepared:
+        """One inference request for each of `rows`, tensors as bytes: HTTP's binary form, or gRPC's raw contents."""
+        if protocol == "grpc":
+            return cls("grpc", tuple(_grpc_message(model, version, row, outputs) for row in rows))
+        path = f"/v2/models/{model}{f'/versions/{version}' if version else ''}/infer"
+        encoded = [infer.encode(row, list(outputs)) for row in rows]
+        lengths = {header for header, _ in encoded}
+        if len(lengths) > 1:
+            raise ValueError(f"rows of one load must have one shape; JSON headers of {sorted(lengths)} bytes")
+        headers = {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(lengths.pop())}
+        return cls.http(path, [body for _, body in encoded], headers)
+
+
+def in_turn(request: Prepared) -> Iterator[bytes]:
+    """The messages, over and over."""
+    return itertools.cycle(request.messages)
+
+
+def _grpc_message(model: str, version: str, row: Arrays, outputs: Sequence[str]) -> bytes:
+    from tritonclient.grpc import service_pb2  # type: ignore[import-untyped]
+    from tritonclient.utils import np_to_triton_dtype, serialize_byte_tensor  # type: ignore[import-untyped]
+
+    message = service_pb2.ModelInferRequest(model_name=model, model_version=version)
+    for name, array in row.items():
+        message.inputs.add(name=name, datatype=np_to_triton_dtype(array.dtype), shape=array.shape)
+        text = array.dtype.hasobject
+        message.raw_input_contents.append(
+            serialize_byte_tensor(array).item() if text else np.ascontiguousarray(array).tobytes()
+        )
+    for name in outputs:
+        message.outputs.add(name=name)
+    return bytes(message.SerializeToString())
