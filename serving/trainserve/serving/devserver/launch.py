@@ -250,7 +250,7 @@ def _run_guarded(
         socket=f"{SHARED_MEMORY}/{prefix}metrics",
         screen=screen.screen_metrics,
     )
-    # Over shared memory a client could map the python backend's regions (CVE-2025-23319, 23320): nobody has the secret.
+    # Shared memory is closed to all clients (CVE-2025-23319, 23320): nobody has the secret.
     secret = f"shared-memory:{prefix}={uuid.uuid4().hex}"
     open_to_all = [flag for flag in _RESTRICTIONS if "shared-memory" not in value(arguments, flag, "")]
     behind = [

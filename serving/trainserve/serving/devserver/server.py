@@ -30,7 +30,7 @@ class ServerNotReady(Exception):
 class DevelopmentServer:
     """One `tritonserver` over a model repository, on loopback ports of its own.
 
-    Without its `guard` the server is measured alone, and dies of what a client sends it.
+    Without its `guard` the server is measured alone: by requests of this project's own, and nobody else's.
     """
 
     def __init__(self, command: Path, repository: Path, log: Path, *arguments: str, guard: bool = True) -> None:

@@ -1,5 +1,5 @@
-"""The guard: what stands before the development server's HTTP ports, because the wheel's release dies of what clients
-send it (docs/serving.md says of what).
+"""The guard: what stands before the development server's HTTP ports, because requests can end the wheel's release
+(docs/serving.md says what the guard does about it).
 
 It answers what is the client's fault with a 4xx that says why, and passes the rest on: bodies untouched, over kept
 connections to sockets that nobody else reaches. It runs in the process of the command `tritonserver`

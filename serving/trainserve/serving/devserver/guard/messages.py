@@ -14,7 +14,8 @@ BODY_LIMIT = 256 << 20
 TARGET_LIMIT = 8000
 HEADER_LIMIT = 8000
 HEAD_LIMIT = 64 << 10
-"""The server drops a connection without a word at a target, name or value of 8190 bytes (libevhtp's parser)."""
+"""Bytes of a target, of a header's name or value, and of all headers: the server would close the connection without a
+word."""
 
 LENGTH = b"inference-header-content-length"
 # Hop by hop (RFC 9110, 7.6.1), or written anew.
@@ -77,8 +78,8 @@ class Request:
     def encode(self) -> bytes:
         """The request as it is passed on.
 
-        The body gets one of the two content types that the server is meant to be asked with: at the one of a form,
-        which is curl's default, it reads the body as a query and dies of more than 4 MiB.
+        The body gets one of the two content types that the server is meant to be asked with, whichever the client
+        named: curl's default, that of a form, is neither.
         """
         lines = [b"%s %s HTTP/1.1" % (self.method, self.target)]
         lines += [b"%s: %s" % header for header in self.headers if header[0].lower() not in _OWN]

@@ -34,9 +34,11 @@ SIZES = {
 }
 """Bytes of an element; BYTES elements have a length of their own before each."""
 LARGEST = 2**31 - 1
-"""Of an axis, and of a tensor's elements: the server keeps a batch size in 32 bits, and reserves what a shape asks."""
+"""Of an axis, and of a tensor's elements: more than any body within the guard's limit can hold."""
 AXES = 32
 """Of a tensor."""
+LEVELS = 64
+"""Of arrays and objects, one inside the other: a tensor of `AXES` axes and the request around it have fewer."""
 _JSON_KINDS: dict[str, tuple[set[type], str]] = {"BOOL": ({bool}, "true or false"), "BYTES": ({str}, "strings")}
 _WHOLE: tuple[set[type], str] = ({int}, "whole numbers")
 _NUMBERS: tuple[set[type], str] = ({int, float}, "numbers")
@@ -44,18 +46,22 @@ _CACHED_BYTES = 4096
 
 
 def parse(text: bytes | bytearray) -> Any:
-    """A JSON body. Raises Refused; also where two parsers may read different things, or the server's recurses to death:
-    repeated members, text that is not UTF-8, nesting of a thousand levels."""
+    """A JSON body. Raises Refused; also where two parsers may read different things (repeated members, text that is
+    not UTF-8), and at more than `LEVELS` levels."""
     try:
-        return json.loads(text.decode(), object_pairs_hook=_members)
+        value = json.loads(text.decode(), object_pairs_hook=_members)
     except RecursionError:
-        raise _bad("the body is nested too deep to be a request") from None
+        raise _too_deep() from None
     except UnicodeDecodeError as error:
         raise _bad(f"the body is not JSON: not UTF-8 at byte {error.start}") from None
     except json.JSONDecodeError as error:
         raise _bad(f"the body is not JSON: {error.msg} at character {error.pos}") from None
     except ValueError as error:  # a number of thousands of digits, a repeated member
         raise _bad(f"the body is not JSON: {error}") from None
+    # Most bodies have fewer brackets in all: only of the others the levels are counted.
+    if text.count(b"[") + text.count(b"{") > LEVELS and _levels(value) > LEVELS:
+        raise _too_deep()
+    return value
 
 
 def check_json(body: bytes | bytearray) -> None:
@@ -87,7 +93,7 @@ def _check(request: Any, size: int) -> list[tuple[str, int, int, int]]:
         where = f"output {output['name']!r}"
         parameters = _parameters(output, where)
         _no_shared_memory(parameters, where)
-        _whole(parameters.get("classification", 0), f"{where}: classification")
+        _whole(parameters.get("classification", 0), f"{where}: classification", LARGEST)
     strings = []
     start = 0
     for tensor in _objects(request, "inputs", required=True):
@@ -125,8 +131,8 @@ def _shape(shape: Any, where: str) -> list[int]:
     if len(shape) > AXES:
         raise _bad(f"{where}: shape has {len(shape)} axes; at most {AXES} are allowed")
     for size in shape:
-        _whole(size, f"{where}: shape {_shown(shape)}: an axis")
-    if math.prod(filter(None, shape)) > LARGEST:  # of none, where an axis is 0; the others must not overflow either
+        _whole(size, f"{where}: shape {_shown(shape)}: an axis", LARGEST)
+    if math.prod(filter(None, shape)) > LARGEST:  # also where an axis is 0, of the others
         raise _bad(f"{where}: shape {_shown(shape)} has more than {LARGEST} elements")
     return list(shape)
 
@@ -143,7 +149,7 @@ def _check_data(data: Any, dtype: str, shape: list[int], count: int, where: str)
         bits = 8 * (SIZES[dtype] or 0)
         low, high = (0, 2**bits - 1) if dtype.startswith("U") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
         for value in (min(values), max(values)):
-            if not low <= value <= high:  # the server keeps the lowest bits of it, and answers
+            if not low <= value <= high:  # the server would answer, for another number
                 raise _bad(f"{where}: {dtype} data must be between {low} and {high}; has {_shown(value)}")
 
 
@@ -169,6 +175,19 @@ def _check_strings(where: str, data: memoryview, count: int) -> None:
             raise _bad(f"{where}: an element is said to end at byte {position} of {len(data)}")
     if position != len(data):
         raise _bad(f"{where}: {len(data) - position} bytes after its {count} elements")
+
+
+def _levels(value: Any) -> int:
+    """How many arrays and objects of a JSON value lie one inside the other."""
+    found, level = 0, [value]
+    while level := [each for each in level if isinstance(each, (list, dict))]:
+        found += 1
+        level = list(chain.from_iterable(each.values() if isinstance(each, dict) else each for each in level))
+    return found
+
+
+def _too_deep() -> Refused:
+    return _bad(f"the body is nested too deep to be a request; at most {LEVELS} levels are allowed")
 
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -205,7 +224,7 @@ def _text(value: Any, what: str) -> None:
         raise _bad(f"{what} is {_kind(value)}; must be a string")
 
 
-def _whole(value: Any, what: str, largest: int = LARGEST) -> int:
+def _whole(value: Any, what: str, largest: int) -> int:
     if type(value) is not int or not 0 <= value <= largest:
         raise _bad(f"{what} is {_shown(value)}; must be a whole number from 0 to {largest}")
     return value
