@@ -5,7 +5,10 @@ PORTIONS := operator models serving cli dev
 COMMA := ,
 SPACE := $(subst ,, )
 
-.PHONY: setup setup-python demo demo-down check test crds docs dashboards dashboards-preview bench
+.PHONY: help setup setup-python demo demo-down unit test check version crds docs changelog dashboards dashboards-preview bench
+
+help: ## list every target with its sentence
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | expand -t 20
 
 demo: setup ## the main job, end to end, on a real control plane
 	@$(PYTHON) -m trainserve.dev.demo
@@ -13,18 +16,27 @@ demo: setup ## the main job, end to end, on a real control plane
 demo-down: setup-python ## stop everything that the demo started
 	@$(PYTHON) -m trainserve.dev down
 
+# Which tests these are, tests/conftest.py decides: by the fixtures that a test asks for and by the time that it took.
+unit: setup-python ## the quick tests: everything that needs no server, in less than a minute
+	$(PYTHON) -m pytest -m unit --numprocesses 2 --dist loadfile --max-worker-restart 0 $(PYTEST_ARGS)
+
 # Two workers, a file to one of them: the tests wait as much as they compute, and a file's tests share its servers.
 # Coverage by slipcover: coverage.py traces every call, torch's own included, and took 4 of 10 CPU seconds of an export.
 # Its threshold, so that it never takes its probes out again: where it does, it walks through every module's functions
 # in the thread that runs, and one that another thread imports meanwhile made a test fail (RuntimeError: dictionary
 # changed size during iteration). That costs no CPU time that could be measured here.
-test: setup ## all tests, those on the real API server included
+test: setup ## all tests, those on the real API server included; one file: make test T=tests/operator/test_outcome.py
+ifdef T
+	$(PYTHON) -m pytest $(T) $(PYTEST_ARGS)
+else
 	$(PYTHON) -m slipcover --source $(subst $(SPACE),$(COMMA),$(PORTIONS)) --missing-width 60 --threshold 1000000000 \
 		-m pytest --numprocesses 2 --dist loadfile --max-worker-restart 0 $(PYTEST_ARGS)
+endif
 
-check: setup-python ## lint, types, who may import whom
+check: setup-python ## format, lint, spelling, types, who may import whom, generated files
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
+	.venv/bin/codespell
 	.venv/bin/clang-format --dry-run --Werror serving/trainserve/serving/devserver/backend/*/*.*
 	.venv/bin/mypy $(PORTIONS)
 	.venv/bin/lint-imports
@@ -37,6 +49,14 @@ bench: setup ## prints tables and writes bench/results/*.json
 crds: setup-python ## regenerate the chart's CRDs from the API types
 	$(PYTHON) -m trainserve.api.crds charts/trainserve/files/crds
 
+# Helm wants the version in the chart's own file.
+version: setup-python ## carry the version of pyproject.toml into the chart
+	@version=$$($(PYTHON) -c 'import tomllib; print(tomllib.load(open("pyproject.toml", "rb"))["project"]["version"])') && \
+		sed -i -E "s/^(version|appVersion): .*/\1: $$version/" charts/trainserve/Chart.yaml
+
+changelog: setup-python ## show what the fragments in changelog.d/ will say in CHANGELOG.md
+	@$(PYTHON) -m towncrier build --draft
+
 docs: setup-python ## regenerate docs/metrics.md from the metrics' definitions
 	$(PYTHON) -m trainserve.dev.metrics_page
 
@@ -47,8 +67,8 @@ dashboards: setup-python ## regenerate the chart's Grafana dashboards from dev/t
 dashboards-preview: setup ## pictures of the dashboards, from a cluster that trains and serves for 10 minutes
 	@$(PYTHON) -m trainserve.dev.preview
 
-setup:
+setup: ## install what a fresh checkout lacks: the virtual environment, then the development cluster's programs
 	@dev/setup.sh
 
-setup-python:
+setup-python: ## the virtual environment only
 	@dev/setup.sh python

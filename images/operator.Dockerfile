@@ -1,11 +1,11 @@
 # The operator: Kopf and a Kubernetes client, no torch.
 #
-#   docker build -f images/operator.Dockerfile -t registry.example.org/team/trainserve-operator:0.1.0 .
+#   docker build -f images/operator.Dockerfile -t registry.example.org/team/trainserve-operator:VERSION .   (VERSION: pyproject.toml has it)
 #
 # Not built by this project's own tests: the machine that runs them has no Docker engine.
 FROM python:3.11.13-slim-bookworm AS build
 WORKDIR /src
-COPY pyproject.toml constraints.txt README.md ./
+COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY operator ./operator
 COPY models ./models
 COPY serving ./serving

@@ -1,14 +1,14 @@
 # What runs beside the operator: training pods (python -m trainserve.models), and the fetch, resolve and probe containers
 # of serving pods (python -m trainserve.serving). Triton itself runs in NVIDIA's own image.
 #
-#   docker build -f images/trainer.Dockerfile -t registry.example.org/team/trainserve-trainer:0.1.0 .
+#   docker build -f images/trainer.Dockerfile -t registry.example.org/team/trainserve-trainer:VERSION .   (VERSION: pyproject.toml has it)
 #
 # With what scripts ask for: data in s3://, Keras, torchvision, Fashion-MNIST. timm is not in it.
 # PyPI's torch for Linux brings its CUDA libraries along; the node needs NVIDIA's driver and container toolkit only.
 # Not built by this project's own tests: the machine that runs them has no Docker engine.
 FROM python:3.11.13-slim-bookworm AS build
 WORKDIR /src
-COPY pyproject.toml constraints.txt README.md ./
+COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY operator ./operator
 COPY models ./models
 COPY serving ./serving

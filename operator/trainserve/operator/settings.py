@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 from trainserve.api import quantity
@@ -19,7 +20,7 @@ from trainserve.operator.shares import Shares
 from trainserve.operator.shares import parse as parse_shares
 from trainserve.operator.store import StoreRoot
 
-TRAINER_IMAGE = "trainserve-trainer:0.1.0"
+TRAINER_IMAGE = f"trainserve-trainer:{version('trainserve')}"
 SERVING_IMAGE = TRAINER_IMAGE
 """One image carries what trains and what fetches and probes; Triton's own is NVIDIA's."""
 NODE_CACHE_SIZE = "50Gi"

@@ -142,11 +142,11 @@ class Launcher:
         if request["folder"] in self.containers or (folder / "started.json").exists():
             self._send({"id": request["id"]})
             return
-        ours, childs = socket.socketpair()
+        ours, theirs = socket.socketpair()
         pid = os.fork()
         if pid == 0:
-            child.become_container(childs, folder, request, self.stage)
-        childs.close()
+            child.become_container(theirs, folder, request, self.stage)
+        theirs.close()
         container = self.containers[request["folder"]] = self.by_pid[pid] = Container(folder, pid)
 
         def finish() -> None:

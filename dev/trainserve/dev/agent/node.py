@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ MAX_PODS = 1100
 LEASE_SECONDS = 40
 RENEW_SECONDS = 10
 NODE_IP = "127.0.0.1"
-RUNTIME = "process://0.1.0"
+RUNTIME = f"process://{version('trainserve')}"
 
 logger = logging.getLogger(__name__)
 
