@@ -10,14 +10,14 @@ SPACE := $(subst ,, )
 help: ## list every target with its sentence
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | expand -t 20
 
-demo: setup ## the main job, end to end, on a real control plane
+demo: setup ## train, publish, serve and ask a model on a real control plane on this machine
 	@$(PYTHON) -m trainserve.dev.demo
 
 demo-down: setup-python ## stop everything that the demo started
 	@$(PYTHON) -m trainserve.dev down
 
 # Which tests these are, tests/conftest.py decides: by the fixtures that a test asks for and by the time that it took.
-unit: setup-python ## the quick tests: everything that needs no server, in less than a minute
+unit: setup-python ## run the quick tests: everything that needs no server, in less than a minute
 	$(PYTHON) -m pytest -m unit --numprocesses 2 --dist loadfile --max-worker-restart 0 $(PYTEST_ARGS)
 
 # Two workers, a file to one of them: the tests wait as much as they compute, and a file's tests share its servers.
@@ -25,7 +25,7 @@ unit: setup-python ## the quick tests: everything that needs no server, in less 
 # Its threshold, so that it never takes its probes out again: where it does, it walks through every module's functions
 # in the thread that runs, and one that another thread imports meanwhile made a test fail (RuntimeError: dictionary
 # changed size during iteration). That costs no CPU time that could be measured here.
-test: setup ## all tests, those on the real API server included; one file: make test T=tests/operator/test_outcome.py
+test: setup ## run all tests, those on the real API server included; one file: make test T=tests/operator/test_outcome.py
 ifdef T
 	$(PYTHON) -m pytest $(T) $(PYTEST_ARGS)
 else
@@ -33,7 +33,7 @@ else
 		-m pytest --numprocesses 2 --dist loadfile --max-worker-restart 0 $(PYTEST_ARGS)
 endif
 
-check: setup-python ## format, lint, spelling, types, who may import whom, generated files
+check: setup-python ## check format, lint, spelling, types, who may import whom, generated files
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/codespell
@@ -42,8 +42,9 @@ check: setup-python ## format, lint, spelling, types, who may import whom, gener
 	.venv/bin/lint-imports
 	@$(PYTHON) -m trainserve.dev.dashboards --check
 	@$(PYTHON) -m trainserve.dev.metrics_page --check
+	@$(PYTHON) -m bench.page --check
 
-bench: setup ## prints tables and writes bench/results/*.json
+bench: setup ## measure, print tables and write bench/results/*.json
 	@missed=0; for program in path serving tune training training_gpu; do $(PYTHON) -m bench.$$program || missed=1; done; exit $$missed
 
 crds: setup-python ## regenerate the chart's CRDs from the API types
@@ -57,18 +58,19 @@ version: setup-python ## carry the version of pyproject.toml into the chart
 changelog: setup-python ## show what the fragments in changelog.d/ will say in CHANGELOG.md
 	@$(PYTHON) -m towncrier build --draft
 
-docs: setup-python ## regenerate docs/metrics.md from the metrics' definitions
+docs: setup-python ## regenerate docs/metrics.md from the metrics' definitions, docs/benchmarks.md's tables from bench/results
 	$(PYTHON) -m trainserve.dev.metrics_page
+	$(PYTHON) -m bench.page
 
 dashboards: setup-python ## regenerate the chart's Grafana dashboards from dev/trainserve/dev/dashboards
 	$(PYTHON) -m trainserve.dev.dashboards
 
 # For developers: needs Node with npm, and Chromium. Not Grafana, and no part of any other target.
-dashboards-preview: setup ## pictures of the dashboards, from a cluster that trains and serves for 10 minutes
+dashboards-preview: setup ## draw pictures of the dashboards, from a cluster that trains and serves for 10 minutes
 	@$(PYTHON) -m trainserve.dev.preview
 
 setup: ## install what a fresh checkout lacks: the virtual environment, then the development cluster's programs
 	@dev/setup.sh
 
-setup-python: ## the virtual environment only
+setup-python: ## install the virtual environment only
 	@dev/setup.sh python

@@ -1,4 +1,4 @@
-"""README.md and docs/*.md: what they lead to in this repository is there."""
+"""Pages of the repository's root and of docs/: what they lead to in this repository is there."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md"))]
 FENCED = re.compile(r"^( *)```.*?^\1```", re.MULTILINE | re.DOTALL)
 TARGET = re.compile(r"\]\(<?([^)\s>]+)[^)]*\)|(?:src|srcset|href)=\"([^\"\s]+)")
 ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*:|//")

@@ -1,0 +1,76 @@
+"""What a newcomer meets first: make's targets, the hooks, the changelog's fragments, pages that fit an editor."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("changelog.d/*.md"))]
+WIDTH = 120
+README = 130
+
+
+def recipe(target: str) -> str:
+    """A target's commands, as the Makefile has them."""
+    found = re.search(rf"^{target}:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert found, f"the Makefile has no target {target}"
+    return found[1]
+
+
+def too_wide(page: Path) -> list[str]:
+    """Lines whose words go beyond the width. Tables, examples in a fence and code in a line cannot be wrapped."""
+    prose = re.sub(r"^( *)```.*?^\1```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    words = re.sub(r"`[^`]*`", lambda code: "\n" * code[0].count("\n"), prose)
+    return [line for line in words.splitlines() if len(line) > WIDTH and not line.lstrip().startswith("|")]
+
+
+def test_make_help_has_a_sentence_for_every_target() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    printed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    sentences = dict(line.split(maxsplit=1) for line in printed.splitlines())
+    assert sentences.keys() == targets
+    assert min(map(len, sentences.values())) > 10
+
+
+def test_a_commit_is_held_to_what_make_check_runs() -> None:
+    (repository,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    programs = {hook["entry"] for hook in repository["hooks"]}
+    commands = recipe("check")
+    assert programs == {".venv/bin/ruff format --check", ".venv/bin/ruff check", ".venv/bin/codespell"}
+    assert [program for program in programs if f"\t{program}" not in commands] == []
+
+
+def test_continuous_integration_runs_the_checks_and_all_tests() -> None:
+    assert (ROOT / ".ci/run").read_text().endswith("\nmake check\nmake test\n")
+
+
+def test_every_fragment_is_in_the_next_releases_changelog() -> None:
+    draft = subprocess.run(
+        [sys.executable, "-m", "towncrier", "build", "--draft"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    said = " ".join(draft.split())
+    fragments = [path for path in (ROOT / "changelog.d").iterdir() if path.name != ".gitignore"]
+    assert fragments
+    assert [path.name for path in fragments if " ".join(path.read_text().split()) not in said] == []
+    assert [line for line in draft.splitlines() if len(line) > WIDTH] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_fits_an_editor(page: Path) -> None:
+    assert too_wide(page) == []
+
+
+def test_a_line_of_prose_that_is_too_wide_is_seen_and_a_table_or_code_is_not(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"{'a' * 121}\n| {'b' * 121} |\n```\n{'c' * 121}\n```\n{'d' * 119} `{'e' * 120}`\n")
+    assert too_wide(page) == ["a" * 121]
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= README
