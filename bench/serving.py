@@ -19,14 +19,14 @@ which takes 170 in a loop whose caches stay warm; a no-op takes 210 in a process
 the server's. Tried without a gain, n = 5: two HTTP threads, two instances, both (5 to 35 % less at 8 and 32), the
 instance's thread on a core of its own (--host-policy: 22 % more at 1, 6 to 20 % less at 8 and 32).
 
-Until the backend was C++ in the server's own process (serving/backend/onnxruntime) it was a program of the python
-backend. One run of both, interleaved, n = 4, requests/s at concurrency 1, 8, 32: 2,112, 7,833, 15,200 then and 3,346,
-17,051, 33,535 now. What went: shared memory that each tensor was copied through, Python's objects, and two wake-ups of
-one process by another for each batch, during which the cores idled for a third of the time. Tried then, without a gain
-that could be told from noise: io_binding, onnxruntime's arena, memory pattern and memory reuse switched off, its
-parallel mode, huge pages, malloc's tunables, Triton's PRIORITY_MAX. ResNet-50 whose threads do not spin takes 10 %
-longer through the server on two free cores, and a third as long where others use them too: the default stays. Images
-become planes before they are normalised (models/network.py), which saves 14 us each.
+Until the backend was C++ in the server's own process (serving/devserver/backend/onnxruntime) it was a program of the
+python backend. One run of both, interleaved, n = 4, requests/s at concurrency 1, 8, 32: 2,112, 7,833, 15,200 then and
+3,346, 17,051, 33,535 now. What went: shared memory that each tensor was copied through, Python's objects, and two
+wake-ups of one process by another for each batch, during which the cores idled for a third of the time.
+Tried then, without a gain that could be told from noise: io_binding, onnxruntime's arena, memory pattern and memory
+reuse switched off, its parallel mode, huge pages, malloc's tunables, Triton's PRIORITY_MAX. ResNet-50 whose threads do
+not spin takes 10 % longer through the server on two free cores, and a third as long where others use them too: the
+default stays. Images become planes before they are normalised (models/network.py), which saves 14 us each.
 
 Run with `make bench`; `python -m bench.serving --rounds 2 --seconds 1` for a look, which writes nothing.
 Figures of one run are comparable with one another; the machines are shared.
