@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from trainserve.files import durable
 from trainserve.models.config import Checkpoint as Config
 from trainserve.models.errors import CheckpointFailed, UserError
 
@@ -80,7 +81,7 @@ class Checkpoints:
         try:
             _write(unfinished, data)
             unfinished.replace(path)
-            _sync(self.folder)
+            durable.sync(self.folder)
         except OSError as error:
             with contextlib.suppress(OSError):
                 unfinished.unlink()
@@ -219,11 +220,3 @@ def _write(path: Path, content: memoryview) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

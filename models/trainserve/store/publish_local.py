@@ -17,6 +17,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from trainserve.files import durable
 from trainserve.store.errors import StoreError
 from trainserve.store.names import MANIFEST
 from trainserve.store.places import LocalPlace
@@ -72,28 +73,17 @@ def _publish(folder: Path, publication: Publication, number: int) -> tuple[bytes
         while True:
             expect_a_number(number, folder)
             content = publication.manifest(number)
-            _write(unfinished / MANIFEST, content)
-            _sync_folder(unfinished)
-            if _appear(unfinished, folder / str(number)):
+            durable.write(unfinished / MANIFEST, content)
+            durable.sync(unfinished)
+            if durable.appear(unfinished, folder / str(number)):
                 break
             number += 1
-        for parent in (folder, folder.parent, folder.parent.parent):
-            _sync_folder(parent)
+        for parent in (folder.parent, folder.parent.parent):
+            durable.sync(parent)
         return content, number
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
-
-
-def _appear(unfinished: Path, final: Path) -> bool:
-    """Give the finished folder its number; False when the number is taken."""
-    try:
-        unfinished.rename(final)
-    except OSError as error:
-        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-            return False
-        raise
-    return True
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -105,22 +95,3 @@ def _copy(source: Path, target: Path) -> None:
         except OSError as error:
             error.filename = error.filename or str(target)
             raise
-
-
-def _write(target: Path, content: bytes) -> None:
-    with target.open("wb") as out:
-        try:
-            out.write(content)
-            out.flush()
-            os.fsync(out.fileno())
-        except OSError as error:
-            error.filename = error.filename or str(target)
-            raise
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

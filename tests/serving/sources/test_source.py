@@ -16,9 +16,9 @@ import pytest
 
 from tests.serving.sources.places import RangeServer
 from trainserve import store
-from trainserve.serving.sources import archive
-from trainserve.serving.sources.archive import UnusableArchive
+from trainserve.files import archive
 from trainserve.serving.sources.cache import CacheFull, NodeCache
+from trainserve.serving.sources.fetching import UnusableArchive
 from trainserve.serving.sources.inside import EscapingName
 from trainserve.serving.sources.ready import InvalidRepository, ReadyRepository
 from trainserve.serving.sources.releases import GraphTooNew
@@ -301,7 +301,7 @@ def zip_member(name: str, mode: int) -> bytes:
         (member("m/config.pbtxt", tarfile.SYMTYPE, "/etc/passwd"), "'m/config.pbtxt' is a link"),
         (member("m/config.pbtxt", tarfile.LNKTYPE, "../../etc/passwd"), "is a link"),
         (member("m/pipe", tarfile.FIFOTYPE), "'m/pipe' is no file"),
-        (b"not an archive at all" * 100, "cut off, or not an archive"),
+        (b"not an archive at all" * 100, "truncated, or not an archive"),
     ],
 )
 def test_an_archive_cannot_leave_its_folder(
@@ -330,7 +330,7 @@ def test_an_archive_that_is_cut_off_is_told(server: RangeServer, ready: Path, ca
     server.files["x.tar"] = whole[:last]
     server.files["y.tar"] = whole[: last + 100] + b"damaged!" + whole[last + 108 :]
     for name in ("x.tar.gz", "x.tar", "y.tar"):
-        with pytest.raises(UnusableArchive, match="cut off, or not an archive"):
+        with pytest.raises(UnusableArchive, match="truncated, or not an archive"):
             open_model(server.uri(name), cache=cache)
 
 
@@ -350,8 +350,12 @@ def test_of_an_archive_nothing_is_written_that_has_no_room(ready: Path, tmp_path
         if size > 10_000:
             raise CacheFull("no room")
 
+    (tmp_path / "unpacked").mkdir()
+    bound = archive.Bound(1 << 30, "1 GiB")
     with pytest.raises(CacheFull):
-        archive.unpack(tmp_path / "ready.zip", tmp_path / "unpacked", "ready.zip", reserve)
+        archive.unpack(
+            tmp_path / "ready.zip", tmp_path / "unpacked", "ready.zip", bound, empty_folders=True, reserve=reserve
+        )
     assert sum((tmp_path / "unpacked" / name).stat().st_size for name in names(tmp_path / "unpacked")) < 10_000
 
 

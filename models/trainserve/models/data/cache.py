@@ -7,7 +7,6 @@ process that dies leaves a part that nobody sees, and the next one that makes an
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import fcntl
 import os
@@ -15,14 +14,12 @@ import shutil
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import IO
 
+from trainserve.files import Locks, durable
 from trainserve.models.data.watch import Watch
 from trainserve.models.errors import DataError
 
 VARIABLE = "TRAINSERVE_CACHE"
-_MANY = 100
-"""Files above which it is faster to have all that a file system holds written than one after the other."""
 
 
 class Cache:
@@ -60,7 +57,7 @@ class Cache:
 
         Raises DataError when the cache cannot be written.
         """
-        with self._errors(), self._alone(key):
+        with self._errors(), self._locks(key).alone(key):
             room = self.root / "partial" / key
             self._sweep()
             shutil.rmtree(room, ignore_errors=True)
@@ -72,43 +69,20 @@ class Cache:
 
     def keep(self, room: Path, key: str) -> Path:
         """Make the room the entry `key`, once all in it is on the disk; an entry that is there already stays."""
-        paths = [Path(folder, name) for folder, _, files in os.walk(room, topdown=False) for name in (*files, "")]
-        if len(paths) > _MANY:
-            _sync_all(room)
-        else:
-            for path in paths:
-                _sync(path)
         path = self.root / key
-        with contextlib.suppress(FileExistsError):
-            try:
-                room.rename(path)
-            except OSError as error:
-                if error.errno != errno.ENOTEMPTY:
-                    raise
-        _sync(self.root)
+        durable.sync_tree(room)
+        durable.appear(room, path)
         return path
-
-    @contextlib.contextmanager
-    def _alone(self, key: str) -> Iterator[None]:
-        with self._lock(key) as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                self.watch.say(f"waiting for another process that is filling {self.root / key}")
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
 
     def _sweep(self) -> None:
         """Remove what processes that died have left."""
         for part in [*self.root.glob("partial/*")]:
-            with self._lock(part.name) as lock, contextlib.suppress(BlockingIOError):
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with contextlib.suppress(BlockingIOError), self._locks(part.name).alone(part.name, fcntl.LOCK_NB):
                 shutil.rmtree(part, ignore_errors=True)
 
-    def _lock(self, key: str) -> IO[bytes]:
-        path = self.root / "locks" / key
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path.open("ab")
+    def _locks(self, key: str) -> Locks:
+        waiting = f"waiting for another process that is filling {self.root / key}"
+        return Locks(self.root / "locks", lambda: self.watch.say(waiting))
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
@@ -122,21 +96,3 @@ class Cache:
             raise DataError(
                 f"{error.filename or self.root}: {error.strerror or error}; {VARIABLE} must name a folder to write to"
             ) from error
-
-
-def _sync_all(folder: Path) -> None:
-    """The whole file system that the folder is on."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        if ctypes.CDLL(None, use_errno=True).syncfs(descriptor):
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(folder))
-    finally:
-        os.close(descriptor)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

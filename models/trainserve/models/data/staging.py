@@ -12,10 +12,10 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from trainserve.files import EscapingName, durable, place_for
 from trainserve.models.data import digests
 from trainserve.models.data.ahead import ahead
 from trainserve.models.data.cache import Cache
-from trainserve.models.data.inside import inside
 from trainserve.models.data.remote import File, Remote
 from trainserve.models.errors import DataError
 
@@ -67,10 +67,17 @@ def _fetch(remote: Remote, files: list[File], folder: bool, room: Path, cache: C
     with cache.watch.task(f"fetching {remote.uri}", total, "bytes") as moved:
 
         def fetch(file: File) -> tuple[str, str]:
-            return file.name, _copy(remote, file, inside(room, file.name, remote.uri), moved, stopped)
+            return file.name, _copy(remote, file, _place(room, file.name, remote.uri), moved, stopped)
 
         fetched = [*ahead(fetch, files, min(_CONNECTIONS, len(files)), "fetch", stopped)]
     return digests.of_listing(fetched) if folder else fetched[0][1]
+
+
+def _place(room: Path, name: str, uri: str) -> Path:
+    try:
+        return place_for(room, name, uri)
+    except EscapingName as error:
+        raise DataError(str(error)) from None
 
 
 def _copy(remote: Remote, file: File, target: Path, moved: Callable[[int], None], stopped: threading.Event) -> str:
@@ -100,9 +107,7 @@ def _noted(note: Path | None) -> str | None:
 def _write(note: Path | None, digest: str) -> None:
     if note is not None:
         note.parent.mkdir(exist_ok=True)
-        unfinished = note.with_suffix(".new")
-        unfinished.write_text(digest)
-        unfinished.replace(note)
+        durable.write(note, digest.encode())
 
 
 def _sha256(text: str) -> str:

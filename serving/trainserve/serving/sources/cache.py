@@ -15,7 +15,6 @@ import fcntl
 import hashlib
 import json
 import os
-import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from trainserve.serving.sources.locks import Locks
+from trainserve.files import Locks, durable
 from trainserve.store import StoreError
 
 FOLDER = Path("~/.cache/trainserve/models")
@@ -154,9 +153,7 @@ class NodeCache:
         with self._errors():
             path = self.folder / ".known" / self._name(key)
             path.parent.mkdir(parents=True, exist_ok=True)
-            aside = path.with_name(f".{secrets.token_hex(4)}")
-            aside.write_text(digest)
-            aside.replace(path)
+            durable.write(path, digest.encode())
 
     def usage(self) -> Usage:
         """What is in it now."""
@@ -176,15 +173,9 @@ class NodeCache:
     def _keep(self, room: Room, digest: str) -> Lease:
         lock = self._locks.hold(self._name(digest), fcntl.LOCK_SH)
         path = self._entry(digest)
-        _settle(room.content)
-        # Two addresses may hold the same model: whoever renames first has made it.
-        with contextlib.suppress(FileExistsError):
-            try:
-                room.content.rename(path)
-            except OSError as error:
-                if error.errno != errno.ENOTEMPTY:
-                    raise
-        _sync(self.folder)
+        _make_read_only(room.content)
+        durable.sync_tree(room.content)
+        durable.appear(room.content, path)  # two addresses may hold the same model: whoever is first has made it
         shutil.rmtree(room.folder, ignore_errors=True)
         _touch(path)
         return Lease(path, digest, lock)
@@ -289,19 +280,7 @@ def _used(path: Path) -> float:
         return 0.0
 
 
-def _settle(folder: Path) -> None:
-    """On the disk before it can be seen, and read-only."""
-    for below, _, files in os.walk(folder, topdown=False):
+def _make_read_only(folder: Path) -> None:
+    for below, _, files in os.walk(folder):
         for name in files:
-            path = Path(below, name)
-            _sync(path)
-            path.chmod(0o444)
-        _sync(Path(below))
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+            Path(below, name).chmod(0o444)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import re
-import secrets
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from trainserve.files import durable
 from trainserve.serving.sources import onnx_graph, ready, releases
 from trainserve.serving.sources.address import Address
 from trainserve.serving.sources.cache import Lease
@@ -98,10 +98,8 @@ def _check_signature(wanted: Wanted, here: FolderOrigin, name: str, message: byt
     found = wanted.signature(wanted.address.name + signing.SUFFIX if wanted.address.kind == "graph" else name)
     wanted.check_signature(message, found)
     if found is not None and lease is not None:
-        aside = here.folder / f".{secrets.token_hex(4)}"
         with contextlib.suppress(OSError):  # a cache that is full, or not ours to write to, is no reason to refuse
-            aside.write_bytes(found)
-            aside.replace(here.folder / name)
+            durable.write(here.folder / name, found)
 
 
 def _name(at: Address) -> str:

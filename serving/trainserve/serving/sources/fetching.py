@@ -9,10 +9,13 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from trainserve.serving.sources import archive, download, onnx_graph, ready, releases
+from trainserve import files
+from trainserve.api import limits
+from trainserve.files import archive
+from trainserve.serving.sources import download, onnx_graph, ready, releases
 from trainserve.serving.sources.cache import Lease, NodeCache, Room
 from trainserve.serving.sources.checking import expect_repository, graph_digest, opened
-from trainserve.serving.sources.inside import inside
+from trainserve.serving.sources.inside import EscapingName, inside
 from trainserve.serving.sources.origins import Stat
 from trainserve.serving.sources.ready import ReadyRepository
 from trainserve.serving.sources.servable import Servable
@@ -20,6 +23,12 @@ from trainserve.serving.sources.wanted import Wanted, is_version
 from trainserve.store import DigestMismatch, Manifest, StoreError, signing
 from trainserve.store.manifest import digest as digest_of
 from trainserve.store.names import MANIFEST
+
+
+class UnusableArchive(StoreError):
+    """An archive that is damaged, or has members that are not allowed; the message names the member."""
+
+    reason = "UnservableModel"
 
 
 def cached(wanted: Wanted, cache: NodeCache) -> Servable | ReadyRepository:
@@ -154,12 +163,20 @@ def _make_unpacked(wanted: Wanted, room: Room) -> str:
     unpacked = room.folder / "unpacked"
     shutil.rmtree(unpacked, ignore_errors=True)
     shutil.rmtree(room.content)
-    size = packed.stat().st_size
+    unpacked.mkdir()
+    size, most = packed.stat().st_size, limits.current().bytes("version")
+    bound = archive.Bound(most, f"{limits.told(most)}, all that is allowed (the chart's limits.version)")
+
+    def reserve(more: int) -> None:
+        room.reserve(size + more)
+
     try:
-        archive.unpack(packed, unpacked, wanted.address.text, lambda more: room.reserve(size + more))
-    except StoreError:
+        archive.unpack(packed, unpacked, wanted.address.text, bound, empty_folders=True, reserve=reserve)
+    except (files.EscapingName, archive.UnusableArchive, StoreError) as error:
         packed.unlink()
-        raise
+        if isinstance(error, StoreError):
+            raise
+        raise (EscapingName if isinstance(error, files.EscapingName) else UnusableArchive)(str(error)) from None
     _inner(unpacked).rename(room.content)
     shutil.rmtree(unpacked, ignore_errors=True)
     packed.unlink()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from trainserve.files import durable
 from trainserve.serving.sources.address import CLAIM, parse
 from trainserve.serving.sources.origins import FolderOrigin, ObjectOrigin, Origin
 from trainserve.serving.sources.ready import ReadyRepository
@@ -40,9 +41,7 @@ def _put(origin: Origin, name: str, content: bytes) -> None:
         return
     assert isinstance(origin, FolderOrigin)
     path = origin.folder / name
-    aside = path.with_name(f".{path.name}.new")
     try:
-        aside.write_bytes(content)
-        aside.replace(path)
+        durable.write(path, content)
     except OSError as error:
         raise StoreError.of("write", path, error) from error

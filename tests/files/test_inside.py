@@ -8,7 +8,7 @@ import hypothesis
 import hypothesis.strategies as st
 import pytest
 
-from trainserve.serving.sources.inside import EscapingName, inside
+from trainserve.files import EscapingName, inside
 
 PARTS = st.sampled_from(["..", ".", "", "a", "b.onnx", "link", "\\", "\0", "~", "C:", "a" * 300])
 
