@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from trainserve import store
+from trainserve.serving.sources.source import open_servable
 
 Object = Mapping[str, Any]
 
@@ -112,10 +113,12 @@ def published(root: Path, namespace: str) -> list[Version]:
     for model in store.models(root, namespace):
         for number in store.versions(root, namespace, model):
             resolved = store.resolve(root, namespace, model, number)
+            uid = store.manifest(root, namespace, model, number).train_job.uid
             try:
-                uid, whole = store.verify(root, namespace, model, number, resolved.digest).train_job.uid, True
+                open_servable(store.address(str(root), namespace, model, number), digest=resolved.digest, release=None)
+                whole = True
             except store.StoreError:
-                uid, whole = store.manifest(root, namespace, model, number).train_job.uid, False
+                whole = False
             found.append(Version(model, number, resolved.digest, uid, whole))
     return found
 

@@ -26,6 +26,7 @@ from trainserve.models.errors import PublishFailed
 from trainserve.models.gates import Held, Scores, held
 from trainserve.models.report import environment, figures, latency, page, pictures, provenance, words
 from trainserve.models.report.facts import Facts, Known
+from trainserve.serving.sources.source import open_servable
 
 from .conftest import Config, FinishedRun, RunScript, digits_config
 from .reports import classified, curves, facts, noise, regressed, without
@@ -82,7 +83,8 @@ def expect_nothing_from_elsewhere(content: bytes, parsed: Page) -> None:
 def test_a_runs_report_is_in_its_version_with_its_digest(digits_run: FinishedRun) -> None:
     content = (digits_run.version / "report.html").read_bytes()
     parsed = Page(content)
-    manifest = store.verify(digits_run.root, "default", "digits", 1)
+    manifest = open_servable(str(digits_run.version)).manifest
+    assert manifest is not None
     assert manifest.files["report.html"].bytes == len(content)
     expect_nothing_from_elsewhere(content, parsed)
     for told in (

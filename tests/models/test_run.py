@@ -14,6 +14,7 @@ import pytest
 
 from trainserve import store
 from trainserve.models.errors import GateNotMet, ParityFailed, PublishFailed, UserError
+from trainserve.serving.sources.source import open_servable
 
 from .conftest import Config, FinishedRun, Pod, digits_config
 
@@ -103,7 +104,7 @@ def test_the_manifest_is_what_the_contract_shows(digits_run: FinishedRun) -> Non
     assert manifest["trainJob"] == {"name": "digits", "uid": "uid-1", "attempt": 1}
     assert manifest["spec"]["trainer"]["epochs"] == 5
     assert manifest["spec"]["dataset"]["name"] == "digits"
-    store.verify(digits_run.root, "default", "digits", 1)
+    open_servable(str(digits_run.version))
 
 
 def test_samples_hold_real_inputs_with_torchs_outputs_and_the_truth(digits_run: FinishedRun) -> None:
@@ -190,7 +191,7 @@ def test_a_full_disk_at_publish_ends_the_run_with_13_and_earlier_versions_as_the
         assert pod.message["message"].endswith("No space left on device")
         assert pod.message["result"]["accuracy"] > 0.1
         assert store.versions(small, "default", "digits") == [1]
-        store.verify(small, "default", "digits", 1)
+        open_servable(f"{small}/default/digits/1")
         assert sorted(path.name for path in (small / "default/digits").iterdir()) == [".lock", "1"]
     finally:
         subprocess.run(["umount", str(small)], check=True)

@@ -11,6 +11,7 @@ import pytest
 
 from tests.store.children import begin
 from trainserve import store
+from trainserve.serving.sources.source import open_servable
 
 Publish = Callable[..., store.Published]
 
@@ -45,7 +46,7 @@ def whole(root: Path) -> list[int]:
     """Published versions, each read to its last byte."""
     there = store.versions(root, "default", "digits")
     for version in there:
-        store.verify(root, "default", "digits", version)
+        open_servable(store.address(str(root), "default", "digits", version), release=None)
     return there
 
 

@@ -1,4 +1,4 @@
-"""Resolving and fetching: what is meant, every byte checked, targets complete or untouched."""
+"""Resolving and reading: what is meant, every byte checked."""
 
 import hashlib
 import json
@@ -30,7 +30,7 @@ def test_a_version_that_does_not_exist_names_those_that_do(publish: Publish, roo
         store.resolve(root, "default", "digits", 7)
     assert str(error.value) == "model digits: version 7 does not exist; published: 1, 2"
     with pytest.raises(store.VersionNotFound):
-        store.fetch(root, "default", "digits", 7, root / "target")
+        store.content(root, "default", "digits", 7, "model.onnx")
 
 
 def test_a_model_that_does_not_exist_names_those_that_do(publish: Publish, root: Path) -> None:
@@ -61,74 +61,31 @@ def test_checkpoints_that_lie_beside_the_models_are_neither_models_nor_a_namespa
         store.models(root, ".checkpoints")
 
 
-def test_fetch_brings_every_file_as_it_was_published(
-    publish: Publish, root: Path, tmp_path: Path, files: dict[str, Path]
-) -> None:
-    published = publish()
-    manifest = store.fetch(root, "default", "digits", 1, tmp_path / "pod/version", digest=published.digest)
-    assert manifest == published.manifest
-    for name, path in files.items():
-        assert (tmp_path / "pod/version" / name).read_bytes() == path.read_bytes()
-    assert [path.name for path in (tmp_path / "pod").iterdir()] == ["version"], "nothing beside the target"
-
-
-def test_fetch_replaces_what_was_there(publish: Publish, root: Path, tmp_path: Path) -> None:
+def test_a_file_is_read_as_it_was_published(publish: Publish, root: Path, files: dict[str, Path]) -> None:
     publish()
-    target = tmp_path / "version"
-    target.mkdir()
-    (target / "stale").write_text("")
-    store.fetch(root, "default", "digits", 1, target)
-    assert sorted(path.name for path in target.iterdir()) == ["manifest.json", "model.onnx", "samples.npz"]
+    for name, path in files.items():
+        assert store.content(root, "default", "digits", 1, name) == path.read_bytes()
+    assert store.content(root, "default", "digits", 1, "report.html") is None
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "samples.npz"])
-def test_changed_bytes_are_refused_with_both_digests(publish: Publish, root: Path, tmp_path: Path, name: str) -> None:
+def test_changed_bytes_are_refused_with_both_digests(publish: Publish, root: Path, name: str) -> None:
     published = publish()
     path = root / "default/digits/1" / name
     path.write_bytes(path.read_bytes()[:-1] + b"!")
     found = hashlib.sha256(path.read_bytes()).hexdigest()
-    for attempt in (
-        lambda: store.fetch(root, "default", "digits", 1, tmp_path / "pod/version"),
-        lambda: store.verify(root, "default", "digits", 1),
-    ):
-        with pytest.raises(store.DigestMismatch) as error:
-            attempt()
-        expected = published.manifest.files[name].sha256
-        assert (error.value.expected, error.value.found) == (expected, found)
-        assert str(error.value) == f"default/digits/1/{name}: expected sha256:{expected}, found sha256:{found}"
-    assert list((tmp_path / "pod").iterdir()) == [], "nothing was left behind"
+    with pytest.raises(store.DigestMismatch) as error:
+        store.content(root, "default", "digits", 1, name)
+    expected = published.manifest.files[name].sha256
+    assert (error.value.expected, error.value.found) == (expected, found)
+    assert str(error.value) == f"default/digits/1/{name}: expected sha256:{expected}, found sha256:{found}"
 
 
-def test_a_changed_manifest_is_refused_by_the_versions_digest(publish: Publish, root: Path, tmp_path: Path) -> None:
-    published = publish()
-    path = root / "default/digits/1/manifest.json"
-    path.write_bytes(path.read_bytes() + b" ")
-    with pytest.raises(store.DigestMismatch, match=f"manifest.json: expected {published.digest}, found sha256:"):
-        store.fetch(root, "default", "digits", 1, tmp_path / "version", digest=published.digest)
-    assert not (tmp_path / "version").exists()
-
-
-def test_a_file_that_is_gone_is_named(publish: Publish, root: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_gone_is_named(publish: Publish, root: Path) -> None:
     publish()
     (root / "default/digits/1/model.onnx").unlink()
     with pytest.raises(store.StoreError, match=r"cannot read default/digits/1/model.onnx: No such file"):
-        store.fetch(root, "default", "digits", 1, tmp_path / "version")
-    assert not (tmp_path / "version").exists()
-
-
-def test_a_full_target_disk_is_named_and_leaves_nothing(publish: Publish, root: Path, tmp_path: Path) -> None:
-    publish()
-    small = tmp_path / "small"
-    small.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32k", "tmpfs", str(small)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip(f"mounting is not allowed here: {mounted.stderr.decode()}")
-    try:
-        with pytest.raises(store.StoreError, match=r"cannot write .*small.*: No space left on device"):
-            store.fetch(root, "default", "digits", 1, small / "version")
-        assert list(small.iterdir()) == []
-    finally:
-        subprocess.run(["umount", str(small)], check=True)
+        store.content(root, "default", "digits", 1, "model.onnx")
 
 
 def test_a_manifest_that_is_none_is_named(publish: Publish, root: Path) -> None:
@@ -140,15 +97,14 @@ def test_a_manifest_that_is_none_is_named(publish: Publish, root: Path) -> None:
         store.manifest(root, "default", "digits", 1)
 
 
-def test_a_manifest_cannot_make_fetch_write_outside_its_target(publish: Publish, root: Path, tmp_path: Path) -> None:
+def test_a_manifest_cannot_name_a_file_outside_its_folder(publish: Publish, root: Path) -> None:
     publish()
     path = root / "default/digits/1/manifest.json"
     content = json.loads(path.read_text())
     content["files"]["../escaped"] = content["files"]["model.onnx"]
     path.write_text(json.dumps(content))
     with pytest.raises(store.StoreError, match=r"file name: '\.\./escaped' is not allowed"):
-        store.fetch(root, "default", "digits", 1, tmp_path / "pod/version")
-    assert not (tmp_path / "pod").exists()
+        store.content(root, "default", "digits", 1, "../escaped")
 
 
 @given(name=st.one_of(st.text(max_size=70), st.sampled_from(["..", ".", "a/../b", "/etc", "A", "a" * 64, "-a", "a\n"])))

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import TransferSpeedColumn as Speed
 
-from trainserve.serving.sources.wanted import Progress as Told
-from trainserve.serving.sources.wanted import silent
+from trainserve.serving.sources.request import Progress as Told
+from trainserve.serving.sources.request import silent
 
 
 @contextlib.contextmanager

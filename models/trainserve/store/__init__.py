@@ -1,4 +1,4 @@
-"""The model store: publish, resolve, fetch and verify versions. Imports neither torch nor onnx.
+"""The model store: publish, resolve and read versions. Imports neither torch nor onnx.
 
 `<root>/<namespace>/<model>/<version>/{model.onnx, manifest.json, samples.npz, report.html}`; a root is a
 folder, `file://` or any fsspec URL. A version without `manifest.json` does not exist, and one that has it never
@@ -28,7 +28,7 @@ from trainserve.store.manifest import (
 )
 from trainserve.store.names import MANIFEST, REPORT, is_file
 from trainserve.store.publish import Published, expect_writable, publish, published_by
-from trainserve.store.read import Resolved, address, content, fetch, manifest, models, resolve, verify, versions
+from trainserve.store.read import Resolved, address, content, manifest, models, resolve, versions
 
 __all__ = [
     "MANIFEST",
@@ -55,13 +55,11 @@ __all__ = [
     "address",
     "content",
     "expect_writable",
-    "fetch",
     "is_file",
     "manifest",
     "models",
     "publish",
     "published_by",
     "resolve",
-    "verify",
     "versions",
 ]

@@ -1,11 +1,8 @@
-"""Reading the store: which models and versions exist, which one is meant, and fetching one with every byte checked."""
+"""Reading the store: which models and versions exist, which one is meant, and single files of one."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-import secrets
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,13 +79,13 @@ def _named(at: Place, folder: str, number: int) -> bytes:
             return b""
     except OSError as error:
         raise StoreError.of("read", path, error) from error
-    return _checked_manifest(at, f"{folder}/{number}", None)[1]
+    return _checked_manifest(at, f"{folder}/{number}")[1]
 
 
 def manifest(root: str | Path, namespace: str, model: str, version: int) -> Manifest:
     """A version's manifest. Raises VersionNotFound, or StoreError when it is not readable."""
     at, folder = place(root), _version_folder(root, namespace, model, version)
-    return _checked_manifest(at, folder, None)[0]
+    return _checked_manifest(at, folder)[0]
 
 
 def content(root: str | Path, namespace: str, model: str, version: int, name: str) -> bytes | None:
@@ -97,54 +94,13 @@ def content(root: str | Path, namespace: str, model: str, version: int, name: st
     Raises DigestMismatch, VersionNotFound, or StoreError.
     """
     at, folder = place(root), _version_folder(root, namespace, model, version)
-    found, _ = _checked_manifest(at, folder, None)
+    found, _ = _checked_manifest(at, folder)
     if name not in found.files:
         return None
     read = b"".join(_chunks(at, f"{folder}/{name}"))
     if (seen := hashlib.sha256(read).hexdigest()) != found.files[name].sha256:
         raise DigestMismatch(f"{folder}/{name}", found.files[name].sha256, seen)
     return read
-
-
-def verify(root: str | Path, namespace: str, model: str, version: int, digest: str | None = None) -> Manifest:
-    """Read every byte of a version and compare it with its manifest, and that with `digest` when given.
-
-    Raises DigestMismatch naming the file and both digests, VersionNotFound, or StoreError.
-    """
-    at, folder = place(root), _version_folder(root, namespace, model, version)
-    found, _ = _checked_manifest(at, folder, digest)
-    for name, entry in found.files.items():
-        _check_file(at, f"{folder}/{name}", entry.sha256, None)
-    return found
-
-
-def fetch(
-    root: str | Path, namespace: str, model: str, version: int, target: Path, digest: str | None = None
-) -> Manifest:
-    """Copy a version into the folder `target`, every byte checked as `verify` does; target ends complete or untouched.
-
-    What was in `target` before is replaced as a whole.
-    """
-    at, folder = place(root), _version_folder(root, namespace, model, version)
-    found, content = _checked_manifest(at, folder, digest)
-    staging = target.with_name(f".{target.name}-{secrets.token_hex(4)}")
-    try:
-        staging.mkdir(parents=True)
-        for name, entry in found.files.items():
-            _check_file(at, f"{folder}/{name}", entry.sha256, staging / name)
-        (staging / MANIFEST).write_bytes(content)
-        if target.exists():
-            old = staging.with_name(f"{staging.name}-old")
-            target.rename(old)
-            staging.rename(target)
-            shutil.rmtree(old)
-        else:
-            staging.rename(target)
-    except OSError as error:
-        raise StoreError.of("write", error.filename or target, error) from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-    return found
 
 
 def _folder(namespace: str, model: str) -> str:
@@ -173,25 +129,11 @@ def _manifest_bytes(at: Place, folder: str) -> bytes:
         raise StoreError.of("read", f"{folder}/{MANIFEST}", error) from error
 
 
-def _checked_manifest(at: Place, folder: str, expected: str | None) -> tuple[Manifest, bytes]:
+def _checked_manifest(at: Place, folder: str) -> tuple[Manifest, bytes]:
     content = _manifest_bytes(at, folder)
-    found = digest(content)
-    if expected is not None and found != expected:
-        raise DigestMismatch(f"{folder}/{MANIFEST}", expected.removeprefix("sha256:"), found.removeprefix("sha256:"))
     manifest, (namespace, model, number) = Manifest.from_bytes(content, f"{folder}/{MANIFEST}"), folder.split("/")
     manifest.expect(namespace, model, int(number), f"{folder}/{MANIFEST}")
     return manifest, content
-
-
-def _check_file(at: Place, path: str, expected: str, copy: Path | None) -> None:
-    """Hash a file of the store while copying it; raises DigestMismatch, StoreError when it cannot be read."""
-    seen = hashlib.sha256()
-    with Path(copy or os.devnull).open("wb") as out:
-        for chunk in _chunks(at, path):
-            seen.update(chunk)
-            out.write(chunk)
-    if seen.hexdigest() != expected:
-        raise DigestMismatch(path, expected, seen.hexdigest())
 
 
 def _chunks(at: Place, path: str) -> Iterator[bytes]:

@@ -300,7 +300,7 @@ def zip_member(name: str, mode: int) -> bytes:
         (member("m/1/../../../evil"), "is not allowed"),
         (member("m/config.pbtxt", tarfile.SYMTYPE, "/etc/passwd"), "'m/config.pbtxt' is a link"),
         (member("m/config.pbtxt", tarfile.LNKTYPE, "../../etc/passwd"), "is a link"),
-        (member("m/pipe", tarfile.FIFOTYPE), "'m/pipe' is no file"),
+        (member("m/pipe", tarfile.FIFOTYPE), "'m/pipe' is neither a file nor a folder"),
         (b"not an archive at all" * 100, "truncated, or not an archive"),
     ],
 )

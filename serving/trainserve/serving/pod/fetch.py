@@ -17,9 +17,9 @@ from trainserve.serving.repository.settings import InvalidSettings, Settings
 from trainserve.serving.sources import download
 from trainserve.serving.sources.address import parse
 from trainserve.serving.sources.cache import NodeCache
+from trainserve.serving.sources.request import origin_of
 from trainserve.serving.sources.servable import Servable
 from trainserve.serving.sources.source import open_servable
-from trainserve.serving.sources.wanted import origin_of
 from trainserve.serving.verification.given import BadSamples, Given
 from trainserve.store.signing import PublicKey
 

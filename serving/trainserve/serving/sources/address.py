@@ -1,4 +1,4 @@
-"""What an address of a model means. Pure: nothing is asked of a disk or a network.
+"""What an address of a model means. But for links (`locate`), nothing is asked of a disk or a network.
 
 /folder/of/a/version, file:///…, pvc://<claim>/…    a folder: a store version, or a ready Triton repository
 s3://bucket/prefix, gs://…, az://…                  the same in an object store
@@ -10,7 +10,7 @@ https://host/…/<version>                            a store version (https has
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 from urllib.parse import unquote, urlsplit
@@ -81,6 +81,15 @@ def parse(text: str, claim: Path = CLAIM) -> Address:
     base = f"{scheme}://{parts.netloc}"
     *above, name = inner.parts
     return Address(text, "https" if scheme == "https" else "object", _kind(name), "/".join([base, *above]), name)
+
+
+def locate(text: str, claim: Path = CLAIM) -> Address:
+    """`parse`, and of a graph on this disk that is a link the file that it leads to. Raises InvalidAddress."""
+    at = parse(text, claim)
+    if at.place != "local" or at.kind != "graph" or at.confined is not None:
+        return at
+    path = Path(at.location).resolve()
+    return replace(at, parent=str(path.parent), name=path.name)
 
 
 def _local(text: str, path: Path, confined: Path | None = None) -> Address:

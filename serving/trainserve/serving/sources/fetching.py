@@ -1,26 +1,24 @@
-"""A model from elsewhere, by way of the node's cache: fetched once, and read again each time it is opened."""
+"""Places of a model on this disk: its own, or an entry of the node's cache, which is filled once."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import shutil
-from collections.abc import Collection, Iterable
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from trainserve import files
 from trainserve.api import limits
 from trainserve.files import archive
 from trainserve.serving.sources import download, onnx_graph, ready, releases
 from trainserve.serving.sources.cache import Lease, NodeCache, Room
-from trainserve.serving.sources.checking import expect_repository, graph_digest, opened
 from trainserve.serving.sources.inside import EscapingName, inside
 from trainserve.serving.sources.origins import Stat
-from trainserve.serving.sources.ready import ReadyRepository
-from trainserve.serving.sources.servable import Servable
-from trainserve.serving.sources.wanted import Wanted, is_version
-from trainserve.store import DigestMismatch, Manifest, StoreError, signing
+from trainserve.serving.sources.request import Request
+from trainserve.store import Manifest, StoreError, signing
 from trainserve.store.manifest import digest as digest_of
 from trainserve.store.names import MANIFEST
 
@@ -31,57 +29,83 @@ class UnusableArchive(StoreError):
     reason = "UnservableModel"
 
 
-def cached(wanted: Wanted, cache: NodeCache) -> Servable | ReadyRepository:
-    """The model out of the cache, put there first where it is not. Raises as `source.open_model`."""
-    cache = cache.of(_origin(wanted))
-    there = cache.lease(wanted.digest) if wanted.digest is not None else None
-    if there and (model := _believed(wanted, cache, there)):
-        return model
-    version = is_version(wanted)
-    lease = _fetch_version(wanted, cache) if version else _fetch_other(wanted, cache)
-    if model := _believed(wanted, cache, lease):
-        return model
-    lease = _fetch_version(wanted, cache) if version else _fetch_other(wanted, cache)
-    return opened(wanted, *_entry(wanted, lease), lease)
+@dataclass(frozen=True)
+class Found:
+    """A model on this disk, which nobody has checked: a version's or a repository's folder, or a graph's file.
+
+    `lease` is that of the cache's entry which it lies in. `spare`: it is worth asking for the next place where this
+    one's bytes are wrong.
+    """
+
+    path: Path
+    kind: Literal["version", "graph", "repository"]
+    lease: Lease | None = None
+    spare: bool = False
 
 
-def _believed(wanted: Wanted, cache: NodeCache, lease: Lease) -> Servable | ReadyRepository | None:
-    """The cache's entry, every byte read again; None when they are no longer what they were, and it is gone."""
-    try:
-        model = opened(replace(wanted, digest=lease.digest), *_entry(wanted, lease), lease)
-    except (DigestMismatch, FileNotFoundError, onnx_graph.UnusableGraph) as error:
-        if isinstance(error, onnx_graph.UnusableGraph) and wanted.address.kind != "graph":
-            raise  # one of a repository, whose digest was right
+def places(request: Request, cache: NodeCache | None) -> Iterator[Found]:
+    """Where the model lies on this disk: what is local in its own place unless there is a `cache`, anything else in the
+    cache (None: the user's), put there first where it is not.
+
+    Whoever asks for the next place has found the one before to be damaged: it is dropped from the cache. Raises as
+    `source.open_model`.
+    """
+    at = request.address
+    if at.place == "local" and at.kind != "archive" and cache is None:
+        yield Found(Path(at.location), _kind(request))
+        return
+    cache = (cache or NodeCache()).of(at.location if at.confined is None else at.text)  # all claims are mounted alike
+    if request.digest is not None and (lease := cache.lease(request.digest)):
+        yield _entry(request, lease, spare=True)
         cache.drop(lease)
-        return None
-    wanted.check_digest(model.digest)
-    return model
+    fetch = _fetch_version if at.kind == "folder" and _has_manifest(request) else _fetch_other
+    lease = fetch(request, cache)
+    yield _entry(request, lease, spare=True)
+    cache.drop(lease)
+    yield _entry(request, fetch(request, cache), spare=False)
 
 
-def _origin(wanted: Wanted) -> str:
-    """Where a model comes from: of a claim its name, since every claim is mounted at the same place."""
-    return wanted.address.location if wanted.address.confined is None else wanted.address.text
+def _kind(request: Request) -> Literal["version", "graph", "repository"]:
+    if request.address.kind == "graph":
+        return "graph"
+    if _has_manifest(request):
+        return "version"
+    _expect_repository(request, request.patient.names())
+    return "repository"
 
 
-def _entry(wanted: Wanted, lease: Lease) -> tuple[Path, bool]:
-    """The path of the model in its entry, and whether it is a version."""
-    if wanted.address.kind == "graph":
-        return lease.path / wanted.address.name, False
-    return lease.path, (lease.path / MANIFEST).is_file()
+def _has_manifest(request: Request) -> bool:
+    try:
+        request.patient.stat(MANIFEST)
+    except FileNotFoundError:
+        return False
+    return True
 
 
-def _fetch_version(wanted: Wanted, cache: NodeCache) -> Lease:
-    content = wanted.patient.read(MANIFEST)
+def _expect_repository(request: Request, names: Iterable[str]) -> None:
+    """What has no folders in it is none, but perhaps what is left of a version that was never published."""
+    if not any("/" in name for name in names):
+        raise FileNotFoundError(request.origin.where(MANIFEST))
+
+
+def _entry(request: Request, lease: Lease, *, spare: bool) -> Found:
+    if request.address.kind == "graph":
+        return Found(lease.path / request.address.name, "graph", lease, spare)
+    return Found(lease.path, "version" if (lease.path / MANIFEST).is_file() else "repository", lease, spare)
+
+
+def _fetch_version(request: Request, cache: NodeCache) -> Lease:
+    content = request.patient.read(MANIFEST)
     digest = digest_of(content)
-    wanted.check_digest(digest)
-    wanted.check_signature(content, wanted.signature(signing.OF_VERSION))
-    manifest = Manifest.from_bytes(content, wanted.origin.where(MANIFEST))
-    releases.check(manifest.opset, manifest.ir_version, wanted.address.text, wanted.server)
+    request.check_digest(digest)
+    request.check_signature(content, request.signature(signing.OF_VERSION))
+    manifest = Manifest.from_bytes(content, request.origin.where(MANIFEST))
+    releases.check(manifest.opset, manifest.ir_version, request.address.text, request.server)
 
     def make(room: Room) -> str:
         room.reserve(len(content) + sum(entry.bytes for entry in manifest.files.values()))
         for name, entry in manifest.files.items():
-            _copy(wanted, name, room, entry.sha256, entry.bytes)
+            _copy(request, name, room, entry.sha256, entry.bytes)
         (room.content / MANIFEST).write_bytes(content)
         return digest
 
@@ -90,15 +114,15 @@ def _fetch_version(wanted: Wanted, cache: NodeCache) -> Lease:
     return cache.fill(digest.removeprefix("sha256:"), lambda: digest, make)
 
 
-def _fetch_other(wanted: Wanted, cache: NodeCache) -> Lease:
+def _fetch_other(request: Request, cache: NodeCache) -> Lease:
     """A graph, a repository or an archive: its digest is known when all of it is here, or from an earlier time."""
-    names = wanted.patient.names() if wanted.address.kind == "folder" else [wanted.address.name]
-    if wanted.address.kind == "folder":
-        expect_repository(wanted, names)
+    names = request.patient.names() if request.address.kind == "folder" else [request.address.name]
+    if request.address.kind == "folder":
+        _expect_repository(request, names)
     names = [name for name in names if name != signing.OF_REPOSITORY]
-    stats = _stats(wanted, names)
+    stats = _stats(request, names)
     sizes = [stat.bytes for stat in stats]
-    key = _hashed(wanted.address.location)
+    key = _hashed(request.address.location)
     told = None not in [stat.state for stat in stats]
     note = _hashed(key, names, [[stat.state, stat.bytes] for stat in stats]) if told else None
 
@@ -108,15 +132,15 @@ def _fetch_other(wanted: Wanted, cache: NodeCache) -> Lease:
     def make(room: Room) -> str:
         if None not in sizes:
             room.reserve(sum(size or 0 for size in sizes))
-        if wanted.address.kind == "graph":
-            digest = _make_graph(wanted, room)
-        elif wanted.address.kind == "archive":
-            digest = _make_unpacked(wanted, room)
+        if request.address.kind == "graph":
+            digest = _make_graph(request, room)
+        elif request.address.kind == "archive":
+            digest = _make_unpacked(request, room)
         else:
-            digest = _make_repository(wanted, room, names)
-        alone = wanted.address.kind != "graph" or len(ready.files(room.content)) == 1
+            digest = _make_repository(request, room, names)
+        alone = request.address.kind != "graph" or len(ready.files(room.content)) == 1
         # Of external data the graph's own state says nothing; and what was replaced meanwhile may come back.
-        if note is not None and alone and _stats(wanted, names) == stats:
+        if note is not None and alone and _stats(request, names) == stats:
             cache.remember(note, digest)
         return digest
 
@@ -125,30 +149,30 @@ def _fetch_other(wanted: Wanted, cache: NodeCache) -> Lease:
     return cache.fill(key, known, make)
 
 
-def _stats(wanted: Wanted, names: Iterable[str]) -> list[Stat]:
-    return [wanted.patient.stat(name) for name in names]
+def _stats(request: Request, names: Iterable[str]) -> list[Stat]:
+    return [request.patient.stat(name) for name in names]
 
 
-def _make_repository(wanted: Wanted, room: Room, names: Collection[str]) -> str:
-    found = [(name, _copy(wanted, name, room)) for name in names]
+def _make_repository(request: Request, room: Room, names: Collection[str]) -> str:
+    found = [(name, _copy(request, name, room)) for name in names]
     _keep_only(room.content, names)
     ready.restore_ensembles(room.content)
     return ready.listing_digest(found)
 
 
-def _make_graph(wanted: Wanted, room: Room) -> str:
-    name = wanted.address.name
-    _copy(wanted, name, room)
+def _make_graph(request: Request, room: Room) -> str:
+    name = request.address.name
+    _copy(request, name, room)
     try:
         graph = onnx_graph.read(room.content / name)
         for external in graph.external:
-            _copy(wanted, external, room)
+            _copy(request, external, room)
         onnx_graph.check(room.content / name)
     except onnx_graph.UnusableGraph:
         shutil.rmtree(room.content)  # it came whole, and it is no graph: not to be gone on with
         raise
     _keep_only(room.content, [name, *graph.external])
-    return graph_digest(room.content / name, graph)
+    return ready.graph_digest(room.content / name, graph)
 
 
 def _keep_only(folder: Path, names: Iterable[str]) -> None:
@@ -157,9 +181,9 @@ def _keep_only(folder: Path, names: Iterable[str]) -> None:
         (folder / name).unlink()
 
 
-def _make_unpacked(wanted: Wanted, room: Room) -> str:
-    packed = room.folder / wanted.address.name
-    _copy_to(wanted, wanted.address.name, packed)
+def _make_unpacked(request: Request, room: Room) -> str:
+    packed = room.folder / request.address.name
+    _copy_to(request, request.address.name, packed)
     unpacked = room.folder / "unpacked"
     shutil.rmtree(unpacked, ignore_errors=True)
     shutil.rmtree(room.content)
@@ -171,7 +195,7 @@ def _make_unpacked(wanted: Wanted, room: Room) -> str:
         room.reserve(size + more)
 
     try:
-        archive.unpack(packed, unpacked, wanted.address.text, bound, empty_folders=True, reserve=reserve)
+        archive.unpack(packed, unpacked, request.address.text, bound, empty_folders=True, reserve=reserve)
     except (files.EscapingName, archive.UnusableArchive, StoreError) as error:
         packed.unlink()
         if isinstance(error, StoreError):
@@ -197,18 +221,18 @@ def _inner(folder: Path) -> Path:
     return folder if alone is None or is_model else alone
 
 
-def _copy(wanted: Wanted, name: str, room: Room, sha256: str | None = None, size: int | None = None) -> str:
-    return _copy_to(wanted, name, inside(room.content, name), sha256, size)
+def _copy(request: Request, name: str, room: Room, sha256: str | None = None, size: int | None = None) -> str:
+    return _copy_to(request, name, inside(room.content, name), sha256, size)
 
 
-def _copy_to(wanted: Wanted, name: str, target: Path, sha256: str | None = None, size: int | None = None) -> str:
+def _copy_to(request: Request, name: str, target: Path, sha256: str | None = None, size: int | None = None) -> str:
     return download.copy(
-        wanted.origin,
+        request.origin,
         name,
         target,
         sha256=sha256,
         size=size,
-        moved=lambda done, total: wanted.progress(name, done, total),
+        moved=lambda done, total: request.progress(name, done, total),
     )
 
 

@@ -86,6 +86,15 @@ def digest(folder: Path) -> str:
     return listing_digest((name, sha256_of(folder / name)) for name in files(folder))
 
 
+def graph_digest(path: Path, graph: onnx_graph.Graph) -> str:
+    """Of a lone graph: its file's sha256; with external data that of the listing of all its files."""
+    own = sha256_of(path)
+    if not graph.external:
+        return f"sha256:{own}"
+    beside = [(name, sha256_of(path.parent / name)) for name in graph.external]
+    return listing_digest([(path.name, own), *beside])
+
+
 def models(folder: Path, server: releases.Release | None) -> tuple[str, ...]:
     """The names of the models in it, each checked for `server`. Raises InvalidRepository, and what a graph raises."""
     found = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))

@@ -44,7 +44,7 @@ class Servable:
 
     @classmethod
     def of_version(cls, folder: Path) -> Servable:
-        """Of a folder that `store.fetch` filled. Raises OSError, StoreError."""
+        """Of a version's folder, whose bytes were checked. Raises OSError, StoreError."""
         path = folder / "manifest.json"
         content = path.read_bytes()
         manifest = Manifest.from_bytes(content, path)

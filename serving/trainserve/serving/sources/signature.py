@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from trainserve.files import durable
-from trainserve.serving.sources.address import CLAIM, parse
+from trainserve.serving.sources.address import CLAIM, locate
 from trainserve.serving.sources.origins import FolderOrigin, ObjectOrigin, Origin
 from trainserve.serving.sources.ready import ReadyRepository
+from trainserve.serving.sources.request import origin_of
 from trainserve.serving.sources.source import open_model
-from trainserve.serving.sources.wanted import origin_of, where_it_really_lies
 from trainserve.store import InvalidAddress, StoreError, signing
 from trainserve.store.manifest import digest as digest_of
 from trainserve.store.names import MANIFEST
@@ -17,11 +17,9 @@ from trainserve.store.names import MANIFEST
 
 def sign(address: str, key: signing.PrivateKey, *, claim: Path = CLAIM) -> str:
     """Check every byte of the model at `address` and lay a signature beside it; returns where. Raises as open_model."""
-    at = parse(address, claim)
+    at = locate(address, claim)
     if at.place == "https" or at.kind == "archive":
         raise InvalidAddress(f"{address}: nothing can be laid beside it; sign it where it is published from")
-    if at.place == "local" and at.kind == "graph" and at.confined is None:
-        at = where_it_really_lies(at)
     model, origin = open_model(address, release=None, claim=claim), origin_of(at)
     if isinstance(model, ReadyRepository):
         name, message = signing.OF_REPOSITORY, model.digest.encode()

@@ -6,18 +6,19 @@ server before its digest matched and, where a key is given, its signature is by 
 
 from __future__ import annotations
 
+import contextlib
 import re
 from pathlib import Path
 
 from trainserve import store
 from trainserve.serving.sources import not_onnx, releases
-from trainserve.serving.sources.address import CLAIM, Address, parse
+from trainserve.serving.sources.address import CLAIM, Address, locate
 from trainserve.serving.sources.cache import NodeCache
-from trainserve.serving.sources.checking import opened
-from trainserve.serving.sources.fetching import cached
+from trainserve.serving.sources.checking import Damaged, checked
+from trainserve.serving.sources.fetching import places
 from trainserve.serving.sources.ready import ReadyRepository
+from trainserve.serving.sources.request import Progress, Request, origin_of, silent
 from trainserve.serving.sources.servable import Servable
-from trainserve.serving.sources.wanted import Progress, Wanted, is_version, origin_of, silent, where_it_really_lies
 from trainserve.store import InvalidAddress, ModelNotFound
 from trainserve.store.signing import PublicKey
 
@@ -61,16 +62,16 @@ def open_model(
     """
     if digest is not None and not _DIGEST.fullmatch(digest):
         raise InvalidAddress(f"digest {digest!r} is not allowed; must be sha256: and 64 hex digits")
-    at = parse(address, claim)
-    if at.place == "local" and at.kind == "graph" and at.confined is None:
-        at = where_it_really_lies(at)
-    wanted = Wanted(at, origin_of(at), digest, key, releases.release(release) if release else None, progress)
+    at = locate(address, claim)
+    server = releases.release(release) if release else None
+    request = Request(at, origin_of(at), digest, key, server, progress)
     try:
-        if at.place == "local" and at.kind != "archive" and cache is None:
-            return opened(wanted, Path(at.location), is_version(wanted), None)
-        return cached(wanted, cache or NodeCache())
+        for found in places(request, cache):
+            with contextlib.suppress(Damaged):
+                return checked(request, found)
     except FileNotFoundError as error:
         raise ModelNotFound(f"{address}: {_missing(at, error)}") from None
+    raise AssertionError("the last place has no spare")
 
 
 def _missing(at: Address, error: FileNotFoundError) -> str:

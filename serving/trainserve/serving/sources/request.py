@@ -1,9 +1,9 @@
-"""What somebody asks for: an address, where it is read from, and what must be true of the model there."""
+"""A request for a model: its address, the origin that it is read from, and what must be true of it there."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from trainserve.serving.sources import releases
@@ -12,7 +12,6 @@ from trainserve.serving.sources.download import Patient
 from trainserve.serving.sources.https_origin import HttpsOrigin
 from trainserve.serving.sources.origins import FolderOrigin, ObjectOrigin, Origin
 from trainserve.store import DigestMismatch
-from trainserve.store.names import MANIFEST
 from trainserve.store.signing import PublicKey
 
 Progress = Callable[[str, int, int | None], None]
@@ -24,7 +23,7 @@ def silent(name: str, done: int, total: int | None) -> None:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Request:
     """What is asked of a model before it is believed."""
 
     address: Address
@@ -58,26 +57,9 @@ class Wanted:
             return None
 
 
-def where_it_really_lies(at: Address) -> Address:
-    """A link that the user named is followed; from there on names must stay inside."""
-    path = Path(at.location).resolve()
-    return replace(at, parent=str(path.parent), name=path.name)
-
-
 def origin_of(at: Address) -> Origin:
     """Of the folder that the address is, or of the one that its file lies in."""
     base = at.location if at.kind == "folder" else at.parent
     if at.place == "https":
         return HttpsOrigin(base)
     return ObjectOrigin(base) if at.place == "object" else FolderOrigin(Path(base), at.confined)
-
-
-def is_version(wanted: Wanted) -> bool:
-    """Whether there is a manifest."""
-    if wanted.address.kind != "folder":
-        return False
-    try:
-        wanted.patient.stat(MANIFEST)
-    except FileNotFoundError:
-        return False
-    return True
