@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,9 @@ TYPES: dict[str, Any] = {
 NAMES = {dtype: name for name, dtype in TYPES.items()}
 
 
+_LENGTH = "Inference-Header-Content-Length"
+
+
 @dataclass(frozen=True)
 class Wanted:
     """An output to ask for: its values, or with `classes` its most probable classes as `value:index:label`."""
@@ -46,7 +49,7 @@ def encode(
     inputs: Mapping[str, Array], outputs: list[Wanted], parameters: Mapping[str, Any] | None = None
 ) -> tuple[int, bytes]:
     """The length of the JSON header, and the whole body; `parameters` are the request's own."""
-    contents = {name: _to_bytes(array) for name, array in inputs.items()}
+    contents = {name: to_bytes(array) for name, array in inputs.items()}
     described = [
         {
             "name": name,
@@ -82,7 +85,18 @@ def decode(content: bytes, header: int) -> dict[str, Array]:
     return found
 
 
-def _to_bytes(array: Array) -> bytes:
+def headers(length: int) -> dict[str, str]:
+    """HTTP headers of a request whose JSON header is `length` bytes long."""
+    return {"Content-Type": "application/octet-stream", _LENGTH: str(length)}
+
+
+def header_length(header: Callable[[str], str | None], content: bytes) -> int:
+    """How many bytes of a response's `content` are its JSON; `header` gives an HTTP header of it by name."""
+    return int(header(_LENGTH) or len(content))
+
+
+def to_bytes(array: Array) -> bytes:
+    """A tensor's content as it goes over the wire, over HTTP and gRPC alike."""
     if array.dtype != object:
         return np.ascontiguousarray(array).tobytes()
     return b"".join(struct.pack("<I", len(each)) + each for each in array.reshape(-1))

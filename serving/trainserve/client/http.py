@@ -66,11 +66,10 @@ class HttpTransport:
     ) -> dict[str, Array]:
         """The wanted outputs for one batch."""
         length, body = binary.encode(inputs, wanted)
-        headers = {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(length)}
         path = f"v2/models/{quote(model.name, safe='')}/infer"
-        given, content = await self._ask(address, "POST", path, body, headers)
+        given, content = await self._ask(address, "POST", path, body, binary.headers(length))
         try:
-            return binary.decode(content, int(given.get("Inference-Header-Content-Length", len(content))))
+            return binary.decode(content, binary.header_length(given.get, content))
         except ValueError as error:
             raise ServerFault(f"{address}: {error}") from error
 

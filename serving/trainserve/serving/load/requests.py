@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from trainserve.serving.protocol import infer
+from trainserve.client import binary
 
 Protocol = Literal["http", "grpc"]
 Arrays = Mapping[str, np.ndarray[Any, Any]]
@@ -39,12 +39,11 @@ class Prepared:
         if protocol == "grpc":
             return cls("grpc", tuple(_grpc_message(model, version, row, outputs) for row in rows))
         path = f"/v2/models/{model}{f'/versions/{version}' if version else ''}/infer"
-        encoded = [infer.encode(row, list(outputs)) for row in rows]
+        encoded = [binary.encode(row, [binary.Wanted(name) for name in outputs]) for row in rows]
         lengths = {header for header, _ in encoded}
         if len(lengths) > 1:
             raise ValueError(f"rows of one load must have one shape; JSON headers of {sorted(lengths)} bytes")
-        headers = {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(lengths.pop())}
-        return cls.http(path, [body for _, body in encoded], headers)
+        return cls.http(path, [body for _, body in encoded], binary.headers(lengths.pop()))
 
 
 def in_turn(request: Prepared) -> Iterator[bytes]:
@@ -54,15 +53,11 @@ def in_turn(request: Prepared) -> Iterator[bytes]:
 
 def _grpc_message(model: str, version: str, row: Arrays, outputs: Sequence[str]) -> bytes:
     from tritonclient.grpc import service_pb2  # type: ignore[import-untyped]
-    from tritonclient.utils import np_to_triton_dtype, serialize_byte_tensor  # type: ignore[import-untyped]
 
     message = service_pb2.ModelInferRequest(model_name=model, model_version=version)
     for name, array in row.items():
-        message.inputs.add(name=name, datatype=np_to_triton_dtype(array.dtype), shape=array.shape)
-        text = array.dtype.hasobject
-        message.raw_input_contents.append(
-            serialize_byte_tensor(array).item() if text else np.ascontiguousarray(array).tobytes()
-        )
+        message.inputs.add(name=name, datatype=binary.NAMES[array.dtype], shape=array.shape)
+        message.raw_input_contents.append(binary.to_bytes(array))
     for name in outputs:
         message.outputs.add(name=name)
     return bytes(message.SerializeToString())

@@ -30,45 +30,33 @@ def infer(
     model: str,
     inputs: Mapping[str, np.ndarray[Any, Any]],
     outputs: list[str],
-) -> dict[str, np.ndarray[Any, Any]]:
-    """Run one request on an open connection. Raises InferenceError, or OSError when there is no server."""
-    return decode(*ask(connection, model, inputs, outputs))
+    *,
+    classes: int = 0,
+) -> Arrays:
+    """Run one request on an open connection; the arrays of `outputs`, or with `classes` their most probable classes as
+    `value:index:label`. Raises InferenceError, or OSError when there is no server.
+    """
+    try:
+        return binary.decode(*ask(connection, model, inputs, [binary.Wanted(name, classes) for name in outputs]))
+    except ValueError as error:
+        raise InferenceError(str(error)) from error
 
 
 def ask(
     connection: http.client.HTTPConnection,
     model: str,
     inputs: Mapping[str, np.ndarray[Any, Any]],
-    outputs: list[str],
+    outputs: list[binary.Wanted],
     parameters: Mapping[str, Any] | None = None,
 ) -> tuple[bytes, int]:
     """As `infer`, with `parameters` of the request: the answer's bytes, and how many of them are the JSON header."""
-    header, body = binary.encode(inputs, [binary.Wanted(name) for name in outputs], parameters)
+    length, body = binary.encode(inputs, outputs, parameters)
     try:
-        connection.request(
-            "POST",
-            f"/v2/models/{model}/infer",
-            body,
-            {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(header)},
-        )
+        connection.request("POST", f"/v2/models/{model}/infer", body, binary.headers(length))
         response = connection.getresponse()
         content = response.read()
     except http.client.HTTPException as error:
         raise InferenceError(f"{type(error).__name__}: {error}") from error
     if response.status != http.client.OK:
         raise InferenceError(f"status {response.status}: {content[:500].decode(errors='replace').strip()}")
-    length = response.headers.get("Inference-Header-Content-Length")
-    return content, int(length) if length else len(content)
-
-
-def encode(inputs: Mapping[str, np.ndarray[Any, Any]], outputs: list[str]) -> tuple[int, bytes]:
-    """The length of the JSON header, and the whole body."""
-    return binary.encode(inputs, [binary.Wanted(name) for name in outputs])
-
-
-def decode(content: bytes, header: int) -> dict[str, np.ndarray[Any, Any]]:
-    """The outputs of a binary response whose JSON header is `header` bytes long. Raises InferenceError."""
-    try:
-        return binary.decode(content, header)
-    except ValueError as error:
-        raise InferenceError(str(error)) from error
+    return content, binary.header_length(response.headers.get, content)

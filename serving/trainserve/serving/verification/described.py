@@ -9,12 +9,11 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from trainserve.client import binary
-from trainserve.serving.protocol.infer import Arrays, InferenceError
+from trainserve.serving.protocol.infer import Arrays, InferenceError, infer
 from trainserve.serving.repository.repository import DIGEST
 
 NEVER_LOADED = "never loaded"
@@ -108,14 +107,11 @@ class Endpoint:
 
         `inputs` is one batch of one row. Raises InferenceError.
         """
-        header, body = binary.encode(inputs, [binary.Wanted(output, classes)])
-        headers = {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(header)}
-        status, content, length = self._call("POST", f"/v2/models/{model}/infer", body, headers)
-        if status != http.client.OK:
-            raise InferenceError(f"status {status}: {_words(content)}")
+        with self._connection() as connection:
+            answers = infer(connection, model, inputs, [output], classes=classes)
         labels = [str(index) for index in range(classes)]
         try:
-            for entry in binary.decode(content, length)[output].reshape(-1):
+            for entry in answers[output].reshape(-1):
                 _, index, *label = entry.decode().split(":", 2)
                 labels[int(index)] = label[0] if label else index
         except (ValueError, KeyError, IndexError, AttributeError) as error:
@@ -124,26 +120,28 @@ class Endpoint:
 
     def _json(self, method: str, path: str, body: Any = None) -> Any:
         content = None if body is None else json.dumps(body).encode()
-        status, found, _ = self._call(method, path, content, {"Content-Type": "application/json"})
+        status, found = self._call(method, path, content)
         answer = None
         if status == http.client.OK:
             with contextlib.suppress(ValueError):
                 answer = json.loads(found)
         if answer is None:
-            words = _words(found) or "nothing"
+            words = found[:300].decode(errors="replace").strip() or "nothing"
             raise NoServer(f"{self.url}{path}: not an inference server's answer: status {status}, {words}")
         return answer
 
-    def _call(
-        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
-    ) -> tuple[int, bytes, int]:
-        """Status, content, and how long the JSON at its beginning is."""
+    def _call(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+        """Status and content."""
+        with self._connection() as connection:
+            connection.request(method, path, body, {"Content-Type": "application/json"} if body is not None else {})
+            response = connection.getresponse()
+            return response.status, response.read()
+
+    @contextlib.contextmanager
+    def _connection(self) -> Iterator[http.client.HTTPConnection]:
         connection = http.client.HTTPConnection(self.url, timeout=self.timeout)
         try:
-            connection.request(method, path, body, headers or {})
-            response = connection.getresponse()
-            content = response.read()
-            return response.status, content, int(response.headers.get("Inference-Header-Content-Length", len(content)))
+            yield connection
         except OSError as error:
             raise NoServer(f"{self.url}: {error.strerror or error or type(error).__name__}") from error
         except http.client.HTTPException as error:
@@ -168,7 +166,3 @@ def _accelerator(config: dict[str, Any]) -> str | None:
 
 def _tensor(described: dict[str, Any]) -> tuple[str, list[int]]:
     return described["datatype"], [int(size) for size in described["shape"]]
-
-
-def _words(content: bytes) -> str:
-    return content[:300].decode(errors="replace").strip()

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from trainserve.client.binary import Wanted
 from trainserve.serving.protocol.infer import DTYPES, Arrays, InferenceError, ask
 from trainserve.serving.samples import load_inputs
 from trainserve.serving.verification.described import Described, Endpoint, NoServer
@@ -100,7 +101,7 @@ def put(connection: http.client.HTTPConnection, model: str, question: Question, 
     """Ask it, with these inputs in the place of its own. Raises InferenceError unless it is answered, be it with the
     error that is known, and OSError."""
     try:
-        ask(connection, model, inputs, list(question.outputs), question.parameters())
+        ask(connection, model, inputs, [Wanted(name) for name in question.outputs], question.parameters())
     except InferenceError as error:
         if not question.refusal or kind_of(error) != question.refusal:
             raise

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from trainserve.serving.protocol.ask import Connect, Transport, connector
+from trainserve.serving.protocol.connection import Connect, Transport, connector
 from trainserve.serving.protocol.infer import Arrays, InferenceError
 from trainserve.serving.samples import ensemble_samples
 from trainserve.serving.samples.recorded import Recorded

@@ -9,6 +9,7 @@ import http.client
 from collections.abc import Callable
 from typing import Literal, Protocol
 
+from trainserve.client.binary import NAMES
 from trainserve.serving.protocol.infer import Arrays, InferenceError, infer
 
 Transport = Literal["http", "grpc"]
@@ -60,11 +61,11 @@ class GrpcConnection:
 
     def infer(self, inputs: Arrays) -> Arrays:
         """All wanted outputs."""
-        from tritonclient.utils import InferenceServerException, np_to_triton_dtype  # type: ignore[import-untyped]
+        from tritonclient.utils import InferenceServerException  # type: ignore[import-untyped]
 
         tensors = []
         for name, array in inputs.items():
-            tensors.append(self._triton.InferInput(name, array.shape, np_to_triton_dtype(array.dtype)))
+            tensors.append(self._triton.InferInput(name, array.shape, NAMES[array.dtype]))
             tensors[-1].set_data_from_numpy(array)
         wanted = [self._triton.InferRequestedOutput(name) for name in self._outputs]
         try:
