@@ -1,5 +1,5 @@
-# What runs beside the operator: training pods (python -m trainserve.models), and the fetch, resolve and probe containers
-# of serving pods (python -m trainserve.serving). Triton itself runs in NVIDIA's own image.
+# Training pods: python -m trainserve.models. The extra `serve` is for an operator of the release before, which runs what
+# images/serving.Dockerfile is for (fetch, resolve, probe, tune) from this image.
 #
 #   docker build -f images/trainer.Dockerfile -t registry.example.org/team/trainserve-trainer:VERSION .   (VERSION: pyproject.toml has it)
 #

@@ -89,6 +89,26 @@ def test_the_operator_runs_without_rights_on_its_node(render: Render) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("settings", "image"),
+    [
+        ((), "trainserve-serving:0.1.0"),
+        (('images.registry="registry.example.org/team"',), "registry.example.org/team/trainserve-serving:0.1.0"),
+        (('images.serving="elsewhere/own:1"', 'images.registry="x"'), "elsewhere/own:1"),
+        (("images.serving=null",), "trainserve-serving:0.1.0"),
+    ],
+    ids=["default", "registry", "own", "values-of-a-chart-before"],
+)
+def test_what_serves_beside_triton_has_an_image_of_its_own(
+    render: Render, settings: tuple[str, ...], image: str
+) -> None:
+    (container,) = _deployment(render(*settings))["spec"]["template"]["spec"]["containers"]
+    environment = {entry["name"]: entry.get("value") for entry in container["env"]}
+    assert environment["TRAINSERVE_SERVING_IMAGE"] == image
+    assert environment["TRAINSERVE_TRAINER_IMAGE"].endswith("trainserve-trainer:0.1.0")
+    assert Settings.from_environment({}).serving_image == "trainserve-serving:0.1.0"
+
+
 def test_values_reach_the_operator(render: Render) -> None:
     deployment = _deployment(render(*ODD))
     pod = deployment["spec"]["template"]["spec"]
@@ -98,7 +118,7 @@ def test_values_reach_the_operator(render: Render) -> None:
     assert container["image"] == "registry.example.org/team/trainserve-operator:1.2.3"
     assert container["imagePullPolicy"] == "Always"
     assert environment["TRAINSERVE_TRAINER_IMAGE"] == "registry.example.org/team/trainserve-trainer:1.2.3"
-    assert environment["TRAINSERVE_SERVING_IMAGE"] == "registry.example.org/team/trainserve-trainer:1.2.3"
+    assert environment["TRAINSERVE_SERVING_IMAGE"] == "registry.example.org/team/trainserve-serving:1.2.3"
     assert environment["TRAINSERVE_STORE"] == "s3://models/production"
     assert environment["TRAINSERVE_STORE_SECRET"] == "s3-credentials"
     assert environment["TRAINSERVE_LEASE_NAMESPACE"] == "trainserve-system"

@@ -89,6 +89,15 @@ def test_it_writes_to_its_own_volumes_alone_and_each_of_them_has_a_most(case: tu
 
 
 @pytest.mark.parametrize("case", CASES, ids="-".join)
+def test_what_fetches_resolves_probes_and_tunes_has_an_image_of_its_own(case: tuple[str, str]) -> None:
+    images = {"TRAINSERVE_TRAINER_IMAGE": "a/trainer", "TRAINSERVE_SERVING_IMAGE": "a/serving"}
+    own = {"trainer": ("a/trainer", "mine"), "triton": (Settings.from_environment({}).triton_image,)}
+    for pod in pods(case, Settings.from_environment(images)):
+        for container in containers(pod):
+            assert container["image"] in own.get(container["name"], ("a/serving",)), container["name"]
+
+
+@pytest.mark.parametrize("case", CASES, ids="-".join)
 def test_who_reads_what_others_made_is_told_how_large_it_may_be(case: tuple[str, str]) -> None:
     said = {"name": "TRAINSERVE_LIMITS", "value": '{"picture": 9}'}
     for pod in pods(case, Settings.from_environment({said["name"]: said["value"]})):

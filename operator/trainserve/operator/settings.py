@@ -21,8 +21,8 @@ from trainserve.operator.shares import parse as parse_shares
 from trainserve.operator.store import StoreRoot
 
 TRAINER_IMAGE = f"trainserve-trainer:{version('trainserve')}"
-SERVING_IMAGE = TRAINER_IMAGE
-"""One image carries what trains and what fetches and probes; Triton's own is NVIDIA's."""
+SERVING_IMAGE = f"trainserve-serving:{version('trainserve')}"
+"""Of what fetches, resolves, probes and tunes, without torch; Triton's own is NVIDIA's."""
 NODE_CACHE_SIZE = "50Gi"
 SCRATCH = "100Gi"
 CREDENTIALS = "/var/run/secrets/trainserve"
