@@ -1,7 +1,7 @@
 # What runs beside Triton in serving pods, and alone where a model is looked for: python -m trainserve.serving fetch,
 # resolve, probe and tune. No torch, no onnxruntime: Triton itself, in NVIDIA's own image, runs the models.
 #
-#   docker build -f images/serving.Dockerfile -t registry.example.org/team/trainserve-serving:0.1.0 .
+#   docker build -f images/serving.Dockerfile -t registry.example.org/team/trainserve-serving:VERSION .   (VERSION: pyproject.toml has it)
 #
 # Not built by this project's own tests: the machine that runs them has no Docker engine. What it installs is measured,
 # and its commands are run with nothing else installed, by tests/serving/test_serving_image.py.

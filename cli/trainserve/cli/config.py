@@ -1,4 +1,4 @@
-"""`trainserve config`: what Triton is told of a model, and whether a real server takes it."""
+"""`trainserve config`: print a model's config.pbtxt, and check that a real server accepts it."""
 
 from __future__ import annotations
 

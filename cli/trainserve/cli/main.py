@@ -2,30 +2,75 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import runpy
 import sys
+from typing import Any
 
 import click
+from typing_extensions import override
 
-from trainserve.cli.bench import bench
-from trainserve.cli.config import config
-from trainserve.cli.models import models
-from trainserve.cli.predict import predict
-from trainserve.cli.rollback import rollback
-from trainserve.cli.serve import serve
-from trainserve.cli.sign import sign
-from trainserve.cli.top import top
-from trainserve.cli.tune import tune
-from trainserve.cli.verify import verify
-from trainserve.client import BadInput, RequestFailed
 from trainserve.serving.protocol.triton_types import UnservableModel
 from trainserve.serving.repository.settings import InvalidSettings
 from trainserve.store import InvalidAddress, ModelNotFound, StoreError, VersionNotFound
 from trainserve.store.signing import InvalidKey
 
+COMMANDS = ("bench", "config", "models", "predict", "rollback", "serve", "sign", "top", "tune", "verify")
+"""Each in the module of its name."""
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+
+class Commands(click.Group):
+    """Imports a command when it is asked for; one that needs what is not installed names the extra that brings it."""
+
+    @override
+    def list_commands(self, context: click.Context) -> list[str]:
+        return sorted([*super().list_commands(context), *COMMANDS])
+
+    @override
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return super().get_command(context, name)
+        try:
+            found: click.Command = getattr(importlib.import_module(f"trainserve.cli.{name}"), name)
+        except ModuleNotFoundError as error:
+            return _without(name, error)
+        return found
+
+    @override
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except ModuleNotFoundError as error:  # of what a command imports once it runs
+            raise click.ClickException(_missing(context.invoked_subcommand or "", error)) from error
+
+
+def _missing(command: str, error: ModuleNotFoundError) -> str:
+    """Name the extra that `command` needs. Raises `error` where the module is one of our own."""
+    if (error.name or "").partition(".")[0] == "trainserve":
+        raise error
+    extra = "dev" if command == "dev" else "serve"
+    return f"{command} needs an extra that is not installed: pip install 'trainserve[{extra}]' ({error})"
+
+
+def _without(name: str, error: ModuleNotFoundError) -> click.Command:
+    """A command that says what `name` needs, whatever it is given."""
+    words = _missing(name, error)
+
+    def fail(arguments: tuple[str, ...]) -> None:
+        raise click.ClickException(words)
+
+    return click.Command(
+        name,
+        callback=fail,
+        params=[click.Argument(["arguments"], nargs=-1, type=click.UNPROCESSED)],
+        context_settings={"ignore_unknown_options": True},
+        add_help_option=False,
+        short_help="Needs an extra: pip install 'trainserve[serve]'.",
+    )
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="trainserve")
 def cli() -> None:
     """Train CNNs and serve them on Triton, from kubectl apply to verified answers."""
@@ -45,18 +90,6 @@ def dev(arguments: tuple[str, ...]) -> None:
     runpy.run_module("trainserve.dev", run_name="__main__", alter_sys=True)
 
 
-cli.add_command(predict)
-cli.add_command(rollback)
-cli.add_command(serve)
-cli.add_command(sign)
-cli.add_command(models)
-cli.add_command(verify)
-cli.add_command(config)
-cli.add_command(top)
-cli.add_command(bench)
-cli.add_command(tune)
-
-
 def main() -> None:
     """The console script."""
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its library logs to stderr what the one line of an error says
@@ -68,18 +101,28 @@ def main() -> None:
     except click.UsageError as error:
         hint = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
         status = _complain(f"{error.format_message()}{hint}", 2)
-    except (
-        *(BadInput, InvalidAddress, InvalidKey, InvalidSettings),
-        *(ModelNotFound, UnservableModel, VersionNotFound),
-    ) as error:
+    except (InvalidAddress, InvalidKey, InvalidSettings, ModelNotFound, UnservableModel, VersionNotFound) as error:
         status = _complain(str(error), 2)
     except click.ClickException as error:
         status = _complain(error.format_message(), 1)
-    except (RequestFailed, StoreError) as error:
+    except StoreError as error:
         status = _complain(str(error), 1)
     except (click.Abort, KeyboardInterrupt):
         status = 130
+    except Exception as error:
+        status = _told_of_a_request(error)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _told_of_a_request(error: Exception) -> int:
+    """Tell an error of the client's; raises any other."""
+    try:
+        from trainserve.client import BadInput, RequestFailed
+    except ModuleNotFoundError:  # it needs numpy: without, nobody has asked a server
+        raise error from None
+    if not isinstance(error, (BadInput, RequestFailed)):
+        raise error
+    return _complain(str(error), 2 if isinstance(error, BadInput) else 1)
 
 
 def _complain(message: str, status: int) -> int:

@@ -70,7 +70,10 @@ class RemotePlace:
         try:
             self.fs: Any
             self.fs, self.root = fsspec.core.url_to_fs(url)
-        except (ImportError, ValueError) as error:
+        except ImportError as error:
+            extra = "; pip install 'trainserve[s3]'" if url.startswith("s3://") else ""
+            raise InvalidAddress(f"cannot open {url}: {error}{extra}") from error
+        except ValueError as error:
             raise InvalidAddress.of("open", url, error) from error
 
     def path(self, path: str) -> str:

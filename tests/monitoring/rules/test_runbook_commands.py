@@ -29,7 +29,9 @@ def test_a_command_of_ours_exists_with_each_of_its_options(line: str) -> None:
     words = shlex.split(line)[1:]
     command: click.Command = cli
     while isinstance(command, click.Group) and words:
-        command = command.commands[words.pop(0)]
+        found = command.get_command(click.Context(command), words.pop(0))
+        assert found is not None, line
+        command = found
     known = {option for parameter in command.params for option in parameter.opts}
     assert {word for word in words if word.startswith("-")} <= known
 
