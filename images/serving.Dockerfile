@@ -4,7 +4,7 @@
 #   docker build -f images/serving.Dockerfile -t registry.example.org/team/trainserve-serving:VERSION .   (VERSION: pyproject.toml has it)
 #
 # Not built by this project's own tests: the machine that runs them has no Docker engine. What it installs is measured,
-# and its commands are run with nothing else installed, by tests/serving/test_serving_image.py.
+# and its commands are run with nothing else installed, by tests/serving/pod/test_serving_image.py.
 FROM python:3.11.13-slim-bookworm AS build
 WORKDIR /src
 COPY pyproject.toml constraints.txt README.md ./

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.environments import ROOT, closure, environment, size
-from trainserve.serving.server import DevelopmentServer, free_ports
+from trainserve.serving.devserver.server import DevelopmentServer, free_ports
 from trainserve.store import Published
 
 DOCKERFILE = ROOT / "images" / "serving.Dockerfile"
@@ -22,7 +22,7 @@ BASE = 150_000_000
 """Of python:3.11-slim-bookworm and its library's bytecode, which no test can measure: generously."""
 IMPORTS = """
 import ast, s3fs, sys
-import trainserve.client.grpc, trainserve.client.http, trainserve.serving.load_grpc
+import trainserve.client.grpc, trainserve.client.http, trainserve.serving.load.load_grpc
 import trainserve.serving.__main__ as program
 tree = ast.parse(open(program.__file__).read())
 own = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module.startswith("trainserve.")]
