@@ -130,7 +130,7 @@ NONE: dict[str, tuple[onnx.ModelProto, str]] = {
     ),
     "the same, written with means": (
         model([node("ReduceMean", "x zero", "m"), node("Sub", "x m", "y")], [X], [Y], [numbers("zero", [0])]),
-        "ReduceMean 'm': it reduces over axis 0, in which the rows lie",
+        "ReduceMean 'm': it reduces over axis 0, the batch axis",
     ),
     "a mean over everything": (
         model([node("ReduceMean", "x", "m", keepdims=0), node("Sub", "x m", "y")], [X], [Y]),
@@ -152,35 +152,35 @@ NONE: dict[str, tuple[onnx.ModelProto, str]] = {
     "detections": (
         model([node("NonMaxSuppression", "boxes x", "y")], [tensor("boxes", [B, 6, 4]), tensor("x", [B, 1, 6])],
               [tensor("y", ["found", 3], TensorProto.INT64)]),
-        "its rows are what it found",
+        "the number of rows in its output depends on the data",
     ),
     "what is not zero": (
         model([node("NonZero", "x", "p"), node("Transpose", "p", "y")], [X], [tensor("y", ["found", 2], 7)]),
-        "its rows are what it found",
+        "the number of rows in its output depends on the data",
     ),
     "a batch that the exporter baked in": (
         model([node("Reshape", "x to", "f"), node("MatMul", "f w", "y")], [IMAGE], [Y],
               [numbers("to", [1, 192]), weight("w", 192, 4)]),
-        r"a size of the batch is baked in: it makes \[1, 192\]",
+        r"a batch size is baked in: it turns .* into \[1, 192\]",
     ),
     "a constant for a fixed batch": (
-        model([node("Add", "x w", "y")], [X], [Y], [weight("w", 2, 4)]), "with 13 rows onnx finds"
+        model([node("Add", "x w", "y")], [X], [Y], [weight("w", 2, 4)]), "shape inference fails with 13 rows"
     ),
     "a state for a fixed batch": (
         model([node("Transpose", "x", "t", perm=[1, 0, 2]), node("GRU", "t w r - - h", "- last", hidden_size=3),
                node("Squeeze", "last zero", "y")],
               [SEQUENCE], [tensor("y", [B, 3])],
               [weight("w", 1, 9, 4), weight("r", 1, 9, 3), weight("h", 1, 1, 3), numbers("zero", [0])]),
-        "its initial state is a constant for a fixed batch",
+        "its initial state is a constant for one batch size",
     ),
     "likeness of every row to every other": (
         model([node("Transpose", "x", "t"), node("MatMul", "x t", "m"), node("MatMul", "m x", "y")], [X], [Y]),
-        "every row is multiplied with every other",
+        "it multiplies every row with every other",
     ),
     "rows turned round": (
         model([node("Slice", "x a b c d", "y")], [X], [Y],
               [numbers("a", [-1]), numbers("b", [-(2**62)]), numbers("c", [0]), numbers("d", [-1])]),
-        "it turns the rows round",
+        "it reverses the rows",
     ),
     "the first row alone, for all": (
         model([node("Slice", "x a b", "s"), node("Add", "x s", "y")], [X], [Y], [numbers("a", [0]), numbers("b", [1])]),
@@ -188,49 +188,49 @@ NONE: dict[str, tuple[onnx.ModelProto, str]] = {
     ),
     "a quantisation that measures the whole batch": (
         model([node("DynamicQuantizeLinear", "x", "q s z"), node("DequantizeLinear", "q s z", "y")], [X], [Y]),
-        "it measures all rows together",
+        "it computes its scale from all rows together",
     ),
     "a number for all rows beside the rows": (
         model([node("ReduceMean", "x", "m", keepdims=0), node("Relu", "x", "y")], [X], [Y, tensor("m", [])]),
-        "output m is a single number for all",
+        "output m is a scalar shared by all rows",
     ),
     "a threshold for all rows": (
         model([node("Greater", "x t", "y")], [X, tensor("t", [])], [tensor("y", [B, 4], TensorProto.BOOL)]),
-        "input t is a single number for all",
+        "input t is a scalar shared by all rows",
     ),
     "a fixed batch": (
         model([node("Relu", "x", "y")], [tensor("x", [4, 4])], [tensor("y", [4, 4])]),
-        "the first axis of input x is always 4",
+        "the first axis of input x is fixed at 4",
     ),
     "two inputs of their own lengths": (
         model([node("Relu", "x", "y"), node("Relu", "z", "w")], [tensor("x", ["n", 4]), tensor("z", ["m", 4])],
               [tensor("y", ["n", 4]), tensor("w", ["m", 4])]),
-        "nothing says that inputs x and z have as many rows as each other",
+        "inputs x and z may differ in their number of rows",
     ),
     "images cut into parts that become rows": (
         model([node("Reshape", "x to", "y")], [tensor("x", [B, 8])], [tensor("y", ["parts", 4])],
               [numbers("to", [-1, 4])]),
-        "output y has not one entry of its first axis for each row",
+        "output y must have one entry per row along its first axis",
     ),
     "rows that become columns": (
-        model([node("Transpose", "x", "y")], [X], [tensor("y", ["four", B])]), "the rows lie along axis 1"
+        model([node("Transpose", "x", "y")], [X], [tensor("y", ["four", B])]), "axis 1 is the batch axis"
     ),
     "a squeeze that drops the only row": (
         model([node("Squeeze", "x", "y")], [tensor("x", [B, 4, 1])], [Y]), "it names no axes"
     ),
     "chance": (
-        model([node("RandomUniformLike", "x", "r"), node("Add", "x r", "y")], [X], [Y]), "it answers at random"
+        model([node("RandomUniformLike", "x", "r"), node("Add", "x r", "y")], [X], [Y]), "its output is random"
     ),
     "a loop": (
         model([helper.make_node("Loop", ["n", "", "x"], ["y"], body=helper.make_graph(
             [node("Identity", "c", "d"), node("Relu", "a", "b")], "body",
             [tensor("i", [], 7), tensor("c", [], 9), tensor("a", [B, 4])], [tensor("d", [], 9), tensor("b", [B, 4])]))],
               [X], [Y], [numbers("n", 2)]),
-        "what its body does with the rows is not known",
+        "whether its subgraph mixes rows is unknown",
     ),
     "an operator that nobody knows": (
         model([node("Mystery", "x", "y", domain="com.example")], [X], [Y], com_example=1),
-        "what this operator of com.example does with the rows is not known",
+        "whether this operator of com.example mixes rows is unknown",
     ),
 }  # fmt: skip
 

@@ -75,8 +75,8 @@ def test_a_graph_that_is_not_batched_says_why(trainserve: Command, tmp_path: Pat
     assert finished.status == 0
     assert text_format.Parse(finished.out, messages().ModelConfig()).max_batch_size == 0
     assert finished.err == (
-        "trainserve: summed is not batched: CumSum 'y': it adds up along axis 0, in which the rows lie: "
-        "rows of one request would meet those of another there\n"
+        "trainserve: summed is not batched: CumSum 'y': it adds up along axis 0, the batch axis: "
+        "rows of different requests would be mixed\n"
     )
 
 

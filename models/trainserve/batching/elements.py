@@ -22,15 +22,15 @@ def _broadcast(op: Op, positions: Sequence[int]) -> Rows:
     rank = max(value.rank for _, value in given)
     axes = {found.axis + rank - value.rank for position, value in given if (found := op.rows(position)) is not None}
     if len(axes) > 1:
-        raise NotRowwise(f"rows meet along different axes ({', '.join(map(str, sorted(axes)))}): {MIXES}")
+        raise NotRowwise(f"the batch axis differs between its inputs ({', '.join(map(str, sorted(axes)))}): {MIXES}")
     if not axes:
-        raise NotRowwise("no rows come in")
+        raise NotRowwise("none of its inputs holds rows")
     (axis,) = axes
     for position, value in given:
         assert value.shapes is not None
         own = axis - (rank - value.rank)
         if op.rows(position) is None and own >= 0 and any(shape[own] != 1 for shape in value.shapes):
-            raise NotRowwise(f"a constant has {value.shapes[-1][own]} entries along the axis of the rows")
+            raise NotRowwise(f"a constant has {value.shapes[-1][own]} entries along the batch axis")
     return op.rows_in(axis)
 
 
@@ -66,14 +66,14 @@ def first_axis(*positions: int) -> Rule:
         for position in positions:
             found = op.rows(position)
             if found is not None and found.axis != 0:
-                raise NotRowwise(f"it works along axis {found.axis}, in which the rows lie: {MIXES}")
+                raise NotRowwise(f"it works along axis {found.axis}, the batch axis: {MIXES}")
             if (
                 found is None
                 and op.given(position) is not None
                 and op.value(position).rank
                 and (any(shape[0] != 1 for shape in op.value(position).shapes or ()))
             ):
-                raise NotRowwise("a constant has entries of its own along the axis of the rows")
+                raise NotRowwise("a constant has several entries along the batch axis")
         return op.all_in(0)
 
     return rule
@@ -82,7 +82,7 @@ def first_axis(*positions: int) -> Rule:
 def table(op: Op) -> list[State]:
     """Takes a table of one sample a row, as the operators of ai.onnx.ml do; of one axis it makes a single sample."""
     if op.value(0).rank < 2:
-        raise NotRowwise("it takes a tensor of one axis for a single sample")
+        raise NotRowwise("it treats a tensor of rank 1 as a single sample")
     return first_axis(0)(op)
 
 
@@ -100,7 +100,7 @@ def dropout(op: Op) -> list[State]:
     """Passes on what it takes, unless it trains."""
     training = op.numbers(2, "training mode") if len(op.ins) > 2 else None
     if (training is not None and training.any()) or (op.opset < 7 and not op.attribute("is_test", 0)):
-        raise NotRowwise("it drops at random")
+        raise NotRowwise("it drops elements at random")
     return op.all_in(first(op).axis)
 
 
@@ -121,7 +121,7 @@ def reduction(op: Op) -> list[State]:
 
 def _reduced(op: Op, rows: Rows, axes: Sequence[int]) -> list[State]:
     if rows.axis in axes:
-        raise NotRowwise(f"it reduces over axis {rows.axis}, in which the rows lie: {MIXES}")
+        raise NotRowwise(f"it reduces over axis {rows.axis}, the batch axis: {MIXES}")
     kept = op.attribute("keepdims", 1)
     return op.all_in(rows.axis if kept else rows.axis - sum(axis < rows.axis for axis in axes))
 
@@ -178,7 +178,7 @@ def top_k(op: Op) -> list[State]:
     """Chooses along `axis`."""
     rows, rank = first(op), op.value(0).rank
     expect_other(rows.axis, rank, [op.axis("axis", -1, rank)], "it chooses along")
-    op.numbers(1, "number of the best")
+    op.numbers(1, "values of k")
     return op.all_in(rows.axis)
 
 

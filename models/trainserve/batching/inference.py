@@ -83,7 +83,7 @@ class Inference:
             )
         except Exception as error:  # InferenceError, and what else its C++ raises
             words = " ".join(str(error).split()).removeprefix("[ShapeInferenceError] ")
-            raise NotRowwise(f"with {SIZES[at]} rows onnx finds: {words[:200]}") from None
+            raise NotRowwise(f"shape inference fails with {SIZES[at]} rows: {words[:200]}") from None
         return tuple(_read(found.get(name)) for name in node.output)
 
 

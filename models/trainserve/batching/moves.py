@@ -16,23 +16,23 @@ def same_order(op: Op) -> list[State]:
     """Names the axes anew and leaves the elements in their order: Reshape, Flatten, Squeeze, Unsqueeze."""
     rows, value, out = first(op), op.value(0), op.outs[0]
     if out is None or value.shapes is None:
-        raise NotRowwise("the shape that it makes is not known")
+        raise NotRowwise("the shape of its output is unknown")
     for given, made in zip(value.shapes, out, strict=True):
         if math.prod(given) != math.prod(made):
-            raise NotRowwise(f"a size of the batch is baked in: it makes {list(made)} of {list(given)}")
+            raise NotRowwise(f"a batch size is baked in: it turns {list(given)} into {list(made)}")
     if op.kind == "Squeeze" and "axes" not in op.attributes and op.given(1) is None and value.shapes[0][rows.axis] == 1:
-        raise NotRowwise("it names no axes, and so drops that of the rows when there is one row")
+        raise NotRowwise("it names no axes, so it drops the batch axis when there is one row")
     if not math.prod(out[-1]):
-        raise NotRowwise(f"what it makes, {list(out[-1])}, has no entries")
+        raise NotRowwise(f"its output, {list(out[-1])}, is empty")
     axes = growing(out)
     if len(axes) != 1:
-        raise NotRowwise(f"not one axis of what it makes, {list(out[-1])}, grows with the rows")
+        raise NotRowwise(f"its output, {list(out[-1])}, must have exactly one axis that grows with the batch")
     # The rows are found as often before as behind, and each has as many entries.
     (axis,), before = axes, math.prod(value.shapes[-1][: rows.axis]) * rows.outer
     outer, rest = divmod(before, math.prod(out[-1][:axis]))
     each = math.prod(out[0]) // before
     if rest or each % math.prod(out[-1][axis + 1 :]):
-        raise NotRowwise(f"it lays the rows, along axis {rows.axis} of {list(value.shapes[-1])}, across the axes of "
+        raise NotRowwise(f"it spreads the rows, axis {rows.axis} of {list(value.shapes[-1])}, over several axes of "
                          f"{list(out[-1])}")  # fmt: skip
     return [Rows(axis, op.sources(), outer)]
 
@@ -59,7 +59,7 @@ def expand(op: Op) -> list[State]:
     """Repeats along axes of one entry; what is the same for all becomes the same in every row."""
     rows, out = op.rows(0), op.outs[0]
     if out is None:
-        raise NotRowwise("the shape that it makes is not known")
+        raise NotRowwise("the shape of its output is unknown")
     rank, axes = op.value(0).rank, growing(out)
     if rows is not None:
         axis = rows.axis + len(out[0]) - rank
@@ -67,7 +67,7 @@ def expand(op: Op) -> list[State]:
             raise NotRowwise(f"it repeats the rows: {MIXES}")
         return op.all_in(axis)
     if len(axes) != 1:
-        raise NotRowwise("more than one axis grows with the rows")
+        raise NotRowwise("more than one axis grows with the batch")
     own = axes[0] - (len(out[0]) - rank)
     if own >= 0 and any(shape[own] != 1 for shape in op.value(0).shapes or ()):
         raise NotRowwise("a constant has entries of its own along the axis of the rows")
@@ -78,13 +78,13 @@ def tile(op: Op) -> list[State]:
     """Repeats along axes; what is the same for all, as often as there are rows, is the same in every row."""
     rows, out, value = op.rows(0), op.outs[0], op.value(0)
     if out is None or value.shapes is None:
-        raise NotRowwise("the shape that it makes is not known")
+        raise NotRowwise("the shape of its output is unknown")
     if rows is not None:
         if any(made[rows.axis] != given[rows.axis] for made, given in zip(out, value.shapes, strict=True)):
             raise NotRowwise(f"it repeats the rows: {MIXES}")
         return op.all_in(rows.axis)
     if len(axes := growing(out)) != 1:
-        raise NotRowwise("more than one axis grows with the rows")
+        raise NotRowwise("more than one axis grows with the batch")
     return op.all_in(axes[0])
 
 
@@ -92,7 +92,7 @@ def constant_of_shape(op: Op) -> list[State]:
     """The same value everywhere, for every row."""
     out = op.outs[0]
     if out is None or len(axes := growing(out)) != 1:
-        raise NotRowwise("it is not one axis that grows with the rows")
+        raise NotRowwise("its output must have exactly one axis that grows with the batch")
     return op.all_in(axes[0])
 
 
@@ -103,9 +103,9 @@ def concat(op: Op) -> list[State]:
     found = [(position, op.rows(position)) for position in range(len(op.ins))]
     axes = {rows.axis for _, rows in found if rows is not None}
     if len(axes) > 1:
-        raise NotRowwise(f"rows meet along different axes: {MIXES}")
+        raise NotRowwise(f"the batch axis differs between its inputs: {MIXES}")
     if axis in axes:
-        raise NotRowwise(f"it joins along axis {axis}, in which the rows lie: {MIXES}")
+        raise NotRowwise(f"it concatenates along axis {axis}, the batch axis: {MIXES}")
     if any(rows is None for _, rows in found):
         raise NotRowwise("a constant has entries of its own along the axis of the rows")
     return op.all_in(axes.pop())
@@ -116,9 +116,9 @@ def unchanged_there(op: Op) -> list[State]:
     rows, given = first(op), op.value(0).shapes
     for out in op.outs:
         if out is None or given is None:
-            raise NotRowwise("the shape that it makes is not known")
+            raise NotRowwise("the shape of its output is unknown")
         if any(a[rows.axis] != b[rows.axis] for a, b in zip(given, out, strict=True)):
-            raise NotRowwise(f"it changes axis {rows.axis}, in which the rows lie: {MIXES}")
+            raise NotRowwise(f"it changes axis {rows.axis}, the batch axis: {MIXES}")
     return op.all_in(rows.axis)
 
 
@@ -129,7 +129,7 @@ def slices(op: Op) -> list[State]:
     if steps is not None:
         named = range(len(steps)) if axes is None else [int(axis) % rank for axis in axes.reshape(-1)]
         if any(step < 0 and axis == rows.axis for axis, step in zip(named, steps.reshape(-1), strict=True)):
-            raise NotRowwise(f"it turns the rows round: {MIXES}")
+            raise NotRowwise(f"it reverses the rows: {MIXES}")
     return unchanged_there(op)
 
 
@@ -141,14 +141,14 @@ def pads(op: Op) -> list[State]:
     named = list(range(rank)) if axes is None else [int(axis) % rank for axis in axes.reshape(-1)]
     padded = np.asarray(given).reshape(2, -1)
     if rows.axis in named and padded[:, named.index(rows.axis)].any():
-        raise NotRowwise(f"it pads axis {rows.axis}, in which the rows lie: {MIXES}")
+        raise NotRowwise(f"it pads axis {rows.axis}, the batch axis: {MIXES}")
     return unchanged_there(op)
 
 
 def split(op: Op) -> list[State]:
     """Cuts along `axis`."""
     rows, rank = first(op), op.value(0).rank
-    expect_other(rows.axis, rank, [op.axis("axis", 0, rank)], "it cuts")
+    expect_other(rows.axis, rank, [op.axis("axis", 0, rank)], "it splits")
     return op.all_in(rows.axis)
 
 
@@ -160,8 +160,8 @@ def gather(op: Op) -> list[State]:
         assert indices is not None
         return op.all_in(axis + indices.axis)
     if indices is not None:
-        raise NotRowwise(f"each row chooses among all rows: {MIXES}")
-    expect_other(data.axis, rank, [axis], "it takes entries along")
+        raise NotRowwise(f"each row gathers from all rows: {MIXES}")
+    expect_other(data.axis, rank, [axis], "it gathers along")
     return op.all_in(data.axis if data.axis < axis else data.axis + op.value(1).rank - 1)
 
 
@@ -176,7 +176,7 @@ def gather_elements(op: Op) -> list[State]:
             raise NotRowwise("a constant has entries of its own along the axis of the rows")
         return op.all_in(indices.axis)
     if data.axis != indices.axis or axis == data.axis:
-        raise NotRowwise(f"each row chooses among all rows: {MIXES}")
+        raise NotRowwise(f"each row gathers from all rows: {MIXES}")
     return op.all_in(indices.axis)
 
 
@@ -192,7 +192,7 @@ def gather_nd(op: Op) -> list[State]:
         return op.all_in(indices.axis)
     if data is not None and indices is not None and batched and data.axis == indices.axis == 0:
         return op.all_in(0)
-    raise NotRowwise(f"it chooses among all rows: {MIXES}")
+    raise NotRowwise(f"it gathers from all rows: {MIXES}")
 
 
 def scatter_elements(op: Op) -> list[State]:
@@ -216,6 +216,6 @@ def array_feature(op: Op) -> list[State]:
             raise NotRowwise("each row names several columns")
         return op.all_in(op.value(0).rank - 1 if op.value(0).rank > 1 else 1)
     if indices is not None:
-        raise NotRowwise(f"each row chooses among all rows: {MIXES}")
-    expect_other(data.axis, op.value(0).rank, [-1], "it takes entries along")
+        raise NotRowwise(f"each row gathers from all rows: {MIXES}")
+    expect_other(data.axis, op.value(0).rank, [-1], "it gathers along")
     return op.all_in(data.axis)

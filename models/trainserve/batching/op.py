@@ -14,7 +14,7 @@ import numpy as np
 
 from trainserve.batching.values import NotRowwise, Rows, Shapes, Sized, State, Value
 
-MIXES = "rows of one request would meet those of another there"
+MIXES = "rows of different requests would be mixed"
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Op:
         """Where the rows lie in an input; None of one that is the same for all."""
         found = self.given(position)
         if found is not None and isinstance(found.state, Sized):
-            raise NotRowwise("it computes with how many rows there are")
+            raise NotRowwise("it computes with the number of rows")
         return found.state if found is not None and isinstance(found.state, Rows) else None
 
     def numbers(self, position: int, what: str) -> np.ndarray[Any, Any] | None:
@@ -51,7 +51,7 @@ class Op:
         if found is None:
             return None
         if found.numbers is None:
-            raise NotRowwise(f"its {what} are not known")
+            raise NotRowwise(f"its {what} are unknown")
         return found.numbers
 
     def attribute(self, name: str, default: Any = None) -> Any:
@@ -72,14 +72,14 @@ class Op:
         """How often the whole batch is found along the rows' axis. Raises NotRowwise where inputs differ in that."""
         found = {each.state.outer for each in self.ins if each is not None and isinstance(each.state, Rows)}
         if len(found) > 1:
-            raise NotRowwise(f"rows meet that are laid out differently: {MIXES}")
+            raise NotRowwise(f"its inputs lay out the rows differently: {MIXES}")
         return found.pop() if found else 1
 
     def rows_in(self, axis: int) -> Rows:
         """The rows of all inputs, along one axis."""
         return Rows(axis, self.sources(), self.outer())
 
-    def expect_free(self, *positions: int, what: str = "its weights come from the rows themselves") -> None:
+    def expect_free(self, *positions: int, what: str = "its weights depend on the rows") -> None:
         """Raises NotRowwise unless these inputs are the same for all rows."""
         for position in positions:
             if self.rows(position) is not None:
@@ -97,11 +97,11 @@ def first(op: Op, position: int = 0) -> Rows:
     """Where the rows lie in an input that must hold them. Raises NotRowwise."""
     found = op.rows(position)
     if found is None:
-        raise NotRowwise("its parameters come from the rows themselves")
+        raise NotRowwise("its parameters depend on the rows")
     return found
 
 
 def expect_other(axis: int, rank: int, axes: Sequence[int], what: str) -> None:
     """Raises NotRowwise where `axis`, that of the rows, is one of `axes`."""
     if axis in {each + rank if each < 0 else each for each in axes}:
-        raise NotRowwise(f"{what} axis {axis}, in which the rows lie: {MIXES}")
+        raise NotRowwise(f"{what} axis {axis}, the batch axis: {MIXES}")

@@ -35,17 +35,17 @@ def _matmul(op: Op, a: int, b: int, turn_a: bool = False, turn_b: bool = False) 
         if rows is None:
             continue
         if rows.axis == summed:
-            raise NotRowwise(f"it sums over axis {rows.axis}, in which the rows lie: {MIXES}")
+            raise NotRowwise(f"it sums over axis {rows.axis}, the batch axis: {MIXES}")
         inner = rows.axis >= value.rank - 2
         axes.add(rank + kept if inner else rows.axis + rank - value.rank)
     if len(axes) != 1:
-        raise NotRowwise(f"every row is multiplied with every other: {MIXES}")
+        raise NotRowwise(f"it multiplies every row with every other: {MIXES}")
     axis = axes.pop()
     if axis < rank - 2:  # a batch of matrices, against which a constant is broadcast
         for position, value in ((a, left), (b, right)):
             own = axis - (rank - value.rank)
             if op.rows(position) is None and own >= 0 and any(shape[own] != 1 for shape in value.shapes or ()):
-                raise NotRowwise("a constant has entries of its own along the axis of the rows")
+                raise NotRowwise("a constant has several entries along the batch axis")
     # The product with a vector lacks that axis.
     if left.rank == 1 and axis == rank - 1:
         axis -= 1
@@ -56,13 +56,13 @@ def gemm(op: Op) -> list[State]:
     """A product and a sum of matrices."""
     rows = first(op)
     if rows.axis != (1 if op.attribute("transA", 0) else 0):
-        raise NotRowwise(f"it sums over axis {rows.axis}, in which the rows lie: {MIXES}")
+        raise NotRowwise(f"it sums over axis {rows.axis}, the batch axis: {MIXES}")
     op.expect_free(1)
     third, added = op.given(2), op.rows(2)
     if added is not None and (third is None or added.axis != third.rank - 2):
-        raise NotRowwise(f"it adds rows across: {MIXES}")
+        raise NotRowwise(f"it adds a bias that holds rows along another axis: {MIXES}")
     if third is not None and added is None and third.rank > 1 and any(shape[0] != 1 for shape in third.shapes or ()):
-        raise NotRowwise("a constant has entries of its own along the axis of the rows")
+        raise NotRowwise("a constant has several entries along the batch axis")
     return op.all_in(0)
 
 
@@ -78,7 +78,7 @@ def einsum(op: Op) -> list[State]:
     }
     free = "".join(term for position, term in enumerate(left.split(",")) if op.rows(position) is None)
     if len(letters) != 1 or (letter := letters.pop()) not in out or letter in free:
-        raise NotRowwise(f"it sums over rows, or multiplies each with every other: {MIXES}")
+        raise NotRowwise(f"it sums over rows or multiplies every row with every other: {MIXES}")
     if any(term.count(letter) > 1 for term in left.split(",")):
         raise NotRowwise("it takes a diagonal of the rows")
     return op.all_in(out.index(letter))
@@ -94,17 +94,17 @@ def recurrent(op: Op) -> list[State]:
     if rows.axis != batch:
         if rows.axis == 0:
             raise NotRowwise(f"its first axis is time: {MIXES}")
-        raise NotRowwise(f"it works along axis {rows.axis}, in which the rows lie: {MIXES}")
+        raise NotRowwise(f"it works along axis {rows.axis}, the batch axis: {MIXES}")
     op.expect_free(1, 2, 3, 7)
     lengths = op.rows(4)
     if lengths is not None and lengths.axis != 0:
-        raise NotRowwise("its lengths are not one for each row")
+        raise NotRowwise("its sequence lengths must have one entry per row")
     for position in (5, 6):
         state, given = op.rows(position), op.given(position)
         if state is not None and state.axis != batch:
-            raise NotRowwise(f"its initial state holds the rows along axis {state.axis}: {MIXES}")
+            raise NotRowwise(f"its initial state has batch axis {state.axis}, not {batch}: {MIXES}")
         if state is None and given is not None:
-            raise NotRowwise("its initial state is a constant for a fixed batch")
+            raise NotRowwise("its initial state is a constant for one batch size")
     whole, last = (2, 1) if batch else (0, 0)
     return [op.rows_in(whole if position == 0 else last) for position in range(len(op.outs))]
 
@@ -114,10 +114,10 @@ def attention(op: Op) -> list[State]:
     for position in range(len(op.ins)):
         rows = op.rows(position)
         if rows is not None and rows.axis != 0:
-            raise NotRowwise(f"it works along axis {rows.axis}, in which the rows lie: {MIXES}")
+            raise NotRowwise(f"it works along axis {rows.axis}, the batch axis: {MIXES}")
     if any(op.rows(position) is None for position in (0, 1, 2)):
-        raise NotRowwise("its queries, keys and values are not all of the rows")
+        raise NotRowwise("its query, key and value must all depend on the rows")
     mask = op.given(3)
     if mask is not None and op.rows(3) is not None and mask.rank < 4:
-        raise NotRowwise("its mask is laid across the rows")
+        raise NotRowwise("its mask has no batch axis of its own")
     return op.all_in(0)

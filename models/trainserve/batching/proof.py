@@ -55,7 +55,7 @@ def prove(model: onnx.ModelProto) -> Batching:
 def _not_open(inputs: Sequence[onnx.ValueInfoProto], outputs: Sequence[onnx.ValueInfoProto]) -> str | None:
     """Why shapes alone forbid it."""
     if not inputs:
-        return "it takes nothing"
+        return "the graph has no inputs"
     for kind, values in (("input", inputs), ("output", outputs)):
         for value in values:
             tensor = value.type.tensor_type
@@ -64,9 +64,9 @@ def _not_open(inputs: Sequence[onnx.ValueInfoProto], outputs: Sequence[onnx.Valu
                     continue  # the walk finds it
                 return f"{kind} {value.name} has no shape"
             if not tensor.shape.dim:
-                return f"{kind} {value.name} is a single number for all"
+                return f"{kind} {value.name} is a scalar shared by all rows"
             if tensor.shape.dim[0].dim_value > 0:
-                return f"the first axis of {kind} {value.name} is always {tensor.shape.dim[0].dim_value}"
+                return f"the first axis of {kind} {value.name} is fixed at {tensor.shape.dim[0].dim_value}"
     return None
 
 
@@ -117,19 +117,19 @@ def _walked(model: onnx.ModelProto, inputs: Sequence[onnx.ValueInfoProto], lengt
     for output in model.graph.output:
         found = walk.values.get(output.name)
         if found is None:
-            return f"output {output.name}: nothing gives it"
+            return f"output {output.name}: no node produces it"
         if isinstance(found.state, Mixed):
             return found.state.reason
         if not isinstance(found.state, Rows):
-            return f"output {output.name} is the same whatever the rows are"
+            return f"output {output.name} does not depend on the rows"
         if (
             found.state.axis != 0
             or found.state.outer != 1
             or found.shapes is None
             or tuple(shape[:1] for shape in found.shapes) != _ONE_EACH
         ):
-            where = f"along axis {found.state.axis}" if found.state.axis else "several for each"
-            return f"output {output.name} has not one entry of its first axis for each row: the rows lie {where}"
+            where = f"axis {found.state.axis} is the batch axis" if found.state.axis else "it has several per row"
+            return f"output {output.name} must have one entry per row along its first axis: {where}"
     return _apart(inputs, walk.ties)
 
 
@@ -158,7 +158,7 @@ def _apart(inputs: Sequence[onnx.ValueInfoProto], ties: Sequence[frozenset[str]]
     if len(groups) < 2:
         return None
     first, second = sorted(min(group) for group in groups)[:2]
-    return f"nothing says that inputs {first} and {second} have as many rows as each other"
+    return f"inputs {first} and {second} may differ in their number of rows"
 
 
 def _groups(names: Mapping[str, str], ties: Sequence[frozenset[str]]) -> Iterator[set[str]]:

@@ -28,9 +28,9 @@ def refuse(words: str) -> Rule:
     return rule
 
 
-_WHOLE = f"it measures all rows together: {MIXES}"
-_FOUND = f"its rows are what it found, and not those that it was given: {MIXES}"
-_CHANCE = "it answers at random"
+_WHOLE = f"it computes its scale from all rows together: {MIXES}"
+_FOUND = f"the number of rows in its output depends on the data: {MIXES}"
+_CHANCE = "its output is random"
 
 _STANDARD: dict[str, Rule] = {
     **_each(
@@ -98,7 +98,7 @@ _STANDARD: dict[str, Rule] = {
     **dict.fromkeys(["NonMaxSuppression", "NonZero", "Unique", "Compress", "RoiAlign", "MaxRoiPool"], refuse(_FOUND)),
     **_each(refuse(_CHANCE), "RandomNormal RandomNormalLike RandomUniform RandomUniformLike Bernoulli Multinomial"),
     **dict.fromkeys(["ScatterND", "EyeLike", "ReverseSequence"], refuse(f"it works across the rows: {MIXES}")),
-    **dict.fromkeys(["If", "Loop", "Scan", "SequenceMap"], refuse("what its body does with the rows is not known")),
+    **dict.fromkeys(["If", "Loop", "Scan", "SequenceMap"], refuse("whether its subgraph mixes rows is unknown")),
 }
 
 _ML: dict[str, Rule] = {
@@ -133,7 +133,7 @@ _MICROSOFT: dict[str, Rule] = {
 
 def _cdist(op: Op) -> Rows:
     if first(op).axis != 0 or op.rows(1) is not None:
-        raise NotRowwise(f"every row is held against every other: {MIXES}")
+        raise NotRowwise(f"it compares every row with every other: {MIXES}")
     return op.rows_in(0)
 
 

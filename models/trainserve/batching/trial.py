@@ -80,12 +80,12 @@ def _differs(alone: Sequence[Arrays], order: Sequence[int], got: Arrays, bounds:
         expected = [alone[row][name] for row in order]
         if answer is None or answer.shape[:1] != (len(order),) or first.shape[:1] != (1,):
             shape = "missing" if answer is None else f"of shape {list(answer.shape)}"
-            return f"output {name} is {shape} for {len(order)} rows, and of shape {list(first.shape)} for one"
+            return f"output {name} is {shape} for {len(order)} rows, of shape {list(first.shape)} for one row"
         for at, (row, meant) in enumerate(zip(order, expected, strict=True)):
             if meant.shape[1:] != answer.shape[1:]:
-                return f"output {name} of row {row} is of another shape"
+                return f"output {name} of row {row} has another shape"
             if not _close(meant[0], answer[at], alone, name, bounds):
-                return f"row {row} is answered otherwise than alone: output {name}"
+                return f"row {row} differs from the same row sent alone: output {name}"
     return ""
 
 

@@ -69,7 +69,7 @@ class Value:
     def rank(self) -> int:
         """Number of axes. Raises NotRowwise where it is not known."""
         if self.shapes is None:
-            raise NotRowwise("the shape of what it takes is not known")
+            raise NotRowwise("the shape of its input is unknown")
         return len(self.shapes[0])
 
     @property

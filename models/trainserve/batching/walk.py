@@ -49,7 +49,7 @@ class Walk:
         given = [self.values.get(name) if name else None for name in node.input]
         called = f"{node.op_type} {node.name or node.output[0]!r}"
         if any(name and value is None for name, value in zip(node.input, given, strict=True)):
-            self._mixed(node, f"{called}: it takes what nothing gives")
+            self._mixed(node, f"{called}: no node produces one of its inputs")
         elif node.op_type == "If" and given and given[0] is not None and given[0].numbers is not None:
             self._branch(node, attributes, bool(given[0].numbers.reshape(-1)[0]), given[0], called)
         else:
@@ -67,7 +67,7 @@ class Walk:
     ) -> None:
         """The branch of an If whose condition is the same whatever comes in."""
         if not isinstance(condition.state, Free):
-            self._mixed(node, f"{called}: its condition depends on how many rows there are")
+            self._mixed(node, f"{called}: its condition depends on the number of rows")
             return
         body = attributes["then_branch" if taken else "else_branch"]
         self.follow(body)
@@ -117,7 +117,7 @@ class Walk:
         if rule is None:
             if folded is not None:
                 return [Sized()] * len(op.outs)
-            raise NotRowwise(f"what this operator{f' of {domain}' if domain else ''} does with the rows is not known")
+            raise NotRowwise(f"whether this operator{f' of {domain}' if domain else ''} mixes rows is unknown")
         seen = [
             replace(each, state=Free()) if position in shapes_only and each is not None else each
             for position, each in enumerate(given)
@@ -224,12 +224,12 @@ def _checked(state: State, shapes: Shapes | None, called: str) -> State:
     if not isinstance(state, Rows):
         return state
     if shapes is None:
-        return Mixed(f"{called}: the shape that it makes is not known")
+        return Mixed(f"{called}: the shape of its output is unknown")
     one = shapes[0]
     for shape, size in zip(shapes, SIZES, strict=True):
         wanted = tuple(count * size if axis == state.axis else count for axis, count in enumerate(one))
         if shape != wanted:
-            return Mixed(f"{called}: with {size} rows it makes {list(shape)}, and with one row {list(one)}")
+            return Mixed(f"{called}: its output is {list(shape)} for {size} rows but {list(one)} for one row")
     return state
 
 

@@ -74,7 +74,7 @@ GRAPHS: dict[str, tuple[onnx.ModelProto, str]] = {
     "baked": (
         model([node("Reshape", "x to", "f"), node("MatMul", "f w", "y")], [tensor("x", [B, 2, 2])], [Y],
               [numbers("to", [1, 4]), weight("w", 4, 4)]),
-        "a size of the batch is baked in",
+        "a batch size is baked in",
     ),
 }  # fmt: skip
 for _, (_graph, _) in GRAPHS.items():
