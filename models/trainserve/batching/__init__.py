@@ -1,6 +1,6 @@
-"""Whether requests to a graph may be joined into batches: proven from the graph, and tried.
+"""Batching: whether requests to a graph may be joined into one batch, by a proof from the graph and by a trial run.
 
-Imported by training pods, which publish the answer with a version, and by serving, which asks again where nobody has.
+Training pods publish the result with each version; serving computes it for models that come without.
 Needs onnx and numpy; no torch, no onnxruntime.
 """
 

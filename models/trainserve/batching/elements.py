@@ -1,4 +1,4 @@
-"""Rules of operators that treat each element, each entry of the first axis, or each axis that they name, alone."""
+"""Rules of operators that work on single elements, on entries of the first axis, or along axes given by attributes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from trainserve.batching.op import MIXES, Op, Rule, expect_other, first
 from trainserve.batching.values import NotRowwise, Rows, State
 
-# Each element alone.
+# Elementwise.
 
 
 def elementwise(op: Op) -> list[State]:
@@ -35,18 +35,18 @@ def _broadcast(op: Op, positions: Sequence[int]) -> Rows:
 
 
 def unary(op: Op) -> list[State]:
-    """Treats each element of its first input alone; the others are parameters for all."""
+    """Elementwise on the first input; the other inputs are parameters shared by all rows."""
     op.expect_free(*range(1, len(op.ins)))
     return op.all_in(first(op).axis)
 
 
 def like(op: Op) -> list[State]:
-    """Treats each element of its first input alone, and asks nothing of the others but their type."""
+    """Elementwise on the first input; of the other inputs only the type matters."""
     return op.all_in(first(op).axis)
 
 
 def where_first_and(*positions: int) -> Rule:
-    """Broadcasts the inputs at these positions; the others, scales and zero points, are parameters for all."""
+    """Broadcasts the inputs at `positions`; the others (scales, zero points) are parameters shared by all rows."""
 
     def rule(op: Op) -> list[State]:
         op.expect_free(*(each for each in range(len(op.ins)) if each not in positions))
@@ -55,11 +55,11 @@ def where_first_and(*positions: int) -> Rule:
     return rule
 
 
-# Each row alone where rows lie along the first axis.
+# Row by row, if the rows lie along the first axis.
 
 
 def first_axis(*positions: int) -> Rule:
-    """Treats every entry of axis 0 alone; only the inputs at `positions` may hold rows."""
+    """Works on each entry of axis 0 by itself; only the inputs at `positions` may hold rows."""
 
     def rule(op: Op) -> list[State]:
         op.expect_free(*(each for each in range(len(op.ins)) if each not in positions))
@@ -80,14 +80,14 @@ def first_axis(*positions: int) -> Rule:
 
 
 def table(op: Op) -> list[State]:
-    """Takes a table of one sample a row, as the operators of ai.onnx.ml do; of one axis it makes a single sample."""
+    """Takes a table with one sample per row, as ai.onnx.ml does; a tensor of rank 1 would be a single sample."""
     if op.value(0).rank < 2:
         raise NotRowwise("it treats a tensor of rank 1 as a single sample")
     return first_axis(0)(op)
 
 
 def batch_normalization(op: Op) -> list[State]:
-    """Normalises with fixed statistics, unless it trains."""
+    """Normalises with fixed statistics, except in training mode."""
     training = bool(op.attribute("training_mode", 0))
     if op.opset < 14:
         training = not op.attribute("is_test", 0) if op.opset < 7 else len([each for each in op.outs if each]) > 1
@@ -97,18 +97,18 @@ def batch_normalization(op: Op) -> list[State]:
 
 
 def dropout(op: Op) -> list[State]:
-    """Passes on what it takes, unless it trains."""
+    """The identity, except in training mode."""
     training = op.numbers(2, "training mode") if len(op.ins) > 2 else None
     if (training is not None and training.any()) or (op.opset < 7 and not op.attribute("is_test", 0)):
         raise NotRowwise("it drops elements at random")
     return op.all_in(first(op).axis)
 
 
-# Along axes that the node names.
+# Along the axes that an attribute or input names.
 
 
 def reduction(op: Op) -> list[State]:
-    """Reduces over `axes`, an attribute or the second input; by default over all."""
+    """Reduces over `axes` (attribute or second input); by default over all axes."""
     rows, rank = first(op), op.value(0).rank
     named = op.attribute("axes") if len(op.ins) < 2 else op.numbers(1, "axes")
     axes = [] if named is None else [int(each) % rank for each in np.asarray(named).reshape(-1)]
@@ -127,12 +127,12 @@ def _reduced(op: Op, rows: Rows, axes: Sequence[int]) -> list[State]:
 
 
 def arg_reduction(op: Op) -> list[State]:
-    """Reduces over `axis`, by default the first one."""
+    """Reduces over `axis`, by default 0."""
     return _reduced(op, first(op), [op.axis("axis", 0, op.value(0).rank)])
 
 
 def over(default: int) -> Rule:
-    """Works along `axis` alone."""
+    """Works along `axis` only; `default` is its default."""
 
     def rule(op: Op) -> list[State]:
         rows, rank = first(op), op.value(0).rank
@@ -144,7 +144,7 @@ def over(default: int) -> Rule:
 
 
 def softmax(op: Op) -> list[State]:
-    """Works along `axis`; below opset 13 over all axes from there on."""
+    """Works along `axis`; before opset 13, over all axes from `axis` on."""
     rows, rank = first(op), op.value(0).rank
     axis = op.axis("axis", 1 if op.opset < 13 else -1, rank)
     expect_other(rows.axis, rank, range(axis, rank) if op.opset < 13 else [axis], "it works along")
@@ -160,14 +160,14 @@ def from_axis(op: Op) -> list[State]:
 
 
 def mean_variance(op: Op) -> list[State]:
-    """Normalises over `axes`, by default all but the second."""
+    """Normalises over `axes`, by default 0, 2 and 3."""
     rows, rank = first(op), op.value(0).rank
     expect_other(rows.axis, rank, op.attribute("axes", [0, 2, 3]), "it normalises over")
     return op.all_in(rows.axis)
 
 
 def cumulative(op: Op) -> list[State]:
-    """Adds up along an axis that is the second input."""
+    """Sums up along the axis given by the second input."""
     rows, axis = first(op), op.numbers(1, "axes")
     assert axis is not None
     expect_other(rows.axis, op.value(0).rank, [int(axis.reshape(-1)[0])], "it adds up along")
@@ -175,7 +175,7 @@ def cumulative(op: Op) -> list[State]:
 
 
 def top_k(op: Op) -> list[State]:
-    """Chooses along `axis`."""
+    """Selects the k largest along `axis`."""
     rows, rank = first(op), op.value(0).rank
     expect_other(rows.axis, rank, [op.axis("axis", -1, rank)], "it chooses along")
     op.numbers(1, "values of k")
@@ -183,7 +183,7 @@ def top_k(op: Op) -> list[State]:
 
 
 def one_hot(op: Op) -> list[State]:
-    """Adds an axis for the classes."""
+    """Inserts an axis for the classes."""
     rows = first(op)
     op.expect_free(1, 2)
     axis = op.axis("axis", -1, op.value(0).rank + 1)
@@ -191,7 +191,7 @@ def one_hot(op: Op) -> list[State]:
 
 
 def trilu(op: Op) -> list[State]:
-    """Cuts triangles out of the last two axes."""
+    """Keeps a triangle of the last two axes."""
     rows, rank = first(op), op.value(0).rank
     expect_other(rows.axis, rank, [-2, -1], "it cuts triangles along")
     return op.all_in(rows.axis)

@@ -1,6 +1,6 @@
-"""Works out small values that depend on constants and shapes alone, as exporters write them before a Reshape.
+"""Constant folding of small values that depend on constants and shapes only, as exporters write before a Reshape.
 
-numpy's functions are onnx's here but for the cases that are written out.
+numpy and onnx agree on these operators except where a function below says otherwise.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ Array = np.ndarray[Any, Any]
 Attributes = Mapping[str, Any]
 
 LARGEST = 4096
-"""Elements of a value whose numbers are kept."""
+"""Largest number of elements of a folded value."""
 
 
 def fold(operator: str, attributes: Attributes, given: Sequence[Array | None], dtype: Any) -> Array | None:
-    """Computes a standard operator on known values; None for an operator that is not listed below.
+    """Computes the standard `operator` on known values; None if it is not listed below or cannot be computed.
 
-    `dtype` is numpy's, of the output, where inference knows it.
+    `dtype`: numpy dtype of the output, None if shape inference does not know it.
     """
     make = _OPERATORS.get(operator)
     if make is None:
@@ -69,7 +69,7 @@ def _slice(given: Sequence[Any], attributes: Attributes) -> Array:
         axis = axes[position] if axes is not None else position
         step = steps[position] if steps is not None else 1
         size = data.shape[axis]
-        # Beyond the beginning, downwards: numpy would count a negative end from the end again.
+        # A negative step past the beginning: numpy would read a negative end as counted from the end.
         last = None if step < 0 and end < -size else end
         where[axis] = slice(start, last, step)
     return np.asarray(data[tuple(where)])
@@ -178,4 +178,4 @@ _OPERATORS: dict[str, Callable[[Sequence[Any], Attributes], Any]] = {
     "ReduceMin": _reduce(np.min),
     "ReduceMax": _reduce(np.max),
 }
-"""Operators of arithmetic on shapes."""
+"""The operators that occur in arithmetic on shapes."""

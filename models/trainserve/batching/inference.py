@@ -1,4 +1,4 @@
-"""Shapes and types of a node's outputs at every size of the batch, by onnx's own inference for single nodes."""
+"""Shapes and types of a node's outputs at every batch size of SIZES, by onnx's shape inference for single nodes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _One = tuple[tuple[int, Shape | None], ...]
 
 @dataclass
 class Inference:
-    """Remembers what it has inferred: networks repeat their blocks, and much of a graph does not see the batch."""
+    """Shape inference with a memo: networks repeat blocks, and much of a graph does not depend on the batch size."""
 
     opsets: Mapping[str, int]
     ir_version: int
@@ -27,7 +27,7 @@ class Inference:
     def outputs(
         self, node: onnx.NodeProto, attributes: bytes, given: Sequence[Value | None]
     ) -> list[tuple[int, Shapes | None]]:
-        """Element type (0: unknown) and shapes of every output. Raises NotRowwise where onnx finds a contradiction."""
+        """Element type (0: unknown) and shapes of every output. Raises NotRowwise if onnx's inference fails."""
         found = [self._one(node, attributes, given, at) for at in range(len(SIZES))]
         made = []
         for position in range(len(node.output)):
@@ -65,7 +65,7 @@ class Inference:
             return nothing
         try:
             schema = onnx.defs.get_schema(node.op_type, version, node.domain)
-        except Exception:  # SchemaError, whose module differs between onnx's releases
+        except Exception:  # SchemaError, whose module differs between onnx releases
             return nothing
         types, data = {}, {}
         for name, value in zip(node.input, given, strict=True):
@@ -81,7 +81,7 @@ class Inference:
             found = onnx.shape_inference.infer_node_outputs(
                 schema, node, types, data, opset_imports=opsets, ir_version=self.ir_version
             )
-        except Exception as error:  # InferenceError, and what else its C++ raises
+        except Exception as error:  # InferenceError and others raised by its C++ code
             words = " ".join(str(error).split()).removeprefix("[ShapeInferenceError] ")
             raise NotRowwise(f"shape inference fails with {SIZES[at]} rows: {words[:200]}") from None
         return tuple(_read(found.get(name)) for name in node.output)

@@ -1,4 +1,4 @@
-"""Rules of operators that move elements: they reshape, join, cut, repeat, choose."""
+"""Rules of operators that move elements: reshape, concatenate, slice, repeat, gather."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ import numpy as np
 from trainserve.batching.op import MIXES, Op, expect_other, first
 from trainserve.batching.values import SIZES, NotRowwise, Rows, Shapes, State
 
-# Operators that move elements and compute nothing.
-
 
 def same_order(op: Op) -> list[State]:
-    """Names the axes anew and leaves the elements in their order: Reshape, Flatten, Squeeze, Unsqueeze."""
+    """Changes the shape and keeps the order of elements: Reshape, Flatten, Squeeze, Unsqueeze."""
     rows, value, out = first(op), op.value(0), op.outs[0]
     if out is None or value.shapes is None:
         raise NotRowwise("the shape of its output is unknown")
@@ -27,7 +25,7 @@ def same_order(op: Op) -> list[State]:
     axes = growing(out)
     if len(axes) != 1:
         raise NotRowwise(f"its output, {list(out[-1])}, must have exactly one axis that grows with the batch")
-    # The rows are found as often before as behind, and each has as many entries.
+    # The batch must occur equally often before and after, with the same number of entries per row.
     (axis,), before = axes, math.prod(value.shapes[-1][: rows.axis]) * rows.outer
     outer, rest = divmod(before, math.prod(out[-1][:axis]))
     each = math.prod(out[0]) // before
@@ -38,25 +36,25 @@ def same_order(op: Op) -> list[State]:
 
 
 def _grows(shapes: Shapes, axis: int) -> bool:
-    """Whether an axis has as many entries for every row."""
+    """Whether the length of `axis` is proportional to the number of rows."""
     one = shapes[0][axis]
     return all(shape[axis] == one * size for shape, size in zip(shapes, SIZES, strict=True))
 
 
 def growing(shapes: Shapes) -> list[int]:
-    """The axes that have as many entries for every row."""
+    """The axes whose length is proportional to the number of rows."""
     return [axis for axis in range(len(shapes[0])) if _grows(shapes, axis)]
 
 
 def transpose(op: Op) -> list[State]:
-    """Orders the axes anew."""
+    """Permutes the axes."""
     rows, rank = first(op), op.value(0).rank
     perm = op.attribute("perm") or list(range(rank))[::-1]
     return op.all_in(list(perm).index(rows.axis))
 
 
 def expand(op: Op) -> list[State]:
-    """Repeats along axes of one entry; what is the same for all becomes the same in every row."""
+    """Broadcasts to a shape; a value without rows becomes the same for every row."""
     rows, out = op.rows(0), op.outs[0]
     if out is None:
         raise NotRowwise("the shape of its output is unknown")
@@ -75,7 +73,7 @@ def expand(op: Op) -> list[State]:
 
 
 def tile(op: Op) -> list[State]:
-    """Repeats along axes; what is the same for all, as often as there are rows, is the same in every row."""
+    """Repeats along axes; a value without rows, repeated once per row, is the same for every row."""
     rows, out, value = op.rows(0), op.outs[0], op.value(0)
     if out is None or value.shapes is None:
         raise NotRowwise("the shape of its output is unknown")
@@ -89,7 +87,7 @@ def tile(op: Op) -> list[State]:
 
 
 def constant_of_shape(op: Op) -> list[State]:
-    """The same value everywhere, for every row."""
+    """Fills a shape with one value, the same for every row."""
     out = op.outs[0]
     if out is None or len(axes := growing(out)) != 1:
         raise NotRowwise("its output must have exactly one axis that grows with the batch")
@@ -97,7 +95,7 @@ def constant_of_shape(op: Op) -> list[State]:
 
 
 def concat(op: Op) -> list[State]:
-    """Joins along `axis`."""
+    """Concatenates along `axis`."""
     rank = op.value(0).rank
     axis = op.axis("axis", 1, rank)
     found = [(position, op.rows(position)) for position in range(len(op.ins))]
@@ -112,7 +110,7 @@ def concat(op: Op) -> list[State]:
 
 
 def unchanged_there(op: Op) -> list[State]:
-    """Cuts, pads or resizes other axes than that of the rows."""
+    """Slices, pads or resizes axes other than the batch axis."""
     rows, given = first(op), op.value(0).shapes
     for out in op.outs:
         if out is None or given is None:
@@ -123,7 +121,7 @@ def unchanged_there(op: Op) -> list[State]:
 
 
 def slices(op: Op) -> list[State]:
-    """Cuts other axes than that of the rows, and does not turn the rows round."""
+    """Slices axes other than the batch axis, and does not reverse the rows."""
     rows, rank = first(op), op.value(0).rank
     steps, axes = op.numbers(4, "steps"), op.numbers(3, "axes")
     if steps is not None:
@@ -134,7 +132,7 @@ def slices(op: Op) -> list[State]:
 
 
 def pads(op: Op) -> list[State]:
-    """Pads other axes than that of the rows."""
+    """Pads axes other than the batch axis."""
     rows, rank = first(op), op.value(0).rank
     given = op.attribute("pads", op.attribute("paddings")) if op.given(1) is None else op.numbers(1, "pads")
     axes = op.numbers(3, "axes")
@@ -146,14 +144,14 @@ def pads(op: Op) -> list[State]:
 
 
 def split(op: Op) -> list[State]:
-    """Cuts along `axis`."""
+    """Splits along `axis`."""
     rows, rank = first(op), op.value(0).rank
     expect_other(rows.axis, rank, [op.axis("axis", 0, rank)], "it splits")
     return op.all_in(rows.axis)
 
 
 def gather(op: Op) -> list[State]:
-    """Takes entries along `axis`, an embedding above all."""
+    """Gathers entries along `axis`, as an embedding does."""
     data, indices, rank = op.rows(0), op.rows(1), op.value(0).rank
     axis = op.axis("axis", 0, rank)
     if data is None:
@@ -166,7 +164,7 @@ def gather(op: Op) -> list[State]:
 
 
 def gather_elements(op: Op) -> list[State]:
-    """Takes for each element one along `axis`."""
+    """Gathers one element along `axis` for each index."""
     data, indices, rank = op.rows(0), op.rows(1), op.value(0).rank
     axis = op.axis("axis", 0, rank)
     if indices is None:
@@ -181,7 +179,7 @@ def gather_elements(op: Op) -> list[State]:
 
 
 def gather_nd(op: Op) -> list[State]:
-    """Takes entries by their whole position."""
+    """Gathers slices by index tuples."""
     data, indices, batched = op.rows(0), op.rows(1), int(op.attribute("batch_dims", 0))
     chosen = op.value(1).shapes
     if data is not None and indices is None and chosen is not None and batched == 0:
@@ -196,7 +194,7 @@ def gather_nd(op: Op) -> list[State]:
 
 
 def scatter_elements(op: Op) -> list[State]:
-    """Writes for each element one along `axis`."""
+    """Writes one element along `axis` for each index."""
     rank = op.value(0).rank
     axis = op.axis("axis", 0, rank)
     found = [op.rows(position) for position in range(3)]
@@ -207,7 +205,7 @@ def scatter_elements(op: Op) -> list[State]:
 
 
 def array_feature(op: Op) -> list[State]:
-    """Takes columns, or of one row of constants what each row names."""
+    """Selects columns, or, from one row of constants, the entry whose index each row holds."""
     data, indices = op.rows(0), op.rows(1)
     if data is None:
         assert indices is not None

@@ -1,4 +1,4 @@
-"""Rules of products and sums over axes, and of what is made of them: recurrent networks, attention."""
+"""Rules of matrix products, einsum, recurrent networks and attention."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from trainserve.batching.values import NotRowwise, Rows, State
 
 
 def matmul(a: int = 0, b: int = 1) -> Rule:
-    """Multiplies two inputs as numpy.matmul does; the others are parameters for all."""
+    """numpy.matmul of the inputs at `a` and `b`; the other inputs are parameters shared by all rows."""
 
     def rule(op: Op) -> list[State]:
         op.expect_free(*(each for each in range(len(op.ins)) if each not in (a, b)))
@@ -19,7 +19,7 @@ def matmul(a: int = 0, b: int = 1) -> Rule:
 
 
 def fused_matmul(op: Op) -> list[State]:
-    """MatMul that may transpose first."""
+    """MatMul with optional transposition of its inputs."""
     if op.attribute("transBatchA", 0) or op.attribute("transBatchB", 0):
         raise NotRowwise("it transposes batches")
     return [_matmul(op, 0, 1, bool(op.attribute("transA", 0)), bool(op.attribute("transB", 0)))]
@@ -41,19 +41,19 @@ def _matmul(op: Op, a: int, b: int, turn_a: bool = False, turn_b: bool = False) 
     if len(axes) != 1:
         raise NotRowwise(f"it multiplies every row with every other: {MIXES}")
     axis = axes.pop()
-    if axis < rank - 2:  # a batch of matrices, against which a constant is broadcast
+    if axis < rank - 2:  # a stack of matrices, to which a constant is broadcast
         for position, value in ((a, left), (b, right)):
             own = axis - (rank - value.rank)
             if op.rows(position) is None and own >= 0 and any(shape[own] != 1 for shape in value.shapes or ()):
                 raise NotRowwise("a constant has several entries along the batch axis")
-    # The product with a vector lacks that axis.
+    # A product with a vector drops that axis.
     if left.rank == 1 and axis == rank - 1:
         axis -= 1
     return op.rows_in(axis)
 
 
 def gemm(op: Op) -> list[State]:
-    """A product and a sum of matrices."""
+    """General matrix product, A B + C."""
     rows = first(op)
     if rows.axis != (1 if op.attribute("transA", 0) else 0):
         raise NotRowwise(f"it sums over axis {rows.axis}, the batch axis: {MIXES}")
@@ -67,7 +67,7 @@ def gemm(op: Op) -> list[State]:
 
 
 def einsum(op: Op) -> list[State]:
-    """Sums of products over named axes."""
+    """Sum of products over the axes named in the equation."""
     equation = op.attribute("equation", b"")
     text = (equation.decode() if isinstance(equation, bytes) else equation).replace(" ", "")
     if "." in text or "->" not in text:
@@ -88,7 +88,7 @@ def einsum(op: Op) -> list[State]:
 
 
 def recurrent(op: Op) -> list[State]:
-    """RNN, GRU, LSTM: with layout 0 the first axis is time and the second the batch."""
+    """RNN, GRU, LSTM: with layout 0 axis 0 is time and axis 1 the batch."""
     batch = 0 if op.attribute("layout", 0) else 1
     rows = first(op)
     if rows.axis != batch:
@@ -110,7 +110,7 @@ def recurrent(op: Op) -> list[State]:
 
 
 def attention(op: Op) -> list[State]:
-    """Queries, keys, values and what came before of the same rows; a mask for all, or for each row."""
+    """Attention whose query, key, value and past belong to the same rows; the mask may be shared or one per row."""
     for position in range(len(op.ins)):
         rows = op.rows(position)
         if rows is not None and rows.axis != 0:

@@ -1,8 +1,8 @@
-"""Proves of a graph that its first axis is a batch: that every answer depends on its own row alone.
+"""Proof that a graph's first axis is a batch axis: each row of the output depends on the same row of the input only.
 
-Names and shapes come first: every input and output must have an open first axis. Then the graph is walked, with
-batches of several sizes. What is not proven is served one request at a time, because requests that are joined along
-an axis which is none of the batch get each other's answers, and no error tells.
+First, every input and output must have a first axis of variable length. Then the graph is walked with several batch
+sizes. Without a proof each request is run by itself: requests that are joined along an axis that is not the batch get
+each other's answers, without any error.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     import onnx
 
 _OPEN = (32, 224, 8)
-"""Lengths that are tried for an axis that is open besides the batch's: a sequence's, an image's, a short one."""
+"""Lengths tried for every other variable axis: a sequence, an image, a short one."""
 PROVEN = "every answer depends on its own row alone"
 
 
 @dataclass(frozen=True)
 class Batching:
-    """Whether requests may be joined along the first axis, and why, in words for people."""
+    """Whether requests may be joined along the first axis, and a reason for people to read."""
 
     axis: str
     """`first`, or `none`."""
@@ -32,12 +32,12 @@ class Batching:
 
     @property
     def first(self) -> bool:
-        """Whether they may."""
+        """Whether requests may be joined."""
         return self.axis == "first"
 
 
 def prove(model: onnx.ModelProto) -> Batching:
-    """What the graph itself says. Weights may be absent; subgraphs are followed where their condition is a constant."""
+    """Prove it for `model`, whose weights may be absent. Subgraphs are followed if their condition is a constant."""
     weights = {each.name for each in model.graph.initializer}
     inputs = [each for each in model.graph.input if each.name not in weights]
     if why := _not_open(inputs, model.graph.output):
@@ -53,7 +53,7 @@ def prove(model: onnx.ModelProto) -> Batching:
 
 
 def _not_open(inputs: Sequence[onnx.ValueInfoProto], outputs: Sequence[onnx.ValueInfoProto]) -> str | None:
-    """Why shapes alone forbid it."""
+    """Why the shapes of inputs and outputs alone rule out batching; None if they do not."""
     if not inputs:
         return "the graph has no inputs"
     for kind, values in (("input", inputs), ("output", outputs)):
@@ -75,7 +75,7 @@ def _has_open(inputs: Sequence[onnx.ValueInfoProto]) -> bool:
 
 
 def _inlined(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model without functions of its own; where it has any a copy, with its larger weights left out."""
+    """The model with its local functions inlined, as a copy without larger weights; itself if it has none."""
     if not model.functions:
         return model
     import onnx
@@ -85,7 +85,7 @@ def _inlined(model: onnx.ModelProto) -> onnx.ModelProto:
     light.graph.CopyFrom(_without_weights(model.graph))
     try:
         found: onnx.ModelProto = inliner.inline_local_functions(light)
-    except Exception:  # its C++ raises several; the functions stay, and the walk does not know them
+    except Exception:  # several C++ exceptions; the functions stay, and the walk reports them as unknown
         return model
     return found
 
@@ -104,11 +104,11 @@ def _without_weights(graph: onnx.GraphProto) -> onnx.GraphProto:
 
 
 _SMALL = 1 << 15
-"""Bytes of a weight whose numbers may say something of shapes."""
+"""Bytes up to which a weight is kept: it may be part of the arithmetic on shapes."""
 
 
 def _walked(model: onnx.ModelProto, inputs: Sequence[onnx.ValueInfoProto], length: int) -> str | None:
-    """Why it is not proven, with open axes of about this length; None where it is."""
+    """Why the proof fails with other variable axes of this `length`; None if it succeeds."""
     opsets = {each.domain if each.domain != "ai.onnx" else "": int(each.version) for each in model.opset_import}
     walk, lengths = Walk(model, opsets), _Lengths(length)
     for value in inputs:
@@ -137,7 +137,7 @@ _ONE_EACH = tuple((size,) for size in SIZES)
 
 
 class _Lengths:
-    """How long the open axes are taken to be: alike where they have one name."""
+    """Assumed lengths of the variable axes; axes of the same name have the same length."""
 
     def __init__(self, length: int) -> None:
         self._length, self._known = length, dict[str, int]()
@@ -152,7 +152,7 @@ class _Lengths:
 
 
 def _apart(inputs: Sequence[onnx.ValueInfoProto], ties: Sequence[frozenset[str]]) -> str | None:
-    """Inputs that may have different numbers of rows: neither a name nor an operator holds them together."""
+    """Why the numbers of rows of two inputs may differ: neither a shared axis name nor an operator ties them."""
     names: dict[str, str] = {each.name: each.type.tensor_type.shape.dim[0].dim_param for each in inputs}
     groups = list(_groups(names, ties))
     if len(groups) < 2:

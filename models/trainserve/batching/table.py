@@ -1,4 +1,4 @@
-"""The rule of every operator that is known, by domain and name, and what is said of shapes where onnx says nothing.
+"""The rules of all known operators by domain and name, and output shapes that onnx does not infer.
 
 (https://github.com/onnx/onnx/blob/main/docs/Operators.md, Operators-ml.md; onnxruntime's ContribOperators.md)
 """
@@ -20,7 +20,7 @@ def _each(rule: Rule, names: str) -> dict[str, Rule]:
 
 
 def refuse(words: str) -> Rule:
-    """Raises NotRowwise."""
+    """A rule that always raises NotRowwise with the reason `words`."""
 
     def rule(op: Op) -> list[State]:
         raise NotRowwise(words)
@@ -143,10 +143,10 @@ RULES: dict[str, dict[str, Rule]] = {
     "ai.onnx.ml": _ML,
     "com.microsoft": _MICROSOFT,
 }
-"""By domain and operator."""
+"""Rules by domain and operator name."""
 
 RANDOM = {operator for operator, rule in _STANDARD.items() if rule is _STANDARD["Bernoulli"]}
-"""Operators whose answers are not the same twice, whatever they take."""
+"""Operators with random output."""
 
 SHAPES_ONLY: dict[str, tuple[int, ...]] = {
     "Reshape": (1,),
@@ -159,11 +159,11 @@ SHAPES_ONLY: dict[str, tuple[int, ...]] = {
     "Resize": (1, 2, 3),
     "Upsample": (1,),
 }
-"""Inputs that say of which shape the output is, and may so depend on how many rows there are."""
+"""Positions of the inputs that only determine the output's shape, and so may depend on the number of rows."""
 
 
 def shape_of(op: Op, domain: str) -> Sequence[Shapes | None]:
-    """Shapes of the outputs of operators for which onnx has no inference; None of those that are not known."""
+    """Output shapes of operators for which onnx has no shape inference; None if unknown."""
     if domain not in ("ai.onnx.ml", "com.microsoft") or not op.ins or op.ins[0] is None or op.ins[0].shapes is None:
         return op.outs
     given = op.ins[0].shapes
@@ -175,7 +175,7 @@ def shape_of(op: Op, domain: str) -> Sequence[Shapes | None]:
 
 
 def _scores(op: Op) -> int:
-    """How many scores a classifier gives beside the label: one for each class, or pair of classes."""
+    """Number of scores that a classifier returns: one per class, or one per pair of classes."""
     classes = len(
         op.attribute("classlabels_int64s")
         or op.attribute("classlabels_strings")

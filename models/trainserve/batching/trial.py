@@ -1,7 +1,7 @@
-"""Tries whether rows are answered in company as they are alone: in a full batch, another order, among other callers.
+"""Trial whether rows get the same answers in a batch as alone: full batch, other order, concurrent callers.
 
-The proof reads the graph; this asks whatever runs it, a server or onnxruntime, and so sees what the proof cannot: a
-rule that is wrong, an operator that a server replaced by another.
+The proof reads the graph; the trial asks what runs it, a server or onnxruntime, and so finds what the proof cannot: a
+wrong rule, an operator that the server replaced.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ Together = Callable[[Sequence[Arrays]], Sequence[Arrays]]
 """Several requests at once, each answered."""
 
 ROWS = 8
-"""Different rows that are sent, at most."""
+"""Largest number of different rows that are sent."""
 SECONDS = 0.6
-"""What a trial may take, about: a batch that would take longer is made smaller."""
+"""Approximate duration of a trial; a batch that would take longer is made smaller."""
 _LIKELY = 7 / 8
-"""Share of whole numbers and texts that must be equal: of two classes as good as equal either may be named."""
+"""Share of integers and strings that must be equal: of two classes with nearly equal scores either may win."""
 _RELATIVE = {"float16": 2e-2, "float32": 1e-3, "float64": 1e-3}
-"""By how much of an output's largest value an answer may differ: a batch is computed in another order than a row."""
+"""Tolerance relative to an output's largest value: a batch is summed in another order than a single row."""
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """What an answer may differ by besides, where somebody has said so."""
+    """Additional tolerances, if configured."""
 
     rtol: float = 0.0
     atol: float = 0.0
@@ -40,9 +40,10 @@ class Bounds:
 def tried(
     rows: Arrays, largest: int, ask: Ask, together: Together, bounds: Bounds = Bounds(), seconds: float = SECONDS
 ) -> str:
-    """Why rows do not stand alone, in words; empty where all did.
+    """Why rows depend on one another, in words; empty if none does.
 
-    `rows` are one or more for each input, `largest` is the full batch. Raises what `ask` and `together` raise.
+    `rows`: one or more for each input; `largest`: size of the full batch; `seconds`: approximate duration. Raises what
+    `ask` and `together` raise.
     """
     begun, alone = time.monotonic(), list[Arrays]()
     for row in range(min(ROWS, len(next(iter(rows.values()))))):
@@ -55,7 +56,7 @@ def tried(
     turned = [*range(min(count, largest))][::-1]
     begun = time.monotonic()
     got = ask(_taken(rows, turned))
-    each = (time.monotonic() - begun) / len(turned)  # less than of a row alone, which pays for the request, too
+    each = (time.monotonic() - begun) / len(turned)  # less than for a single row, which includes the request's cost
     if why := _differs(alone, turned, got, bounds):
         return f"in another order {why}"
     size = max(len(turned), min(largest, int(seconds / max(each, 1e-6))))
@@ -74,7 +75,7 @@ def _taken(rows: Arrays, order: Sequence[int]) -> Arrays:
 
 
 def _differs(alone: Sequence[Arrays], order: Sequence[int], got: Arrays, bounds: Bounds) -> str:
-    """Which output of the answer to these rows is not that of the rows alone."""
+    """Which output in `got` differs from the answers to the rows in `order` sent alone; empty if none."""
     for name, first in alone[0].items():
         answer = got.get(name)
         expected = [alone[row][name] for row in order]

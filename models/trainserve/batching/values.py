@@ -1,4 +1,4 @@
-"""What is known of a value at three sizes of the batch: its shape, perhaps its numbers, and where the rows lie."""
+"""A value at the three batch sizes of SIZES: its shape, its numbers if known, and its batch axis."""
 
 from __future__ import annotations
 
@@ -8,37 +8,36 @@ from typing import Any
 import numpy as np
 
 SIZES = (1, 13, 17)
-"""Rows in the batch with which every shape is worked out: one row, which Squeeze and comparisons may treat apart, and
-two primes that are no graph's own sizes, so that an axis which grows with them is the batch's."""
+"""Batch sizes at which every shape is inferred: 1, which Squeeze and comparisons may treat differently, and two primes
+that no graph uses as a size, so that an axis that grows with them is the batch axis."""
 
 Shape = tuple[int, ...]
 Shapes = tuple[Shape, ...]
-"""One for each of SIZES."""
+"""One shape for each of SIZES."""
 Data = tuple["np.ndarray[Any, Any]", ...]
-"""As Shapes: the numbers of a small value that depends on constants and shapes alone."""
+"""The numbers, for each of SIZES, of a small value that depends on constants and shapes only."""
 
 
 class NotRowwise(Exception):
-    """An operator mixes rows, or nobody knows that it does not; the message says why, without the operator's name."""
+    """An operator mixes rows, or is not known not to; the message says why, without the operator's name."""
 
 
 @dataclass(frozen=True)
 class Free:
-    """The same, however many rows there are and whatever is in them."""
+    """Independent of the batch."""
 
 
 @dataclass(frozen=True)
 class Sized:
-    """Depends on how many rows there are, and on nothing that is in them."""
+    """Depends on the number of rows, not on their content."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Row by row along `axis`: every row of the batch has as many entries there as the next, and they depend on that
-    row alone. `sources`: the inputs whose rows they are.
+    """Batch axis `axis`: every row has the same number of entries along it, which depend on that row only.
 
-    `outer` is how often the whole batch is found along the axis: 1 where one row's entries come after the other's, and
-    as many as there are steps in time where (time, batch) were made one axis.
+    `sources`: the graph inputs that the rows come from. `outer`: how often the whole batch repeats along the axis: 1
+    if the entries of a row are adjacent, the number of time steps after (time, batch) were flattened into one axis.
     """
 
     axis: int
@@ -48,7 +47,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Mixed:
-    """Rows are mixed in it, or it is not known that they are not; `reason` names the operator."""
+    """Mixes rows, or is not known not to; `reason` names the operator."""
 
     reason: str
 
@@ -58,7 +57,7 @@ State = Free | Sized | Rows | Mixed
 
 @dataclass(frozen=True)
 class Value:
-    """A tensor. `elem_type` as onnx numbers it; `shapes` None where they are not known."""
+    """A tensor; `elem_type`: onnx's number of it; `shapes`: None if unknown."""
 
     elem_type: int
     shapes: Shapes | None
@@ -67,14 +66,14 @@ class Value:
 
     @property
     def rank(self) -> int:
-        """Number of axes. Raises NotRowwise where it is not known."""
+        """Number of axes. Raises NotRowwise if unknown."""
         if self.shapes is None:
             raise NotRowwise("the shape of its input is unknown")
         return len(self.shapes[0])
 
     @property
     def numbers(self) -> np.ndarray[Any, Any] | None:
-        """Its numbers where they are known and the same at every size."""
+        """Its numbers if known and the same at every batch size, else None."""
         if self.data is None or any(not np.array_equal(self.data[0], each) for each in self.data[1:]):
             return None
         return self.data[0]

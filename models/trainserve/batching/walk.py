@@ -1,4 +1,4 @@
-"""Follows the rows of a batch through a graph, node by node: where they lie in every value, or where they are mixed."""
+"""Walk through a graph, node by node, that tracks the batch axis of every value, or where rows are mixed."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 class Walk:
-    """One pass over a graph. `values` are those that are known so far, by name; `ties` the inputs whose rows some
-    operator holds together."""
+    """One pass over a graph. `values`: known so far, by name; `ties`: sets of inputs that an operator combines row by
+    row, and that so have equally many."""
 
     def __init__(self, model: onnx.ModelProto, opsets: Mapping[str, int]) -> None:
         self.values: dict[str, Value] = {}
@@ -29,11 +29,11 @@ class Walk:
         self._inference = Inference(opsets, int(model.ir_version))
 
     def take(self, name: str, elem_type: int, shapes: Shapes) -> None:
-        """An input whose rows lie along its first axis."""
+        """Add the graph input `name`, whose batch axis is 0."""
         self.values[name] = Value(elem_type, shapes, Rows(0, frozenset([name])))
 
     def follow(self, graph: onnx.GraphProto) -> None:
-        """Every node of it, in order."""
+        """Walk through all nodes of `graph`, in order."""
         for tensor in graph.initializer:
             self.values[tensor.name] = constant(tensor)
         for sparse in graph.sparse_initializer:
@@ -65,7 +65,7 @@ class Walk:
     def _branch(
         self, node: onnx.NodeProto, attributes: Mapping[str, Any], taken: bool, condition: Value, called: str
     ) -> None:
-        """The branch of an If whose condition is the same whatever comes in."""
+        """Follow the taken branch of an If with a constant condition."""
         if not isinstance(condition.state, Free):
             self._mixed(node, f"{called}: its condition depends on the number of rows")
             return
@@ -131,7 +131,7 @@ class Walk:
 
 
 def constant(tensor: onnx.TensorProto) -> Value:
-    """A weight: its numbers are kept where they are few and lie in the file itself."""
+    """A weight; its numbers are kept if they are few and in the model file itself."""
     import onnx
 
     shape = tuple(int(size) for size in tensor.dims)
@@ -143,7 +143,7 @@ def constant(tensor: onnx.TensorProto) -> Value:
 
 
 _NUMBERS = frozenset([1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13])
-"""Element types that numpy has: floats, whole numbers and truth values."""
+"""Element types that numpy has: floats, integers and booleans."""
 
 
 def _same(elem_type: int, shape: tuple[int, ...], array: np.ndarray[Any, Any] | None) -> Value:
@@ -187,7 +187,7 @@ def _alike(data: Data) -> bool:
 
 
 def _folded(node: onnx.NodeProto, attributes: Mapping[str, Any], given: Sequence[Value | None]) -> Data | None:
-    """The numbers of the only output, where those of all inputs are known."""
+    """The numbers of a single output if those of all inputs are known, else None."""
     import onnx
 
     if len(node.output) != 1 or not given or any(each is not None and each.data is None for each in given):
@@ -220,7 +220,7 @@ _TRUTH = frozenset(["Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual",
 
 
 def _checked(state: State, shapes: Shapes | None, called: str) -> State:
-    """What a rule says, held against the shapes: the rows' axis grows with the rows, and no other axis does."""
+    """`state` if the shapes agree with it (only the batch axis grows with the batch), else Mixed."""
     if not isinstance(state, Rows):
         return state
     if shapes is None:
