@@ -53,7 +53,8 @@ def test_paths_are_relative_to_the_configs_folder_and_what_was_done_is_said(
     loaded = load(tmp_path / "config.json")
     network = body.build(loaded.model, loaded.folder, (4, 4, 1), 2, Watch(said.append))
     assert said == [
-        f"pretrained: 2 tensors from {tmp_path}/weights.pt; the head head has another size there and is new",
+        f"pretrained: 2 tensors from {tmp_path}/weights.pt; the head head has another size there and is newly "
+        "initialised",
         "frozen: 136 of 154 parameters in 2 tensors",
     ]
     assert torch.equal(network.get_parameter("first.weight"), weights.get_parameter("first.weight"))

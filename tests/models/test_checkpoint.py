@@ -28,7 +28,7 @@ def test_a_folder_in_use_is_refused_by_name_and_free_again_afterwards(tmp_path: 
     config = Checkpoint(folder=str(tmp_path))
     with (
         opened(config, RUN, print),
-        pytest.raises(UserError, match=rf"^checkpoint\.folder: {tmp_path} is in use by another run; must be a folder"),
+        pytest.raises(UserError, match=rf"^checkpoint\.folder: {tmp_path} is in use by another run; every run"),
         opened(config, RUN, print),
     ):
         pass
@@ -115,9 +115,9 @@ def test_a_run_saves_where_its_config_says_and_another_config_is_refused_there(
     }
     assert execute(config)["result"]["secondsLost"] == 0
     assert names(tmp_path / "checkpoints") == [1, 2]
-    with pytest.raises(UserError, match=r"holds a run with trainer\.learningRate 0\.001, this one has 0\.01 "):
+    with pytest.raises(UserError, match=r"is of a run with trainer\.learningRate 0\.001, this run has 0\.01 "):
         execute({**config, "trainer": {"epochs": 2, "learningRate": 0.01}})
-    with pytest.raises(UserError, match=r"holds a run with data\.trainingSamples 48, this one has 24 "):
+    with pytest.raises(UserError, match=r"is of a run with data\.trainingSamples 48, this run has 24 "):
         execute({**config, "dataset": {"path": str(stripes(count=30))}})
 
 

@@ -201,9 +201,9 @@ def test_curves_that_cannot_be_written_cost_a_line_and_not_the_version(
     made = store.manifest(tmp_path / "store", "default", "mine", 1)
     assert made.curves is None
     assert store.REPORT in made.files
-    (line,) = [line for line in capfd.readouterr().out.splitlines() if "curves: none: " in line]
+    (line,) = [line for line in capfd.readouterr().out.splitlines() if "curves: not published: " in line]
     assert "ValidationError" in line
-    assert "what the script reported cannot be written" in (tmp_path / "store/default/mine/1/report.html").read_text()
+    assert "what the script reported cannot be published" in (tmp_path / "store/default/mine/1/report.html").read_text()
 
 
 def test_keras_own_validation_is_in_the_curve() -> None:

@@ -84,7 +84,7 @@ def member(name: str, content: bytes = b"x", kind: bytes = tarfile.REGTYPE, targ
         ),
         ([member("link", kind=tarfile.LNKTYPE, target="/etc/passwd")], r"'link' is a link"),
         ([member("null", kind=tarfile.CHRTYPE)], r"'null' is neither a file nor a folder"),
-        ([member("a"), member("a")], r"'a' is in it twice"),
+        ([member("a"), member("a")], r"contains 'a' twice"),
         ([member("a"), member("a/b")], r"'a/b' is not allowed; it lies below a file"),
     ],
 )

@@ -47,7 +47,7 @@ def test_a_full_disk_is_one_clear_error_and_nothing_is_kept(tmp_path: Path, monk
     try:
         monkeypatch.setenv("TRAINSERVE_CACHE", str(small))
         (tmp_path / "pets.npz").write_bytes(npz(40_000))
-        text = f"^{small}: no space left for the data set; make room, or set TRAINSERVE_CACHE to a folder that has it$"
+        text = f"^{small}: no space left for the data set; free some, or set TRAINSERVE_CACHE to a folder with enough$"
         with pytest.raises(DataError, match=text):
             load(uri=f"file://{tmp_path}/pets.npz")
         assert kept(small) == []
@@ -65,7 +65,7 @@ def test_a_cache_that_is_no_folder_is_named(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("TRAINSERVE_CACHE", str(tmp_path / "file"))
     (tmp_path / "pets.npz").write_bytes(npz())
-    with pytest.raises(DataError, match=rf"^{tmp_path}/file.*: .*; TRAINSERVE_CACHE must name a folder to write to$"):
+    with pytest.raises(DataError, match=rf"^{tmp_path}/file.*: .*; TRAINSERVE_CACHE must name a writable folder$"):
         load(uri=f"file://{tmp_path}/pets.npz")
 
 
@@ -110,5 +110,5 @@ def test_whoever_has_no_home_needs_a_cache_only_when_something_is_kept(monkeypat
     monkeypatch.delenv("TRAINSERVE_CACHE")
     monkeypatch.setattr(Path, "home", lambda: Path("~nobody-of-that-name").expanduser())
     assert load(name="digits").name == "digits"
-    with pytest.raises(DataError, match=r"^Could not determine home directory\. TRAINSERVE_CACHE must name a folder"):
+    with pytest.raises(DataError, match=r"^Could not determine home directory\. TRAINSERVE_CACHE must name a writable"):
         load(name="digits", size=[32, 32])

@@ -80,7 +80,7 @@ def test_files_that_are_not_the_published_ones_are_named_and_nothing_is_kept(own
         load(name="fashion-mnist")
     assert [*(tmp_path / "cache").glob("fashion-*"), *(tmp_path / "cache").glob("partial/*")] == []
     file.unlink()
-    with pytest.raises(DataError, match=f"^{file}.gz: No such file or directory; {VARIABLE} names the folder of its"):
+    with pytest.raises(DataError, match=f"^{file}.gz: No such file or directory; {VARIABLE} must name the folder"):
         load(name="fashion-mnist")
 
 
@@ -91,8 +91,8 @@ def test_without_apt_the_error_says_both_ways(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(DataError) as error:
         load(name="fashion-mnist")
     assert str(error.value) == (
-        "fashion-mnist: apt cannot fetch Debian's package dataset-fashion-mnist: apt-get is not on this machine; "
-        "or set TRAINSERVE_FASHION_MNIST to a folder with its four IDX files"
+        "fashion-mnist: apt cannot fetch Debian's package dataset-fashion-mnist: apt-get is not installed; "
+        "alternatively set TRAINSERVE_FASHION_MNIST to a folder with its four IDX files"
     )
     assert [*tmp_path.glob("partial/*")] == []
 

@@ -79,7 +79,7 @@ def test_a_validation_split_is_the_test_part_and_it_is_said(tmp_path: Path) -> N
     write(tmp_path / "data/validation-00000-of-00001.parquet", 9, names=NAMES)
     dataset, said = told(path=str(tmp_path))
     assert len(dataset.test_images) == 9
-    assert said == ["data: validation (9 samples) is the test part: the model is judged and gated by it"]
+    assert said == ["data: validation (9 samples) is the test part: the model is evaluated and gated on it"]
 
 
 def test_a_test_split_whose_labels_are_withheld_is_not_used(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_a_test_split_whose_labels_are_withheld_is_not_used(tmp_path: Path) -> N
     write(tmp_path / "data/validation-0.parquet", 3, names=NAMES)
     dataset, said = told(path=str(tmp_path))
     assert len(dataset.test_images) == 3
-    assert "data: test: all labels are -1 (withheld), and it is not used" in said
+    assert "data: test: all labels are -1 (withheld); not used" in said
 
 
 def test_files_that_name_no_part_are_all_trained_on(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_what_is_hidden_or_of_no_part_is_not_read(tmp_path: Path) -> None:
     write(tmp_path / ".cache/huggingface/train-0.parquet", 30)
     dataset, said = told(path=str(tmp_path))
     assert len(dataset.train_images) + len(dataset.test_images) == 30
-    assert said == ["data: passed over, being of no part: unsupervised-0.parquet"]
+    assert said == ["data: skipped files that belong to no part: unsupervised-0.parquet"]
 
 
 def test_of_several_configs_one_must_be_named(tmp_path: Path) -> None:
@@ -116,9 +116,9 @@ def test_of_several_configs_one_must_be_named(tmp_path: Path) -> None:
         load(path=str(tmp_path), options={"config": "tiny"})
     dataset, said = told(path=str(tmp_path), options={"config": "small"})
     assert len(dataset.train_images) + len(dataset.test_images) == 36
-    assert said == ["data: config small is read, of 2; not: large"]
+    assert said == ["data: config small is read, 1 of 2; not read: large"]
     write(tmp_path / "default" / "train-0.parquet", 15)
-    assert told(path=str(tmp_path))[1] == ["data: config default is read, of 3; not: large, small"]
+    assert told(path=str(tmp_path))[1] == ["data: config default is read, 1 of 3; not read: large, small"]
 
 
 README = """---
@@ -201,7 +201,7 @@ def test_of_two_columns_that_could_be_the_label_one_must_be_named(tmp_path: Path
         tmp_path / "x.parquet",
     )
     with pytest.raises(
-        DataError, match=r"column 'label' is missing; dataset\.options names it, of: image, fine, coarse"
+        DataError, match=r"column 'label' is missing; set dataset\.options\.label to one of: image, fine, coarse"
     ):
         load(path=str(tmp_path / "x.parquet"))
 

@@ -93,7 +93,7 @@ BAD: list[tuple[str, Change, str]] = [
     (
         "another size",
         lambda root: (root / "train/dog/0012.png").write_bytes(encoded(picture(0, 0, "RGB", (8, 9)))),
-        rf"/train/dog/0012\.png: 8x9 pixels, and .*/{FIRST} has 8x8; must be equal, or dataset\.size be given",
+        rf"/train/dog/0012\.png: 8x9 pixels, and .*/{FIRST} has 8x8; must be equal, or set dataset\.size",
     ),
     (
         "a text named png",
@@ -193,7 +193,9 @@ def test_what_a_folder_of_images_cannot_be_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["data.csv", "data", "data.png"])
 def test_an_unknown_format_is_named(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("")
-    with pytest.raises(DataError, match=re.escape(f"{tmp_path / name}: unknown format; must end in .npz, .parquet")):
+    with pytest.raises(
+        DataError, match=re.escape(f"{tmp_path / name}: unknown format; must be a folder or end in .npz")
+    ):
         load(path=str(tmp_path / name))
 
 

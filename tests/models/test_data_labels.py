@@ -65,7 +65,7 @@ def test_labels_of_two_kinds_are_two_classes(tmp_path: Path, y: Any, names: list
 
 def test_labels_that_do_not_begin_at_0_are_told(tmp_path: Path) -> None:
     _, said = told(path=saved(tmp_path, x=X, y=NUMBERS + 1))
-    assert said == ["data: labels do not begin at 0: the 3 of them are classes 0..2, named 1, 2, 3"]
+    assert said == ["data: labels do not begin at 0: their 3 values become classes 0..2, named 1, 2, 3"]
 
 
 def test_both_parts_are_numbered_alike(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_a_validation_part_of_arrays_is_the_test_part_where_there_is_no_other(tm
     arrays = {"train_images": X, "train_labels": NUMBERS[:, None], "val_images": X[:9], "val_labels": NUMBERS[:9, None]}
     dataset, said = told(path=saved(tmp_path, **arrays))
     assert len(dataset.test_images) == 9
-    assert said[1] == "data: val_images (9 samples) is the test part: the model is judged and gated by it"
+    assert said[1] == "data: val_images (9 samples) is the test part: the model is evaluated and gated on it"
     dataset, said = told(path=saved(tmp_path, **arrays, test_images=X[:6], test_labels=NUMBERS[:6, None]))
     assert len(dataset.test_images) == 6
     assert said[1].endswith("; val_images (9 samples) is not used")

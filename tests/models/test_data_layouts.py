@@ -39,7 +39,7 @@ def test_a_validation_folder_beside_train_is_the_test_part_and_it_is_said(tmp_pa
     root = put(tmp_path / "pets", *each("train/", "cat", "dog"), *each(f"{name}/", "cat", "dog", count=2))
     dataset, said = told(path=str(root))
     assert (len(dataset.train_images), len(dataset.test_images)) == (10, 4)
-    assert said == [f"data: {name}/ (4 samples) is the test part: the model is judged and gated by it"]
+    assert said == [f"data: {name}/ (4 samples) is the test part: the model is evaluated and gated on it"]
 
 
 @pytest.mark.parametrize(("train", "test"), [("Training", "Testing"), ("TRAIN", "TEST"), ("training", "eval")])
@@ -54,7 +54,7 @@ def test_of_a_test_and_a_validation_part_it_is_said_which_is_which(tmp_path: Pat
     dataset, said = told(path=str(put(tmp_path / "pets", *parts)))
     assert len(dataset.test_images) == 6
     assert said == [
-        "data: test/ (6 samples) is the test part: the model is judged and gated by it; val/ (4 samples) is not used"
+        "data: test/ (6 samples) is the test part: the model is evaluated and gated on it; val/ (4 samples) is not used"
     ]
 
 
@@ -69,7 +69,7 @@ def test_flat_class_folders_are_the_classes_and_a_share_of_each_is_held_out(tmp_
     dataset, said = told(path=str(put(tmp_path / "pets", *each("", "cat", "dog", "fox", count=10))))
     assert (dataset.labels, len(dataset.train_images)) == (["cat", "dog", "fox"], 24)
     assert np.bincount(dataset.test_targets).tolist() == [2, 2, 2]
-    assert said == ["data: there is no train/: the 3 folders are the classes"]
+    assert said == ["data: there is no train/: the 3 folders are taken as the classes"]
 
 
 def test_a_class_may_be_called_train(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_folders_around_it_are_gone_through(tmp_path: Path, around: str, part: s
     dataset, said = told(path=str(root))
     where = f" of {around}" if around else ""
     assert dataset.labels == ["cat", "dog"]
-    assert said[:1] == ([] if part else [f"data: there is no train/: the 2 folders{where} are the classes"])
+    assert said[:1] == ([] if part else [f"data: there is no train/: the 2 folders{where} are taken as the classes"])
 
 
 def test_what_systems_leave_behind_is_not_there(tmp_path: Path) -> None:
@@ -120,14 +120,14 @@ def test_what_is_no_picture_is_passed_over_counted_and_named(tmp_path: Path) -> 
     dataset, said = told(path=str(root))
     assert len(dataset.train_images) + len(dataset.test_images) == 10
     assert said == [
-        "data: passed over 5 that are no pictures of a class: train/classes.csv, train/cat/Thumbs.db, "
+        "data: skipped 5 entries that are not pictures of a class: train/classes.csv, train/cat/Thumbs.db, "
         "train/cat/desktop.ini and 2 more"
     ]
 
 
 def test_a_folder_beside_train_that_is_no_part_is_named(tmp_path: Path) -> None:
     _, said = told(path=str(put(tmp_path / "pets", *each("train/", "cat", "dog"), "extra/1.png")))
-    assert said == ["data: passed over 1 that is no picture of a class: extra"]
+    assert said == ["data: skipped 1 entry that is not a picture of a class: extra"]
 
 
 def test_a_flat_folder_without_pictures_is_no_class(tmp_path: Path) -> None:

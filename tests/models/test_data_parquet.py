@@ -62,12 +62,12 @@ def test_a_float_column_is_what_a_regression_learns(tmp_path: Path) -> None:
 
 
 BAD: list[tuple[list[Any], list[Any], dict[str, Any], str]] = [
-    (PNGS, LABELS, {"options": {"image": "img"}}, r": column 'img' is missing; .* names it, of: image, label"),
+    (PNGS, LABELS, {"options": {"image": "img"}}, r": column 'img' is missing; set .*image to one of: image, label"),
     (PNGS, ["cat"] * COUNT, {}, r": only class 0 occurs; at least 2 classes are needed"),
-    (PNGS, [0.5] * COUNT, {}, r": column 'label' is double; must be integers or words in a classification"),
+    (PNGS, [0.5] * COUNT, {}, r": column 'label' is double; must be integers or strings in a classification"),
     (PNGS, LABELS, {"task": "regression"}, r": column 'label' is int64; must be floats in a regression"),
     (LABELS, LABELS, {}, r": column 'image' is int64; must be binary, or a struct of bytes and path"),
-    (PNGS, [None, *LABELS[1:]], {}, r": column 'label': 1 values are null; none may be"),
+    (PNGS, [None, *LABELS[1:]], {}, r": column 'label': 1 values are null; must be 0"),
     (PNGS, [0, -3, *LABELS[2:]], {}, r": column 'label', row 1: label -3 is negative; must be 0 or more"),
     (PNGS, [99, *LABELS[1:]], {}, r": column 'label': label 99 is outside 0\.\.39"),
     (PNGS, [0.5, float("nan")] * 20, {"task": "regression"}, r": column 'label', row 1: nan is not a finite number"),
@@ -83,7 +83,7 @@ BAD: list[tuple[list[Any], list[Any], dict[str, Any], str]] = [
         [*PNGS[:30], encoded(picture(0, 0, "L", (9, 9))), *PNGS[31:]],
         LABELS,
         {},
-        r", row 30: 9x9 pixels, and .*, row 0 has 8x8; must be equal, or dataset\.size be given",
+        r", row 30: 9x9 pixels, and .*, row 0 has 8x8; must be equal, or set dataset\.size",
     ),
 ]
 
@@ -112,7 +112,7 @@ def test_a_truncated_file_is_named(tmp_path: Path, share: float) -> None:
     path = parquet(tmp_path / "pets.parquet", PNGS, LABELS)
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(DataError, match=f"^{path}: not a whole parquet file: "):
+    with pytest.raises(DataError, match=f"^{path}: truncated, or not a Parquet file: "):
         load(path=str(path))
 
 

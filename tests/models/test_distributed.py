@@ -101,7 +101,7 @@ def test_a_process_that_never_comes_is_named(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     monkeypatch.setenv("MASTER_PORT", str(free_port()))
     with (
-        pytest.raises(RankLost, match=r"^rank 1 of 2 was not here within 0 s$"),
+        pytest.raises(RankLost, match=r"^rank 1 of 2 was not started within 0 s$"),
         distributed.gang_of(Rank(0, 2)) as alone,
     ):
         alone.meet(torch.device("cpu"))

@@ -169,9 +169,9 @@ def test_a_resume_under_another_config_is_refused_by_field(tmp_path: Path) -> No
     config = Checkpoint(folder=str(tmp_path))
     with opened(config, {"trainer": {"seed": 1}}, print) as checkpoints, pytest.raises(UserError) as error:
         checkpoints.newest()
-    text = f"checkpoint.folder: {tmp_path} holds a run with trainer.seed 0, this one has 1 (step-0000000004."
+    text = f"checkpoint.folder: {tmp_path} is of a run with trainer.seed 0, this run has 1 (step-0000000004."
     assert str(error.value).startswith(text)
-    text = r"holds a run with trainer\.ema unset, this one has 0\.5 "
+    text = r"is of a run with trainer\.ema unset, this run has 0\.5 "
     with (
         opened(config, {"trainer": {"seed": 0, "ema": 0.5}}, print) as checkpoints,
         pytest.raises(UserError, match=text),

@@ -123,8 +123,8 @@ def test_an_error_is_told_by_its_last_words_and_the_users_own_line(
 )
 def test_a_full_shared_memory_is_told_with_its_size_and_what_to_do(text: str) -> None:
     told = telling.told(RuntimeError(text))
-    assert told.startswith(f"RuntimeError: {text}; /dev/shm holds ")
-    assert told.endswith("or raise resources.memory, of which a quarter is for it")
+    assert told.startswith(f"RuntimeError: {text}; DataLoader workers pass batches through /dev/shm, which has ")
+    assert told.endswith("or raise resources.memory (a quarter of it is /dev/shm)")
 
 
 def test_another_error_says_nothing_of_shared_memory() -> None:

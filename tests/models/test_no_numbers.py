@@ -83,7 +83,7 @@ NAN = """
 
 def test_a_network_that_answers_nan_is_refused_with_that_reason(run_script: RunScript, tmp_path: Path) -> None:
     script = PUBLISH.replace("    from trainserve", f"{NAN}    from trainserve", 1)
-    with pytest.raises(ParityFailed, match=r"PyTorch itself answers nan to 256 of 256 samples \(probabilities, sample"):
+    with pytest.raises(ParityFailed, match=r"PyTorch's own output is nan for 256 of 256 samples \(probabilities, "):
         run_script(script)
     assert not (tmp_path / "store").exists()
 

@@ -197,6 +197,6 @@ def test_a_network_function_that_ends_in_a_sigmoid_is_told_to_leave_it_out(
     with pytest.raises(UserError) as error:
         execute(bright_or_dark(tmp_path, options={"end": "Sigmoid"}))
     assert str(error.value) == (
-        "model.script: net.py:network returns Sequential: its one output is a probability; must be the logit: leave "
-        "the sigmoid to the training"
+        "model.script: net.py:network returns Sequential: its one output is a probability; must be the logit: remove "
+        "the sigmoid"
     )

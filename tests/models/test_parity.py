@@ -61,7 +61,7 @@ def test_answers_that_are_no_numbers_fail(tmp_path: Path) -> None:
     with torch.no_grad():
         body.get_parameter("1.bias").fill_(float("nan"))
     made, file = exported(DATA, body, tmp_path)
-    with pytest.raises(ParityFailed, match=r"PyTorch itself answers nan to 256 of 256 samples \(probabilities, "):
+    with pytest.raises(ParityFailed, match=r"PyTorch's own output is nan for 256 of 256 samples \(probabilities, "):
         parity.measure(made, Session(file.path), DATA, Export())
 
 

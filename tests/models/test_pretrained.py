@@ -107,7 +107,7 @@ def test_the_weights_of_a_file_are_taken_bit_for_bit(form: str, prefix: str, tmp
             network = Network(Normalisation(1.0, [0.0], [1.0]), theirs)
             torch.save({"step": 3, "run": "{}", "network": network.state_dict(), "average": None}, path)
     assert not same(theirs, ours)
-    assert load(ours, path) == f"6 tensors from {path}" + (f" (behind '{prefix}')" if prefix else "")
+    assert load(ours, path) == f"6 tensors from {path}" + (f" (prefix '{prefix}')" if prefix else "")
     assert same(theirs, ours)
 
 
@@ -128,8 +128,8 @@ def test_two_networks_in_one_file_are_both_named_and_neither_is_chosen(tmp_path:
     with pytest.raises(UserError) as error:
         load(convnet(), tmp_path / "weights")
     assert str(error.value) == (
-        f"model.pretrained: {tmp_path / 'weights'}: the model's names are there behind 'state_dict.student.' and "
-        "behind 'state_dict.teacher.'; must be there once"
+        f"model.pretrained: {tmp_path / 'weights'}: has the model's tensors twice, with prefix 'state_dict.student.' "
+        "and 'state_dict.teacher.'; must have them once"
     )
 
 
@@ -191,7 +191,7 @@ def test_a_head_of_another_size_is_new(tmp_path: Path) -> None:
     theirs, ours, path = convnet(outputs=10, seed=1), convnet(outputs=4, seed=2), tmp_path / "weights"
     torch.save(theirs.state_dict(), path)
     before = convnet(outputs=4, seed=2)
-    assert load(ours, path) == f"4 tensors from {path}; the head head has another size there and is new"
+    assert load(ours, path) == f"4 tensors from {path}; the head head has another size there and is newly initialised"
     assert same(ours, theirs, "head.weight", "head.bias")
     assert same(ours, before, *[name for name in ours.state_dict() if not name.startswith("head.")])
 
@@ -217,7 +217,7 @@ def test_our_resnets_are_torchvisions_weight_by_weight_and_function_by_function(
 def test_timms_resnet_fits_ours_of_that_name(tmp_path: Path) -> None:
     torch.save(zoo.build("timm/resnet18", {}, (64, 64, 3), 1000).state_dict(), tmp_path / "weights")
     ours = zoo.build("resnet18", {"stem": "imagenet"}, (224, 224, 3), 5)
-    assert load(ours, tmp_path / "weights").endswith("the head fc has another size there and is new")
+    assert load(ours, tmp_path / "weights").endswith("the head fc has another size there and is newly initialised")
 
 
 def test_files_that_do_not_count_batches_fit(tmp_path: Path) -> None:
@@ -256,7 +256,7 @@ def test_where_no_name_is_the_models_those_of_both_are_shown(tmp_path: Path) -> 
     with pytest.raises(UserError) as error:
         load(zoo.build("resnet18", {}, SHAPE, 10), tmp_path / "w")
     assert str(error.value) == (
-        f"model.pretrained: {tmp_path / 'w'}: none of its tensors is one of the model's: it has "
+        f"model.pretrained: {tmp_path / 'w'}: none of its tensors is one of the model's; it has "
         "state_dict.model.convolution.weight, state_dict.model.convolution.bias, state_dict.model.hidden.weight, "
         "state_dict.model.hidden.bias, state_dict.model.head.weight, and 2 more; the model has conv1.weight, "
         "bn1.weight, bn1.bias, bn1.running_mean, bn1.running_var, and 117 more"

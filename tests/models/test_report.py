@@ -197,7 +197,7 @@ def test_twenty_four_mistakes_are_pictures_where_samples_are() -> None:
     assert parsed.count("img") == 24
     _, parsed = made(facts(DIGITS, classified(DIGITS, noise(200, 40), right=0.5)))
     assert parsed.count("img") == 0
-    assert "The samples are no pictures." in parsed.text
+    assert "The samples are not images." in parsed.text
 
 
 def test_without_mistakes_it_says_so() -> None:
@@ -357,8 +357,8 @@ def test_a_report_that_cannot_be_made_costs_a_line_and_not_the_version(
     assert message["outcome"] == "Published"
     assert sorted(store.manifest(tmp_path / "store", "default", "stripes", 1).files) == ["model.onnx", "samples.npz"]
     out, err = capfd.readouterr()
-    (line,) = [line for line in out.splitlines() if "report: none: " in line]
-    assert line.endswith(f"report: none: {told}")
+    (line,) = [line for line in out.splitlines() if "report: not published: " in line]
+    assert line.endswith(f"report: not published: {told}")
     assert err == ""
 
 

@@ -168,7 +168,7 @@ def test_a_classifier_answers_with_probabilities_and_a_regression_as_it_is(
         (np.zeros((2, 3)), np.array([0, 3]), "label 3 is not allowed; must be 0 to 2: the model has 3 outputs"),
         (np.zeros((2, 3)), np.array([-1, 0]), "label -1 is not allowed"),
         (np.zeros((2, 3)), np.array([0.5, 1.0]), r"labels of shape \[2\] do not fit a model with 3 outputs"),
-        (np.zeros((2, 3, 4)), np.array([0, 1]), r"the model answers 2 inputs with shape \[2, 3, 4\]"),
+        (np.zeros((2, 3, 4)), np.array([0, 1]), r"the model returns shape \[2, 3, 4\] for 2 inputs"),
     ],
 )
 def test_a_model_that_does_not_fit_its_labels_is_refused(outputs: Any, targets: Any, complaint: str) -> None:

@@ -123,6 +123,6 @@ def test_they_are_published(run_script: RunScript, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("file", ["folder/w.bin", "samples.npz", "manifest.json", "report.html"])
 def test_weights_that_cannot_be_a_file_of_the_version_are_named(file: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=rf"^model\.onnx: weights lie in '{file}'; must be a file beside it"):
+    with pytest.raises(UserError, match=rf"^model\.onnx: weights are in '{file}'; must be a file beside it"):
         written(tmp_path, constant, file)
     assert onnx.load(tmp_path / "model.onnx").graph.output[0].name == "out"

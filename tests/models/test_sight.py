@@ -35,7 +35,7 @@ def build(shape: tuple[int, int, int], **model: Any) -> list[str]:
             (30, 30, 3),
             "28x28 of the images' 30x30 pixels; dataset.size: [32, 32] is a multiple of its patches of 4x4",
         ),
-        ("timm/mixer_s32_224", {}, (40, 40, 3), "32x32 of the images' 40x40 pixels; with dataset.size it gets"),
+        ("timm/mixer_s32_224", {}, (40, 40, 3), "32x32 of the images' 40x40 pixels; set dataset.size to a size"),
     ],
 )
 def test_a_model_of_timm_that_passes_over_much_of_the_image_is_refused_with_the_sizes(
@@ -48,8 +48,8 @@ def test_a_model_of_timm_that_passes_over_much_of_the_image_is_refused_with_the_
 
 def test_what_is_passed_over_at_the_edge_is_said() -> None:
     assert build((50, 50, 3), name="timm/convnext_atto") == [
-        "warning: timm/convnext_atto looks at 48x48 of the images' 50x50 pixels; with dataset.size it gets images of a "
-        "size that it looks at whole"
+        "warning: timm/convnext_atto looks at 48x48 of the images' 50x50 pixels; set dataset.size to a size of "
+        "which it looks at every pixel"
     ]
 
 

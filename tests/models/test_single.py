@@ -29,7 +29,7 @@ def test_a_rest_of_one_image_that_ends_as_one_pixel_is_refused_before_the_run() 
         check(network("resnet9", 8), 8, ONE_LEFT)
     assert str(error.value) == (
         "trainer.batchSize: 7 leaves a part of one image (50 samples, 1 process(es), accumulate 1), on which this "
-        "model's batch norm cannot be trained; must leave two or more, or none"
+        "model's BatchNorm cannot be trained; must leave two or more, or none"
     )
     with pytest.raises(UserError, match=r"\(56 samples, 2 process\(es\), accumulate 2\)"):
         check(network("resnet9", 8), 8, ONE_EACH)

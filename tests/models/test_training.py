@@ -257,7 +257,7 @@ def test_a_loss_that_is_no_number_names_its_first_step_and_that_steps_rate() -> 
     config = Trainer(batchSize=4, epochs=2, optimizer="sgd", learningRate=0.1, schedule="cosine", seed=1)
     order = [parts[0].samples.tolist() for parts in Sampling(60, 4, 1, seed=1).steps(epoch=1)]
     step = 1 + next(number for number, samples in enumerate(order) if 17 in samples)
-    text = f"trainer.learningRate: loss is nan at step {step} with {optim.rate_at(config, step, 30):g}; a smaller rate"
+    text = f"trainer.learningRate: loss is nan at step {step} with rate {optim.rate_at(config, step, 30):g}; must be"
     with pytest.raises(UserError, match=re.escape(text)):
         train(network, little(train_images=images), config, CPU, lambda report: None, Interrupt())
 
@@ -289,7 +289,7 @@ def test_numbers_that_the_device_cannot_compute_are_refused_with_the_reason(
 def test_the_precision_is_said_in_one_line() -> None:
     said: list[str] = []
     fitted(little(), epochs=1, precision="fp32", said=said)
-    assert said == ["precision: fp32 (as asked)"]
+    assert said == ["precision: fp32 (as configured)"]
 
 
 @pytest.mark.skipif(not torch.cpu.get_capabilities().get("avx512_bf16"), reason="this processor has no AVX512-BF16")
@@ -310,8 +310,8 @@ def test_a_faster_way_is_taken_for_its_shape_alone_and_leaves_no_trace_in_the_we
     ]
     chosen = speedup.fastest(module, images, 10_000, ways, said.append)
     assert re.fullmatch(
-        r"speed: a pass takes as it is \S+ ms, wasteful \S+ ms, quick \S+ ms, broken failed \(ZeroDivisionError\), "
-        r"long to prepare not tried, the run is too short; taken: quick",
+        r"speed: forward and backward take eager \S+ ms, wasteful \S+ ms, quick \S+ ms, broken failed "
+        r"\(ZeroDivisionError\), long to prepare not tried, the run is too short; using quick",
         said[0],
     )
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())

@@ -46,7 +46,7 @@ def test_a_model_of_timm_learns() -> None:
             {"pretrained": True},
             "model.options.pretrained: not allowed; weights come from model.pretrained",
         ),
-        ("resnet10t", {"num_classes": 3}, "model.options.num_classes: not allowed; the data set's labels set it"),
+        ("resnet10t", {"num_classes": 3}, "model.options.num_classes: not allowed; the data set's labels determine it"),
         (
             "resnet10t",
             {"depth": 3},

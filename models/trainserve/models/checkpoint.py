@@ -120,15 +120,15 @@ class Checkpoints:
 
     def _left(self) -> str:
         whole = [path for path in self._all() if path not in self._damaged]
-        return f"{whole[-1].name} is as it was" if whole else "there is no earlier one"
+        return f"the newest one is {whole[-1].name}" if whole else "there is no earlier one"
 
     def _refuse_another_run(self, theirs: Mapping[str, Any], path: Path) -> None:
         for field in [*self._run, *theirs]:
             mine, other = self._run.get(field, _ABSENT), theirs.get(field, _ABSENT)
             if mine != other:
                 raise UserError(
-                    f"checkpoint.folder: {self.folder} holds a run with {field} {_shown(other)}, this one has "
-                    f"{_shown(mine)} ({path.name}); must be a folder of its own"
+                    f"checkpoint.folder: {self.folder} is of a run with {field} {_shown(other)}, this run has "
+                    f"{_shown(mine)} ({path.name}); every run needs its own folder"
                 )
 
 
@@ -154,7 +154,7 @@ def opened(
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(
-                f"checkpoint.folder: {folder} is in use by another run; must be a folder of its own"
+                f"checkpoint.folder: {folder} is in use by another run; every run needs its own folder"
             ) from None
         except OSError as error:
             if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):  # a file system that knows no locks
@@ -190,7 +190,7 @@ def _whole(path: Path) -> tuple[bytes | None, str]:
     named = _NAME.fullmatch(path.name)
     assert named is not None
     if _digest(content) != named[2]:
-        return None, f"its {len(content)} bytes are not those that were written (their digest differs)"
+        return None, f"its {len(content)} bytes are corrupt: their digest is not the one in its name"
     try:
         found = state(content)["format"]
     except Exception as error:  # torch tells in many ways that it does not know a file

@@ -88,11 +88,11 @@ class Gang(Alone):
         self._store = store
         self._control: dist.ProcessGroup | None = None
         self._asked: tuple[Tensor, dist.Work] | None = None
-        self._store.set(f"here/{rank.rank}", "")
+        self._store.set(f"started/{rank.rank}", "")
 
     @override
     def meet(self, device: torch.device) -> None:
-        self._wait_for_all("here", _START)
+        self._wait_for_all("started", _START)
         self._store.set(f"ready/{self.rank.rank}", "")
         self._wait_for_all("ready", _LOAD)
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
@@ -174,7 +174,7 @@ class Gang(Alone):
         except RuntimeError as error:
             self._wait_for_a_last_word()
             if any(word in str(error).lower() for word in ("gloo", "nccl", "connection")):
-                raise RankLost(f"another process of the run ended without a word ({_brief(error)})") from error
+                raise RankLost(f"another process of the run ended without an error ({_brief(error)})") from error
             raise
 
     def tell(self, error: RunFailed) -> None:
@@ -196,7 +196,7 @@ class Gang(Alone):
                 return
             said: dict[str, Any] = json.loads(self._store.get("failed"))
         except RuntimeError as error:
-            raise RankLost("the process that holds the run's store is gone") from error
+            raise RankLost("the process that hosts the run's rendezvous store has ended") from error
         if said["rank"] != self.rank.rank:
             raise PeerFailed(f"rank {said['rank']}: {said['message']}", said["reason"], said["code"])
 

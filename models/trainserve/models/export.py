@@ -74,7 +74,7 @@ def export(
     onnx_file.strip(model)
     pools.settle(model)
     if random := onnx_file.random_operator(model):
-        raise UserError(f"model: operator {random} answers at random; it must do nothing in evaluation mode")
+        raise UserError(f"model: the output of operator {random} is random; it must do nothing in evaluation mode")
     onnx.helper.set_model_props(model, _properties(graph, dataset))
     path.write_bytes(model.SerializeToString())
     return checked(program, graph, dataset, files, batches)
@@ -94,10 +94,10 @@ def checked(
     model = onnx.load(path, load_external_data=False)
     if fixed := onnx_file.fixed_batch(model):
         raise WrongGraph(
-            f"model: its batch axis is fixed at {fixed} by an operator that is given a number for it, such as reshape"
+            f"model: its batch axis is fixed at {fixed} by an operator with a constant shape, such as reshape"
         )
     if model.ir_version > MAX_IR_VERSION:
-        raise RunFailed(f"the exporter wrote IR version {model.ir_version}; at most {MAX_IR_VERSION} is served")
+        raise RunFailed(f"the exporter wrote IR version {model.ir_version}; must be at most {MAX_IR_VERSION}")
     _check_batches(graph, dataset, Session(path), batches)
     return Exported(program, path, files, onnx_file.opset(model), model.ir_version)
 

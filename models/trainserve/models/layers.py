@@ -73,7 +73,7 @@ def in_company(graph: Graph, given: NDArray[Any]) -> str | None:
     together, alone = _leaves(graph, given), _leaves(graph, given[-2:])
     for (name, answer), (_, other) in zip(together, alone, strict=False):
         if len(answer) == len(given) and _far(other.numpy(), answer[-2:].numpy()):
-            return f"{_layer(graph, name)} answers a sample otherwise in other company, and must not"
+            return f"{_layer(graph, name)} gives a sample another output when other samples are in the batch"
     return None
 
 
@@ -111,12 +111,12 @@ def first_wrong(graph: Graph, given: NDArray[Any], program: torch.onnx.ONNXProgr
         answers = _answers(model, given, [*truth.values])
     except Exception as error:  # onnxruntime has none of its own
         if (failed := nodes.get(_behind(model, str(error)))) is not None:
-            return f"{_named(graph, failed)} cannot be run as it is exported"
+            return f"{_named(graph, failed)} cannot be run by onnxruntime"
         answers = {}
     for name, truly in truth.values.items():
         if name in answers and _far(answers[name], truly):
             return f"{_named(graph, nodes[name])} is exported wrongly"
-    return None if truth.failed is None else f"{_named(graph, truth.failed)} is exported for one size of batch"
+    return None if truth.failed is None else f"{_named(graph, truth.failed)} is exported for one batch size"
 
 
 class _Values(Interpreter):

@@ -80,8 +80,8 @@ def _expect_numbers(answers: Arrays) -> None:
         if odd.size:
             value = answer[odd[0]][~np.isfinite(answer[odd[0]])][0]
             raise ParityFailed(
-                f"export.parity: PyTorch itself answers {value} to {odd.size} of {len(answer)} samples ({name}, sample "
-                f"{odd[0]} the first): the weights are no numbers any more, or it divides by 0"
+                f"export.parity: PyTorch's own output is {value} for {odd.size} of {len(answer)} samples ({name}, the "
+                f"first is {odd[0]}): the weights are not finite, or the model divides by 0"
             )
 
 

@@ -58,7 +58,7 @@ def choose(asked: Literal["auto", "fp32", "tf32", "bf16"], device: torch.device)
     if asked not in able:
         allowed = ", ".join(["auto", *able])
         raise UserError(f'trainer.precision: "{asked}" is not allowed here; must be one of {allowed}: {units}')
-    return Precision(asked, "as asked")
+    return Precision(asked, "as configured")
 
 
 def _able(device: torch.device) -> tuple[list[Name], str]:

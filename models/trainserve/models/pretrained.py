@@ -83,7 +83,7 @@ def load(network: nn.Module, path: Path, name: str) -> str:
     if not new:
         return said
     layer = next(iter(new)).rpartition(".")[0]
-    return f"{said}; the head {layer} has another size there and is new"
+    return f"{said}; the head {layer} has another size there and is newly initialised"
 
 
 def _found(file: Stored, own: Mapping[str, Tensor], name: str) -> Found:
@@ -93,11 +93,11 @@ def _found(file: Stored, own: Mapping[str, Tensor], name: str) -> Found:
     except Ambiguous as two:
         one, other = two.prefixes
         raise UserError(
-            f"{FIELD}: {name}: the model's names are there behind {one!r} and behind {other!r}; must be there once"
+            f"{FIELD}: {name}: has the model's tensors twice, with prefix {one!r} and {other!r}; must have them once"
         ) from None
     if found is None:
         raise UserError(
-            f"{FIELD}: {name}: none of its tensors is one of the model's: it has {_some([*file])}; the model has "
+            f"{FIELD}: {name}: none of its tensors is one of the model's; it has {_some([*file])}; the model has "
             f"{_some([*own])}"
         )
     return found
@@ -195,7 +195,7 @@ def _fits(own: Tensor, given: Tensor) -> bool:
 
 
 def _behind(found: Found) -> str:
-    return f" (behind {found.prefix!r})" if found.prefix else ""
+    return f" (prefix {found.prefix!r})" if found.prefix else ""
 
 
 def _some(texts: list[str], between: str = ", ") -> str:

@@ -50,7 +50,9 @@ class Program:
         for name, (shape, dtype) in self._weights.items():
             found = tensors.get(name)
             if found is None or (found.shape, found.dtype) != (shape, dtype):
-                raise WrongGraph(f"model: weight {name} had the shape {[*shape]} and type {dtype} before the training")
+                raise WrongGraph(
+                    f"model: weight {name} must keep its shape {[*shape]} and type {dtype} in the training"
+                )
         filled = torch.onnx.ONNXProgram(self._made.model.clone(), None)
         filled.apply_weights({name: tensors[name].detach() for name in self._weights})
         if optimised:

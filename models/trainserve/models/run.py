@@ -259,7 +259,7 @@ class Run:
         try:
             return self.curves.published()
         except Exception as error:  # a script may have said anything, the model is good
-            self.terminal.say(f"curves: none: {_told(error)}")
+            self.terminal.say(f"curves: not published: {_told(error)}")
             return None
 
     def _known(self, dataset: Dataset) -> Known:
@@ -289,7 +289,7 @@ class Run:
             job, model = self.config.job, self.config.output.model
             content = writing.content(job.namespace, model, draft, made, held, known())
         except Exception as error:  # whatever a library finds wrong with it, the model is good
-            self.terminal.say(f"report: none: {_told(error)}")
+            self.terminal.say(f"report: not published: {_told(error)}")
             return {}
         with written_to(scratch / store.REPORT):
             (scratch / store.REPORT).write_bytes(content)

@@ -53,7 +53,7 @@ def _handler(progress: Progress) -> type[BaseHTTPRequestHandler]:
                 case "/healthz":
                     self._answer(200, "text/plain", b"ok\n")
                 case _:
-                    self._answer(404, "text/plain", b"there are /progress, /metrics and /healthz\n")
+                    self._answer(404, "text/plain", b"not found; there are /progress, /metrics and /healthz\n")
 
         def _answer(self, status: int, kind: str, content: bytes) -> None:
             self.send_response(status)

@@ -15,8 +15,8 @@ def hint(text: str) -> str:
     if size is None:
         return ""
     return (
-        f"; {FOLDER} holds {_mebibytes(size)}, and DataLoader's workers hand their batches over there: lower "
-        "num_workers, prefetch_factor or batch_size, or raise resources.memory, of which a quarter is for it"
+        f"; DataLoader workers pass batches through {FOLDER}, which has {_mebibytes(size)}: lower num_workers, "
+        f"prefetch_factor or batch_size, or raise resources.memory (a quarter of it is {FOLDER})"
     )
 
 

@@ -29,7 +29,7 @@ def check(network: Network, image: Tensor, sampling: Sampling) -> None:
             raise UserError(
                 f"trainer.batchSize: {sampling.batch} leaves a part of one image ({sampling.count} samples, "
                 f"{sampling.processes} process(es), accumulate {sampling.accumulate}), on which this model's "
-                "batch norm cannot be trained; must leave two or more, or none"
+                "BatchNorm cannot be trained; must leave two or more, or none"
             ) from error
     for buffer, value in zip(network.buffers(), before, strict=True):
         buffer.copy_(value)

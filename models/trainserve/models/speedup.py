@@ -57,7 +57,7 @@ def fastest(
         return module
     trial = copy.deepcopy(module)
     eager = _seconds(trial, trial, images)
-    best, best_seconds, said = None, eager, [f"as it is {_ms(eager)}"]
+    best, best_seconds, said = None, eager, [f"eager {_ms(eager)}"]
     for way in ways:
         if not worth_trying(way, eager, steps):
             said.append(f"{way.name} not tried, the run is too short")
@@ -70,7 +70,7 @@ def fastest(
         said.append(f"{way.name} {_ms(taken)}")
         if taken < best_seconds and worth_taking(way, eager, taken, steps):
             best, best_seconds = way, taken
-    say(f"speed: a pass takes {', '.join(said)}; taken: {best.name if best else 'as it is'}")
+    say(f"speed: forward and backward take {', '.join(said)}; using {best.name if best else 'eager'}")
     return module if best is None else _for_one_shape(best.prepare(module, images), module, images.shape)
 
 

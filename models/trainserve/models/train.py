@@ -95,7 +95,7 @@ def train(
     if (theirs := (world.share(numbers.name.encode()) or b"").decode()) != numbers.name:
         raise UserError(
             f'trainer.precision: "{config.precision}" is {theirs} for rank 0 and {numbers.name} for rank '
-            f"{world.rank.rank}, whose devices differ; must be one that both have, by name"
+            f"{world.rank.rank}, whose devices differ; must be set to one that both support"
         )
     say(f"precision: {numbers.name} ({numbers.why})")
     with numbers.training(device):
@@ -238,7 +238,7 @@ class _Loop:
             step = (epoch - 1) * self.sampling.steps_per_epoch + int(finite) + 1
             raise UserError(
                 f"trainer.learningRate: loss is {loss_sum} at step {step} with "
-                f"{optim.rate_at(self.config, step, self.steps):g}; a smaller rate is needed"
+                f"rate {optim.rate_at(self.config, step, self.steps):g}; must be smaller"
             )
         self.totals, self.seconds = totals, self.earlier + now - self.start
         if self.checkpoints:
@@ -291,9 +291,7 @@ class _Loop:
     def _save(self) -> str:
         """The state as `_read` has just seen it; where it went."""
         if self.checkpoints is None:
-            return (
-                "not saved: the run has no checkpoint folder" if self.world.rank.first else "rank 0 says what is saved"
-            )
+            return "not saved: the run has no checkpoint folder" if self.world.rank.first else "rank 0 saves it"
         path = self.checkpoints.save(
             self.step,
             {
@@ -325,9 +323,7 @@ class _Loop:
         self.curves.load(state.get("curves"))
         say(f"resumed: after step {self.step} of {self.steps}; {self.lost:.1f} s of training were lost so far")
         if state["precision"] != self.numbers.name:
-            say(
-                f"precision: the run began in {state['precision']}, on another kind of device; it goes on in other bits"
-            )
+            say(f"precision: the run began in {state['precision']}, on another kind of device; weights will differ")
 
 
 class _Logits(nn.Module):

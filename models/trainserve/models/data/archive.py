@@ -17,7 +17,7 @@ def unpacked(path: Path, digest: str, cache: Cache) -> Path:
 
 def _unpack(path: Path, room: Path, cache: Cache) -> None:
     most = limits.current().bytes("dataset")
-    bound = archive.Bound(most, f"{limits.told(most)}, all that is allowed (the chart's limits.dataset)")
+    bound = archive.Bound(most, f"{limits.told(most)} (the chart's limits.dataset)")
     with cache.watch.task(f"unpacking {path.name}", None, "bytes") as moved:
         try:
             archive.unpack(path, room, path, bound, empty_folders=False, moved=moved)

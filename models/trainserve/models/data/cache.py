@@ -34,7 +34,7 @@ class Cache:
         try:
             return self._given or Path(os.environ.get(VARIABLE) or Path.home() / ".cache/trainserve/data")
         except RuntimeError as error:
-            raise DataError(f"{error} {VARIABLE} must name a folder to write to") from None
+            raise DataError(f"{error} {VARIABLE} must name a writable folder") from None
 
     def entry(self, key: str) -> Path | None:
         """What is kept under `key`, if it is."""
@@ -91,8 +91,8 @@ class Cache:
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise DataError(
-                    f"{self.root}: no space left for the data set; make room, or set {VARIABLE} to a folder that has it"
+                    f"{self.root}: no space left for the data set; free some, or set {VARIABLE} to a folder with enough"
                 ) from error
             raise DataError(
-                f"{error.filename or self.root}: {error.strerror or error}; {VARIABLE} must name a folder to write to"
+                f"{error.filename or self.root}: {error.strerror or error}; {VARIABLE} must name a writable folder"
             ) from error

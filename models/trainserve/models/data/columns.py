@@ -44,9 +44,10 @@ def choose(file: Path, schema: pa.Schema, image: str | None, label: str | None, 
     for kind, name in found.items():
         if name is None or name not in schema.names:
             raise DataError(
-                f"{file}: column {name or kind!r} is missing; dataset.options names it, of: {', '.join(schema.names)}"
+                f"{file}: column {name or kind!r} is missing; set dataset.options.{kind} to one of: "
+                f"{', '.join(schema.names)}"
             )
-    notes = [f"column {name!r} is the {kind}" for kind, name in found.items() if name != kind]
+    notes = [f"column {name!r} is taken as the {kind}" for kind, name in found.items() if name != kind]
     asked = (image or found["image"], label or found["label"]) == (image, label)
     return Columns(str(found["image"]), str(found["label"]), features, () if asked else tuple(notes))
 
@@ -66,10 +67,10 @@ def values(where: str, column: pa.ChunkedArray, task: Task) -> NDArray[Any]:
     column = _plain(column)
     kind = column.type
     if not (_is_class if task == "classification" else _is_value)(kind):
-        needed = "integers or words" if task == "classification" else "floats"
+        needed = "integers or strings" if task == "classification" else "floats"
         raise DataError(f"{where} is {kind}; must be {needed} in a {task}")
     if column.null_count:
-        raise DataError(f"{where}: {column.null_count} values are null; none may be")
+        raise DataError(f"{where}: {column.null_count} values are null; must be 0")
     if not _is_value(kind):
         found: NDArray[Any] = np.array(column.to_pylist(), np.str_) if _is_text(kind) else column.to_numpy()
         return found

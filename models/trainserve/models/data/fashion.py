@@ -76,7 +76,7 @@ def _content(path: Path) -> bytes:
         return path.read_bytes() if path.exists() else gzip.decompress(compressed.read_bytes())
     except (OSError, EOFError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise DataError(f"{compressed}: {reason}; {VARIABLE} names the folder of its four IDX files") from None
+        raise DataError(f"{compressed}: {reason}; {VARIABLE} must name the folder with its four IDX files") from None
 
 
 def _package(folder: Path) -> Path:
@@ -95,7 +95,7 @@ def _package(folder: Path) -> Path:
         if errors := _run(["dpkg", "-x", packed.name, "tree"], folder):
             raise DataError(_unreachable(errors))
     except FileNotFoundError as error:
-        raise DataError(_unreachable(f"{error.filename} is not on this machine")) from None
+        raise DataError(_unreachable(f"{error.filename} is not installed")) from None
     return folder / "tree"
 
 
@@ -108,5 +108,5 @@ def _run(command: list[str], folder: Path) -> str:
 def _unreachable(why: str) -> str:
     return (
         f"fashion-mnist: apt cannot fetch Debian's package {PACKAGE}: {why}; "
-        f"or set {VARIABLE} to a folder with its four IDX files"
+        f"alternatively set {VARIABLE} to a folder with its four IDX files"
     )

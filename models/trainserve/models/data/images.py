@@ -126,7 +126,7 @@ def _look(root: Path, cache: Cache) -> Found:
     notes, test = _chosen(here, held_out)
     if here.flat:
         where = "" if here.root == root else f" of {here.root.relative_to(root).as_posix()}/"
-        notes.insert(0, f"there is no train/: the {len(labels)} folders{where} are the classes")
+        notes.insert(0, f"there is no train/: the {len(labels)} folders{where} are taken as the classes")
     notes += looking.told()
     train_folder = here.train.relative_to(here.root).as_posix()
     return Found(
@@ -208,8 +208,8 @@ class _Looking:
             return []
         names = [path.relative_to(self.root).as_posix() for path in self.passed]
         more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-        what = "1 that is no picture" if len(names) == 1 else f"{len(names)} that are no pictures"
-        return [f"passed over {what} of a class: {', '.join(names[:_SHOWN])}{more}"]
+        what = "1 entry that is not a picture" if len(names) == 1 else f"{len(names)} entries that are not pictures"
+        return [f"skipped {what} of a class: {', '.join(names[:_SHOWN])}{more}"]
 
 
 def _below(folder: Path, name: str) -> Iterator[str]:

@@ -49,13 +49,14 @@ def classes(parts: Sequence[NDArray[Any]], where: Sequence[str], named: Sequence
     """
     kinds = {values.dtype.kind for values in parts}
     if kinds & set("US") and not kinds <= set("US"):
-        raise DataError(f"{where[0]}: words in one part and numbers in another; must be the same")
+        raise DataError(f"{where[0]}: strings in one part and numbers in another; must be the same")
     if kinds <= set("US"):
         return _words([_text(values) for values in parts], where, named)
     for values, place in zip(parts, where, strict=True):
         if values.dtype.kind not in "iub":
             raise DataError(
-                f"{place} is {values.dtype}; must be integers or words in a classification, or dataset.task regression"
+                f"{place} is {values.dtype}; must be integers or strings in a classification (dataset.task: regression "
+                "takes floats)"
             )
     numbers = [values.astype(np.int64) for values in parts]
     if kinds == {"b"}:
@@ -95,7 +96,7 @@ def _numbers(parts: list[Targets], where: Sequence[str]) -> Labels:
         _unnegative(parts, where)
     names = [str(value) for value in distinct]
     shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
-    note = f"labels do not begin at 0: the {len(names)} of them are classes 0..{len(names) - 1}, named {shown}"
+    note = f"labels do not begin at 0: their {len(names)} values become classes 0..{len(names) - 1}, named {shown}"
     return Labels([np.searchsorted(distinct, values) for values in parts], names, (note,))
 
 

@@ -83,7 +83,7 @@ def _complete(path: Path, found: Roles, held: str) -> None:
             raise DataError(f"{path}: array {kind!r} (or {_USUAL[kind]}) is missing; there are: {held}")
     for part in _HELD_OUT:
         if (part in found.images) != (part in found.labels):
-            raise DataError(f"{path}: images and labels of the {part} part belong together; there are: {held}")
+            raise DataError(f"{path}: the {part} part needs both images and labels; there are: {held}")
 
 
 def _channels_last(found: Roles, arrays: Arrays) -> tuple[Arrays, list[str]]:
@@ -233,7 +233,7 @@ def _dtype(images: NDArray[Any]) -> np.dtype[Any]:
 def _flat(path: Path, values: NDArray[Any], name: str) -> NDArray[Any]:
     flat = labels.flat(values)
     if flat.ndim != 1:
-        raise DataError(f"{path}: {name} has shape {values.shape}; must be (N,), (N, 1), or (N, K) with one 1 in a row")
+        raise DataError(f"{path}: {name} has shape {values.shape}; must be (N,), (N, 1) or one-hot (N, K)")
     return flat
 
 

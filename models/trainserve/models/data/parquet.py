@@ -112,9 +112,9 @@ def _strays(found: hub.Files) -> list[str]:
     notes = []
     if found.others:
         others = _few([other or "(none)" for other in found.others])
-        notes.append(f"config {found.config or '(none)'} is read, of {len(found.others) + 1}; not: {others}")
+        notes.append(f"config {found.config or '(none)'} is read, 1 of {len(found.others) + 1}; not read: {others}")
     if found.strays:
-        notes.append(f"passed over, being of no part: {_few([file.name for file in found.strays])}")
+        notes.append(f"skipped files that belong to no part: {_few([file.name for file in found.strays])}")
     return notes
 
 
@@ -153,7 +153,7 @@ def _held_out(tables: dict[parts.Part, _Table], task: Task) -> tuple[_Table | No
     ]
     test, validation = (tables[part] if part in tables and part not in hidden else None for part in _HELD_OUT)
     told = parts.held_out(*((table.name, len(table.values)) if table else None for table in (test, validation)))
-    return test or validation, told + [f"{part}: all labels are -1 (withheld), and it is not used" for part in hidden]
+    return test or validation, told + [f"{part}: all labels are -1 (withheld); not used" for part in hidden]
 
 
 _HELD_OUT: tuple[parts.Part, parts.Part] = ("test", "validation")
@@ -227,6 +227,6 @@ def _opened(file: Path) -> Iterator[pq.ParquetFile]:
                 raise DataError(f"{file}: {claims}")
             yield content
     except pa.ArrowException as error:
-        raise DataError(f"{file}: not a whole parquet file: {' '.join(str(error).split())}") from None
+        raise DataError(f"{file}: truncated, or not a Parquet file: {' '.join(str(error).split())}") from None
     except OSError as error:
         raise DataError(f"{file}: {error.strerror or error}") from None

@@ -31,8 +31,8 @@ def held_out(test: tuple[str, int] | None, validation: tuple[str, int] | None) -
     if validation is None:
         return []
     if test is None:
-        return [f"{validation[0]} ({validation[1]} samples) is the test part: the model is judged and gated by it"]
+        return [f"{validation[0]} ({validation[1]} samples) is the test part: the model is evaluated and gated on it"]
     return [
-        f"{test[0]} ({test[1]} samples) is the test part: the model is judged and gated by it; "
+        f"{test[0]} ({test[1]} samples) is the test part: the model is evaluated and gated on it; "
         f"{validation[0]} ({validation[1]} samples) is not used"
     ]

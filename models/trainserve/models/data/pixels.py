@@ -51,7 +51,7 @@ def decode(content: bytes, where: str, expected: Form) -> Images:
     if not expected.resize and (image.height, image.width) != expected.size:
         raise DataError(
             f"{where}: {image.height}x{image.width} pixels, and {expected.example} has "
-            f"{expected.size[0]}x{expected.size[1]}; must be equal, or dataset.size be given"
+            f"{expected.size[0]}x{expected.size[1]}; must be equal, or set dataset.size"
         )
     fitted = pictures.fit(image, expected.mode, expected.size[::-1]).image
     return np.asarray(fitted).reshape(expected.shape)

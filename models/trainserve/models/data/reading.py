@@ -49,7 +49,7 @@ def format_of(name: str, folder: bool) -> Format:
         if name.lower().endswith(suffix):
             return kind
     allowed = ", ".join(_SUFFIXES)
-    raise DataError(f"{name}: unknown format; must end in {allowed}, be a folder, or dataset.format must say which")
+    raise DataError(f"{name}: unknown format; must be a folder or end in {allowed}; or set dataset.format")
 
 
 def _built_in(name: str, config: DatasetConfig, seed: int, cache: Cache) -> Source:

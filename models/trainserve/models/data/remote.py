@@ -54,7 +54,7 @@ class Remote:
         with self._errors():
             info = self._fs.info(self._path)
             if self.uri.startswith("https://") and not info.get("url", self.uri).startswith("https://"):
-                raise PermissionError(f"it leads to {info['url']}, which anybody on the way could change")
+                raise PermissionError(f"it redirects to {info['url']}; must stay on https://")
             if info["type"] == "file":
                 return [_file(self._path, _last_name(self.uri), self.uri, info)], False
             prefix = self._path.rstrip("/") + "/"

@@ -39,8 +39,8 @@ def section(tested: Tested, labels: Sequence[str]) -> dict[str, Any]:
         ],
         "reliability": markup(figures.reliability(bins)),
         "calibration": f"Expected calibration error (ECE, {scores.BINS} bins): {scores.calibration_error(bins):.4f}. "
-        "Bars: how often answers of a confidence were right. Dots: how sure they were on average; on the dashed line, "
-        "as sure as right; below it, too sure.",
+        "Bars: accuracy of the answers by their confidence. Dots: mean confidence of each bar's answers; on the dashed "
+        "line both are equal, below it the model is overconfident.",
         "worst": [_class_row(each, labels) for each in worst[:_WORST]]
         if everyone or cut
         else [_class_row(each, labels) for each in classes],
@@ -126,7 +126,7 @@ def _mistakes(tested: Tested, labels: Sequence[str]) -> dict[str, Any]:
             }
         )
     wrong = int((truth != given).sum())
-    told = f"{len(rows)} of {wrong:,} wrong answers, the surest first, with their confidence; samples count from 0."
+    told = f"{len(rows)} of {wrong:,} wrong answers, most confident first; samples are numbered from 0."
     if rows and rows[0]["picture"] is None:
-        told += " The samples are no pictures."
+        told += " The samples are not images."
     return {"mistakes": rows, "mistakes_note": told}

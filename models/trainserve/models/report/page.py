@@ -56,7 +56,7 @@ def _context(facts: Facts, now: datetime) -> Mapping[str, Any]:
         "title": short(f"{facts.namespace}/{facts.model}: training report"),
         "name": short(f"{facts.namespace}/{facts.model}"),
         "made": f"Trained by TrainJob {short(job.name)}, attempt {job.attempt}; reported {now:%Y-%m-%d %H:%M} UTC. "
-        "The version's number and all digests, this page's too, stand in manifest.json beside it.",
+        "The version's number and all digests, this page's too, are in manifest.json beside it.",
         "tiles": _tiles(facts),
         "curves": [markup(each) for each in drawn],
         "curves_note": curves.note(draft.curves),
@@ -130,8 +130,8 @@ def _graph(facts: Facts) -> list[tuple[str, str]]:
         return short(", ".join(f"{each.name} {each.dtype} {each.shape}" for each in kind), 300)
 
     rows = [
-        ("takes", tensors(draft.inputs)),
-        ("answers", tensors(draft.outputs)),
+        ("inputs", tensors(draft.inputs)),
+        ("outputs", tensors(draft.outputs)),
         ("precision", draft.precision),
         ("opset, IR version", f"{draft.opset}, {draft.ir_version}"),
     ]
@@ -146,8 +146,8 @@ def _timings_note(facts: Facts) -> str:
     where = facts.environment
     return (
         f"Measured for a moment where it was trained: onnxruntime {where.get('onnxruntime', '')} on "
-        f"{where.get('processor', 'the processor')}, {where.get('threads', '?')} thread(s). A server elsewhere is "
-        "another matter: see trainserve bench."
+        f"{where.get('processor', 'the processor')}, {where.get('threads', '?')} thread(s). Servers elsewhere differ: "
+        "measure them with trainserve bench."
     )
 
 
@@ -168,20 +168,20 @@ def _parity(parity: store.Parity) -> list[tuple[str, str]]:
 def _energy(energy: store.Energy) -> list[tuple[str, str]]:
     sources = {
         "nvml": "the GPUs' own counters (NVML), whole boards",
-        "rapl": "the machine's processors and memory (RAPL), whatever else ran there",
+        "rapl": "the whole machine's processors and memory (RAPL), other programs included",
         "none": "none",
     }
     if energy.joules is None:
-        rows = [("energy", "not measured"), ("why", short(energy.reason or "nobody said", 300))]
+        rows = [("energy", "not measured"), ("reason", short(energy.reason or "unknown", 300))]
     else:
         rows = [
             ("energy", f"{energy.joules:.5g} J ({energy.joules / 3.6e6:.3g} kWh)"),
             ("source", sources[energy.source]),
         ]
         if energy.joules_per_epoch is not None and energy.joules_per_image is not None:
-            rows.append(("an epoch, an image", f"{energy.joules_per_epoch:.4g} J, {energy.joules_per_image:.3g} J"))
+            rows.append(("per epoch, per image", f"{energy.joules_per_epoch:.4g} J, {energy.joules_per_image:.3g} J"))
         if energy.reason:
-            rows.append(("beside it", short(energy.reason, 300)))
+            rows.append(("note", short(energy.reason, 300)))
     if energy.cpu_joules is not None and energy.source != "rapl":
         rows.append(("processors", f"{energy.cpu_joules:.5g} J (RAPL), not part of the above"))
     if energy.grams_co2e is not None:

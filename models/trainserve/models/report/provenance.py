@@ -8,7 +8,7 @@ from trainserve.models.data.dataset import Dataset
 _BUILT_IN = {
     "digits": "built in: scikit-learn's copy of the UCI digits, 8x8, enlarged to 28x28",
     "fashion-mnist": "built in: Fashion-MNIST as Debian packages it; its files are checked by digests in the code",
-    "synthetic": "built in: made by the options, from the seed",
+    "synthetic": "built in: generated from dataset.options and the seed",
 }
 
 
@@ -17,7 +17,7 @@ def provenance(config: Config, dataset: Dataset) -> dict[str, str]:
     found = {"data set": str(dataset)} | asked(config)
     if config.name is not None:
         return found
-    return found | {"digest": dataset.digest or "none: dataset.digest was not set, so that nothing was checked"}
+    return found | {"digest": dataset.digest or "none: dataset.digest was not set, so nothing was checked"}
 
 
 def asked(config: Config) -> dict[str, str]:

@@ -29,7 +29,7 @@ def prime(keras: ModuleType, watch: Watch) -> None:
         try:
             stage(Path(os.environ["KERAS_HOME"]) / "datasets/fashion-mnist", Cache(watch))
         except DataError as error:
-            watch.say(f"{error}; Keras is left to download it")
+            watch.say(f"{error}; Keras will download it itself")
         return original()
 
     module.load_data = load_data

@@ -55,7 +55,7 @@ def left(given: Given, fitted: Given | None) -> Left:
     Raises UserError when Keras did not run on PyTorch, or the samples cannot be read.
     """
     if not isinstance(given.model, nn.Module):
-        raise UserError("model.script: Keras runs on another backend than torch; leave KERAS_BACKEND to the run")
+        raise UserError("model.script: Keras runs on another backend than torch; do not set KERAS_BACKEND")
     inputs, targets = _samples(given)
     training = None
     if fitted is not None and fitted.y is not None:  # else batches, which may be spent

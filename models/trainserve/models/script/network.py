@@ -107,7 +107,7 @@ def adopt(left: Left, name: str, config: Export) -> Adopted:
         targets, task = _targets(left.targets, width, "regression")
     count = 2 if width == 1 and task == "classification" else width
     if len(targets) != len(inputs):
-        raise UserError(f"{FIELD}: {len(inputs)} inputs and {len(targets)} labels; there must be as many of both")
+        raise UserError(f"{FIELD}: {len(inputs)} inputs and {len(targets)} labels; must be as many")
     if task == "classification" and not 0 <= targets.min() <= targets.max() < count:
         wrong = targets.min() if targets.min() < 0 else targets.max()
         raise UserError(
@@ -164,7 +164,7 @@ def _outputs(body: nn.Module, inputs: NDArray[Any]) -> NDArray[Any]:
         ) from error
     if not isinstance(outputs, Tensor) or outputs.ndim not in (1, 2) or len(outputs) != len(inputs):
         got = f"shape {list(outputs.shape)}" if isinstance(outputs, Tensor) else type(outputs).__name__
-        raise UserError(f"{FIELD}: the model answers {len(inputs)} inputs with {got}; must be one tensor (N, K)")
+        raise UserError(f"{FIELD}: the model returns {got} for {len(inputs)} inputs; must be one tensor (N, K)")
     values: NDArray[Any] = one_output.rows(outputs).numpy()
     return values
 
@@ -188,7 +188,7 @@ def _targets(targets: NDArray[Any], outputs: int, task: Task | None) -> tuple[ND
         if whole and (outputs > 1 or task is not None or np.isin(rows, (0, 1)).all()):
             return rows[:, 0].astype(np.int64), "classification"
         if task is not None:
-            raise UserError(f"{FIELD}: labels of shape {list(targets.shape)} are no class numbers")
+            raise UserError(f"{FIELD}: labels of shape {list(targets.shape)} are not class numbers")
     if rows.shape[1] != outputs:
         raise UserError(f"{FIELD}: labels of shape {list(targets.shape)} do not fit a model with {outputs} outputs")
     return rows.astype(np.float32), "regression"

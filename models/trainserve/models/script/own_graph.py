@@ -219,11 +219,11 @@ def _files(folder: Path, model: onnx.ModelProto) -> dict[str, Path]:
     for location in locations:
         if not isinstance(location, str) or not store.is_file(location) or location in _TAKEN:
             raise UserError(
-                f"{MODEL}: weights lie in {location!r}; must be a file beside it, named by letters, digits, '_', '-' "
+                f"{MODEL}: weights are in {location!r}; must be a file beside it, named with letters, digits, '_', '-' "
                 f"and '.', and not {', '.join(_TAKEN)}"
             )
         if not (folder / location).is_file():
-            raise UserError(f"{MODEL}: weights lie in {location!r}, which is not beside it")
+            raise UserError(f"{MODEL}: weights are in {location!r}, which does not exist beside it")
     return {name: folder / name for name in [MODEL, *sorted(locations)]}
 
 
@@ -233,7 +233,7 @@ def _tensor(value: onnx.ValueInfoProto) -> store.Tensor:
 
     kind = value.type.tensor_type
     if value.type.WhichOneof("value") != "tensor_type" or not kind.HasField("shape"):
-        raise UserError(f"{MODEL}: {value.name} is no tensor with a shape; inputs and outputs must be")
+        raise UserError(f"{MODEL}: {value.name} must be a tensor with a shape, as all inputs and outputs")
     shape = [axis.dim_value if axis.dim_value > 0 else -1 for axis in kind.shape.dim]
     dtype = str(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type))
     if dtype not in _DTYPES:
@@ -267,7 +267,7 @@ def _recorded(path: Path, tensors: list[store.Tensor]) -> dict[str, NDArray[Any]
             )
     if len({len(array) for array in arrays.values()}) != 1 or not len(arrays[tensors[0].name]):
         counts = ", ".join(f"{name} {len(array)}" for name, array in arrays.items())
-        raise UserError(f"{SAMPLES}: as many samples of each are needed, at least 1; found {counts}")
+        raise UserError(f"{SAMPLES}: every array must have the same number of samples, at least 1; found {counts}")
     return arrays
 
 
@@ -295,7 +295,7 @@ def _difference(name: str, expected: NDArray[Any], got: NDArray[Any], bound: par
         raise ParityFailed(f"{MODEL}: {name} has shape {list(got.shape)}; {SAMPLES} has {list(expected.shape)}")
     if expected.dtype.kind in "SU":
         if not (expected.astype(str) == got.astype(str)).all():
-            raise ParityFailed(f"{MODEL}: {name} names another text than {SAMPLES}")
+            raise ParityFailed(f"{MODEL}: {name} gives other strings than {SAMPLES}")
         return 0.0, 0.0
     wide = expected.astype(np.float64)
     with np.errstate(invalid="ignore"):  # of one infinity and the same

@@ -80,11 +80,11 @@ def given(
         if not fits or not (text or str(array.dtype) == tensor.dtype):
             raise UserError(
                 f"{path.name}: {tensor.name} is {array.dtype} {list(arrays[tensor.name].shape)}; must be "
-                f"{tensor.dtype} {tensor.shape}, or several of those below each other"
+                f"{tensor.dtype} {tensor.shape}, or several of those stacked along a new first axis"
             )
     if len({len(array) for array in found.values()}) != 1 or not len(found[tensors[0].name]):
         counts = ", ".join(f"{name} {len(array)}" for name, array in found.items())
-        raise UserError(f"{path.name}: as many samples of each are needed, at least 1; found {counts}")
+        raise UserError(f"{path.name}: every array must have the same number of samples, at least 1; found {counts}")
     return found
 
 

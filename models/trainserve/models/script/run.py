@@ -108,7 +108,7 @@ class ScriptRun(Run):
 
     def _energy(self, on_gpu: bool) -> Energy:
         if on_gpu:
-            return Energy(None, "none", "the script chose its GPUs itself; they are metered where our loop trains")
+            return Energy(None, "none", "the energy of GPUs is not measured for a script that trains by itself")
         state, config = self.progress.state, self.config.energy
         return energy.summary(
             self.running.meter.read(), state.samples, state.samples // max(state.epoch or 1, 1), config
@@ -134,7 +134,7 @@ class ScriptRun(Run):
             self._measured(self.keras.accuracy if adopted.accuracy is None else adopted.accuracy, adopted.loss)
         else:
             self._measured(None, None)
-            self.terminal.say("samples: none to test on; the export is compared on some that the model was fitted to")
+            self.terminal.say("samples: no test samples; parity is measured on training samples")
         made = self._export(adopted.graph.network, adopted.dataset, adopted.graph.signature, scratch)
         if not left.held_out:
             made = replace(made, scored=None)
@@ -176,13 +176,13 @@ class ScriptRun(Run):
 
         missing = []
         if self.config.dataset is None:
-            data = {"data set": "the script's own: it loads its data itself"}
+            data = {"data set": "loaded by the script itself"}
         else:
-            data = provenance.asked(self.config.dataset) | {"read by": "the script, if it reads it at all"}
+            data = provenance.asked(self.config.dataset) | {"read by": "the script, if at all"}
         if not self.curves.points:
             missing.append("Curves: the script reported no epoch (run.epoch of trainserve.models.sdk, or Keras's fit).")
         elif self._recorded is None:
-            missing.append("Curves: what the script reported cannot be written; the run's log says why.")
+            missing.append("Curves: what the script reported cannot be published; the run's log says why.")
         if tested is None:
             missing.append(
                 "Answers to a test split: the script left none with class numbers or values (run.publish, Keras's "

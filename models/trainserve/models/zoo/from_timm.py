@@ -15,8 +15,8 @@ from trainserve.models.torchvision import declare_operators
 from trainserve.models.zoo import TIMM, ready
 
 OURS = {
-    "in_chans": "the data set's images set it",
-    "num_classes": "the data set's labels set it",
+    "in_chans": "the data set's images determine it",
+    "num_classes": "the data set's labels determine it",
     "pretrained": "weights come from model.pretrained",
     "pretrained_cfg": "weights come from model.pretrained",
     "pretrained_cfg_overlay": "weights come from model.pretrained",

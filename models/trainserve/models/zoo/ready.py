@@ -33,7 +33,7 @@ def check(network: nn.Module, shape: tuple[int, int, int], outputs: int, task: T
     if not given.is_floating_point():
         raise WrongOutput(f"two images give {given.dtype}; must be floating point")
     if two_classes and one_output.is_one(given) and one_output.is_a_probability(network, images, given):
-        raise WrongOutput("its one output is a probability; must be the logit: leave the sigmoid to the training")
+        raise WrongOutput("its one output is a probability; must be the logit: remove the sigmoid")
     network.train(training)
 
 

@@ -47,7 +47,7 @@ def build(
         if (kinds := half.others(network)) is not None:
             raise UserError(
                 f"{FIELD}: {path.name}:{name} returns {type(network).__name__} with {kinds} weights; must be float32, "
-                "in which it is trained and served (trainer.precision and export.precision ask for less)"
+                "in which it is trained and served (for less, set trainer.precision and export.precision)"
             )
         try:
             ready.check(network, shape, outputs, task)

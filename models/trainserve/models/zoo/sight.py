@@ -65,4 +65,4 @@ def advice(network: nn.Module, shape: tuple[int, int, int]) -> str:
     if len(sizes) == 2 and all(isinstance(each, int) and each > 0 for each in sizes):
         height, width = (-(-length // each) * each for length, each in zip(shape[:2], sizes, strict=True))
         return f"dataset.size: [{height}, {width}] is a multiple of its patches of {sizes[0]}x{sizes[1]}"
-    return "with dataset.size it gets images of a size that it looks at whole"
+    return "set dataset.size to a size of which it looks at every pixel"

@@ -189,7 +189,7 @@ def _make_unpacked(request: Request, room: Room) -> str:
     shutil.rmtree(room.content)
     unpacked.mkdir()
     size, most = packed.stat().st_size, limits.current().bytes("version")
-    bound = archive.Bound(most, f"{limits.told(most)}, all that is allowed (the chart's limits.version)")
+    bound = archive.Bound(most, f"{limits.told(most)} (the chart's limits.version)")
 
     def reserve(more: int) -> None:
         room.reserve(size + more)
