@@ -1,6 +1,6 @@
-"""Data sets: built in by name, or read from a file or a folder; each is checked before training, its split exact.
+"""Data sets: built in by name, or read from a file or folder; checked and split before training.
 
-This module imports neither numpy nor torch, so that the names are known before either is loaded.
+This module imports neither numpy nor torch, so that the names are available without loading either.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BuiltIn:
-    """What a config may ask of a data set that has a name."""
+    """A data set that is selected by name: the tasks it supports and whether it takes options."""
 
     tasks: tuple[str, ...] = ("classification",)
     options: bool = False
@@ -32,10 +32,10 @@ DATASETS = tuple(BUILT_IN)
 
 
 def load(config: DatasetConfig, seed: int, watch: Watch | None = None, folder: Path | None = None) -> Dataset:
-    """The data set that the config means, ready to train on; `watch` is told how far fetching and decoding are.
+    """Load the data set of `config`, ready to train on; `watch` receives the progress of fetching and decoding.
 
-    A relative path is one below `folder`, where the config lies; without it, below the working directory.
-    Raises DataError naming the file and what is wrong, UserError naming an option that is.
+    Relative paths are resolved against `folder`, the config's own, by default the working directory.
+    Raises DataError naming the file and the problem, UserError naming a wrong option.
     """
     from trainserve.models.data import reading
 

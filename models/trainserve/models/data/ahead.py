@@ -1,4 +1,4 @@
-"""Work done by threads a little ahead of whoever wants its results, in order."""
+"""An ordered parallel map that works a little ahead of its consumer."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def ahead(
     name: str,
     stopped: threading.Event | None = None,
 ) -> Iterator[_Result]:
-    """`map(work, items)` by `workers` threads, a result for each of them ahead.
+    """`map(work, items)` in `workers` threads, that many results ahead.
 
-    `items` is drawn from in the caller's thread. The first error in the items' order is raised; what is not begun then,
-    or when the caller stops early, never is; and `stopped` is set, so that long work can end early.
+    `items` is iterated in the caller's thread. The first error, in the order of items, is raised. Then, or when the
+    caller stops early, work that has not begun is cancelled and `stopped` is set, so that long work can end early.
     """
     waiting: deque[Future[_Result]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix=name)

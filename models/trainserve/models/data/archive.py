@@ -11,7 +11,7 @@ from trainserve.models.errors import DataError
 
 
 def unpacked(path: Path, digest: str, cache: Cache) -> Path:
-    """The folder in the cache that holds the archive's files. Raises DataError naming the archive and the member."""
+    """Unpack the archive into the cache and return its folder. Raises DataError naming the archive and the member."""
     return cache.get(f"unpacked-{digest.removeprefix('sha256:')}", lambda room: _unpack(path, room, cache))
 
 

@@ -1,4 +1,4 @@
-"""From a source to a data set: checked, divided, decoded once, and mapped from the cache when it is large."""
+"""From a Source to a Dataset: checked, split, decoded once, and memory-mapped from the cache if large."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from trainserve.models.data.source import Part, Source, release
 from trainserve.models.errors import DataError
 
 LARGE = 256 << 20
-"""Bytes of decoded images above which they are mapped from a file instead of being read into memory."""
+"""Bytes of decoded images above which they are memory-mapped instead of read into memory."""
 
 Rows = NDArray[np.int64]
 Home = tuple[Images, Rows]
-"""An array, and the samples that are its rows."""
+"""An array, and the numbers of the samples in its rows."""
 
 
 def dataset(source: Source, share: float, seed: int, cache: Cache) -> Dataset:
-    """Decode `source`. Without a test part of its own it is split: by its targets, `share` and `seed`.
+    """Decode `source`. Without a test part, `share` of it is held out, chosen by its targets and `seed`.
 
-    Raises DataError; targets are checked before anything is decoded.
+    Raises DataError. Targets are checked before anything is decoded.
     """
     if source.test is None:
         train, held_out = split(source.train.targets, share, seed)
@@ -50,7 +50,7 @@ def dataset(source: Source, share: float, seed: int, cache: Cache) -> Dataset:
 def _mapped(
     source: Source, train: Rows, held_out: Rows, share: float, seed: int, cache: Cache
 ) -> tuple[Images, Images]:
-    """Each split in a file of its own, in the order of the split: the pages of one are of no use to the other."""
+    """Map each split from its own file, in the order of the split, so that no page is shared by both."""
     divided = "" if source.test else f"-{share!r}-{seed}"
 
     def make(room: Path) -> None:
@@ -65,7 +65,7 @@ def _mapped(
 
 
 def _read(source: Source, train: Rows, held_out: Rows, cache: Cache) -> tuple[Images, Images]:
-    """Kept in the source's order, so that runs with many seeds share one copy."""
+    """Read both splits from one cached copy in the source's order, which runs with all seeds share."""
     parts = [part for part in (source.train, source.test) if part is not None]
 
     def make(room: Path) -> None:
@@ -88,7 +88,7 @@ def _decode(source: Source, homes: Sequence[Home], cache: Cache) -> None:
 
 
 def _fill(source: Source, part: Part, homes: Sequence[Home], cache: Cache) -> None:
-    """Decode every sample of `part` once, into the row it has in each of the arrays, if any."""
+    """Decode every sample of `part` once, into its row in each of the arrays that has one."""
     places = []
     for array, rows in homes:
         place = np.full(len(part.targets), -1)
@@ -103,7 +103,7 @@ def _fill(source: Source, part: Part, homes: Sequence[Home], cache: Cache) -> No
 
 
 def _numbered(source: Source, part: Part) -> Iterator[tuple[int, Images]]:
-    """Blocks with the number of their first image. A damaged file can say one number of images and hold another."""
+    """Blocks with the number of their first image. Raises DataError if a damaged file holds more or fewer."""
     start, count = 0, len(part.targets)
     for block in part.blocks():
         if start + len(block) > count:
@@ -115,7 +115,7 @@ def _numbered(source: Source, part: Part) -> Iterator[tuple[int, Images]]:
 
 
 def _put(block: Images, array: Images, at: Rows) -> None:
-    """`at`: the row of each image, negative for those that go elsewhere."""
+    """Copy the images of `block` to the rows `at`; those with a negative row are left out."""
     if at[0] >= 0 and (np.diff(at) == 1).all():
         array[at[0] : at[-1] + 1] = block
     else:
@@ -127,7 +127,7 @@ def _new(source: Source, count: int) -> Images:
 
 
 def _create(path: Path, source: Source, count: int) -> Images:
-    """A new .npy file, mapped. Its space is taken at once: on a full disk a mapped write is no error but a crash."""
+    """Create a mapped .npy file, its space allocated at once: on a full disk a mapped write kills the process."""
     shape = (count, *source.shape)
     with path.open("wb") as file:
         header: dict[str, Any] = {
@@ -143,6 +143,6 @@ def _create(path: Path, source: Source, count: int) -> Images:
 
 
 def _map(path: Path) -> Images:
-    """Copy on write, never written to: torch takes no array that is read-only."""
+    """Map the file copy-on-write, because torch refuses read-only arrays; nothing is written."""
     images: Images = np.load(path, mmap_mode="c")
     return images

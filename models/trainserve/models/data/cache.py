@@ -1,7 +1,7 @@
-"""The cache of data sets: what was fetched and what was decoded, each under the digest it follows from.
+"""The cache of data sets: fetched and decoded files, each under the digest that determines its content.
 
-An entry is made in a folder of its own and renamed when it is whole and on the disk, so what can be seen is whole. A
-process that dies leaves a part that nobody sees, and the next one that makes anything sweeps it away.
+An entry is made in a temporary folder and renamed once it is complete and synced, so visible entries are complete. What
+a killed process leaves is invisible, and is removed by the next process that makes an entry.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ VARIABLE = "TRAINSERVE_CACHE"
 
 
 class Cache:
-    """In `root`, else $TRAINSERVE_CACHE, else ~/.cache/trainserve/data."""
+    """The cache in `root`, by default $TRAINSERVE_CACHE or ~/.cache/trainserve/data."""
 
     def __init__(self, watch: Watch, root: Path | None = None) -> None:
         self.watch, self._given = watch, root
 
     @cached_property
     def root(self) -> Path:
-        """Its folder. Raises DataError when there is neither the variable nor a home."""
+        """The cache's folder. Raises DataError if neither the variable nor a home directory exists."""
         try:
             return self._given or Path(os.environ.get(VARIABLE) or Path.home() / ".cache/trainserve/data")
         except RuntimeError as error:
             raise DataError(f"{error} {VARIABLE} must name a writable folder") from None
 
     def entry(self, key: str) -> Path | None:
-        """What is kept under `key`, if it is."""
+        """The path of the entry `key`; None if absent."""
         path = self.root / key
         return path if path.exists() else None
 
     def get(self, key: str, make: Callable[[Path], None]) -> Path:
-        """The entry `key`; where it is absent, `make` fills an empty folder that becomes it."""
+        """The path of the entry `key`; if absent, `make` fills an empty folder that becomes it."""
         if there := self.entry(key):
             return there
         with self.room(key) as room:
@@ -53,9 +53,9 @@ class Cache:
 
     @contextlib.contextmanager
     def room(self, key: str) -> Iterator[Path]:
-        """An empty folder for whoever makes `key`: one process at a time, and at the end nothing is left of it.
+        """An empty folder in which to make `key`: for one process at a time, removed at the end.
 
-        Raises DataError when the cache cannot be written.
+        Raises DataError if the cache cannot be written.
         """
         with self._errors(), self._locks(key).alone(key):
             room = self.root / "partial" / key
@@ -68,14 +68,14 @@ class Cache:
                 shutil.rmtree(room, ignore_errors=True)
 
     def keep(self, room: Path, key: str) -> Path:
-        """Make the room the entry `key`, once all in it is on the disk; an entry that is there already stays."""
+        """Sync the folder `room` and rename it to the entry `key`; an existing entry stays."""
         path = self.root / key
         durable.sync_tree(room)
         durable.appear(room, path)
         return path
 
     def _sweep(self) -> None:
-        """Remove what processes that died have left."""
+        """Remove the unfinished entries of killed processes."""
         for part in [*self.root.glob("partial/*")]:
             with contextlib.suppress(BlockingIOError), self._locks(part.name).alone(part.name, fcntl.LOCK_NB):
                 shutil.rmtree(part, ignore_errors=True)

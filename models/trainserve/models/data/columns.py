@@ -1,4 +1,4 @@
-"""Columns of a parquet file: which holds the images and which the targets, and what a target's column holds."""
+"""Columns of a Parquet file: which holds the images, which the targets, and the values of the targets."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from trainserve.models.errors import DataError
 
 _IMAGES = ("image", "img", "picture", "photo", "jpg", "png")
 _LABELS = ("label", "labels", "target", "class", "cls")
-"""Usual names, the first that is there is taken."""
+"""Usual names, in order of preference."""
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Their names, Hugging Face's features of them all, and what a person should know of the choice."""
+    """Names of the image and label columns, Hugging Face's features of all columns, and notes for the user."""
 
     image: str
     label: str
@@ -32,7 +32,7 @@ class Columns:
 
 
 def choose(file: Path, schema: pa.Schema, image: str | None, label: str | None, task: Task) -> Columns:
-    """As asked; else by their usual names, else the only one that can be it. Raises DataError naming the columns."""
+    """Choose columns: as given, by usual name, or the only possible one. Raises DataError naming the columns."""
     features = hub_names.of_metadata(schema.metadata)
     images = [name for name, column in features.items() if column.get("_type") == "Image"]
     images = images or [field.name for field in schema if _is_image(field.type)]
@@ -53,7 +53,7 @@ def choose(file: Path, schema: pa.Schema, image: str | None, label: str | None, 
 
 
 def check(file: Path, schema: pa.Schema, chosen: Columns) -> None:
-    """Raise DataError when the file lacks a column, or its images are no bytes."""
+    """Raise DataError if the file lacks a chosen column or its image column does not hold bytes."""
     for name in (chosen.image, chosen.label):
         if name not in schema.names:
             raise DataError(f"{file}: column {name!r} is missing; there are: {', '.join(schema.names)}")
@@ -63,7 +63,7 @@ def check(file: Path, schema: pa.Schema, chosen: Columns) -> None:
 
 
 def values(where: str, column: pa.ChunkedArray, task: Task) -> NDArray[Any]:
-    """(N,) integers, booleans or words of a classification, float32 of a regression. Raises DataError."""
+    """Targets (N,): integers, booleans or strings of a classification, float32 of a regression. Raises DataError."""
     column = _plain(column)
     kind = column.type
     if not (_is_class if task == "classification" else _is_value)(kind):
@@ -82,14 +82,14 @@ def values(where: str, column: pa.ChunkedArray, task: Task) -> NDArray[Any]:
 
 
 def _first(usual: Iterable[str], names: list[str], marked: Iterable[str]) -> str | None:
-    """The usual name, where it is one of those that are marked or none is; else the only one that is marked."""
+    """The first usual name among the `marked` ones, or among all if none is marked; else the only marked one."""
     marked = [*marked]
     found = [name for name in usual if name in (marked or names)]
     return found[0] if found else marked[0] if len(marked) == 1 else None
 
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Without a dictionary (pandas' categories, polars' too), and without lists of one."""
+    """The column without dictionary encoding (categories of pandas and polars) and without one-element lists."""
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if _is_list(column.type) and not column.null_count:

@@ -1,4 +1,4 @@
-"""What every data set is once loaded, the checks all of them pass, and the split."""
+"""A loaded data set, the checks that every data set passes, and the split."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ Images = NDArray[Any]
 """(N, H, W, C), uint8 0..255 or float32, finite."""
 Task = Literal["classification", "regression"]
 Targets = NDArray[Any]
-"""(N,) int64 class numbers 0..classes-1; of a regression (N, K) float32, finite."""
+"""Class numbers (N,) int64, 0..classes-1; in a regression (N, K) float32, finite."""
 
 
 MEASURED = 1 << 30
-"""Values from which statistics are computed: these take a second or two, all of a large data set could take an hour."""
+"""Most values that statistics are computed from: these take a second or two, a whole large data set an hour."""
 _CHUNK = 1 << 21
-"""Values turned into floats at a time, so that statistics need no second copy of the data."""
+"""Values converted to float at a time, so that statistics need no second copy of the data."""
 _SHOWN = 5
 """Classes that a line names."""
 
 
 @dataclass(frozen=True)
 class Normalisation:
-    """(images * scale - mean) / std, mean and std per channel: what the network sees."""
+    """The network's input: (images * scale - mean) / std, mean and std per channel."""
 
     scale: float
     mean: list[float]
@@ -36,9 +36,9 @@ class Normalisation:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images (N, H, W, C) with their targets. `labels` names the classes, of a regression the K targets.
+    """Images (N, H, W, C) with their targets. `labels`: names of the classes, or of a regression's K targets.
 
-    `digest` is the `sha256:<hex>` of the file or folder that they were read from, where it was fetched or checked.
+    `digest`: `sha256:<hex>` of the file or folder that was read, if it was fetched or verified.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Dataset:
     def normalisation(self) -> Normalisation:
         """Mean 0 and deviation 1 per channel over the training split; uint8 is first scaled to 0..1.
 
-        Of a split of more than MEASURED values, as many of them, in pieces evenly over it.
+        Of more than MEASURED values, about that many are used, in evenly spaced pieces.
         """
         sums, squares, pixels = np.zeros(self.shape[2]), np.zeros(self.shape[2]), 0
         images = max(1, _CHUNK // self.train_images[0].size)
@@ -72,7 +72,7 @@ class Dataset:
         mean = sums / pixels
         std = np.sqrt(np.maximum(squares / pixels - np.square(mean), 0))
         scale = 1 / 255 if self.train_images.dtype == np.uint8 else 1.0
-        # A channel that never varies stays as it is instead of being divided by nothing.
+        # A constant channel is not scaled, which would divide by 0.
         return Normalisation(scale, (mean * scale).tolist(), np.where(std > 0, std * scale, 1.0).tolist())
 
     def __str__(self) -> str:
@@ -85,9 +85,9 @@ class Dataset:
 
 
 def check(train: Targets, test: Targets, labels: list[str], source: str) -> list[str]:
-    """What a person should know of targets that can be trained on.
+    """Check that the targets can be trained on; returns notes for the user.
 
-    Raises DataError, naming `source` (a file or a built-in name), when they cannot.
+    Raises DataError naming `source` (a file or a built-in name) if they cannot.
     """
     for part, targets in (("training", train), ("test", test)):
         if len(targets) == 0:
@@ -116,9 +116,9 @@ def _named(labels: list[str], number: int) -> str:
 
 
 def split(targets: Targets, test: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Indices of the training and of the test samples, shuffled; each class is divided by the same share, rounded down.
+    """Indices of the training and test samples, shuffled and stratified: the share `test` of each class, rounded down.
 
-    Depends on the targets, the share and the seed alone. Floats have no classes and are divided as one.
+    Depends only on targets, share and seed. Float targets count as one class.
     """
     shuffled = np.random.default_rng(seed).permutation(len(targets))
     classes = targets[shuffled] if targets.dtype.kind != "f" else np.zeros(len(targets), np.int64)

@@ -1,4 +1,4 @@
-"""What a file or a folder is known by: the sha256 of its content, or cheaper, of what the file system says of it."""
+"""Identities of files and folders: the sha256 of the content, or, cheaper, of sizes and modification times."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from trainserve.models.errors import DataError
 
 _CHUNK = 1 << 20
 _SETTLED = 2.0
-"""Seconds after which a file that changes once more surely has another modification time."""
+"""Seconds after which another change of a file certainly changes its modification time."""
 
 
 def of(path: Path, moved: Callable[[int], None] = lambda _: None) -> str:
-    """`sha256:<hex>` of a file's bytes, or of a folder's listing; `moved` is told the bytes that were read."""
+    """`sha256:<hex>` of a file's bytes or a folder's listing; `moved` is called with the number of bytes read."""
     if path.is_dir():
         return of_listing((file.relative_to(path).as_posix(), of(file, moved)) for file in files(path))
     sha256 = hashlib.sha256()
@@ -30,7 +30,7 @@ def of(path: Path, moved: Callable[[int], None] = lambda _: None) -> str:
 
 
 def of_listing(entries: Iterable[tuple[str, str]]) -> str:
-    """Of a folder, from the names and digests of its files: what `sha256sum` prints of them all, hashed.
+    """`sha256:<hex>` of a folder, from its files' names and digests: the hash of the output of `sha256sum` over them.
 
     In a shell: `find * -type f | LC_ALL=C sort | xargs -d '\\n' sha256sum | sha256sum`.
     """
@@ -39,7 +39,7 @@ def of_listing(entries: Iterable[tuple[str, str]]) -> str:
 
 
 def verified(path: Path, digest: str, cache: Cache) -> str:
-    """`digest`, when the path has it. Raises DataError otherwise."""
+    """Return `digest` if it is the path's. Raises DataError otherwise."""
     size = sum(file.stat().st_size for file in (files(path) if path.is_dir() else [path]))
     with cache.watch.task(f"verifying {path}", size, "bytes") as moved:
         found = of(path, moved)
@@ -49,7 +49,7 @@ def verified(path: Path, digest: str, cache: Cache) -> str:
 
 
 def fingerprint(path: Path) -> str:
-    """The same as long as nobody writes to the path; of the content itself while that is only a moment old."""
+    """A hash that changes when the path is written to; of the content itself if that changed in the last seconds."""
     statuses = {str(path): path.stat()} if path.is_file() else {file.path: file.stat() for file in _below(str(path))}
     newest = max((status.st_mtime_ns for status in statuses.values()), default=0)
     if time.time_ns() - newest < _SETTLED * 1e9:
@@ -59,7 +59,7 @@ def fingerprint(path: Path) -> str:
 
 
 def files(folder: Path) -> list[Path]:
-    """All below a folder, in the order of their names."""
+    """All files below `folder`, sorted by path."""
     return [Path(path) for path in sorted(file.path for file in _below(str(folder)))]
 
 

@@ -17,8 +17,8 @@ from trainserve.models.errors import DataError
 
 
 def source() -> Source:
-    """Images (N, 28, 28, 1) uint8. Raises DataError when scikit-learn is not installed."""
-    # Reading the file that scikit-learn carries takes 0.05 s; importing sklearn to have it read takes 1.2 s.
+    """The images (N, 28, 28, 1) uint8. Raises DataError if scikit-learn is not installed."""
+    # Reading scikit-learn's file takes 0.05 s, importing sklearn to read it 1.2 s.
     package = find_spec("sklearn")
     if package is None or package.origin is None:
         raise DataError("digits: scikit-learn, which carries these images, is not installed")
@@ -34,7 +34,7 @@ def source() -> Source:
 
 
 def bilinear(size: int, larger: int) -> NDArray[np.float32]:
-    """(larger, size) weights that stretch a line of pixels, pixel centres at half integers, edges repeated."""
+    """Bilinear weights (larger, size) that stretch a line of pixels: centres at half integers, edges repeated."""
     centres = (np.arange(larger) + 0.5) * size / larger - 0.5
     centres = centres.clip(0, size - 1)
     left = np.floor(centres).astype(int).clip(0, size - 2)

@@ -1,7 +1,7 @@
 """`fashion-mnist`: 60,000 training and 10,000 test images of clothes, 28x28, one channel, ten classes.
 
 Source: Zalando Research (MIT licence), as Debian's package `dataset-fashion-mnist` carries it. The package is fetched
-with apt and unpacked into the cache, never installed; where it is installed, its files are read where they lie.
+with apt and unpacked into the cache, not installed; if it is already installed, its files are read in place.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ FILES = {
     "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
     "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 }
-"""sha256 of the files once decompressed: Zalando's own and Debian's differ in their compression alone."""
+"""sha256 of the decompressed files: Zalando's and Debian's differ only in compression."""
 _KEY = "fashion-mnist-" + hashlib.sha256("".join(FILES.values()).encode()).hexdigest()
 LABELS = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
 
 
 def source(cache: Cache) -> Source:
-    """Images (N, 28, 28, 1) uint8. Raises DataError when the files cannot be had, or are not the published ones."""
+    """The images (N, 28, 28, 1) uint8. Raises DataError if the files cannot be fetched or have another digest."""
     folder = files(cache)
     train, test = (
         in_memory(
@@ -50,7 +50,7 @@ def source(cache: Cache) -> Source:
 
 
 def files(cache: Cache) -> Path:
-    """The folder of the four FILES, decompressed. Raises DataError when they cannot be had, or are not those."""
+    """The folder of the four FILES, decompressed. Raises DataError if they cannot be fetched or have another digest."""
     return cache.get(_KEY, lambda room: _stage(room, cache))
 
 
@@ -80,11 +80,11 @@ def _content(path: Path) -> bytes:
 
 
 def _package(folder: Path) -> Path:
-    """The package's tree, below `folder`. Lists of packages of our own, where the machine has none or old ones."""
+    """Fetch and unpack the package below `folder`. Uses its own package lists if the machine's are missing or old."""
     lists = folder / "lists"
     lists.mkdir(parents=True)
     own = ["-o", f"Dir::State::Lists={lists}"]
-    # apt warns that its own user may not write here; what it verifies is the same.
+    # Without this apt warns that its own user may not write here; it verifies the same either way.
     apt = ["apt-get", "-qq", "-o", "APT::Sandbox::User=root"]
     try:
         if _run([*apt, "download", PACKAGE], folder):
@@ -100,7 +100,7 @@ def _package(folder: Path) -> Path:
 
 
 def _run(command: list[str], folder: Path) -> str:
-    """What it said when it failed; empty when it did not."""
+    """Run `command` and return its error output; empty if it succeeded."""
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     return "" if done.returncode == 0 else " ".join(done.stderr.split()) or f"{command[0]} ended with {done.returncode}"
 

@@ -1,7 +1,7 @@
-"""A folder of parquet files, laid out as the Hugging Face Hub and others have it: which file belongs to which part.
+"""A folder of Parquet files in the layouts of the Hugging Face Hub and others: which file belongs to which part.
 
-Known: <part>*.parquet, data/<part>-*.parquet, <config>/<part>-*.parquet and <config>/<part>/*.parquet, the parts named
-as in `parts`; files that name no part are all of the training part. Where there are several configs one must be named.
+Layouts: <part>*.parquet, data/<part>-*.parquet, <config>/<part>-*.parquet and <config>/<part>/*.parquet, the parts
+named as in `parts`; if no file names a part, all are of the training part. Of several configs one must be named.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from trainserve.models.errors import DataError
 
 _DEFAULT = "default"
 _BESIDE_PICTURES = {"metadata.parquet"}
-"""What Hugging Face's imagefolder keeps beside pictures."""
+"""Metadata that Hugging Face's imagefolder keeps beside pictures."""
 
 
 @dataclass(frozen=True)
 class Files:
-    """Of each part of `config`, sorted. `strays`: files that name no part, where others do. `others`: configs."""
+    """Sorted files of each part of `config`. `strays`: files of no part; `others`: the other configs."""
 
     parts: dict[Part, list[Path]]
     config: str = ""
@@ -31,12 +31,12 @@ class Files:
 
 
 def holds_parquet(folder: Path) -> bool:
-    """Whether it is a data set of parquet files, not of pictures."""
+    """Whether the folder is a data set of Parquet files rather than of pictures."""
     return any(True for _ in _below(folder))
 
 
 def find(folder: Path, wanted: str | None) -> Files:
-    """The files of the config that is wanted, or of the only one. Raises DataError naming what is missing."""
+    """The files of the config `wanted`, by default the only one. Raises DataError naming what is missing."""
     configs: dict[str, dict[Path, Part | None]] = {}
     for path in _below(folder):
         config, part = placed(path.relative_to(folder).as_posix())
@@ -57,12 +57,12 @@ def find(folder: Path, wanted: str | None) -> Files:
 
 
 def placed(name: str) -> tuple[str, Part | None]:
-    """The config ("" where the path names none) and the part of a file, by its path below the folder."""
+    """The config ("" if none) and the part of a file, from its path below the folder, `name`."""
     *above, last = PurePosixPath(name).parts
     part = _part(PurePosixPath(last).stem)
     config = []
     for folder in above:
-        named = part_of(folder.removeprefix("partial-"))  # what the Hub converted of a part that is too large
+        named = part_of(folder.removeprefix("partial-"))  # the Hub's partial conversion of a large part
         if named and part is None:
             part = named
         elif not named and folder != "data":
@@ -71,7 +71,7 @@ def placed(name: str) -> tuple[str, Part | None]:
 
 
 def _part(stem: str) -> Part | None:
-    """`train-00000-of-00001-abcdef`, `mnist_test`, `train2`: a word of the name, or what it begins with."""
+    """The part named by a word or the beginning of `stem`: `train-00000-of-00001-abcdef`, `mnist_test`, `train2`."""
     lower = stem.lower()
     for word in re.split(r"[^a-z]+", lower):
         if part := part_of(word):
@@ -94,7 +94,7 @@ def _config(folder: Path, configs: Iterable[str], wanted: str | None) -> str:
 
 
 def _below(folder: Path) -> list[Path]:
-    """Parquet files, sorted; nothing hidden, such as the .cache that `hf download` leaves."""
+    """Parquet files below `folder`, sorted, without hidden ones such as the .cache that `hf download` leaves."""
     return [
         path
         for path in digests.files(folder)

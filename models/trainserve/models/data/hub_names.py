@@ -1,6 +1,7 @@
-"""Names of the classes as Hugging Face keeps them: in a parquet file's metadata, or in files beside the data.
+"""Class names as Hugging Face stores them: in a Parquet file's metadata, or in files beside the data.
 
-Beside the data they are in README.md's front matter (`dataset_info`), or in dataset_info(s).json of older data sets.
+Beside the data they are in the front matter of README.md (`dataset_info`), or in dataset_info(s).json of older data
+sets.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ Features = dict[str, Any]
 
 
 def of_metadata(metadata: dict[bytes, bytes] | None) -> Features:
-    """Of a parquet file's schema; empty where Hugging Face's metadata is not there."""
+    """Features from the metadata of a Parquet schema; empty without Hugging Face's metadata."""
     with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
         features = json.loads((metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
         return {name: column for name, column in features.items() if isinstance(column, dict)}
@@ -24,14 +25,14 @@ def of_metadata(metadata: dict[bytes, bytes] | None) -> Features:
 
 
 def class_names(features: Features, column: str) -> list[str]:
-    """Of a ClassLabel; empty where the column is none."""
+    """Class names of a ClassLabel column; empty if `column` is not one."""
     with contextlib.suppress(KeyError, TypeError):
         return [str(name) for name in features[column]["names"]]
     return []
 
 
 def beside(folder: Path, config: str, column: str) -> list[str]:
-    """From the files in the folder; empty where none has them."""
+    """Class names from the files in `folder`; empty if none has them."""
     for info in (*_json(folder, config), *_front_matter(folder, config)):
         if names := class_names(info, column):
             return names
@@ -47,15 +48,16 @@ def _json(folder: Path, config: str) -> Iterator[Features]:
 
 
 def _of(config: str, infos: dict[str, Any]) -> list[Any]:
-    """The config's own, else all."""
+    """The info of `config` if present, else all."""
     return [infos[config]] if config in infos else list(infos.values())
 
 
 def _front_matter(folder: Path, config: str) -> Iterator[Features]:
-    """`dataset_info` is one, or a list of them; a feature is {name, dtype: {class_label: {names: {"0": ...}}}}."""
+    """Features from README.md: `dataset_info` is one info or a list of infos, whose features are
+    {name, dtype: {class_label: {names: {"0": ...}}}}."""
     try:
         import yaml
-    except ImportError:  # it comes with the serving extra, and in the image
+    except ImportError:  # installed by the serving extra and in the images
         return
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
         _, header, _ = (folder / "README.md").read_text().split("---\n", 2)

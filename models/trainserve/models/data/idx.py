@@ -1,4 +1,4 @@
-"""IDX, the format of MNIST and its kin.
+"""IDX, the file format of MNIST and its relatives.
 
 Source: http://yann.lecun.com/exdb/mnist, "The IDX file format": two zero bytes, a byte for the type of the values (8 is
 uint8), a byte for the number of dimensions, their sizes as big-endian 32-bit integers, the values in C order.
@@ -16,7 +16,7 @@ from trainserve.models.errors import DataError
 
 
 def read(path: Path) -> NDArray[np.uint8]:
-    """The array of bytes that the file holds. Raises DataError naming it."""
+    """Read the uint8 array of a file. Raises DataError naming the file."""
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -1,8 +1,8 @@
-"""A folder of pictures, one folder for each class: see `layout` for where the classes lie.
+"""A folder of pictures with one folder per class; `layout` finds the class folders.
 
-As torchvision's ImageFolder and Keras's image_dataset_from_directory have it, the classes are the folders' names,
-sorted, and a class's pictures lie in its folder and below. What is no picture by its content and is not named like one
-is passed over and told; what is named like a picture and cannot be read ends the run, as it does there.
+As in torchvision's ImageFolder and Keras's image_dataset_from_directory, the classes are the sorted folder names, and
+the pictures of a class are in its folder and below. Files that are not pictures by content or name are skipped with a
+note; a file named like a picture that cannot be read is an error, as it is there.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from trainserve.models.data.source import Part, Source, block_length
 from trainserve.models.errors import DataError
 
 _SHOWN = 3
-"""Files that a line names."""
+"""Files named in one line."""
 _AT_A_TIME = 64
-"""Files that a thread looks at."""
+"""Files that a thread inspects at a time."""
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """A part's: names relative to `folder`, each with its class's number and the number of its look."""
+    """Pictures of a part: names relative to `folder`, each with its class number and the index of its Look."""
 
     folder: str
     files: list[tuple[str, int, int]]
@@ -44,7 +44,7 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Found:
-    """All that was found below `root`, and what a person should know of it."""
+    """What was found below `root`, with notes for the user."""
 
     root: str
     labels: list[str]
@@ -54,7 +54,7 @@ class Found:
     notes: list[str]
 
     def counted(self) -> Looks:
-        """How many pictures look how."""
+        """The number of pictures of each Look."""
         counts = Looks()
         for part in (self.train, self.test):
             for _, _, look in part.files if part else ():
@@ -63,7 +63,7 @@ class Found:
 
 
 def source(root: Path, name: str, size: Size | None, asked: Asked, digest: str, cache: Cache) -> Source:
-    """Raises DataError naming the file or folder. What was found is kept in the cache, under `digest`."""
+    """The pictures below `root`, whose listing is cached by `digest`. Raises DataError naming the file or folder."""
     found = _found(root, digest, cache)
     counted = found.counted()
     mode = looks.mode(counted, asked)
@@ -87,7 +87,7 @@ def source(root: Path, name: str, size: Size | None, asked: Asked, digest: str, 
 
 
 def _found(root: Path, digest: str, cache: Cache) -> Found:
-    """Looking at every file of a large folder takes minutes: it is done once."""
+    """Inspect every file, cached by `digest`, because this takes minutes for a large folder."""
 
     def make(room: Path) -> None:
         found = asdict(_look(root, cache))
@@ -140,7 +140,7 @@ def _look(root: Path, cache: Cache) -> Found:
 
 
 def _labelled(folder: Path, here: layout.Layout, labels: list[str], looking: _Looking) -> Pictures | None:
-    """None of a part whose pictures have no classes, as competitions hand them out."""
+    """The pictures of a held-out part; None if they have no class folders, as in competitions."""
     classes = layout.folders(folder)
     if strange := [each for each in classes if each not in labels]:
         known = ", ".join(labels[:10])
@@ -168,7 +168,7 @@ def _chosen(here: layout.Layout, held_out: dict[parts.Part, Pictures | None]) ->
 
 
 class _Looking:
-    """Looks at files: which are pictures, what these are like, and which are none."""
+    """Inspects files: which are pictures, what they are like, and which are not."""
 
     def __init__(self, root: Path, cache: Cache) -> None:
         self.root, self._cache = root, cache
@@ -176,7 +176,7 @@ class _Looking:
         self.passed: list[Path] = []
 
     def part(self, folder: Path, classes: list[str]) -> list[tuple[str, int, int]]:
-        """The pictures of a part. Raises DataError naming the first that cannot be read."""
+        """The pictures in the class folders of a part. Raises DataError naming the first that cannot be read."""
         self.passed += [folder / name for name, is_folder in layout.entries(folder) if not is_folder]
         names = [(name, number) for number, label in enumerate(classes) for name in _below(folder, label)]
         blocks = [names[start : start + _AT_A_TIME] for start in range(0, len(names), _AT_A_TIME)]
@@ -203,7 +203,7 @@ class _Looking:
         return found
 
     def told(self) -> list[str]:
-        """What was passed over."""
+        """A note about skipped files."""
         if not self.passed:
             return []
         names = [path.relative_to(self.root).as_posix() for path in self.passed]
@@ -213,7 +213,7 @@ class _Looking:
 
 
 def _below(folder: Path, name: str) -> Iterator[str]:
-    """Files in folder/name and in folders below, as names relative to `folder`, sorted."""
+    """Sorted paths, relative to `folder`, of the files in folder/name and below."""
     for each, is_folder in layout.entries(folder / name):
         if is_folder:
             yield from _below(folder, f"{name}/{each}")
@@ -222,7 +222,7 @@ def _below(folder: Path, name: str) -> Iterator[str]:
 
 
 def _look_at(path: Path) -> Look | str | None:
-    """What a picture is like; what is wrong with what is named like one; None of what is none."""
+    """The Look of a picture, the error of a file only named like one, or None for any other file."""
     try:
         with path.open("rb") as file:
             return pictures.look(file)

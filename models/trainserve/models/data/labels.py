@@ -1,7 +1,7 @@
-"""Values of a label, as people write them, to class numbers and the names of the classes. Pure.
+"""From label values in all usual forms to class numbers and class names. Pure.
 
-Integers that begin at 0 are class numbers. Others (1..K, words, true and false, -1 and 1) are classes in their order,
-and keep their names: sorted, so the order is the same for the same labels.
+Integers that begin at 0 are class numbers. Other values (1..K, strings, booleans, -1 and 1) are sorted, numbered in
+that order and kept as names.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from trainserve.models.data.dataset import Targets
 from trainserve.models.errors import DataError
 
 _SHOWN = 5
-"""Classes that a line names."""
+"""Classes named in one line."""
 
 
 @dataclass(frozen=True)
 class Labels:
-    """Class numbers of each part, the classes' names, and what a person should know of them."""
+    """Class numbers of each part, class names, and notes for the user."""
 
     parts: list[Targets]
     names: list[str]
@@ -30,7 +30,7 @@ class Labels:
 
 
 def flat(values: NDArray[Any]) -> NDArray[Any]:
-    """(N,) labels of what may be (N, 1), as MedMNIST and CIFAR have it, or one-hot (N, K). Else as it is."""
+    """Labels (N,) from (N, 1), as in MedMNIST and CIFAR, or one-hot (N, K); other shapes are returned unchanged."""
     if values.ndim != 2:
         return values
     if values.shape[1] == 1:
@@ -43,9 +43,10 @@ def flat(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def classes(parts: Sequence[NDArray[Any]], where: Sequence[str], named: Sequence[str] = ()) -> Labels:
-    """Of labels (N,), the training part's first; `where` each of them is, for errors. `named`: the list of classes.
+    """Class numbers from labels (N,) of each part, the training part first.
 
-    Raises DataError naming where a label is that cannot be one.
+    `where`: what errors call each part; `named`: the class names, if known. Raises DataError naming the place of a
+    label that is not allowed.
     """
     kinds = {values.dtype.kind for values in parts}
     if kinds & set("US") and not kinds <= set("US"):

@@ -1,6 +1,6 @@
-"""Where the classes of a folder of pictures lie: in train/ (and test/, validation/ beside it), or flat in the root.
+"""Layout of a folder of pictures: class folders in train/ (with test/, validation/ beside it), or directly in the root.
 
-Names of parts are those of `parts`, in any case. What begins with a dot, and what systems leave behind, is not there.
+Part names are those of `parts`, in any case. Hidden files and operating systems' leftovers are ignored.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from trainserve.models.errors import DataError
 
 _LEFT_BEHIND = {"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found", "__pycache__"}
 WANTED = "must hold train/<class>/*.png|jpg|..., or <class>/*.png|jpg|... alone"
-"""What a folder must hold."""
+"""The layouts that are allowed, for errors."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """`classes`: the training part's folders, of which a `flat` layout may hold some without pictures that are none.
+    """`classes`: class folders of the training part; in a `flat` layout those without pictures are not classes.
 
-    `parts`: the test and the validation part's folders. `strays`: what is beside them, and is not read.
+    `parts`: folders of the test and validation part; `strays`: other folders beside them, which are not read.
     """
 
     root: Path
@@ -33,7 +33,7 @@ class Layout:
 
 
 def find(root: Path) -> Layout:
-    """Below `root`, in which one folder may hold all, as in many archives. Raises DataError naming what is missing."""
+    """Find the layout below `root`, also in a single nested folder, as in many archives. Raises DataError."""
     here = root
     while True:
         found = folders(here)
@@ -49,12 +49,12 @@ def find(root: Path) -> Layout:
 
 
 def folders(folder: Path) -> list[str]:
-    """Names of those in a folder, sorted."""
+    """Sorted names of the folders in `folder`."""
     return [name for name, is_folder in entries(folder) if is_folder]
 
 
 def entries(folder: Path) -> list[tuple[str, bool]]:
-    """Names in a folder and whether each is one itself, sorted. Raises DataError."""
+    """Sorted names in `folder`, each with whether it is a folder. Raises DataError if it cannot be read."""
     try:
         with os.scandir(folder) as found:
             return sorted(
@@ -67,7 +67,7 @@ def entries(folder: Path) -> list[tuple[str, bool]]:
 
 
 def _parts(folder: Path, found: list[str]) -> dict[Part, str]:
-    """Folders that are parts: by their names, and because they hold folders. A class may be called `train` too."""
+    """The folders that are parts: named like one and holding folders, because a class may be called `train`, too."""
     parts: dict[Part, str] = {}
     for name in sorted(filter(part_of, found), key=preference):
         if (part := part_of(name)) and part not in parts and folders(folder / name):
@@ -78,7 +78,7 @@ def _parts(folder: Path, found: list[str]) -> dict[Part, str]:
 def _divided(root: Path, train: str, found: list[str]) -> Layout:
     parts = _parts(root, found)
     for name in sorted(filter(part_of, found), key=preference):
-        # Without class folders it holds pictures that nobody has labelled, or nothing: which of them, images.py says.
+        # Without class folders it holds unlabelled pictures or nothing: images.py reports which.
         if (part := part_of(name)) and part != "train":
             parts.setdefault(part, name)
     strays = [root / name for name in found if name not in parts.values()]

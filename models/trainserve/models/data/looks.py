@@ -1,4 +1,4 @@
-"""What the pictures of a data set are like, counted: which mode all of them get, and what a person is told of it."""
+"""Kinds of pictures in a data set, counted: the common mode that follows, and notes on conversions."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _TOLD: list[tuple[Callable[[Look], bool], str]] = [
 
 
 def mode(looks: Looks, asked: Asked) -> Mode:
-    """As asked; auto is grey where all pictures are grey, else colour, by which nothing is lost."""
+    """The mode `asked` for; auto is grey if all pictures are grey, else RGB, which loses nothing."""
     return _MODES.get(asked) or ("L" if all(look.grey for look in looks) else "RGB")
 
 
 def told(looks: Looks, mode: Mode) -> list[str]:
-    """A line for each thing that is done to some of the pictures."""
+    """A note for each conversion that some pictures need."""
     total = looks.total()
     grey = sum(count for look, count in looks.items() if look.grey)
     lines = []

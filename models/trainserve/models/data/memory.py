@@ -1,4 +1,4 @@
-"""How much memory there is for a data set: on the GPU, or in this pod."""
+"""Memory available for a data set, on the GPU or in this pod."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ if TYPE_CHECKING:
     import torch
 
 SHARE = 0.5
-"""Of what is free, at most this much is filled with data: the model and its activations need the rest."""
+"""Share of the free memory that data may fill: the model and its activations need the rest."""
 
 
 def fits(size: int, free: int) -> bool:
-    """Whether `size` bytes of data are kept in memory of which `free` bytes are free."""
+    """Whether `size` bytes of data may be kept in memory with `free` bytes free."""
     return size <= free * SHARE
 
 
 def free(device: torch.device) -> int:
-    """Bytes on the device that data may fill. Of the host's: processes that map one file share its pages."""
+    """Free bytes on the device. On the host this is for all processes: those that map one file share its pages."""
     if device.type == "cuda":
         import torch
 
@@ -28,10 +28,10 @@ def free(device: torch.device) -> int:
 
 
 def host(meminfo: Path, cgroup: Path) -> int:
-    """The smaller of what the machine has available and what the cgroup's limit leaves.
+    """Bytes available in host memory: the smaller of the machine's and what the cgroup's limit leaves.
 
     Source: the kernel's documentation of /proc/meminfo (MemAvailable) and of cgroups v1 and v2. As Kubernetes does, the
-    page cache that was not used lately is not counted: it is given back before anything is killed.
+    inactive page cache counts as free: it is reclaimed before any process is killed.
     """
     fields = dict(line.split(":") for line in meminfo.read_text().splitlines())
     available = int(fields["MemAvailable"].split()[0]) * 1024
@@ -43,7 +43,7 @@ def host(meminfo: Path, cgroup: Path) -> int:
 
 
 def _left(folder: Path, limit: str, usage: str, statistics: str, cached: str) -> int | None:
-    """None without a limit."""
+    """Bytes left below the cgroup's limit; None without a limit."""
     try:
         allowed = (folder / limit).read_text().strip()
         used = int((folder / usage).read_text())

@@ -1,7 +1,7 @@
-"""A `.npz` file: `x` (N, H, W[, C]) uint8 or float, `y` as the task has it, and optionally `x_test`, `y_test`.
+"""A `.npz` file: images `x` (N, H, W[, C]) uint8 or float, targets `y`, and optionally `x_test`, `y_test`.
 
-Other usual names are known too (see `roles`). Labels are (N,) integers or words, (N, 1), or one-hot (N, K); of a
-regression floats, (N,) or (N, K).
+Other usual names work, too (see `roles`). Labels are integers or strings, (N,) or (N, 1), or one-hot (N, K); the
+targets of a regression are floats, (N,) or (N, K).
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ Arrays = Mapping[str, NDArray[Any]]
 
 
 def source(path: Path, name: str, task: Task, digest: str, cache: Cache) -> Source:
-    """Check the file's arrays; when they are large they are unpacked into the cache, under `digest`.
+    """Check the file's arrays; large ones are unpacked into the cache, under `digest`.
 
-    Raises DataError naming the file and what is wrong; nothing in it is ever unpickled.
+    Raises DataError naming the file and the problem. Nothing is unpickled.
     """
     large = _bytes(path) > LARGE
     try:
@@ -87,7 +87,7 @@ def _complete(path: Path, found: Roles, held: str) -> None:
 
 
 def _channels_last(found: Roles, arrays: Arrays) -> tuple[Arrays, list[str]]:
-    """PyTorch's (N, C, H, W) as (N, H, W, C), where it cannot be anything else; and what a person should know."""
+    """Convert unambiguous (N, C, H, W) images to (N, H, W, C); returns the arrays and notes for the user."""
     first = [name for name in found.images.values() if is_channels_first(arrays[name].shape)]
     if not first or len(first) < len(found.images):
         return arrays, []
@@ -107,7 +107,7 @@ def _held_out(found: Roles, arrays: Arrays) -> tuple[Name | None, list[str]]:
 def _targets(
     path: Path, arrays: Arrays, found: Roles, chosen: list[Name], task: Task
 ) -> tuple[list[Targets], list[str], tuple[str, ...]]:
-    """Of each part, with the names of the classes or of the values, and what a person should know."""
+    """Targets of each part, names of the classes or values, and notes for the user."""
     names = [found.labels[part] for part in chosen]
     if task == "regression":
         values = [_values(path, arrays[name], name) for name in names]
@@ -122,7 +122,7 @@ def _targets(
 
 
 def _bytes(path: Path) -> int:
-    """Of the arrays, uncompressed."""
+    """Uncompressed bytes of all arrays."""
     with _errors(path), path.open("rb") as file:
         if not zipfile.is_zipfile(file):
             raise DataError(f"{path}: truncated, or not an .npz file")
@@ -138,7 +138,7 @@ def _headers(path: Path) -> dict[str, tuple[Shape, np.dtype[Any]]]:
             with content.open(info) as member:
                 version = np.lib.format.read_magic(member)
                 read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-                if version in read:  # the third is for what has fields with names, and holds no images
+                if version in read:  # version 3 is for structured dtypes, which hold no images
                     shape, _, dtype = read[version](member)
                     found[info.filename.removesuffix(".npy")] = (shape, dtype)
     return found
@@ -150,7 +150,7 @@ def _read(path: Path, names: set[str]) -> Arrays:
 
 
 def _unpacked(path: Path, names: set[str], digest: str, cache: Cache) -> Arrays:
-    """Mapped: what is in the file are .npy files, which need only be copied out, under numbers."""
+    """Map the arrays from copies of the .npy members in the cache, named by numbers."""
     numbers = {name: number for number, name in enumerate(sorted(names))}
 
     def make(room: Path) -> None:

@@ -1,7 +1,7 @@
-"""Parquet with a column of encoded images and one of targets, as Hugging Face and others write it.
+"""Parquet files with a column of encoded images and one of targets, as Hugging Face and others write them.
 
-An image is bytes, or a struct {bytes, path}. Labels are integers or words; names of classes are Hugging Face's where
-they are. What a folder may hold is said in `hub`.
+An image is bytes or a struct {bytes, path}. Labels are integers or strings; class names come from Hugging Face's
+metadata if present. `hub` has the layouts of folders.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from trainserve.models.data.source import Part, Source
 from trainserve.models.errors import DataError
 
 _ROWS = 64
-"""Decoded at a time."""
+"""Rows decoded at a time."""
 _Row = tuple[str, bytes]
-"""Where an image is, and its bytes."""
+"""The place of an image, for errors, and its bytes."""
 
 
 class Options(BaseModel):
-    """Names of the columns, where they are not plain, and of the config, where a folder holds several."""
+    """Names of the image and label columns, and of the config of a folder with several."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -52,7 +52,7 @@ class Options(BaseModel):
 
 @dataclass(frozen=True)
 class _Table:
-    """A part's files and what their label column holds, as it stands."""
+    """The files of a part and the raw values of their label column."""
 
     name: str
     files: list[Path]
@@ -69,7 +69,7 @@ def source(
     digest: str,
     cache: Cache,
 ) -> Source:
-    """Raises DataError naming the file, UserError naming an option that is not allowed."""
+    """The data set at `path`. Raises DataError naming the file, UserError naming an option that is not allowed."""
     wanted = options(Options, given, "dataset.options")
     found = hub.find(path, wanted.config) if path.is_dir() else hub.Files({"train": [path]})
     first = found.parts["train"][0]
@@ -128,7 +128,7 @@ def _schema(file: Path) -> pa.Schema:
 
 
 def _table(path: Path, part: str, files: list[Path], chosen: columns.Columns, task: Task) -> _Table:
-    """Raises DataError for a part without rows."""
+    """Read the label column of a part. Raises DataError for a part without rows."""
     read = []
     for file in files:
         with _opened(file) as content:
@@ -142,7 +142,7 @@ def _table(path: Path, part: str, files: list[Path], chosen: columns.Columns, ta
 
 
 def _held_out(tables: dict[parts.Part, _Table], task: Task) -> tuple[_Table | None, list[str]]:
-    """The part to be judged by. On the Hub, -1 throughout says that the labels of a test part are not given away."""
+    """The part to evaluate on, and notes. On the Hub, -1 in all rows means that the labels of a part are withheld."""
     hidden = [
         part
         for part, table in tables.items()
@@ -160,7 +160,7 @@ _HELD_OUT: tuple[parts.Part, parts.Part] = ("test", "validation")
 
 
 def _looks(files: Iterable[list[Path]], image: str, digest: str, cache: Cache) -> Looks:
-    """What the pictures are like: all are looked at, once."""
+    """The Looks of all pictures, cached by `digest`."""
 
     def make(room: Path) -> None:
         counts = Looks(
@@ -198,7 +198,7 @@ def _part(files: list[Path], image: str, targets: Targets, expected: Form) -> Pa
 
 
 def _rows(file: Path, image: str) -> Iterator[list[_Row]]:
-    """A few rows at a time, never a whole file."""
+    """The images of a file, _ROWS at a time, never the whole file."""
     number = 0
     with _opened(file) as content:
         for batch in content.iter_batches(batch_size=_ROWS, columns=[image]):

@@ -1,6 +1,6 @@
-"""Names of a data set's parts as people write them, and which part is the test part.
+"""Usual names of a data set's parts, and which part is the test part.
 
-The words are those that Hugging Face's `datasets` knows (SPLIT_KEYWORDS in its data_files.py), in any case.
+The words are those of Hugging Face's `datasets` (SPLIT_KEYWORDS in its data_files.py), in any case.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ WORDS: dict[Part, tuple[str, ...]] = {
 
 
 def part_of(word: str) -> Part | None:
-    """The part that is called so."""
+    """The part that `word` names; None if it names none."""
     return next((part for part, words in WORDS.items() if word.casefold() in words), None)
 
 
 def preference(word: str) -> tuple[int, str]:
-    """To sort several names of one part: the usual one first."""
+    """A sort key for several names of one part, the most usual first."""
     words = [each for group in WORDS.values() for each in group]
     return words.index(word.casefold()), word
 
 
 def held_out(test: tuple[str, int] | None, validation: tuple[str, int] | None) -> list[str]:
-    """Lines that say which part, (its name, its samples), the model is judged by, where that is not plain."""
+    """Notes on which part, given as (name, samples), the model is evaluated on, unless that is the test part alone."""
     if validation is None:
         return []
     if test is None:

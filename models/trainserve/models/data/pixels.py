@@ -1,4 +1,4 @@
-"""One encoded picture to an array: (H, W, 1) where the data set is grey, else (H, W, 3), uint8."""
+"""Decode a picture to uint8, (H, W, 1) if the data set is grey, else (H, W, 3)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trainserve.models.errors import DataError
 
 _CHANNELS: dict[Mode, int] = {"L": 1, "RGB": 3}
 _LUMA = np.array([0.299, 0.587, 0.114])
-"""Of red, green and blue, as Pillow has them from ITU-R 601-2."""
+"""Weights of red, green and blue in ITU-R 601-2, as in Pillow."""
 
 Size = tuple[int, int]
 """(H, W)."""
@@ -24,7 +24,7 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Form:
-    """What every image of a data set becomes. `resize`: whatever its own size is; else all have that of `example`."""
+    """The form of all images of a data set. `resize`: resized to `size`; else each must have the size of `example`."""
 
     mode: Mode
     size: Size
@@ -38,7 +38,7 @@ class Form:
 
 
 def form(content: bytes, where: str, size: Size | None, mode: Mode) -> Form:
-    """By the first image. Raises DataError naming `where` it is."""
+    """The form, with the first image's size unless `size` is given. Raises DataError naming `where` the image is."""
     if size is not None:
         return Form(mode, size, True, where)
     image = _decoded(content, where).image
@@ -46,7 +46,7 @@ def form(content: bytes, where: str, size: Size | None, mode: Mode) -> Form:
 
 
 def decode(content: bytes, where: str, expected: Form) -> Images:
-    """(H, W, C) as expected. Raises DataError naming `where` the image is and what is wrong with it."""
+    """Decode an image to (H, W, C) as `expected`. Raises DataError naming `where` it is and the problem."""
     image = _decoded(content, where).image
     if not expected.resize and (image.height, image.width) != expected.size:
         raise DataError(
@@ -58,7 +58,7 @@ def decode(content: bytes, where: str, expected: Form) -> Images:
 
 
 def resized(images: Images, size: Size) -> Images:
-    """A block (N, H, W, C), each channel of each image resized (bilinear, smoothed where it shrinks)."""
+    """Resize a block (N, H, W, C) channel by channel (bilinear, antialiased when it shrinks)."""
 
     def channels(image: Images) -> Iterator[Images]:
         for channel in range(image.shape[-1]):
@@ -69,7 +69,7 @@ def resized(images: Images, size: Size) -> Images:
 
 
 def recoloured(images: Images, mode: Mode) -> Images:
-    """A block of 1 or 3 channels with those of the mode."""
+    """Convert a block of 1 or 3 channels to the channels of `mode`."""
     if images.shape[-1] == _CHANNELS[mode]:
         return images
     if mode == "RGB":
@@ -79,7 +79,7 @@ def recoloured(images: Images, mode: Mode) -> Images:
 
 
 def channels(mode: Mode) -> int:
-    """How many an image of that mode has."""
+    """Number of channels of `mode`."""
     return _CHANNELS[mode]
 
 

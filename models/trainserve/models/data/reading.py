@@ -1,4 +1,4 @@
-"""From a config to a data set: what it names is found or fetched, and read by the reader of its format."""
+"""From a config to a data set: find or fetch the file or folder, and read it by the reader of its format."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SUFFIXES: dict[str, Format] = {".npz": "npz", ".parquet": "parquet", **dict.fro
 
 
 def load(config: DatasetConfig, seed: int, watch: Watch | None, folder: Path) -> Dataset:
-    """See data.load."""
+    """As `data.load`."""
     cache = Cache(watch or Watch.alone())
     size = None if config.size is None else (config.size[0], config.size[1])
     with _as_users_know_them() as known_as:
@@ -42,7 +42,7 @@ def load(config: DatasetConfig, seed: int, watch: Watch | None, folder: Path) ->
 
 
 def format_of(name: str, folder: bool) -> Format:
-    """By the suffix of a file's name; folders and archives are of images. Raises DataError."""
+    """The format by the suffix of `name`; folders and archives hold images. Raises DataError."""
     if folder:
         return "images"
     for suffix, kind in _SUFFIXES.items():
@@ -66,7 +66,7 @@ def _built_in(name: str, config: DatasetConfig, seed: int, cache: Cache) -> Sour
 
 
 def _found(config: DatasetConfig, folder: Path, size: Size | None, cache: Cache, known_as: dict[str, str]) -> Source:
-    """`known_as` gets what lies in the cache, each with the name under which the user knows it."""
+    """The source at the config's path or URI; `known_as` is filled with cache paths and the user's names of them."""
     from trainserve.models.data import digests
 
     given = config.path or config.uri
@@ -123,9 +123,9 @@ def _read(
 
 
 def _allowed(config: DatasetConfig, given: str, folder: bool) -> None:
-    """Before anything is fetched. What a folder or an archive holds is only seen afterwards.
+    """Check the format before anything is fetched; the content of folders and archives is only known afterwards.
 
-    Raises DataError for a file of no known format, UserError for what its format cannot do.
+    Raises DataError for an unknown format, UserError for what the format does not support.
     """
     kind = config.format or format_of(given, folder)
     seen = config.format is not None or kind != "images"
@@ -142,7 +142,7 @@ def _possible(config: DatasetConfig, kind: Format) -> None:
 
 @contextlib.contextmanager
 def _as_users_know_them() -> Iterator[dict[str, str]]:
-    """Inside, errors that name a file of the cache name it as the dictionary says."""
+    """Inside, paths in errors are replaced by the user's names of them, as the yielded dictionary maps them."""
     names: dict[str, str] = {}
     try:
         yield names
@@ -154,7 +154,7 @@ def _as_users_know_them() -> Iterator[dict[str, str]]:
 
 
 def _recoloured(source: Source, asked: Asked | None) -> Source:
-    """Arrays have channels, no mode: only what is asked for is done."""
+    """The source with the channels of the mode `asked`; unchanged for None and auto, because arrays have no mode."""
     if asked in (None, "auto"):
         return source
     from trainserve.models.data import looks, pixels
@@ -179,7 +179,7 @@ def _recoloured(source: Source, asked: Asked | None) -> Source:
 
 
 def _resized(source: Source, size: Size | None) -> Source:
-    """Readers of encoded images resize while they decode; this is for the others."""
+    """The source with images of `size`; for readers that do not resize while they decode."""
     if size is None or size == source.shape[:2]:
         return source
     from trainserve.models.data import pixels

@@ -1,7 +1,7 @@
 """Reading from s3://, https:// and file:// through fsspec. Credentials come from the environment, never from a URI.
 
-S3: what botocore reads (AWS_ACCESS_KEY_ID, AWS_PROFILE, AWS_ENDPOINT_URL, a role of the pod ...). HTTPS: the .netrc
-that NETRC names, HTTPS_PROXY, and SSL_CERT_FILE for an authority of one's own.
+S3: what botocore reads (AWS_ACCESS_KEY_ID, AWS_PROFILE, AWS_ENDPOINT_URL, the pod's role ...). HTTPS: the .netrc in
+NETRC, HTTPS_PROXY, and SSL_CERT_FILE for a private certificate authority.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from trainserve.models.errors import DataError
 
 _CHUNK = 1 << 20
 _SMALL = 8 << 20
-"""Bytes up to which a file is fetched by one request: opening it would be a second one."""
+"""Bytes up to which a file is fetched in one request: opening it would be a second one."""
 _TIMEOUT = 60
-"""Seconds without a byte after which an HTTPS server is taken for gone."""
+"""Seconds without a byte after which an HTTPS request fails."""
 _CHANGING = ("ETag", "Last-Modified", "LastModified", "Content-MD5", "Digest", "mtime")
-"""What file systems say of a file that becomes another when its content does."""
+"""Fields of a file system's info that change with the content."""
 
 
 @dataclass(frozen=True)
 class File:
-    """`name` is relative to the folder that was asked for, `where` is what errors say.
+    """`name`: relative to the requested folder; `where`: what errors call it.
 
-    `state` is another when the content is; None where the file system does not tell.
+    `state`: changes with the content; None if the file system does not tell.
     """
 
     path: str
@@ -39,7 +39,7 @@ class File:
 
 
 class Remote:
-    """What lies at a URI: one file, or all files of a folder. Raises DataError naming the URI."""
+    """One file, or all files of a folder, at a URI. Raises DataError naming the URI."""
 
     def __init__(self, uri: str) -> None:
         import fsspec  # type: ignore[import-untyped]
@@ -50,7 +50,7 @@ class Remote:
             self._fs, self._path = fsspec.core.url_to_fs(uri, **_options(uri))
 
     def files(self) -> tuple[list[File], bool]:
-        """And whether they are a folder's."""
+        """The files, and whether they are a folder's."""
         with self._errors():
             info = self._fs.info(self._path)
             if self.uri.startswith("https://") and not info.get("url", self.uri).startswith("https://"):
@@ -64,7 +64,7 @@ class Remote:
             return [_file(path, name, f"{folder}/{name}", found[path]) for name, path in names], True
 
     def chunks(self, file: File) -> Iterator[bytes]:
-        """The file's bytes, some at a time."""
+        """The file's bytes in chunks. Raises DataError if it is truncated."""
         arrived = 0
         for chunk in self._chunks(file):
             arrived += len(chunk)
@@ -79,7 +79,7 @@ class Remote:
                 content: bytes = self._fs.cat_file(file.path)
             yield content
             return
-        # An HTTPS file is one request and one stream instead of many that each fetch a part.
+        # HTTPS: one request and one stream instead of many range requests.
         options = {"block_size": 0, "size": file.bytes} if streamed else {}
         with self._errors(file.where):
             source = self._fs.open(file.path, "rb", **options)
@@ -93,13 +93,13 @@ class Remote:
 
     @contextlib.contextmanager
     def _errors(self, where: str = "") -> Iterator[None]:
-        """Clients raise errors of their own; a run knows DataError alone."""
+        """Inside, the clients' own errors become DataError."""
         try:
             yield
         except ImportError as error:
             raise DataError(f"{self.uri}: cannot be read here: {error}") from error
         except Exception as error:
-            # fsspec calls every failure of an HTTPS server "not found"; what it was is the cause.
+            # fsspec calls every failure of an HTTPS server "not found"; its cause has the real one.
             cause = error.__cause__ or error
             words = " ".join(str(cause).split()) or type(cause).__name__
             if isinstance(cause, FileNotFoundError):
@@ -110,7 +110,7 @@ class Remote:
 
 
 def _options(uri: str) -> dict[str, Any]:
-    """Nothing remembered from earlier calls: what is listed is what is there."""
+    """Options of the file system: no caches, so that listings are current; timeouts and certificates for HTTPS."""
     options: dict[str, Any] = {"skip_instance_cache": True, "use_listings_cache": False}
     if uri.startswith("https://"):
         import aiohttp
@@ -118,7 +118,7 @@ def _options(uri: str) -> dict[str, Any]:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_TIMEOUT, sock_read=_TIMEOUT)
         options |= {
             "client_kwargs": {"trust_env": True, "timeout": timeout},
-            # aiohttp's own was made when it was imported.
+            # aiohttp makes its default context when it is imported, before SSL_CERT_FILE may be set.
             "ssl": ssl.create_default_context(),
         }
     return options

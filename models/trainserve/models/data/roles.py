@@ -1,8 +1,8 @@
-"""Which array of an .npz file is what, by the names that people give them. Pure.
+"""The role of each array of an .npz file, by its name. Pure.
 
 `x`, `x_train`, `train_images`, `trainX`, `data`, `images` are the images of the training part, `y`, `train_labels`,
-`target` its labels; the words for the test and validation part (see `parts`) go before or behind. np.savez's own arr_0,
-arr_1 ... are told apart by their shapes.
+`target` its labels; words for the test and validation part (see `parts`) are a prefix or suffix. np.savez's own names
+arr_0, arr_1 ... are told apart by shape.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ _PLAIN = {"x", "y", "x_test", "y_test"}
 
 @dataclass(frozen=True)
 class Roles:
-    """Names of the arrays that are a part's images and its labels; `names` holds the classes'."""
+    """Names of the arrays with each part's images and labels; `names`: the array of class names."""
 
     images: dict[Part, str] = field(default_factory=dict)
     labels: dict[Part, str] = field(default_factory=dict)
     names: str | None = None
 
     def read(self) -> set[str]:
-        """Names of the arrays that matter."""
+        """Names of all arrays that are read."""
         return {*self.images.values(), *self.labels.values(), *filter(None, [self.names])}
 
     def told(self) -> list[str]:
-        """What a person should know, where the names are not this project's own."""
+        """A note on which arrays were taken, unless they have this project's own names."""
         if self.read() <= _PLAIN:
             return []
         pairs = [f"{name} with {self.labels[part]}" for part, name in self.images.items() if part in self.labels]
@@ -42,7 +42,7 @@ class Roles:
 
 
 def roles(shapes: Mapping[str, Shape]) -> Roles:
-    """By names and shapes. Where several could be it, it is the one whose shape can be, then the most usual name."""
+    """Assign roles by name and shape. Of several candidates one with a fitting shape is taken, then a usual name."""
     images = _chosen(shapes, _X, lambda part, shape: len(shape) in (3, 4))
     labels = _chosen(
         shapes, _Y, lambda part, shape: len(shape) in (1, 2) and shape[:1] == shapes.get(images.get(part, ""), ())[:1]
@@ -54,7 +54,7 @@ def roles(shapes: Mapping[str, Shape]) -> Roles:
 
 
 def is_channels_first(shape: Shape) -> bool:
-    """(N, C, H, W): 1, 3 or 4 channels before two longer axes, and no such number behind."""
+    """Whether a shape is unambiguously (N, C, H, W): C is 1, 3 or 4, and H and W are larger than 4."""
     return len(shape) == 4 and shape[1] in (1, 3, 4) and min(shape[2:]) > 4
 
 
@@ -71,7 +71,7 @@ def _chosen(shapes: Mapping[str, Shape], words: str, fits: Callable[[Part, Shape
 
 
 def _part(bare: str, words: str) -> Part | None:
-    """The part whose images or labels (`words`) are called so; without a word for a part it is the training part."""
+    """The part whose images or labels (`words`) the name `bare` means; without a part's word, the training part."""
     for part, names in WORDS.items():
         named = "|".join((*names, *_SHORT[part]))
         if re.fullmatch(f"(?:{named})(?:{words})|(?:{words})(?:{named})", bare):
@@ -84,7 +84,7 @@ def _bare(name: str) -> str:
 
 
 def _positional(shapes: Mapping[str, Shape]) -> Roles:
-    """Of np.savez(path, x, y) and np.savez(path, x, y, x_test, y_test), in whichever order."""
+    """Roles after np.savez(path, x, y) or np.savez(path, x, y, x_test, y_test), in any order."""
     if not shapes or not all(re.fullmatch(r"arr_\d+", name) for name in shapes):
         return Roles()
     ordered = sorted(shapes, key=lambda name: int(name[4:]))

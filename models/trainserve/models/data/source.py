@@ -1,4 +1,4 @@
-"""Samples that are yet to be decoded: what every reader of a format gives, whatever it read."""
+"""Samples that are yet to be decoded: the common result of the readers of all formats."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BLOCK = 4 << 20
 
 @dataclass(frozen=True)
 class Part:
-    """Targets, and the images that belong to them: `blocks` decodes them in the targets' order, some at a time."""
+    """Targets and their images: `blocks` decodes the images in the targets' order, a block at a time."""
 
     targets: Targets
     blocks: Callable[[], Iterator[Images]]
@@ -25,11 +25,11 @@ class Part:
 
 @dataclass(frozen=True)
 class Source:
-    """A data set as its format has it. `test` is None where it brings no test part of its own.
+    """A data set before decoding. `test`: None if it has no test part.
 
-    `file` is what errors name. `digest` stands for the content and for how it is decoded: sources of one digest have
-    the same images. `encoded`: decoding takes so long that the result is kept even when it is small. `content` is the
-    `sha256:<hex>` of what was fetched or checked, where that was done. `notes`: lines that a person should read.
+    `file`: what errors name. `digest`: of the content and the way of decoding, so that equal digests mean equal images.
+    `encoded`: decoding is slow, so that its result is cached even if small. `content`: `sha256:<hex>` of the file or
+    folder, if it was fetched or verified. `notes`: lines for the user.
     """
 
     name: str
@@ -46,32 +46,32 @@ class Source:
     notes: tuple[str, ...] = ()
 
     def bytes(self) -> int:
-        """Of all images, decoded."""
+        """Bytes of all decoded images."""
         count = len(self.train.targets) + (len(self.test.targets) if self.test else 0)
         return count * image_bytes(self.shape, self.dtype)
 
 
 def image_bytes(shape: tuple[int, int, int], dtype: np.dtype[Any]) -> int:
-    """Of one image, decoded."""
+    """Bytes of one decoded image."""
     return int(np.prod(shape)) * dtype.itemsize
 
 
 def block_length(shape: tuple[int, int, int], dtype: np.dtype[Any]) -> int:
-    """How many images make a block."""
+    """Number of images in a block."""
     return max(1, min(1024, _BLOCK // max(1, image_bytes(shape, dtype))))
 
 
 def release(images: Images) -> None:
-    """Let go of the pages of an array that is mapped from a file: they no longer count as this process's memory.
+    """Release the pages of a mapped array, so that they no longer count as this process's memory.
 
-    They stay in the page cache, written or not, and come back when they are touched.
+    They stay in the page cache, dirty or not, and are mapped again on access.
     """
     if isinstance(images, np.memmap):
         images._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
 
 
 def in_memory(targets: Targets, images: Images) -> Part:
-    """A part whose images are one array already."""
+    """A part from an array of images."""
 
     def blocks() -> Iterator[Images]:
         step = block_length(images.shape[1:], images.dtype)

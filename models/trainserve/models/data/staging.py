@@ -1,7 +1,7 @@
-"""What a URI names, copied into the cache: checked while it arrives, under its digest, whole or not at all.
+"""Files and folders at URIs, copied into the cache: verified on arrival, complete or not at all, named by digest.
 
-Entries: `files-<digest>` holds one file, `folder-<digest>` a folder's; `known/` notes which digest a URI's files had,
-as long as the place they lie in says that they have not changed.
+Entries: `files-<digest>` holds one file, `folder-<digest>` the files of a folder; `known/` maps a URI and the state of
+its files to their digest.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from trainserve.models.data.remote import File, Remote
 from trainserve.models.errors import DataError
 
 _CONNECTIONS = 8
-"""Files of a folder that are fetched at a time."""
+"""Files of a folder that are fetched concurrently."""
 
 
 def stage(uri: str, digest: str | None, check: Callable[[bool], object], cache: Cache) -> tuple[Path, str]:
-    """The file or folder in the cache, and its digest. With `digest` given and there, nothing is asked of the network.
+    """Fetch a file or folder into the cache; returns its path and digest. A cached `digest` needs no network.
 
-    `check` is told whether it is a folder before anything is fetched, and may refuse it.
-    Raises DataError when it cannot be read, is truncated, or has another digest; then nothing of it is kept.
+    `check` is called with whether it is a folder before anything is fetched, and may raise. Raises DataError if it
+    cannot be read, is truncated or has another digest; then nothing is kept.
     """
     if digest is not None and (there := _staged(digest, cache)):
         return there, digest
@@ -50,7 +50,7 @@ def stage(uri: str, digest: str | None, check: Callable[[bool], object], cache: 
 
 
 def _staged(digest: str, cache: Cache) -> Path | None:
-    """The same digest stands for a folder only if it is one's listing: the two kinds cannot meet."""
+    """The cached file or folder with `digest`; a folder's is of its listing, and so never equals a file's."""
     entries = (cache.entry(f"{kind}-{digest.removeprefix('sha256:')}") for kind in ("files", "folder"))
     return next((_content(entry) for entry in entries if entry), None)
 
@@ -60,7 +60,7 @@ def _content(entry: Path) -> Path:
 
 
 def _fetch(remote: Remote, files: list[File], folder: bool, room: Path, cache: Cache) -> str:
-    """Copy all of them; returns the digest."""
+    """Copy all files into `room`; returns the digest."""
     sizes = [file.bytes for file in files]
     total = None if None in sizes else sum(size or 0 for size in sizes)
     stopped = threading.Event()
@@ -93,7 +93,7 @@ def _copy(remote: Remote, file: File, target: Path, moved: Callable[[int], None]
 
 
 def _note(uri: str, files: list[File], cache: Cache) -> Path | None:
-    """Where the digest of these very files is noted; None where their place does not say whether they change."""
+    """The path of the note with these files' digest; None if the file system does not tell whether they change."""
     states = [file.state for file in files]
     if None in states:
         return None

@@ -1,7 +1,7 @@
-"""`synthetic`: images made up from the seed, of any shape and number, that a small network learns.
+"""`synthetic`: images generated from the seed, of any shape and number, that a small network can learn.
 
-Each class has a pattern, coarse and random; an image is its class's pattern under noise. In a regression there is one
-pattern for each target, and an image is their sum weighted by the targets, which are uniform in -1..1, under noise.
+Each class has a coarse random pattern; an image is its class's pattern plus noise. In a regression each target has a
+pattern, and an image is the sum of them, weighted by the targets (uniform in -1..1), plus noise.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from trainserve.models.data.dataset import Images, Targets, Task
 from trainserve.models.data.source import Part, Source, block_length
 
 _CELLS = 4
-"""A pattern has at most this many cells along an axis."""
+"""Most cells of a pattern along an axis."""
 _PATTERN, _NOISE = 80.0, 40.0
 """Standard deviations, in grey levels around 128."""
 
@@ -47,7 +47,7 @@ class Values(_Options):
 
 
 def source(given: dict[str, Any], task: Task, seed: int) -> Source:
-    """Images (N, H, W, C) uint8. Raises UserError for options that are not allowed."""
+    """The images (N, H, W, C) uint8. Raises UserError for options that are not allowed."""
     chosen = options(Classes if task == "classification" else Values, given, "dataset.options")
     outputs = chosen.classes if isinstance(chosen, Classes) else chosen.targets  # type: ignore[attr-defined]
     height, width, channels = chosen.shape

@@ -1,4 +1,4 @@
-"""How far fetching and decoding are: a bar where stdout is a terminal, plain lines otherwise."""
+"""Progress of fetching and decoding: a bar if stdout is a terminal, else plain lines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 LINE_AFTER, LINE_EVERY = 2.0, 10.0
-"""Seconds without a bar before the first line, and between two: what is done at once is not worth a line."""
+"""Seconds before the first plain line, and between two; shorter work gets no line."""
 
 
 def _print(text: str) -> None:
@@ -22,14 +22,14 @@ def _print(text: str) -> None:
 
 
 class Watch:
-    """`say` takes a line. `bar` is drawn on; with None there are lines."""
+    """Reports progress: on `bar`, or with None by lines passed to `say`."""
 
     def __init__(self, say: Callable[[str], None] = _print, bar: Progress | None = None) -> None:
         self.say, self._bar = say, bar
 
     @classmethod
     def alone(cls) -> Watch:
-        """For a process that shows nothing else."""
+        """A watch for a process without other output."""
         if not sys.stdout.isatty():
             return cls()
         from rich import progress
@@ -40,9 +40,9 @@ class Watch:
 
     @contextlib.contextmanager
     def task(self, text: str, total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
-        """Inside, what is called, by any thread, with how much was done since the last call.
+        """Yields a function that any thread calls with the amount done since the last call.
 
-        Of `total`, None where that is not known; `unit` is what is counted: bytes, images.
+        `total`: the whole amount, None if unknown; `unit`: what is counted (bytes, images).
         """
         with self._lines(text, total, unit) if self._bar is None else _drawn(self._bar, text, total) as moved:
             yield moved
@@ -64,7 +64,7 @@ class Watch:
 
 @contextlib.contextmanager
 def _drawn(bar: Progress, text: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """On a bar that may be drawing other things already."""
+    """Draw a task on a bar that may already show others."""
     from rich.markup import escape
 
     alone = not bar.live.is_started
