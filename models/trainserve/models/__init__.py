@@ -1,5 +1,5 @@
-"""What runs in a training pod: data, zoo, training loop, export, checks, publish.
+"""The training pod: data, model zoo, training loop, export, checks, publishing.
 
-`python -m trainserve.models CONFIG.json` is one whole run; docs/contracts.md has the file's form, the environment,
-the termination message and the exit codes.
+`python -m trainserve.models CONFIG.json` is one whole run; docs/contracts.md describes the file, the environment, the
+termination message and the exit codes.
 """

@@ -1,6 +1,6 @@
 """`python -m trainserve.models CONFIG.json`: one training run, from the data to a published version.
 
-CONFIG.json as in docs/contracts.md; without the argument $TRAINSERVE_CONFIG. Exit codes: 0 published, 1 bad
+docs/contracts.md describes CONFIG.json; its default is $TRAINSERVE_CONFIG. Exit codes: 0 published, 1 bad
 configuration, 10 gate not met, 11 parity failed, 12 bad data, 13 could not publish or save, 14 lost another process of
 the run, 143 stopped by SIGTERM. `torchrun -m trainserve.models CONFIG.json` trains with several processes.
 """
@@ -26,7 +26,7 @@ from trainserve.models.rank import Rank  # noqa: E402
 
 
 def main(arguments: list[str]) -> NoReturn:
-    """Run, write the termination message, exit."""
+    """Run the config, write the termination message and exit."""
     if arguments in (["-h"], ["--help"]):
         print(__doc__)
         sys.exit(0)
@@ -38,11 +38,11 @@ def main(arguments: list[str]) -> NoReturn:
     try:
         own = rank.of(os.environ)
         if own.size > 1:
-            interrupt.hold()  # until it can be asked whether torchrun sent it because another process failed
+            interrupt.hold()  # until the gang can tell whether torchrun sent it because another process failed
         if own.first:
-            server.serve(progress)  # before pydantic and torch are imported: a pod answers within a moment of its start
+            server.serve(progress)  # before importing pydantic and torch, so that the pod answers at once
         else:
-            sys.stdout = Path(os.devnull).open("w")  # rank 0 speaks for all  # noqa: SIM115
+            sys.stdout = Path(os.devnull).open("w")  # only rank 0 logs  # noqa: SIM115
         message, code = _run(arguments, progress, interrupt, measured, own), 0
     except (RunFailed, Interrupted) as error:
         message, code = result.failure(error.reason, str(error), progress, measured), error.exit_code
@@ -53,7 +53,7 @@ def main(arguments: list[str]) -> NoReturn:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     result.write(message, own)
     sys.stderr.flush()
-    # Not sys.exit: the warm-up thread may be in the middle of an import, and there is nothing left to tidy.
+    # Not sys.exit: the warm-up thread may be in the middle of an import, and nothing needs cleaning up.
     os._exit(code)
 
 

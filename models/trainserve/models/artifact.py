@@ -1,4 +1,4 @@
-"""What a run hands to the store: the exported file with all that was measured of it, and the manifest's draft."""
+"""The artifact of a run: the exported file with its measurements, and the draft of the manifest."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from trainserve.models.session import Session
 
 SAMPLES = "samples.npz"
 _LOOKED_AT = 64
-"""Samples that a layer is looked for with."""
+"""Samples used to find the layer that differs."""
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """Checked, and not published yet."""
+    """A checked export that is not published yet."""
 
     graph: Graph
     exported: Exported
@@ -37,7 +37,7 @@ class Artifact:
     compared: Measured
     precision: Precision
     scored: Scores | None
-    """Of the exported file on the test split, where the gates ask for it."""
+    """Scores of the exported file on the test split; None if neither gates nor precision require them."""
 
     def __str__(self) -> str:
         exported, compared = self.exported, self.compared
@@ -49,28 +49,28 @@ class Artifact:
 
     @property
     def program(self) -> Program:
-        """Without the weights."""
+        """The exported program, without weights."""
         return self.exported.program
 
     @property
     def bytes(self) -> int:
-        """Of the graph and its weights."""
+        """Size of the graph and its weights."""
         return self.exported.bytes
 
     def batch(self, size: int) -> Callable[[], object]:
-        """What runs the graph once on `size` of the samples, through onnxruntime."""
+        """A function that runs the graph in onnxruntime on a batch of `size` samples."""
         given = self.compared.given
         return self.session.prepared(given[np.arange(size) % len(given)])
 
     def record(self, folder: Path) -> Mapping[str, Path]:
-        """Write the samples into `folder`; all files of the version, by their names in it."""
+        """Write the samples into `folder`; returns all files of the version by name."""
         samples.write(folder / SAMPLES, self.graph.signature, self.compared)
         return {**self.exported.files, SAMPLES: folder / SAMPLES}
 
     def draft(
         self, config: Config, dataset: Dataset, metrics: store.Metrics, energy: store.Energy
     ) -> store.ManifestDraft:
-        """The manifest before the version has a number."""
+        """The manifest without the version's number."""
         signature, compared, job = self.graph.signature, self.compared, config.job
         if self.scored:
             found = {"exported_accuracy": self.scored.accuracy, "exported_loss": self.scored.loss}
@@ -108,13 +108,13 @@ def make(
     *,
     optimised: bool = True,
 ) -> Artifact:
-    """Export into `folder` and check, with each of `batches` once.
+    """Export into `folder` and check the file with each batch size of `batches`.
 
-    `program`: of the same network before it was trained, which saves most of the time. `optimised`: whether the
-    exporter simplifies the graph. Raises UserError, ParityFailed, or OSError when it cannot be written.
+    `program`: the program of the untrained network, which saves most of the time. `optimised`: whether the exporter
+    simplifies the graph. Raises UserError, ParityFailed, or OSError if it cannot be written.
     """
     if program is not None:
-        # The network's code may do otherwise once it is trained, which only the checks can tell: it is exported anew.
+        # A network's code may take another path once trained, which only the checks show: then it is exported again.
         with contextlib.suppress(ParityFailed, WrongGraph):
             return _made(graph, dataset, config, folder, batches, program, optimised)
     given = graph.given(dataset.test_images[:_LOOKED_AT])

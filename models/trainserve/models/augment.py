@@ -1,4 +1,4 @@
-"""Augmentation on the device: every image of a batch is moved and mirrored at random, the whole batch in one gather."""
+"""Augmentation on the device: random shifts and flips of a batch of images in a single gather."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from trainserve.models.errors import UserError
 
 
 class Settings(Protocol):
-    """`trainer.augment`."""
+    """The config's `trainer.augment`."""
 
     @property
     def crop(self) -> int:
-        """Pixels by which an image moves at most, up, down, left and right; what comes in is mirrored at the edge."""
+        """Largest shift in pixels, in any direction; the gap is filled by reflection at the edge."""
 
     @property
     def flip(self) -> bool:
-        """Whether one image in two is mirrored, left to right."""
+        """Whether images are flipped horizontally with probability 1/2."""
 
 
 class Augment:
-    """For images of `shape` (H, W, C). Raises UserError when they are too small to be moved that far."""
+    """Augmentation of images of `shape` (H, W, C). Raises UserError if they are too small for the shift."""
 
     def __init__(self, settings: Settings, shape: tuple[int, int, int]) -> None:
         height, width, _ = shape
@@ -35,7 +35,7 @@ class Augment:
         self._crop, self._flip = settings.crop, settings.flip
 
     def apply(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """(N, H, W, C) of any type to the same, by what `generator` (of the host or of the device) draws next."""
+        """Augment images (N, H, W, C) of any type, with random numbers from `generator` (host or device)."""
         count, height, width, channels = images.shape
         rows = torch.arange(height, device=images.device).expand(count, height)
         columns = torch.arange(width, device=images.device).expand(count, width)
@@ -53,7 +53,7 @@ class Augment:
 
 
 def _mirrored(positions: Tensor, length: int) -> Tensor:
-    """Positions outside 0..length-1 as those within that a mirror on the outermost pixel shows."""
+    """Reflect positions outside of 0..length-1 at the outermost pixel."""
     return length - 1 - (length - 1 - positions.abs()).abs()
 
 

@@ -1,4 +1,4 @@
-"""The network that a config's `model` asks for: built, given the weights it begins with, frozen in part."""
+"""The network of the config's `model`: built, loaded with pretrained weights, partly frozen."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 def build(
     config: Model, folder: Path, shape: tuple[int, int, int], outputs: int, watch: Watch, task: Task = "classification"
 ) -> nn.Module:
-    """For images of `shape` (H, W, C). Paths are relative to `folder`; `watch` is told what was fetched and done.
+    """Build the network for images of `shape` (H, W, C). Paths are relative to `folder`; `watch` logs what was done.
 
-    Raises UserError and DataError as `zoo.build`, and UserError for weights and globs that do not fit.
+    Raises UserError and DataError as `zoo.build`, and UserError for weights or globs that do not fit.
     """
     from trainserve.models import freeze, pretrained
 
@@ -39,7 +39,7 @@ def build(
 
 
 def _look(network: nn.Module, config: Model, shape: tuple[int, int, int], watch: Watch) -> None:
-    """Say what of the images the network passes over. Raises UserError where that is much, and not the user's own."""
+    """Log if the network ignores part of the images. Raises UserError if a named model ignores much of them."""
     from trainserve.models.zoo import sight
 
     seen = sight.sight(network, shape)
@@ -61,7 +61,7 @@ def _script(config: Model, folder: Path) -> str:
 
 @contextlib.contextmanager
 def blaming(config: Model, folder: Path) -> Iterator[None]:
-    """Inside, what goes wrong in the user's own code becomes a UserError that names file and line."""
+    """Inside, errors in the user's own code become a UserError that names file and line."""
     if config.script is None:
         yield
         return

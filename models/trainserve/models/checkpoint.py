@@ -1,9 +1,9 @@
-"""Checkpoints: the state of a run between two steps, so that a later attempt goes on as if nothing had happened.
+"""Checkpoints: the state of a run between two steps, from which a later attempt resumes bit for bit.
 
-A file is `step-<number>.<digest>.pt`: what torch.save writes, and in its name the first 16 hex digits of its sha256. It
-is written beside, made durable and renamed, so it is there whole or not at all; should a disk break that promise, the
-digest shows it, and the next older file is used. `reached.json` says how far the run came after its last checkpoint.
-torch is imported by what reads and writes states alone: a run that only clears up does without it.
+A file is `step-<number>.<digest>.pt`: the output of torch.save, and the first 16 hex digits of its sha256. It is
+written under another name, synced and renamed, so that it is complete or absent; if the disk damages it, the digest
+shows it and the next older file is used. `reached.json` records how far the run came after its last checkpoint.
+torch is imported only to read and write states, not to clean up.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ _SHOWN = 60
 
 
 class Checkpoints:
-    """Those in one folder, of one run. Made by `opened`; `warn` takes what is skipped and why.
+    """The checkpoints of one run in one folder, made by `opened`; `warn` is called with skipped files and reasons.
 
-    `written` takes when the newest one was written, in Unix seconds: each that is, and the one that is gone on from.
+    `written` is called with the Unix time of the newest one: after each write, and when the run resumes from one.
     """
 
     def __init__(
@@ -51,9 +51,9 @@ class Checkpoints:
         self._lost = 0.0
 
     def newest(self) -> bytes | None:
-        """The newest whole checkpoint, for `state`; None when there is none.
+        """The content of the newest intact checkpoint, for `state`; None if there is none.
 
-        Raises UserError naming the field when it is of a run with another config.
+        Raises UserError naming the field if it is of a run with another config.
         """
         for path in reversed(self._all()):
             content, problem = _whole(path)
@@ -67,9 +67,9 @@ class Checkpoints:
         return None
 
     def save(self, step: int, content: Mapping[str, Any]) -> Path:
-        """Write the state after `step`, then drop what is older than the newest `keep`.
+        """Write the state after `step` and remove all but the newest `keep` files.
 
-        Raises CheckpointFailed; then earlier checkpoints are as they were.
+        Raises CheckpointFailed; then earlier checkpoints are unchanged.
         """
         import torch
 
@@ -91,15 +91,15 @@ class Checkpoints:
         return path
 
     def reached(self, seconds: float) -> None:
-        """Note how many seconds of training were done by now, so that a later attempt knows what was lost."""
+        """Record the seconds of training so far, so that a later attempt can tell how much was lost."""
         unfinished = self.folder / f"{_UNFINISHED}{_REACHED}"
-        # For a figure no run is stopped: a disk that is full will be noticed by the next checkpoint.
+        # Only a statistic: a full disk is reported by the next checkpoint.
         with contextlib.suppress(OSError):
             unfinished.write_text(json.dumps({"seconds": seconds, "lost": self._lost}))
             unfinished.replace(self.folder / _REACHED)
 
     def lost(self, seconds: float) -> float:
-        """Seconds of training done again, over all attempts, by a run that goes on from one that had done `seconds`."""
+        """Seconds of training repeated over all attempts, given that this one resumes after `seconds` of training."""
         try:
             earlier = json.loads((self.folder / _REACHED).read_bytes())
             self._lost = float(earlier["lost"]) + max(0.0, float(earlier["seconds"]) - seconds)
@@ -108,7 +108,7 @@ class Checkpoints:
         return self._lost
 
     def _all(self) -> list[Path]:
-        """Oldest first."""
+        """Paths of all checkpoints, oldest first."""
         return sorted(path for path in self.folder.iterdir() if _NAME.fullmatch(path.name))
 
     def _drop(self, newest: Path) -> None:
@@ -139,9 +139,9 @@ def opened(
     warn: Callable[[str], None],
     written: Callable[[float], None] = lambda when: None,
 ) -> Iterator[Checkpoints]:
-    """The folder, made if need be and held by this process alone. `run` is what must be the same to go on from one.
+    """Create the folder if needed and lock it for this process. `run`: settings that must be equal to resume.
 
-    Raises UserError when another run holds it, CheckpointFailed when it cannot be written.
+    Raises UserError if another run holds it, CheckpointFailed if it cannot be written.
     """
     folder = Path(config.folder)
     try:
@@ -157,7 +157,7 @@ def opened(
                 f"checkpoint.folder: {folder} is in use by another run; every run needs its own folder"
             ) from None
         except OSError as error:
-            if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):  # a file system that knows no locks
+            if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):  # a file system without locks
                 raise CheckpointFailed(f"checkpoint.folder: cannot lock {folder}: {error.strerror}") from error
         for leftover in folder.glob(f"{_UNFINISHED}*"):
             leftover.unlink(missing_ok=True)
@@ -165,7 +165,7 @@ def opened(
 
 
 def discard(folder: Path) -> None:
-    """Remove what a run that is over has left, and the folder when nothing else is in it."""
+    """Remove the files of a finished run, and the folder if it is then empty."""
     with contextlib.suppress(OSError):
         for path in folder.iterdir():
             if _NAME.fullmatch(path.name) or path.name in (_REACHED, _LOCK) or path.name.startswith(_UNFINISHED):
@@ -174,7 +174,7 @@ def discard(folder: Path) -> None:
 
 
 def state(content: bytes) -> dict[str, Any]:
-    """What was saved, tensors on the CPU. Only tensors and plain values are read: a checkpoint runs no code."""
+    """The saved state, tensors on the CPU. Only tensors and plain values are loaded, no code is run."""
     import torch
 
     loaded: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
@@ -182,7 +182,7 @@ def state(content: bytes) -> dict[str, Any]:
 
 
 def _whole(path: Path) -> tuple[bytes | None, str]:
-    """The file's content, or None and what is wrong with it."""
+    """The file's content, or None and the problem."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -193,7 +193,7 @@ def _whole(path: Path) -> tuple[bytes | None, str]:
         return None, f"its {len(content)} bytes are corrupt: their digest is not the one in its name"
     try:
         found = state(content)["format"]
-    except Exception as error:  # torch tells in many ways that it does not know a file
+    except Exception as error:  # torch raises many kinds for an unknown file
         return None, f"it cannot be read ({type(error).__name__})"
     return (content, "") if found == _FORMAT else (None, f"its format is {found}, not {_FORMAT}")
 

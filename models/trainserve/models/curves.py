@@ -1,6 +1,6 @@
-"""Training curves: a point for every report of the loop, thinned so that a run of any length leaves few.
+"""Training curves: a point for every report of the loop, thinned to a bounded number.
 
-Standard library alone: a script's progress is recorded before numpy or torch is imported.
+Needs the standard library only: a script's progress is recorded before numpy or torch is imported.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
     from trainserve import store
 
 LIMIT = 500
-"""Points that are left of a run."""
+"""Most points of a run."""
 _DIGITS = 6
-"""Significant digits of what is published."""
+"""Significant digits of published values."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """One moment: means over the running epoch so far, validation figures at its end, the rate of the last step.
+    """One point: means over the current epoch so far, validation metrics at its end, learning rate of the last step.
 
-    `seconds` are of training, over all attempts; `samples_per_second` are since the point before. `step` is None where
-    only epochs are told.
+    `seconds`: of training, over all attempts; `samples_per_second`: since the previous point; `step`: None if only
+    epochs are reported.
     """
 
     epoch: int
@@ -39,7 +39,7 @@ class Point:
 
     @property
     def at(self) -> int:
-        """Where in the run: it rises from point to point."""
+        """Position in the run, strictly increasing: the step, else the epoch."""
         return self.epoch if self.step is None else self.step
 
 
@@ -50,12 +50,12 @@ class Curves:
         self.begin()
 
     def begin(self) -> None:
-        """Another training begins: what was recorded of an earlier one goes."""
+        """Start a new training and forget the points of an earlier one."""
         self._points: list[Point] = []
         self._width = 1
 
     def add(self, point: Point) -> None:
-        """Record `point`; what was recorded of the same moment, or of later ones, gives way to it."""
+        """Record `point` in place of all points at the same position or later."""
         while self._points and self._points[-1].at >= point.at:
             self._points.pop()
         if len(self._points) > 1 and self._points[-1].at // self._width == point.at // self._width:
@@ -67,24 +67,24 @@ class Curves:
 
     @property
     def points(self) -> list[Point]:
-        """LIMIT of them at most, evenly over the run, the first and the last one always."""
+        """At most LIMIT points, evenly over the run, always with the first and the last."""
         return [*self._points]
 
     @property
     def state(self) -> dict[str, Any]:
-        """All of it, for a checkpoint."""
+        """The state for a checkpoint."""
         rows = [[getattr(point, field.name) for field in fields(Point)] for point in self._points]
         return {"width": self._width, "points": rows}
 
     def load(self, state: Mapping[str, Any] | None) -> None:
-        """Go on from what `state` gave; None is of a release that recorded nothing."""
+        """Restore `state`; None comes from a release without curves."""
         self.begin()
         if state is not None:
             self._width = state["width"]
             self._points = [Point(*values) for values in state["points"]]
 
     def published(self) -> store.Curves | None:
-        """As the manifest has them; None when nothing was recorded."""
+        """The curves for the manifest; None if nothing was recorded."""
         from trainserve import store
 
         points = self._points
@@ -95,15 +95,15 @@ class Curves:
 
 
 def thinned(points: Sequence[Point], width: int) -> list[Point]:
-    """The first one, and the last one of every `width` steps (or epochs), counted from 0. Pure.
+    """The first point, and the last point in every `width` steps (or epochs), counted from 0. Pure.
 
-    What was thinned by a width can be thinned by twice as much as if all points were still there.
+    Thinning by a width and then by twice that width equals thinning by the latter.
     """
     return [*points[:1], *{point.at // width: point for point in points[1:]}.values()]
 
 
 def _rounded(value: float | None) -> float | None:
-    """None for what is no finite number."""
+    """`value` with _DIGITS significant digits; None if it is not finite."""
     if value is None or isinstance(value, int):
         return value
     return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None

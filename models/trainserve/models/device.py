@@ -1,4 +1,4 @@
-"""On what a run computes: the GPU that torch sees, else the CPU with as many threads as this pod may use."""
+"""The device of a run: the GPU if torch has one, else the CPU with as many threads as the pod may use."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def choose(rank: Rank) -> torch.device:
-    """This process's GPU where torch sees one for each process here, else the CPU, its threads set.
+    """This process's GPU, or the CPU with its number of threads set.
 
-    Raises UserError when there are GPUs, but fewer than processes.
+    Raises UserError if there are GPUs, but fewer than processes.
     """
     import torch
 
@@ -28,14 +28,14 @@ def choose(rank: Rank) -> torch.device:
             )
         on = torch.device("cuda", rank.local)
         torch.cuda.set_device(on)
-        torch.backends.cudnn.benchmark = True  # every full part has one shape
+        torch.backends.cudnn.benchmark = True  # all full parts have the same shape
         return on
     torch.set_num_threads(threads(rank.local_size))
     return torch.device("cpu")
 
 
 def gpus(on: torch.device) -> tuple[str, ...]:
-    """UUIDs, in NVML's form, of the GPUs that this machine's processes of the run train on; none when it is the CPU."""
+    """NVML UUIDs of the GPUs that the run's processes on this machine use; empty on the CPU."""
     import torch
 
     if on.type != "cuda":
@@ -45,9 +45,9 @@ def gpus(on: torch.device) -> tuple[str, ...]:
 
 
 def threads(processes: int = 1) -> int:
-    """OMP_NUM_THREADS where it is set, else this process's share of the cores that the pod may run on, at least 1.
+    """OMP_NUM_THREADS if set, else this process's share of the pod's cores, at least 1.
 
-    Those are the cores it is bound to, at most as many as the cgroup's CPU limit.
+    The pod's cores are those of its CPU affinity, at most as many as the cgroup's CPU limit.
     """
     asked = os.environ.get("OMP_NUM_THREADS", "")
     if asked.isdecimal() and int(asked) > 0:
@@ -59,7 +59,7 @@ def threads(processes: int = 1) -> int:
 
 
 def cpu_limit(cgroup: Path) -> float | None:
-    """Cores that the cgroup grants, None without a limit.
+    """The cgroup's CPU limit in cores; None without a limit.
 
     Source: the kernel's cgroup documentation; v2 cpu.max, v1 cpu.cfs_quota_us and cpu.cfs_period_us.
     """

@@ -1,7 +1,7 @@
-"""The processes of a run and what they agree on: gradients (plain DDP), when to stop or report, sums, checkpoints.
+"""The processes of a run and their communication: gradients (plain DDP), stop and report decisions, sums, checkpoints.
 
-Every process keeps BatchNorm's statistics of its own samples; before each step all take rank 0's running ones, and
-rank 0's are what is evaluated, exported and saved.
+BatchNorm statistics are per process; before each step all processes take rank 0's running ones, which are evaluated,
+exported and saved.
 """
 
 from __future__ import annotations
@@ -27,53 +27,53 @@ from trainserve.models.errors import Interrupted, PeerFailed, RankLost, RunFaile
 from trainserve.models.rank import Rank
 
 _START = 120.0
-"""Seconds that the processes wait for one another to be there."""
+"""Seconds to wait for all processes to start."""
 _LOAD = 3600.0
-"""Seconds that they wait for one another's data."""
+"""Seconds to wait for all processes to have loaded their data."""
 _ANSWER = timedelta(seconds=600)
-"""How long a process may keep the others waiting later on, in a collective operation."""
+"""Timeout of collective operations after that."""
 _POLL = 0.02
 _WORD = 0.5
-"""Seconds that a process which lost another one waits for its last word, which is left before the connection ends."""
+"""Seconds to wait for the error that a lost process leaves in the store."""
 
 
 class Alone:
-    """A run of one process: it agrees with itself."""
+    """A run with a single process."""
 
     rank = Rank()
 
     def meet(self, device: torch.device) -> None:
-        """Wait for the others and connect. Raises RankLost when one does not come, PeerFailed when it says why."""
+        """Wait for all processes and connect. Raises RankLost if one is missing, PeerFailed if it reported an error."""
 
     def prepare(self, module: nn.Module) -> nn.Module:
-        """The module as its forward pass is to be called."""
+        """The module to call for the forward pass."""
         return module
 
     def local_gradients(self, module: nn.Module) -> AbstractContextManager[None]:
-        """Inside, gradients add up without being exchanged; `module` is what `prepare` gave."""
+        """Inside, gradients of `module` (from `prepare`) accumulate without being exchanged."""
         return contextlib.nullcontext()
 
     def agree(self, *wishes: bool) -> tuple[bool, ...]:
-        """For each wish whether any process had it: in a gang those of the step before, so that no step waits."""
+        """Logical OR of each of `wishes` over all processes, in a gang one step late, so that no step blocks."""
         return wishes
 
     def total(self, sums: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:
-        """`sums` added up over the processes, and the least of `least`."""
+        """The sum of `sums` and the minimum of `least` over all processes."""
         return sums, least
 
     def share(self, content: bytes | None) -> bytes | None:
-        """Rank 0's content."""
+        """Rank 0's `content`, on every process."""
         return content
 
     def wait(self) -> None:
-        """Until every process is here."""
+        """Wait until all processes have called this."""
 
     def leave(self) -> None:
-        """Part from the others, once all is done together."""
+        """Disconnect, after the last collective operation."""
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
-        """Around what the processes do together: when another one fails, its reason is what this one fails with."""
+        """Inside, the failure of another process is raised with that process's reason."""
         yield
 
 
@@ -81,7 +81,7 @@ ALONE = Alone()
 
 
 class Gang(Alone):
-    """Several processes. Made by `gang_of`."""
+    """One process of several, made by `gang_of`."""
 
     def __init__(self, rank: Rank, store: Store) -> None:
         self.rank = rank
@@ -103,7 +103,7 @@ class Gang(Alone):
 
     def _wait_for_all(self, state: str, seconds: float) -> None:
         deadline = time.monotonic() + seconds
-        # Asked again and again instead of waited for: while a process waits inside the store it is deaf to SIGTERM.
+        # Polled: a process that waits inside the store does not react to SIGTERM.
         while missing := [rank for rank in range(self.rank.size) if not self._store.check([f"{state}/{rank}"])]:
             self.raise_what_another_said()
             if time.monotonic() > deadline:
@@ -178,7 +178,7 @@ class Gang(Alone):
             raise
 
     def tell(self, error: RunFailed) -> None:
-        """Leave word of what this process fails with; the first one's stands."""
+        """Store this process's error for the others; only the first error is kept."""
         said = {"rank": self.rank.rank, "reason": error.reason, "code": error.exit_code, "message": str(error)}
         with contextlib.suppress(RuntimeError):
             self._store.compare_set("failed", "", json.dumps(said))
@@ -190,7 +190,7 @@ class Gang(Alone):
             time.sleep(_POLL)
 
     def raise_what_another_said(self) -> None:
-        """PeerFailed when another process has left word of its failure; RankLost when the store is gone."""
+        """Raise PeerFailed if another process stored its error, RankLost if the store is gone."""
         try:
             if not self._store.check(["failed"]):
                 return
@@ -203,7 +203,7 @@ class Gang(Alone):
 
 @contextlib.contextmanager
 def gang_of(rank: Rank) -> Iterator[Gang]:
-    """The run's processes, not connected yet; what this one fails with is told to the others."""
+    """The run's processes, not yet connected; an error inside is stored for the others."""
     gang = Gang(rank, _store(rank))
     try:
         yield gang
@@ -211,8 +211,8 @@ def gang_of(rank: Rank) -> Iterator[Gang]:
         gang.tell(error)
         raise
     except Interrupted:
-        # torchrun ends the others with SIGTERM when one process has failed; when all were told to stop, rank 0 may be
-        # gone by now.
+        # torchrun sends SIGTERM to the others when one process fails; if all were stopped, rank 0 may have ended by
+        # now.
         with contextlib.suppress(RankLost):
             gang.raise_what_another_said()
         raise
@@ -222,10 +222,10 @@ def gang_of(rank: Rank) -> Iterator[Gang]:
 
 
 def _store(rank: Rank) -> Store:
-    """Where the processes find one another: torchrun's, or rank 0's own.
+    """The rendezvous store: torchrun's, or one hosted by rank 0.
 
-    Each restart of a gang has keys of its own: in torch 2.13 a gang that restarts meets the dead one's addresses in
-    the store it shares with it (pytorch#135712), and hangs or fails about half the time.
+    Keys are prefixed by the restart: in torch 2.13 a restarted gang finds the addresses of the dead one in the shared
+    store (pytorch#135712), and hangs or fails about half the time.
     """
     host, port = os.environ.get("MASTER_ADDR"), os.environ.get("MASTER_PORT", "")
     if not host or not port.isdecimal():
@@ -246,5 +246,5 @@ def _store(rank: Rank) -> Store:
 
 
 def _brief(error: RuntimeError) -> str:
-    """The first sentence, without the place in torch's sources that it begins with."""
+    """The first sentence of the error, without the leading source location in torch."""
     return re.sub(r"^\[\S+:\d+\] ", "", str(error).splitlines()[0]).split(". ")[0]

@@ -1,6 +1,6 @@
-"""An exponential moving average of the weights: what is evaluated and exported where `trainer.ema` is set.
+"""Exponential moving average of the weights, which is evaluated and exported if `trainer.ema` is set.
 
-torch's swa_utils.AveragedModel asks the device for its count in every step; this does not.
+Unlike torch's swa_utils.AveragedModel, it does not synchronise with the device in every step.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 
 class Average:
-    """Of the parameters; buffers, such as batch normalisation's statistics, are averages already and taken as they are.
+    """Average of the parameters; buffers, such as BatchNorm's statistics, are copied.
 
-    Early on the decay is smaller, so that the first weights are soon forgotten: min(decay, (1 + n) / (10 + n)) after n
-    steps, as in TensorFlow's ExponentialMovingAverage.
+    The decay after n steps is min(decay, (1 + n) / (10 + n)), as in TensorFlow's ExponentialMovingAverage, so that the
+    first weights are soon forgotten.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
@@ -27,17 +27,17 @@ class Average:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """After optimizer step number `step`, from 1."""
+        """Update the average after optimizer step `step`, counted from 1."""
         decay = min(self._decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(self._averaged, self._current, 1 - decay)
         for mine, theirs in self._copied:
             mine.copy_(theirs)
 
     def load(self, state: dict[str, Tensor]) -> None:
-        """Go on from a checkpoint's `state`."""
+        """Restore a checkpoint's `state`."""
         for name, value in self.state.items():
             value.copy_(state[name])
 
     def replace(self) -> None:
-        """Give the network the averaged weights."""
+        """Load the averaged weights into the network."""
         self._network.load_state_dict(self.state)

@@ -1,8 +1,8 @@
-"""Energy of a run's training, from counters alone; a reading that does not exist is null with its reason.
+"""Energy of a run's training, from hardware counters only; a missing reading is null with a reason.
 
-`source` says what `joules` are: nvml, the boards of the GPUs that trained; rapl, in a run on the CPU, the machine's
-processor packages and DRAM; none, nothing. RAPL counts whatever else runs on the machine, so in a run on GPUs its
-joules stand beside (`cpu_joules`) and are never added to the GPUs'.
+`source` of `joules`: nvml, the boards of the run's GPUs; rapl, in a run on the CPU, the machine's processor packages
+and DRAM; none. RAPL counts everything on the machine, so in a run on GPUs its joules are reported separately
+(`cpu_joules`) and never added.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ JOULES_PER_KWH = 3.6e6
 
 @dataclass(frozen=True)
 class Energy:
-    """Joules of this attempt's training; means per epoch and per image trained on. `reason`: why one is null."""
+    """Joules of this attempt's training, and means per epoch and per training image. `reason`: why a value is null."""
 
     joules: float | None
     source: Literal["nvml", "rapl", "none"]
@@ -35,10 +35,10 @@ class Energy:
     joules_per_image: float | None = None
     cpu_joules: float | None = None
     grams_co2e: float | None = None
-    """Of `joules`, at the configured intensity of the grid."""
+    """Emissions of `joules` at the configured grid intensity."""
 
     def to_json(self) -> dict[str, Any]:
-        """As the termination message has it, camelCase."""
+        """The JSON of the termination message, camelCase."""
         return {"gramsCO2e" if name == "grams_co2e" else to_camel(name): value for name, value in asdict(self).items()}
 
     def __str__(self) -> str:
@@ -54,7 +54,7 @@ class Energy:
 
 @dataclass(frozen=True)
 class Reading:
-    """Joules since the meter's construction; `gpu` is None on the CPU as well. `reason`: why one is missing."""
+    """Joules since the meter's construction; `gpu`: None also on the CPU; `reason`: why one is missing."""
 
     on_gpu: bool
     gpu: float | None
@@ -63,9 +63,9 @@ class Reading:
 
 
 class EnergyMeter:
-    """Counts from its construction: all `gpus` (UUIDs) that the run's processes on this machine use, and its RAPL.
+    """Counts from its construction: `gpus` (UUIDs of those that the run uses on this machine) and RAPL.
 
-    One process of a machine is `counting`; the others' readings are zero.
+    Only one process per machine is `counting`; the readings of the others are 0.
     """
 
     def __init__(self, gpus: Sequence[str], rapl: Rapl, counting: bool = True) -> None:
@@ -73,11 +73,11 @@ class EnergyMeter:
         self._start, _ = _joules(gpus)
 
     def update(self) -> None:
-        """To be called at least every few minutes: see Rapl.update."""
+        """Read RAPL; call at least every few minutes, see Rapl.update."""
         self._rapl.update()
 
     def read(self) -> Reading:
-        """What was used so far on this machine."""
+        """The energy used so far on this machine."""
         if not self._counting:
             return Reading(bool(self._gpus), 0.0, 0.0, None)
         now, reason = _joules(self._gpus)
@@ -88,7 +88,7 @@ class EnergyMeter:
 
 
 def over_all(world: Alone, reading: Reading) -> Reading:
-    """`reading` added up over the run's processes, all of which call this. What one lacks is null in the sum."""
+    """The sum of `reading` over all processes, all of which must call this; null if one of them lacks the value."""
     import torch
 
     mine = [math.nan if joules is None else joules for joules in (reading.gpu, reading.cpu)]
@@ -100,7 +100,7 @@ def over_all(world: Alone, reading: Reading) -> Reading:
 
 
 def summary(reading: Reading, images: int, epoch: int, config: Config) -> Energy:
-    """What is reported of a training over `images` images, of which an epoch has `epoch`. Pure."""
+    """The report for a training on `images` images, `epoch` of them per epoch. Pure."""
     joules = reading.gpu if reading.on_gpu else reading.cpu
     if joules is None:
         return Energy(None, "none", reading.reason, cpu_joules=reading.cpu)
@@ -117,7 +117,7 @@ def summary(reading: Reading, images: int, epoch: int, config: Config) -> Energy
 
 
 def _joules(gpus: Sequence[str]) -> tuple[float | None, str | None]:
-    """The sum of the GPUs' counters, and why there is none."""
+    """The sum of the GPUs' counters, or None and the reason."""
     try:
         return (sum(map(nvml.joules, gpus)) if gpus else None), None
     except nvml.Unreadable as error:

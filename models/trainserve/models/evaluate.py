@@ -1,4 +1,4 @@
-"""Accuracy and loss on the test split, in fp32: what is exported is measured, whatever numbers it was trained in."""
+"""Accuracy and loss on the test split, in fp32, as exported, whatever precision it was trained in."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from trainserve.models.data.dataset import Dataset, Task
 from trainserve.models.network import Network
 
 _BATCH, _VALUES = 1024, 2**22
-"""Images at a time, as long as they have together no more values than this."""
+"""Most images, and most values of them, in a batch."""
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What was answered to each sample, and no more of it than a report needs, whatever the number of classes.
+    """Predictions for each sample, reduced to what a report needs.
 
-    `given`: the class (N,) that got the largest probability, which is `confidence` (N,); of a regression the values
-    (N, K), and no confidence.
+    `given`: the class with the largest probability (N,), which is `confidence` (N,); in a regression the values
+    (N, K), without confidence.
     """
 
     given: NDArray[Any]
@@ -31,14 +31,14 @@ class Answers:
 
     @classmethod
     def of(cls, answers: NDArray[Any], task: Task) -> Self:
-        """Of probabilities (N, K), or of a regression's values."""
+        """Predictions from probabilities (N, K), or from a regression's values."""
         if task == "regression":
             return cls(answers, None)
         return cls(answers.argmax(axis=1), answers.max(axis=1).astype(np.float32))
 
     @classmethod
     def joined(cls, parts: Sequence[Answers]) -> Self:
-        """One after the other."""
+        """The concatenation of `parts`."""
         confidences = [part.confidence for part in parts if part.confidence is not None]
         given = np.concatenate([part.given for part in parts])
         return cls(given, np.concatenate(confidences) if confidences else None)
@@ -46,7 +46,7 @@ class Answers:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Share of right answers and mean cross entropy; of a regression no accuracy, and the mean squared error."""
+    """Accuracy and mean cross entropy; in a regression accuracy is None and loss the mean squared error."""
 
     accuracy: float | None
     loss: float
@@ -55,7 +55,7 @@ class Evaluation:
 
 @torch.inference_mode()
 def evaluate(network: Network, dataset: Dataset, device: torch.device) -> Evaluation:
-    """Measure `network`, which is on `device`; leaves it in evaluation mode."""
+    """Evaluate `network` on `device` over the test split; leaves it in evaluation mode."""
     network.eval()
     classes = dataset.task == "classification"
     criterion = nn.functional.cross_entropy if classes else nn.functional.mse_loss
@@ -63,7 +63,7 @@ def evaluate(network: Network, dataset: Dataset, device: torch.device) -> Evalua
     batch = max(1, min(_BATCH, _VALUES // images[0].size))
     right, loss, answers = 0, 0.0, []
     for start in range(0, len(targets), batch):
-        # Copied: images that are mapped from a file cannot be written, and torch knows no such tensor.
+        # Copied: torch has no tensors over read-only memory, such as images mapped from a file.
         truth = torch.tensor(targets[start : start + batch])
         outputs = network.logits(torch.tensor(images[start : start + batch]).to(device)).cpu()
         answers.append(Answers.of(network.answers(outputs).numpy(), dataset.task))

@@ -1,4 +1,4 @@
-"""The trained network as an ONNX file: raw images in, probabilities out, nothing of this machine in it."""
+"""Export of the trained network to an ONNX file that takes raw images and holds nothing of this machine."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from trainserve.models.session import Session
 from trainserve.models.warmup import quiet
 
 MAX_IR_VERSION = 10
-"""Loads on every onnxruntime from 1.19 to 1.32, and so on every Triton from 24.10."""
+"""Loaded by onnxruntime 1.19 to 1.32, and so by Triton from 24.10 on."""
 BATCHES = (1, 2, 7, 64)
-"""Every export is run once with each of these."""
+"""Batch sizes with which every export is run once."""
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written. `files`: name in the version -> file, model.onnx and weights beside it, if they are."""
+    """An exported model. `files`: name in the version -> file, model.onnx and external weights, if any."""
 
     program: Program
-    """Can be filled with other weights of the same network."""
+    """The program, which can be filled with other weights of the same network."""
     path: Path
     files: Mapping[str, Path]
     opset: int
@@ -38,7 +38,7 @@ class Exported:
 
     @property
     def bytes(self) -> int:
-        """Of all files together."""
+        """Size of all files."""
         return sum(path.stat().st_size for path in self.files.values())
 
 
@@ -52,10 +52,10 @@ def export(
     *,
     optimised: bool = True,
 ) -> Exported:
-    """Write `path`, and beside it the weights when they are more than a file can hold.
+    """Write `path`, with weights in a second file if they are too large for one.
 
-    `program`: the graph's own, where it was exported before. Raises UserError naming the operator when the model holds
-    what cannot be exported, or works with one batch only.
+    `program`: the graph's program, if it was exported before. Raises UserError naming the operator if the model cannot
+    be exported, or works with one batch size only.
     """
     import onnx
 
@@ -83,13 +83,13 @@ def export(
 def checked(
     program: Program, graph: Graph, dataset: Dataset, files: Mapping[str, Path], batches: Sequence[int] = BATCHES
 ) -> Exported:
-    """The written files, when every server can load them and they answer any batch. Raises WrongGraph, RunFailed."""
+    """Check that servers can load `files` and run them at any batch size. Raises WrongGraph, RunFailed."""
     import onnx
 
     path = next(iter(files.values()))
     try:
         pools.full_check(path)
-    except Exception as error:  # the checker's and the shape inference's own, which have no common base
+    except Exception as error:  # errors of the checker and of shape inference, without a common base
         raise WrongGraph(f"model: cannot be exported to ONNX: {unsupported.invalid(error)}") from error
     model = onnx.load(path, load_external_data=False)
     if fixed := onnx_file.fixed_batch(model):
@@ -125,7 +125,7 @@ def _properties(graph: Graph, dataset: Dataset) -> dict[str, str]:
 
 
 def preprocessing(graph: Graph) -> dict[str, Any]:
-    """What is done to raw images, and `by` whom: the graph, or the client whose tensor it takes."""
+    """The preprocessing of raw images, done `by` the graph, or by the client if the graph takes a tensor."""
     normalisation = graph.network.normalisation
     return {
         "scale": normalisation.scale,

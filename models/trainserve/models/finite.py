@@ -1,4 +1,4 @@
-"""Numbers for JSON, which has neither NaN nor infinities."""
+"""Numbers for JSON, which has no NaN or infinities."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def finite(value: Any) -> Any:
-    """`value`, a tree as JSON knows it, with null in the place of what is no finite number; numpy's become Python's."""
+    """`value`, a JSON tree, with null in place of numbers that are not finite, and numpy's numbers as Python's."""
     if isinstance(value, bool | int | str) or value is None:
         return value
     if isinstance(value, Real):
@@ -22,7 +22,7 @@ def finite(value: Any) -> Any:
 
 
 def no_numbers(value: Any, name: str = "") -> Iterator[str]:
-    """Where in the tree something is a NaN or an infinity: `result.loss`."""
+    """Paths in the tree of numbers that are NaN or infinite, such as `result.loss`."""
     if isinstance(value, Real) and not math.isfinite(value):
         yield name
     elif isinstance(value, dict):

@@ -1,4 +1,5 @@
-"""`model.freeze`: parameters, by name, that stay as they are; a batch norm all of whose do keeps its statistics too."""
+"""`model.freeze`: parameters, by name, that are not trained; a fully frozen BatchNorm also keeps its running
+statistics."""
 
 from __future__ import annotations
 
@@ -16,9 +17,9 @@ FIELD = "model.freeze"
 
 
 def freeze(network: nn.Module, globs: Sequence[str]) -> str:
-    """Freeze what the globs match (`*` also crosses dots: `layer1.*`); gives one line that says how much that is.
+    """Freeze the parameters that `globs` match (`*` also matches dots: `layer1.*`); returns a summary line.
 
-    Raises UserError for a glob that matches nothing, and when nothing is left to train.
+    Raises UserError for a glob that matches nothing, or if nothing is left to train.
     """
     parameters = dict(network.named_parameters())
     for glob in globs:
@@ -37,7 +38,7 @@ def freeze(network: nn.Module, globs: Sequence[str]) -> str:
 
 
 def _is_frozen(path: str, norm: _BatchNorm, globs: Sequence[str]) -> bool:
-    """Whether all its parameters are; of one that has none, whether its statistics would be matched."""
+    """Whether all parameters of `norm` are frozen; without parameters, whether a glob matches its statistics."""
     own = list(norm.parameters(recurse=False))
     if own:
         return not any(parameter.requires_grad for parameter in own)
@@ -45,9 +46,9 @@ def _is_frozen(path: str, norm: _BatchNorm, globs: Sequence[str]) -> bool:
 
 
 def _fix(norm: _BatchNorm) -> None:
-    """Keep it in evaluation mode, whatever mode the network around it is put into.
+    """Keep `norm` in evaluation mode, whatever the mode of the network.
 
-    By a class of its own rather than by an attribute, so that a copy of the network keeps itself and not the original.
+    By a subclass rather than by an attribute, which in a copy of the network would refer to the original.
     """
     norm.__class__ = type(f"Fixed{type(norm).__name__}", (type(norm),), {"train": _train})
     norm.train()
@@ -58,6 +59,6 @@ def _train(norm: Any, mode: bool = True) -> Any:
 
 
 def _close(glob: str, names: list[str]) -> str:
-    """What was perhaps meant: names and beginnings of names."""
+    """Suggestions for a glob: similar names and prefixes of names."""
     beginnings = {".".join(name.split(".")[:depth]) + ".*" for name in names for depth in range(1, name.count(".") + 1)}
     return guess(glob, [*sorted(beginnings), *names]) or f"there are: {', '.join(names[:5])}, ..."

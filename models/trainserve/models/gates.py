@@ -1,4 +1,4 @@
-"""Gates: what must hold before anything is published. Pure."""
+"""Gates: conditions on the scores for publishing. Pure."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from trainserve.models.config import Gates
 from trainserve.models.errors import GateNotMet, UserError
 
 ACCURACY_DROP = 0.01
-"""What fp16 and int8 may cost where the user says nothing."""
+"""Default of gates.maxAccuracyDrop for fp16 and int8."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """On the test split: share of right answers, none of a regression, and loss; None is not known."""
+    """Accuracy and loss on the test split; None if unknown, as is the accuracy of a regression."""
 
     accuracy: float | None
     loss: float | None
@@ -26,7 +26,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class Held:
-    """A gate that held: its field, the bound, and what was measured."""
+    """A gate that was met: its field, its bound, and the measured value."""
 
     gate: str
     bound: str
@@ -34,7 +34,7 @@ class Held:
 
 
 def applicable(gates: Gates, task: str) -> None:
-    """Raise UserError, naming the gate, when it says nothing about this task."""
+    """Raise UserError naming a gate that does not apply to `task`."""
     if task != "regression":
         return
     for name, value in (("minAccuracy", gates.min_accuracy), ("maxAccuracyDrop", gates.max_accuracy_drop)):
@@ -43,9 +43,9 @@ def applicable(gates: Gates, task: str) -> None:
 
 
 def check(gates: Gates, trained: Scores, exported: Scores | None = None) -> None:
-    """Raise GateNotMet, naming the gate, when what was measured is not to be published.
+    """Raise GateNotMet naming the gate that is not met.
 
-    `exported`, the exported file's own scores, count where they were measured: it is what will be served.
+    `exported`, the scores of the exported file, if measured, take precedence over `trained`: it is what is served.
     """
     served, of = (trained, "") if exported is None else (exported, " of the exported file")
     if gates.min_accuracy is not None:
@@ -68,7 +68,7 @@ def check(gates: Gates, trained: Scores, exported: Scores | None = None) -> None
 
 
 def held(gates: Gates, trained: Scores, exported: Scores | None = None) -> list[Held]:
-    """What `check` looked at when it found nothing to say against publishing."""
+    """The gates that `check` compared, all of them met."""
     served, of = (trained, "") if exported is None else (exported, " of the exported file")
     found = []
     if gates.min_accuracy is not None and served.accuracy is not None:

@@ -1,4 +1,4 @@
-"""Whether a server may join requests to an exported file: what the manifest says of its batch."""
+"""The manifest's `batching`: whether a server may join requests to an exported file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from trainserve.batching import prove
 
 
 def of_file(path: Path) -> store.Batching:
-    """Proven from the graph. That the file answers alike in batches of several sizes, parity has shown before."""
+    """Proof from the graph at `path`; parity has already compared batches of several sizes."""
     import onnx
 
     found = prove(onnx.load(path, load_external_data=False))

@@ -1,7 +1,7 @@
-"""fp16: the network's body in half precision between float32 ends. And which weights are not float32 to begin with.
+"""fp16: the network's body in half precision, with float32 input and output; and which weights are not float32.
 
-The body itself is converted, before the export, not the finished graph: onnxconverter-common was seen to trip over
-Cast, LSTM and the outputs' types (onnxruntime's transformers.float16 was not tried); torch knows every module's rule.
+The body is converted before the export, not the exported graph: onnxconverter-common failed on Cast, LSTM and output
+types (onnxruntime's transformers.float16 was not tried), while torch has the rules of every module.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from trainserve.models.graph import Graph
 
 
 class Half(nn.Module):
-    """`body` computing in float16; takes and gives float32."""
+    """`body` computing in float16, with float32 input and output."""
 
     def __init__(self, body: nn.Module) -> None:
         super().__init__()
         self.body = body.half()
 
     def forward(self, given: Tensor) -> Tensor:
-        """As `body`."""
+        """Apply `body`."""
         answer: Tensor = self.body(given.half())
         return answer.float()
 
 
 def halved(graph: Graph) -> Graph:
-    """A copy of the graph; normalisation and softmax stay in float32."""
+    """A copy of the graph with its body in float16; normalisation and softmax stay in float32."""
     network = copy.deepcopy(graph.network)
     network.body = Half(network.body)
     return Graph(network, graph.signature)
 
 
 def others(body: nn.Module) -> str | None:
-    """Which types but float32 the reals among its parameters and buffers have, in words; None where there are none."""
+    """The floating-point types other than float32 among parameters and buffers, for messages; None if none."""
     kinds = {tensor.dtype for tensor in chain(body.parameters(), body.buffers())} - {torch.float32}
     reals = sorted(str(kind).removeprefix("torch.") for kind in kinds if kind.is_floating_point)
     return " and ".join(reals) or None

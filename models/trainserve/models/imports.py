@@ -1,7 +1,7 @@
-"""Acts on a module at the moment somebody imports it, and never makes anybody import it.
+"""Hooks that run when a module is imported, without importing it themselves.
 
-Every process of a development environment loads this (dev/torchvision.pth), so it does without importlib.abc, which
-takes ten times as long as all the rest.
+Every process of a development environment loads this (dev/torchvision.pth), so it avoids importlib.abc, which takes
+ten times as long as the rest.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 def when_imported(name: str, act: Callable[[ModuleType], None]) -> None:
-    """Call `act` with the module `name`, once it is imported and before who imports it sees it."""
+    """Call `act` with the module `name` after it is executed and before its importer gets it."""
     sys.meta_path.insert(0, _Finder(name, after=act))
 
 
 def before_import(name: str, act: Callable[[], object]) -> None:
-    """Call `act` when somebody imports the module `name`, before any line of it runs."""
+    """Call `act` when the module `name` is imported, before its code runs."""
     sys.meta_path.insert(0, _Finder(name, before=act))
 
 
@@ -61,7 +61,7 @@ class _Loader:
         return made
 
     def exec_module(self, module: ModuleType) -> None:
-        # Not when it is looked for: who asks only whether it is there has not imported it yet.
+        # Not in find_spec: looking for a module is not yet importing it.
         if self._finder in sys.meta_path:
             sys.meta_path.remove(self._finder)
         if module.__spec__ is not None:

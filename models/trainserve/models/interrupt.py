@@ -1,4 +1,4 @@
-"""SIGTERM: raised at once, at a step's end while training, and too late once publishing has begun."""
+"""SIGTERM handling: raised at once, while training at the end of a step, and ignored once publishing has begun."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from trainserve.models.errors import Interrupted
 
 
 class Interrupt:
-    """One per run. Without `install` (in a library's use) it never fires."""
+    """The run's SIGTERM handler; without `install`, as in library use, it never fires."""
 
     def __init__(self) -> None:
         self.requested = False
         self._at_once = True
 
     def install(self) -> None:
-        """Listen to SIGTERM; main thread only."""
+        """Install the handler; main thread only."""
         signal.signal(signal.SIGTERM, self._signalled)
 
     def check(self) -> None:
-        """Raise Interrupted when it was asked for."""
+        """Raise Interrupted if SIGTERM arrived."""
         if self.requested:
             raise Interrupted("SIGTERM: stopped before anything was published")
 
     def hold(self) -> None:
-        """From here on SIGTERM waits for the next `check`."""
+        """Defer SIGTERM to the next `check` from here on."""
         self._at_once = False
 
     def release(self) -> None:
@@ -37,16 +37,16 @@ class Interrupt:
 
     @contextlib.contextmanager
     def at_checks_only(self) -> Iterator[None]:
-        """Inside, SIGTERM waits for the next `check`: a training step is never torn.
+        """Inside, SIGTERM is deferred to the next `check`, so that no training step is interrupted.
 
-        After an error it goes on waiting: the run is ending, and must still say why.
+        After an error it stays deferred: the run is ending, and must still report why.
         """
         self.hold()
         yield
         self.release()
 
     def too_late(self) -> None:
-        """From here on SIGTERM is ignored: what remains takes a moment, and its result must be reported."""
+        """Ignore SIGTERM from here on: the rest is short, and its result must be reported."""
         self.check()
         self.hold()
 
