@@ -1,7 +1,7 @@
-"""Which layer an exported graph computes otherwise than PyTorch: told where parity, or onnxruntime, only sees the end.
+"""Find the layer that an exported graph computes differently from PyTorch, when parity or onnxruntime fails.
 
-The network is exported once more, not optimised, with every value on the way as an output; the first one that differs
-from PyTorch's is that layer's. Or PyTorch itself answers a sample otherwise in other company.
+The network is exported again, not optimised, with every intermediate value as an output; the first one that differs
+from PyTorch's belongs to that layer. Or in PyTorch itself a sample's output depends on the other samples.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 _OURS = Path(__file__).parent
 _ROWS = 3
-"""Not the exporter's two: what it took for a constant shows."""
+"""Batch size, different from the exporter's two, so that a size taken for a constant shows."""
 _FAR = 1e-2
-"""Of the largest value, by which a layer's answer must differ: rounding is a thousandth of it."""
+"""Difference, relative to the largest value, that counts; rounding is a thousandth of it."""
 _FAILED = re.compile(r"Name: ?'(?P<node>[^']+)'")
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
 _LOST: Mapping[str, tuple[str, str]] = {
@@ -37,23 +37,23 @@ _LOST: Mapping[str, tuple[str, str]] = {
     "AvgPool3d": ("divisor_override", "pool without it and multiply"),
     "LSTM": ("proj_size", "use a Linear after it"),
 }
-"""What torch's exporter is known to leave out, and what does the same (torch 2.13; findings/torch-onnx-drops.sh)."""
+"""Arguments that torch's exporter drops, and replacements (torch 2.13; findings/torch-onnx-drops.sh)."""
 
 Values = Mapping[str, Any]
 
 
 @contextlib.contextmanager
 def named(graph: Graph, given: NDArray[Any], program: Callable[[], torch.onnx.ONNXProgram]) -> Iterator[None]:
-    """Inside, ParityFailed and WrongGraph get the layer into their message, where one is found.
+    """Inside, the messages of ParityFailed and WrongGraph get the layer appended, if one is found.
 
-    `given`: some samples as the graph takes them; `program` exports it without optimising.
+    `given`: some samples of the graph's input; `program`: exports it without optimising.
     """
     try:
         yield
     except (ParityFailed, WrongGraph) as error:
         some = given[np.arange(max(_ROWS, len(given))) % len(given)]
         layer = None
-        # Second opinions: where one cannot be had, the first stands.
+        # Diagnoses only: if one fails, the original error stands.
         with contextlib.suppress(Exception):
             layer = in_company(graph, some)
         if layer is None:
@@ -69,7 +69,7 @@ def named(graph: Graph, given: NDArray[Any], program: Callable[[], torch.onnx.ON
 
 @torch.inference_mode()
 def in_company(graph: Graph, given: NDArray[Any]) -> str | None:
-    """The first layer that answers the last two samples otherwise when they are alone than among all of `given`."""
+    """The first layer whose output for the last two samples differs when they are alone instead of among `given`."""
     together, alone = _leaves(graph, given), _leaves(graph, given[-2:])
     for (name, answer), (_, other) in zip(together, alone, strict=False):
         if len(answer) == len(given) and _far(other.numpy(), answer[-2:].numpy()):
@@ -78,7 +78,7 @@ def in_company(graph: Graph, given: NDArray[Any]) -> str | None:
 
 
 def _leaves(graph: Graph, given: NDArray[Any]) -> list[tuple[str, Tensor]]:
-    """What the modules without modules of their own answered, by name, as they were called."""
+    """Names and outputs of the modules without children, in the order of their calls."""
     seen: list[tuple[str, Tensor]] = []
 
     def remember(name: str) -> Any:
@@ -100,7 +100,7 @@ def _leaves(graph: Graph, given: NDArray[Any]) -> list[tuple[str, Tensor]]:
 
 
 def first_wrong(graph: Graph, given: NDArray[Any], program: torch.onnx.ONNXProgram) -> str | None:
-    """The first layer whose answer to `given` is another in ONNX, or that cannot be run; None where all are alike."""
+    """The first layer whose output for `given` differs in ONNX, or that cannot be run; None if all are equal."""
     exported = program.exported_program
     assert exported is not None
     nodes = {node.name: node for node in exported.graph.nodes}
@@ -109,7 +109,7 @@ def first_wrong(graph: Graph, given: NDArray[Any], program: torch.onnx.ONNXProgr
     model = program.model_proto
     try:
         answers = _answers(model, given, [*truth.values])
-    except Exception as error:  # onnxruntime has none of its own
+    except Exception as error:  # onnxruntime has no common base class
         if (failed := nodes.get(_behind(model, str(error)))) is not None:
             return f"{_named(graph, failed)} cannot be run by onnxruntime"
         answers = {}
@@ -120,7 +120,7 @@ def first_wrong(graph: Graph, given: NDArray[Any], program: torch.onnx.ONNXProgr
 
 
 class _Values(Interpreter):
-    """PyTorch's own values on the way through an exported program, reals alone, by the names of their nodes."""
+    """PyTorch's intermediate floating-point values of an exported program, by node name."""
 
     def __init__(self, exported: torch.export.ExportedProgram) -> None:
         super().__init__(exported.graph_module)
@@ -131,14 +131,14 @@ class _Values(Interpreter):
 
     @torch.inference_mode()
     def answer(self, given: Tensor) -> None:
-        """Send a batch through it, as far as it goes."""
+        """Run a batch through the program, as far as possible."""
         held = {**self._exported.constants, **self._exported.state_dict}
         specs = self._exported.graph_signature.input_specs
         with contextlib.suppress(Exception):
             self.run(*[given if spec.target is None else held[spec.target] for spec in specs])
 
     def run_node(self, n: Node) -> Any:
-        """As Interpreter; remembers the value."""
+        """Run a node and record its value."""
         try:
             value = super().run_node(n)
         except Exception:
@@ -150,7 +150,7 @@ class _Values(Interpreter):
 
 
 def _answers(model: onnx.ModelProto, given: NDArray[Any], names: Sequence[str]) -> Values:
-    """onnxruntime's values under those of `names` that the model has."""
+    """onnxruntime's values of those of `names` that are in the model."""
     import onnxruntime  # type: ignore[import-untyped]
 
     made = {name for node in model.graph.node for name in node.output} - {value.name for value in model.graph.output}
@@ -159,14 +159,14 @@ def _answers(model: onnx.ModelProto, given: NDArray[Any], names: Sequence[str]) 
         model.graph.output.add(name=name)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
-    # Optimising would only fuse what is to be told apart.
+    # Optimising would fuse the nodes that are to be told apart.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     return dict(zip(asked, session.run(asked, {session.get_inputs()[0].name: given}), strict=True))
 
 
 def _behind(model: onnx.ModelProto, text: str) -> str:
-    """The exported program's node that the ONNX node of an error of onnxruntime's was made for."""
+    """The exported program's node from which the ONNX node named in onnxruntime's error `text` was made."""
     found = _FAILED.search(text)
     for node in model.graph.node:
         if found and node.name == found["node"]:
@@ -186,7 +186,7 @@ def _far(answer: NDArray[Any], truth: NDArray[Any]) -> bool:
 
 
 def _named(graph: Graph, node: Node) -> str:
-    """`layer 2.1 (AvgPool2d, aten.avg_pool2d)`, where in the user's code, and what is known of it."""
+    """`layer 2.1 (AvgPool2d, aten.avg_pool2d)` with the line in the user's code and known problems."""
     stack = [*(node.meta.get("nn_module_stack") or {}).values()]
     path = str(stack[-1][0]) if stack else ""
     operator = str(node.target).removesuffix(".default")

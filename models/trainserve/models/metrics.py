@@ -1,6 +1,6 @@
-"""The run's Prometheus metrics, made from the progress at the moment of the scrape.
+"""The run's Prometheus metrics, computed from the progress at each scrape.
 
-What there is, with its help text, is defined in `trainserve.api.metrics.training`.
+`trainserve.api.metrics.training` defines them with their help texts.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class _Run(Collector):
         for metric, value in _gauges(state).items():
             if value is not None:
                 yield GaugeMetricFamily(metric.name, metric.help, value)
-        if state.samples or state.step:  # not before: from 0 to what a checkpoint brought, a rate is beyond any machine
+        if state.samples or state.step:  # not before: a jump from 0 to a checkpoint's count would be an absurd rate
             name, told = defined.STEP_DURATION.name, defined.STEP_DURATION.help
             yield CounterMetricFamily(defined.SAMPLES.name, defined.SAMPLES.help, state.samples)
             yield SummaryMetricFamily(name, told, count_value=state.step or 0, sum_value=state.step_seconds)
@@ -35,7 +35,7 @@ class _Run(Collector):
 
 
 def _gauges(state: State) -> dict[Defined, float | None]:
-    """None is not known, and then absent; a loss that is no number is NaN."""
+    """Gauges and their values; None is unknown and left out, a NaN loss stays NaN."""
     return {
         defined.LOSS: state.loss,
         defined.ACCURACY: state.accuracy,
@@ -49,7 +49,7 @@ def _gauges(state: State) -> dict[Defined, float | None]:
 
 
 def _gpus(uuids: Iterable[str]) -> Iterable[Metric]:
-    """Read from the driver now. A figure that it does not give is absent."""
+    """GPU metrics read from the driver now; values that it does not report are left out."""
     metrics = (defined.GPU_UTILIZATION, defined.GPU_MEMORY)
     busy, memory = (GaugeMetricFamily(metric.name, metric.help, labels=metric.labels) for metric in metrics)
     energy = CounterMetricFamily(defined.GPU_ENERGY.name, defined.GPU_ENERGY.help, labels=defined.GPU_ENERGY.labels)
@@ -64,7 +64,7 @@ def _gpus(uuids: Iterable[str]) -> Iterable[Metric]:
 
 
 def render(progress: Progress) -> bytes:
-    """Prometheus text format."""
+    """The metrics in Prometheus text format."""
     registry = CollectorRegistry()
     registry.register(_Run(progress))
     return generate_latest(registry)

@@ -1,4 +1,4 @@
-"""What the driver says of a GPU (NVML), which is named by its UUID. Nothing here imports torch."""
+"""GPU readings from the driver (NVML), by UUID. Imports no torch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class Unreadable(Exception):
-    """The driver does not say this; the message is its reason."""
+    """The driver does not report this reading; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ def joules(uuid: str) -> float:
 
 
 def load(uuid: str) -> Load:
-    """How busy the GPU is now. Raises Unreadable."""
+    """Current utilization and memory use of the GPU. Raises Unreadable."""
     rates, memory = _ask(uuid, "nvmlDeviceGetUtilizationRates"), _ask(uuid, "nvmlDeviceGetMemoryInfo")
     return Load(rates.gpu / 100, int(memory.used))
 
@@ -36,7 +36,7 @@ def _ask(uuid: str, question: str) -> Any:
     import pynvml  # type: ignore[import-untyped]
 
     try:
-        pynvml.nvmlInit()  # counted by the library: only the first one costs anything
+        pynvml.nvmlInit()  # reference-counted: only the first call is expensive
         return getattr(pynvml, question)(pynvml.nvmlDeviceGetHandleByUUID(uuid))
     except pynvml.NVMLError as error:
         raise Unreadable(f"{uuid}: {question}: {error}") from None

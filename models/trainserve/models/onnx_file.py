@@ -1,4 +1,4 @@
-"""An ONNX model as a message: what is removed from it, what is looked for in it, and how it is written."""
+"""Operations on an ONNX ModelProto: clearing metadata, finding operators, reading sizes and opset."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ if TYPE_CHECKING:
     import onnx
 
 EXTERNAL_DATA = ".data"
-"""What is added to the file's name for weights that lie beside it."""
+"""Suffix of the file name for external weights."""
 INLINE_LIMIT = 2_000_000_000
-"""Bytes of weights from which on they lie beside: a protobuf message ends at 2 GiB."""
+"""Bytes of weights above which they are external: a protobuf message is limited to 2 GiB."""
 
 _NOTES = ("metadata_props", "doc_string")
 _RANDOM = {"Bernoulli", "Dropout", "Multinomial"} | {
@@ -20,7 +20,7 @@ _RANDOM = {"Bernoulli", "Dropout", "Multinomial"} | {
 
 
 def graphs(model: onnx.ModelProto) -> Iterator[Any]:
-    """The graph, every function, and every subgraph of their nodes, however deep."""
+    """The main graph, all functions, and all subgraphs of their nodes, at any depth."""
     waiting: list[Any] = [model.graph, *model.functions]
     while waiting:
         graph = waiting.pop()
@@ -33,7 +33,7 @@ def graphs(model: onnx.ModelProto) -> Iterator[Any]:
 
 
 def strip(model: onnx.ModelProto) -> None:
-    """Remove what the exporter notes of its own work: stack traces with local paths, names of Python modules."""
+    """Remove the exporter's metadata: stack traces with local paths, names of Python modules."""
     _clear(model)
     for graph in graphs(model):
         _clear(graph)
@@ -48,18 +48,18 @@ def strip(model: onnx.ModelProto) -> None:
 
 
 def random_operator(model: onnx.ModelProto) -> str | None:
-    """The first operator whose answers differ from run to run. The exporter drops Dropout where it does nothing."""
+    """The first operator with random output; None if none. The exporter drops a Dropout that does nothing."""
     return next((node.op_type for graph in graphs(model) for node in graph.node if node.op_type in _RANDOM), None)
 
 
 def fixed_batch(model: onnx.ModelProto) -> int:
-    """The size of an input's or output's first axis when it is a number; 0 when all are open."""
+    """The fixed size of the first axis of an input or output; 0 if all are variable."""
     values = (*model.graph.input, *model.graph.output)
     return max(int(value.type.tensor_type.shape.dim[0].dim_value) for value in values)
 
 
 def opset(model: onnx.ModelProto) -> int:
-    """Version of the standard operator set."""
+    """Version of the default operator set."""
     return next(int(entry.version) for entry in model.opset_import if entry.domain == "")
 
 

@@ -1,4 +1,4 @@
-"""The optimizer and the course of its learning rate, both torch's own."""
+"""The optimizer and the learning rate schedule, both torch's own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trainserve.models.config import Trainer
 
 
 def optimizer(parameters: Iterable[nn.Parameter], config: Trainer) -> Optimizer:
-    """Over what is not frozen, fused: one pass over the weights instead of one per operation."""
+    """The config's optimizer over the parameters that are not frozen, fused into one pass over the weights."""
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     rate, decay = config.learning_rate, config.weight_decay
     match config.optimizer:
@@ -26,20 +26,20 @@ def optimizer(parameters: Iterable[nn.Parameter], config: Trainer) -> Optimizer:
 
 
 def schedule(of: Optimizer, config: Trainer, steps: int) -> LRScheduler:
-    """To be stepped after each of the `steps` optimizer steps. `learningRate` is the highest rate of all three."""
+    """The config's schedule over `steps` steps, to be stepped after each; `learningRate` is its maximum."""
     match config.schedule:
         case "constant":
             return LambdaLR(of, lambda step: 1.0)
         case "cosine":
             return CosineAnnealingLR(of, T_max=steps)
         case "onecycle":
-            # Cycling the momentum needs one; in torch Adam's betas count as such.
+            # Cycling needs a momentum; for Adam torch cycles beta1.
             cycled = config.optimizer != "sgd" or config.momentum > 0
             return OneCycleLR(of, max_lr=config.learning_rate, total_steps=steps, cycle_momentum=cycled)
 
 
 def rate_at(config: Trainer, step: int, steps: int) -> float:
-    """The learning rate that step number `step`, from 1, is made with."""
+    """The learning rate of step `step`, counted from 1."""
     rehearsed = optimizer([nn.Parameter(torch.zeros(1))], config)
     course = schedule(rehearsed, config, steps)
     for _ in range(step - 1):

@@ -1,4 +1,4 @@
-"""Does the exported graph compute what PyTorch does? Measured on real samples with onnxruntime."""
+"""Parity: the largest difference between the exported graph in onnxruntime and PyTorch, on real samples."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from trainserve.models.signature import VALUES
 
 SAMPLES = 256
 _BATCHES = (64, 7)
-"""The graph is run twice, in batches of these sizes: that shows randomness left on and a frozen batch axis."""
+"""Batch sizes of the two runs, which reveal randomness and a frozen batch axis."""
 
 Arrays = Mapping[str, NDArray[Any]]
 _TOLERANCES: Mapping[tuple[str, Task], tuple[float, float]] = {
@@ -29,13 +29,13 @@ _TOLERANCES: Mapping[tuple[str, Task], tuple[float, float]] = {
     ("int8", "classification"): (0.0, 0.5),
     ("int8", "regression"): (0.0, 0.2),
 }
-"""rtol and atol, the latter of a regression as a share of its largest value.
+"""rtol and atol, the latter in a regression relative to its largest value.
 
 From measurements (2026-11, networks trained on digits, largest difference of a probability in 256 images): fp16 3e-4
-(convnet) to 0.015 (mobilenetv3_small_100), more allowed because GPUs round between operators where the CPU does not;
+(convnet) to 0.015 (mobilenetv3_small_100), with a margin because GPUs round between operators and CPUs do not;
 int8 0.02 (convnet), 0.04 (convnext_atto), 0.37 (mobilenetv3_small_100), 0.44 (resnet18), 0.84 (efficientnet_b0, with
-7 % of its answers changed: refused). Where PyTorch is sure, the file must give the same answer. Of regressions, shares
-of the largest value: fp16 1e-4 (convnet) and 2e-3 (resnet18); int8 0.01 and 0.15.
+7 % of its answers changed: refused). Where PyTorch is sure, the file must give the same answer. Regressions, relative
+to the largest value: fp16 1e-4 (convnet) and 2e-3 (resnet18); int8 0.01 and 0.15.
 """
 
 
@@ -49,7 +49,7 @@ class Tolerance:
 
 @dataclass(frozen=True)
 class Measured:
-    """The samples as the graph takes them, what PyTorch gave for them, the largest differences from that."""
+    """Samples as the graph takes them, PyTorch's outputs, and the largest differences from these."""
 
     given: NDArray[Any]
     targets: NDArray[Any]
@@ -60,9 +60,9 @@ class Measured:
 
 
 def measure(graph: Graph, session: Session, dataset: Dataset, config: ExportConfig) -> Measured:
-    """Compare on SAMPLES real samples, of the test split first (all there are if fewer).
+    """Compare on SAMPLES samples, first of the test split, then of the training split (or on all if fewer).
 
-    Raises ParityFailed when an output is further from PyTorch's than the tolerance allows.
+    Raises ParityFailed if an output differs from PyTorch's by more than the tolerance.
     """
     images, targets = _samples(dataset)
     given = graph.given(images)
@@ -74,7 +74,7 @@ def measure(graph: Graph, session: Session, dataset: Dataset, config: ExportConf
 
 
 def _expect_numbers(answers: Arrays) -> None:
-    """Raises ParityFailed naming the output and the first sample when PyTorch's own answers hold NaN or infinities."""
+    """Raise ParityFailed naming output and first sample if PyTorch's own outputs hold NaN or infinities."""
     for name, answer in answers.items():
         odd = np.flatnonzero(~np.isfinite(answer).all(axis=1))
         if odd.size:
@@ -86,7 +86,7 @@ def _expect_numbers(answers: Arrays) -> None:
 
 
 def tolerance(config: ExportConfig, task: Task = "classification", scale: float = 1.0) -> Tolerance:
-    """What the user set, else what the precision allows; `scale` is a regression's largest value."""
+    """The configured tolerance, by default that of the precision; `scale`: a regression's largest value."""
     rtol, atol = _TOLERANCES[config.precision, task]
     given = config.parity
     return Tolerance(rtol if given.rtol is None else given.rtol, atol * scale if given.atol is None else given.atol)
@@ -97,11 +97,10 @@ def _scale(graph: Graph, answers: Arrays) -> float:
 
 
 def compare(graph: Graph, expected: Arrays, got: Arrays, bound: Tolerance) -> tuple[float, float]:
-    """Largest absolute and, of what is larger than atol, relative difference. Raises ParityFailed naming sample and
-    output.
+    """The largest absolute difference, and the largest relative one among values above atol.
 
-    An output of indexes is compared by what they point at, at twice the tolerance: where two classes are as good as
-    equal, either may come first.
+    Indexes are compared by the values that they point at, with twice the tolerance: of two nearly equal classes either
+    may come first. Raises ParityFailed naming sample and output.
     """
     largest = [(0.0, 0.0)]
     for output in graph.signature.outputs:
@@ -119,7 +118,7 @@ def compare(graph: Graph, expected: Arrays, got: Arrays, bound: Tolerance) -> tu
 def _compare(name: str, expected: NDArray[Any], got: NDArray[Any], bound: Tolerance) -> tuple[float, float]:
     difference = np.abs(got.astype(np.float64) - expected)
     excess = difference - (bound.atol + bound.rtol * np.abs(expected))
-    # Written so that what is no number is never within the bound.
+    # Written so that a NaN is never within the bound.
     if not (excess <= 0).all():
         sample, column = np.unravel_index(np.argmax(np.nan_to_num(excess, nan=np.inf)), excess.shape)
         raise ParityFailed(
@@ -139,7 +138,7 @@ def _check_indexes(name: str, got: NDArray[Any]) -> None:
 
 
 def _samples(dataset: Dataset) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Evenly over the test split, filled up from the training split."""
+    """Samples evenly over the test split, filled up from the training split."""
     tested = np.linspace(0, len(dataset.test_images) - 1, min(SAMPLES, len(dataset.test_images))).astype(int)
     images, targets = dataset.test_images[tested], dataset.test_targets[tested]
     more = SAMPLES - len(images)

@@ -1,9 +1,9 @@
-"""Pools whose sizes are rounded up (`ceil_mode`), written so that every reader counts their windows alike.
+"""Pooling with sizes rounded up (`ceil_mode`), rewritten so that every runtime counts the same windows.
 
-Below opset 22 the standard does not say whether a window counts that begins outside of the image. PyTorch leaves it
-out, as onnxruntime 1.32 does; onnx's full check (1.23) and onnxruntime 1.19 count it, and the latter divides an average
-at the edge by the whole window as well (findings/onnx-ceil-mode-pools.sh). The same pool with explicit padding at the
-end, rounded down, leaves nothing to count.
+Before opset 22 the standard does not say whether a window counts that begins outside of the image. PyTorch and
+onnxruntime 1.32 leave it out; onnx's full check (1.23) and onnxruntime 1.19 count it, and the latter also divides an
+average at the edge by the whole window (findings/onnx-ceil-mode-pools.sh). The equivalent pool with explicit padding at
+the end, rounded down, is unambiguous.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     import onnx
 
 SETTLED = 22
-"""Opset from which on the standard counts as PyTorch does."""
+"""Opset from which on the standard agrees with PyTorch."""
 _KINDS = ("MaxPool", "AveragePool")
 _UNKNOWN = "trainserve.unsized"
 
 
 def settle(model: onnx.ModelProto) -> None:
-    """Write the main graph's pools without `ceil_mode`, where their images' sizes are known."""
+    """Rewrite the main graph's pools without `ceil_mode`, if their image sizes are known."""
     types = {
         value.name: value.type.tensor_type
         for value in (*model.graph.input, *model.graph.value_info, *model.graph.output)
@@ -40,7 +40,7 @@ def settle(model: onnx.ModelProto) -> None:
 
 
 def rounded_up(model: onnx.ModelProto, graph: Any = None) -> list[Any]:
-    """Pools of `graph`, the main one unless given, that count their windows by the rule of an opset before SETTLED."""
+    """Pools with `ceil_mode` in `graph`, by default the main graph, if the opset is before SETTLED."""
     if any(entry.domain in ("", "ai.onnx") and entry.version >= SETTLED for entry in model.opset_import):
         return []
     nodes = model.graph.node if graph is None else graph.node
@@ -48,18 +48,18 @@ def rounded_up(model: onnx.ModelProto, graph: Any = None) -> list[Any]:
 
 
 def full_check(path: Path) -> None:
-    """onnx's full check of a file, but for the sizes of such pools. Raises what onnx does."""
+    """onnx's full check of a file, except for the sizes of such pools. Raises what onnx raises."""
     import onnx
 
     try:
         onnx.checker.check_model(path, full_check=True)
-    except Exception:  # the checker's and the shape inference's own, which have no common base
+    except Exception:  # errors of the checker and of shape inference, without a common base
         model = onnx.load(path, load_external_data=False)
         unsized = [node for graph in onnx_file.graphs(model) for node in rounded_up(model, graph)]
         if not unsized:
             raise
         onnx.checker.check_model(path)
-        for node in unsized:  # an operator that nobody knows may have answers of any size
+        for node in unsized:  # an unknown operator may have outputs of any size
             node.domain = _UNKNOWN
         model.opset_import.append(onnx.helper.make_opsetid(_UNKNOWN, 1))
         onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
@@ -73,7 +73,7 @@ def _settle(model: onnx.ModelProto, node: Any, given: list[int], answered: list[
     reach = [(answered[axis] - 1) * strides[axis] + (kernel[axis] - 1) * dilations[axis] + 1 for axis in axes]
     whole = [max(reach[axis] - given[axis] - begins[axis], 0) for axis in axes]
     if any(pad >= size for each in (begins, whole) for pad, size in zip(each, kernel, strict=True)):
-        return  # a window of padding alone, which onnxruntime takes only where it is rounded up
+        return  # a window of only padding, which onnxruntime accepts only with ceil_mode
     if _attribute(node, "auto_pad", b"NOTSET") not in (b"NOTSET", b""):
         return
     if node.op_type == "AveragePool" and _attribute(node, "count_include_pad", 0):
@@ -81,7 +81,7 @@ def _settle(model: onnx.ModelProto, node: Any, given: list[int], answered: list[
         if not any(begins + ends):
             _set(node, "count_include_pad", 0)
         elif any(reach[axis] > padded[axis] for axis in axes):
-            # The user's zeros count in an average, what rounding adds does not: no pool can say both.
+            # Explicit padding counts in an average, the padding of rounding does not: one pool cannot express both.
             counted = [_counted(kernel[axis], strides[axis], padded[axis], answered[axis]) for axis in axes]
             _multiply(model, node, functools.reduce(np.multiply.outer, counted), kind)
     _set(node, "ceil_mode", 0)
@@ -94,13 +94,13 @@ def _halves(pads: Sequence[int]) -> tuple[list[int], list[int]]:
 
 
 def _counted(kernel: int, stride: int, size: int, windows: int) -> NDArray[np.float64]:
-    """By how much the average of each window along an axis is too small when all its cells are counted."""
+    """The factor by which each window's average along an axis is too small if all its cells are counted."""
     starts = np.arange(windows) * stride
     return kernel / (np.minimum(starts + kernel, size) - starts)
 
 
 def _multiply(model: onnx.ModelProto, node: Any, by: NDArray[np.float64], kind: int) -> None:
-    """What `node` answers times `by`, one number for each place of an image."""
+    """Multiply the output of `node` by `by`, one factor for each position of the image."""
     import onnx
 
     name, (answer,) = f"{node.output[0]}_counted", node.output
@@ -112,7 +112,7 @@ def _multiply(model: onnx.ModelProto, node: Any, by: NDArray[np.float64], kind: 
 
 
 def _sizes(kind: Any) -> list[int] | None:
-    """Of the axes after batch and channels, where they are known."""
+    """Sizes of the axes after batch and channels; None if unknown."""
     if kind is None or not kind.HasField("shape"):
         return None
     sizes = [int(axis.dim_value) for axis in kind.shape.dim[2:]]

@@ -1,7 +1,7 @@
-"""In what numbers a training step is computed. Decided once, from what the device can, never from a measurement:
-the same config on the same kind of device gives the same weights.
+"""Arithmetic of a training step, chosen once by the device's capabilities and never by a measurement, so that the same
+config on the same kind of device gives the same weights.
 
-bf16 is torch.autocast: weights, optimizer and loss stay in fp32. A trained network is evaluated and exported in fp32.
+bf16 is torch.autocast: weights, optimizer and loss stay in fp32. Evaluation and export are in fp32.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _AMPERE = (8, 0)
 
 @dataclass(frozen=True)
 class Precision:
-    """`why` is what is said of it at the start of a run."""
+    """A chosen arithmetic; `why`: the reason, logged at the start of a run."""
 
     name: Name
     why: str
 
     @contextlib.contextmanager
     def training(self, device: torch.device) -> Iterator[None]:
-        """Inside, a GPU's fp32 matrix products are tf32, unless fp32 was asked for; as they were afterwards."""
+        """Inside, a GPU computes fp32 matrix products in tf32, unless the name is fp32; restored afterwards."""
         if device.type != "cuda":
             yield
             return
@@ -45,13 +45,13 @@ class Precision:
                 kind.fp32_precision = value
 
     def forward(self, device: torch.device) -> torch.autocast:
-        """Around the forward pass."""
-        # Casts of weights are not kept: a step uses each weight once, and a captured graph must make its own.
+        """The autocast context of the forward pass."""
+        # No cache of casts: a step uses each weight once, and a captured graph must do its own.
         return torch.autocast(device.type, torch.bfloat16, enabled=self.name == "bf16", cache_enabled=False)
 
 
 def choose(asked: Literal["auto", "fp32", "tf32", "bf16"], device: torch.device) -> Precision:
-    """What `trainer.precision` means on `device`. Raises UserError when the device has no units for it."""
+    """The arithmetic that `trainer.precision` means on `device`. Raises UserError if the device lacks the units."""
     able, units = _able(device)
     if asked == "auto":
         return Precision(able[-1], units)
@@ -62,7 +62,7 @@ def choose(asked: Literal["auto", "fp32", "tf32", "bf16"], device: torch.device)
 
 
 def _able(device: torch.device) -> tuple[list[Name], str]:
-    """What the device has units for, slowest first, and how that is known."""
+    """The arithmetics that the device supports, slowest first, and the evidence."""
     if device.type == "cuda":
         capability = torch.cuda.get_device_capability(device)
         text = f"compute capability {capability[0]}.{capability[1]}"
@@ -74,7 +74,7 @@ _NO_UNITS = "the processor has none of AMX, AVX512-BF16 and Arm's BF16"
 
 
 def _cpu_bf16() -> str | None:
-    """The instructions with which this processor multiplies bf16."""
+    """The processor's instruction set for bf16 products; None if it has none."""
     able = torch.cpu.get_capabilities()
     known = {"amx_bf16": "AMX", "avx512_bf16": "AVX512-BF16", "bf16": "BF16"}
     return next((name for flag, name in known.items() if able.get(flag)), None)

@@ -1,7 +1,7 @@
-"""`model.pretrained`: weights to begin with, from a safetensors file or one of torch's, never unpickled.
+"""`model.pretrained`: initial weights from a safetensors or torch file, never unpickled.
 
-They must be this network's, tensor by tensor; the head alone, its last layer, may have another size and is then new.
-Which tensors of a file are meant is `state_dicts`' subject.
+Every tensor of the network must be in the file with its shape; only the head, its last layer, may have another size and
+is then newly initialised. `state_dicts` finds the tensors in a file.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from trainserve.models.state_dicts import Ambiguous, Found, Stored, find, stored
 
 FIELD = "model.pretrained"
 _SHOWN = 5
-"""Tensors that an error names."""
+"""Tensors named in an error."""
 _GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
 
 
 def located(config: Pretrained, folder: Path, watch: Watch) -> tuple[Path, str]:
-    """The file, fetched into the cache where only a URI is given, and what its user calls it.
+    """The path of the file, fetched into the cache if only a URI is given, and the user's name of it.
 
-    A path is relative to `folder`. Raises DataError when it cannot be had or has another digest.
+    A relative path is resolved against `folder`. Raises DataError if it cannot be read or has another digest.
     """
     cache = Cache(watch)
     try:
@@ -56,9 +56,9 @@ def _refuse_a_folder(uri: str, is_folder: bool) -> None:
 
 
 def load(network: nn.Module, path: Path, name: str) -> str:
-    """Give `network` the weights in the file, which its user calls `name`; gives one line that says what was done.
+    """Load the weights in the file into `network`; returns a summary line. `name`: the user's name of the file.
 
-    Raises what `read` does, and UserError naming the tensors that do not fit.
+    Raises what `read` raises, and UserError naming the tensors that do not fit.
     """
     own = network.state_dict()
     found = _found(read(path, name), own, name)
@@ -66,7 +66,7 @@ def load(network: nn.Module, path: Path, name: str) -> str:
     head, both = _head(network), own.keys() & given.keys()
     new = head if any(own[each].shape != given[each].shape for each in head & both) else set()
     differ = {each for each in both - new if not _fits(own[each], given[each])}
-    # Files from before PyTorch 0.4.1, torchvision's first ResNets among them, do not count batches.
+    # Files from before PyTorch 0.4.1, such as torchvision's first ResNets, have no batch counts.
     missing = {each for each in own.keys() - both - new if not each.endswith(".num_batches_tracked")}
     missing -= _tied(own, both)
     problems = [
@@ -87,7 +87,7 @@ def load(network: nn.Module, path: Path, name: str) -> str:
 
 
 def _found(file: Stored, own: Mapping[str, Tensor], name: str) -> Found:
-    """Raises UserError when nothing in the file is the network's, or two parts of it are."""
+    """The network's tensors in `file`. Raises UserError if there are none, or two equally good sets."""
     try:
         found = find(file, own)
     except Ambiguous as two:
@@ -104,7 +104,7 @@ def _found(file: Stored, own: Mapping[str, Tensor], name: str) -> Found:
 
 
 def _tied(own: Mapping[str, Tensor], present: Set[str]) -> set[str]:
-    """Names of tensors that are the same memory as one that is there: safetensors keeps one of them."""
+    """Names of tensors that share memory with one in `present`: safetensors stores only one of them."""
     memory = {_memory(own[each]) for each in present if own[each].numel()}
     return {each for each, tensor in own.items() if _memory(tensor) in memory}
 
@@ -114,10 +114,10 @@ def _memory(tensor: Tensor) -> tuple[int, torch.Size, tuple[int, ...]]:
 
 
 def read(path: Path, name: str) -> Stored:
-    """The tensors of a file: safetensors, or what torch.save wrote of a state dict or of dicts around some.
+    """Read the tensors of a file: safetensors, or a state dict, possibly nested in dicts, saved by torch.save.
 
-    Raises DataError when it cannot be opened, UserError when it is none of these; objects other than tensors and plain
-    values are never made.
+    Raises DataError if it cannot be opened, UserError for other content. No objects except tensors and plain values are
+    created.
     """
     try:
         with path.open("rb") as file:
@@ -136,7 +136,7 @@ def read(path: Path, name: str) -> Stored:
 
 
 def _another(start: bytes) -> str | None:
-    """What a file is that is none of weights, by its first bytes."""
+    """What a file without weights is, judged by its first bytes; None if it may hold weights."""
     if start.startswith(b"version https://git-lfs"):
         return "a git-lfs pointer, not the file it stands for; run `git lfs pull` where it was cloned"
     if start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
@@ -157,7 +157,7 @@ def _safetensors(path: Path, name: str) -> Mapping[str, Any]:
             left_out = file.metadata() or {}
     except (SafetensorError, OSError, ValueError) as error:
         raise UserError(f"{FIELD}: {name}: truncated, or not a safetensors file: {error}") from error
-    # Of tensors that are one, save_model keeps one, and notes for each of the others which it is.
+    # Of tied tensors save_model stores one and, in the metadata, which one the others equal.
     tied = {each: tensors[kept] for each, kept in left_out.items() if kept in tensors and each not in tensors}
     return tensors | tied
 
@@ -165,7 +165,7 @@ def _safetensors(path: Path, name: str) -> Mapping[str, Any]:
 def _torch(path: Path, name: str) -> Mapping[str, Any]:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of a pickle protocol that the error will speak of
+            warnings.simplefilter("ignore", UserWarning)  # about the pickle protocol, which the error reports
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         named = _GLOBAL.search(str(error))
@@ -185,7 +185,7 @@ def _torch(path: Path, name: str) -> Mapping[str, Any]:
 
 
 def _head(network: nn.Module) -> set[str]:
-    """Names of the parameters of the last layer that has any."""
+    """Names of the parameters of the last layer that has parameters."""
     names = [name for name, _ in network.named_parameters()]
     return {name for name in names if name.rpartition(".")[0] == names[-1].rpartition(".")[0]}
 

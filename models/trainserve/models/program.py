@@ -1,7 +1,7 @@
-"""A graph as torch's exporter has walked through it: kept without its weights, filled with them when it is trained.
+"""A graph traced by torch's exporter, kept without weights and filled with the trained ones later.
 
-Nearly all of an export's time is torch's walk over the network's code, and none of it needs the weights: 7 of
-resnet18's 8 s. A network that was tried before the first epoch is therefore not walked through a second time.
+Nearly all of an export's time is tracing, which needs no weights: 7 of resnet18's 8 s. A network that was exported on
+trial before the first epoch is therefore not traced again.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from trainserve.models.graph import Graph
 
 @dataclass(frozen=True)
 class Program:
-    """Holds no weights of the network, only the names, shapes and types that they must have."""
+    """A traced graph with the names, shapes and types of its weights, but not the weights."""
 
     _made: torch.onnx.ONNXProgram
     _weights: Mapping[str, tuple[torch.Size, torch.dtype]]
 
     @classmethod
     def of(cls, graph: Graph, dataset: Dataset, opset: int) -> Program:
-        """Walk through the graph. Raises UserError naming the operator when it holds what cannot be exported."""
+        """Trace the graph. Raises UserError naming an operator that cannot be exported."""
         made = traced(graph, dataset, opset)
         model = made.model
         weights = {name: tensor for name, tensor in _tensors(graph).items() if name in model.graph.initializers}
@@ -42,9 +42,9 @@ class Program:
         )
 
     def filled(self, graph: Graph, *, optimised: bool = True) -> torch.onnx.ONNXProgram:
-        """The program with the weights that `graph` has now; itself it stays as it is.
+        """A copy of the program with the current weights of `graph`.
 
-        Raises WrongGraph when they are not those that it was made for.
+        Raises WrongGraph if their names, shapes or types differ from those traced.
         """
         tensors = _tensors(graph)
         for name, (shape, dtype) in self._weights.items():
@@ -61,13 +61,13 @@ class Program:
 
 
 def traced(graph: Graph, dataset: Dataset, opset: int) -> torch.onnx.ONNXProgram:
-    """Export the graph by torch's exporter, weights and all, not optimised. Raises UserError as `Program.of`."""
-    # Two samples: an example of one would let the exporter believe that the batch is always one.
+    """Export the graph with its weights, not optimised, by torch's exporter. Raises UserError as `Program.of`."""
+    # Two samples: with an example of one the exporter would specialise the batch size to 1.
     example = torch.from_numpy(graph.given(dataset.test_images[:1])).repeat_interleave(2, dim=0)
     told = io.StringIO()  # torch prints whole graphs of a model that it cannot trace
     with warnings.catch_warnings(), contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
         warnings.simplefilter("ignore", FutureWarning)
-        # An LSTM and a GRU keep a list of their own weights, which the exporter takes for state.
+        # LSTM and GRU keep a list of their weights, which the exporter takes for state.
         warnings.filterwarnings("ignore", r"The tensor attributes? .*\._flat_weights", UserWarning)
         try:
             made = torch.onnx.export(
@@ -89,5 +89,5 @@ def traced(graph: Graph, dataset: Dataset, opset: int) -> torch.onnx.ONNXProgram
 
 
 def _tensors(graph: Graph) -> dict[str, Tensor]:
-    """Its parameters and buffers, under every name that they have."""
+    """Parameters and buffers of the graph, under all of their names."""
     return dict(chain(graph.named_parameters(remove_duplicate=False), graph.named_buffers(remove_duplicate=False)))

@@ -1,4 +1,4 @@
-"""Where the run is: written by the training thread, read by the HTTP server and the terminal at any moment."""
+"""Progress of the run: written by the training thread, read by the HTTP server and the terminal at any time."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from trainserve.models.finite import finite
 
 @dataclass(frozen=True)
 class State:
-    """One moment. `percent` is of the whole run; loss and accuracy are the running epoch's, then the test split's.
+    """A snapshot. `percent`: of the whole run; loss and accuracy: of the current epoch, in the end of the test split.
 
-    `gpus` are the UUIDs of those that train here; their utilization (0..1, mean) and memory (all of it) as last seen.
-    `checkpoint` is when the newest one was written, in Unix seconds.
+    `gpus`: UUIDs of the GPUs that train here, with their last mean utilization (0..1) and total memory use in bytes.
+    `checkpoint`: Unix time at which the newest one was written.
     """
 
     epoch: int | None = None
@@ -34,14 +34,14 @@ class State:
     checkpoint: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The TrainJob's status field `progress`, camelCase, without what is not known yet; a NaN as it is."""
+        """The TrainJob's status field `progress`, camelCase, without unknown values; NaN stays NaN."""
         known = {field.name: getattr(self, field.name) for field in fields(self)}
         del known["samples"], known["step_seconds"], known["gpus"], known["checkpoint"]
         return {_camel(name): value for name, value in known.items() if value is not None}
 
 
 class Progress:
-    """The newest State, and when it was set."""
+    """The current State and the time of its last change."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -49,24 +49,24 @@ class Progress:
         self._updated = _now()
 
     def update(self, **changes: Any) -> None:
-        """Change some of the State's fields."""
+        """Change fields of the State."""
         with self._lock:
             self._state = replace(self._state, **changes)
             self._updated = _now()
 
     @property
     def state(self) -> State:
-        """The newest State."""
+        """The current State."""
         with self._lock:
             return self._state
 
     def figures(self) -> dict[str, Any]:
-        """`progress` as the contract has it, but for a NaN, which is still one."""
+        """The contract's `progress`, with NaN unchanged."""
         with self._lock:
             return {**self._state.to_json(), "updatedTime": self._updated}
 
     def report(self) -> dict[str, Any]:
-        """`progress` as the contract has it: a NaN is null."""
+        """The contract's `progress`, with null for NaN."""
         report: dict[str, Any] = finite(self.figures())
         return report
 

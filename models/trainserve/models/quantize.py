@@ -1,12 +1,12 @@
-"""int8: weights and activations of an exported float32 file as 8-bit integers (QDQ), calibrated on training samples.
+"""int8: quantisation of an exported float32 file's weights and activations (QDQ), calibrated on training samples.
 
-What was measured to choose this (2026-11, digits padded to 32x32, six trained networks, onnxruntime 1.32): unsigned
-activations answer like signed ones and mostly ran faster (single timings on a busy machine); ranges that are a mean
-over batches keep efficientnet_b0's accuracy (0.896 of 0.899; the extremes of all samples: 0.873) and cost the others
+Measurements behind the settings (2026-11, digits padded to 32x32, six trained networks, onnxruntime 1.32): unsigned
+activations are as accurate as signed ones and mostly faster (single timings on a busy machine); ranges averaged over
+batches keep efficientnet_b0's accuracy (0.896 of 0.899; the extremes of all samples: 0.873) and cost the others
 nothing; percentiles are no better and four times as slow. Weights use 7 of their 8 bits: without VNNI (AVX2, AMD
-before Zen 4) sums of
-8-bit products overflow silently (onnxruntime.ai/docs/performance/model-optimizations/quantization.html), and a version
-must answer alike wherever it is served.
+before Zen 4) sums of 8-bit products overflow silently
+(onnxruntime.ai/docs/performance/model-optimizations/quantization.html), and a version must give the same results
+wherever it is served.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
     import onnx
 
 SAMPLES = 256
-"""Training samples that the ranges of the activations are taken from."""
+"""Training samples for calibration."""
 _BATCH = 32
 _NORMALISATION = ("Cast", "Div", "Mul", "Sub", "Transpose")
 _REARRANGING = ("Concat", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze")
-"""What lies between the weights of a recurrent network as torch keeps them and as ONNX takes them."""
+"""Operators between a recurrent network's weights in torch's layout and the ONNX operator."""
 _STEPS = ("QuantizeLinear", "DequantizeLinear")
 _KEPT = 0.5
-"""Share of the weights that may stay float."""
+"""Largest share of weights that may stay float."""
 
 
 def export(
@@ -52,7 +52,7 @@ def export(
     *,
     optimised: bool = True,
 ) -> Exported:
-    """Write `path` by way of a float32 file beside it, which is gone afterwards. Raises as `export.export` does."""
+    """Write `path` by way of a temporary float32 file beside it. Raises as `export.export`."""
     wide = path.with_name(f"float32-{path.name}")
     try:
         exported = fp32.export(graph, dataset, opset, wide, batches, program, optimised=optimised)
@@ -69,19 +69,19 @@ def export(
 
 
 def quantize(graph: Graph, dataset: Dataset, wide: Path, target: Path) -> None:
-    """Write `target` from the float32 file `wide`; normalisation, softmax and top k stay as they are.
+    """Write `target` from the float32 file `wide`; normalisation, softmax and top k stay float.
 
-    Raises UserError naming the operator when most of the weights belong to one that has no 8-bit form.
+    Raises UserError naming the operator if most weights belong to one without an 8-bit form.
     """
     import onnx
     from onnxruntime.quantization import QuantType, quantize_static  # type: ignore[import-untyped]
 
     model = onnx.load(wide)
     properties = {entry.key: entry.value for entry in model.metadata_props}
-    # Keeps it from asking for a preparation that torch's exporter has done: shapes are known, norms are folded.
+    # Silences the request for preprocessing, which torch's exporter has done: shapes are inferred, norms folded.
     onnx.helper.set_model_props(model, {"onnx.quant.pre_process": "onnxruntime.quant"})
     onnx.save(model, wide)
-    logging.disable(logging.WARNING)  # of norms whose weights have no channels of their own
+    logging.disable(logging.WARNING)  # about norms whose weights have no channel axis
     try:
         quantize_static(
             wide,
@@ -92,7 +92,7 @@ def quantize(graph: Graph, dataset: Dataset, wide: Path, target: Path) -> None:
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             nodes_to_exclude=_left_alone(model),
-            # Gemm: the last one's outputs are the logits, whose softmax shows every step of a coarser scale.
+            # Gemm: the last one's outputs are the logits, where quantisation steps would show after softmax.
             extra_options={"CalibMovingAverage": True, "OpTypesToExcludeOutputQuantization": ["Gemm"]},
         )
     finally:
@@ -108,7 +108,7 @@ def quantize(graph: Graph, dataset: Dataset, wide: Path, target: Path) -> None:
 
 
 class _Calibration:
-    """onnxruntime's CalibrationDataReader: training samples, evenly over the split."""
+    """An onnxruntime CalibrationDataReader of training samples, evenly over the split."""
 
     def __init__(self, graph: Graph, dataset: Dataset) -> None:
         images = dataset.train_images
@@ -122,10 +122,10 @@ class _Calibration:
 
 
 def _left_alone(model: onnx.ModelProto) -> list[str]:
-    """Nodes that stay float: from the input up to the network's first own operator, and what follows its last."""
+    """Nodes that stay float: normalisation before the network, softmax and top k after it."""
     names = [node.name for node in model.graph.node if node.op_type in ("Softmax", "TopK")]
     reached = {value.name for value in model.graph.input}
-    for node in model.graph.node:  # every one comes after those that it depends on
+    for node in model.graph.node:  # in topological order
         if node.op_type in _NORMALISATION and reached.intersection(node.input):
             names.append(node.name)
             reached.update(node.output)
@@ -133,7 +133,7 @@ def _left_alone(model: onnx.ModelProto) -> list[str]:
 
 
 def _float_operator(model: onnx.ModelProto) -> str | None:
-    """The operator with most float weights, when the float ones are more than may be."""
+    """The operator with most float weights if the share of float weights exceeds _KEPT, else None."""
     from onnx import TensorProto
 
     sizes = {tensor.name: int(np.prod(tensor.dims)) for tensor in model.graph.initializer}

@@ -1,4 +1,4 @@
-"""Which process of the gang this is, as torchrun says it; torch is not needed to know."""
+"""The rank of this process, from torchrun's environment variables; without torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from trainserve.models.errors import UserError
 
 @dataclass(frozen=True)
 class Rank:
-    """Number `rank` of `size` processes; number `local` of `local_size` in this pod."""
+    """Process `rank` of `size`; in this pod `local` of `local_size`."""
 
     rank: int = 0
     size: int = 1
@@ -19,12 +19,12 @@ class Rank:
 
     @property
     def first(self) -> bool:
-        """The process that evaluates, exports, publishes and speaks."""
+        """Whether this is the process that evaluates, exports, publishes and logs."""
         return self.rank == 0
 
 
 def of(environment: Mapping[str, str]) -> Rank:
-    """From RANK, WORLD_SIZE, LOCAL_RANK and LOCAL_WORLD_SIZE; alone when they are not set. Raises UserError."""
+    """The rank from RANK, WORLD_SIZE, LOCAL_RANK and LOCAL_WORLD_SIZE; a single process if unset. Raises UserError."""
     if "WORLD_SIZE" not in environment:
         return Rank()
     size, rank = _number(environment, "WORLD_SIZE"), _number(environment, "RANK")

@@ -1,6 +1,6 @@
-"""The processor's own energy counters (RAPL), as the kernel's powercap shows them: /sys/class/powercap/intel-rapl:*.
+"""The processor's energy counters (RAPL) in the kernel's powercap: /sys/class/powercap/intel-rapl:*.
 
-They count the whole machine, other processes too; AMD's have the same names.
+They count the whole machine, including other processes; AMD's have the same names.
 Source: the kernel's Documentation/power/powercap/powercap.rst.
 """
 
@@ -12,7 +12,7 @@ POWERCAP = Path("/sys/class/powercap")
 
 
 class Rapl:
-    """Counts from its construction: processor packages and DRAM. `reason` says why there is nothing to read."""
+    """Counts processor packages and DRAM from its construction. `reason`: why there is nothing to read."""
 
     def __init__(self, powercap: Path = POWERCAP) -> None:
         self.reason: str | None = None
@@ -29,7 +29,7 @@ class Rapl:
                 self.reason = f"no RAPL counter: {powercap} has no intel-rapl package"
 
     def update(self) -> None:
-        """Read the counters. One wraps around within minutes to hours: more often than that, this must be called."""
+        """Read the counters. Call at least every few minutes: they wrap."""
         try:
             for zone in self._zones:
                 zone.advance()
@@ -37,12 +37,12 @@ class Rapl:
             self._unreadable(error)
 
     def joules(self) -> float | None:
-        """Joules since construction; None where there is a `reason`."""
+        """Joules since construction; None if there is a `reason`."""
         self.update()
         return sum(zone.microjoules for zone in self._zones) / 1e6 if self._zones else None
 
     def _unreadable(self, error: OSError) -> None:
-        # Since CVE-2020-8694 the kernel lets root alone read them.
+        # Since CVE-2020-8694 only root may read them.
         self.reason, self._zones = f"RAPL cannot be read: {error.filename}: {error.strerror}", []
 
 
@@ -63,6 +63,6 @@ class _Zone:
 
 
 def _counts(zone: Path) -> bool:
-    """Packages, and DRAM, which is beside them. core and uncore are parts of a package; psys holds the packages."""
+    """Whether to count a zone: packages and DRAM. core and uncore are parts of a package; psys includes packages."""
     name = (zone / "name").read_text().strip()
     return name.startswith("package-") or name == "dram"

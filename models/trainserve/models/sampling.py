@@ -1,6 +1,6 @@
-"""Which samples make which step, and what chance plays there: all of it follows from the seed and the step's number.
+"""Samples and random seeds of each step, a function of the config's seed and the step number only.
 
-So a checkpoint stores neither an order nor a generator's state, and any number of processes sees the same batches.
+A checkpoint therefore needs no order or generator state, and any number of processes sees the same batches.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from trainserve.models.rank import Rank
 
 @dataclass(frozen=True)
 class Part:
-    """Samples that go through the network together.
+    """A micro-batch: samples of a step that go through the network together.
 
-    `weight` times their mean loss, summed over a process's parts and averaged over the processes, is the mean loss of
-    the whole batch. It is 0 for the stand-in of a process that a small last batch has no samples for.
+    `weight` times its mean loss, summed over a process's parts and averaged over processes, is the mean loss of the
+    whole batch. It is 0 for the placeholder of a process for which a small last batch has no samples.
     """
 
     samples: Tensor
@@ -30,13 +30,13 @@ class Part:
 
     @property
     def counted(self) -> int:
-        """How many samples this part adds to the epoch."""
+        """Number of samples that this part adds to the epoch."""
         return len(self.samples) if self.weight else 0
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """`batch`: samples in a step, over all `processes` of which this is number `rank`, and all `accumulate` parts."""
+    """Sampling of `count` samples; `batch`: per step, over all `processes` (this is `rank`) and `accumulate` parts."""
 
     count: int
     batch: int
@@ -47,16 +47,16 @@ class Sampling:
 
     @property
     def steps_per_epoch(self) -> int:
-        """The last step of an epoch may be smaller than the others."""
+        """Steps per epoch, the last of which may be smaller."""
         return math.ceil(self.count / self.batch)
 
     @property
     def part(self) -> int:
-        """Samples in each of this process's parts of a full batch."""
+        """Samples per part of a full batch in this process."""
         return math.ceil(math.ceil(self.batch / self.processes) / self.accumulate)
 
     def steps(self, epoch: int, done: int = 0) -> list[list[Part]]:
-        """This process's parts of each step of `epoch` (from 1), without the first `done` steps."""
+        """This process's parts of each step of `epoch` (from 1), after the first `done` steps."""
         generator = torch.Generator().manual_seed(chance(self.seed, "order", epoch))
         order = torch.randperm(self.count, generator=generator)
         return [self._parts(batch) for batch in torch.split(order, self.batch)[done:]]
@@ -69,7 +69,7 @@ class Sampling:
 
 
 def of(count: int, config: Trainer, rank: Rank) -> Sampling:
-    """Of `count` training samples. Raises UserError when there are more processes than samples."""
+    """The sampling of `count` training samples. Raises UserError if there are more processes than samples."""
     batch = min(config.batch_size, count)
     if rank.size > count:
         raise UserError(f"WORLD_SIZE: {rank.size} processes are not allowed; must be <= the {count} training samples")
@@ -79,6 +79,6 @@ def of(count: int, config: Trainer, rank: Rank) -> Sampling:
 
 
 def chance(seed: int, *purpose: object) -> int:
-    """A seed of 63 bits for one purpose, unrelated to that of any other."""
+    """A 63-bit seed for `purpose`, independent of the seeds of other purposes."""
     text = "/".join(map(str, (seed, *purpose)))
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) >> 1

@@ -1,4 +1,4 @@
-"""Accuracy and loss of the exported file: the test split through onnxruntime, as a server would answer it."""
+"""Accuracy and loss of the exported file on the test split, through onnxruntime."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _BATCH = 64
 
 
 def score(graph: Graph, session: Session, dataset: Dataset) -> Scores:
-    """Of the whole test split. Raises UserError naming the operator when a node fails."""
+    """Scores on the whole test split. Raises UserError naming the operator if a node fails."""
     images, answer = dataset.test_images, graph.signature.names[0]
     parts = [
         session.run(graph.given(images[start : start + _BATCH]), _BATCH)[answer]
@@ -26,9 +26,9 @@ def score(graph: Graph, session: Session, dataset: Dataset) -> Scores:
 
 
 def measured(answers: NDArray[Any], targets: NDArray[Any], task: Task) -> tuple[float | None, float]:
-    """Share of right answers and mean cross entropy of probabilities; of a regression None and mean squared error.
+    """Accuracy and mean cross entropy of probabilities `answers`; in a regression None and mean squared error.
 
-    What is no number is no right answer.
+    A row with NaN counts as wrong.
     """
     wide = answers.astype(np.float64)
     if task == "regression":
