@@ -1,4 +1,4 @@
-"""Members of a .tar, whose headers are not believed: Python's tarfile ends early at a damaged one, in silence."""
+"""Strict headers for tarfile, which otherwise silently stops at a damaged one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import tarfile
 from typing import Self
 
 _LONGEST = 1 << 20
-"""Bytes of what a member says of the next, which is read into memory as a whole."""
+"""Most bytes of an extended header, which is read into memory as a whole."""
 _SAYING = (
     tarfile.GNUTYPE_LONGNAME,
     tarfile.GNUTYPE_LONGLINK,
@@ -17,12 +17,12 @@ _SAYING = (
 
 
 class Whole(tarfile.TarInfo):
-    """tarfile takes a header that is cut off or damaged for the archive's end, when it is not the first, and reads what
-    one says of the next however long that is."""
+    """A TarInfo that raises errors for damaged headers, which tarfile takes for the archive's end unless they are
+    first, and for extended headers that are too long, which tarfile would read."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        """A header. Raises InvalidHeaderError where it says too much of the next."""
+        """Parse a header. Raises InvalidHeaderError for an extended header that is too long."""
         header = super().frombuf(buf, encoding, errors)
         if header.type in _SAYING and header.size > _LONGEST:
             raise tarfile.InvalidHeaderError(f"a header of {header.size} bytes")  # type: ignore[attr-defined]
@@ -30,10 +30,10 @@ class Whole(tarfile.TarInfo):
 
     @classmethod
     def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
-        """The next header. Raises ReadError for one that is damaged; EOFHeaderError is the archive's true end."""
+        """Read the next header. Raises ReadError for a damaged one, EOFHeaderError at the true end."""
         try:
             return super().fromtarfile(archive)
-        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # typeshed forgot it
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # missing in typeshed
             raise
         except tarfile.HeaderError as error:
             raise tarfile.ReadError(str(error)) from None

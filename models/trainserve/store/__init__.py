@@ -1,8 +1,8 @@
 """The model store: publish, resolve and read versions. Imports neither torch nor onnx.
 
 `<root>/<namespace>/<model>/<version>/{model.onnx, manifest.json, samples.npz, report.html}`; a root is a
-folder, `file://` or any fsspec URL. A version without `manifest.json` does not exist, and one that has it never
-changes. docs/contracts.md has the formats.
+folder, `file://` or any fsspec URL. A version exists only with its `manifest.json`, and then never changes.
+docs/contracts.md describes the formats.
 """
 
 from trainserve.store.errors import (

@@ -1,6 +1,6 @@
-"""Arrays of an .npz: what they will take is read from their headers, and bounded, before memory is taken for it.
+"""Size limits of .npz arrays: sizes are read from the headers and checked before memory is allocated.
 
-A file of a few MB can claim any number of GiB, in a zip header as in an array's own.
+A file of a few MB can claim any number of GiB, in zip headers and in array headers.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ import numpy as np
 
 
 class TooLarge(ValueError):
-    """More than is allowed; the message names the file, what it claims and the most."""
+    """The arrays are too large; the message names the file, its size and the limit."""
 
 
 def check(file: Path | IO[bytes], most: int, where: str) -> None:
-    """Raise TooLarge where the arrays take more than `most` bytes in all; `where` is what messages call the file. What
-    is no .npz passes: whoever reads it says so."""
+    """Raise TooLarge if the arrays take more than `most` bytes in all; `where`: what messages call the file.
+
+    A file that is not an .npz passes: its reader reports that.
+    """
     total = 0
     with contextlib.suppress(zipfile.BadZipFile), zipfile.ZipFile(file) as content:
         members = content.infolist()
@@ -38,7 +40,7 @@ def _compare(size: int, most: int, where: str) -> None:
 
 
 def _claimed(content: zipfile.ZipFile, info: zipfile.ZipInfo) -> int:
-    """Bytes of an array by its own header; 0 of what has none that can be read."""
+    """Bytes of an array by its own header; 0 if that cannot be read."""
     try:
         with content.open(info) as member:
             version = np.lib.format.read_magic(member)
@@ -50,5 +52,5 @@ def _claimed(content: zipfile.ZipFile, info: zipfile.ZipInfo) -> int:
 
 
 def _later(member: IO[bytes]) -> Any:
-    """The third form of the header differs from the second in the encoding of names alone."""
+    """Read a header of version 2 or 3, which differ only in the encoding of names."""
     return np.lib.format.read_array_header_2_0(member)

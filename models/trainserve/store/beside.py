@@ -1,7 +1,8 @@
-"""Where a graph keeps the weights that do not lie in its own file.
+"""External weights of a graph: the files that hold them.
 
-Not only initializers: Constant nodes, branches of If, bodies of Loop and functions can hold them as well, and a version
-without one of these files cannot be loaded. Walks the protobuf message itself, so that the store needs no onnx.
+Not only initializers have external data, but also tensors of Constant nodes, branches of If, bodies of Loop and
+functions; a version that lacks one of the files cannot be loaded. Walks the protobuf message, so that the store needs
+no onnx.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ _EXTERNAL = 1
 
 
 def tensors(model: Any) -> Iterator[Any]:
-    """Every tensor of a ModelProto, in whatever graph, function or attribute, whose values lie in another file."""
+    """All tensors of a ModelProto, in any graph, function or attribute, whose values are in another file."""
     waiting: list[Any] = [model]
     while waiting:
         message = waiting.pop()
@@ -29,6 +30,6 @@ def tensors(model: Any) -> Iterator[Any]:
 
 
 def location(tensor: Any) -> str:
-    """The file, relative to the model's folder; "" where none is named, and bytes where its name is no text."""
+    """The tensor's file, relative to the model's folder; "" if none is named, bytes if the name is not UTF-8."""
     named: str = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
     return named

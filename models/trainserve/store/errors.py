@@ -1,4 +1,4 @@
-"""What can go wrong with the store, one class per thing a caller can act on."""
+"""Errors of the store, one class for each that a caller can act on."""
 
 from __future__ import annotations
 
@@ -7,44 +7,44 @@ from typing import ClassVar
 
 
 class StoreError(Exception):
-    """The store cannot be read or written; the message names the path and the system's own words.
+    """The store cannot be read or written; the message names the path and the system's error.
 
-    `reason` is the contract's word for it in a pod's termination message.
+    `reason`: the reason in a pod's termination message.
     """
 
     reason: ClassVar[str] = "StoreError"
 
     @classmethod
     def of(cls, doing: str, path: object, error: BaseException) -> StoreError:
-        """From a failure of the file system or of the object store at `path`."""
+        """From an `error` of the file system or object store while `doing` something at `path`."""
         words = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
         return cls(f"cannot {doing} {path}: {words or type(error).__name__}")
 
 
 class InvalidAddress(StoreError):
-    """A root or a name that no store can have: the caller's mistake, not the store's."""
+    """A root or name that no store can have: an error of the caller, not of the store."""
 
 
 class ModelNotFound(StoreError):
-    """Nothing is published under that name."""
+    """The model has no published version."""
 
     reason = "ModelNotFound"
 
 
 class VersionNotFound(StoreError):
-    """The model exists, that version of it does not."""
+    """The model exists, but not the version."""
 
     reason = "VersionNotFound"
 
 
 class VersionMismatch(StoreError):
-    """What lies in a version's folder says itself that it is another one."""
+    """The manifest in a version's folder is of another version."""
 
     reason = "VersionMismatch"
 
 
 class DigestMismatch(StoreError):
-    """A file's bytes are not those that were published. Nothing of it was left behind."""
+    """A file's bytes are not those that were published. No copy of it is kept."""
 
     reason = "DigestMismatch"
 

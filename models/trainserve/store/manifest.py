@@ -1,4 +1,4 @@
-"""manifest.json: what a version is, written once. camelCase on the wire, sorted keys; docs/contracts.md shows one."""
+"""manifest.json: the description of a version, written once, camelCase with sorted keys; see docs/contracts.md."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ class _Part(BaseModel):
 
 
 class FileEntry(_Part):
-    """One file of the version."""
+    """A file of the version."""
 
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     bytes: int = Field(ge=0)
 
 
 class Tensor(_Part):
-    """An input or output of the graph; -1 is the batch axis. dtype in numpy's names.
+    """An input or output of the graph. `dtype`: numpy's name; `shape`: -1 is the batch axis.
 
-    `indexes` names the output that this one's values are positions in, along its last axis, largest value first.
+    `indexes`: the output along whose last axis this output's values are positions, largest value first.
     """
 
     name: str
@@ -37,9 +37,9 @@ class Tensor(_Part):
 
 
 class Preprocessing(_Part):
-    """What is done to raw images: (x * scale - mean) / std, mean and std per channel.
+    """Preprocessing of raw images: (x * scale - mean) / std, mean and std per channel.
 
-    `by` the graph, which takes images; or by the client, of a graph that takes the finished tensor.
+    `by`: the graph, which takes images, or the client, if the graph takes the finished tensor.
     """
 
     scale: float
@@ -49,9 +49,9 @@ class Preprocessing(_Part):
 
 
 class Metrics(_Part):
-    """Measured on the test split; accuracy is a share, loss the mean cross entropy. Null where it was not measured.
+    """Scores on the test split: accuracy in 0..1 and mean cross entropy. Null if not measured.
 
-    Of the trained network by PyTorch; of the exported file by onnxruntime, always for fp16 and int8.
+    Of the trained network in PyTorch, and of the exported file in onnxruntime (always for fp16 and int8).
     """
 
     accuracy: float | None
@@ -61,11 +61,10 @@ class Metrics(_Part):
 
 
 class Parity(_Part):
-    """Largest differences between onnxruntime and PyTorch, the bounds they were held to, on how many samples.
+    """Largest differences between onnxruntime and PyTorch, the tolerances, and the number of samples.
 
-    `reference` says whose answers samples.npz holds: PyTorch's; those that a script recorded beside the file it wrote
-    itself; or none, when it recorded nothing: then its inputs are random, the answers onnxruntime's own, and the
-    differences null.
+    `reference`: whose outputs samples.npz holds: PyTorch's; a script's, recorded beside the file that it wrote; or
+    none: then inputs are random, outputs onnxruntime's own, and the differences null.
     """
 
     max_abs: float | None
@@ -77,17 +76,17 @@ class Parity(_Part):
 
 
 class Batching(_Part):
-    """Whether requests may be joined along the graph's first axis, and why: what trainserve.batching found."""
+    """Whether requests may be joined along the graph's first axis, and why; from trainserve.batching."""
 
     axis: Literal["first", "none"]
     reason: str
 
 
 class Energy(_Part):
-    """Energy of the training, in joules; null where no counter exists, and then `reason` says why.
+    """Energy of the training in joules; null without a counter, then `reason` says why.
 
-    `joules` are the GPUs' boards (nvml) or, without a GPU, the machine's processors (rapl); `cpu_joules` are always the
-    latter, whatever ran there. Emissions are of `joules`.
+    `joules`: of the GPUs' boards (nvml) or, without a GPU, of the machine's processors (rapl); `cpu_joules`: always the
+    latter, for everything on the machine. Emissions are of `joules`.
     """
 
     joules: float | None = None
@@ -103,11 +102,11 @@ _Column = Annotated[list[float | None], Field(min_length=1, max_length=500)]
 
 
 class Curves(_Part):
-    """The training, a value in each column for each of its points: at most 500, the first and the last one always.
+    """Training curves, columns with one value per point: at most 500, always with the first and the last.
 
-    Loss and accuracy are means over the running epoch so far, `validation` what the script measured at its end;
-    `seconds` are of training, over all attempts; `samples_per_second` are since the point before. A column is null
-    where nothing is known of it, `step` where a script tells of epochs alone.
+    Loss and accuracy are means over the current epoch so far, `validation` ones the script's at its end; `seconds`: of
+    training, over all attempts; `samples_per_second`: since the previous point. A column is null if unknown, `step` if
+    a script reports epochs only.
     """
 
     epoch: list[int] = Field(min_length=1, max_length=500)
@@ -130,7 +129,7 @@ class Curves(_Part):
 
 
 class TrainJobRef(_Part):
-    """The run that made the version. Publishing is idempotent per uid; a run by hand has none."""
+    """The run that made the version. Publishing is idempotent per uid; a run outside of a cluster has none."""
 
     name: str
     uid: str | None = None
@@ -138,7 +137,7 @@ class TrainJobRef(_Part):
 
 
 class ManifestDraft(_Part):
-    """What the publisher knows before the version has a number."""
+    """A manifest before the version has a number."""
 
     opset: int
     ir_version: int
@@ -151,15 +150,15 @@ class ManifestDraft(_Part):
     parity: Parity
     energy: Energy = Field(default_factory=Energy)
     curves: Curves | None = None
-    """None of a version whose training nobody told of; manifests of earlier releases have none."""
+    """None if the training reported no progress, and in manifests of earlier releases."""
     batching: Batching | None = None
-    """None of a version for which nobody asked; manifests of earlier releases have none."""
+    """None if not determined, and in manifests of earlier releases."""
     train_job: TrainJobRef
     spec: dict[str, Any]
 
 
 class Manifest(ManifestDraft):
-    """A published version."""
+    """The manifest of a published version."""
 
     format_version: Literal[1] = 1
     namespace: str
@@ -179,22 +178,21 @@ class Manifest(ManifestDraft):
         return files
 
     def expect(self, namespace: str, model: str, version: int, path: object) -> None:
-        """Raises VersionMismatch naming `path` when it is the manifest of another version."""
+        """Raise VersionMismatch naming `path` if this is the manifest of another version."""
         found, asked = f"{self.namespace}/{self.model}/{self.version}", f"{namespace}/{model}/{version}"
         if found != asked:
             raise VersionMismatch(f"{path}: the manifest of {found}, not of {asked}")
 
     def to_bytes(self) -> bytes:
-        """The bytes of manifest.json. Fields that earlier releases do not know, and would refuse, are left out where
-        there is nothing to say."""
+        """The bytes of manifest.json. Fields that earlier releases would refuse are omitted if None."""
         unknown = {name for name in ("curves", "batching") if getattr(self, name) is None}
-        # By way of pydantic's own JSON, in which what is no finite number is null.
+        # By way of pydantic's own JSON, in which NaN and infinities are null.
         content = json.loads(self.model_dump_json(by_alias=True, exclude=unknown))
         return json.dumps(content, sort_keys=True, indent=1, allow_nan=False).encode() + b"\n"
 
     @classmethod
     def from_bytes(cls, content: bytes, path: object) -> Manifest:
-        """Parse; raises StoreError naming `path` when the bytes are no manifest that this release can read."""
+        """Parse a manifest. Raises StoreError naming `path` if this release cannot read it."""
         try:
             return cls.model_validate_json(content)
         except ValidationError as error:
@@ -204,5 +202,5 @@ class Manifest(ManifestDraft):
 
 
 def digest(content: bytes) -> str:
-    """A version's digest from the bytes of its manifest.json: `sha256:<hex>`."""
+    """A version's digest, `sha256:<hex>` of its manifest.json, `content`."""
     return f"sha256:{hashlib.sha256(content).hexdigest()}"

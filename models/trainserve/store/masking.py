@@ -1,7 +1,7 @@
-"""Values of Secrets that this pod was given, and texts without them.
+"""Masking of the values of this pod's Secrets in texts.
 
-What a pod tells of itself (its termination message, what it serves) ends in statuses and events, which more people may
-read than the Secret. Only the pod knows the values: the operator reads no Secret.
+A pod's termination message and HTTP answers end up in statuses and events, which more people may read than the Secret.
+Only the pod knows the values: the operator reads no Secrets.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from typing import Any
 from urllib.parse import quote
 
 FOLDER = Path("/var/run/secrets")
-"""Where Secrets are mounted, each value a file."""
+"""The folder where Secrets are mounted, each value a file."""
 SHORTEST = 8
-"""Characters of a value that is masked: a shorter one is a part of many a harmless word."""
+"""Fewest characters of a masked value: shorter ones occur in harmless words."""
 LARGEST = 64 * 1024
-"""Bytes of a file that are read: larger ones are certificates of many authorities."""
+"""Most bytes of a file that is read: larger ones are bundles of certificates."""
 
 CREDENTIAL = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|(^|_)KEY($|_)", re.IGNORECASE)
-"""Names of variables that hold one, wherever they come from; those of a mounted Secret are known by their values."""
+"""Names of variables that hold a credential, whatever their source."""
 _WITHIN = re.compile(
     r"""(?:password|login|account|secret|token|key)\w*["']?\s*[=:\s]\s*["']?([^\s"',]+)""", re.IGNORECASE
 )
-"""Of a file such as .netrc, or a file of credentials: what stands behind these words."""
+"""Values after these words in a file such as .netrc or a credentials file."""
 _PLACE = re.compile(r"\w*(?:file|path|dir|folder)", re.IGNORECASE)
 
 
 def masked(told: Any) -> Any:
-    """What is told (a text, or JSON with texts in it), in which the name of a secret value stands for it."""
+    """`told` (a text, or JSON that holds texts) with every secret value replaced by its name."""
     if isinstance(told, str):
         return without(told, _here())
     if isinstance(told, dict):
@@ -44,12 +44,12 @@ def masked(told: Any) -> Any:
 
 @functools.cache
 def _here() -> Mapping[str, str]:
-    """Of this process, as they were when it first asked."""
+    """The secret values of this process at the first call."""
     return values(os.environ, FOLDER)
 
 
 def values(environment: Mapping[str, str], folder: Path) -> dict[str, str]:
-    """Secret values with their names, the longest first, in every form in which programs print them."""
+    """Secret values with their names, longest first, in all forms in which programs print them."""
     found: dict[str, str] = {}
 
     def add(name: str, value: str) -> None:
@@ -77,7 +77,7 @@ def _content(path: Path) -> str:
 
 
 def without(text: str, known: Mapping[str, str]) -> str:
-    """The text, in which names stand for the `values` that are `known`."""
+    """`text` with every value in `known` replaced by its name."""
     for value, name in known.items():
         if value in text:
             text = text.replace(value, f"<{name}>")

@@ -1,4 +1,4 @@
-"""Names that become folders: what is allowed, so that no name ever leads out of the store."""
+"""Rules for names that become folders and files, so that no name leads out of the store."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
 LAST = 999_999_999
-"""The largest number that a version can have."""
+"""The largest version number."""
 MANIFEST = "manifest.json"
 REPORT = "report.html"
-"""The page about the version's training, where there is one: nothing that serves needs it."""
+"""The optional report on the version's training, not needed for serving."""
 
 
 def is_label(value: str) -> bool:
@@ -24,7 +24,7 @@ def is_label(value: str) -> bool:
 
 
 def label(what: str, value: str) -> str:
-    """`value`, when it may name a namespace or a model. Raises InvalidAddress naming `what` and the value."""
+    """Return `value` if it may name a namespace or model. Raises InvalidAddress naming `what` and the value."""
     if not is_label(value):
         raise InvalidAddress(f"{what}: {value!r} is not allowed; must be 1 to 63 of a-z, 0-9 and inner '-'")
     return value
@@ -36,7 +36,7 @@ def is_file(value: str) -> bool:
 
 
 def file(value: str) -> str:
-    """`value`, when it may name a file of a version. Raises InvalidAddress."""
+    """Return `value` if it may name a file of a version. Raises InvalidAddress."""
     if not is_file(value):
         raise InvalidAddress(
             f"file name: {value!r} is not allowed; must be letters, digits, '_', '-' and '.', no folders"
@@ -45,5 +45,5 @@ def file(value: str) -> str:
 
 
 def version(folder: str) -> int | None:
-    """The version that a folder's name stands for, or None when it is no version's folder."""
+    """The version number of a folder's name; None if it is not one."""
     return int(folder) if _VERSION.fullmatch(folder) else None

@@ -1,4 +1,4 @@
-"""Where a store's root is: a local folder (plain file operations, fsspec never imported) or any other fsspec URL."""
+"""The root of a store: a local folder (plain file operations, without fsspec) or any other fsspec URL."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ _CHUNK = 1 << 20
 
 
 class Place(Protocol):
-    """Reading below a root. Paths are relative to it, with '/'. A path that does not exist raises FileNotFoundError."""
+    """Reading below a root. Paths are relative to it, with '/'. Raises FileNotFoundError for a missing path."""
 
     def list(self, path: str) -> list[str]:
-        """Names of the folder's entries; empty when there is no such folder."""
+        """Names of the folder's entries; empty without such a folder."""
         ...
 
     def exists(self, path: str) -> bool:
-        """Whether the file is there."""
+        """Whether the file exists."""
         ...
 
     def read(self, path: str) -> bytes:
-        """The whole file."""
+        """The content of the file."""
         ...
 
     def chunks(self, path: str) -> Iterator[bytes]:
-        """The file in pieces of at most 1 MiB."""
+        """The content of the file in chunks of at most 1 MiB."""
         ...
 
 
 class LocalPlace:
-    """A folder of this machine: a mounted volume in a pod."""
+    """A local folder, in a pod a mounted volume."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -62,10 +62,10 @@ class LocalPlace:
 
 
 class RemotePlace:
-    """A prefix in an object store (or whatever else fsspec reaches). Credentials come from the environment."""
+    """A prefix in an object store, or any fsspec file system. Credentials come from the environment."""
 
     def __init__(self, url: str) -> None:
-        import fsspec  # type: ignore[import-untyped]  # 0.1 s that a local root does not pay
+        import fsspec  # type: ignore[import-untyped]  # takes 0.1 s, not needed for a local root
 
         try:
             self.fs: Any
@@ -77,12 +77,12 @@ class RemotePlace:
             raise InvalidAddress.of("open", url, error) from error
 
     def path(self, path: str) -> str:
-        """The file system's own name of `path`."""
+        """The full name of `path` in the file system."""
         return f"{self.root.rstrip('/')}/{path}".rstrip("/")
 
     def list(self, path: str) -> list[str]:
         """See Place."""
-        # Listings are cached by fsspec; a version published a moment ago must be seen.
+        # fsspec caches listings; a version published a moment ago must be visible.
         self.fs.invalidate_cache(self.path(path))
         try:
             with _errors_of_clients():
@@ -93,7 +93,7 @@ class RemotePlace:
 
     def exists(self, path: str) -> bool:
         """See Place."""
-        # Not fs.isfile: it answers False to every error, missing credentials included.
+        # Not fs.isfile, which returns False for every error, such as missing credentials.
         try:
             with _errors_of_clients():
                 return bool(self.fs.info(self.path(path))["type"] == "file")
@@ -106,12 +106,12 @@ class RemotePlace:
             return bytes(self.fs.cat_file(self.path(path)))
 
     def put(self, path: str, source: Path) -> None:
-        """Copy a local file there."""
+        """Copy the local file `source` to `path`."""
         with _errors_of_clients():
             self.fs.put_file(str(source), self.path(path))
 
     def create(self, path: str, content: bytes) -> None:
-        """Write a file only if it is absent; raises FileExistsError otherwise."""
+        """Write a file if it is absent. Raises FileExistsError otherwise."""
         with _errors_of_clients():
             self.fs.pipe_file(self.path(path), content, mode="create")
 
@@ -124,7 +124,7 @@ class RemotePlace:
 
 @contextlib.contextmanager
 def _errors_of_clients() -> Iterator[None]:
-    """Object stores' clients raise errors of their own (no credentials, no such host); callers know OSError alone."""
+    """Inside, the clients' own errors (no credentials, no such host) become OSError."""
     try:
         yield
     except OSError:
@@ -134,7 +134,7 @@ def _errors_of_clients() -> Iterator[None]:
 
 
 def place(root: str | Path) -> LocalPlace | RemotePlace:
-    """The place a root names: a path, `file:///abs/folder`, or another fsspec URL such as `s3://bucket/prefix`."""
+    """The place of `root`: a path, `file:///abs/folder`, or another fsspec URL such as `s3://bucket/prefix`."""
     text = str(root)
     if "://" not in text:
         return LocalPlace(Path(text))

@@ -1,4 +1,4 @@
-"""What is about to be published, before it has a number."""
+"""A publication in preparation, before it has a version number."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from trainserve.store.survey import Survey, told
 
 @dataclass(frozen=True)
 class Publication:
-    """One version to be: its files (name in the version -> local file), their digests, and all its manifest says."""
+    """A version to be published: files (name in the version -> local file), their digests and the draft manifest."""
 
     namespace: str
     model: str
@@ -32,7 +32,7 @@ class Publication:
         return f"{self.namespace}/{self.model}"
 
     def manifest(self, version: int) -> bytes:
-        """manifest.json as it will be under this number."""
+        """The bytes of manifest.json for this version number."""
         return Manifest(
             **dict(self.draft),
             namespace=self.namespace,
@@ -45,7 +45,7 @@ class Publication:
 
 @dataclass(frozen=True)
 class Placed:
-    """A version that is there: its manifest's bytes, whether it was there before, and what was passed over."""
+    """A published version: the bytes of its manifest, whether it existed before, and skipped folders."""
 
     content: bytes
     existed: bool
@@ -53,7 +53,7 @@ class Placed:
 
 
 def by_uid(at: Place, folder: str, uid: str | None, seen: Survey) -> Placed | None:
-    """The version of those seen in a model's folder that the TrainJob `uid` published, if any. Raises OSError."""
+    """The version in `seen` that the TrainJob `uid` published, if any. Raises OSError."""
     number = seen.of_uid(uid)
     if number is None:
         return None
@@ -61,13 +61,13 @@ def by_uid(at: Place, folder: str, uid: str | None, seen: Survey) -> Placed | No
 
 
 def expect_a_number(number: int, folder: object) -> None:
-    """Raise StoreError where a model has no number left for a version."""
+    """Raise StoreError if `number` exceeds the largest version number."""
     if number > names.LAST:
         raise StoreError(f"cannot publish to {folder}: no number up to {names.LAST} is free")
 
 
 def prepare(namespace: str, model: str, files: Mapping[str, Path], draft: ManifestDraft) -> Publication:
-    """Check the names and take the files' digests. Raises StoreError."""
+    """Check the names and compute the files' digests. Raises StoreError."""
     names.label("namespace", namespace)
     names.label("model", model)
     if MANIFEST in files:

@@ -1,4 +1,4 @@
-"""Publishing the next version: visible whole or not at all, whatever happens, and once per TrainJob uid."""
+"""Publishing the next version: atomically, and once per TrainJob uid."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from trainserve.store.survey import survey
 
 @dataclass(frozen=True)
 class Published:
-    """What was published, or found to be there already (`existed`). `bytes` counts its files.
+    """A published version; `existed`: published before; `bytes`: size of its files.
 
-    `passed_over`: what lies beside it under larger numbers and is no version, in words.
+    `passed_over`: why folders with larger numbers are not versions.
     """
 
     uri: str
@@ -44,9 +44,8 @@ def publish(
 ) -> Published:
     """Publish `files` (name in the version -> local file) as the model's next version.
 
-    A second publish with the same `draft.train_job.uid` changes nothing and returns the version that is there.
-    Raises StoreError naming the path and the system's words; then no version has appeared and earlier ones are as
-    before.
+    A second publish with the same `draft.train_job.uid` changes nothing and returns the existing version. Raises
+    StoreError naming the path and the system's error; then no version has appeared and earlier ones are unchanged.
     """
     publication = prepare(namespace, model, files, draft)
     at = place(root)
@@ -58,9 +57,9 @@ def publish(
 
 
 def expect_writable(root: str | Path, namespace: str, model: str) -> None:
-    """Raise StoreError when a version could not be published there, as far as can be told without writing anything.
+    """Raise StoreError if a version cannot be published there, as far as this shows without writing.
 
-    Of a folder alone: an object store is asked when there is something to publish.
+    Checks local folders only: object stores are tried when there is something to publish.
     """
     at = place(root)
     if not isinstance(at, LocalPlace):
@@ -77,7 +76,7 @@ def expect_writable(root: str | Path, namespace: str, model: str) -> None:
 def published_by(
     root: str | Path, namespace: str, model: str, uid: str, public_root: str | None = None
 ) -> Published | None:
-    """The version that the TrainJob `uid` published under that name, if it did. Raises StoreError."""
+    """The version that the TrainJob `uid` published under that name, if any. Raises StoreError."""
     at = place(root)
     try:
         folder = f"{names.label('namespace', namespace)}/{names.label('model', model)}"

@@ -1,9 +1,8 @@
-"""Publishing into a folder: written beside, made durable, then renamed into its number in one step.
+"""Publishing into a local folder: written under another name, synced, and renamed to the version number.
 
-A version appears by one rename of a whole folder, which fails when the number is taken (rename(2): ENOTEMPTY), so
-neither a kill nor a full disk nor a second publisher can leave half of one. A lock per model (flock, released by the
-kernel when its holder dies) makes publishers take turns; whoever holds it knows that every unfinished folder was left
-by a dead one.
+A version appears by a single rename of its folder, which fails if the number is taken (rename(2): ENOTEMPTY), so that
+no kill, full disk or concurrent publisher leaves a partial version. A lock per model (flock, released by the kernel
+when its holder dies) serialises publishers; its holder knows that all unfinished folders are of dead ones.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _UNFINISHED = ".publishing-"
 
 
 def publish(at: LocalPlace, publication: Publication) -> Placed:
-    """The version now there. Raises StoreError."""
+    """Publish and return the version. Raises StoreError."""
     folder = at.root / publication.folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -46,7 +45,7 @@ def publish(at: LocalPlace, publication: Publication) -> Placed:
 
 @contextlib.contextmanager
 def _turn(folder: Path) -> Iterator[bool]:
-    """Hold the model's lock. Yields False where the file system knows no locks: the rename alone then decides."""
+    """Hold the model's lock. Yields False if the file system has no locks; then only the rename decides."""
     with (folder / ".lock").open("ab") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -64,7 +63,7 @@ def _clean(folder: Path) -> None:
 
 
 def _publish(folder: Path, publication: Publication, number: int) -> tuple[bytes, int]:
-    """The manifest and the number of the new version: the one given, or the first free one after it."""
+    """Publish under `number` or the first free one after it; returns the manifest's bytes and the number."""
     unfinished = folder / f"{_UNFINISHED}{secrets.token_hex(8)}"
     try:
         unfinished.mkdir()

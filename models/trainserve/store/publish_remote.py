@@ -1,9 +1,8 @@
-"""Publishing into an object store: the number is claimed, the files are put, manifest.json last and only if absent.
+"""Publishing into an object store: claim a number, put the files, then manifest.json, only if absent.
 
-Object stores rename nothing, so the number is taken by a conditional put of `<version>/claim`; a claim whose publisher
-died is a number that no version ever has. The conditional put is fsspec's `pipe_file(mode="create")`: S3 (s3fs), Google
-Cloud Storage (gcsfs) and fsspec's memory file system have it. Where a file system lacks it, publishing is refused
-rather than done unsafely.
+Object stores cannot rename, so the number is claimed by a conditional put of `<version>/claim`; the number of a
+publisher that died is never used. The conditional put is fsspec's `pipe_file(mode="create")`, supported for S3 (s3fs),
+Google Cloud Storage (gcsfs) and fsspec's memory file system. Without it, publishing is refused as unsafe.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ _CONDITIONAL = ("s3", "s3a", "gs", "gcs", "memory")
 
 
 def publish(at: RemotePlace, publication: Publication) -> Placed:
-    """The version now there. Raises StoreError."""
+    """Publish and return the version. Raises StoreError."""
     protocol = at.fs.protocol if isinstance(at.fs.protocol, str) else at.fs.protocol[0]
     if protocol not in _CONDITIONAL:
         raise StoreError(
@@ -40,7 +39,7 @@ def publish(at: RemotePlace, publication: Publication) -> Placed:
 
 
 def _claim(at: RemotePlace, folder: str, number: int) -> int:
-    """The number, or the first free one after it."""
+    """Claim `number` or the first free one after it; returns it."""
     while True:
         expect_a_number(number, at.path(folder))
         try:

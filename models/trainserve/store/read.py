@@ -1,4 +1,4 @@
-"""Reading the store: which models and versions exist, which one is meant, and single files of one."""
+"""Reading the store: list models and versions, resolve one, and read single files of one."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from trainserve.store.survey import newest_first, survey, told
 
 @dataclass(frozen=True)
 class Resolved:
-    """One published version: its public address, number and digest (`sha256:<hex>` of its manifest.json).
+    """A published version: public address, number and digest (`sha256:<hex>` of its manifest.json).
 
-    `passed_over`: what lies beside it under larger numbers and is no version, in words.
+    `passed_over`: why folders with larger numbers are not versions.
     """
 
     uri: str
@@ -29,12 +29,12 @@ class Resolved:
 
 
 def address(root: str, namespace: str, model: str, version: int) -> str:
-    """A version's address below `root`, which is the public root where others shall read it."""
+    """A version's address below `root`, for other readers the public root."""
     return f"{root.rstrip('/')}/{namespace}/{model}/{version}"
 
 
 def models(root: str | Path, namespace: str) -> list[str]:
-    """Names with at least one published version in the namespace, sorted."""
+    """Sorted names of the models in `namespace` with at least one published version."""
     names.label("namespace", namespace)
     at = place(root)
     try:
@@ -45,16 +45,18 @@ def models(root: str | Path, namespace: str) -> list[str]:
 
 
 def versions(root: str | Path, namespace: str, model: str) -> list[int]:
-    """Published versions, ascending. What has the name of one does not count unless its manifest.json is that
-    version's own."""
+    """Published versions, ascending: numbered folders whose manifest.json is of that version."""
     return sorted(survey(place(root), _folder(namespace, model)).published)
 
 
 def resolve(
     root: str | Path, namespace: str, model: str, version: int | None = None, public_root: str | None = None
 ) -> Resolved:
-    """The newest version, or the one named. Raises ModelNotFound or VersionNotFound, saying what there is, and
-    StoreError or VersionMismatch where the one named cannot be read or is another."""
+    """The given `version`, by default the newest.
+
+    Raises ModelNotFound or VersionNotFound naming what exists, StoreError if it cannot be read, VersionMismatch if its
+    manifest is of another version.
+    """
     at, folder = place(root), _folder(namespace, model)
     passed_over: dict[int, str] = {}
     if version is None:
@@ -72,7 +74,7 @@ def resolve(
 
 
 def _named(at: Place, folder: str, number: int) -> bytes:
-    """A version's manifest; nothing where there is none."""
+    """The bytes of a version's manifest; empty without one."""
     path = f"{folder}/{number}/{MANIFEST}"
     try:
         if not at.exists(path):
@@ -83,13 +85,13 @@ def _named(at: Place, folder: str, number: int) -> bytes:
 
 
 def manifest(root: str | Path, namespace: str, model: str, version: int) -> Manifest:
-    """A version's manifest. Raises VersionNotFound, or StoreError when it is not readable."""
+    """A version's manifest. Raises VersionNotFound, or StoreError if it cannot be read."""
     at, folder = place(root), _version_folder(root, namespace, model, version)
     return _checked_manifest(at, folder)[0]
 
 
 def content(root: str | Path, namespace: str, model: str, version: int, name: str) -> bytes | None:
-    """One file of a version, every byte checked; None where the version has no such file.
+    """The verified content of a version's file `name`; None if the version has no such file.
 
     Raises DigestMismatch, VersionNotFound, or StoreError.
     """

@@ -1,8 +1,8 @@
-"""Signatures of models: Ed25519 (RFC 8032), 64 raw bytes in a file of their own, so that openssl checks them too.
+"""Signatures of models: Ed25519 (RFC 8032), 64 raw bytes in a separate file, which openssl can verify, too.
 
-What is signed: of a version the exact bytes of its manifest.json, which holds the digest of every other file; of
-anything else the ASCII text of its digest, `sha256:<hex>`. A signature lies beside what it is of: `manifest.json.sig`,
-`<file>.onnx.sig`, and `repository.sig` in the folder of a ready Triton repository.
+Signed are, of a version, the exact bytes of its manifest.json, which holds the digests of all other files; of anything
+else, the ASCII text of its digest, `sha256:<hex>`. Signatures are beside what they sign: `manifest.json.sig`,
+`<file>.onnx.sig`, and `repository.sig` in the folder of a complete Triton repository.
 """
 
 from __future__ import annotations
@@ -28,29 +28,29 @@ _Key = TypeVar("_Key")
 
 
 class InvalidKey(StoreError):
-    """A file that holds no such key: the caller's mistake, not the store's."""
+    """A file without a valid key: an error of the caller, not of the store."""
 
 
 class SignatureRefused(StoreError):
-    """A signature was asked for, and there is none, or it is not of these bytes by this key."""
+    """A required signature is missing, or is not of these bytes by this key."""
 
     reason = "SignatureRefused"
 
 
 @dataclass(frozen=True)
 class PublicKey:
-    """Checks signatures. `fingerprint` is what messages call it."""
+    """A key that verifies signatures; messages show its `fingerprint`."""
 
     _key: Ed25519PublicKey
 
     @classmethod
     def load(cls, path: Path) -> PublicKey:
-        """From a PEM file (`openssl pkey -pubout`). Raises InvalidKey."""
+        """Load a PEM file (`openssl pkey -pubout`). Raises InvalidKey."""
         return cls.of(_content(path), str(path))
 
     @classmethod
     def of(cls, pem: bytes, where: str) -> PublicKey:
-        """From what such a file holds; `where` is what messages call it. Raises InvalidKey."""
+        """Parse `pem`; `where`: what messages call it. Raises InvalidKey."""
         from cryptography.hazmat.primitives import serialization
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -65,7 +65,7 @@ class PublicKey:
         return hashlib.sha256(self._key.public_bytes_raw()).hexdigest()[:16]
 
     def verify(self, message: bytes, signature: bytes | None, where: str) -> None:
-        """Raises SignatureRefused unless `signature` is of `message` by this key; None: there is none."""
+        """Raise SignatureRefused unless `signature` (None: missing) is of `message` by this key."""
         from cryptography.exceptions import InvalidSignature
 
         if signature is None:
@@ -80,13 +80,13 @@ class PublicKey:
 
 @dataclass(frozen=True)
 class PrivateKey:
-    """Makes signatures."""
+    """A key that signs."""
 
     _key: Ed25519PrivateKey
 
     @classmethod
     def load(cls, path: Path, password: bytes | None = None) -> PrivateKey:
-        """From a PEM file (`openssl genpkey -algorithm ed25519`), which may be encrypted. Raises InvalidKey."""
+        """Load a PEM file (`openssl genpkey -algorithm ed25519`), which may be encrypted. Raises InvalidKey."""
         from cryptography.hazmat.primitives import serialization
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -98,7 +98,7 @@ class PrivateKey:
 
     @property
     def public(self) -> PublicKey:
-        """The key that checks what this one signs."""
+        """The public key that verifies this key's signatures."""
         return PublicKey(self._key.public_key())
 
     def sign(self, message: bytes) -> bytes:
@@ -116,7 +116,7 @@ def _content(path: Path) -> bytes:
 def _loaded(where: str, kind: str, load: Callable[[], _Key]) -> _Key:
     try:
         return load()
-    except TypeError as error:  # cryptography's word for a password that is missing, or not wanted
+    except TypeError as error:  # raised by cryptography for a missing or unnecessary password
         raise InvalidKey(f"{where}: {error}") from None
     except Exception:
         raise InvalidKey(f"{where}: not a {kind} key in PEM form, or a wrong password") from None

@@ -1,4 +1,4 @@
-"""What lies in a model's folder: its versions, and what is passed over because it is none, each with why."""
+"""A survey of a model's folder: its versions, and numbered folders that are not versions, with reasons."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from trainserve.store.names import MANIFEST
 from trainserve.store.places import Place
 
 _NEAR = 1000
-"""A folder that is no version keeps its number from being given again when it lies no further above the newest."""
+"""Numbers of folders that are not versions are not reused up to this distance above the newest version."""
 _OF_ONE_FILE = (errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EIO)
-"""Errors of one manifest; any other one is the store's, and says nothing of what lies there."""
+"""Errors of a single manifest; all others are of the store."""
 _TOLD = 3
 
 
 class Unreadable(Exception):
-    """It is no manifest of the version in whose folder it lies; the message says why."""
+    """The folder is not a version; the message says why."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """A published version: its number, its manifest's bytes and the uid of the TrainJob that it names."""
+    """A published version: its number, the bytes of its manifest and the uid of its TrainJob."""
 
     number: int
     content: bytes
@@ -35,8 +35,8 @@ class Found:
 
 @dataclass(frozen=True)
 class Survey:
-    """Published versions by number, each with the uid of the TrainJob that it names; and whatever else has a number for
-    its name, with why it is none."""
+    """Published versions by number, each with the uid of its TrainJob, and other numbered folders, each with the reason
+    why it is not a version."""
 
     published: dict[int, str | None]
     passed_over: dict[int, str]
@@ -47,23 +47,23 @@ class Survey:
         return max(numbers, default=None)
 
     def next(self) -> int:
-        """The number after all that are in use. One that is much too large, or the last one, is nobody's next."""
+        """The next free number, ignoring numbers far above the newest version and the last possible one."""
         newest = max((number for number in self.published if number < names.LAST), default=0)
         near = (number for number in self.passed_over if number <= newest + _NEAR)
         return 1 + max(newest, *near, 0)
 
 
 def survey(at: Place, folder: str) -> Survey:
-    """Look at everything in a model's folder. Raises StoreError where the store cannot be read."""
+    """Survey a model's folder. Raises StoreError if the store cannot be read."""
     passed_over: dict[int, str] = {}
     published = {found.number: found.uid for found in newest_first(at, folder, passed_over)}
     return Survey(published, passed_over)
 
 
 def newest_first(at: Place, folder: str, passed_over: dict[int, str]) -> Iterator[Found]:
-    """The versions in a model's folder; what is met on the way and is none goes into `passed_over`.
+    """Yields the versions in a model's folder, newest first; reasons for skipped folders go into `passed_over`.
 
-    Raises StoreError where the store cannot be read.
+    Raises StoreError if the store cannot be read.
     """
     try:
         numbers = sorted((number for name in at.list(folder) if (number := names.version(name))), reverse=True)
@@ -77,7 +77,7 @@ def newest_first(at: Place, folder: str, passed_over: dict[int, str]) -> Iterato
 
 
 def read(at: Place, folder: str, number: int) -> Found:
-    """One version. Raises Unreadable, and OSError where the store cannot be read."""
+    """Read one version. Raises Unreadable, or OSError if the store cannot be read."""
     path = f"{folder}/{number}/{MANIFEST}"
     try:
         if not at.exists(path):
@@ -99,7 +99,7 @@ def read(at: Place, folder: str, number: int) -> Found:
 
 
 def told(passed_over: dict[int, str], version: int) -> tuple[str, ...]:
-    """In words what lies above a version and is none, the largest number first; of many the first few."""
+    """Reasons for skipped folders with numbers above `version`, largest first; of many only the first few."""
     words = [passed_over[number] for number in sorted(passed_over, reverse=True) if number > version]
     more = [f"and {len(words) - _TOLD} more"] if len(words) > _TOLD else []
     return (*words[:_TOLD], *more)
