@@ -1,4 +1,4 @@
-"""One run, its steps in order: data, train, evaluate, export, check, parity, gates, publish."""
+"""One run in order: data, training, evaluation, export, checks, parity, gates, publishing."""
 
 from __future__ import annotations
 
@@ -41,11 +41,12 @@ if TYPE_CHECKING:
     from trainserve.models.train import Report
 
 _TRAINED, _EVALUATED, _EXPORTED = 90, 92, 98
-"""Percent of the run that each step's end stands for."""
+"""Progress in percent at the end of each step."""
 
 
 class Run:
-    """`execute` does all of it. torch is imported by the steps that need it, so that bad input is refused without."""
+    """A run of a config by `execute`. torch is imported only by the steps that need it, so that errors in the input
+    show early."""
 
     def __init__(
         self,
@@ -56,9 +57,9 @@ class Run:
         measured: dict[str, Any],
         rank: Rank | None = None,
     ) -> None:
-        """`measured` is filled as the status field `result`, so that a caller has it when `execute` raises.
+        """`measured`: filled with the status field `result`, also when `execute` raises.
 
-        `rank`: which process of the run this is; without it the only one.
+        `rank`: this process's rank, by default of a single process.
         """
         self.config, self.progress, self.terminal, self.interrupt = config, progress, terminal, interrupt
         self.measured = measured
@@ -71,9 +72,9 @@ class Run:
         self.tried: Program | None = None
 
     def execute(self) -> dict[str, Any]:
-        """The termination message of a run that did not fail; only rank 0's says what became of it.
+        """Execute the run and return the termination message; only rank 0's has the result.
 
-        Raises RunFailed or Interrupted; then nothing was published.
+        Raises RunFailed or Interrupted; then nothing is published.
         """
         if (earlier := self._published_before()) is not None:
             return earlier
@@ -151,12 +152,12 @@ class Run:
         evaluation = evaluate(network, dataset, on)
         self.answers = evaluation.answers
         self._evaluated(trained, evaluation, on)
-        for part in (dataset.train_images, dataset.test_images):  # the export needs few of them, and memory
+        for part in (dataset.train_images, dataset.test_images):  # the export needs few images and much memory
             release(part)
         return network
 
     def _try_to_export(self, network: Network, dataset: Dataset, signature: Signature) -> None:
-        """On rank 0, while the others wait for it: what it fails with is theirs, too."""
+        """Export the untrained network on trial, on rank 0; the others wait for it and fail with its error."""
         from trainserve.models import trial
 
         if not self.rank.first or not trial.needed(self.config):
@@ -168,7 +169,7 @@ class Run:
 
     @contextlib.contextmanager
     def _checkpoints(self, dataset: Dataset) -> Iterator[Checkpoints | None]:
-        """Rank 0's, where the config has a section for them."""
+        """The checkpoints, on rank 0 and if the config has a section for them, else None."""
         if self.config.checkpoint is None or not self.rank.first:
             yield None
             return
@@ -255,15 +256,15 @@ class Run:
 
     @cached_property
     def _recorded(self) -> store.Curves | None:
-        """The curves of the finished training. Where they cannot be written the version goes without."""
+        """The curves of the finished training; None, with a log line, if they are invalid."""
         try:
             return self.curves.published()
-        except Exception as error:  # a script may have said anything, the model is good
+        except Exception as error:  # a script may have reported anything; the model is fine
             self.terminal.say(f"curves: not published: {_told(error)}")
             return None
 
     def _known(self, dataset: Dataset) -> Known:
-        """For the report."""
+        """Facts for the report."""
         from trainserve.models.report import provenance
         from trainserve.models.report.facts import Known, Tested
 
@@ -276,7 +277,7 @@ class Run:
     def _report(
         self, draft: store.ManifestDraft, made: Made, known: Callable[[], Known], scratch: Path
     ) -> dict[str, Path]:
-        """report.html in `scratch`, by its name in the version. Where it cannot be made the version goes without."""
+        """Write report.html into `scratch` and return it by name; empty, with a log line, if it fails."""
         assert self.config.output is not None
         scores = Scores(draft.metrics.accuracy, draft.metrics.loss)
         exported = Scores(draft.metrics.exported_accuracy, draft.metrics.exported_loss)
@@ -288,7 +289,7 @@ class Run:
 
             job, model = self.config.job, self.config.output.model
             content = writing.content(job.namespace, model, draft, made, held, known())
-        except Exception as error:  # whatever a library finds wrong with it, the model is good
+        except Exception as error:  # whatever a library raises; the model is fine
             self.terminal.say(f"report: not published: {_told(error)}")
             return {}
         with written_to(scratch / store.REPORT):
@@ -308,7 +309,7 @@ class Run:
         return self._published(published)
 
     def _published_before(self) -> dict[str, Any] | None:
-        """The message of an earlier attempt that published and was not heard."""
+        """The termination message if an earlier attempt published and its message was lost, else None."""
         config = self.config
         if config.output is None or config.store is None or config.job.uid is None:
             return None
@@ -327,7 +328,7 @@ class Run:
         return self._published(published)
 
     def _expect_a_writable_output(self) -> None:
-        """Before anything is trained that could not be published."""
+        """Raise PublishFailed, before training, if the version could not be published."""
         if self.config.output is None or self.config.store is None:
             return
         try:
@@ -358,7 +359,7 @@ class Run:
 
 
 def _told(error: Exception) -> str:
-    """In one line."""
+    """The error in one line."""
     return " ".join(f"{type(error).__name__}: {error}".split()).rstrip(": ")
 
 
@@ -371,7 +372,7 @@ def _describe(on: torch.device) -> str:
 
 
 def _load(gpus: tuple[str, ...]) -> dict[str, Any]:
-    """The State's fields about the GPUs; none of them where the driver does not say."""
+    """The State's fields on GPUs; empty if the driver does not report them."""
     try:
         loads = [nvml.load(uuid) for uuid in gpus]
     except nvml.Unreadable:
@@ -386,7 +387,7 @@ def _load(gpus: tuple[str, ...]) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """$TRAINSERVE_OUTPUT, else a temporary folder."""
+    """The folder $TRAINSERVE_OUTPUT, by default a temporary one."""
     if given := os.environ.get("TRAINSERVE_OUTPUT"):
         with written_to(Path(given)):
             Path(given).mkdir(parents=True, exist_ok=True)
@@ -398,7 +399,7 @@ def scratch_folder() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def written_to(path: Path) -> Iterator[None]:
-    """Inside, failures to write become PublishFailed naming the path."""
+    """Inside, an OSError becomes PublishFailed naming the path."""
     try:
         yield
     except OSError as error:

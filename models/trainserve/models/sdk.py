@@ -1,4 +1,4 @@
-"""For a PyTorch script of your own, run by `model.script: train.py`: four lines, and it is watched and published.
+"""For your own PyTorch script, run by `model.script: train.py`: four lines report its progress and publish its model.
 
     from trainserve.models import sdk
 
@@ -6,8 +6,8 @@
     run.epoch(epoch, loss=loss, accuracy=accuracy)   # at every epoch's end, numbered from 1
     run.publish(model, test_images, test_labels)     # once it is trained
 
-What is published is exported to ONNX and checked on the test samples when the script has ended. Where no TrainJob runs
-the script these lines do nothing, so that it can be tried at a desk.
+When the script has ended, the model is exported to ONNX and checked on the test samples. Outside of a TrainJob these
+lines do nothing, so that the script can be tried locally.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Run:
-    """The run that the script is part of."""
+    """The run of the script."""
 
     def __init__(self, epochs: int | None, live: running.Running | None) -> None:
         self._epochs, self._live = epochs, live
@@ -43,9 +43,9 @@ class Run:
         validation_accuracy: Any = None,
         learning_rate: Any = None,
     ) -> None:
-        """Say that `epoch` (from 1) has ended, with its mean loss, share of right answers and number of samples.
+        """Report the end of `epoch` (from 1) with its mean loss, accuracy (0..1) and number of samples.
 
-        The other figures are for the curves of the version's report alone.
+        The other metrics are only for the curves of the version's report.
         """
         number = _whole(epoch)
         if number is None or number < 1:
@@ -75,14 +75,14 @@ class Run:
         training: tuple[Any, Any] | None = None,
         task: Literal["classification", "regression"] | None = None,
     ) -> None:
-        """Publish `model` as it is now, once the script has ended; called again, the newest counts.
+        """Publish `model` in its present state when the script has ended; the last call counts.
 
-        `images` (N, ...) are test samples as the model takes them, `labels` their class numbers (N,), or the real
-        numbers (N, K) of a regression: accuracy, parity and the samples a served model is verified with come from them.
-        A model of one output and labels of 0 and 1 are a classifier of two classes: its output is the logit or the
-        probability of class 1. `task` says what is meant where that is not it.
-        `training`: a few hundred images and labels that it was trained on, which `export.precision: int8` needs.
-        Raises UserError when they are not as many.
+        `images` (N, ...): test samples as the model takes them; `labels`: their class numbers (N,) or values (N, K) of
+        a regression. Accuracy, parity and the samples that verify a served model come from them. A model with a single
+        output and labels 0 and 1 is a classifier of two classes, whose output is the logit or probability of class 1,
+        unless `task` says otherwise.
+        `training`: a few hundred training images and labels, which `export.precision: int8` needs. Raises UserError
+        if images and labels differ in number.
         """
         if task not in (None, "classification", "regression"):
             raise UserError(f"run.publish: task {task!r} is not allowed; must be 'classification' or 'regression'")
@@ -101,7 +101,7 @@ class Run:
 
 
 def start(epochs: int | None = None) -> Run:
-    """The run of this process. `epochs`: how many there will be, for the percentage and the time left."""
+    """The run of this process. `epochs`: the total number, for the percentage and the remaining time."""
     live = running.current
     if live is not None:
         live.begin()
@@ -115,7 +115,7 @@ def _known(figures: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _whole(number: Any) -> int | None:
-    """An integer, whichever library's it is, or a float that is one."""
+    """`number` as an int if it is integral, of any library's type, else None."""
     try:
         whole = int(number)
         return whole if whole == number else None
@@ -134,7 +134,7 @@ def _array(values: Any) -> Any:
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:
-    """The script's own module inside of DistributedDataParallel and torch.compile."""
+    """The script's module without DistributedDataParallel, DataParallel and torch.compile around it."""
     import torch
 
     while True:

@@ -1,4 +1,4 @@
-"""The run over HTTP: `/progress` (JSON), `/metrics` (Prometheus), `/healthz`. Up before anything heavy is imported."""
+"""The run's HTTP server: `/progress` (JSON), `/metrics` (Prometheus), `/healthz`; up before heavy imports."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ DEFAULT_PORT = 9400
 
 
 def serve(progress: Progress) -> ThreadingHTTPServer | None:
-    """Listen on POD_IP:TRAINSERVE_PROGRESS_PORT in a thread; outside a pod (no POD_IP) nobody would ask, so not at all.
+    """Listen on POD_IP:TRAINSERVE_PROGRESS_PORT in a thread; None outside of a pod (without POD_IP).
 
-    A port that cannot be had costs the progress, not the run: it is said on stderr.
+    If it cannot listen, it warns on stderr and the run goes on.
     """
     address, port = os.environ.get("POD_IP"), os.environ.get("TRAINSERVE_PROGRESS_PORT", str(DEFAULT_PORT))
     if not address:
@@ -35,7 +35,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Who leaves before the answer (a poll that took too long) is nothing to log, least of all among JSON."""
+        """Ignore clients that disconnect before the answer, such as a poll that timed out."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
@@ -47,7 +47,7 @@ def _handler(progress: Progress) -> type[BaseHTTPRequestHandler]:
                 case "/progress":
                     self._answer(200, "application/json", json.dumps(progress.report()).encode())
                 case "/metrics":
-                    from trainserve.models import metrics  # 0.07 s that only the first scrape pays
+                    from trainserve.models import metrics  # takes 0.07 s, at the first scrape only
 
                     self._answer(200, "text/plain; version=0.0.4; charset=utf-8", metrics.render(progress))
                 case "/healthz":
@@ -63,6 +63,6 @@ def _handler(progress: Progress) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(content)
 
         def log_message(self, format: str, *arguments: object) -> None:
-            """A poll every few seconds is nothing to log."""
+            """Do not log requests: polls come every few seconds."""
 
     return Handler

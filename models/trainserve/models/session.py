@@ -1,4 +1,4 @@
-"""The exported file run by onnxruntime on the CPU, as a server runs it."""
+"""The exported file in onnxruntime on the CPU, as in a server."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _FAILED_NODE = re.compile(r"running (?P<operator>\w+) node")
 
 
 class Session:
-    """One loaded file."""
+    """A loaded file."""
 
     def __init__(self, model: Path) -> None:
-        """Raises WrongGraph naming the operator when onnxruntime cannot load the file."""
+        """Load the file. Raises WrongGraph naming the operator if onnxruntime cannot."""
         import onnxruntime  # type: ignore[import-untyped]
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
-        options.enable_cpu_mem_arena = False  # it keeps what the largest batch took
-        options.log_severity_level = 4  # what it says of an error is in the exception
+        options.enable_cpu_mem_arena = False  # the arena keeps the memory of the largest batch
+        options.log_severity_level = 4  # errors are in the exceptions
         try:
             self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:
@@ -36,14 +36,14 @@ class Session:
         self._outputs = [tensor.name for tensor in self._session.get_outputs()]
 
     def prepared(self, given: NDArray[Any]) -> Callable[[], object]:
-        """What runs the graph once on all of `given`."""
+        """A function that runs the graph once on all of `given`."""
         feed = {self._input: given}
         return lambda: self._session.run(None, feed)
 
     def run(self, given: NDArray[Any], batch: int) -> dict[str, NDArray[Any]]:
-        """The outputs by name for all of `given`, `batch` rows at a time.
+        """Outputs by name for all of `given`, run in batches of `batch` rows.
 
-        Raises WrongGraph naming the operator when a node fails.
+        Raises WrongGraph naming the operator if a node fails.
         """
         parts = []
         for start in range(0, len(given), batch):
@@ -59,7 +59,7 @@ class Session:
 
 
 def _told(error: Exception, operator: re.Pattern[str]) -> str:
-    """`operator X: onnxruntime's words`, on one line."""
+    """`operator X: ` and onnxruntime's message, on one line."""
     text = " ".join(str(error).split())
     found = operator.search(text)
     named = next((name for name in found.groups() if name), None) if found else None

@@ -1,16 +1,16 @@
-"""Shared memory, through which DataLoader's workers hand over their batches, and how one that is full shows itself."""
+"""Shared memory, through which DataLoader workers pass batches, and the errors that show that it is full."""
 
 from __future__ import annotations
 
 import os
 import re
 
-FOLDER = "/dev/shm"  # noqa: S108 (no temporary file of ours is there)
+FOLDER = "/dev/shm"  # noqa: S108 (not used for temporary files)
 _FULL = re.compile(r"shared memory|/torch_\d|/psm_|signal: Bus error|exited unexpectedly", re.IGNORECASE)
 
 
 def hint(text: str) -> str:
-    """What is to be done about an error that says `text`; empty where it says nothing of shared memory."""
+    """A remedy for an error with the message `text`; empty if that does not concern shared memory."""
     size = _size() if _FULL.search(text) else None
     if size is None:
         return ""

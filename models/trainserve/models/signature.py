@@ -1,4 +1,4 @@
-"""What the exported graph takes and gives: names, types and shapes, known before anything is trained."""
+"""The signature of the exported graph: names, types and shapes of input and outputs, known before training."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ PROBABILITIES, VALUES, TOP_PROBABILITIES, TOP_LABELS = "probabilities", "values"
 
 @dataclass(frozen=True)
 class Signature:
-    """`input` is named as `export.input` says: images (N, H, W, C) as in the data set, or tensor (N, C, H, W) float32.
+    """`input` is named by `export.input`: images (N, H, W, C) as in the data set, or tensor (N, C, H, W) float32.
 
-    `outputs` begins with the whole answer, (N, K); -1 stands for the batch axis.
+    The first of `outputs` is the full one, (N, K); -1 is the batch axis.
     """
 
     input: store.Tensor
@@ -25,17 +25,17 @@ class Signature:
 
     @property
     def names(self) -> list[str]:
-        """Of the outputs, in the graph's order."""
+        """Names of the outputs, in the graph's order."""
         return [output.name for output in self.outputs]
 
     @property
     def takes_images(self) -> bool:
-        """Whether the graph normalises; else whoever asks it does."""
+        """Whether the graph takes images and normalises them; else the client does."""
         return self.input.name == "images"
 
 
 def signature(config: Export, dataset: Dataset) -> Signature:
-    """Raises UserError when the data set's task or classes do not allow what is asked for."""
+    """The signature for `config` and `dataset`. Raises UserError if export.topK does not fit task or classes."""
     height, width, channels = dataset.shape
     if config.input == "images":
         given = store.Tensor(name="images", dtype=str(dataset.train_images.dtype), shape=[-1, height, width, channels])
@@ -45,7 +45,7 @@ def signature(config: Export, dataset: Dataset) -> Signature:
 
 
 def answering(given: store.Tensor, config: Export, count: int, task: Task) -> Signature:
-    """`given` and the outputs that are asked for of a network with `count` outputs. Raises UserError as `signature`."""
+    """The signature with input `given` of a network with `count` outputs. Raises UserError as `signature`."""
     top_k = config.top_k
     if task == "regression":
         if top_k is not None:

@@ -1,4 +1,4 @@
-"""Small images end as one pixel, a rest may be one image: a batch norm cannot be trained on one value per channel."""
+"""Check for parts of a single image: if it is reduced to one pixel, BatchNorm has one value per channel and fails."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from trainserve.models.sampling import Sampling
 
 @torch.no_grad()
 def check(network: Network, image: Tensor, sampling: Sampling) -> None:
-    """Where some step has a part of one image, send one, (1, H, W, C), through the network in training mode.
+    """If a step has a part of one image, run `image` (1, H, W, C) through the network in training mode.
 
-    Leaves it as it was. Raises UserError before the run instead of at the end of its first epoch.
+    The network is left unchanged. Raises UserError now instead of at the end of the first epoch.
     """
     if all(len(part.samples) > 1 for parts in sampling.steps(epoch=1) for part in parts):
         return

@@ -1,9 +1,9 @@
-"""Faster ways of making the same forward and backward pass on a GPU, each used only when a trial shows that it gains.
+"""Faster implementations of the forward and backward pass on a GPU, used only if a trial shows a gain.
 
-The trial works on a copy, so it leaves no trace in the weights. On a CPU there is none: torch.compile changes the last
-bits of a result, and a choice that hangs on a measured time would make two runs of one config differ there (it loses
-for the convnet, gains 5 % for a ResNet-18 and costs 3 to 60 s). Nor is there one for several processes, or where
-gradients add up over parts of a batch: a replayed graph leaves them where the one before did.
+The trial works on a copy and does not change the weights. There is none on a CPU: torch.compile changes the last bits
+of a result, so that a choice by measured time would make two runs of one config differ (it loses for the convnet, gains
+5 % for a ResNet-18 and costs 3 to 60 s). There is none for several processes, or when gradients accumulate over parts
+of a batch: a replayed graph writes gradients to the same place each time.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ import torch
 from torch import Tensor, nn
 
 Pass = Callable[[Tensor], Tensor]
-"""Images of one shape to logits, for which gradients can be computed."""
+"""A differentiable function from images of one shape to logits."""
 
 _ROUNDS, _STEPS = 3, 5
 _GAIN = 1.03
-"""What is not at least this much faster is within the noise of a trial."""
+"""Smallest speedup that is not noise of the trial."""
 _MOST = 3.0
-"""No way makes a pass faster than this: what would not pay even then is not tried."""
+"""Largest speedup to expect: a way that would not pay even then is not tried."""
 
 
 @dataclass(frozen=True)
 class Way:
-    """`seconds`: about what preparing it costs where nothing is cached; it is prepared for the copy as well."""
+    """A way to speed up a pass. `seconds`: approximate cost of preparing it without caches; the copy needs it, too."""
 
     name: str
     prepare: Callable[[nn.Module, Tensor], Pass]
@@ -36,21 +36,21 @@ class Way:
 
 
 def worth_trying(way: Way, eager: float, steps: int) -> bool:
-    """Whether it could gain more than it costs in `steps` that take `eager` seconds each."""
+    """Whether `way` could gain more than it costs in `steps` that take `eager` seconds each."""
     return eager * steps * (1 - 1 / _MOST) > 2 * way.seconds
 
 
 def worth_taking(way: Way, eager: float, taken: float, steps: int) -> bool:
-    """Whether steps of `taken` seconds gain more than the second preparation costs."""
+    """Whether `steps` of `taken` instead of `eager` seconds gain more than the second preparation costs."""
     return eager / taken > _GAIN and (eager - taken) * steps > way.seconds
 
 
 def fastest(
     module: nn.Module, images: Tensor, steps: int, ways: Sequence[Way] | None = None, say: Callable[[str], None] = print
 ) -> Pass:
-    """`module`, or a faster equal for full parts like `images`; other shapes go through `module`.
+    """`module`, or a faster equivalent for inputs of the shape of `images`; other shapes use `module`.
 
-    `steps`: how many passes are still to be made. Without `ways`, those that the images' device has.
+    `steps`: number of passes to come; `ways`: by default those for the images' device.
     """
     ways = _ways(images.device) if ways is None else ways
     if not ways:
@@ -64,7 +64,7 @@ def fastest(
             continue
         try:
             taken = _seconds(way.prepare(trial, images), trial, images)
-        except Exception as error:  # whatever a compiler or driver says: the run goes on without it
+        except Exception as error:  # whatever a compiler or driver raises: the run goes on without it
             said.append(f"{way.name} failed ({type(error).__name__})")
             continue
         said.append(f"{way.name} {_ms(taken)}")
@@ -79,11 +79,11 @@ def _ways(device: torch.device) -> Sequence[Way]:
 
 
 def _graphs(module: nn.Module, images: Tensor) -> Pass:
-    """Forward and backward recorded once and replayed: launching a kernel costs more than a small one takes."""
+    """Record forward and backward as CUDA graphs: launching small kernels takes longer than running them."""
     before = {name: value.clone() for name, value in module.state_dict().items()}
     torch.cuda.make_graphed_callables(module, (images,))
     graphed: Pass = module.__dict__.pop("forward")
-    module.load_state_dict(before)  # the recording has counted in BatchNorm's statistics
+    module.load_state_dict(before)  # the recording has changed BatchNorm's statistics
     return graphed
 
 
@@ -99,7 +99,7 @@ def _for_one_shape(fast: Pass, module: nn.Module, shape: torch.Size) -> Pass:
 def _seconds(forward: Pass, module: nn.Module, images: Tensor) -> float:
     """The fastest of a few rounds of forward and backward passes, seconds each."""
     rounds = []
-    for _ in range(_ROUNDS + 1):  # the first one pays for what is set up once
+    for _ in range(_ROUNDS + 1):  # the first one includes set-up
         _finish(images.device)
         start = time.perf_counter()
         for _ in range(_STEPS):

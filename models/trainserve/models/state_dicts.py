@@ -1,8 +1,8 @@
-"""Which tensors of a checkpoint are a network's: found by their names, whatever keys and wrappers stand before them.
+"""Find a network's tensors in a checkpoint by their names, behind any keys and wrapper prefixes.
 
-People save `{"net": ...}`, Lightning `{"state_dict": {"model....": ...}}`, wrappers (DataParallel, torch.compile, FSDP)
-put their own words between; the names behind are the network's own. Where more than one part of a file has them, an
-average of the weights goes before the weights, and what a checkpoint usually calls them before any other word. Pure.
+Files hold `{"net": ...}` or, from Lightning, `{"state_dict": {"model....": ...}}`, and wrappers (DataParallel,
+torch.compile, FSDP) add prefixes; the rest of a name is the network's. If several parts of a file match, averaged
+weights are preferred, then the usual names of weights. Pure.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ _AVERAGES = ("average", "ema", "model_ema", "ema_model", "state_dict_ema", "para
 _USUAL = ("network", "model", "net", "state_dict", "model_state_dict", "params", "module", "body")
 _RANKS = {word: rank for rank, word in enumerate((*_AVERAGES, *_USUAL))}
 _WRAPPERS = frozenset(("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"))
-"""What DataParallel, torch.compile, FSDP and activation checkpointing put into names, also in the middle."""
+"""Words that DataParallel, torch.compile, FSDP and activation checkpointing insert anywhere in a name."""
 _DEEP = 3
-"""Dicts within dicts that are looked into."""
+"""Depth of nested dicts that are searched."""
 
 Stored = Mapping[str, tuple[str, Tensor]]
-"""Dotted names of all tensors in a file, keys of dicts included, to the dict each lies in, and the tensor."""
+"""From the dotted names of all tensors in a file, including keys of dicts, to the enclosing dict and the tensor."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """The network's tensors, and others of the same dict, by their names behind `prefix`."""
+    """The network's tensors, and others of the same dict, by name without `prefix`."""
 
     prefix: str
     tensors: dict[str, Tensor]
 
 
 class Ambiguous(Exception):
-    """Two parts of the file fit equally well."""
+    """Two parts of the file match equally well."""
 
     def __init__(self, one: str, other: str) -> None:
         super().__init__(one, other)
@@ -43,7 +43,7 @@ class Ambiguous(Exception):
 
 
 def stored(content: Mapping[Any, Any]) -> Stored:
-    """All tensors of a file, as torch.load or safetensors gives it."""
+    """All tensors in the content of a file, as read by torch.load or safetensors."""
     return {f"{within}{name}": (within, tensor) for within, name, tensor in _walk(content, "", _DEEP)}
 
 
@@ -56,9 +56,9 @@ def _walk(content: Mapping[Any, Any], within: str, deep: int) -> Iterator[tuple[
 
 
 def find(file: Stored, own: Mapping[str, Tensor]) -> Found | None:
-    """The tensors whose names, behind one prefix, are those of `own`: of most, and of as many as can be in shape.
+    """The tensors whose names, without one prefix, match `own` best, by number of equal shapes, then of names.
 
-    None when no name is known. Raises Ambiguous.
+    None if no name matches. Raises Ambiguous.
     """
     plain = _best(file, own)
     bare = _best(_without_wrappers(file), own)
@@ -87,7 +87,7 @@ def _best(file: Stored, own: Mapping[str, Tensor]) -> tuple[tuple[int, int], Fou
 
 
 def _starts(name: str) -> Iterator[int]:
-    """Where a name may begin: at its first letter, and after every dot."""
+    """Positions where the network's name may begin: 0, and after every dot."""
     yield 0
     at = name.find(".")
     while at >= 0:
@@ -100,19 +100,19 @@ def _rank(prefix: str) -> list[int]:
 
 
 def _behind(file: Stored, prefix: str, own: Mapping[str, Tensor]) -> Found:
-    """What begins with `prefix` in the dicts that hold some of the network's names."""
+    """The tensors whose names begin with `prefix`, in dicts that hold any of the network's names."""
     behind = {name.removeprefix(prefix): part for name, part in file.items() if name.startswith(prefix)}
     dicts = {within for name, (within, _) in behind.items() if name in own}
     return Found(prefix, {name: tensor for name, (within, tensor) in behind.items() if within in dicts})
 
 
 def _equal(one: Found, other: Found) -> bool:
-    """Whether both hold the same memory: one part under two names."""
+    """Whether both are the same tensors in memory, under two names."""
     return one.tensors.keys() == other.tensors.keys() and all(
         tensor.data_ptr() == other.tensors[name].data_ptr() for name, tensor in one.tensors.items()
     )
 
 
 def _without_wrappers(file: Stored) -> Stored:
-    """What wrappers put into names taken out, wherever it stands."""
+    """The tensors under names without the words of wrappers."""
     return {".".join(part for part in name.split(".") if part not in _WRAPPERS): at for name, at in file.items()}

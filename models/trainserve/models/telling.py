@@ -1,4 +1,4 @@
-"""What an error says, in few words: its kind and its last words, without the frames of the tracebacks in it."""
+"""Short texts of errors: type and message, without the stack frames of tracebacks embedded in the message."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from trainserve.models.where import is_theirs
 _FRAME = re.compile(r'^\s+File "(?P<file>.+)", line (?P<line>\d+)(, in .*)?$')
 _BEGINS = re.compile(r"^\W*(Original )?Traceback \(most recent call last\):$")
 _HEAD = 400
-"""Of a text that is too long this much of its beginning is kept; the rest is its end, where the cause stands."""
+"""Characters kept of the beginning of a text that is too long; the rest is its end, where the cause is."""
 GAP = " ... "
 
 
 def told(error: BaseException) -> str:
-    """`RuntimeError: Caught RuntimeError in DataLoader worker process 0. KeyError: 'x'`, whatever lay between.
+    """Type and message, such as `RuntimeError: Caught RuntimeError in DataLoader worker process 0. KeyError: 'x'`.
 
-    An error that another process met, and its traceback as text within this one's, is what libraries pass on.
+    Libraries embed the traceback of an error in another process as text in the message.
     """
     kind, text = type(error).__name__, str(error).strip()
     said = without_frames(f"{kind}: {text}" if text else kind)
@@ -26,7 +26,7 @@ def told(error: BaseException) -> str:
 
 
 def without_frames(text: str) -> str:
-    """Tracebacks within `text` give way to what they end with; a text without one stays as it is."""
+    """`text` with every traceback in it replaced by its last line, the error."""
     kept: list[str] = []
     inside = False
     for line in text.splitlines():
@@ -34,14 +34,14 @@ def without_frames(text: str) -> str:
             inside = True
         elif not inside:
             kept.append(line)
-        elif line.strip() and not line.startswith(" "):  # the error itself, behind its frames
+        elif line.strip() and not line.startswith(" "):  # the error itself, after the frames
             inside = False
             kept.append(line)
     return "\n".join(kept)
 
 
 def place(path: Path, text: str) -> str | None:
-    """`net.py, line 12`: the innermost frame of code in the folder of `path` of a traceback within `text`."""
+    """`net.py, line 12`: the innermost frame in the folder of `path` of a traceback within `text`; None without one."""
     for line in reversed(text.splitlines()):
         frame = _FRAME.match(line)
         if frame and is_theirs(file := Path(frame["file"]), path):
@@ -50,7 +50,7 @@ def place(path: Path, text: str) -> str | None:
 
 
 def shortened(text: str, room: int) -> str:
-    """`text`, or its beginning and its end, in at most `room` bytes as ASCII JSON writes them."""
+    """`text`, if need be cut in the middle, in at most `room` bytes when encoded as ASCII JSON."""
     sizes = [_size(character) for character in text]
     if sum(sizes) <= room:
         return text
@@ -61,7 +61,7 @@ def shortened(text: str, room: int) -> str:
 
 
 def _fitting(sizes: list[int], room: int) -> int:
-    """How many of the first fit."""
+    """How many of the first `sizes` fit into `room`."""
     for count, size in enumerate(sizes):
         room -= size
         if room < 0:
@@ -70,7 +70,7 @@ def _fitting(sizes: list[int], room: int) -> int:
 
 
 def _size(character: str) -> int:
-    """Bytes of it within a string of JSON: up to 12, of two halves with six each."""
+    """Bytes of a character in an ASCII JSON string: up to 12, for a surrogate pair."""
     if character in '"\\\n\r\t\b\f':
         return 2
     if " " <= character <= "~":

@@ -1,4 +1,4 @@
-"""Progress for whoever watches: a bar where stdout is a terminal, plain lines otherwise, JSON lines on request."""
+"""The run's output on stdout: a progress bar on a terminal, else plain lines, or JSON lines if configured."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 LINE_EVERY = 10.0
 """Seconds between plain lines within an epoch."""
 EPOCH_LINE_EVERY = 0.2
-"""Seconds between lines at epochs' ends; the last epoch's is always written."""
+"""Seconds between lines at the end of epochs; that of the last epoch is always written."""
 
 
 class Terminal:
-    """Says what happens. `since`: the perf_counter reading that times count from; `form`: the config's log.format."""
+    """Writes log lines and progress. `since`: perf_counter at time 0; `form`: the config's log.format."""
 
     def __init__(self, since: float, form: Literal["auto", "json"] = "auto") -> None:
         self._since = since
@@ -54,9 +54,9 @@ class Terminal:
             self._bar.stop()
 
     def say(self, text: str, **numbers: Any) -> None:
-        """`text` is `subject: what there is to say`. A line has the seconds since the process started before it.
+        """Write the line `text`, of the form `subject: message`, prefixed with the seconds since the start.
 
-        As JSON the subject is the line's event, and `numbers`, which the text words, are fields of their own.
+        As JSON, the subject is the field `event`, and `numbers` are additional fields.
         """
         if self._json:
             event, _, message = text.partition(": ")
@@ -69,11 +69,11 @@ class Terminal:
             print(line, flush=True)
 
     def watch(self) -> Watch:
-        """What fetching and decoding a data set are told to."""
+        """A Watch for fetching and decoding data sets that writes here."""
         return Watch(self.say, self._bar)
 
     def trained(self, report: Report, state: State) -> None:
-        """Where the training loop is; `state` is what /progress says of it."""
+        """Show the progress of the training loop; `state`: as in /progress."""
         if self._bar is not None:
             if self._task is None:
                 self._task = self._bar.add_task("", total=report.steps)
@@ -110,7 +110,7 @@ def _worded(state: State) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`42 s`, `3:07 min`, `2:05 h`."""
+    """A duration as `42 s`, `3:07 min` or `2:05 h`."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)

@@ -1,10 +1,9 @@
-"""Lets `import torchvision` succeed where its compiled operators cannot be loaded.
+"""Make `import torchvision` work if its compiled operators cannot be loaded.
 
-PyPI's torchvision is built against CUDA's torch. On a CPU build of torch its operators do not load, which torchvision
-itself forgives, until it registers what `nms` gives for shapes: "operator torchvision::nms does not exist". Declaring
-the two operators it asks for, without any code behind them, is enough for it to be imported. A call of one would still
-fail, and torchvision says so in its own words; transforms, data sets and classifiers need none. Where the operators do
-load they must not be declared a second time.
+PyPI's torchvision is built for torch with CUDA. With a CPU build of torch its operators do not load, which torchvision
+tolerates until it registers shape inference for `nms`: "operator torchvision::nms does not exist". Declaring the two
+operators without an implementation is enough to import it. Calling one still fails, with torchvision's own error;
+transforms, data sets and classifiers need none. If the operators load, they must not be declared again.
 """
 
 from __future__ import annotations
@@ -27,13 +26,13 @@ _SCHEMAS = (
 
 
 def declare_at_import() -> None:
-    """Declare the operators once somebody imports torchvision; until then not even torch is loaded for it."""
+    """Declare the operators when torchvision is imported; until then torch is not loaded."""
     before_import("torchvision", declare_operators)
 
 
 @functools.cache
 def declare_operators() -> torch.library.Library | None:
-    """To be called before torchvision is imported. Gives what holds the declarations, None where none were needed."""
+    """Declare the operators before torchvision is imported. Returns the library that holds them, None if not needed."""
     from pathlib import Path
 
     import torch
@@ -48,7 +47,7 @@ def declare_operators() -> torch.library.Library | None:
 
 
 def _load(folders: list[Path]) -> bool:
-    """Whether torchvision's own operators are there; loading them a second time, as it will, does nothing."""
+    """Whether torchvision's operators load; torchvision loading them again does nothing."""
     import torch
 
     for binary in (file for folder in folders for file in folder.glob("_C*.so")):

@@ -1,16 +1,16 @@
 """The training loop.
 
-What:  shuffled epochs of optimizer steps over data that is on the device; cross entropy with label smoothing, or mean
-       squared error; SGD, Adam or AdamW with a constant, cosine or OneCycle rate; gradient accumulation, an average of
-       the weights, augmentation; bf16 where the device has units for it; one process or several. Deterministic from
-       the seed: the same config, world size and number of threads give the same weights on a CPU, bit for bit, also
-       when the run was stopped anywhere and went on from a checkpoint. Nothing in a step waits for the device; loss
-       and accuracy are summed there and read twice a second.
+What:  shuffled epochs of optimizer steps over data on the device; cross entropy with label smoothing, or mean squared
+       error; SGD, Adam or AdamW with a constant, cosine or OneCycle schedule; gradient accumulation, averaged weights,
+       augmentation; bf16 if the device has units for it; one process or several. Deterministic from the seed: the same
+       config, world size and number of threads give the same weights on a CPU, bit for bit, also after resuming from
+       a checkpoint. Nothing in a step synchronises with the device; loss and accuracy are summed there and read twice
+       a second.
 Speed: batch 64, one thread, images per second, medians of n rounds interleaved with a naive DataLoader loop
        (bench/training.py). A Xeon with AMX: convnet 28x28 10,900, 2.6 times as fast (n = 5, 12,800 images each);
        resnet18 32x32 129, 3.5 times (n = 3, 384 images each). An EPYC with AVX512-BF16 and without AMX: 14,500, 2.9
-       times, and 101, 2.0 times. What is not one of the network's operations takes 0.1 ms a step.
-On a GPU the same code runs on CUDA; bench/training_gpu.py has what was measured there, if anything was.
+       times, and 101, 2.0 times. Everything outside of the network's operations takes 0.1 ms a step.
+On a GPU the same code runs on CUDA; bench/training_gpu.py measures it.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ from trainserve.models.precision import Precision
 from trainserve.models.sampling import Part, chance
 
 REPORT_EVERY = 0.5
-"""Seconds between two readings of the loss: each waits for the device."""
+"""Seconds between two readings of the loss, each of which synchronises with the device."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """Where the loop is. `loss`, `accuracy`: means over the running epoch, accuracy None in a regression.
+    """Progress of the loop. `loss`, `accuracy`: means over the current epoch, accuracy None in a regression.
 
-    `seconds`: since the first step began, over all attempts; `seconds_lost`: of training that was done again.
+    `seconds`: of training since the first step, over all attempts; `seconds_lost`: of training that was repeated.
     """
 
     epoch: int
@@ -63,14 +63,14 @@ class Report:
     epoch_ended: bool
 
     samples_per_second: float
-    """Of this attempt, from its second step on: the first one pays for what torch sets up once. 0 after one step."""
+    """Speed of this attempt from its second step on, because the first includes set-up; 0 after one step."""
 
     seconds_lost: float = 0.0
     samples_before: int = 0
-    """Of `samples`, those of earlier attempts."""
+    """The part of `samples` from earlier attempts."""
 
     precision: str = "fp32"
-    """Arithmetic of the step: fp32, tf32 or bf16."""
+    """Arithmetic of the steps: fp32, tf32 or bf16."""
 
 
 def train(
@@ -85,11 +85,11 @@ def train(
     say: Callable[[str], None] = lambda text: None,
     curves: Curves | None = None,
 ) -> Report:
-    """Train `network`, which is on `device`, in place; returns the last report.
+    """Train `network` in place on `device`, where it is; returns the last report.
 
-    `report` is called at every epoch's end and twice a second; `curves` gets a point each time, and of a run that goes
-    on those of its earlier attempts. Only rank 0 of `world` has `checkpoints`. Raises UserError when the loss is no
-    longer finite, and Interrupted between two steps, the state saved.
+    `report` is called at the end of every epoch and twice a second; `curves` gets a point each time, and the points of
+    earlier attempts on resuming. Only rank 0 of `world` has `checkpoints`. Raises UserError if the loss is not finite,
+    and Interrupted between two steps, after saving the state.
     """
     numbers = precision.choose(config.precision, device)
     if (theirs := (world.share(numbers.name.encode()) or b"").decode()) != numbers.name:
@@ -104,7 +104,7 @@ def train(
 
 
 class _Loop:
-    """One run of the loop: what it works with, and where it is (`step`, and sums over the running epoch)."""
+    """One run of the loop: its settings and its state (`step`, and sums over the current epoch)."""
 
     def __init__(
         self,
@@ -133,8 +133,8 @@ class _Loop:
         self.schedule = optim.schedule(self.optimizer, config, self.steps)
         self.average = None if config.ema is None else Average(network, config.ema)
         self.step = 0
-        self.sums = torch.zeros(2, dtype=torch.float64, device=device)  # of losses, of right answers
-        self.finite = torch.zeros(1, dtype=torch.int64, device=device)  # steps until the loss was no longer a number
+        self.sums = torch.zeros(2, dtype=torch.float64, device=device)  # of losses, of correct predictions
+        self.finite = torch.zeros(1, dtype=torch.int64, device=device)  # steps with a finite loss
         self.earlier = self.lost = 0.0  # seconds
         self.rate: float | None = None  # of the last step
         if (content := world.share(checkpoints.newest() if checkpoints else None)) is not None:
@@ -151,7 +151,7 @@ class _Loop:
                 self.forward = speedup.fastest(module, sample, self.steps - self.step, say=say)
 
     def run(self, report: Callable[[Report], None], interrupt: Interrupt) -> Report:
-        """All steps that are left; a run that had none left reports where it ended."""
+        """Run all remaining steps; without any, report the final state."""
         per_epoch = self.sampling.steps_per_epoch
         self.samples_before = self._samples(self.step)
         self.start = self.steady = self.then = next_report = time.perf_counter()
@@ -211,7 +211,7 @@ class _Loop:
         self.finite += torch.isfinite(self.sums[0])
 
     def _roll_dice(self) -> None:
-        """What augmentation and dropout draw in this step follows from its number: no checkpoint need hold it."""
+        """Seed augmentation and dropout from the step number, so that checkpoints need no generator state."""
         self.dice.manual_seed(chance(self.config.seed, "augment", self.step, self.sampling.rank))
         seed = chance(self.config.seed, "network", self.step, self.sampling.rank)
         torch.default_generator.manual_seed(seed)
@@ -220,14 +220,14 @@ class _Loop:
 
     @torch.no_grad()
     def _count(self, part: Part, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
-        """Add this part's summed loss and right answers, on the device."""
+        """Add this part's summed loss and correct predictions, on the device."""
         if part.counted:
             self.sums[0] += loss * part.counted
             if self.classes:
                 self.sums[1] += (logits.argmax(dim=1) == targets).sum()
 
     def _read(self) -> Report:
-        """The one place where the device is waited for. Raises UserError when the loss is no longer finite."""
+        """Read the sums, the only synchronisation with the device. Raises UserError if the loss is not finite."""
         now = time.perf_counter()
         totals, finite = self.world.total(self.sums, self.finite)
         loss_sum, right = totals.tolist()
@@ -261,7 +261,7 @@ class _Loop:
         return latest
 
     def _record(self, latest: Report, now: float) -> None:
-        """A point of the curves, unless no step was left to this attempt."""
+        """Add a point to the curves, unless this attempt has made no step."""
         if self.rate is None:
             return
         seen, seconds = latest.samples - self.samples_then, now - self.then
@@ -279,7 +279,7 @@ class _Loop:
         )
 
     def _samples(self, step: int) -> int:
-        """Seen after `step` steps."""
+        """Samples seen after `step` steps."""
         epochs, steps = divmod(step, self.sampling.steps_per_epoch)
         return epochs * self.sampling.count + steps * self.sampling.batch
 
@@ -289,7 +289,7 @@ class _Loop:
         )
 
     def _save(self) -> str:
-        """The state as `_read` has just seen it; where it went."""
+        """Save the state as of the last `_read`; returns where, for messages."""
         if self.checkpoints is None:
             return "not saved: the run has no checkpoint folder" if self.world.rank.first else "rank 0 saves it"
         path = self.checkpoints.save(
@@ -327,7 +327,7 @@ class _Loop:
 
 
 class _Logits(nn.Module):
-    """The network as it is trained: raw images to logits."""
+    """The network for training: raw images to logits."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
@@ -338,7 +338,7 @@ class _Logits(nn.Module):
 
 
 def _loss(task: Task, config: Trainer) -> Callable[[Tensor, Tensor], Tensor]:
-    """The mean over a part."""
+    """The loss function, a mean over a part. Raises UserError for label smoothing in a regression."""
     if task == "classification":
         return partial(nn.functional.cross_entropy, label_smoothing=config.label_smoothing)
     if config.label_smoothing > 0:

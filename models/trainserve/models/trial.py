@@ -1,9 +1,8 @@
-"""A trial export of the untrained network: what cannot be exported is found before the first epoch, not after the last.
+"""A trial export of the untrained network, to find what cannot be exported before training instead of after it.
 
-What it takes is saved after the training, when the trained weights are put into what it has made.
+Its time is saved after the training, when the trained weights are filled into its result.
 
-The zoo's own networks are left out: they are exported in the tests, whatever the images. int8 is tried for them as
-well, because some have no 8-bit form.
+The zoo's own networks are not tried, because tests export them, except in int8, because some have no 8-bit form.
 """
 
 from __future__ import annotations
@@ -32,34 +31,34 @@ if TYPE_CHECKING:
     from trainserve.models.program import Program
 
 _SAMPLES, _BATCHES = 8, (1, 2, 3)
-"""Of each split: enough to tell one layer from another, and little arithmetic."""
+"""Samples of each split, and batch sizes: enough to find a wrong layer, at little cost."""
 
 
 def needed(config: Config) -> bool:
-    """Whether something could come of it."""
+    """Whether a trial export could find a problem."""
     return config.model.name not in zoo.MODELS or config.export.precision == "int8"
 
 
 def export(network: Network, dataset: Dataset, config: Config, signature: Signature) -> Program | None:
-    """Export a copy of `network`, which is on the CPU; neither it nor chance is changed.
+    """Export a copy of `network`, which is on the CPU, without changing it or any random generator.
 
-    Gives what is to be filled with the trained weights, None where that cannot be had: a network that cannot be copied
-    is not tried. Raises UserError and ParityFailed as the export after the training would: of a difference from PyTorch
-    only where a layer is found that makes it, for of untrained weights nothing else is sure.
+    Returns the program to be filled with the trained weights, or None, also for a network that cannot be copied. Raises
+    UserError and ParityFailed as the export after the training would, the latter only if the layer is found: otherwise
+    the untrained weights may be the cause.
     """
-    # Not at the top: of our own networks' runs only `needed` is asked.
+    # Not at the top: runs of the zoo's networks only call `needed`.
     from trainserve.models import artifact
     from trainserve.models.graph import Graph
 
     with _chance(), tempfile.TemporaryDirectory(prefix="trainserve-trial-") as folder:
         try:
             twin = copy.deepcopy(network)
-        except Exception:  # of tensors that are computed from others, and of whatever else a module holds
+        except Exception:  # e.g. of tensors that are not leaves, or any attribute of a module
             return None
         graph, some = Graph(twin, signature), _some(dataset)
         try:
-            # Simplifying the graph costs 2.7 CPU seconds for timm's efficientnet_b0. So it is tried as it is first; if
-            # anything goes wrong with it, the simplified graph decides. int8 is made of a simplified graph only.
+            # Simplifying the graph costs 2.7 CPU seconds for timm's efficientnet_b0, so it is first tried without; if
+            # that fails, the simplified graph decides. int8 needs a simplified graph.
             if config.export.precision != "int8":
                 with contextlib.suppress(Exception):
                     return artifact.make(graph, some, config, Path(folder), _BATCHES, optimised=False).program
@@ -69,13 +68,13 @@ def export(network: Network, dataset: Dataset, config: Config, signature: Signat
                 raise
         except RunFailed:
             raise
-        except Exception as error:  # what is no finding shows again after the training, and is told then
+        except Exception as error:  # not a finding: if real, it recurs after the training
             traceback.print_exception(error)
     return None
 
 
 def _some(dataset: Dataset) -> Dataset:
-    """A few samples of each split."""
+    """The data set with a few samples of each split."""
     return replace(
         dataset,
         train_images=dataset.train_images[:_SAMPLES],
@@ -87,7 +86,7 @@ def _some(dataset: Dataset) -> Dataset:
 
 @contextlib.contextmanager
 def _chance() -> Iterator[None]:
-    """Leaves every generator of random numbers as it was."""
+    """Inside, random numbers may be drawn; all generators are restored afterwards."""
     python, numpy = random.getstate(), np.random.get_state()
     try:
         with torch.random.fork_rng(devices=[]):

@@ -1,4 +1,4 @@
-"""Which operator kept a model from being exported: read from what torch's exporter or ONNX's checker raised."""
+"""Reasons why a model cannot be exported, from the errors of torch's exporter and ONNX's checker."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _IN_FUNCTION = re.compile(r"Caused by: \(.* in (?P<function>\w+)\)")
 
 
 def reason(error: BaseException) -> str:
-    """`operator aten._linalg_svd cannot be converted to ONNX`, or the innermost error's first line; and where."""
+    """`operator aten._linalg_svd cannot be converted to ONNX`, or the innermost error's first line; with the place."""
     frames = [frame for each in _chain(error) for frame in traceback.walk_tb(each.__traceback__)]
     return (_PACKING if any(_packs(frame) for frame, _ in frames) else _reason(error)) + _place(frames)
 
@@ -48,13 +48,13 @@ def _reason(error: BaseException) -> str:
 
 
 def _packs(frame: FrameType) -> bool:
-    """Whether packed sequences are made in it, or are what a recurrent layer was given."""
+    """Whether the frame makes packed sequences, or is a recurrent layer's with packed input."""
     made = frame.f_code.co_filename.endswith("torch/nn/utils/rnn.py")
     return made or type(frame.f_locals.get("orig_input")).__name__ == "PackedSequence"
 
 
 def _place(frames: list[tuple[FrameType, int]]) -> str:
-    """The innermost line of the user's own code."""
+    """The innermost file and line of the user's own code, in parentheses; empty if none."""
     for frame, line in reversed(frames):
         file = Path(frame.f_code.co_filename)
         if "site-packages" in file.parts or any(file.is_relative_to(each) for each in _NOT_THEIRS):
@@ -65,7 +65,7 @@ def _place(frames: list[tuple[FrameType, int]]) -> str:
 
 
 def invalid(error: Exception) -> str:
-    """What ONNX's checker says of a file, the operator first where it names one."""
+    """The error of ONNX's checker on one line, with the operator first if it names one."""
     text = " ".join(str(error).split())
     found = _CHECKED.search(text)
     return f"operator {found['operator']}: {text}" if found else text

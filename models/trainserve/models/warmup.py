@@ -1,6 +1,6 @@
-"""Loads the exporter while the model trains: most of a first export is imports and building its operator table.
+"""Preload the exporter while the model trains: a first export mostly imports and builds its operator table.
 
-And then what draws the report, which the export need not wait for.
+Then preload what draws the report, for which the export does not wait.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _MODULES = (
     "onnx",
     "onnxruntime",
 )
-"""What `python -X importtime` shows a first export to import, torch 2.13."""
+"""Modules that a first export imports, by `python -X importtime`, torch 2.13."""
 
 
 def start() -> threading.Thread:
-    """Begin in a daemon thread.
+    """Start preloading the exporter in a daemon thread.
 
-    To be called once the first training step is done and joined before the export: in between the main thread imports
-    nothing, and so never meets this thread in one of torch's circular imports.
+    Call it after the first training step and join it before the export: in between the main thread imports nothing, so
+    that the two cannot deadlock in torch's circular imports.
     """
     thread = threading.Thread(target=_load, name="warm-up", daemon=True)
     thread.start()
@@ -39,7 +39,7 @@ def start() -> threading.Thread:
 
 
 def start_drawing(exporter: threading.Thread) -> threading.Thread:
-    """Go on with what the report is drawn with, once `exporter` is loaded: it has nothing in common with torch."""
+    """Start preloading the report's libraries in a daemon thread, after `exporter` has finished."""
     thread = threading.Thread(target=_load_drawing, args=(exporter,), name="warm-up", daemon=True)
     thread.start()
     return thread
@@ -47,7 +47,7 @@ def start_drawing(exporter: threading.Thread) -> threading.Thread:
 
 def _load_drawing(exporter: threading.Thread) -> None:
     exporter.join()
-    # Where it cannot be loaded the report itself will say so.
+    # If it cannot be loaded, the report reports that itself.
     with contextlib.suppress(Exception):
         importlib.import_module("trainserve.models.report.page")
         importlib.import_module("trainserve.models.report.figures").load()
@@ -57,7 +57,7 @@ def _load_drawing(exporter: threading.Thread) -> None:
 
 def _load() -> None:
     quiet()
-    # Private names may move, and an import may meet another; then nothing is saved, and the export imports for itself.
+    # Private names may move, and imports may collide; then nothing is saved, and the export imports them itself.
     for module in _MODULES:
         with contextlib.suppress(Exception):
             importlib.import_module(module)
@@ -67,5 +67,5 @@ def _load() -> None:
 
 
 def quiet() -> None:
-    """The exporter warns that torchvision's operators are not there; nothing here uses them."""
+    """Silence the exporter's warning about missing torchvision operators, which are not used."""
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)

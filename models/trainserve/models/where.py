@@ -1,4 +1,4 @@
-"""Where in the user's own code something went wrong."""
+"""The place of an error in the user's own code."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _OURS = Path(__file__).parent
 
 
 def where(path: Path, frames: TracebackType | None) -> str | None:
-    """`net.py, line 12`: the innermost frame of code in the folder of `path`, None where there is none."""
+    """`net.py, line 12`: the innermost frame in the folder of `path`; None if there is none."""
     for frame, line in reversed(list(traceback.walk_tb(frames))):
         if is_theirs(file := Path(frame.f_code.co_filename), path):
             return f"{file.relative_to(path.parent)}, line {line}"
@@ -18,6 +18,6 @@ def where(path: Path, frames: TracebackType | None) -> str | None:
 
 
 def is_theirs(file: Path, path: Path) -> bool:
-    """Whether `file` is the user's own, in the folder of `path`."""
+    """Whether `file` is the user's own code, in the folder of `path`."""
     ours = file.is_relative_to(_OURS) or "site-packages" in file.parts
     return not ours and file.is_relative_to(path.parent)

@@ -1,7 +1,7 @@
-"""Writable places for the user's code and the libraries it uses, whoever it runs as.
+"""Writable folders for the user's code and its libraries, whatever user the process runs as.
 
-A pod of ours runs as a user without a home, in a container whose root may be read-only. $TRAINSERVE_WORK is the run's
-own folder there, in which it works. What is writable as it is, as on a desk or in another image, stays.
+A training pod runs as a user without a home directory, in a container whose root may be read-only; $TRAINSERVE_WORK is
+its working folder there. Folders that are already writable, as on a laptop or in other images, are kept.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ _BELOW_HOME = {
     "TORCH_HOME": ".cache/torch",
     "MPLCONFIGDIR": ".config/matplotlib",
 }
-"""Where libraries write that are not told."""
-_TEMPORARY = "/tmp"  # noqa: S108 (where libraries look, whatever is there)
+"""Variables of libraries' folders, with their defaults below the home directory."""
+_TEMPORARY = "/tmp"  # noqa: S108 (the default of libraries)
 
 
 def settle(environment: MutableMapping[str, str], work: Path | None = None) -> None:
-    """Point the variables at folders that can be written to, and make one of those the working folder.
+    """Set the variables in `environment` to writable folders, and make one the working directory.
 
-    `work` is the run's own, $TRAINSERVE_WORK if there is one; without, nothing is changed that can be written to.
+    `work`: the run's own folder ($TRAINSERVE_WORK); without it, whatever is writable is unchanged.
     """
     if work is None and not _lacks(environment) and _is_writable(Path.cwd()):
         return
@@ -45,18 +45,18 @@ def settle(environment: MutableMapping[str, str], work: Path | None = None) -> N
     if not _is_usable(environment.get("TMPDIR")):
         environment["TMPDIR"] = str(work / "tmp")
     Path(environment["TMPDIR"]).mkdir(parents=True, exist_ok=True)
-    tempfile.tempdir = None  # it remembers what it found before
+    tempfile.tempdir = None  # clears the cached default
 
 
 def _lacks(environment: MutableMapping[str, str]) -> bool:
-    """Whether a library that is not told anything would find no place."""
+    """Whether a library with default settings lacks a writable folder."""
     told = [environment[name] for name in _BELOW_HOME if name in environment]
     places = [environment.get("HOME"), environment.get("TMPDIR", _TEMPORARY), *told]
     return not all(_is_usable(place) for place in places)
 
 
 def _made(environment: MutableMapping[str, str]) -> Path:
-    """A folder where none was given: in that of the output, else a temporary one."""
+    """Create a working folder, in $TRAINSERVE_OUTPUT or as a temporary one."""
     if output := environment.get("TRAINSERVE_OUTPUT"):
         folder = Path(output).absolute() / "work"
         folder.mkdir(parents=True, exist_ok=True)
@@ -65,7 +65,7 @@ def _made(environment: MutableMapping[str, str]) -> Path:
 
 
 def _is_usable(place: str | None) -> bool:
-    """Whether it is a folder that can be written to, or could be made."""
+    """Whether `place` is a writable folder or could be created."""
     if not place:
         return False
     folder = Path(place).absolute()
@@ -79,7 +79,7 @@ def _is_writable(folder: Path) -> bool:
 
 
 def _holds_something(place: str | None) -> bool:
-    """Weights that an image brings need only be read."""
+    """Whether `place` is a folder with content, such as an image's weights, which need only be readable."""
     try:
         return place is not None and any(Path(place).iterdir())
     except OSError:

@@ -1,4 +1,4 @@
-"""report.html: what became of a training, on one page that needs nothing else and asks nobody for anything.
+"""report.html: the training report, a self-contained page that loads nothing from elsewhere.
 
-`page.page(facts)` makes it; drawn with matplotlib, worded by a template that escapes every word.
+`page.page(facts)` renders it: drawings by matplotlib, texts by a template that escapes all of them.
 """

@@ -1,4 +1,4 @@
-"""The page's part about classes: confusion, precision and recall, calibration, mistakes."""
+"""The report's section on classification: confusion, precision and recall, calibration, mistakes."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from trainserve.models.report.words import escaped_bytes, markup, share, short
 
 _WORST, _CONFUSIONS, _MISTAKES = 30, 15, 24
 _IN_A_TABLE, _IN_A_DRAWING = 20, 200
-"""Classes that a confusion matrix has at most as a table, and as a drawing."""
+"""Most classes of a confusion matrix shown as a table, and as a drawing."""
 _ALL_CLASSES, _ROW = 250_000, 130
-"""Bytes of the table of all classes, and of a row of it without its label."""
+"""Most bytes of the table of all classes, and bytes of a row without its label."""
 
 
 def section(tested: Tested, labels: Sequence[str]) -> dict[str, Any]:
-    """What the template takes."""
+    """The section's values for the template."""
     truth, given = tested.targets.astype(np.int64), tested.answers.given.astype(np.int64)
     assert tested.answers.confidence is not None
     count = len(labels)
@@ -76,14 +76,14 @@ def _table(matrix: scores.Ints, labels: Sequence[str]) -> dict[str, Any]:
 
 
 def _colour(part: float, right: bool) -> str | None:
-    """Transparent over the page's own paper, so that both themes can be read."""
+    """A cell's colour for the share `part` of its row, transparent so that it works in both themes; None for 0."""
     if not part:
         return None
     return f"rgba({'59,130,196' if right else '224,122,63'},{0.15 + 0.6 * part**0.5:.2f})"
 
 
 def _all(classes: Sequence[OfClass], labels: Sequence[str]) -> tuple[list[dict[str, str]], str | None]:
-    """A row for each class, as long as there is room; and what is not there."""
+    """Rows of the table of all classes, as many as fit, and a note if some are left out."""
     rows, room = [], _ALL_CLASSES
     for each in classes:
         row = _class_row(each, labels)

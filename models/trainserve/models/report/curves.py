@@ -1,4 +1,4 @@
-"""The training curves of a manifest, drawn."""
+"""Drawings of a manifest's training curves."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from trainserve.models.report.figures import Line
 
 
 def drawn(curves: store.Curves | None, metrics: store.Metrics) -> list[str]:
-    """Loss, accuracy, speed and rate, each where it is known; the test split's scores are marked at the end.
+    """SVGs of loss, accuracy, speed and learning rate, as far as known; the test split's scores are marked at the end.
 
-    A rate that never changes is not drawn: the configuration has it.
+    A constant learning rate is left out: it is in the configuration.
     """
     if curves is None:
         return []
@@ -36,7 +36,7 @@ def drawn(curves: store.Curves | None, metrics: store.Metrics) -> list[str]:
 
 
 def along(curves: store.Curves) -> Sequence[float]:
-    """Where each point lies, in epochs: parts of them where steps are known."""
+    """The x position of each point in epochs, fractional if steps are known."""
     steps = curves.step
     if steps is None or not steps[-1]:
         return curves.epoch
@@ -44,7 +44,7 @@ def along(curves: store.Curves) -> Sequence[float]:
 
 
 def note(curves: store.Curves | None) -> str:
-    """What the curves are."""
+    """A note that explains the curves."""
     if curves is None:
         return ""
     return (

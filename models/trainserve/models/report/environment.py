@@ -1,4 +1,4 @@
-"""What made a version: the libraries' releases and the machine's parts, and nothing from environment variables."""
+"""The environment of a training: releases of libraries and the hardware, without environment variables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _CPUINFO = Path("/proc/cpuinfo")
 
 
 def environment() -> dict[str, str]:
-    """By what it is, in the order to be shown. torch is asked for its GPU and threads where it is loaded."""
+    """Values by name, in the order shown; GPU and threads only if torch is loaded."""
     found = {"TrainServe": _release("trainserve"), "Python": platform.python_version()}
     names = [*_LIBRARIES, *(name for name in ("keras", "timm") if name in sys.modules)]
     found |= {name: _release(name) for name in names}
@@ -28,7 +28,7 @@ def environment() -> dict[str, str]:
 
 
 def processor(cpuinfo: Path = _CPUINFO) -> str:
-    """As the kernel names it; where it does not, the architecture."""
+    """The processor's model name from the kernel, else the architecture."""
     try:
         lines = cpuinfo.read_text(errors="replace").splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""What a report is made of."""
+"""The input of a report."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trainserve.models.report.latency import Timing
 
 @dataclass(frozen=True)
 class Tested:
-    """The test split and what was answered to it; `by` says by whom."""
+    """The test split and the predictions for it; `by`: who made them, for people."""
 
     samples: NDArray[Any]
     targets: NDArray[Any]
@@ -26,8 +26,8 @@ class Tested:
 
 @dataclass(frozen=True)
 class Known:
-    """What a run knows beside the manifest: of its data by name, of its test split, and what it cannot tell, and why, a
-    sentence each."""
+    """What a run knows beyond the manifest: facts on its data by name, its test split, and sentences on what is missing
+    and why."""
 
     data: Mapping[str, str]
     tested: Tested | None
@@ -36,9 +36,9 @@ class Known:
 
 @dataclass(frozen=True)
 class Facts:
-    """All that the page says. `draft` is the manifest's, which has the curves, the scores and the configuration.
+    """The content of the page. `draft`: of the manifest, with curves, scores and configuration.
 
-    `timings` is a text where the graph could not be timed.
+    `timings`: the reason, as text, if the graph could not be timed.
     """
 
     namespace: str
@@ -49,4 +49,4 @@ class Facts:
     gates: Sequence[Held] = ()
     timings: Sequence[Timing] | str = ()
     bytes: int = 0
-    """Of the graph and its weights."""
+    """Size of the graph and its weights."""

@@ -1,7 +1,6 @@
-"""The report's drawings, as SVG to stand in a page: ink and grid take the page's colours, so that both themes fit.
+"""The report's drawings as inline SVG, with the page's colours for ink and grid, so that both themes work.
 
-matplotlib without pyplot: no global state is touched but its settings, and those only inside. No text of a user's comes
-into a drawing.
+matplotlib without pyplot: the only global state changed, temporarily, is its settings. Drawings hold no text of users.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 COLOURS = ("#3b82c4", "#e07a3f", "#4c9f70", "#a06cc0")
 """Readable on white and on near-black."""
 _INK, _GRID = "#0a0b0c", "#0d0e0f"
-"""Stand-ins, replaced by the page's."""
+"""Placeholders, replaced by the page's colours."""
 _SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "trainserve",
@@ -57,12 +56,12 @@ _SETTINGS: dict[Any, Any] = {
     "legend.fontsize": 8,
 }
 _FEW = 40
-"""Points that are marked one by one."""
+"""Most points of a curve with markers."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """A curve; None is a gap."""
+    """A curve; None in `y` is a gap."""
 
     name: str
     x: Sequence[float]
@@ -70,7 +69,7 @@ class Line:
 
 
 def load() -> None:
-    """Import matplotlib, which takes a moment; quietly, and without leaving anything in anybody's home."""
+    """Import matplotlib, which is slow, without its warnings and without writing to a home directory."""
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     if "matplotlib.font_manager" in sys.modules:
         return
@@ -87,7 +86,7 @@ def load() -> None:
 
 @contextlib.contextmanager
 def drawing() -> Iterator[None]:
-    """Inside, figures look as a report's, whatever else this process has set, and matplotlib's warnings go unheard."""
+    """Inside, figures have the report's style, whatever the process has set, and warnings are silenced."""
     load()
     import matplotlib
 
@@ -101,7 +100,7 @@ def drawing() -> Iterator[None]:
 def lines(
     name: str, drawn: Sequence[Line], x: str, mark: tuple[float, float, str] | None = None, from_zero: bool = False
 ) -> str:
-    """Curves over one axis; `mark` is a single point (x, y) with its name."""
+    """Curves on common axes; `x`: label of the x axis; `mark`: a single point (x, y, name)."""
     figure, axes = _figure(3.6, 2.4, (0.14, 0.17, 0.83, 0.73))
     for line, colour in zip(drawn, COLOURS, strict=False):
         values = [np.nan if value is None else value for value in line.y]
@@ -120,7 +119,7 @@ def lines(
 
 
 def reliability(bins: Sequence[Bin]) -> str:
-    """Accuracy over confidence, and how many answers were how sure."""
+    """A reliability diagram: accuracy by confidence, and the number of answers by confidence."""
     name = "accuracy of answers by their confidence"
     figure, axes = _figure(5, 4.2, (0.11, 0.34, 0.86, 0.63))
     lows, width = [each.low for each in bins], 1 / 10
@@ -135,12 +134,12 @@ def reliability(bins: Sequence[Bin]) -> str:
 
 
 def heat(shares: NDArray[Any]) -> str:
-    """A confusion matrix of shares, 0 to 1, each cell as opaque as its share."""
+    """A confusion matrix of `shares`, 0 to 1, drawn as opacity."""
     name = "confusion matrix"
     figure, axes = _figure(5, 5, (0.1, 0.09, 0.88, 0.88))
     cells = np.empty((*shares.shape, 4))
     cells[..., :3] = np.array([0x3B, 0x82, 0xC4]) / 255
-    cells[..., 3] = np.sqrt(shares)  # a rare confusion is still to be seen
+    cells[..., 3] = np.sqrt(shares)  # keeps rare confusions visible
     axes.imshow(cells, interpolation="nearest")
     axes.set(xlabel="answered, number of the class", ylabel="truth")
     axes.grid(False)
@@ -148,7 +147,7 @@ def heat(shares: NDArray[Any]) -> str:
 
 
 def scatter(truth: NDArray[Any], given: NDArray[Any]) -> str:
-    """What was answered over what is true, and the diagonal that a perfect answer lies on."""
+    """A scatter plot of predicted over true values, with the diagonal of perfect predictions."""
     figure, axes = _figure(3.2, 2.8, (0.17, 0.15, 0.8, 0.8))
     axes.plot(truth, given, "o", color=COLOURS[0], markersize=2.5, alpha=0.6, markeredgewidth=0)
     ends = [min(truth.min(), given.min()), max(truth.max(), given.max())]
@@ -158,7 +157,7 @@ def scatter(truth: NDArray[Any], given: NDArray[Any]) -> str:
 
 
 def histogram(differences: NDArray[Any]) -> str:
-    """Of residuals."""
+    """A histogram of residuals."""
     figure, axes = _figure(3.2, 2.8, (0.17, 0.15, 0.8, 0.8))
     axes.hist(differences, bins=30, color=COLOURS[0], edgecolor=_GRID, linewidth=0.4)
     axes.axvline(0, color=_INK, linewidth=1, linestyle="--")
@@ -167,7 +166,7 @@ def histogram(differences: NDArray[Any]) -> str:
 
 
 def _figure(width: float, height: float, at: tuple[float, float, float, float]) -> tuple[Figure, Axes]:
-    """Inches, and where in it the axes are: to have matplotlib find that out would take longer than the drawing."""
+    """A figure of `width` x `height` inches with axes at the fixed position `at`: automatic layout would be slow."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
@@ -177,7 +176,7 @@ def _figure(width: float, height: float, at: tuple[float, float, float, float]) 
 
 
 def _svg(figure: Figure, name: str) -> str:
-    """The <svg> element, named for those who do not see it."""
+    """The <svg> element of a figure, with `name` as its accessible label."""
     out = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     figure.savefig(out, format="svg", transparent=True, metadata=nothing)

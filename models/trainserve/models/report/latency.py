@@ -1,4 +1,4 @@
-"""How long the exported graph takes through onnxruntime, asked again and again for a moment."""
+"""Latency of the exported graph in onnxruntime, measured for a fraction of a second."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 
 SECONDS = 0.15
-"""For each of the two batch sizes: one sample, and as many as fit, at most LARGEST."""
+"""Seconds of measurement for each of the two batch sizes: 1, and the largest that fits, at most LARGEST."""
 LARGEST = 32
 ENOUGH = 100
-"""Runs from which on a 99th percentile says something."""
+"""Fewest runs for a meaningful 99th percentile."""
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Of one batch size; `p99_ms` is None of fewer than ENOUGH runs, of which the slowest is told instead."""
+    """Timings of one batch size; `p99_ms` is None below ENOUGH runs, when `slowest_ms` is shown instead."""
 
     batch: int
     runs: int
@@ -27,7 +27,7 @@ class Timing:
 
     @property
     def per_second(self) -> float:
-        """Samples, one batch after the other."""
+        """Samples per second, running one batch after the other."""
         return self.batch * 1000 / max(self.p50_ms, 1e-6)
 
 
@@ -36,14 +36,14 @@ def measure(
     seconds: float = SECONDS,
     clock: Callable[[], float] = time.perf_counter,
 ) -> list[Timing]:
-    """`prepare` gives, for a batch size, what runs one such batch. The first run of each is not counted."""
+    """Measure two batch sizes, without each first run; `prepare` returns a function that runs one batch of a size."""
     one = _timed(prepare(1), 1, seconds, clock)
     batch = larger(one.p50_ms, seconds)
     return [one] if batch == 1 else [one, _timed(prepare(batch), batch, seconds, clock)]
 
 
 def larger(one_ms: float, seconds: float) -> int:
-    """The largest power of two up to LARGEST of which two batches take no longer than `seconds`, as one sample says."""
+    """The largest power of two, up to LARGEST, of which two batches take at most `seconds` at `one_ms` per sample."""
     batch = LARGEST
     while batch > 1 and 2 * batch * one_ms > seconds * 1000:
         batch //= 2

@@ -1,6 +1,6 @@
-"""The page: facts as the words and drawings that its template takes. Every word is escaped by the template.
+"""The page: the texts and drawings for its template, which escapes every text.
 
-Whatever a user names or asks for, the page stays below LIMIT: texts are cut, long tables end early and say so.
+The page stays below LIMIT bytes, whatever names a user chooses: texts and long tables are cut, with a note.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 LIMIT = 1_000_000
-"""Bytes of a page."""
+"""Most bytes of a page."""
 _SPEC = 20_000
-"""Characters of the configuration."""
+"""Most characters of the configuration."""
 
 
 class TooLarge(Exception):
-    """The page would not stay below LIMIT."""
+    """The page would reach LIMIT bytes."""
 
 
 def page(facts: Facts, now: datetime | None = None) -> bytes:
-    """The whole file. Raises TooLarge."""
+    """The content of report.html. Raises TooLarge."""
     with figures.drawing():
         text = _template().render(_context(facts, now or datetime.now(UTC)))
     content = text.encode()

@@ -1,4 +1,4 @@
-"""Samples as small pictures, where they are pictures."""
+"""Samples as small pictures, if they are images."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 SIDE = 96
-"""Pixels at most, either way."""
+"""Most pixels of a picture's width and height."""
 LIMIT = 8_000
-"""Bytes of one picture at most; what does not fit is drawn more coarsely."""
+"""Most bytes of a picture; larger ones get a lower JPEG quality."""
 _COLOURS = (1, 3, 4)
 _QUALITIES = (85, 60, 30)
 
 
 def pixels(sample: NDArray[Any]) -> NDArray[np.uint8] | None:
-    """(H, W) or (H, W, 3) of a sample that is (H, W), (H, W, C) or (C, H, W) with 1, 3 or 4 channels; else None.
+    """Pixels (H, W) or (H, W, 3) of a sample (H, W), (H, W, C) or (C, H, W), C = 1, 3 or 4; None for other shapes.
 
-    Bytes are taken as they are, anything else is stretched from its own least to its own largest value.
+    uint8 is unchanged, other types are scaled from their minimum..maximum to 0..255.
     """
     if sample.ndim == 3 and sample.shape[2] not in _COLOURS and sample.shape[0] in _COLOURS:
         sample = np.moveaxis(sample, 0, 2)
@@ -40,7 +40,7 @@ def _stretched(values: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def address(picture: NDArray[np.uint8]) -> str:
-    """A data: URL of what `pixels` gave."""
+    """A data: URL of a picture from `pixels`."""
     from PIL import Image
 
     image = Image.fromarray(picture)

@@ -1,4 +1,4 @@
-"""Where a data set came from."""
+"""The origin of a data set, for the report."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BUILT_IN = {
 
 
 def provenance(config: Config, dataset: Dataset) -> dict[str, str]:
-    """By what it is. A digest is told where what was read was fetched or checked, else why there is none."""
+    """Facts by name; the digest is of the file or folder if it was fetched or verified, else the reason for none."""
     found = {"data set": str(dataset)} | asked(config)
     if config.name is not None:
         return found
@@ -21,6 +21,6 @@ def provenance(config: Config, dataset: Dataset) -> dict[str, str]:
 
 
 def asked(config: Config) -> dict[str, str]:
-    """What the configuration names."""
+    """The source and path in the configuration."""
     named = {"source": _BUILT_IN.get(config.name, config.name) if config.name else config.uri, "path": config.path}
     return {name: value for name, value in named.items() if value is not None}

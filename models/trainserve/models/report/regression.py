@@ -1,4 +1,4 @@
-"""The page's part about a regression: residuals."""
+"""The report's section on regression: residuals."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from trainserve.models.report.facts import Tested
 from trainserve.models.report.words import markup, number, short
 
 _POINTS, _DRAWN, _TOLD = 500, 4, 100
-"""Points of a drawing; targets that are drawn, and told of in the table."""
+"""Most points of a drawing; most targets that are drawn, and in the table."""
 
 
 def section(tested: Tested, labels: Sequence[str]) -> dict[str, Any]:
-    """What the template takes."""
+    """The section's values for the template."""
     count = min(len(labels), _TOLD)
     drawn = min(count, _DRAWN)
     return {
@@ -53,7 +53,7 @@ def _told(tested: Tested, target: int, label: str) -> dict[str, str]:
 
 
 def _finite(tested: Tested, target: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Truth and answers of one target, of the samples where both are numbers."""
+    """True and predicted values of one target, of the samples where both are finite."""
     truth, given = (each[:, target].astype(np.float64) for each in (tested.targets, tested.answers.given))
     known = np.isfinite(truth) & np.isfinite(given)
     return truth[known], given[known]

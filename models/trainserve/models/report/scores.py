@@ -1,4 +1,4 @@
-"""What a report says of answers to a test split, from the answers alone. Pure."""
+"""Scores of predictions for a test split. Pure."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 Ints = NDArray[np.int64]
 
 BINS = 10
-"""Of equal width, from 0 to 1."""
+"""Number of confidence bins, of equal width from 0 to 1."""
 
 
 @dataclass(frozen=True)
 class OfClass:
-    """One class; precision is None where it was never answered, recall where the split has none of it."""
+    """Scores of one class; precision is None if it was never predicted, recall if it has no samples."""
 
     number: int
     samples: int
@@ -26,14 +26,14 @@ class OfClass:
 
     @property
     def f1(self) -> float:
-        """The harmonic mean of both; 0 where one is 0 or unknown."""
+        """The harmonic mean of precision and recall; 0 if one is 0 or None."""
         both = (self.precision or 0.0) + (self.recall or 0.0)
         return 2 * (self.precision or 0.0) * (self.recall or 0.0) / both if both else 0.0
 
 
 @dataclass(frozen=True)
 class Confusion:
-    """How often `truth` was taken for `given`."""
+    """How often class `truth` was predicted as class `given`."""
 
     truth: int
     given: int
@@ -42,7 +42,7 @@ class Confusion:
 
 @dataclass(frozen=True)
 class Bin:
-    """Answers given with a confidence of `low` to `high`: how many, how sure they were, how often they were right."""
+    """Predictions with confidence in `low` to `high`: their number, mean confidence and accuracy."""
 
     low: float
     high: float
@@ -53,7 +53,7 @@ class Bin:
 
 @dataclass(frozen=True)
 class Residuals:
-    """Of one target: root mean square, mean magnitude and mean of the differences; R² is None of a constant target."""
+    """Residuals of one target: root mean square, mean magnitude and mean; R² is None for a constant target."""
 
     rmse: float
     mae: float
@@ -62,7 +62,7 @@ class Residuals:
 
 
 def by_class(truth: Ints, given: Ints, classes: int) -> list[OfClass]:
-    """Precision and recall of each."""
+    """Precision and recall of each class."""
     samples, answered = (np.bincount(each, minlength=classes) for each in (truth, given))
     right = np.bincount(truth[truth == given], minlength=classes)
     return [
@@ -77,17 +77,17 @@ def by_class(truth: Ints, given: Ints, classes: int) -> list[OfClass]:
 
 
 def worst_first(classes: Sequence[OfClass]) -> list[OfClass]:
-    """Those that the split has, by F1, the lower one first."""
+    """Classes with samples, sorted by F1, lowest first."""
     return sorted((each for each in classes if each.samples), key=lambda each: (each.f1, each.number))
 
 
 def matrix(truth: Ints, given: Ints, classes: int) -> Ints:
-    """(classes, classes): how often the class of the row was answered with that of the column."""
+    """The confusion matrix (classes, classes): true classes in rows, predicted ones in columns."""
     return np.bincount(truth * classes + given, minlength=classes * classes).reshape(classes, classes)
 
 
 def confusions(truth: Ints, given: Ints, most: int) -> list[Confusion]:
-    """The `most` frequent ones, without making a matrix: there may be very many classes."""
+    """The `most` frequent confusions, without building the matrix, because there may be many classes."""
     wrong = truth != given
     pairs, counts = np.unique(np.stack([truth[wrong], given[wrong]]), axis=1, return_counts=True)
     order = np.argsort(-counts, kind="stable")[:most]
@@ -95,7 +95,7 @@ def confusions(truth: Ints, given: Ints, most: int) -> list[Confusion]:
 
 
 def calibration(confidence: NDArray[Any], right: NDArray[np.bool_], bins: int = BINS) -> list[Bin]:
-    """The bins that hold any answer. What is no number counts as no confidence at all."""
+    """Calibration bins that are not empty. A NaN counts as confidence 0."""
     sure = np.nan_to_num(confidence.astype(np.float64)).clip(0, 1)
     of = np.minimum((sure * bins).astype(np.int64), bins - 1)
     counts = np.bincount(of, minlength=bins)
@@ -108,20 +108,20 @@ def calibration(confidence: NDArray[Any], right: NDArray[np.bool_], bins: int = 
 
 
 def calibration_error(bins: Sequence[Bin]) -> float:
-    """ECE: how far confidence and accuracy are apart, the mean over all answers."""
+    """Expected calibration error: the mean of |confidence - accuracy| over all predictions."""
     total = sum(each.count for each in bins)
     return sum(each.count * abs(each.accuracy - each.confidence) for each in bins) / total if total else 0.0
 
 
 def mistakes(truth: Ints, given: Ints, confidence: NDArray[Any], most: int) -> Ints:
-    """Which samples were answered wrong, the surest first."""
+    """Numbers of wrongly predicted samples, most confident first, at most `most`."""
     wrong = np.flatnonzero(truth != given)
     order = np.argsort(-np.nan_to_num(confidence[wrong].astype(np.float64)), kind="stable")
     return wrong[order[:most]]
 
 
 def residuals(truth: NDArray[Any], given: NDArray[Any]) -> Residuals:
-    """Of one target: (N,) each."""
+    """Residuals of one target from true and predicted values, (N,) each."""
     wide = truth.astype(np.float64)
     difference = given.astype(np.float64) - wide
     spread = float(np.square(wide - wide.mean()).sum())
@@ -134,7 +134,7 @@ def residuals(truth: NDArray[Any], given: NDArray[Any]) -> Residuals:
 
 
 def evenly(count: int, most: int) -> Ints:
-    """At most `most` positions out of `count`, the first and the last among them."""
+    """At most `most` evenly spaced positions out of `count`, including the first and the last."""
     return np.unique(np.linspace(0, max(count - 1, 0), min(most, count)).round().astype(np.int64))
 
 

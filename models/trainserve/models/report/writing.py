@@ -1,4 +1,4 @@
-"""From what a run has at its end to the page."""
+"""The report of a finished run."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from trainserve.models.report.latency import Timing
 
 
 class Made(Protocol):
-    """The exported graph."""
+    """An exported graph."""
 
     @property
     def bytes(self) -> int:
-        """Of the graph and its weights."""
+        """Size of the graph and its weights."""
         ...
 
     def batch(self, size: int) -> Callable[[], object]:
-        """What runs it once on `size` samples, through onnxruntime."""
+        """A function that runs the graph in onnxruntime on a batch of `size` samples."""
         ...
 
 
 def content(
     namespace: str, model: str, draft: store.ManifestDraft, made: Made, held: Sequence[Held], known: Known
 ) -> bytes:
-    """The file. The graph is timed for a moment."""
+    """The content of report.html; times the graph for a moment."""
     timings = timed(made)
     return page.page(Facts(namespace, model, draft, known, environment(), held, timings, made.bytes))
 
 
 def timed(made: Made) -> Sequence[Timing] | str:
-    """Or why there is nothing to tell: a report does without it."""
+    """Timings of the graph, or the reason, as text, why there are none."""
     try:
         return latency.measure(made.batch)
-    except Exception as error:  # onnxruntime has no errors of its own
+    except Exception as error:  # onnxruntime has no common base class
         return f"{type(error).__name__}: {error}"

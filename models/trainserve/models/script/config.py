@@ -1,4 +1,4 @@
-"""CONFIG.json of a whole script: `model.script` names the file, and the script itself says how it trains."""
+"""CONFIG.json of a whole script: `model.script` names the file, which trains by itself."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from trainserve.store.masking import CREDENTIAL
 
 
 class ScriptModel(Section):
-    """The script's path, its arguments and what its environment has beside the pod's."""
+    """The script's path, its arguments and additional environment variables."""
 
     script: str = Field(min_length=1, pattern=r"\.py$")
     args: Args | None = None
@@ -23,7 +23,7 @@ class ScriptModel(Section):
 
 
 class ScriptConfig(Config):
-    """One run of a whole script. Nothing acts on `dataset` and `trainer` but the script, from $TRAINSERVE_CONFIG."""
+    """The config of a whole script. `dataset` and `trainer` are for the script only, which reads $TRAINSERVE_CONFIG."""
 
     model: ScriptModel  # type: ignore[assignment]
     dataset: Dataset | None = None  # type: ignore[assignment]
@@ -35,16 +35,16 @@ class ScriptConfig(Config):
         return self
 
     def spec(self) -> dict[str, Any]:
-        """What was asked for and acted on."""
+        """The sections that the run acts on, for the manifest."""
         spec = super().spec()
         for variable in spec["model"].get("env", ()):
-            if CREDENTIAL.search(variable["name"]):  # a manifest is read by more people than a TrainJob
+            if CREDENTIAL.search(variable["name"]):  # more people may read a manifest than a TrainJob
                 variable.pop("value", None)
         return {name: section for name, section in spec.items() if name not in ("trainer", "checkpoint")}
 
 
 def parse(content: object, folder: Path) -> ScriptConfig:
-    """A parsed CONFIG.json as a ScriptConfig; the script's path is relative to `folder`. Raises UserError."""
+    """Validate a parsed CONFIG.json; the script's path is relative to `folder`. Raises UserError."""
     try:
         config = ScriptConfig.model_validate(content)
     except ValidationError as error:
@@ -54,7 +54,7 @@ def parse(content: object, folder: Path) -> ScriptConfig:
 
 
 def is_whole(content: object) -> bool:
-    """Whether a parsed CONFIG.json asks for a whole script, and not for a model that our loop trains."""
+    """Whether a parsed CONFIG.json is of a whole script instead of a model that TrainServe trains."""
     model = content.get("model") if isinstance(content, dict) else None
     script = model.get("script") if isinstance(model, dict) else None
     return isinstance(script, str) and ":" not in script

@@ -1,7 +1,7 @@
-"""Watches Keras 3: `Model.fit` reports its progress, and `Model.evaluate` says which model counts and on what samples.
+"""Monitoring of Keras 3: `Model.fit` reports progress, `Model.evaluate` determines the model and its test samples.
 
-Keras runs on PyTorch here, where each of its models is an nn.Module that our exporter takes. The script needs no line
-for it: the two methods are wrapped at the moment it imports keras.
+Keras runs on PyTorch, where its models are nn.Modules that can be exported. The script needs no changes: both methods
+are wrapped when it imports keras.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from trainserve.models.script.keras_progress import FitProgress, accuracy
 from trainserve.models.script.running import Running
 
 _INSIDE_FIT = "_use_cached_eval_dataset"
-"""The argument by which Keras's fit calls evaluate for its validation."""
+"""The argument that marks a call of evaluate by Keras's fit, for validation."""
 
 
 @dataclass(frozen=True)
 class Given:
-    """A model and what it was given: arrays, or batches in `x` alone. `held_out`: to be evaluated, not to be fitted."""
+    """A model with its samples: arrays, or batches in `x` only. `held_out`: from evaluate, not from fit."""
 
     model: Any
     x: Any
@@ -37,21 +37,21 @@ class Given:
 
 
 class KerasWatch:
-    """What Keras does in this process."""
+    """The calls of Keras's fit and evaluate in this process."""
 
     def __init__(self, running: Running, data: Watch) -> None:
-        """`data` is told of data sets that are fetched for the script."""
+        """`data` logs data sets that are fetched for the script."""
         self._running, self._data = running, data
         self.fitted: Given | None = None
-        """What fit was given last."""
+        """Model and samples of the last call of fit."""
         self._evaluated: Given | None = None
         self.accuracy: float | None = None
-        """What Keras said of the model that was evaluated last; None where it has no such metric."""
+        """Keras's accuracy of the model evaluated last; None without such a metric."""
 
     def install(self, home: Path) -> None:
-        """Choose PyTorch as the backend, and wait for the script to import keras.
+        """Select the PyTorch backend and hook the import of keras.
 
-        `home` is where Keras keeps what it downloads, unless KERAS_HOME says so already.
+        `home`: Keras's folder for downloads, unless KERAS_HOME is set.
         """
         os.environ.setdefault("KERAS_BACKEND", "torch")
         os.environ.setdefault("KERAS_HOME", str(home))
@@ -59,7 +59,7 @@ class KerasWatch:
 
     @property
     def newest(self) -> Given | None:
-        """The model that was evaluated last, with those samples; else the one fitted last, with its own."""
+        """The model evaluated last, with its samples, else the one fitted last."""
         return self._evaluated or self.fitted
 
     def _imported(self, keras: ModuleType) -> None:
@@ -111,7 +111,7 @@ def _wrapped(
 
 
 def _rate(model: Any) -> float | None:
-    """Of an optimizer that has one; a schedule's is that of its next step."""
+    """The optimizer's learning rate, with a schedule that of the next step; None if it has none."""
     rate = getattr(model.optimizer, "learning_rate", None)
     return None if rate is None else float(rate)
 
@@ -123,6 +123,6 @@ def _several(callbacks: Any) -> list[Any]:
 
 
 def _a_line_per_epoch(given: dict[str, Any]) -> None:
-    """Where stdout is a log, Keras's bar, which is drawn over and over, gives way to its line per epoch."""
+    """If stdout is not a terminal, replace Keras's progress bar by a line per epoch."""
     if given["verbose"] == "auto" and not sys.stdout.isatty():
         given["verbose"] = 2

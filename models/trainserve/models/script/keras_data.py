@@ -1,6 +1,6 @@
-"""Data sets that Keras would download, put where it looks for them: Fashion-MNIST, from Debian's package.
+"""Data sets placed where Keras looks for its downloads: Fashion-MNIST, from Debian's package.
 
-Keras's own address need not be reachable from a cluster. Where the package is not either, Keras tries for itself.
+Keras's server may not be reachable from a cluster. If the package is not either, Keras tries to download.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from trainserve.models.errors import DataError
 
 
 def prime(keras: ModuleType, watch: Watch) -> None:
-    """Make `keras.datasets.fashion_mnist.load_data()` find its files in KERAS_HOME, which is set."""
+    """Wrap `keras.datasets.fashion_mnist.load_data()` so that it finds its files in $KERAS_HOME, which must be set."""
     module = keras.datasets.fashion_mnist
     original: Callable[[], Any] = module.load_data
 
@@ -36,12 +36,12 @@ def prime(keras: ModuleType, watch: Watch) -> None:
 
 
 def stage(folder: Path, cache: Cache) -> None:
-    """Write the four files as Keras names them, unless they are there. Raises DataError."""
+    """Write the four files under Keras's names unless they exist. Raises DataError."""
     if all((folder / f"{name}.gz").exists() for name in fashion.FILES):
         return
     folder.mkdir(parents=True, exist_ok=True)
     staged = fashion.files(cache)
     for name in fashion.FILES:
         part = folder / f"{name}.part"
-        part.write_bytes(gzip.compress((staged / name).read_bytes(), compresslevel=0))  # unpacked within seconds
+        part.write_bytes(gzip.compress((staged / name).read_bytes(), compresslevel=0))  # read again at once
         part.rename(folder / f"{name}.gz")

@@ -1,4 +1,4 @@
-"""What Keras left, as a plain nn.Module and arrays."""
+"""A Keras model as a plain nn.Module, with its samples as arrays."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
     from trainserve.models.script.keras import Given
 
 _OF_VALUES = re.compile(r"^(mse|mae|mape|msle)$|squared_?(error|log)|absolute|huber|cosh|poisson")
-"""Keras's losses of numbers, by any of their names."""
+"""Names of Keras's regression losses."""
 ENOUGH = 10_000
-"""Samples that are read again from what is no array."""
+"""Most samples read again from batches."""
 
 
 class KerasBody(nn.Module):
-    """A Keras model at inference, on the CPU."""
+    """A Keras model in inference mode, on the CPU."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model: Any = model
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """What the model answers."""
+        """Apply the model."""
         import keras  # type: ignore[import-untyped]
 
         with keras.device("cpu"):
@@ -40,7 +40,7 @@ class KerasBody(nn.Module):
         return answers
 
     def half(self) -> Self:
-        """In float16: Keras brings what a layer is given to the type that its policy names, not to its weights'."""
+        """Convert to float16, including the layers' dtype policies, to which Keras casts inputs."""
         import keras
 
         policy = keras.DTypePolicy("float16")
@@ -50,15 +50,15 @@ class KerasBody(nn.Module):
 
 
 def left(given: Given, fitted: Given | None) -> Left:
-    """The model with the samples it was `given` last, and some of those it was fitted to.
+    """The model with its samples in `given`, and some of the training samples in `fitted`.
 
-    Raises UserError when Keras did not run on PyTorch, or the samples cannot be read.
+    Raises UserError if Keras did not run on PyTorch or the samples cannot be read.
     """
     if not isinstance(given.model, nn.Module):
         raise UserError("model.script: Keras runs on another backend than torch; do not set KERAS_BACKEND")
     inputs, targets = _samples(given)
     training = None
-    if fitted is not None and fitted.y is not None:  # else batches, which may be spent
+    if fitted is not None and fitted.y is not None:  # else batches, which may be exhausted
         training = _array(fitted.x, "x")[:ENOUGH], _array(fitted.y, "y")[:ENOUGH]
     return Left(
         KerasBody(given.model), inputs, targets, given.held_out, training, task(getattr(given.model, "loss", None))
@@ -66,7 +66,7 @@ def left(given: Given, fitted: Given | None) -> Left:
 
 
 def task(loss: Any) -> Task | None:
-    """What a loss is for, where its name says so: one output near 0 or 1 is no probability after a squared error."""
+    """The task of a loss, if its name tells: after a squared error an output in 0..1 is not a probability."""
     name = loss if isinstance(loss, str) else getattr(loss, "name", None) or getattr(loss, "__name__", "")
     return "regression" if _OF_VALUES.search(str(name).lower()) else None
 
@@ -85,7 +85,7 @@ def _array(values: Any, name: str) -> NDArray[Any]:
 
 
 def _gathered(batches: Any) -> tuple[Tensor, Tensor]:
-    """Inputs and targets of at least ENOUGH samples, or all there are, from what gives batches (x, y, ...) again."""
+    """Inputs and targets of at least ENOUGH samples (or all) from re-iterable batches (x, y, ...)."""
     if isinstance(batches, Iterable) and iter(batches) is not batches:
         given: Iterable[Any] = batches
     elif hasattr(batches, "num_batches") and hasattr(batches, "__getitem__"):  # keras.utils.PyDataset

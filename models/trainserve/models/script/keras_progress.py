@@ -1,4 +1,4 @@
-"""How far a Keras `fit` is, told by its callbacks, as the run's progress."""
+"""The run's progress from the callbacks of Keras's `fit`."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from trainserve.models.script.running import Running
 REPORT_EVERY = 0.5
 """Seconds between two reports within an epoch."""
 _KERAS_BATCH = 32
-"""Keras's own batch size where none is given."""
+"""Keras's default batch size."""
 _VALIDATION = "val_"
-"""What the names of a validation's metrics begin with."""
+"""Prefix of validation metrics."""
 
 Logs = Mapping[str, Any] | None
 
 
 class FitProgress:
-    """One call of fit. `params` gives Keras's own: `epochs`, and `steps` per epoch where they are known; `rate` the
-    optimizer's learning rate."""
+    """Progress of one call of fit. `params` returns Keras's: `epochs`, and `steps` per epoch if known; `rate` returns
+    the optimizer's learning rate."""
 
     params: Callable[[], Mapping[str, Any]]
     rate: Callable[[], float | None] = staticmethod(lambda: None)
@@ -32,15 +32,15 @@ class FitProgress:
         self._next_report = 0.0
 
     def begins(self, logs: Logs = None) -> None:
-        """The first epoch is about to begin."""
+        """Callback before the first epoch."""
         self._running.begin()
 
     def epoch_begins(self, epoch: int, logs: Logs = None) -> None:
-        """`epoch` counts from 0."""
+        """Callback at the beginning of `epoch`, counted from 0."""
         self._epoch, self._in_epoch = epoch, 0
 
     def batch_ends(self, batch: int, logs: Logs = None) -> None:
-        """`batch` counts from 0 within the epoch. Raises Interrupted after SIGTERM."""
+        """Callback after `batch`, counted from 0 within the epoch. Raises Interrupted after SIGTERM."""
         self._running.interrupt.check()
         self._steps += batch + 1 - self._in_epoch
         self._in_epoch = batch + 1
@@ -48,7 +48,7 @@ class FitProgress:
             self._report(logs)
 
     def epoch_ends(self, epoch: int, logs: Logs = None) -> None:
-        """After the epoch's validation."""
+        """Callback after an epoch and its validation."""
         self._report(logs)
 
     def _report(self, logs: Logs) -> None:
@@ -72,9 +72,9 @@ class FitProgress:
 
 
 def accuracy(logs: Mapping[str, Any], of: str = "") -> float | None:
-    """The share of right answers among Keras's metrics: accuracy, acc, sparse_categorical_accuracy and the like.
+    """The accuracy among Keras's metrics: accuracy, acc, sparse_categorical_accuracy and similar; None if absent.
 
-    `of`: "val_" for those of the validation.
+    `of`: "val_" for validation metrics.
     """
     own = {name.removeprefix(of): value for name, value in logs.items() if name.startswith(of)}
     names = [name for name in own if "acc" in name and "top_k" not in name and not name.startswith(_VALIDATION)]

@@ -1,4 +1,4 @@
-"""A script's model as the `Network` and `Dataset` that export, parity and gates of every model work on."""
+"""A script's model as `Network` and `Dataset`, which export, parity and gates work on."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from trainserve.models.zoo import ready
 
 FIELD = "model.script"
 _LOOKED_AT = 256
-"""Samples whose outputs show whether they are probabilities."""
+"""Samples used to decide whether outputs are probabilities."""
 _GUESSED, _CLEARLY = 0.25, 0.1
-"""Squared error of 0.5 as the answer to all; a difference of accuracy that is none of chance."""
+"""Squared error of predicting 0.5 for all; a significant difference of accuracy."""
 _IMAGE_AXES = 3
-"""Axes from which on a batch of inputs is one of images: (N, H, W), (N, H, W, C), (N, C, H, W)."""
+"""Fewest axes of a batch of images: (N, H, W), (N, H, W, C), (N, C, H, W)."""
 
 
 class ScriptNetwork(Network):
-    """The model as the script left it. Preprocessing happened in the script: inputs are what it passed to the model.
+    """The script's model. Inputs are those that the script passes to it, after the script's own preprocessing.
 
-    A classifier answers with probabilities: softmax is added to a model that gives logits, or their logarithm. One
+    A classifier returns probabilities: softmax is added if the model returns logits or log-probabilities. A single
     output is that of class 1 of two.
     """
 
@@ -46,11 +46,11 @@ class ScriptNetwork(Network):
         self._as_it_is = gives_probabilities or task == "regression"
 
     def normalised(self, images: Tensor) -> Tensor:
-        """What `body` takes: the same."""
+        """The images unchanged."""
         return images
 
     def through(self, given: Tensor) -> Tensor:
-        """Logits, or what the answer already is."""
+        """Logits, or the final probabilities or values if the model returns these."""
         if not self._as_it_is:
             return super().through(given)
         outputs: Tensor = self.body(given)
@@ -59,15 +59,15 @@ class ScriptNetwork(Network):
         return one_output.rows(outputs)
 
     def answers(self, logits: Tensor) -> Tensor:
-        """Probabilities of the classes, or a regression's values."""
+        """Probabilities of the classes (N, K), or a regression's values."""
         return logits if self._as_it_is else torch.softmax(logits, dim=1)
 
 
 @dataclass(frozen=True)
 class Adopted:
-    """The model on the CPU in evaluation mode, and its samples; `accuracy` is None for a regression.
+    """The script's model, on the CPU in evaluation mode, with its samples; `accuracy` is None for a regression.
 
-    `width` is how many outputs the model itself has; `was` the type of its weights where that was not float32.
+    `width`: the model's own number of outputs; `was`: the type of its weights if not float32.
     """
 
     graph: Graph
@@ -94,7 +94,7 @@ class Adopted:
 
 
 def adopt(left: Left, name: str, config: Export) -> Adopted:
-    """Raises UserError when the model and its samples do not fit together, or to what `config` asks for."""
+    """Adopt what the script left. Raises UserError if model and samples do not fit each other or `config`."""
     body = left.module.cpu().eval()
     was = half.others(body)
     body.float()
@@ -141,14 +141,14 @@ def _are_probabilities(body: nn.Module, inputs: NDArray[Any], outputs: NDArray[A
 
 
 def _nears(outputs: NDArray[Any], targets: NDArray[np.int64]) -> bool:
-    """Whether one output nears the numbers 0 and 1 themselves, as a squared error makes it, and is no logit of them."""
+    """Whether a single output approximates labels 0 and 1, as after a squared error, instead of being their logit."""
     values, truth = outputs[:, 0], targets[: len(outputs)]
     better = ((values > 0.5) == truth).mean() - ((values > 0) == truth).mean()
     return bool(np.square(values - truth).mean() < _GUESSED and better > _CLEARLY)
 
 
 def are_shares(rows: NDArray[Any]) -> bool:
-    """Whether every row is of probabilities."""
+    """Whether every row is a probability distribution."""
     return bool((rows >= 0).all() and np.allclose(rows.sum(axis=1), 1, atol=1e-3))
 
 
@@ -170,14 +170,14 @@ def _outputs(body: nn.Module, inputs: NDArray[Any]) -> NDArray[Any]:
 
 
 def _narrow(inputs: NDArray[Any]) -> NDArray[Any]:
-    """float32 for reals of any width, as the models compute; whole numbers stay as they are."""
+    """Floats of any width as float32; integers unchanged."""
     return np.ascontiguousarray(inputs, dtype=np.float32 if inputs.dtype.kind == "f" else inputs.dtype)
 
 
 def _targets(targets: NDArray[Any], outputs: int, task: Task | None) -> tuple[NDArray[Any], Task]:
-    """Class numbers (N,) from numbers, a column of them or one-hot rows; else the numbers (N, K) of a regression.
+    """Class numbers (N,) from (N,), (N, 1) or one-hot (N, K), or a regression's values (N, K), and the task.
 
-    `task` says what they are; where it is None, they do.
+    `task` decides which; None: the values do.
     """
     rows = targets.reshape(len(targets), -1)
     rows = rows.astype(np.int64) if rows.dtype.kind == "b" else rows

@@ -1,9 +1,8 @@
-"""The `model.onnx` that a script wrote itself: checked like an exported one, its inputs and outputs read from it.
+"""A `model.onnx` written by the script: checked like an exported one, with inputs and outputs read from it.
 
-`samples.npz` beside it (an array under every input's and output's name, and `labels`, all with the same first axis) are
-what the script's framework gave: the file is compared with them. Without, nothing is known of what the file should
-answer: random inputs and onnxruntime's own answers are recorded, so that a server can be compared with those, and the
-manifest says so.
+`samples.npz` beside it (an array for every input and output, and `labels`, all with the same first axis) holds the
+results of the script's framework, with which the file is compared. Without it the right outputs are unknown: random
+inputs and onnxruntime's own outputs are recorded to verify servers, and the manifest says so.
 """
 
 from __future__ import annotations
@@ -34,9 +33,9 @@ if TYPE_CHECKING:
 
 MODEL = "model.onnx"
 OPSETS = range(7, 22)
-"""What every onnxruntime from 1.19 loads."""
+"""Opsets that every onnxruntime from 1.19 on loads."""
 _TAKEN = (MODEL, SAMPLES, store.MANIFEST, store.REPORT)
-"""What the version's other files are called."""
+"""Names of the version's other files."""
 _RANDOM = 64
 _BATCHES = (64, 7)
 
@@ -45,12 +44,12 @@ _DTYPES = (
     *("bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"),
     *("float16", "float32", "float64", "object"),
 )
-"""What a server has a name for (serving/triton_types.py); texts are objects."""
+"""Types that a server supports (serving/triton_types.py); strings are objects."""
 
 
 @dataclass(frozen=True)
 class OwnGraph:
-    """Checked, and not published yet. `parity.reference` says what its answers were compared with."""
+    """A checked graph that is not published yet. `parity.reference`: what its outputs were compared with."""
 
     files: Mapping[str, Path]
     opset: int
@@ -63,24 +62,24 @@ class OwnGraph:
     loss: float | None
     batching: store.Batching
     session: Any = field(repr=False)
-    """onnxruntime's, of the file."""
+    """The onnxruntime session of the file."""
 
     @property
     def bytes(self) -> int:
-        """Of all files together."""
+        """Size of all files."""
         return sum(path.stat().st_size for path in self.files.values())
 
     def batch(self, size: int) -> Callable[[], object]:
-        """What runs the graph once on `size` of the samples, through onnxruntime."""
+        """A function that runs the graph in onnxruntime on a batch of `size` samples."""
         names = [each.name for each in self.inputs]
-        if self.batching.axis == "none":  # what one request holds, as it is
+        if self.batching.axis == "none":  # one request, unchanged
             request = {name: np.asarray(self.samples[name][0]) for name in names}
             return lambda: self.session.run(None, request)
         feed = {name: self.samples[name][np.arange(size) % len(self.samples[name])] for name in names}
         return lambda: self.session.run(None, feed)
 
     def tested(self) -> Tested | None:
-        """The recorded samples, where they have class numbers and the file's first output is probabilities of them."""
+        """The recorded samples if they have class numbers and the first output is probabilities, else None."""
         answers, labels = self.samples[self.outputs[0].name], self.samples.get("labels")
         if self.loss is None or labels is None:
             return None
@@ -97,13 +96,13 @@ class OwnGraph:
         return f"opset {self.opset}, IR {self.ir_version}; {told}"
 
     def record(self, folder: Path) -> Mapping[str, Path]:
-        """Write the samples into `folder`; all files of the version, by their names in it."""
+        """Write the samples into `folder`; returns all files of the version by name."""
         arrays: dict[str, Any] = dict(self.samples)
         np.savez(folder / SAMPLES, **arrays)
         return {**self.files, SAMPLES: folder / SAMPLES}
 
     def draft(self, config: ScriptConfig, metrics: store.Metrics, energy: store.Energy) -> store.ManifestDraft:
-        """The manifest before the version has a number."""
+        """The manifest without the version's number."""
         job = config.job
         return store.ManifestDraft(
             opset=self.opset,
@@ -122,12 +121,12 @@ class OwnGraph:
 
 
 def _labels(output: store.Tensor) -> list[str]:
-    """Numbers for the classes, where the output has one value for each."""
+    """Class numbers as labels if the output is (N, K), else none."""
     return [str(number) for number in range(output.shape[1])] if len(output.shape) == 2 else []
 
 
 def take(folder: Path, config: ScriptConfig) -> OwnGraph:
-    """Raises UserError when the file cannot be served, ParityFailed when it does not answer as its samples say."""
+    """Check the script's file in `folder`. Raises UserError if it cannot be served, ParityFailed if samples differ."""
     if config.export.precision != "fp32" or config.export.top_k is not None:
         raise UserError(f"export: precision and topK are not allowed where the script writes {MODEL} itself")
     model = _checked(folder / MODEL)
@@ -161,7 +160,7 @@ def take(folder: Path, config: ScriptConfig) -> OwnGraph:
 def _whole(
     path: Path, session: Any, inputs: list[store.Tensor], outputs: list[store.Tensor], bound: parity.Tolerance
 ) -> tuple[Arrays, store.Parity]:
-    """The samples of a graph that is no batch, and how they compare. Raises UserError, ParityFailed."""
+    """Samples and parity of a graph without a batch axis. Raises UserError, ParityFailed."""
     own = requests.given(path, inputs, outputs)
     if own is None:
         none = store.Parity(max_abs=None, max_rel=None, rtol=bound.rtol, atol=bound.atol, samples=0, reference="none")
@@ -169,7 +168,7 @@ def _whole(
     try:
         worst = _compared(session, inputs, outputs, own, bound)
     except ParityFailed:
-        alone = requests.rows(own)  # the script may have asked for each row by itself
+        alone = requests.rows(own)  # the script may have run each row by itself
         if alone is None:
             raise
         own, worst = alone, _compared(session, inputs, outputs, alone, bound)
@@ -214,7 +213,7 @@ def _checked(path: Path) -> onnx.ModelProto:
 
 
 def _files(folder: Path, model: onnx.ModelProto) -> dict[str, Path]:
-    """The model and the files its weights lie in. Raises UserError for one that cannot be a file of the version."""
+    """The model file and its external weights. Raises UserError for a name that a version cannot have."""
     locations = {beside.location(tensor) for tensor in beside.tensors(model)}
     for location in locations:
         if not isinstance(location, str) or not store.is_file(location) or location in _TAKEN:
@@ -228,7 +227,7 @@ def _files(folder: Path, model: onnx.ModelProto) -> dict[str, Path]:
 
 
 def _tensor(value: onnx.ValueInfoProto) -> store.Tensor:
-    """Name, type and shape; -1 is an axis of any length. Raises UserError for what a server cannot be told of."""
+    """Name, type and shape, -1 for a variable axis. Raises UserError for types that a server does not support."""
     import onnx
 
     kind = value.type.tensor_type
@@ -251,7 +250,7 @@ def _session(path: Path) -> Any:
 
 
 def _recorded(path: Path, tensors: list[store.Tensor]) -> dict[str, NDArray[Any]] | None:
-    """What the script recorded; None where it did not. Raises UserError for an array that is absent or does not fit."""
+    """The script's samples.npz, None without one. Raises UserError for an array that is missing or does not fit."""
     arrays = requests.recorded(path, tensors)
     if arrays is None:
         return None
@@ -272,7 +271,7 @@ def _recorded(path: Path, tensors: list[store.Tensor]) -> dict[str, NDArray[Any]
 
 
 def _random(inputs: list[store.Tensor]) -> dict[str, NDArray[Any]]:
-    """The same in every run."""
+    """Random inputs, the same in every run."""
     generator = np.random.default_rng(0)
     rows = [each.model_copy(update={"shape": [_RANDOM, *each.shape[1:]]}) for each in inputs]
     return {each.name: requests.random(each, generator) for each in rows}
@@ -298,10 +297,10 @@ def _difference(name: str, expected: NDArray[Any], got: NDArray[Any], bound: par
             raise ParityFailed(f"{MODEL}: {name} gives other strings than {SAMPLES}")
         return 0.0, 0.0
     wide = expected.astype(np.float64)
-    with np.errstate(invalid="ignore"):  # of one infinity and the same
+    with np.errstate(invalid="ignore"):  # inf - inf
         alike = (got == wide) | (np.isnan(got.astype(np.float64)) & np.isnan(wide))
         difference, size = np.abs(np.where(alike, 0.0, got - wide)), np.abs(np.where(np.isfinite(wide), wide, 0.0))
-    # Written so that what is no number is never within the bound.
+    # Written so that a NaN is never within the bound.
     if not (difference <= bound.atol + bound.rtol * size).all():
         raise ParityFailed(
             f"{MODEL}: {name} differs from {SAMPLES} by up to {difference.max():.3g}; must be at most "
@@ -311,9 +310,9 @@ def _difference(name: str, expected: NDArray[Any], got: NDArray[Any], bound: par
 
 
 def _measured(samples: Arrays, output: store.Tensor) -> tuple[float | None, float | None]:
-    """Accuracy and loss where the samples have class numbers and the first output has one number per class.
+    """Accuracy and loss if the samples have class numbers and the first output is (N, K), else None.
 
-    One number is of class 1 of two: a probability where all are between 0 and 1, else a logit.
+    A single output is that of class 1 of two: a probability if all are in 0..1, else a logit.
     """
     labels = samples.get("labels")
     if labels is None or labels.dtype.kind not in "iu" or labels.ndim != 1 or len(output.shape) != 2:

@@ -1,4 +1,4 @@
-"""Runs a Python file as `python FILE` would, but in this process; its errors become a UserError naming the line."""
+"""Run a Python file in this process as `python FILE` would; its errors become a UserError naming the line."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ FIELD = "model.script"
 def run(path: Path, args: Sequence[str] = ()) -> None:
     """Run `path` as `__main__`, its folder first on sys.path, sys.argv holding it and `args`.
 
-    Raises UserError naming the file and the line where the script failed or exited with a code but 0; its traceback
+    Raises UserError naming file and line if the script fails or exits with a code other than 0; the traceback
     goes to stderr. Interrupted passes through.
     """
     path = path.absolute()
     code = _compiled(path)
     main = ModuleType("__main__")
     main.__dict__.update(__file__=str(path), __builtins__=builtins, __cached__=None)
-    # It stays `__main__` when it has ended: its classes are looked up there (pickle, multiprocessing's spawn).
+    # It stays `__main__` after its end: pickle and multiprocessing's spawn look up its classes there.
     sys.modules["__main__"] = main
     sys.argv = [str(path), *args]
     sys.path[0] = str(path.parent)
-    # A worker that the script forks is ended by SIGTERM as usual; the answer to the pod's SIGTERM is this process's.
+    # Workers that the script forks end at SIGTERM as usual; only this process handles the pod's SIGTERM.
     os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
     try:
-        exec(code, main.__dict__)  # noqa: S102 (to run the user's file is what this is for)
+        exec(code, main.__dict__)  # noqa: S102 (running the user's file is the purpose)
     except SystemExit as exit:
         if exit.code not in (None, 0):
             said = f"code {exit.code}" if isinstance(exit.code, int) else exit.code
@@ -64,6 +64,6 @@ def _compiled(path: Path) -> CodeType:
 
 
 def _print(error: Exception) -> None:
-    """The traceback as `python FILE` prints it: from the script's first frame on."""
+    """Print the traceback as `python FILE` does, from the script's first frame on."""
     own = error.__traceback__
     traceback.print_exception(error.with_traceback(own.tb_next if own else None))

@@ -1,7 +1,7 @@
-"""Samples of a script's own graph that is no batch: each is what one request holds, and is recorded as a whole.
+"""Samples of a script's graph without a batch axis: each sample is a whole request.
 
-In samples.npz every array then has one axis more than its tensor, the first, which counts the samples. A script may
-write it so itself, or give one request as it is.
+In samples.npz every array then has an additional first axis for the samples. A script may write that itself, or a
+single request without it.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from trainserve.store.arrays import check
 
 Arrays = Mapping[str, NDArray[Any]]
 COUNT = 4
-"""Requests that are made up where the script recorded none."""
+"""Number of random requests if the script recorded none."""
 LENGTH = 4
-"""Of an axis of any length, in those."""
+"""Length of variable axes in random requests."""
 
 
 def made_up(session: Any, inputs: Sequence[store.Tensor], outputs: Sequence[store.Tensor]) -> dict[str, NDArray[Any]]:
-    """Random requests, with what onnxruntime answers to them. Raises UserError where it answers none."""
+    """Random requests and onnxruntime's outputs for them. Raises UserError if it cannot run them."""
     generator = np.random.default_rng(0)
     asked = [{each.name: random(each, generator) for each in inputs} for _ in range(COUNT)]
     answers = [_answered(session, outputs, request) for request in asked]
-    # Where an answer's shape depends on what comes in, one is recorded: they cannot lie in one array.
+    # If output shapes depend on the input, only one is recorded: different shapes cannot be stacked.
     alike = all(answer[name].shape == answers[0][name].shape for answer in answers for name in answer)
     kept = range(COUNT if alike else 1)
     given = {name: np.stack([asked[at][name] for at in kept]) for name in asked[0]}
@@ -38,7 +38,7 @@ def made_up(session: Any, inputs: Sequence[store.Tensor], outputs: Sequence[stor
 
 
 def random(tensor: store.Tensor, generator: np.random.Generator) -> NDArray[Any]:
-    """Reals in 0..1, bytes in 0..255, other whole numbers 0 or 1."""
+    """A random value of `tensor`: floats in 0..1, uint8 in 0..255, other integers 0 or 1."""
     shape = [LENGTH if size == -1 else size for size in tensor.shape]
     if np.dtype(tensor.dtype).kind == "f":
         return np.asarray(generator.random(shape), tensor.dtype)
@@ -46,7 +46,7 @@ def random(tensor: store.Tensor, generator: np.random.Generator) -> NDArray[Any]
 
 
 def recorded(path: Path, tensors: Sequence[store.Tensor]) -> dict[str, NDArray[Any]] | None:
-    """The arrays of a file, one at least for each of `tensors`; None without a file. Raises UserError."""
+    """The arrays of the file, at least those of `tensors`; None without a file. Raises UserError."""
     if not path.is_file():
         return None
     try:
@@ -64,7 +64,7 @@ def recorded(path: Path, tensors: Sequence[store.Tensor]) -> dict[str, NDArray[A
 def given(
     path: Path, inputs: Sequence[store.Tensor], outputs: Sequence[store.Tensor]
 ) -> dict[str, NDArray[Any]] | None:
-    """What the script recorded, each sample whole; None where it did not. Raises UserError where one does not fit."""
+    """The script's recorded requests, stacked; None without a file. Raises UserError for an array that does not fit."""
     tensors = [*inputs, *outputs]
     arrays = recorded(path, tensors)
     if arrays is None:
@@ -89,7 +89,7 @@ def given(
 
 
 def rows(recorded: Arrays) -> dict[str, NDArray[Any]] | None:
-    """One recorded request as its rows, each a request of its own; None where they are no rows of one length."""
+    """A single recorded request split into its rows, each a request; None if its arrays differ in length."""
     alone = {name: array[0] for name, array in recorded.items()}
     if len(next(iter(recorded.values()))) != 1 or any(not array.ndim for array in alone.values()):
         return None
@@ -101,7 +101,7 @@ def rows(recorded: Arrays) -> dict[str, NDArray[Any]] | None:
 def answers(
     session: Any, outputs: Sequence[store.Tensor], recorded: Arrays, inputs: Sequence[store.Tensor]
 ) -> list[Arrays]:
-    """What onnxruntime answers to each of them. Raises UserError."""
+    """onnxruntime's outputs for each recorded request. Raises UserError."""
     count = len(recorded[inputs[0].name])
     return [_answered(session, outputs, {each.name: recorded[each.name][at] for each in inputs}) for at in range(count)]
 

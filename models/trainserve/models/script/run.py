@@ -1,4 +1,4 @@
-"""One run of a whole script, its steps in order: run it, take its model, export, check, parity, gates, publish."""
+"""One run of a whole script in order: script, its model, export, checks, parity, gates, publishing."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 
 MODEL, SAMPLES = "model.onnx", "samples.npz"
 _EVALUATED, _EXPORTED = 92, 98
-"""Percent of the run that each step's end stands for, as in Run."""
+"""Progress in percent at the end of each step, as in Run."""
 
 
 class ScriptRun(Run):
-    """`execute` does all of it; torch is imported when the script imports it, else once the script has ended."""
+    """A run of a script by `execute`; torch is imported by the script or after its end."""
 
     config: ScriptConfig
 
@@ -55,9 +55,9 @@ class ScriptRun(Run):
         self.keras = KerasWatch(self.running, Watch(terminal.say))
 
     def execute(self) -> dict[str, Any]:
-        """The termination message of a run that did not fail; only rank 0's says what became of it.
+        """Execute the run and return the termination message; only rank 0's has the result.
 
-        Raises RunFailed or Interrupted; then nothing was published.
+        Raises RunFailed or Interrupted; then nothing is published.
         """
         if (earlier := self._published_before()) is not None:
             return earlier
@@ -65,7 +65,7 @@ class ScriptRun(Run):
         with scratch_folder() as scratch:
             if self.rank.first:
                 with written_to(scratch):
-                    for name in (MODEL, SAMPLES):  # of an earlier run by hand
+                    for name in (MODEL, SAMPLES):  # left by an earlier run by hand
                         (scratch / name).unlink(missing_ok=True)
             self._run(scratch)
             if not self.rank.first:
@@ -83,7 +83,7 @@ class ScriptRun(Run):
         )
 
     def _run(self, scratch: Path) -> None:
-        """The script, from its first line to its last."""
+        """Run the script."""
         os.environ["TRAINSERVE_OUTPUT"] = str(scratch)
         os.environ.update({variable.name: variable.value or "" for variable in self.config.model.env or ()})
         os.environ.setdefault("OMP_NUM_THREADS", str(device.threads()))
@@ -122,11 +122,11 @@ class ScriptRun(Run):
         return keras_model.left(self.keras.newest, self.keras.fitted)
 
     def _take(self, left: Left, scratch: Path) -> dict[str, Any]:
-        """The model from memory, on the path that every model takes."""
+        """Export, check and publish the model that the script left in memory."""
         from trainserve.models.script.network import adopt
 
         adopted = adopt(left, self.config.model.script, self.config.export)
-        if self.keras.accuracy is None:  # Keras measures an accuracy of anything that is told to
+        if self.keras.accuracy is None:  # Keras measures an accuracy of any model if told to
             gates.applicable(self.config.gates, adopted.dataset.task)
         self.terminal.say(f"model: {adopted}")
         if left.held_out:
@@ -143,7 +143,7 @@ class ScriptRun(Run):
         return self._publish(made, adopted.dataset, scratch) if self.config.output else self._done()
 
     def _take_file(self, scratch: Path) -> dict[str, Any]:
-        """The file that the script wrote."""
+        """Check and publish the file that the script wrote."""
         from trainserve.models.script import own_graph
 
         made = own_graph.take(scratch, self.config)
@@ -161,7 +161,7 @@ class ScriptRun(Run):
         return self._send({**files, **self._report(draft, made, lambda: self._known_of(made.tested()), scratch)}, draft)
 
     def _known(self, dataset: Dataset) -> Known:
-        """Of the model that the script left, and the samples it left with it."""
+        """Facts for the report on the model and samples that the script left."""
         from trainserve.models.report.facts import Tested
 
         if self.answers is None:
@@ -170,7 +170,7 @@ class ScriptRun(Run):
         return self._known_of(Tested(dataset.test_images, dataset.test_targets, self.answers, by))
 
     def _known_of(self, tested: Tested | None) -> Known:
-        """What a script's report has, and what it lacks."""
+        """Facts for a script's report, including what is missing."""
         from trainserve.models.report import provenance
         from trainserve.models.report.facts import Known
 

@@ -1,4 +1,4 @@
-"""What the running script says of itself: how far it is, and which model it leaves. `sdk` and Keras write it."""
+"""The running script: its progress and the model it leaves, written by `sdk` and the Keras hooks."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from trainserve.models.data.dataset import Task
 
 TRAINED = 90
-"""Percent of the run that the script stands for, as training does for a model of the zoo."""
+"""Progress in percent at the end of the script, as after training a model of the zoo."""
 
 
 @dataclass(frozen=True)
 class Left:
-    """The model that a script leaves, and the samples it is measured on.
+    """The model that a script leaves, and the samples to evaluate it on.
 
-    `module` takes `inputs` (N, ...) and gives (N, K). `targets`: class numbers (N,), one-hot or real numbers (N, K). Of
-    one output and the numbers 0 and 1 it is a classifier of two classes, unless `task` says otherwise.
-    `held_out` is False where the script never said what to test on: then the samples are those it trained on.
-    `training`: some inputs and targets that it trained on, where they are known; int8 is calibrated with these.
+    `module` maps `inputs` (N, ...) to (N, K). `targets`: class numbers (N,), one-hot or float values (N, K). With a
+    single output and targets 0 and 1 it is a classifier of two classes, unless `task` says otherwise.
+    `held_out`: False if the script named no test samples: then these are training samples.
+    `training`: some training inputs and targets, if known, with which int8 is calibrated.
     """
 
     module: nn.Module
@@ -41,7 +41,7 @@ class Left:
 
 
 class Running:
-    """One run of one script."""
+    """State of a running script."""
 
     def __init__(self, progress: Progress, interrupt: Interrupt, meter: EnergyMeter) -> None:
         self.progress, self.interrupt, self.meter = progress, interrupt, meter
@@ -50,7 +50,7 @@ class Running:
         self.begin()
 
     def begin(self) -> None:
-        """A training begins: samples, seconds and curves count from here."""
+        """Start a training: samples, seconds and curves count from here."""
         self.since = self._then = time.perf_counter()
         self._samples_then = 0
         self.curves.begin()
@@ -66,10 +66,10 @@ class Running:
         more: Mapping[str, float | None] | None = None,
         **figures: Any,
     ) -> None:
-        """Report the training so far: `share` of it is done (0..1), `samples` were seen since it began.
+        """Report the progress of the training: the `share` done (0..1) and the `samples` seen.
 
-        `figures` are the State's; `more` are of the curves' point alone. Raises Interrupted when SIGTERM came and the
-        script swallowed it.
+        `figures`: fields of State; `more`: fields of the curves' point only. Raises Interrupted if SIGTERM arrived and
+        the script caught it.
         """
         self.interrupt.check()
         self.meter.update()
@@ -84,7 +84,7 @@ class Running:
         self.progress.update(epochs=epochs, step_seconds=seconds, **figures)
 
     def _record(self, now: float, samples: int, figures: Mapping[str, Any]) -> None:
-        """A point of the curves."""
+        """Add a point to the curves."""
         seen, took = samples - self._samples_then, now - self._then
         self._samples_then, self._then = samples, now
         speed = seen / took if seen > 0 and took > 0 else None
@@ -93,4 +93,4 @@ class Running:
 
 
 current: Running | None = None
-"""The script that this process runs."""
+"""The script that this process is running, if any."""

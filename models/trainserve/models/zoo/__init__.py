@@ -1,6 +1,6 @@
-"""Models by name. A model is built for the shape of the images and the number of outputs.
+"""The model zoo: models by name, built for an image shape and a number of outputs.
 
-This module does not import torch, so that the names are known before it is loaded.
+This module does not import torch, so that the names are available without it.
 
 Parameters for 10 classes of 32x32x3 images, and of 28x28x1:
 
@@ -14,7 +14,7 @@ Parameters for 10 classes of 32x32x3 images, and of 28x28x1:
 | resnet34 | basic blocks, twice as deep                            | 21,282,122 | 21,280,970 |
 | resnet50 | bottleneck blocks                                      | 23,520,842 | 23,519,690 |
 
-Besides them `timm/<name>` is any model of timm where that is installed, and `path.py:function` the user's own.
+In addition, `timm/<name>` is any model of timm, if installed, and `path.py:function` the user's own.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ MODELS = ("convnet", "gru", "lstm", "resnet18", "resnet34", "resnet50", "resnet9
 REFUSED = {
     "rnn": "'rnn' is refused: PyTorch exports a plain RNN with its number of time steps frozen; use 'lstm' or 'gru'"
 }
-"""What one would look for here, and why it is not."""
+"""Names that users may try, and why they are refused."""
 TIMM = "timm/"
 
 
 def build(
     name: str, given: Mapping[str, Any], shape: tuple[int, int, int], outputs: int, task: Task = "classification"
 ) -> nn.Module:
-    """The network: (N, C, H, W) float32 in, (N, outputs) out. `shape` is (H, W, C).
+    """Build network `name` with options `given`: (N, C, H, W) float32 to (N, outputs). `shape` is (H, W, C).
 
-    The user's own may give (N, 1) for two classes: the logit of class 1.
-    Raises UserError for an unknown name, for options the model does not take and for what fails in the user's own code,
-    DataError for images the model cannot take.
+    The user's own network may return (N, 1) for two classes: the logit of class 1.
+    Raises UserError for an unknown name, options that the model does not take and errors in the user's own code,
+    DataError for images that the model cannot take.
     """
     from trainserve.models.config import options
     from trainserve.models.zoo import convnet, recurrent, resnet
@@ -71,7 +71,7 @@ def build(
 
 
 def refusal(name: str) -> str | None:
-    """Why there is no model of that name, None when there is one; timm's names are known to timm alone."""
+    """Why there is no model `name`; None if there is one, or it may be timm's, which only timm can tell."""
     from trainserve.models.config.base import unknown
 
     if name in MODELS or (name.startswith(TIMM) and name != TIMM):

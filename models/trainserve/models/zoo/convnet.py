@@ -1,7 +1,7 @@
 """`convnet`: convolution 3x3 to 32 channels, ReLU, max-pool 2, flatten, dense 128, ReLU, dense `outputs`.
 
-The classic first CNN, written so that it is fast: pooling before ReLU is the same function on a quarter of the values,
-and flattening in NHWC order keeps the memory layout that the convolution prefers.
+The classic first CNN, optimised: pooling before ReLU is the same function with a quarter of the work, and flattening in
+NHWC order keeps the convolution's preferred memory layout.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Options(Section):
 
 
 class ConvNet(nn.Module):
-    """See the module."""
+    """The network of this module."""
 
     def __init__(self, options: Options, shape: tuple[int, int, int], outputs: int) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class ConvNet(nn.Module):
         self.head = nn.Linear(options.hidden, outputs)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) float32 to (N, outputs)."""
+        """Map (N, C, H, W) float32 to (N, outputs)."""
         features = torch.relu(nn.functional.max_pool2d(self.convolution(images), 2))
         flat = features.permute(0, 2, 3, 1).flatten(1)
         outputs: Tensor = self.head(torch.relu(self.hidden(flat)))
@@ -40,7 +40,7 @@ class ConvNet(nn.Module):
 
 
 def build(options: Options, shape: tuple[int, int, int], outputs: int) -> ConvNet:
-    """For images of `shape` (H, W, C). Raises DataError when they are too small to be convolved and pooled."""
+    """Build it for images of `shape` (H, W, C). Raises DataError if they are too small."""
     if min(shape[:2]) < 4:
         raise DataError(f"images of {shape[0]}x{shape[1]} are too small for convnet; at least 4x4 is needed")
     return ConvNet(options, shape, outputs).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]

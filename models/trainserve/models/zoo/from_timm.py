@@ -1,4 +1,4 @@
-"""`timm/<name>`: any model of timm (https://github.com/huggingface/pytorch-image-models), where timm is installed."""
+"""`timm/<name>`: any model of timm (https://github.com/huggingface/pytorch-image-models), if timm is installed."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ OURS = {
     "scriptable": "models are exported, not scripted",
     "exportable": "it is always on",
 }
-"""Arguments of timm's that are not the config's to give, and why."""
+"""Arguments of timm.create_model that a config may not set, and why."""
 
 
 def build(name: str, given: Mapping[str, Any], shape: tuple[int, int, int], outputs: int) -> nn.Module:
-    """timm's model `name`, with `given` as further arguments of `timm.create_model`.
+    """Build timm's model `name`, with `given` as further arguments of `timm.create_model`.
 
-    A model of one fixed image size (most vision transformers) is built for the size of the data's.
-    Raises UserError when timm is not installed, when it knows no such model, or refuses the options or the images.
+    A model with a fixed image size (most vision transformers) is built for the data set's size. Raises UserError if
+    timm is not installed, has no such model, or refuses the options or the images.
     """
     timm = _timm(name)
     if not timm.is_model(name):
@@ -49,7 +49,7 @@ def build(name: str, given: Mapping[str, Any], shape: tuple[int, int, int], outp
     arguments = {**sized, **given, "in_chans": shape[2], "num_classes": outputs, "exportable": True}
     try:
         network: nn.Module = timm.create_model(name, **arguments)
-    except Exception as error:  # whatever its constructors think of their arguments
+    except Exception as error:  # whatever its constructors raise
         raise UserError(
             f"model.options: {TIMM}{name} cannot be built with {json.dumps(dict(given))}: {ready.told(error)}"
         ) from error

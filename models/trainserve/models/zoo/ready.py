@@ -1,4 +1,4 @@
-"""What a network that somebody else wrote is put through once it is built."""
+"""Checks of a newly built network that is not the zoo's own."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ from trainserve.models.data.dataset import Task
 
 
 class WrongOutput(Exception):
-    """What the network gives is not one row of outputs per image."""
+    """The network does not return one row of outputs per image."""
 
 
 @torch.no_grad()
 def check(network: nn.Module, shape: tuple[int, int, int], outputs: int, task: Task = "classification") -> None:
-    """Send two black images of `shape` (H, W, C) through it, in evaluation mode; layers that wait for it get a size.
+    """Run two black images of `shape` (H, W, C) through it in evaluation mode, which also sizes lazy layers.
 
-    Raises WrongOutput when (2, outputs) does not come out, of two classes their one logit, and whatever the network
-    raises.
+    Raises WrongOutput unless the result is (2, outputs), or (2, 1) for two classes, and whatever the network raises.
     """
     height, width, channels = shape
     training = network.training
@@ -38,7 +37,7 @@ def check(network: nn.Module, shape: tuple[int, int, int], outputs: int, task: T
 
 
 def told(error: BaseException) -> str:
-    """An exception in one line."""
+    """The error in one line."""
     if isinstance(error, WrongOutput):
         return str(error)
     if isinstance(error, SyntaxError):

@@ -1,8 +1,8 @@
 """`lstm` and `gru`: an image read row by row, from top to bottom, each row one time step of W x C features.
 
-Classifies by what the network says at the end of the last layer: after the bottom row, and of a bidirectional one also
-after the top row of the way back. A plain RNN is not here: PyTorch's exporter unrolls it with the number of steps of
-its example (torch 2.13), where LSTM and GRU become the ONNX operators of their names.
+Classifies by the last layer's final state: after the bottom row, and, if bidirectional, also after the top row of the
+reverse direction. There is no plain RNN, because PyTorch's exporter unrolls it to the number of steps of its example
+(torch 2.13), while LSTM and GRU become ONNX operators.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from trainserve.models.config.base import Section
 
 
 class Options(Section):
-    """`hidden`: width of the state; `layers`: stacked; `bidirectional`: a second network reads from bottom to top."""
+    """`hidden`: width of the state; `layers`: stacked layers; `bidirectional`: also read from bottom to top."""
 
     hidden: int = Field(128, ge=1, le=16384)
     layers: int = Field(1, ge=1, le=32)
@@ -23,7 +23,7 @@ class Options(Section):
 
 
 class Recurrent(nn.Module):
-    """See the module."""
+    """The network of this module."""
 
     def __init__(self, kind: type[nn.LSTM] | type[nn.GRU], options: Options, features: int, outputs: int) -> None:
         super().__init__()
@@ -33,9 +33,9 @@ class Recurrent(nn.Module):
         self.head = nn.Linear(options.hidden * (2 if options.bidirectional else 1), outputs)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) float32 to (N, outputs)."""
+        """Map (N, C, H, W) float32 to (N, outputs)."""
         rows = images.permute(0, 2, 3, 1).flatten(2)
-        # The state at the end is read from the outputs: as a result of its own it is exported with a fixed batch.
+        # The final state is read from the outputs: as a separate result it is exported with a fixed batch size.
         steps, _ = self.cells(rows)
         last = steps[:, -1]
         if self.cells.bidirectional:
@@ -46,5 +46,5 @@ class Recurrent(nn.Module):
 
 
 def build(name: str, options: Options, shape: tuple[int, int, int], outputs: int) -> Recurrent:
-    """lstm or gru for images of `shape` (H, W, C)."""
+    """Build lstm or gru, by `name`, for images of `shape` (H, W, C)."""
     return Recurrent({"lstm": nn.LSTM, "gru": nn.GRU}[name], options, shape[1] * shape[2], outputs)

@@ -1,8 +1,8 @@
-"""`resnet18`, `resnet34`, `resnet50` (He et al., arXiv:1512.03385), and `resnet9`, the shape of the fast CIFAR nets.
+"""`resnet18`, `resnet34`, `resnet50` (He et al., arXiv:1512.03385), and `resnet9`, shaped like the fast CIFAR nets.
 
-Modules are named as in torchvision, so that its state dicts and timm's of the same names fit. The 50 has its stride in
-the 3x3 convolution, as torchvision and NVIDIA's "v1.5" do. The last norm of every block starts with gamma 0, so that a
-block begins as the identity (Goyal et al., arXiv:1706.02677).
+Modules are named as in torchvision, so that its and timm's state dicts fit. resnet50 has its stride in the 3x3
+convolution, as torchvision and NVIDIA's "v1.5". The last norm of every block starts with gamma 0, so that the block
+starts as the identity (Goyal et al., arXiv:1706.02677).
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from trainserve.models.errors import DataError
 from trainserve.models.zoo.convolution import Convolution
 
 SMALL = 64
-"""Pixels of an image's longer side up to which `stem: auto` means `cifar`."""
+"""Largest longer side of images, in pixels, for which `stem: auto` means `cifar`."""
 
 
 class Options(Section):
-    """Of resnet18, 34 and 50. `stem`: what comes before the blocks.
+    """Options of resnet18, 34 and 50. `stem`: the layers before the blocks.
 
-    `imagenet` is a 7x7 convolution of stride 2 and a max-pool of stride 2, a quarter of the size at once; `cifar` is a
-    3x3 convolution that keeps it; `auto` chooses by the size of the images.
+    `imagenet`: a 7x7 convolution and a max-pool, each of stride 2; `cifar`: a 3x3 convolution of stride 1; `auto`: by
+    the size of the images.
     """
 
     stem: Literal["auto", "cifar", "imagenet"] = "auto"
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions beside a shortcut."""
+    """Two 3x3 convolutions with a shortcut."""
 
     expansion = 1
 
@@ -46,13 +46,13 @@ class BasicBlock(nn.Module):
         nn.init.zeros_(self.bn2.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, channels, H, W) to (N, width, H / stride, W / stride), rounded up."""
+        """Map (N, channels, H, W) to (N, width, H / stride, W / stride), rounded up."""
         y = torch.relu(self.bn1(self.conv1(x)))
         return torch.relu(self.bn2(self.conv2(y)) + self.downsample(x))
 
 
 class Bottleneck(nn.Module):
-    """1x1 down, 3x3, 1x1 up to four times the width, beside a shortcut."""
+    """1x1 to reduce, 3x3, 1x1 to expand to four times the width, with a shortcut."""
 
     expansion = 4
 
@@ -68,14 +68,14 @@ class Bottleneck(nn.Module):
         nn.init.zeros_(self.bn3.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, channels, H, W) to (N, 4 width, H / stride, W / stride), rounded up."""
+        """Map (N, channels, H, W) to (N, 4 width, H / stride, W / stride), rounded up."""
         y = torch.relu(self.bn1(self.conv1(x)))
         y = torch.relu(self.bn2(self.conv2(y)))
         return torch.relu(self.bn3(self.conv3(y)) + self.downsample(x))
 
 
 def _shortcut(channels: int, wider: int, stride: int) -> nn.Module:
-    """The identity where a block changes neither size nor width, else a 1x1 convolution that does the same."""
+    """The identity if a block keeps size and width, else a 1x1 convolution with the same change."""
     if stride == 1 and channels == wider:
         return nn.Identity()
     return nn.Sequential(nn.Conv2d(channels, wider, 1, stride, bias=False), nn.BatchNorm2d(wider))
@@ -87,11 +87,11 @@ LAYOUTS: dict[str, tuple[Block, tuple[int, int, int, int]]] = {
     "resnet34": (BasicBlock, (3, 4, 6, 3)),
     "resnet50": (Bottleneck, (3, 4, 6, 3)),
 }
-"""The block of each, and how many of them its four stages have."""
+"""Block type and number of blocks in each of the four stages."""
 
 
 class ResNet(nn.Module):
-    """Stem, four stages of 64, 128, 256 and 512 channels (times the block's expansion), mean over the image, dense."""
+    """Stem, four stages of 64, 128, 256, 512 channels (times the block's expansion), global mean, dense layer."""
 
     def __init__(self, block: Block, blocks: tuple[int, int, int, int], stem: str, channels: int, outputs: int) -> None:
         super().__init__()
@@ -123,7 +123,7 @@ def _stage(block: Block, channels: int, width: int, count: int, stride: int) -> 
 
 
 def build(name: str, options: Options, shape: tuple[int, int, int], outputs: int) -> nn.Module:
-    """resnet18, 34 or 50 for images of `shape` (H, W, C), in channels_last."""
+    """Build resnet18, 34 or 50 for images of `shape` (H, W, C), in channels_last."""
     stem = options.stem
     if stem == "auto":
         stem = "cifar" if max(shape[:2]) <= SMALL else "imagenet"
@@ -131,16 +131,16 @@ def build(name: str, options: Options, shape: tuple[int, int, int], outputs: int
 
 
 class NineOptions(Section):
-    """Of resnet9. `width`: channels of the first convolution; the last one has eight times as many."""
+    """Options of resnet9. `width`: channels of the first convolution; the last has eight times as many."""
 
     width: int = Field(64, ge=1, le=1024)
 
 
 class ResNet9(nn.Module):
-    """Eight convolutions, three of which halve the image, two shortcuts, a global max and a dense layer.
+    """Eight convolutions, of which three halve the image, two shortcuts, a global max and a dense layer.
 
-    After David Page, "How to train your ResNet" (2018), the ancestor of the nets that CIFAR-10 speed records are held
-    with. Pooling comes before the norm, as in airbench: a quarter of the values to normalise.
+    After David Page, "How to train your ResNet" (2018), from which nets with CIFAR-10 speed records descend. Pooling is
+    before the norm, as in airbench: a quarter of the values to normalise.
     """
 
     def __init__(self, width: int, channels: int, outputs: int) -> None:
@@ -160,7 +160,7 @@ class ResNet9(nn.Module):
         x = self.layer2(x + self.residual1(x))
         x = self.layer3(x)
         x = x + self.residual3(x)
-        # An eighth, as Page's net: the maximum of 512 channels would else start the softmax far out.
+        # Scaled by 1/8, as in Page's net: the maximum of 512 channels would otherwise start with extreme logits.
         outputs: Tensor = self.fc(nn.functional.adaptive_max_pool2d(x, 1).flatten(1)) / 8
         return outputs
 
@@ -171,14 +171,14 @@ def _convolution(channels: int, width: int, pool: bool = False) -> nn.Sequential
 
 
 def build_nine(options: NineOptions, shape: tuple[int, int, int], outputs: int) -> nn.Module:
-    """resnet9 for images of `shape` (H, W, C), in channels_last. Raises DataError when they cannot be halved thrice."""
+    """Build resnet9 for images of `shape` (H, W, C), in channels_last. Raises DataError if smaller than 8x8."""
     if min(shape[:2]) < 8:
         raise DataError(f"images of {shape[0]}x{shape[1]} are too small for resnet9; at least 8x8 is needed")
     return _channels_last(ResNet9(options.width, shape[2], outputs))
 
 
 def _initialise_convolutions(network: nn.Module) -> None:
-    """He et al., arXiv:1502.01852, by what goes out, as torchvision."""
+    """Initialise as He et al., arXiv:1502.01852, with fan_out, as torchvision."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

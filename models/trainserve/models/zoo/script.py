@@ -1,7 +1,7 @@
-"""`model.script: "path.py:function"`: a network that the user's own function builds and this project's loop trains.
+"""`model.script: "path.py:function"`: a network that the user's function builds and TrainServe trains.
 
 The function is called as f(shape=(H, W, C), outputs=K, **options) and returns an nn.Module that takes
-(N, C, H, W) float32 and gives (N, K), of two classes the one logit (N, 1) of class 1 if it likes.
+(N, C, H, W) float32 and returns (N, K), or, for two classes, optionally the logit (N, 1) of class 1.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ FIELD = "model.script"
 def build(
     reference: str, given: Mapping[str, Any], shape: tuple[int, int, int], outputs: int, task: Task = "classification"
 ) -> nn.Module:
-    """What the function that `reference` names returns, `given` being its options.
+    """The network that the function named by `reference` returns, called with options `given`.
 
-    Raises UserError, with file and line where it is the user's code that fails.
+    Raises UserError, with file and line if the user's code fails.
     """
     file, _, name = reference.rpartition(":")
     path = Path(file).absolute()
@@ -58,7 +58,7 @@ def build(
 
 @contextlib.contextmanager
 def blaming(path: Path) -> Iterator[None]:
-    """Inside, what goes wrong in code of the file's folder becomes a UserError that names file and line.
+    """Inside, errors in code in the folder of `path` become a UserError that names file and line.
 
     The traceback goes to stderr.
     """
@@ -75,7 +75,7 @@ def blaming(path: Path) -> Iterator[None]:
 
 
 def _misspelt(error: BaseException, path: Path) -> str | None:
-    """Where Python could not read a file in the folder of `path`: no frame of it runs then."""
+    """File and line of a SyntaxError in the folder of `path`, which has no stack frame; None for other errors."""
     if not isinstance(error, SyntaxError) or error.filename is None:
         return None
     file = Path(error.filename)
@@ -86,12 +86,12 @@ def _module(path: Path) -> ModuleType:
     if not path.is_file():
         raise UserError(f"{FIELD}: {path}: {'not a file' if path.exists() else 'no such file'}")
     if str(path.parent) not in sys.path:
-        sys.path.append(str(path.parent))  # last, so that files beside it are found and hide nothing of ours
+        sys.path.append(str(path.parent))  # last, so that files beside it are found but hide no installed module
     name = f"trainserve_script_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses and pickle look their module up there
+    sys.modules[name] = module  # dataclasses and pickle look up modules there
     try:
         spec.loader.exec_module(module)
     except SyntaxError as error:
@@ -123,7 +123,7 @@ def _arguments(
     arguments = ours | dict(given)
     try:
         signature = inspect.signature(function)
-    except ValueError:  # some functions written in C have none
+    except ValueError:  # some C functions have no signature
         return arguments
     try:
         signature.bind(**arguments)

@@ -1,6 +1,6 @@
-"""Which of an image's pixels a network looks at: those that its answer has a gradient for.
+"""The pixels of an image that a network looks at: those with a gradient of the output.
 
-A vision transformer of 16x16 patches takes 28x28 images without a word and looks at 16x16 of their pixels (timm 1.0).
+A vision transformer with 16x16 patches accepts 28x28 images and looks at only 16x16 of their pixels (timm 1.0).
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ import torch
 from torch import nn
 
 FEW = 0.9
-"""Below this share of the pixels an image is not what the network is trained on."""
+"""Smallest share of pixels that a model of the config's choice must look at."""
 
 
 @dataclass(frozen=True)
 class Sight:
-    """How many rows and columns of the image's are looked at."""
+    """The image's size, and the number of rows and columns that are looked at."""
 
     shape: tuple[int, int]
     seen: tuple[int, int]
 
     @property
     def share(self) -> float:
-        """Of the pixels, 0..1."""
+        """Share of the pixels, 0..1, that are looked at."""
         return self.seen[0] * self.seen[1] / (self.shape[0] * self.shape[1])
 
     def __str__(self) -> str:
@@ -33,7 +33,7 @@ class Sight:
 
 
 def sight(network: nn.Module, shape: tuple[int, int, int]) -> Sight | None:
-    """Of images of `shape` (H, W, C); None where it cannot be told. Leaves the network, and chance, as they are."""
+    """Measure it for images of `shape` (H, W, C); None if impossible. Changes neither network nor random generators."""
     height, width, channels = shape
     try:
         with torch.random.fork_rng(devices=[]), torch.enable_grad():
@@ -41,7 +41,7 @@ def sight(network: nn.Module, shape: tuple[int, int, int]) -> Sight | None:
             image = torch.randn(1, channels, height, width, requires_grad=True)
             answer = _connected(network)(image)
             (slope,) = torch.autograd.grad((answer * torch.randn_like(answer)).sum(), image)
-    except Exception:  # of anybody's network; what is wrong with it shows elsewhere
+    except Exception:  # the network may be anyone's; its errors are reported elsewhere
         return None
     seen = (slope[0] != 0).any(dim=0)
     rows, columns = int(seen.any(dim=1).sum()), int(seen.any(dim=0).sum())
@@ -49,7 +49,7 @@ def sight(network: nn.Module, shape: tuple[int, int, int]) -> Sight | None:
 
 
 def _connected(network: nn.Module) -> nn.Module:
-    """A copy in evaluation mode whose weights that begin at zero, and hide what is before them, do not."""
+    """A copy in evaluation mode with random values for all-zero parameters, which would block gradients."""
     twin = copy.deepcopy(network).eval()
     with torch.no_grad():
         for parameter in twin.parameters():
@@ -59,7 +59,7 @@ def _connected(network: nn.Module) -> nn.Module:
 
 
 def advice(network: nn.Module, shape: tuple[int, int, int]) -> str:
-    """What `dataset.size` could be: the next multiples of the patch, where the network tells it."""
+    """Advice for `dataset.size`: the next multiples of the patch size, if the network has one."""
     patch = getattr(getattr(network, "patch_embed", None), "patch_size", None)
     sizes = patch if isinstance(patch, tuple | list) else (patch, patch)
     if len(sizes) == 2 and all(isinstance(each, int) and each > 0 for each in sizes):
