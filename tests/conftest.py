@@ -1,4 +1,4 @@
-"""A real API server with TrainServe's kinds, for what only it can say."""
+"""What all tests share: a real API server with TrainServe's kinds, and which tests are quick (`make unit`)."""
 
 from __future__ import annotations
 
@@ -28,6 +28,30 @@ TOGETHER = (
     r"tests/(api/test_(open_fields|quantity|server|upgrade)|operator/test_(ending|server|two_replicas))\.py",
 )
 """Tests that share a cluster, the last ones the API server below. An idle cluster takes a tenth of a core."""
+
+
+STARTING = frozenset(
+    {"kubeconfig", "cluster", "node", "monitored", "command", "start_pod", "run_helm", "execute", "run_script"}
+)
+"""Fixtures that start a server or a whole training run, or name a program that `make setup` alone brings: who asks for
+one is no unit test."""
+SLOW = frozenset(
+    line for line in (Path(__file__).parent / "slow.txt").read_text().splitlines() if not line.startswith("#")
+)
+"""Names of folders, files and tests that start a server themselves, or were measured to be slow."""
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leaves whole files and folders unread that have no unit test, where these are asked for: imports take time."""
+    return True if config.option.markexpr == "unit" and collection_path.stem in SLOW else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks as `unit` each test that needs no server and was not measured to be slow."""
+    for item in items:
+        names = set(re.split(r"/|\.py::|::", item.nodeid.partition("[")[0]))
+        if not STARTING.intersection(getattr(item, "fixturenames", ())) and not names.intersection(SLOW):
+            item.add_marker(pytest.mark.unit)
 
 
 class Scheduling(LoadFileScheduling):

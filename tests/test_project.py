@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -59,6 +60,28 @@ def test_every_fragment_is_in_the_next_releases_changelog() -> None:
     assert fragments
     assert [path.name for path in fragments if " ".join(path.read_text().split()) not in said] == []
     assert [line for line in draft.splitlines() if len(line) > WIDTH] == []
+
+
+@pytest.mark.parametrize("target", ["test T={}", "unit PYTEST_ARGS={}"])
+def test_make_runs_the_tests_of_one_file(target: str) -> None:
+    file = "tests/store/test_manifest.py"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    command = ["make", *target.format(file).split()]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"^[=.\s]*\d+ passed", done.stdout.splitlines()[-1]), done.stdout
+
+
+def test_what_is_listed_as_slow_is_there() -> None:
+    tests = ROOT / "tests"
+    files = [path for path in tests.rglob("*") if path.suffix == ".py"]
+    named = {path.stem for path in files} | {parent.name for path in files for parent in path.parents}
+    named |= {
+        name for path in files for name in re.findall(r"^ *(?:async )?def (test_\w+)", path.read_text(), re.MULTILINE)
+    }
+    listed = [line for line in (tests / "slow.txt").read_text().splitlines() if not line.startswith("#")]
+    assert [name for name in listed if name not in named] == []
+    assert len(listed) == len(set(listed))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

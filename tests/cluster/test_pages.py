@@ -16,13 +16,20 @@ import pytest
 
 from tests.cluster.support import HANG, Kube
 from trainserve.dev import binaries
+from trainserve.dev.bootstrap import ROLE
 from trainserve.dev.cluster import Cluster
 from trainserve.dev.helm import helm
 from trainserve.dev.state import SYSTEM_NAMESPACE
 
 ROOT = Path(__file__).parents[2]
 LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "node_modules")
-CRDS = ("crd/trainjobs.trainserve.io", "crd/modelserves.trainserve.io")
+OURS = (
+    "crd/trainjobs.trainserve.io",
+    "crd/modelserves.trainserve.io",
+    f"namespace/{SYSTEM_NAMESPACE}",
+    f"clusterrolebinding/{ROLE}",
+)
+"""What a development cluster is given at its start, and a user's does not have."""
 ENDLESS = {"kubectl get tsj,tsm --watch"}
 """Commands that a person ends; here they are ended after a few seconds."""
 PRINTED = {"kubectl get tsj,tsm"}
@@ -82,7 +89,7 @@ def bare(tmp_path: Path) -> Iterator[Cluster]:
     started = Cluster(tmp_path / "cluster", simulated_gpus=2)
     try:
         started.up("etcd", "apiserver", "controller-manager", "scheduler", "agent")
-        run([f"kubectl delete namespace/{SYSTEM_NAMESPACE} {' '.join(CRDS)}"], tmp_path, started.kubeconfig)
+        run([f"kubectl delete {' '.join(OURS)}"], tmp_path, started.kubeconfig)
         yield started
     finally:
         started.down()
