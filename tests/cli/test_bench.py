@@ -97,11 +97,11 @@ def test_an_axis_of_any_length_is_asked_for_and_then_checked(trainserve: Run, tm
         (["127.0.0.1:1"], 1, "127.0.0.1:1"),
         (["/nowhere/1"], 2, "/nowhere/1"),
         (["127.0.0.1:1", "--rate", "5", "--concurrency", "1"], 2, "either --concurrency or --rate"),
-        (["127.0.0.1:1", "--rate", "0"], 2, "'0' is not requests per second such as 500/s"),
+        (["127.0.0.1:1", "--rate", "0"], 2, "'0' is not a rate in requests per second, such as 500/s"),
         (["127.0.0.1:1", "--concurrency", "1,0"], 2, "'1,0' is not a list of numbers from 1 to 512"),
-        (["127.0.0.1:1", "--constant"], 2, "--constant goes with --rate"),
+        (["127.0.0.1:1", "--constant"], 2, "--constant requires --rate"),
         (["127.0.0.1:1", "--plot", "a.pdf"], 2, "a plot is written as .svg or .png"),
-        (["a/model.onnx", "--model", "digits"], 2, "--model goes with a server's address"),
+        (["a/model.onnx", "--model", "digits"], 2, "--model requires the URL of a server"),
     ],
 )
 def test_what_cannot_be_measured_is_refused_in_one_line(

@@ -45,7 +45,7 @@ def test_a_release_with_a_latency_histogram_is_told_its_buckets_and_the_check_le
     (control,) = text_format.Parse(finished.out, messages().ModelConfig()).model_metrics.metric_control
     assert control.metric_identifier.family == "nv_inference_first_response_histogram_ms"
     assert 19.9999 in control.histogram_options.buckets
-    assert "model_metrics is left out of the check: the development server, Triton 24.10" in finished.err
+    assert "model_metrics is not checked: the development server, Triton 24.10" in finished.err
     assert "model_metrics" not in trainserve("config", version, "--release", "25.12").out
     assert "model_metrics" not in trainserve("config", version).out
 
@@ -65,7 +65,9 @@ def test_all_models_of_an_ensemble_are_printed_and_taken_by_the_server(
         "# digits-labels/config.pbtxt",
         "# digits-ensemble/config.pbtxt",
     ]
-    assert finished.err.splitlines()[-1] == ("trainserve: the server takes it: digits, digits-labels, digits-ensemble")
+    assert finished.err.splitlines()[-1] == (
+        "trainserve: the server accepts the configuration: digits, digits-labels, digits-ensemble"
+    )
 
 
 def test_a_graph_that_is_not_batched_says_why(trainserve: Command, tmp_path: Path) -> None:
@@ -86,7 +88,10 @@ def test_what_the_server_does_not_take_is_told_in_its_words_with_exit_1(
     path = settings(tmp_path, "overrides: {max_batch_size: -1}")
     finished = trainserve("config", version, "--settings", path, "--check")
     assert finished.status == 1
-    assert "the server does not take it: model digits: 'max_batch_size' must be non-negative" in finished.err
+    assert (
+        "the server does not accept the configuration: model digits: 'max_batch_size' must be non-negative"
+        in finished.err
+    )
 
 
 def test_a_ready_repository_is_printed_and_checked_as_it_is(
@@ -99,7 +104,7 @@ def test_a_ready_repository_is_printed_and_checked_as_it_is(
         written, messages().ModelConfig()
     )
     finished = trainserve("config", fetched / "repository", "--settings", settings(tmp_path, ""))
-    assert (finished.status, "says itself how it is served" in finished.err) == (2, True)
+    assert (finished.status, "a ready repository has its own configuration" in finished.err) == (2, True)
 
 
 def test_two_versions_of_a_model_are_one_configuration(trainserve: Command, root: Path, tmp_path: Path) -> None:

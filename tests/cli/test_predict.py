@@ -206,7 +206,7 @@ def test_output_that_nobody_reads_is_no_error_message(server: DevelopmentServer,
     [
         (np.zeros((1, 14, 14, 1), np.uint8), "takes uint8 [n, 28, 28, 1], given uint8 [1, 14, 14, 1]"),
         (np.zeros((1, 28, 28, 1)), "takes uint8 [n, 28, 28, 1], given float64 [1, 28, 28, 1]"),
-        (np.zeros((0, 28, 28, 1), np.uint8), "hold 0 rows"),
+        (np.zeros((0, 28, 28, 1), np.uint8), "have 0 rows"),
     ],
 )
 def test_an_array_that_does_not_fit_is_refused_naming_both_shapes(
@@ -249,7 +249,7 @@ def test_an_archive_without_the_input_names_what_it_holds(
     np.savez(tmp_path / "other.npz", pictures=images(1))
     finished = trainserve("predict", "other.npz", "--url", server.url)
     assert finished.status == 2
-    assert "no array named images, which the model takes; the file holds pictures" in finished.err
+    assert "no array named images, which the model takes; the file has pictures" in finished.err
 
 
 def test_a_failed_request_is_one_line_and_exit_1(trainserve, server: DevelopmentServer, sample: Path) -> None:

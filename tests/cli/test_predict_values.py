@@ -85,5 +85,5 @@ def test_a_regressions_values_have_a_column_each(trainserve, regression: Develop
     refused = trainserve("predict", "three.npy", "--url", regression.url, "--top", 2)
     assert (refused.status, refused.err.split(" (see")[0]) == (
         2,
-        "trainserve: --top goes with classes, and model light gives values",
+        "trainserve: --top applies to classes only; model light predicts values",
     )

@@ -113,7 +113,7 @@ class Broken(Watcher):
 
 async def test_a_look_that_fails_for_a_reason_of_our_own_ends_the_view_with_it() -> None:
     terminal = Terminal(Broken(), "phase", 0.01, Console(file=io.StringIO(), force_terminal=True))
-    with pytest.raises(RequestFailed, match="it cannot be shown: KeyError: 'metadata'"):
+    with pytest.raises(RequestFailed, match="the cluster's state cannot be shown: KeyError: 'metadata'"):
         async with asyncio.timeout(30):
             await terminal.watch()
 

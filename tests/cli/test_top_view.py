@@ -94,7 +94,9 @@ def test_of_all_namespaces_each_row_says_which() -> None:
 def test_the_heading_says_where_and_when_how_many_of_each_and_the_gpus_asked() -> None:
     first, second = drawn(view.page(SNAPSHOT, "phase", 200), 200)[:2]
     assert first == f"TrainServe  kind · namespace team · {AT.astimezone():%H:%M:%S}"
-    assert second == ("TrainJobs 3: 1 Running, 1 Unschedulable, 1 Complete · ModelServes 1: 1 Ready · GPUs asked 12")
+    assert second == (
+        "TrainJobs 3: 1 Running, 1 Unschedulable, 1 Complete · ModelServes 1: 1 Ready · GPUs requested 12"
+    )
     assert "all namespaces" in drawn(view.page(replace(SNAPSHOT, namespace=None), "phase", 200), 200)[0]
 
 
@@ -181,8 +183,8 @@ def test_a_screen_has_the_most_interesting_rows_and_counts_the_others() -> None:
 
 
 def test_a_note_is_above_the_keys() -> None:
-    lines = screen(replace(SNAPSHOT, notes=["no figures of digits-1-0:9400: no answer within 2 s"]), 100, 20)
-    assert lines[-2] == "no figures of digits-1-0:9400: no answer within 2 s"
+    lines = screen(replace(SNAPSHOT, notes=["no figures from digits-1-0:9400: no answer within 2 s"]), 100, 20)
+    assert lines[-2] == "no figures from digits-1-0:9400: no answer within 2 s"
 
 
 @given(st.integers(1, 250), st.integers(1, 30), st.integers(0, 20), st.integers(0, 20), st.text(max_size=300))

@@ -32,7 +32,7 @@ def test_what_was_measured_is_shown_again_with_its_choice(trainserve: Run, root:
     asked = ("tune", root / "default/digits/1", "--p99", "40ms", "--cache", "cache")
     done = trainserve(*asked, "--plot", "table.svg")
     assert done.status == 0, done.err
-    assert "chosen: {" in done.out and "naive" in done.out and "measured before" in done.err
+    assert "chosen: {" in done.out and "naive" in done.out and "cached result" in done.err
     assert "objective 40 ms" in (tmp_path / "table.svg").read_text()
     told = json.loads(trainserve(*asked, "-o", "json").out)
     assert {row["name"] for row in told["table"]} == {*(each.name for each in named(4)), "defaults", "naive"}
@@ -64,7 +64,7 @@ def test_a_rate_that_needs_more_replicas_is_told_so(trainserve: Run, root: Path,
     [
         (["/nowhere/1", "--p99", "20ms"], "/nowhere/1"),
         (["/nowhere/1", "--p99", "20"], "'20' is not a duration such as 500us"),
-        (["/nowhere/1", "--p99", "0ms"], "must be more than nothing"),
+        (["/nowhere/1", "--p99", "0ms"], "must be greater than 0"),
         (["/nowhere/1"], "--p99"),
         (["/nowhere/1", "--p99", "20ms", "--rate", "5", "--concurrency", "3"], "either --concurrency or --rate"),
         (["/nowhere/1", "--p99", "20ms", "--plot", "a.gif"], "a plot is written as .svg or .png"),

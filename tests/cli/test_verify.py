@@ -45,13 +45,13 @@ def test_a_right_server_is_verified_over_both_protocols(
     lines = finished.out.splitlines()
     assert lines[0].startswith("digits version 1  sha256:")
     assert "3 (" not in lines[1] and "every byte is as published" in lines[1]
-    assert "held against what PyTorch gave, within rtol 0.001 and atol 1e-05" in lines[3]
+    assert "compared with PyTorch's answers, within rtol 0.001 and atol 1e-05" in lines[3]
     rows = [line.split() for line in lines if line.startswith(("http", "grpc"))]
     assert [row[:3] for row in rows] == [
         [each, *run] for each in ("http", "grpc") for run in (["1", "1"], ["32", "1"], ["1", "8"])
     ]
     assert {row[-1] for row in rows} == {"equal"}
-    assert "10 of 10 equal; likeliest class equal in 64 of 64 samples" in finished.out
+    assert "10 of 10 equal; most likely class equal in 64 of 64 samples" in finished.out
     assert lines[-1] == "verified"
 
 
@@ -77,7 +77,7 @@ def test_another_version_exits_1_and_names_the_worst_sample(
     assert "the server's configuration names its digest sha256:" in report["fault"]["evidence"][0]
     assert report["servedDigest"] == store.resolve(root, "default", "digits", 1).digest
     shown = trainserve("verify", server.url, root / "default/digits/2").out
-    assert "not verified\nlikeliest fault: WrongVersion: the server serves version 1 under this name" in shown
+    assert "not verified\nmost likely fault: WrongVersion: the server serves version 1 under this name" in shown
     assert "worst    sample 17, probabilities[" in shown
 
 
@@ -88,7 +88,7 @@ def test_without_a_server_every_byte_is_checked(trainserve: Command, root: Path,
     (copied / "samples.npz").write_bytes(content)
     finished = trainserve("verify", copied)
     assert finished.status == 1
-    assert "likeliest fault: AlteredFile" in finished.out
+    assert "most likely fault: AlteredFile" in finished.out
     assert "samples.npz: expected sha256:" in finished.out
 
 
@@ -119,7 +119,7 @@ def test_a_lone_graph_is_held_against_onnxruntimes_own_answers(
 ) -> None:
     finished = trainserve("verify", server.url, root / "default/digits/1/model.onnx", "--model", "digits")
     assert finished.status == 0, finished.out
-    assert "onnxruntime's own answers, for nothing else was recorded" in finished.out
+    assert "onnxruntime's answers, as no others were recorded" in finished.out
 
 
 def test_no_server_is_not_verified(trainserve: Command, root: Path) -> None:
@@ -135,7 +135,7 @@ def test_no_server_is_not_verified(trainserve: Command, root: Path) -> None:
         (["a", "b", "c"], "give [URL] MODEL"),
         (["nohost", "ROOT/default/digits/1"], "Invalid value for URL: 'nohost' is not host:port"),
         (["h:1", "ROOT/default/digits/1", "--grpc-url", "x"], "Invalid value for --grpc-url: 'x' is not host:port"),
-        (["ROOT/default/digits/1", "--model", "digits"], "--grpc-url, --model and --given go with a URL"),
+        (["ROOT/default/digits/1", "--model", "digits"], "--grpc-url, --model and --given require a URL"),
         (["ROOT/default/digits/7"], "version 7 does not exist; published: 1, 2"),
         (["ftp://x/y"], "address 'ftp://x/y' is not allowed"),
         (["ROOT/default/digits/1", "--key", "nowhere.pem"], "nowhere.pem: cannot be read"),

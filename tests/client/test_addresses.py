@@ -35,11 +35,11 @@ def test_an_address_says_host_port_and_protocol(given, protocol, meant, targets)
         ("https://", "'https://' is not host:port"),
         ("https://me:secret@a", "is not host:port"),
         ("https://a/#top", "is not host:port"),
-        (["https://a", "grpcs://b"], "'grpcs://b' is not http"),
+        (["https://a", "grpcs://b"], "'grpcs://b' is a grpc address; must be http"),
         ("[::1:80", "is not host:port"),
         ("", "'' is not host:port"),
         ([], "none given; must be at least one host:port"),
-        (["http://a:1", "grpc://b:2"], "'grpc://b:2' is not http"),
+        (["http://a:1", "grpc://b:2"], "'grpc://b:2' is a grpc address; must be http"),
     ],
 )
 def test_what_is_no_address_is_refused_with_what_is_allowed(given, words: str) -> None:

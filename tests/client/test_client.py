@@ -228,7 +228,7 @@ print([each.name for each in threading.enumerate()].count("trainserve-client"))
 @pytest.mark.parametrize(
     ("inputs", "words"),
     [
-        (np.zeros((0, 28, 28, 1), np.uint8), "hold 0 rows"),
+        (np.zeros((0, 28, 28, 1), np.uint8), "have 0 rows"),
         (np.zeros((1, 28, 28), np.uint8), r"takes uint8 \[n, 28, 28, 1\]"),
         ({"pictures": images(1)}, "the model takes inputs images; given pictures"),
     ],

@@ -119,4 +119,4 @@ def test_what_measures_or_verifies_a_server_itself_says_that_it_does_not(
 ) -> None:
     done = trainserve(*command)
     assert done.status == 2
-    assert "TLS is not spoken here" in done.err
+    assert "TLS is not supported here" in done.err

@@ -296,7 +296,7 @@ def test_a_pod_that_hangs_is_gone_or_answers_garbage_costs_its_own_figures_alone
     assert (found["good"]["EPOCH"], found["good"]["LOSS"]) == ("2/4", "0.5")
     assert set(found) == {*answers, "gone", "good"}
     assert {found[name]["LOSS"] for name in (*answers, "gone")} == {"-"}
-    assert re.search(r"^no figures of fails-1-0:9400 \(and 6 more pods\)", finished.stdout, re.MULTILINE)
+    assert re.search(r"^no figures from fails-1-0:9400 \(and 6 more pods\)", finished.stdout, re.MULTILINE)
     assert "\x1b" not in finished.stdout
 
 
@@ -355,7 +355,7 @@ OWN = {"trainserve.io": ["trainjobs", "modelserves"]}
     ("resources", "note"),
     [
         (OWN | {"": ["pods", "pods/proxy"]}, None),
-        (OWN | {"": ["pods"]}, "no right to get pods/proxy in namespace {namespace}: "),
+        (OWN | {"": ["pods"]}, "no permission to get pods/proxy in namespace {namespace}: "),
         (OWN, "Error from server (Forbidden): pods is forbidden: "),
         (
             {"trainserve.io": ["trainjobs"], "": ["pods", "pods/proxy"]},
@@ -375,7 +375,7 @@ def test_a_right_that_is_missing_costs_what_it_is_for_and_is_named(
     asked = "pods/proxy" in resources.get("", [])
     assert rows(finished.stdout, "TRAINJOB")["digits"]["EPOCH"] == ("7/9" if asked else "1/9")
     said = finished.stdout.splitlines()[-1]
-    assert said.startswith(note.format(namespace=team.namespace)) if note else "no right" not in finished.stdout
+    assert said.startswith(note.format(namespace=team.namespace)) if note else "no permission" not in finished.stdout
 
 
 def test_who_may_list_neither_kind_is_told_so_in_one_line(team: Kube, tmp_path: Path) -> None:

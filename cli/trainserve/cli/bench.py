@@ -28,31 +28,52 @@ PERCENTS = (50.0, 75.0, 90.0, 95.0, 98.0, 99.0, 99.5, 99.8, 99.9, 99.95, 99.99)
 @click.option(
     "--concurrency",
     type=parameters.COUNTS,
-    help="Callers that each wait for their answer, such as 1,8,32, one after the other.  [default: 1,8,32]",
+    help="Numbers of concurrent callers to measure one after another (closed loop: each waits for its answer before it"
+    " sends again).  [default: 1,8,32]",
 )
 @click.option(
-    "--rate", type=parameters.RATE, help="Instead: requests at random times, such as 500/s, whatever the server does."
+    "--rate",
+    type=parameters.RATE,
+    help="Instead of --concurrency: requests per second, such as 500/s, sent at random times whether or not the server"
+    " keeps up (open loop).",
 )
-@click.option("--constant", is_flag=True, help="With --rate: evenly spaced instead of at random times (Poisson).")
-@click.option("--protocol", type=click.Choice(["http", "grpc"]), help="Unset: as the URL says, else http.")
-@click.option("--model", "name", help="With a URL: name of the model. Unset: the only one served.")
+@click.option("--constant", is_flag=True, help="With --rate: send at even intervals instead of at random times.")
 @click.option(
-    "--settings", "file", type=click.Path(path_type=Path, dir_okay=False, exists=True), help="With MODEL: YAML or JSON."
+    "--protocol",
+    type=click.Choice(["http", "grpc"]),
+    help="Protocol of the requests (default: that of URL, else http).",
+)
+@click.option("--model", "name", help="With URL: name of the model (default: the only one served).")
+@click.option(
+    "--settings",
+    "file",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="With MODEL: YAML or JSON file with the fields of a ModelServe's spec.triton.",
 )
 @click.option(
     "--shape",
     "shapes",
     type=parameters.SHAPE,
     multiple=True,
-    help="Of an input with axes of any length, such as tokens:1,128, the batch included. Once for each.",
+    help="Shape, batch included, of an input that has axes of any length, such as tokens:1,128. Repeat for each such"
+    " input.",
 )
 @click.option(
-    "--seconds", type=click.FloatRange(0.1, 3600), default=5.0, show_default=True, help="Of each load, warm-up aside."
+    "--seconds",
+    type=click.FloatRange(0.1, 3600),
+    default=5.0,
+    show_default=True,
+    help="Seconds to measure each load, after the warm-up.",
 )
 @click.option(
-    "--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Latencies, .png or .svg."
+    "--plot",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Draw the latencies by percentile to FILE (.png or .svg).",
 )
-@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option(
+    "-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True, help="Output format."
+)
 def bench(
     where: str,
     concurrency: list[int] | None,
@@ -66,16 +87,17 @@ def bench(
     plot: Path | None,
     output: str,
 ) -> None:
-    """Measure latency and throughput of the server at URL, or of MODEL on a server started for it.
+    """Measure latency and throughput of a server or a model.
 
-    URL is host:port, http://host:port or grpc://host:port. MODEL is a version of the store or an .onnx file: a path,
-    s3:// or https://; its recorded samples are sent, one a request. A --rate is an open loop: latency counts from the
-    time at which a request was meant to be sent, so that a server that stalls is charged with all who came meanwhile.
+    URL is the address of a running server: host:port, http://host:port or grpc://host:port. MODEL is a version in the
+    store or an .onnx file, given as a path or an s3:// or https:// address; a development server is started for it and
+    its recorded samples are sent, one per request. With --rate, latency counts from the time at which a request was
+    due to be sent, so that a stall of the server shows in every request that was due meanwhile.
     """
     if rate is not None and concurrency is not None:
         raise click.UsageError("give either --concurrency or --rate")
     if constant and rate is None:
-        raise click.UsageError("--constant goes with --rate")
+        raise click.UsageError("--constant requires --rate")
     try:
         if plot is not None:
             chart.check(plot)
@@ -95,7 +117,7 @@ def bench(
                 samples[f"{rate:g}/s"] = loops.open(at.address, at.request, rate, seconds, poisson=not constant)
             else:
                 for callers in concurrency or [1, 8, 32]:
-                    status.update(f"{callers} callers for {seconds:g} s")
+                    status.update(f"{_callers(str(callers))} for {seconds:g} s")
                     samples[str(callers)] = loops.closed(at.address, at.request, callers, seconds)
         except LoadFailed as error:
             raise RequestFailed(str(error)) from None
@@ -110,7 +132,7 @@ def bench(
     if plot is not None:
         _plot(f"{at.name} over {at.request.protocol}: latency by percentile", samples, plot)
     if not any(each.p50_ms or each.max_ms for each in told.values()):
-        raise RequestFailed(f"not one request was answered: {next(iter(told.values())).first_error or 'no words'}")
+        raise RequestFailed(f"no request was answered: {next(iter(told.values())).first_error or 'no error message'}")
 
 
 def _table(name: str, protocol: str, told: dict[str, Summary]) -> Table:
@@ -132,16 +154,24 @@ def _milliseconds(value: float | None) -> str:
 def _remarks(told: dict[str, Summary]) -> list[str]:
     remarks = []
     for called, each in told.items():
+        load_name = _callers(called) if each.offered is None else called
         if each.errors:
-            remarks.append(f"{called}: {each.errors} of {each.requests} requests failed, the first: {each.first_error}")
+            remarks.append(
+                f"{load_name}: {each.errors} of {each.requests} requests failed; first error: {each.first_error}"
+            )
         if not each.kept_up:
             remarks.append(
-                f"{called} was not kept up: {each.rate:.0f}/s were answered, {each.waiting} waited at the end, "
-                f"{each.unanswered} in vain; latencies grow for as long as such a load lasts"
+                f"{load_name}: the server did not keep up: it answered {each.rate:.0f}/s, {each.waiting} requests were "
+                f"waiting at the end and {each.unanswered} were never answered; latencies grow with the duration of "
+                "such a load"
             )
         if each.kept_up and each.p50_ms is not None and each.lag_ms > each.p50_ms / 2:
-            remarks.append(f"{called}: {each.lag_ms:.2g} ms of each latency are the load generator's own")
+            remarks.append(f"{load_name}: {each.lag_ms:.2g} ms of each latency are spent in the load generator itself")
     return remarks
+
+
+def _callers(count: str) -> str:
+    return f"{count} caller{'' if count == '1' else 's'}"
 
 
 def _plot(title: str, samples: dict[str, Sample], path: Path) -> None:
@@ -152,7 +182,7 @@ def _plot(title: str, samples: dict[str, Sample], path: Path) -> None:
         points = [(1 / (1 - percent / 100), percentile(ordered, percent)) for percent in PERCENTS]
         known = [(x, y) for x, y in points if y is not None]
         if known:
-            series.append(Series(f"{name} caller{'s' if name != '1' else ''}" if closed else name, known, line=True))
+            series.append(Series(_callers(name) if closed else name, known, line=True))
     marks = [
         (1 / (1 - percent / 100), f"{percent:g} %") for percent in PERCENTS if percent in (50, 90, 99, 99.9, 99.99)
     ]

@@ -22,29 +22,31 @@ if TYPE_CHECKING:
     "path",
     metavar="FILE",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="YAML or JSON, the fields of a ModelServe's spec.triton.",
+    help="YAML or JSON file with the fields of a ModelServe's spec.triton.",
 )
-@click.option("--gpus", type=click.IntRange(0), default=0, show_default=True, help="GPUs of the server it is for.")
+@click.option("--gpus", type=click.IntRange(0), default=0, show_default=True, help="Number of GPUs of the server.")
 @click.option(
     "--release",
     metavar="RELEASE",
-    help="Triton's release or image that it is for, such as 26.08: it must load the graph, and is told the buckets of"
-    " its latency histogram where it has one. Unset: the development server.",
+    help="Triton release or image to write the configuration for, such as 26.08 (default: the release of the"
+    " development server). The release must support the model's graph; if it has a latency histogram, the buckets"
+    " are configured, too.",
 )
-@click.option("--p99", type=SECONDS, help="Objective, such as 20ms, around which those buckets lie.")
+@click.option("--p99", type=SECONDS, help="Latency objective, such as 20ms, around which those buckets lie.")
 @click.option(
     "--check",
     is_flag=True,
-    help="Start a development server with it, which must load it and understand each field as it was meant; exit 1"
-    " where it does not. GPU instances are tried on the CPU.",
+    help="Start a development server with the configuration and compare each field with what the server reports; exit"
+    " 1 if they differ or a model is not loaded. GPU instances are tried on the CPU.",
 )
 def config(
     models: Sequence[str], path: Path | None, gpus: int, release: str | None, p99: float | None, check: bool
 ) -> None:
-    """Print the config.pbtxt of MODEL..., and of the steps around it where the settings ask for an ensemble.
+    """Print the Triton configuration of each MODEL.
 
-    MODEL is a version's folder or URL, a lone .onnx file, or a ready Triton repository. Several of one name are the
-    versions of one model. The first lines say what the server must be started with besides.
+    MODEL is a version in the store, an .onnx file or a ready Triton model repository, given as a path or an s3:// or
+    https:// address; several with the same name are versions of one model. If the settings ask for an ensemble, the
+    config.pbtxt of each of its steps is printed, too. Comments at the top are the flags that tritonserver needs.
     """
     from trainserve.api.latency_buckets import triton_bounds
     from trainserve.api.triton_releases import has_histogram
@@ -64,7 +66,7 @@ def config(
         opened = [open_model(model, release=server, progress=progress) for model in models]
     ready = [each for each in opened if isinstance(each, ReadyRepository)]
     if ready and (path or gpus):
-        raise click.UsageError("--settings and --gpus: a ready repository says itself how it is served")
+        raise click.UsageError("a ready repository has its own configuration: --settings and --gpus do not apply")
     folders = [folder for each in ready for folder in of_ready(each)]
     folders += layout(entries([each for each in opened if isinstance(each, Servable)], settings), gpus, buckets)
     flags = server_flags([settings], histogram=bool(buckets))
@@ -92,14 +94,14 @@ def _check(folders: Sequence[Folder], flags: Sequence[str], histogram: bool) -> 
     from trainserve.serving.devserver.server import ServerNotReady
 
     if histogram:
-        _tell("model_metrics is left out of the check: the development server, Triton 24.10, does not read it")
+        _tell("model_metrics is not checked: the development server, Triton 24.10, does not support it")
         folders = [config_check.without_histogram(folder) for folder in folders]
     try:
         refusals = config_check.check(runtime.install(progress=_tell), folders, flags)
     except (runtime.RuntimeInstallError, ServerNotReady) as error:
         raise click.ClickException(str(error)) from None
     for refusal in refusals:
-        _tell(f"the server does not take it: {refusal}")
+        _tell(f"the server does not accept the configuration: {refusal}")
     if refusals:
         sys.exit(1)
-    _tell(f"the server takes it: {', '.join(folder.config.name for folder in folders)}")
+    _tell(f"the server accepts the configuration: {', '.join(folder.config.name for folder in folders)}")

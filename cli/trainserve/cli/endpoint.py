@@ -30,7 +30,7 @@ def parse(url: str, protocol: Protocol | None) -> tuple[str, Protocol]:
     """
     (target,), meant = addresses.parse(url, protocol)
     if target.secure:
-        raise BadInput(f"{url!r}: TLS is not spoken here; must be the server's own host:port (kubectl port-forward)")
+        raise BadInput(f"{url!r}: TLS is not supported here; must be the server's own host:port (kubectl port-forward)")
     return str(target), meant
 
 
@@ -61,7 +61,7 @@ def not_ready(serve: dict[str, Any]) -> str | None:
 def named(option: str, value: str) -> None:
     """Refuses what is no name of an object. Raises BadInput."""
     if not _NAME.fullmatch(value):
-        raise BadInput(f"{option}: {value!r} is not a name; must be 1 to 63 of a-z, 0-9 and inner '-'")
+        raise BadInput(f"{option}: {value!r} is not a name; must be 1 to 63 characters of a-z, 0-9 and, inside, '-'")
 
 
 @contextlib.contextmanager
@@ -124,7 +124,7 @@ def _forwarded(name: str, where: list[str], port: int) -> Iterator[str]:
         assert process.stdout is not None and process.stderr is not None
         line = process.stdout.readline()  # "Forwarding from 127.0.0.1:40123 -> 8000", or nothing when it failed
         if not line.startswith("Forwarding from "):
-            words = process.stderr.read().strip().splitlines() or ["no words"]
+            words = process.stderr.read().strip().splitlines() or ["no error message"]
             raise RequestFailed(f"kubectl port-forward service/{name}: {words[-1]}")
         yield line.split()[2]
     finally:

@@ -67,7 +67,7 @@ def load(name: str, model: ModelInfo) -> Loaded:
             file: Any = io.BytesIO(content)
             return _arrays(file, model) if kind else _image(file, model, name)
         if path.is_dir():
-            raise BadInput("no images in this folder")
+            raise BadInput("the folder has no images")
         if kind in ARRAYS:
             return _arrays(path, model)
         with path.open("rb") as file:
@@ -99,9 +99,7 @@ def _image(file: IO[bytes], model: ModelInfo, name: str) -> Loaded:
     tensor = _only_input(model, "an image")
     layout = image_layout(tensor)
     if layout is None:
-        raise BadInput(
-            f"input {tensor.name} takes {tensor.dtype} {list(tensor.shape)}, no raw images; give a .npy file"
-        )
+        raise BadInput(f"input {tensor.name} takes {tensor.dtype} {list(tensor.shape)}, not images; give a .npy file")
     height, width, channels, last = layout
     try:
         decoded = pictures.decode(file)
@@ -127,7 +125,7 @@ def _arrays(file: Any, model: ModelInfo) -> Loaded:
             missing = [tensor.name for tensor in model.inputs if tensor.name not in loaded]
             if missing:
                 held = ", ".join(loaded.files) or "nothing"
-                raise BadInput(f"no array named {', '.join(missing)}, which the model takes; the file holds {held}")
+                raise BadInput(f"no array named {', '.join(missing)}, which the model takes; the file has {held}")
             found = {tensor.name: loaded[tensor.name] for tensor in model.inputs}
     batches = {}
     for tensor in model.inputs:
@@ -137,7 +135,7 @@ def _arrays(file: Any, model: ModelInfo) -> Loaded:
         tensor.check(batches[tensor.name])
     rows = {len(array) for array in batches.values()}
     if (len(rows) > 1 and model.max_batch) or 0 in rows:
-        raise BadInput(f"the arrays hold {' and '.join(map(str, sorted(rows)))} rows; must be the same, at least 1")
+        raise BadInput(f"the arrays have {' and '.join(map(str, sorted(rows)))} rows; must be the same, at least 1")
     return Loaded(batches)
 
 

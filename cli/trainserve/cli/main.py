@@ -80,11 +80,11 @@ def cli() -> None:
     add_help_option=False,
     context_settings={"ignore_unknown_options": True},
     epilog="Example: trainserve dev up",
-    short_help="The development cluster: up, down, status, env.",
+    short_help="Manage the development cluster: up, down, status, env.",
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def dev(arguments: tuple[str, ...]) -> None:
-    """The development cluster; the arguments are those of python -m trainserve.dev."""
+    """Manage the development cluster; the arguments are those of python -m trainserve.dev."""
     sys.argv = ["trainserve dev", *arguments]
     # By name, because nobody imports dev: a plain installation does not have it.
     runpy.run_module("trainserve.dev", run_name="__main__", alter_sys=True)

@@ -31,15 +31,19 @@ _store = click.option(
     callback=_root,
     show_default=True,
     show_envvar=True,
-    help="The store's root: a folder or an fsspec URL such as s3://bucket/prefix.",
+    help="Root of the store: a folder or an fsspec URL such as s3://bucket/prefix.",
 )
-_namespace = click.option("-n", "--namespace", default="default", show_default=True)
-_output = click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+_namespace = click.option(
+    "-n", "--namespace", default="default", show_default=True, help="Namespace of the models in the store."
+)
+_output = click.option(
+    "-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True, help="Output format."
+)
 
 
 @click.group()
 def models() -> None:
-    """What the model store holds."""
+    """List and show the models in the store."""
 
 
 @models.command("ls", epilog="Example: trainserve models ls --store .dev/store -n default")
@@ -47,7 +51,10 @@ def models() -> None:
 @_namespace
 @_output
 def list_models(root: str, namespace: str, output: str) -> None:
-    """List the models of a namespace, each with its versions and the newest one's facts."""
+    """List the models of a namespace.
+
+    Digest, accuracy, size and time are those of a model's newest version.
+    """
     rows = []
     for name in store.models(root, namespace):
         numbers = store.versions(root, namespace, name)
@@ -64,18 +71,21 @@ def list_models(root: str, namespace: str, output: str) -> None:
 
 @models.command(epilog="Example: trainserve models show digits/3 --report digits-3.html")
 @click.argument("name", metavar="NAME[/VERSION]")
-@click.option("--version", type=click.IntRange(1), help="The same as /VERSION. Without either: all versions.")
+@click.option("--version", type=click.IntRange(1), help="Same as /VERSION (default: list all versions).")
 @click.option(
     "--report",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Write the version's report.html there; its digest is checked. Of the newest version unless one is named.",
+    help="Write the training report of the version (default: the newest) to FILE, as HTML, after checking its digest.",
 )
 @_store
 @_namespace
 @_output
 def show(name: str, version: int | None, report: Path | None, root: str, namespace: str, output: str) -> None:
-    """Show the versions of a model; or what one version's manifest says, and how its training went."""
+    """Show the versions of a model, or one version.
+
+    For one version, the main fields of its manifest and the curves of its training are shown.
+    """
     name, version = _named(name, version)
     found = store.resolve(root, namespace, name, version)  # says what there is when there is no such thing
     if report is not None:
@@ -111,8 +121,8 @@ def _write_report(root: str, namespace: str, name: str, version: int, path: Path
     content = store.content(root, namespace, name, version, store.REPORT)
     if content is None:
         raise click.ClickException(
-            f"model {name}: version {version} has no {store.REPORT}: it was published by an earlier release, or its "
-            "report could not be made, which the run's log then says"
+            f"model {name}: version {version} has no {store.REPORT}: it was published by an earlier release, or making "
+            "the report failed (the log of its training says why)"
         )
     unfinished = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
     try:

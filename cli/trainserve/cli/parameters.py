@@ -31,7 +31,7 @@ class _Rate(click.ParamType[float]):
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> float:
         found = re.fullmatch(r"([0-9]{1,7}(?:\.[0-9]{1,6})?)(?:/s)?", str(value))
         if not found or not 0 < float(found[1]) <= MOST_PER_SECOND:
-            self.fail(f"{value!r} is not requests per second such as 500/s", parameter, context)
+            self.fail(f"{value!r} is not a rate in requests per second, such as 500/s", parameter, context)
         return float(found[1])
 
 
@@ -46,7 +46,7 @@ class _Milliseconds(click.ParamType[float]):
         except ValueError as error:
             self.fail(str(error), parameter, context)
         if found <= 0:
-            self.fail(f"{value!r} must be more than nothing", parameter, context)
+            self.fail(f"{value!r} must be greater than 0", parameter, context)
         return found
 
 

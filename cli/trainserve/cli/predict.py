@@ -36,32 +36,37 @@ MANY = 10
     "listing",
     type=click.File(),
     metavar="LIST",
-    help="Also the files named in LIST, a line each; - is standard input.",
+    help="File with more FILE names, one per line; - is standard input.",
 )
-@click.option("--serve", metavar="NAME", help="A ModelServe, found with kubectl (KUBECONFIG).")
-@click.option("-n", "--namespace", help="The ModelServe's namespace. Unset: kubectl's.")
+@click.option("--serve", metavar="NAME", help="ModelServe to ask, found with kubectl (KUBECONFIG).")
+@click.option("-n", "--namespace", help="Namespace of the ModelServe (default: that of kubectl's current context).")
 @click.option(
     "--url",
     "urls",
     metavar="ADDRESS",
     multiple=True,
-    help="host:port, http(s)://host:port or grpc(s)://host:port of a server; several share the work.",
+    help="Server to ask instead: host:port, http(s)://host:port or grpc(s)://host:port. Repeat it to share the requests"
+    " among several.",
 )
-@click.option("--model", "name", help="Name of the model. Unset: the only one served.")
-@click.option("--protocol", type=click.Choice(["http", "grpc"]), help="Unset: as --url says, else http.")
+@click.option("--model", "name", help="Name of the model (default: the only one served).")
+@click.option(
+    "--protocol",
+    type=click.Choice(["http", "grpc"]),
+    help="Protocol of the requests (default: that of --url, else http).",
+)
 @click.option(
     "--timeout",
     metavar="SECONDS",
     type=click.FloatRange(0, min_open=True),
     default=30.0,
     show_default=True,
-    help="For each request, retries included.",
+    help="Timeout of each request, retries included.",
 )
 @click.option(
     "--batch",
     metavar="N",
     type=click.IntRange(1),
-    help="Rows in a request, at most. Unset: as many as the model takes.",
+    help="Maximum number of rows in a request (default: as many as the model takes).",
 )
 @click.option(
     "--top",
@@ -69,9 +74,17 @@ MANY = 10
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    help="Labels of each row, the likeliest first.",
+    help="Number of labels to print for each row, most likely first.",
 )
-@click.option("-o", "--output", "form", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
+@click.option(
+    "-o",
+    "--output",
+    "form",
+    type=click.Choice(["table", "json", "csv"]),
+    default="table",
+    show_default=True,
+    help="Output format.",
+)
 def predict(
     files: Sequence[str],
     listing: TextIO | None,
@@ -85,26 +98,26 @@ def predict(
     top: int,
     form: answers.Format,
 ) -> None:
-    """Ask a served model what it sees in FILE...
+    """Predict the classes or values of files with a served model.
 
-    A FILE is an image, brought to the mode and size the model takes; an array (.npy; .npz with one array per input
-    name) of one or more samples, which must have the model's shape and dtype; a folder, for all images in and below
-    it, sorted; or -, for an image or array on standard input.
+    FILE is an image, which is converted to the colour mode and size that the model takes; an array of one or more
+    samples in the model's shape and dtype (.npy, or .npz with one array per input name); a folder, which stands for
+    all images in it and below it, sorted; or -, an image or array on standard input.
 
-    A FILE that cannot be read is told on standard error and the others are answered. Exit status: 0 when all were
-    answered, 1 when some were not, 2 when none was to be answered: a wrong call, or no FILE that can be read.
+    A FILE that cannot be read is reported on standard error, and the others are predicted. Exit status: 0 if all FILEs
+    were predicted, 1 if some were not, 2 if there was nothing to predict: wrong usage, or no readable FILE.
     """
     names = list(files) + [line for line in (each.rstrip("\r\n") for each in listing or ()) if line]
     if not names:
         raise click.UsageError("Missing argument 'FILE...'.")
     if names.count(STDIN) > 1 or (STDIN in names and listing is not None and listing.name == "<stdin>"):
-        raise click.UsageError("standard input can be read once: - is named twice")
+        raise click.UsageError("standard input can be read only once, and - is given twice")
     where, protocol = _where(serve, namespace, urls, protocol)
     with where as addresses, Client(addresses, protocol, timeout) as client:
         model = client.model(_served(client, name))
         regression = model.scores().name == REGRESSION
         if regression and top > 1:
-            raise click.UsageError(f"--top goes with classes, and model {model.name} gives values")
+            raise click.UsageError(f"--top applies to classes only; model {model.name} predicts values")
         reading = Reading(list(expand(names)), model)
         limit = _limit(model)
         asked = _ask(client, model.name, gather(reading.files(), min(batch, limit) if batch and limit else limit))
@@ -155,7 +168,7 @@ class Reading:
         if self.changed:
             name, done = self.changed[0]
             more = len(self.changed) - 1
-            others = f"; {more} more brought to what the model takes" if more else ""
+            others = f"; {more} more converted to what the model takes" if more else ""
             click.echo(f"trainserve: {name}: {done}{others}", err=True)
         if self.bad and len(self.names) > 1:
             click.echo(f"trainserve: {self.bad} of {len(self.names)} files could not be read", err=True)
@@ -165,11 +178,11 @@ def _where(
     serve: str | None, namespace: str | None, urls: Sequence[str], protocol: Protocol | None
 ) -> tuple[contextlib.AbstractContextManager[str | Sequence[str]], Protocol | None]:
     if (serve is None) == (not urls):
-        raise click.UsageError("give either --serve NAME or --url URL")
+        raise click.UsageError("give either --serve NAME or --url ADDRESS")
     if serve is not None:
         return endpoint.of_serve(serve, namespace, protocol or "http"), protocol
     if namespace is not None:
-        raise click.UsageError("--namespace goes with --serve")
+        raise click.UsageError("--namespace requires --serve")
     return contextlib.nullcontext(urls), protocol
 
 

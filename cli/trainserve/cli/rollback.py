@@ -16,12 +16,18 @@ KIND = "modelserves.trainserve.io"
 
 @click.command(epilog="Example: trainserve rollback digits --to 3")
 @click.argument("name", metavar="MODELSERVE")
-@click.option("--to", type=click.IntRange(1), metavar="VERSION", help="Unset: the one that took traffic before.")
-@click.option("-n", "--namespace", help="Unset: the one of kubectl's current context.")
+@click.option(
+    "--to",
+    type=click.IntRange(1),
+    metavar="VERSION",
+    help="Version to return to (default: the one that took traffic before).",
+)
+@click.option("-n", "--namespace", help="Namespace of the ModelServe (default: that of kubectl's current context).")
 def rollback(name: str, to: int | None, namespace: str | None) -> None:
-    """Go back to a version, which is verified before it takes traffic, and stay there.
+    """Return a ModelServe to an earlier version of its model.
 
-    It sets spec.model.version. Your account needs get and patch of modelserves.
+    MODELSERVE stays at that version until its spec.model.version, which this command sets, is changed again. The
+    version is verified before it takes traffic. Your account needs permission to get and patch modelserves.
     """
     endpoint.named("MODELSERVE", name)
     if namespace is not None:
@@ -35,8 +41,8 @@ def rollback(name: str, to: int | None, namespace: str | None) -> None:
         words = finished.stderr.strip().splitlines() or [f"exit status {finished.returncode}"]
         raise RequestFailed(f"kubectl patch {KIND} {name}: {words[-1]}")
     follow = json.dumps({"spec": {"model": {"version": None}}})
-    click.echo(f"ModelServe {name}: to version {version} of {model}, where it stays")
-    click.echo(f"to follow the newest again: kubectl patch {KIND} {name} --type=merge --patch '{follow}'")
+    click.echo(f"ModelServe {name}: set to version {version} of model {model}")
+    click.echo(f"to follow the newest version again: kubectl patch {KIND} {name} --type=merge --patch '{follow}'")
 
 
 def target(serve: dict[str, Any], to: int | None) -> tuple[str, int]:
@@ -44,7 +50,7 @@ def target(serve: dict[str, Any], to: int | None) -> tuple[str, int]:
     cannot take its place, or the one that served before. Raises BadInput."""
     model, status = serve["spec"]["model"].get("name"), serve.get("status") or {}
     if model is None:
-        raise BadInput("spec.model names no model to choose a version of, but one version: change spec.model itself")
+        raise BadInput("spec.model.name is not set: spec.model is one fixed version; change spec.model itself")
     if to is not None:
         return str(model), to
     conditions = {each["type"]: each for each in status.get("conditions") or []}
@@ -54,5 +60,5 @@ def target(serve: dict[str, Any], to: int | None) -> tuple[str, int]:
     numbers = [each.get("version") for each in status.get("history") or []]
     before = [number for number in numbers if number not in (None, serving)]
     if not before:
-        raise BadInput("status.history has no other version; name one with --to")
+        raise BadInput("status.history has no other version; choose one with --to")
     return str(model), int(before[-1])

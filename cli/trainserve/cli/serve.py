@@ -44,20 +44,31 @@ _COLOURS = {"ready": "green", "failed": "red", "recovering": "yellow", "restarti
     "--settings",
     "file",
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    help="YAML or JSON, for every MODEL: what a ModelServe's spec.triton takes, and trainserve tune finds.",
+    help="YAML or JSON file with the fields of a ModelServe's spec.triton, for every MODEL; trainserve tune can write"
+    " it.",
 )
 @click.option(
     "--samples",
     "given",
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
     metavar="FILE.npz",
-    help="Real inputs for the lone .onnx file among the MODELs, an array under each one's name; arrays under the"
-    " outputs' names are what it has to answer, else what onnxruntime answers.",
+    help="Real inputs for the one .onnx file among the MODELs: an array named after each input. Arrays named after"
+    " outputs are the expected answers (default: onnxruntime's answers).",
 )
-@click.option("--key", type=click.Path(path_type=Path, dir_okay=False), help="PEM: each MODEL must be signed by it.")
-@click.option("--http-port", type=click.IntRange(1, 65535), default=8000, show_default=True)
-@click.option("--grpc-port", type=click.IntRange(1, 65535), default=8001, show_default=True)
-@click.option("--metrics-port", type=click.IntRange(1, 65535), default=8002, show_default=True)
+@click.option(
+    "--key",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="PEM file of the public key that must have signed each MODEL.",
+)
+@click.option(
+    "--http-port", type=click.IntRange(1, 65535), default=8000, show_default=True, help="Port of the HTTP endpoint."
+)
+@click.option(
+    "--grpc-port", type=click.IntRange(1, 65535), default=8001, show_default=True, help="Port of the gRPC endpoint."
+)
+@click.option(
+    "--metrics-port", type=click.IntRange(1, 65535), default=8002, show_default=True, help="Port of the metrics."
+)
 def serve(
     models: tuple[str, ...],
     file: Path | None,
@@ -67,12 +78,15 @@ def serve(
     grpc_port: int,
     metrics_port: int,
 ) -> None:
-    """Serve each MODEL on this machine, over HTTP and gRPC on 127.0.0.1, until Ctrl-C or SIGTERM.
+    """Serve models on this machine with a development server.
 
-    MODEL is a version of the store or an .onnx file, a path, pvc://, s3:// or https://; or one ready Triton repository.
-    A model counts as ready when its recorded samples came back right; where nothing was recorded, when it answers
-    inputs that are made up. It is asked every second, and loaded anew when it does not answer; a bad model leaves the
-    others alone.
+    Each MODEL is served over HTTP and gRPC on 127.0.0.1 until Ctrl-C or SIGTERM. MODEL is a version in the store or an
+    .onnx file, given as a path or a pvc://, s3:// or https:// address; or there is one MODEL, a ready Triton
+    repository.
+
+    A model is ready once its recorded samples are answered correctly; without recorded samples, once it answers
+    synthetic inputs. It is probed every second and reloaded if it does not answer. A model that fails does not affect
+    the others.
     """
     stopped = threading.Event()
     interrupted: list[int] = []
@@ -148,11 +162,11 @@ def _lay_out(
     first = opened[0]
     if isinstance(first, ReadyRepository) and len(opened) == 1:
         if given is not None:
-            raise BadInput("--samples is for one lone .onnx file; a ready Triton repository holds its models alone")
+            raise BadInput("--samples requires an .onnx file as MODEL, not a ready Triton repository")
         return first.folder, dict.fromkeys(first.models), {}
     servables = [each for each in opened if isinstance(each, Servable)]
     if len(servables) < len(opened):
-        raise BadInput("a ready Triton repository is served alone; give it as the only MODEL")
+        raise BadInput("a ready Triton repository must be the only MODEL")
     try:
         entries = repository.entries(servables, settings)
         folders = repository.layout(entries)
@@ -175,7 +189,7 @@ def _given(servables: Sequence[Servable], file: Path | None) -> dict[str, Given]
         return {}
     lone = [each for each in servables if each.manifest is None]
     if len(lone) != 1:
-        raise BadInput(f"--samples is for one lone .onnx file; given {len(lone)}")
+        raise BadInput(f"--samples requires exactly one .onnx file among the MODELs; given {len(lone)}")
     try:
         return {lone[0].name: Given.load(file, lone[0])}
     except BadSamples as error:

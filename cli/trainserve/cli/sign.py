@@ -17,19 +17,20 @@ from trainserve.store.signing import PrivateKey
     metavar="FILE",
     required=True,
     type=click.Path(path_type=Path),
-    help="Ed25519 private key in PEM form: openssl genpkey -algorithm ed25519 -out private.pem",
+    help="PEM file of an Ed25519 private key. To create one: openssl genpkey -algorithm ed25519 -out private.pem",
 )
 @click.option(
     "--password",
     envvar="TRAINSERVE_KEY_PASSWORD",
     show_envvar=True,
-    help="Of the key, where it is encrypted; others see what is given on a command line.",
+    help="Password of an encrypted key. Other users of the machine can see command lines; prefer the environment"
+    " variable.",
 )
 def sign(model: str, path: Path, password: str | None) -> None:
-    """Read every byte of MODEL and, if it is what it says it is, lay a signature beside it.
+    """Check every byte of a model and sign it.
 
-    MODEL is a version's folder or URL, a lone .onnx file, or a ready Triton repository; not on https, where nothing
-    can be laid beside it.
+    The signature is written beside MODEL, which is a version in the store, an .onnx file or a ready Triton repository,
+    given as a path or an s3:// address. At https:// addresses nothing can be written.
     """
     from trainserve.serving.sources.signature import sign as lay
 

@@ -55,12 +55,12 @@ def opened(
     """
     if is_server(text):
         if settings is not None:
-            raise BadInput(f"--settings goes with a model; {text} is a server that has its own")
+            raise BadInput(f"--settings requires a MODEL; {text} is a running server")
         address, protocol = endpoint.parse(text, protocol)
         yield _running(address, protocol, name, given)
         return
     if name is not None:
-        raise BadInput("--model goes with a server's address")
+        raise BadInput("--model requires the URL of a server")
     protocol = protocol or "http"
     with fetching() as progress:
         model = source.open_servable(text, progress=progress)

@@ -31,42 +31,59 @@ from trainserve.serving.tune.trial import Measurement, Objective
 
 MINUTES = 4.0
 _STAGES = {
-    "calibrate": "callers that the objective allows",
-    "halve": "all candidates, the better half goes on",
-    "rate": "highest rate of the finalists",
-    "confirm": "confirming, in turns",
-    "asked": "the choice at the rate asked",
+    "calibrate": "finding the number of callers",
+    "halve": "comparing candidates, keeping the better half",
+    "rate": "finding the highest rate of the finalists",
+    "confirm": "confirming the finalists, in turn",
+    "asked": "measuring the choice at --rate",
 }
 
 
 @click.command(epilog="Example: trainserve tune .dev/store/default/digits/1 --p99 20ms -o settings > settings.yaml")
 @click.argument("address", metavar="MODEL")
-@click.option("--p99", "p99_ms", type=parameters.MILLISECONDS, required=True, help="The objective, such as 20ms.")
-@click.option("--rate", type=parameters.RATE, help="Requests that will come, such as 500/s. Unset: as many as can be.")
+@click.option(
+    "--p99",
+    "p99_ms",
+    type=parameters.MILLISECONDS,
+    required=True,
+    help="Latency objective, such as 20ms, that 99 of 100 requests must meet.",
+)
+@click.option(
+    "--rate",
+    type=parameters.RATE,
+    help="Expected requests per second, such as 500/s (default: as many as the server can answer).",
+)
 @click.option(
     "--concurrency",
     type=click.IntRange(1, parameters.MOST_CALLERS),
-    help="Instead: callers that wait for their answer.",
+    help="Instead of --rate: expected number of callers that each wait for their answer.",
 )
 @click.option(
-    "--minutes", type=click.FloatRange(0.5, 120), default=MINUTES, show_default=True, help="To measure, about."
+    "--minutes",
+    type=click.FloatRange(0.5, 120),
+    default=MINUTES,
+    show_default=True,
+    help="Approximate minutes to measure.",
 )
 @click.option(
     "--settings",
     "file",
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    help="YAML or JSON: what is not measured is taken from it.",
+    help="YAML or JSON file with the fields of a ModelServe's spec.triton, for the settings that are not tuned.",
 )
 @click.option(
     "--cache",
     type=click.Path(path_type=Path, file_okay=False),
     default=saved.FOLDER,
     show_default=True,
-    help="Of results.",
+    help="Folder of cached results.",
 )
-@click.option("--again", is_flag=True, help="Measure even where the result is known.")
+@click.option("--again", is_flag=True, help="Measure even if a result is cached.")
 @click.option(
-    "--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="The table, .png or .svg."
+    "--plot",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Draw the table to FILE (.png or .svg).",
 )
 @click.option(
     "-o",
@@ -74,7 +91,7 @@ _STAGES = {
     type=click.Choice(["table", "json", "settings"]),
     default="table",
     show_default=True,
-    help="settings: what trainserve serve --settings and a ModelServe's spec.triton take.",
+    help="Output format; settings is what trainserve serve --settings and a ModelServe's spec.triton take.",
 )
 def tune(
     address: str,
@@ -88,11 +105,12 @@ def tune(
     plot: Path | None,
     output: str,
 ) -> None:
-    """Find the settings with which MODEL is served fastest while 99 of 100 requests take --p99 at most.
+    """Find the fastest settings that meet a latency objective.
 
-    MODEL is a version of the store or an .onnx file: a path, s3:// or https://. Batch limits, queue delays, instances
-    and threads are tried on a real server on this machine, which should have nothing else to do. Results are kept by
-    digest, hardware and server. Exit status: 0 the objective is held, 1 it is not, 2 bad input.
+    MODEL is a version in the store or an .onnx file, given as a path or an s3:// or https:// address. Batch sizes,
+    queue delays, instances and threads are measured on a real server on this machine, which should be otherwise idle.
+    Results are cached by digest, hardware and server. Exit status: 0 if the objective is met, 1 if not, 2 for bad
+    input.
     """
     if rate is not None and concurrency is not None:
         raise click.UsageError("give either --concurrency or --rate")
@@ -111,7 +129,7 @@ def tune(
         result = _measured(model, objective, minutes * 60, settings)
         saved.keep(result, path)
     else:
-        click.echo(f"trainserve: measured before ({path}); --again measures anew", err=True)
+        click.echo(f"trainserve: cached result ({path}); --again measures it again", err=True)
     if plot is not None:
         chart.write(plots.chart(result), plot)
     choice = result.choice

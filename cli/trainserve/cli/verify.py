@@ -27,10 +27,10 @@ from trainserve.store import DigestMismatch
 from trainserve.store.signing import InvalidKey, PublicKey, SignatureRefused
 
 _REFERENCES = {
-    "given": "the answers given with --samples",
-    "pytorch": "what PyTorch gave",
-    "script": "what its script recorded",
-    "none": "onnxruntime's own answers, for nothing else was recorded",
+    "given": "the answers in --given",
+    "pytorch": "PyTorch's answers",
+    "script": "the answers that the training script recorded",
+    "none": "onnxruntime's answers, as no others were recorded",
 }
 _GRPC_PORT = 8001
 
@@ -38,19 +38,33 @@ _GRPC_PORT = 8001
 @click.command(epilog="Example: trainserve verify 127.0.0.1:8000 .dev/store/default/digits/1 --grpc-url 127.0.0.1:8001")
 @click.argument("arguments", nargs=-1, required=True, metavar="[URL] MODEL")
 @click.option(
-    "--grpc-url", help="host:port of the server's gRPC. Unset: port 8001 beside an HTTP port 8000, else none."
+    "--grpc-url",
+    help="host:port of the server's gRPC endpoint (default: port 8001 if that of URL is 8000, else gRPC is not"
+    " verified).",
 )
-@click.option("--model", "name", help="Name under which the server serves it. Unset: the model's own.")
-@click.option("--key", type=click.Path(path_type=Path, dir_okay=False), help="PEM: MODEL must be signed by this key.")
-@click.option("--samples", type=click.IntRange(1), default=64, show_default=True, help="Recorded samples, at most.")
+@click.option("--model", "name", help="Name under which the server serves the model (default: the model's own).")
+@click.option(
+    "--key",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="PEM file of the public key that must have signed MODEL.",
+)
+@click.option(
+    "--samples",
+    type=click.IntRange(1),
+    default=64,
+    show_default=True,
+    help="Maximum number of recorded samples to send.",
+)
 @click.option(
     "--given",
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
     metavar="FILE.npz",
-    help="Real inputs for a lone .onnx file, and its right answers where they are known, as of trainserve serve"
-    " --samples.",
+    help="Real inputs for an .onnx file: an array named after each input. Arrays named after outputs are the expected"
+    " answers (default: onnxruntime's answers).",
 )
-@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option(
+    "-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True, help="Output format."
+)
 def verify(
     arguments: tuple[str, ...],
     grpc_url: str | None,
@@ -60,17 +74,18 @@ def verify(
     given: Path | None,
     output: str,
 ) -> None:
-    """Check every byte of MODEL, and with URL that the server there answers as was recorded with it.
+    """Check a model's bytes, and the answers of a server.
 
-    MODEL is a version of the store, an .onnx file or a Triton repository: a path, pvc://, s3:// or https://. URL is
-    host:port of the server's HTTP. Its recorded samples are sent over HTTP and gRPC, alone, in the server's largest
-    batch and concurrently. Exit status: 0 verified, 1 not, 2 bad input.
+    MODEL is a version in the store, an .onnx file or a Triton repository, given as a path or a pvc://, s3:// or
+    https:// address; each of its bytes is checked. With URL, the host:port of a server's HTTP endpoint, the model's
+    recorded samples are sent to that server over HTTP and gRPC, one at a time, in the largest batch that it takes and
+    concurrently, and must be answered as recorded. Exit status: 0 if verified, 1 if not, 2 for bad input.
     """
     if len(arguments) > 2:
         raise click.UsageError("give [URL] MODEL")
     model, urls = arguments[-1], arguments[:-1]
     if not urls and (grpc_url or name or given):
-        raise click.UsageError("--grpc-url, --model and --given go with a URL")
+        raise click.UsageError("--grpc-url, --model and --given require a URL")
     http = _address("URL", urls[0], "http") if urls else None
     grpc = _address("--grpc-url", grpc_url, "grpc") if grpc_url else None
     if http and not grpc and http.endswith(":8000"):
@@ -106,13 +121,13 @@ def _verified(
     except InvalidKey as error:
         raise click.BadParameter(str(error), param_hint="--key") from error
     except (DigestMismatch, SignatureRefused) as error:
-        fault = Fault(Kind.ALTERED_FILE, "MODEL is not what was published", [str(error)])
+        fault = Fault(Kind.ALTERED_FILE, "MODEL differs from what was published", [str(error)])
         return Report(False, at.name, None, "", files=Files(False, str(error)), fault=fault)
     signer = trusted.fingerprint if trusted else None
     files = Files(True, _checked(opened, trusted), *_size(opened), signed_by=signer)
     if isinstance(opened, ReadyRepository):
         if http:
-            raise click.BadParameter(f"{model} is a Triton repository; name one model: a version, or an .onnx file")
+            raise click.BadParameter(f"{model} is a Triton repository; with URL, must be a version or an .onnx file")
         return Report(True, at.name, None, opened.digest, files=files)
     if http is None:
         version = opened.manifest.version if opened.manifest else None
@@ -120,7 +135,7 @@ def _verified(
     try:
         recorded = _recorded(opened, samples, given)
     except (OSError, ValueError, reference.NoReference) as error:
-        raise click.BadParameter(f"{model}: there is nothing to verify a server with: {error}") from error
+        raise click.BadParameter(f"{model}: no samples to verify a server with: {error}") from error
     others = known.others(at, samples)
     return run(http, grpc, opened, recorded, model=name, files=files, others=others, progress=tell)
 
@@ -128,10 +143,12 @@ def _verified(
 def _recorded(servable: Servable, samples: int, given: Path | None) -> Recorded:
     if given is not None:
         if servable.manifest:
-            raise ValueError("--given is for a lone .onnx file; a version has samples of its own")
+            raise ValueError("--given requires an .onnx file; a version has recorded samples of its own")
         recorded = Given.load(given, servable, samples).recorded(batched=servable.batched)
         if not recorded.outputs:
-            raise reference.NoReference("onnxruntime does not answer them here, and the right answers are not given")
+            raise reference.NoReference(
+                "onnxruntime cannot answer those of --given here, and it has no expected answers"
+            )
         return recorded
     if servable.manifest and servable.samples:
         return Recorded.of(servable.manifest, servable.samples, samples)
@@ -141,7 +158,7 @@ def _recorded(servable: Servable, samples: int, given: Path | None) -> Recorded:
 def _checked(opened: Servable | ReadyRepository, trusted: PublicKey | None) -> str:
     if isinstance(opened, Servable) and opened.manifest:
         return "every byte is as published"
-    return "every byte is as it was signed" if trusted else "readable; nothing says what they should be"
+    return "every byte is as signed" if trusted else "readable; there is no digest to compare with"
 
 
 def _size(opened: Servable | ReadyRepository) -> tuple[int, int]:
@@ -177,9 +194,9 @@ def _show(console: Console, report: Report) -> None:
         console.print(f"files    {report.files.files} ({report.files.bytes:,} bytes): {report.files.message}{signed}")
     if report.url:
         protocols = f"http {report.url}" + (f", grpc {report.grpc_url}" if report.grpc_url else "")
-        console.print(f"server   {report.server or 'unknown'} at {protocols}, serves it as {report.served_as}")
+        console.print(f"server   {report.server or 'unknown'} at {protocols}, served as {report.served_as}")
         console.print(
-            f"samples  {report.samples}, held against {_REFERENCES[report.reference or 'none']}, "
+            f"samples  {report.samples}, compared with {_REFERENCES[report.reference or 'none']}, "
             f"within rtol {report.rtol:g} and atol {report.atol:g}"
         )
     if report.runs:
@@ -187,7 +204,7 @@ def _show(console: Console, report: Report) -> None:
     if report.labels:
         labels = report.labels
         right = f"{labels.classes - len(labels.wrong)} of {labels.classes} equal"
-        classes = f"; likeliest class equal in {labels.same} of {labels.samples} samples" if labels.samples else ""
+        classes = f"; most likely class equal in {labels.same} of {labels.samples} samples" if labels.samples else ""
         console.print(f"labels   {right}{classes}")
     if worst := report.worst:
         at = worst.position if len(worst.expected) > 1 else 0
@@ -202,7 +219,7 @@ def _show(console: Console, report: Report) -> None:
         return
     console.print("[bold red]not verified[/bold red]")
     if report.fault:
-        console.print(f"likeliest fault: [bold]{report.fault.kind}[/bold]: {escape(report.fault.message)}")
+        console.print(f"most likely fault: [bold]{report.fault.kind}[/bold]: {escape(report.fault.message)}")
         for line in report.fault.evidence:
             console.print(f"  - {escape(line)}")
 

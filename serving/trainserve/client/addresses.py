@@ -78,7 +78,7 @@ def parse(addresses: str | Sequence[str], protocol: Protocol | None) -> tuple[li
     for each in given:
         target, named = _parse(each)
         if named and meant and named != meant:
-            raise BadInput(f"{each!r} is not {meant}")
+            raise BadInput(f"{each!r} is a {named} address; must be {meant}")
         meant = meant or named
         targets.append(target)
     return targets, meant or "http"

@@ -221,5 +221,5 @@ class AsyncClient:
 def _tensor(described: Mapping[str, Any]) -> TensorInfo:
     dtype = TYPES.get(described["datatype"])
     if dtype is None:
-        raise BadInput(f"tensor {described['name']}: {described['datatype']} is not one of {', '.join(TYPES)}")
+        raise BadInput(f"tensor {described['name']}: datatype {described['datatype']} is not one of {', '.join(TYPES)}")
     return TensorInfo(described["name"], dtype, tuple(int(size) for size in described["shape"]))

@@ -81,7 +81,7 @@ def decode(content: bytes, header: int) -> dict[str, Array]:
             found[output["name"]] = _from_bytes(content[start:stop], output["datatype"]).reshape(output["shape"])
             start = stop
     except (ValueError, KeyError, TypeError, struct.error) as error:
-        raise ValueError(f"not an answer in the binary form: {type(error).__name__}: {error}") from error
+        raise ValueError(f"not an answer in the protocol's binary form: {type(error).__name__}: {error}") from error
     return found
 
 

@@ -78,7 +78,7 @@ class HttpTransport:
         try:
             found: dict[str, Any] = json.loads(content)
         except ValueError as error:
-            raise ServerFault(f"{address}: {path} is not JSON: {error}") from error
+            raise ServerFault(f"{address}: the answer of {path} is not JSON: {error}") from error
         return found
 
     async def _ask(

@@ -82,7 +82,7 @@ class ModelInfo:
         rows = {len(array) for array in inputs.values()}
         if len(rows) > 1 or 0 in rows:
             held = " and ".join(map(str, sorted(rows)))
-            raise BadInput(f"the arrays hold {held} rows; must be the same, at least 1")
+            raise BadInput(f"the arrays have {held} rows; must be the same, at least 1")
         (count,) = rows
         for start in range(0, count, self.max_batch):
             yield {name: array[start : start + self.max_batch] for name, array in inputs.items()}
@@ -100,7 +100,7 @@ class ModelInfo:
                 if tensor.shape[1] >= least and (tensor.dtype.kind == "f") >= real:
                     return tensor
         shapes = ", ".join(f"{tensor.name} {_shape(tensor.shape)}" for tensor in self.outputs)
-        raise BadInput(f"model {self.name} gives no class probabilities of shape [n, classes]; its outputs: {shapes}")
+        raise BadInput(f"model {self.name} has no output of class probabilities [n, classes]; its outputs: {shapes}")
 
 
 @dataclass(frozen=True)

@@ -29,26 +29,28 @@ def _seconds(context: click.Context, parameter: click.Parameter, value: float) -
 
 
 @click.command(epilog="Example: trainserve top -A --sort rate")
-@click.option("-n", "--namespace", help="Unset: the one of kubectl's current context.")
-@click.option("-A", "--all-namespaces", "everywhere", is_flag=True, help="Those of all namespaces.")
+@click.option("-n", "--namespace", help="Namespace to show (default: that of kubectl's current context).")
+@click.option("-A", "--all-namespaces", "everywhere", is_flag=True, help="Show all namespaces.")
 @click.option(
     "--sort",
     type=click.Choice(SORTS),
     default="phase",
     show_default=True,
     metavar="COLUMN",
-    help=", ".join(SORTS) + ".",
+    help=f"Column to sort by: {', '.join(SORTS)}.",
 )
 @click.option(
     "--interval", type=click.FloatRange(0.5, 3600), callback=_seconds, default=2.0, show_default=True,
-    metavar="SECONDS", help="Between two looks.",
+    metavar="SECONDS", help="Time between two updates.",
 )  # fmt: skip
-@click.option("--once", is_flag=True, help="Print one table and end, as where there is no terminal.")
+@click.option("--once", is_flag=True, help="Print the tables once and exit, as is done without a terminal.")
 def top(namespace: str | None, everywhere: bool, sort: str, interval: float, once: bool) -> None:
-    """Watch TrainJobs and ModelServes: how far they are, how fast, how late, and why they wait.
+    """Watch TrainJobs and ModelServes live.
 
-    It asks the API server as kubectl would, and the pods through it; no Prometheus is needed. Your account needs get
-    and list of trainjobs, modelserves and pods, and get of pods/proxy. Keys: q ends it, s sorts by the next column.
+    The tables show the progress, throughput and latency of each, and why it waits or failed. They are read from the API
+    server with kubectl's credentials, and through it from the pods; Prometheus is not needed. Your account needs
+    permission to get and list trainjobs, modelserves and pods, and to get pods/proxy. Keys: q quits, s sorts by the
+    next column.
     """
     if namespace is not None and everywhere:
         raise click.UsageError("give either --namespace or --all-namespaces")

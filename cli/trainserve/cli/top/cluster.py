@@ -164,7 +164,7 @@ async def _listens(out: asyncio.StreamReader, err: asyncio.StreamReader) -> None
     except TimeoutError:
         raise RequestFailed(f"kubectl proxy did not start within {_START_SECONDS:g} s") from None
     if not line:
-        raise RequestFailed(f"kubectl proxy: {_last(words) or 'no words'}")
+        raise RequestFailed(f"kubectl proxy: {_last(words) or 'no error message'}")
 
 
 async def _drain(err: asyncio.StreamReader, started: asyncio.Task[None]) -> None:
@@ -222,7 +222,7 @@ async def _read(session: aiohttp.ClientSession, url: URL | str) -> tuple[int, by
         async for chunk in answer.content.iter_chunked(2**16):
             body += chunk
             if len(body) > _MOST_BYTES:
-                raise ValueError(f"an answer of more than {_MOST_BYTES >> 10} KiB")
+                raise ValueError(f"the answer is larger than {_MOST_BYTES >> 10} KiB")
         return answer.status, body
 
 

@@ -61,7 +61,7 @@ class Terminal:
             except RequestFailed as error:
                 self._trouble = str(error)
             except Exception as error:  # a fault of ours: what was seen last would stand there for ever
-                raise RequestFailed(f"it cannot be shown: {type(error).__name__}: {error}") from error
+                raise RequestFailed(f"the cluster's state cannot be shown: {type(error).__name__}: {error}") from error
             self._changed.set()
 
     def _drawn(self) -> Group:
@@ -69,7 +69,7 @@ class Terminal:
         snapshot = self._snapshot
         if self._trouble:
             old = (datetime.now(UTC) - snapshot.at).total_seconds()
-            snapshot = replace(snapshot, notes=[f"seen {old:.0f} s ago: {self._trouble}"])
+            snapshot = replace(snapshot, notes=[f"last update {old:.0f} s ago: {self._trouble}"])
         width, height = self._console.size
         return Group(*screen(snapshot, self._sort, width, height, self._every))
 

@@ -77,7 +77,7 @@ def heading(snapshot: Snapshot, every: str = "") -> list[Text]:
         for number, (phase, count) in enumerate(_counts(rows)):
             second.append(", " if number else ": ").append(f"{count} {phase}", _STYLES.get(phase, ""))
         second.append(" · ")
-    return [first, second.append(f"GPUs asked {gpus}")]
+    return [first, second.append(f"GPUs requested {gpus}")]
 
 
 def trainjobs(snapshot: Snapshot) -> list[Column]:
@@ -257,7 +257,7 @@ def _counts(rows: Sequence[Row]) -> list[tuple[str, int]]:
 def _keys(snapshot: Snapshot, sort: str) -> Text:
     probed = any(row.p99 is not None and row.p99.source == "probe" for row in snapshot.servings)
     line = Text.assemble((" q ", "reverse"), " quit  ", (" s ", "reverse"), f" sorted by {sort}")
-    return line.append("   ~ of the probe's own requests", "dim") if probed else line
+    return line.append("   ~ measured by the probe", "dim") if probed else line
 
 
 def _noted(snapshot: Snapshot) -> list[Text]:

@@ -55,7 +55,7 @@ class _Answers:
                 try:
                     found[key] = reader(self.said[endpoint][1])
                 except Exception:  # a parser that is given anything may raise anything: it costs one pod's figures
-                    self.silent[endpoint] = Unanswered("its answer cannot be read")
+                    self.silent[endpoint] = Unanswered("the answer cannot be parsed")
         return found
 
 
@@ -138,7 +138,9 @@ class Watcher:
         finally:
             for task in tasks:
                 task.cancel()
-        answers.silent.update({tasks[task]: Unanswered("too many others gave no answer") for task in late})
+        answers.silent.update(
+            {tasks[task]: Unanswered("no answer in time: too many other pods did not answer") for task in late}
+        )
         return answers
 
 
@@ -157,9 +159,9 @@ def notes(silent: Mapping[Endpoint, Unanswered]) -> list[str]:
     found = []
     if denied:
         where = f"namespace {denied[0]}" if len(denied) == 1 else f"{len(denied)} namespaces"
-        found.append(f"no right to get pods/proxy in {clean(where)}: what pods say themselves is missing")
+        found.append(f"no permission to get pods/proxy in {clean(where)}: figures from the pods are missing")
     if failed:
         first, count = min(failed), len({(each.namespace, each.pod) for each in failed})
         others = f" (and {count - 1} more pods)" if count > 1 else ""
-        found.append(f"no figures of {clean(first.pod)}:{first.port}{others}: {clean(failed[first])}")
+        found.append(f"no figures from {clean(first.pod)}:{first.port}{others}: {clean(failed[first])}")
     return found
