@@ -1,11 +1,11 @@
-"""`from trainserve.client import Client, AsyncClient`: asking served models, over HTTP or gRPC.
+"""Clients of served models, over HTTP or gRPC: `from trainserve.client import Client, AsyncClient`.
 
     with Client("digits.default.svc:8000") as client:
         seen = client.predict("digits", images)    # uint8 (n, 28, 28, 1)
         seen.best, seen.probabilities              # ["7", …], float32 (n, 10)
 
-What a model takes is asked of the server, and what does not fit is refused before anything is sent. The package
-imports nothing else of this project, and of others numpy and aiohttp or tritonclient.
+A client asks the server which inputs a model takes, and refuses arrays that do not fit before it sends anything. The
+package imports no other package of this project; of others it imports numpy, and aiohttp or tritonclient.
 """
 
 from trainserve.client.addresses import Protocol

@@ -1,4 +1,4 @@
-"""Where servers are: addresses as people write them, and the replicas behind a DNS name."""
+"""Addresses of servers: parsing, and resolution of a DNS name to the replicas behind it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from trainserve.client.errors import BadInput
 
 CONNECT_SECONDS = 2.0
-"""A replica that does not take a connection by then is gone: a machine that is off answers nothing at all."""
+"""Timeout of a connection attempt: a machine that is off does not even refuse one."""
 
 Protocol = Literal["http", "grpc"]
 
@@ -23,8 +23,11 @@ _SECURE_PORT = 443
 
 @dataclass(frozen=True)
 class Address:
-    """One replica. `name` is the host as the caller named it, which a proxy on the way may go by and, where it is
-    asked over TLS (`secure`), its certificate is for."""
+    """The address of one replica.
+
+    `name` is the host as the caller named it: proxies may route by it and, with TLS (`secure`), the certificate must be
+    for it.
+    """
 
     host: str
     port: int
@@ -37,7 +40,7 @@ class Address:
 
     @property
     def authority(self) -> str:
-        """name:port, without the port that https has by default."""
+        """name:port, without the port if it is the default of https."""
         if self.secure and self.port == _SECURE_PORT:
             return _bracketed(self.name)
         return _joined(self.name, self.port)
@@ -45,7 +48,7 @@ class Address:
 
 @dataclass(frozen=True)
 class Target:
-    """A host, by name or number, and a port; `secure`: over TLS."""
+    """A host, by name or IP address, and a port; `secure` means TLS."""
 
     host: str
     port: int
@@ -56,7 +59,7 @@ class Target:
         return _joined(self.host, self.port)
 
     async def resolve(self) -> list[Address]:
-        """Every address behind the name. Raises OSError."""
+        """Resolve the host to all its addresses. Raises OSError."""
         try:
             ipaddress.ip_address(self.host)
         except ValueError:
@@ -67,8 +70,10 @@ class Target:
 
 
 def parse(addresses: str | Sequence[str], protocol: Protocol | None) -> tuple[list[Target], Protocol]:
-    """`host:port`, `http://host:port`, `grpc://host:port`, or over TLS `https://host` and `grpcs://host` (port 443 if
-    none is given); one or several, all of one protocol (unset: http). Raises BadInput.
+    """Parse one or several addresses, all of one protocol (default: http). Raises BadInput.
+
+    An address is `host:port`, `http://host:port`, `grpc://host:port` or, with TLS, `https://host` or `grpcs://host`
+    (default port: 443).
     """
     given = [addresses] if isinstance(addresses, str) else list(addresses)
     if not given:
@@ -88,7 +93,7 @@ def _parse(address: str) -> tuple[Target, Protocol | None]:
     try:
         parts = urlsplit(address if "://" in address else f"//{address}")
         host, port = parts.hostname, parts.port
-    except ValueError:  # a port that is no number, a bracket that is never closed
+    except ValueError:  # a port that is not a number, an unclosed bracket
         raise _refused(address) from None
     secure = parts.scheme in ("https", "grpcs")
     port = _SECURE_PORT if secure and port is None else port

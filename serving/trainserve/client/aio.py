@@ -1,4 +1,4 @@
-"""The client for asyncio; the other one (sync.py) is this one, run in a thread of its own."""
+"""The client for asyncio, which the synchronous client (sync.py) runs in a thread."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from trainserve.client.replicas import Replicas
 from trainserve.client.retry import Call
 
 RESOLVE_SECONDS = 10.0
-"""How long what a DNS name resolved to is taken as current."""
+"""How long the addresses of a DNS name are used before it is resolved again."""
 KNOWN_SECONDS = 60.0
-"""How long `predict` goes by what a model said of itself: a ModelServe moves to new versions under the same name."""
+"""How long `predict` caches a model's metadata: a ModelServe moves to new versions under the same name."""
 IN_FLIGHT = 4
-"""Batches of one `predict` that are asked at once: enough to keep a replica or two busy, few enough to be polite."""
+"""Concurrent batches of one `predict`: enough for one or two replicas, few enough to leave room for other clients."""
 
 
 class Transport(Interface):
-    """What http.py and grpc.py do. Every method raises RequestFailed; `seconds` is the time left, for the server."""
+    """Interface of http.py and grpc.py. Every method raises RequestFailed; `seconds` is the time left of the call."""
 
     async def index(self, address: Address, seconds: float) -> list[dict[str, Any]]: ...  # noqa: D102
     async def metadata(self, address: Address, model: str, seconds: float) -> dict[str, Any]: ...  # noqa: D102
@@ -41,13 +41,13 @@ class Transport(Interface):
 
 
 class AsyncClient:
-    """Asks the replicas of one service, for any number of tasks of one event loop at once.
+    """Client of the replicas of one service, for any number of concurrent tasks of one event loop.
 
-    `addresses` are `host:port`, `http://host:port`, `grpc://host:port`, or over TLS `https://host` and `grpcs://host`
-    (addresses.py), one or several; of a name that resolves to several addresses each is a replica. `timeout` in
-    seconds is the deadline of a whole call, retries and waits between them included; a call asks at most 1 + `retries`
-    times (retry.py says what is asked again, replicas.py whom). Every method raises BadInput before anything is sent,
-    and RequestFailed: Unavailable, DeadlineExceeded, Refused or ServerFault.
+    `addresses` are one or several of `host:port`, `http://host:port`, `grpc://host:port` or, with TLS, `https://host`
+    and `grpcs://host` (addresses.py); each address that a name resolves to is a replica. `timeout`, in seconds, is the
+    deadline of a whole call, with its retries and the waits between them. A request is sent at most 1 + `retries` times
+    (retry.py says when it is retried, replicas.py on which replica). Every method raises BadInput before anything is
+    sent, and RequestFailed: Unavailable, DeadlineExceeded, Refused or ServerFault.
     """
 
     def __init__(
@@ -64,13 +64,13 @@ class AsyncClient:
         self._known: dict[str, tuple[float, ModelInfo, tuple[str, ...]]] = {}
 
     async def __aenter__(self) -> Self:
-        """Itself."""
+        """Return the client itself."""
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close."""
+        """Close every connection."""
         await self.close()
 
     async def close(self) -> None:
@@ -81,35 +81,36 @@ class AsyncClient:
             await self._transport.close()
 
     async def models(self) -> list[str]:
-        """Names of the models that are ready."""
+        """List the names of the models that are ready."""
         async with self._call() as call:
             index = await call.ask(self._ready().index)
             return sorted({entry["name"] for entry in index if entry.get("state") == "READY"})
 
     async def model(self, name: str) -> ModelInfo:
-        """A served model's inputs and outputs."""
+        """Describe a served model: its version, inputs and outputs."""
         async with self._call() as call:
             return await self._model(call, name)
 
     async def infer(self, model: ModelInfo, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """All outputs for one batch of at most `model.max_batch` rows."""
+        """Run inference on one batch of at most `model.max_batch` rows; returns all outputs by name."""
         async with self._call() as call:
             return await self._infer(call, model, inputs, [Wanted(output.name) for output in model.outputs])
 
     async def labels(self, model: ModelInfo, output: TensorInfo, inputs: Mapping[str, Array]) -> list[str]:
-        """The labels of an output's classes; a class without one is called by its index.
+        """List the labels of the classes of `output`; the index stands for a class without a label.
 
-        By Triton's classification extension, the one way any server tells them: it asks for all classes of the
-        first row of `inputs` (github.com/triton-inference-server/server, docs/protocol/extension_classification.md).
-        Of a graph without batch axis the extension takes all rows for one, so that it has indices only.
+        The labels come from Triton's classification extension, the only way to get them from any server: a request for
+        all classes of the first row of `inputs`
+        (github.com/triton-inference-server/server, docs/protocol/extension_classification.md).
+        For a model without a batch axis the extension takes all rows as one, so that only indices are returned.
         """
         async with self._call() as call:
             return await self._labels(call, model, output, inputs)
 
     async def predict(self, name: str, inputs: Array | Mapping[str, Array]) -> Predictions:
-        """The class probabilities that a model gives for any number of rows, in batches of the size it takes.
+        """Predict the class probabilities of any number of rows, in batches of the size that the model takes.
 
-        `inputs`: (n, …) by input name; an array alone is that of a model's only input.
+        `inputs` are arrays of shape (n, …) by input name, or the array of a model's only input.
         """
         async with self._call() as call:
             model, labels = await self._remembered(call, name, inputs)
@@ -174,7 +175,7 @@ class AsyncClient:
 
     @asynccontextmanager
     async def _call(self) -> AsyncIterator[Call]:
-        """One call with its deadline, for which the replicas are known."""
+        """Begin a call: set its deadline, and resolve the replicas."""
         call = Call(self._replicas, self.retries, asyncio.get_running_loop().time() + self.timeout)
         try:
             async with asyncio.timeout_at(call.deadline):
@@ -185,7 +186,7 @@ class AsyncClient:
 
     def _ready(self) -> Transport:
         if self._transport is None:
-            # Each brings libraries that take 0.1 s to import.
+            # Imported here, because the libraries of each take 0.1 s to import.
             if self.protocol == "grpc":
                 from trainserve.client.grpc import GrpcTransport
 
@@ -197,10 +198,10 @@ class AsyncClient:
         return self._transport
 
     async def _resolve(self) -> None:
-        """Waits for the first resolution; the later ones go on beside the calls that start them."""
+        """Wait for the first resolution; later ones run concurrently with the calls that start them."""
         if time.monotonic() - self._resolved > RESOLVE_SECONDS and (not self._resolution or self._resolution.done()):
             self._resolution = asyncio.create_task(self._resolve_now())
-            # Whoever waits for it may have reached a deadline before; asyncio would complain of the error on stderr.
+            # If its caller has reached a deadline before, asyncio would log the error as never retrieved.
             self._resolution.add_done_callback(lambda task: task.cancelled() or task.exception())
         if not self._replicas:
             assert self._resolution is not None
@@ -211,7 +212,7 @@ class AsyncClient:
             found = [address for target in self._targets for address in await target.resolve()]
         except OSError as error:
             if self._replicas:
-                return  # a name server that is away takes no replica with it
+                return  # a name server that fails makes no replica unavailable
             raise Unavailable(f"{self.url}: {error.strerror or error}") from error
         self._resolved = time.monotonic()
         for address in self._replicas.update(found):

@@ -1,4 +1,4 @@
-"""The open inference protocol's binary form over HTTP: a JSON header, then the tensors' bytes one after another.
+"""The open inference protocol's binary form over HTTP: a JSON header, then the bytes of each tensor.
 
 (https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_binary_data.md)
 """
@@ -30,7 +30,7 @@ TYPES: dict[str, Any] = {
     "FP64": np.dtype("<f8"),
     "BYTES": np.dtype(object),
 }
-"""Triton's names of the types that numpy has; an element of BYTES is a `bytes`."""
+"""numpy's dtypes by Triton's names; an element of BYTES is a `bytes` object."""
 NAMES = {dtype: name for name, dtype in TYPES.items()}
 
 
@@ -39,7 +39,7 @@ _LENGTH = "Inference-Header-Content-Length"
 
 @dataclass(frozen=True)
 class Wanted:
-    """An output to ask for: its values, or with `classes` its most probable classes as `value:index:label`."""
+    """An output to request: its values, or with `classes` that many most probable classes as `value:index:label`."""
 
     name: str
     classes: int = 0
@@ -48,7 +48,7 @@ class Wanted:
 def encode(
     inputs: Mapping[str, Array], outputs: list[Wanted], parameters: Mapping[str, Any] | None = None
 ) -> tuple[int, bytes]:
-    """The length of the JSON header, and the whole body; `parameters` are the request's own."""
+    """Encode a request with its `parameters`; returns the length of the JSON header, and the whole body."""
     contents = {name: to_bytes(array) for name, array in inputs.items()}
     described = [
         {
@@ -72,7 +72,7 @@ def encode(
 
 
 def decode(content: bytes, header: int) -> dict[str, Array]:
-    """The outputs of a response whose JSON header is `header` bytes long. Raises ValueError if it is none."""
+    """Decode the outputs of a response whose JSON header is `header` bytes long. Raises ValueError if malformed."""
     try:
         found = {}
         start = header

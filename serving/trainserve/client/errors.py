@@ -1,21 +1,21 @@
-"""What can go wrong with a request: one class for each thing that a caller can act on."""
+"""Errors of a request: one class for each case that a caller can handle differently."""
 
 from __future__ import annotations
 
 UNLOADED = "has no available versions"
-"""Triton's words, with a 4xx, of a model that it has but not now: it is ending, or loads the model anew."""
+"""Part of Triton's 4xx message for a model that is unloaded: the server is shutting down, or reloads the model."""
 
 
 class BadInput(ValueError):
-    """What was asked for cannot be sent; the message names the field, what it takes and what was given."""
+    """Invalid input, of which nothing is sent; the message names the field, what it takes and what was given."""
 
 
 class RequestFailed(Exception):
-    """No answer, or one that is an error. The message names the server and holds its words."""
+    """The request got no answer, or an error. The message names the server, and contains the server's message."""
 
 
 class Unavailable(RequestFailed):
-    """No replica could be reached or had room. Asking again later may help; `retry_after` seconds if it said so."""
+    """No replica was reachable or had capacity. A later retry may help, after `retry_after` seconds if one said so."""
 
     def __init__(self, message: str, retry_after: float = 0.0) -> None:
         super().__init__(message)
@@ -23,12 +23,12 @@ class Unavailable(RequestFailed):
 
 
 class DeadlineExceeded(RequestFailed):
-    """The whole call, retries and all, took longer than its deadline. Whether a server still works on it is unknown."""
+    """The call, with its retries, exceeded its deadline. A server may still be working on it."""
 
 
 class Refused(RequestFailed):
-    """The server understood and refused: an unknown model, inputs that do not fit. The same request fails again."""
+    """The server refused the request: an unknown model, or inputs that do not fit. The same request fails again."""
 
 
 class ServerFault(RequestFailed):
-    """The server failed while it answered, or answered what is no answer."""
+    """The server failed during the request, or its response is malformed."""

@@ -1,4 +1,4 @@
-"""Servers asked over gRPC, with tritonclient: one channel for each replica."""
+"""The gRPC transport, on tritonclient: one channel for each replica."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from trainserve.client.errors import UNLOADED, Refused, ServerFault, Unavailable
 from trainserve.client.model import Array, ModelInfo
 
 _OPTIONS = [
-    # As soon as a replica is back, it shall be found: gRPC itself would wait up to two minutes between two tries.
+    # Reconnect soon after a replica is back: by default, gRPC waits up to two minutes between two attempts.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_retries", 0),
 ]
-_AGAIN = {"UNAVAILABLE", "CANCELLED"}  # what is still running when a server's grace ends, it cancels
+_AGAIN = {"UNAVAILABLE", "CANCELLED"}  # a server cancels what still runs when its grace period ends
 _REFUSALS = {
     "INVALID_ARGUMENT",
     "NOT_FOUND",
@@ -37,7 +37,7 @@ _REFUSALS = {
 
 
 class GrpcTransport:
-    """Belongs to the event loop in which it is made."""
+    """Transport for the event loop in which it is created."""
 
     def __init__(self) -> None:
         self._clients: dict[Address, Any] = {}
@@ -49,28 +49,28 @@ class GrpcTransport:
         self._clients.clear()
 
     def forget(self, address: Address) -> None:
-        """A replica that is gone: its channel ends with the last request on it."""
+        """Drop the channel of a replica that is gone; it closes after the last request on it."""
         self._clients.pop(address, None)
 
     async def index(self, address: Address, seconds: float) -> list[dict[str, Any]]:
-        """The entries of the server's repository index."""
+        """Get the entries of the server's repository index."""
         found = await self._ask(address, "get_model_repository_index", as_json=True, client_timeout=seconds)
         return list(found.get("models", []))
 
     async def metadata(self, address: Address, model: str, seconds: float) -> dict[str, Any]:
-        """The model's name, versions, inputs and outputs."""
+        """Get the model's name, versions, inputs and outputs."""
         found = await self._ask(address, "get_model_metadata", model, as_json=True, client_timeout=seconds)
         return dict(found)
 
     async def config(self, address: Address, model: str, seconds: float) -> dict[str, Any]:
-        """The model's configuration."""
+        """Get the model's configuration."""
         found = await self._ask(address, "get_model_config", model, as_json=True, client_timeout=seconds)
         return dict(found["config"])
 
     async def infer(
         self, address: Address, model: ModelInfo, inputs: Mapping[str, Array], wanted: list[Wanted], seconds: float
     ) -> dict[str, Array]:
-        """The wanted outputs for one batch."""
+        """Run inference on one batch; returns the wanted outputs by name."""
         sent = []
         for name, array in inputs.items():
             sent.append(triton.InferInput(name, list(array.shape), NAMES[array.dtype]))
@@ -84,11 +84,11 @@ class GrpcTransport:
         if client is None:
             own = [
                 ("grpc.default_authority", address.authority),
-                # Under this name gRPC knows how long a connection may take to come about.
+                # gRPC's name for the timeout of a connection attempt.
                 ("grpc.min_reconnect_backoff_ms", round(addresses.CONNECT_SECONDS * 1000)),
             ]
-            # gRPC checks the certificate by the authority's name. It reads no folder of trusted authorities; where
-            # OpenSSL has no file of them (SSL_CERT_FILE, else the system's), gRPC's own list is taken.
+            # gRPC checks the certificate against the authority's name. It cannot read a folder of CA certificates; if
+            # OpenSSL has no file of them (SSL_CERT_FILE, else the system's), gRPC uses the list that it brings.
             trusted = ssl.get_default_verify_paths().cafile if address.secure else None
             client = triton.InferenceServerClient(
                 str(address), ssl=address.secure, root_certificates=trusted, channel_args=[*_OPTIONS, *own]
@@ -102,7 +102,7 @@ class GrpcTransport:
             if code == "DEADLINE_EXCEEDED":  # the same deadline as the caller's, seen by the server first
                 raise TimeoutError(words) from error
             if code in _AGAIN or UNLOADED in words:
-                # Through a Service another connection leads to another replica, this one to the same that is ending.
+                # Behind a Service, a new connection leads to another replica; this one leads to the one shutting down.
                 if self._clients.get(address) is client:
                     self.forget(address)
                 raise Unavailable(words) from error

@@ -1,4 +1,4 @@
-"""Servers asked over HTTP, with aiohttp: one session, which keeps the connections to every replica open."""
+"""The HTTP transport, on aiohttp: one session, which keeps the connections to every replica open."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _AGAIN = {429, 502, 503}
 
 
 class HttpTransport:
-    """Belongs to the event loop in which it is made."""
+    """Transport for the event loop in which it is created."""
 
     def __init__(self) -> None:
         self._session = aiohttp.ClientSession(
@@ -33,7 +33,7 @@ class HttpTransport:
 
     @cached_property
     def _trusted(self) -> ssl.SSLContext:
-        """The authorities that OpenSSL trusts on this machine; SSL_CERT_FILE and SSL_CERT_DIR name others."""
+        """The CA certificates that OpenSSL trusts on this machine; SSL_CERT_FILE and SSL_CERT_DIR name others."""
         return ssl.create_default_context()
 
     async def close(self) -> None:
@@ -41,19 +41,19 @@ class HttpTransport:
         await self._session.close()
 
     def forget(self, address: Address) -> None:
-        """A replica that is gone: its idle connections end by themselves."""
+        """Do nothing: the idle connections to a replica that is gone close by themselves."""
 
     async def index(self, address: Address, seconds: float) -> list[dict[str, Any]]:
-        """The entries of the server's repository index."""
+        """Get the entries of the server's repository index."""
         found: list[dict[str, Any]] = json.loads((await self._ask(address, "POST", "v2/repository/index", b"{}"))[1])
         return found
 
     async def metadata(self, address: Address, model: str, seconds: float) -> dict[str, Any]:
-        """The model's name, versions, inputs and outputs."""
+        """Get the model's name, versions, inputs and outputs."""
         return await self._get(address, f"v2/models/{quote(model, safe='')}")
 
     async def config(self, address: Address, model: str, seconds: float) -> dict[str, Any]:
-        """The model's configuration."""
+        """Get the model's configuration."""
         return await self._get(address, f"v2/models/{quote(model, safe='')}/config")
 
     async def infer(
@@ -64,7 +64,7 @@ class HttpTransport:
         wanted: list[binary.Wanted],
         seconds: float,
     ) -> dict[str, Array]:
-        """The wanted outputs for one batch."""
+        """Run inference on one batch; returns the wanted outputs by name."""
         length, body = binary.encode(inputs, wanted)
         path = f"v2/models/{quote(model.name, safe='')}/infer"
         given, content = await self._ask(address, "POST", path, body, binary.headers(length))
@@ -111,13 +111,13 @@ def _words(error: aiohttp.ClientError) -> str:
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return str(error.certificate_error)
     if isinstance(error, aiohttp.ClientConnectorSSLError):
-        return str(error.os_error)  # its number is OpenSSL's: 1 is not EPERM
+        return str(error.os_error)  # its errno is a code of OpenSSL: 1 is not EPERM
     number = getattr(error, "errno", None)
     return os.strerror(number) if number else str(error) or type(error).__name__
 
 
 def _reason(content: bytes) -> str:
-    """The server's words: Triton's JSON, or the first of whatever a proxy wrote."""
+    """The error message in a response: that in Triton's JSON, or the beginning of a proxy's text."""
     text = content[:1000].decode(errors="replace")
     try:
         return str(json.loads(content)["error"])
@@ -126,5 +126,5 @@ def _reason(content: bytes) -> str:
 
 
 def _seconds(retry_after: str | None) -> float:
-    """Retry-After in seconds (RFC 9110, 10.2.3); a date in it is not heeded."""
+    """Retry-After in seconds (RFC 9110, 10.2.3); 0 for a date, which is ignored."""
     return float(retry_after) if retry_after and retry_after.isdecimal() else 0.0

@@ -1,4 +1,4 @@
-"""What a served model takes and gives, and what it saw: names, shapes, dtypes, labels and probabilities."""
+"""Inputs and outputs of a served model, and its predictions: names, shapes, dtypes, labels and probabilities."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """An input or output as the server describes it; -1 is an axis of any length, first of all the batch."""
+    """An input or output as the server describes it; -1 is an axis of any length, such as the batch axis."""
 
     name: str
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
 
     def check(self, array: Array) -> None:
-        """Raise BadInput unless `array` is a batch this input takes."""
+        """Raise BadInput unless `array` is a batch that this input takes."""
         fits = len(array.shape) == len(self.shape) and all(
             size in (-1, given) for size, given in zip(self.shape, array.shape, strict=True)
         )
@@ -33,14 +33,14 @@ class TensorInfo:
             )
 
     def fitted(self, array: Array) -> Array:
-        """`array`, with the axis of 1 that a server wants around one number for each row, or around a single one."""
+        """`array` with the axis of 1 that a server requires around single numbers: (n,) to (n, 1), () to (1,)."""
         alone = self.shape in ((-1, 1), (1,)) and array.ndim == len(self.shape) - 1
         return array[..., None] if alone else array
 
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What a served model takes and gives; `max_batch` rows in a request at most, 0 for a graph without batch axis."""
+    """A served model. `max_batch` is the maximum number of rows in a request, 0 for a model without a batch axis."""
 
     name: str
     version: str
@@ -49,7 +49,7 @@ class ModelInfo:
     outputs: tuple[TensorInfo, ...]
 
     def check(self, inputs: Mapping[str, Array]) -> None:
-        """Raise BadInput unless `inputs` are all that the model takes, each as it takes it."""
+        """Raise BadInput unless `inputs` are exactly those that the model takes, each in its dtype and shape."""
         names = {tensor.name for tensor in self.inputs}
         if set(inputs) != names:
             raise BadInput(f"the model takes inputs {_listed(names)}; given {_listed(inputs)}")
@@ -57,7 +57,7 @@ class ModelInfo:
             tensor.check(inputs[tensor.name])
 
     def named(self, inputs: Array | Mapping[str, Array]) -> Mapping[str, Array]:
-        """`inputs` by name; one array alone is that of a model's only input. Raises BadInput."""
+        """`inputs` by name, fitted; a single array is that of a model's only input. Raises BadInput."""
         if isinstance(inputs, Mapping):
             return self.fitted(inputs)
         if len(self.inputs) != 1:
@@ -66,14 +66,14 @@ class ModelInfo:
         return self.fitted({self.inputs[0].name: inputs})
 
     def fitted(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """`inputs` as their tensors want them (TensorInfo.fitted)."""
+        """`inputs`, each with the axis that its tensor requires (TensorInfo.fitted)."""
         known = {tensor.name: tensor for tensor in self.inputs}
         return {name: known[name].fitted(array) if name in known else array for name, array in inputs.items()}
 
     def batches(self, inputs: Mapping[str, Array]) -> Iterator[dict[str, Array]]:
-        """`inputs` in parts of at most `max_batch` rows; of a model without batch axis they are one request.
+        """Yield `inputs` in batches of at most `max_batch` rows; as one batch for a model without a batch axis.
 
-        Raises BadInput unless all hold equally many, at least 1.
+        Raises BadInput unless all have the same number of rows, at least 1.
         """
         self.check(inputs)
         if not self.max_batch:
@@ -88,9 +88,10 @@ class ModelInfo:
             yield {name: array[start : start + self.max_batch] for name, array in inputs.items()}
 
     def scores(self) -> TensorInfo:
-        """The first output with one value per class, that of real numbers first of all. Raises BadInput.
+        """The output of class probabilities: the first of shape [n, classes]. Raises BadInput if there is none.
 
-        One value for each row, such as the number or the text of the best class, is none of several.
+        Outputs of real numbers are preferred, and among them those of several values per row: a single one may be the
+        number of the best class. Outputs of text are left out.
         """
         fitting = [
             each for each in self.outputs if len(each.shape) == 2 and each.shape[1] > 0 and each.dtype.kind != "O"
@@ -105,13 +106,13 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model saw in n rows: `probabilities` (n, K) as it gave them, `labels` of the K classes."""
+    """Predictions for n rows: `probabilities` (n, K), as the model returned them, and `labels` of the K classes."""
 
     labels: tuple[str, ...]
     probabilities: Array
 
     def __len__(self) -> int:
-        """Rows."""
+        """Number of rows."""
         return len(self.probabilities)
 
     @property

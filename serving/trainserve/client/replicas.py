@@ -1,8 +1,8 @@
-"""Which replica is asked next. Pure: the time is passed in, nothing is sent.
+"""Choice of the replica for the next request. Pure: the time is passed in, nothing is sent.
 
-The one with the fewest requests outstanding is asked, of equals each in its turn. One that failed rests, twice as long
-each time it fails again; then a single request tries it, and the first answer brings it back. When all rest, all are
-asked as if none did: trying is better than refusing (Envoy's panic threshold has the same reason).
+The replica with the fewest outstanding requests is chosen, and those with equally many in turn. A replica that failed
+rests, twice as long after each further failure; then a single request tries it, and the first answer brings it back.
+When all replicas rest, they are chosen as if none did: trying is better than refusing, as with Envoy's panic threshold.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from trainserve.client.addresses import Address
 
 FIRST_REST = 0.5
 LONGEST_REST = 30.0
-"""Seconds."""
+"""Seconds that a replica rests after its first failure, and at most."""
 
 
 @dataclass(eq=False)
 class Replica:
-    """One server; `failures` are those since its last answer, `turn` when it was last chosen."""
+    """One server; `failures` counts those since its last answer, `turn` says when it was last chosen."""
 
     address: Address
     outstanding: int = 0
@@ -28,39 +28,39 @@ class Replica:
     turn: int = 0
 
     def usable(self, now: float) -> bool:
-        """Whether it may be asked: it did not fail, or its rest is over and nobody is trying it."""
+        """Whether it may be chosen: it did not fail, or its rest is over and no request is trying it."""
         return not self.failures or (now >= self.resting_until and not self.outstanding)
 
     def answered(self) -> None:
-        """It gave an answer, be it an error."""
+        """Record an answer, which may be an error."""
         self.failures, self.resting_until = 0, 0.0
 
     def failed(self, now: float) -> None:
-        """It could not be reached, had no room, or let a deadline pass."""
+        """Record that it was not reachable, had no capacity, or exceeded a deadline."""
         self.resting_until = now + min(FIRST_REST * 2.0 ** min(self.failures, 30), LONGEST_REST)
         self.failures += 1
 
 
 class Replicas:
-    """All servers of one service."""
+    """The replicas of one service."""
 
     def __init__(self) -> None:
         self._replicas: dict[Address, Replica] = {}
         self._turn = 0
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Number of replicas."""
         return len(self._replicas)
 
     def update(self, addresses: Iterable[Address]) -> set[Address]:
-        """Make `addresses` all there are; what is known of those that stay is kept. Returns those that went."""
+        """Replace the replicas by `addresses`, but keep the state of those that stay. Returns the removed ones."""
         given = dict.fromkeys(addresses)
         gone = self._replicas.keys() - given.keys()
         self._replicas = {address: self._replicas.get(address) or Replica(address) for address in given}
         return gone
 
     def choose(self, now: float, asked: Collection[Replica] = ()) -> Replica:
-        """The one to ask, if possible none of those that this call `asked` before. There must be at least one."""
+        """Choose a replica, if possible one that this call has not `asked` before. There must be at least one."""
         everyone = self._replicas.values()
         usable = [each for each in everyone if each.usable(now)]
         fresh = [each for each in usable if each not in asked] or [each for each in everyone if each not in asked]

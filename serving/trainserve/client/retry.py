@@ -1,22 +1,22 @@
-"""One call of a client: a deadline over all of it, and what is asked again.
+"""One call of a client: the deadline of the whole call, and the retries of its requests.
 
-Asked again is what surely was not answered:
+A request is retried if it certainly was not answered:
 
-- a connection that is refused, reset, or closed before the whole answer came: a replica ended or restarts;
-- HTTP 503 and 429, gRPC UNAVAILABLE: it says itself that it had no room or is not ready; 502, with which a proxy says
-  the former of the connection behind it; CANCELLED, with which a gRPC server that ends breaks off what it runs;
-- Triton's refusal of a model that it has but has unloaded: it is ending, too, and does so before it closes its ports.
+- the connection was refused, reset, or closed before the whole response arrived: the replica ended or restarts;
+- HTTP 503 and 429, gRPC UNAVAILABLE: the server has no capacity or is not ready; HTTP 502: a proxy lost or did not get
+  its connection to the server; gRPC CANCELLED: a server that shuts down cancels the requests that it runs;
+- Triton refuses a model that it has unloaded: it is shutting down, and unloads models before it closes its ports.
 
-An inference changes nothing on the server, so that running one twice costs time and nothing else. Never asked again:
+An inference changes nothing on the server, so that running it twice costs only time. A request is never retried after:
 
-- a deadline that passed: whoever waits for the answer has stopped waiting, and a server that is too slow for one
-  request is not helped by a second (that is how an overload becomes an outage);
-- any other 4xx, INVALID_ARGUMENT and their like: the same request is wrong the second time, too;
-- any other 5xx: the server did run it, and failed. A request that makes servers fail must not be carried to all.
+- its deadline: the caller no longer waits, and a server that is too slow for one request is not helped by a second
+  (that is how an overload becomes an outage);
+- any other 4xx, INVALID_ARGUMENT and the like: the same request would be refused again;
+- any other 5xx: the server ran the request, and failed. A request that makes servers fail must not be sent to all.
 
-For the same reason the number of retries is small: a request that kills the process it reaches kills few. Another
-replica is asked at once; after all have been, each further try waits, twice as long as the one before and between half
-and all of it by chance, so that clients who failed together do not come back together.
+For the same reason the number of retries is small: a request that kills its server kills few. A retry goes to another
+replica at once. When all replicas have been tried, a round of retries waits: twice as long as the round before, less a
+random part of up to half, so that clients that failed together do not come back together.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from trainserve.client.replicas import Replica, Replicas
 
 FIRST_WAIT = 0.1
 LONGEST_WAIT = 2.0
-"""Seconds."""
+"""Seconds to wait before the first round of retries, and at most."""
 
 T = TypeVar("T")
 
 
 def pause(round_number: int, chance: float) -> float:
-    """Seconds to wait before the replicas are asked again for the `round_number`-th time; `chance` from 0 to 1."""
+    """Seconds to wait before round `round_number` of retries, from 0; `chance` is a random number from 0 to 1."""
     return float(min(FIRST_WAIT * 2.0 ** min(round_number, 30), LONGEST_WAIT)) * (0.5 + chance / 2)
 
 
@@ -52,7 +52,7 @@ class Call:
         self._asked: Replica | None = None
 
     async def ask(self, request: Callable[[Address, float], Awaitable[T]]) -> T:
-        """What `request(address, seconds left)` answers on one of the replicas. Raises RequestFailed."""
+        """Send `request(address, seconds left)` to replicas until one answers. Raises RequestFailed."""
         loop = asyncio.get_running_loop()
         asked: list[Replica] = []
         rounds = 0
@@ -94,7 +94,7 @@ class Call:
         return answer
 
     def late(self, timeout: float) -> DeadlineExceeded:
-        """What to raise when the deadline passed."""
+        """The error to raise after the deadline, which was `timeout` seconds."""
         where = f"{self._asked.address}: " if self._asked else ""
         last = f"; before that: {self._last}" if self._last else ""
         return DeadlineExceeded(f"{where}no answer within {timeout:g} s{last}")

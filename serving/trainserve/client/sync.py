@@ -1,7 +1,7 @@
-"""The client for plain code: the asynchronous one, in an event loop of a thread that all clients of a process share.
+"""The synchronous client: the one for asyncio, in an event loop in a thread that all clients of a process share.
 
-So there is one implementation, and a deadline is kept to the millisecond whatever a server does, which blocking
-sockets cannot promise: their timeouts are those of single reads.
+So there is one implementation, and deadlines hold to the millisecond whatever a server does, which blocking sockets
+cannot guarantee: their timeouts apply to single reads.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ T = TypeVar("T")
 
 
 class Client:
-    """AsyncClient's methods, each returning when it is done. For any number of threads at once.
+    """AsyncClient with blocking methods, which any number of threads may call concurrently.
 
-    It closes itself when nobody has it any more, and at the end of the process. A process that forked goes on with
-    connections of its own; of gRPC's library that is not known to work.
+    It closes itself when it is garbage-collected and at the end of the process. A forked process opens connections of
+    its own; gRPC's library is not known to support that.
     """
 
     def __init__(
         self, addresses: str | Sequence[str], protocol: Protocol | None = None, timeout: float = 30.0, retries: int = 3
     ) -> None:
-        """As AsyncClient."""
+        """Create a client; the arguments are those of AsyncClient."""
         self._make = partial(AsyncClient, addresses, protocol, timeout, retries)
         self._begin()
         self.url, self.protocol, self.timeout = self._client.url, self._client.protocol, timeout
@@ -56,7 +56,7 @@ class Client:
         self._finalizer()
 
     def __enter__(self) -> Self:
-        """Itself."""
+        """Return the client itself."""
         return self
 
     def __exit__(
@@ -66,23 +66,23 @@ class Client:
         self.close()
 
     def models(self) -> list[str]:
-        """Names of the models that are ready."""
+        """List the names of the models that are ready."""
         return _wait(self._here().models())
 
     def model(self, name: str) -> ModelInfo:
-        """A served model's inputs and outputs."""
+        """Describe a served model: its version, inputs and outputs."""
         return _wait(self._here().model(name))
 
     def infer(self, model: ModelInfo, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """All outputs for one batch of at most `model.max_batch` rows."""
+        """Run inference on one batch of at most `model.max_batch` rows; returns all outputs by name."""
         return _wait(self._here().infer(model, inputs))
 
     def labels(self, model: ModelInfo, output: TensorInfo, inputs: Mapping[str, Array]) -> list[str]:
-        """The labels of an output's classes (AsyncClient.labels)."""
+        """List the labels of the classes of `output` (AsyncClient.labels)."""
         return _wait(self._here().labels(model, output, inputs))
 
     def predict(self, name: str, inputs: Array | Mapping[str, Array]) -> Predictions:
-        """The class probabilities that a model gives for any number of rows (AsyncClient.predict)."""
+        """Predict the class probabilities of any number of rows (AsyncClient.predict)."""
         return _wait(self._here().predict(name, inputs))
 
 
@@ -96,7 +96,7 @@ def _started() -> asyncio.AbstractEventLoop:
 
 
 def _loop() -> asyncio.AbstractEventLoop:
-    with _starting:  # threads whose first calls come together must not start a loop each
+    with _starting:  # concurrent first calls must not start a loop each
         return _started()
 
 
@@ -104,12 +104,14 @@ _starting = threading.Lock()
 
 
 def _part(loop: asyncio.AbstractEventLoop, selector: selectors.BaseSelector) -> None:
-    """In a child: it has the loop, but not its thread. An epoll is one for both, and what the child closes would be
-    taken out of the parent's: the child gets another in its place."""
+    """Part a forked child from the parent's event loop, of which it has a copy without the thread.
+
+    Both share one epoll instance, from which closing a connection in the child would remove the parent's: the child
+    gets an instance of its own in its place.
+    """
     _started.cache_clear()
-    loop.set_exception_handler(
-        lambda *_: None
-    )  # that the parent's connections were never closed here is as it should be
+    # The parent's connections are rightly never closed here: asyncio must not warn about them.
+    loop.set_exception_handler(lambda *_: None)
     if isinstance(selector, selectors.EpollSelector):
         with select.epoll() as another:
             os.dup2(another.fileno(), selector.fileno(), inheritable=False)
