@@ -1,4 +1,4 @@
-"""What a model answered for each row, as a table, as one JSON document or as CSV."""
+"""Formatting of a model's predictions as a table, JSON or CSV."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from trainserve.cli.table import table
 
 Format = Literal["table", "json", "csv"]
 Figure = Literal["probability", "score"]
-"""The figure that ranks classes: a probability, or a score of any size, such as a logit."""
+"""What ranks the classes: a probability, or a score of any range, such as a logit."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """The likeliest classes of one row of a file, as (index, label, figure), the likeliest first."""
+    """The most likely classes of one row of a file, as (index, label, figure), most likely first."""
 
     file: str
     row: int
@@ -28,7 +28,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Estimated:
-    """The values that a regression gave for one row of a file, by label."""
+    """The values that a regression predicted for one row of a file, as (label, value)."""
 
     file: str
     row: int
@@ -36,7 +36,7 @@ class Estimated:
 
 
 def of_classes(answers: Sequence[Seen], form: Format, figure: Figure) -> str:
-    """One entry a row; CSV has one line for each of its classes, with `rank` from 1."""
+    """Format `answers` with one entry per row; CSV has one line per class, with its `rank` from 1."""
     if form == "json":
         return _json([{"file": each.file, "row": each.row} | _best(each, figure) for each in answers])
     lines = [
@@ -59,7 +59,7 @@ def of_classes(answers: Sequence[Seen], form: Format, figure: Figure) -> str:
 
 
 def of_values(answers: Sequence[Estimated], form: Format) -> str:
-    """One entry a row, with a column for each value."""
+    """Format `answers` with one entry per row and one column per value."""
     if form == "json":
         return _json(
             [
@@ -83,7 +83,7 @@ def _best(seen: Seen, figure: Figure) -> dict[str, object]:
 
 
 def _json(rows: Sequence[dict[str, object]]) -> str:
-    """A list with an entry a line, which a person can read and `grep` can search."""
+    """A JSON list with one entry per line, so that people can read it and `grep` can search it."""
     return "[" + ",".join(f"\n  {json.dumps(row, ensure_ascii=False)}" for row in rows) + "\n]"
 
 
@@ -96,5 +96,5 @@ def _csv(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def _finite(value: float) -> float | None:
-    """The digits that a float32 has; JSON has neither NaN nor infinity."""
+    """`value` in the precision of a float32; None for NaN and infinity, which JSON lacks."""
     return float(f"{value:.7g}") if math.isfinite(value) else None

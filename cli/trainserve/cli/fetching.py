@@ -1,4 +1,4 @@
-"""A bar on the terminal for each file of a model that is being fetched; nothing where stderr is no terminal."""
+"""Progress bars for the files of a model while it is fetched, if standard error is a terminal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from trainserve.serving.sources.request import silent
 
 @contextlib.contextmanager
 def fetching(console: Console | None = None) -> Iterator[Told]:
-    """What `source.open_model` tells of its progress to. The bars are gone when all is here."""
+    """Yield the progress callback for `source.open_model`. The bars disappear at the end of the context."""
     console = console or Console(stderr=True)
     if not console.is_terminal:
         yield silent
@@ -24,13 +24,13 @@ def fetching(console: Console | None = None) -> Iterator[Told]:
     bars = Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
     tasks: dict[str, TaskID] = {}
 
-    def told(name: str, done: int, total: int | None) -> None:
-        bars.start()  # only now: of what is already here there is nothing to show
+    def update(name: str, done: int, total: int | None) -> None:
+        bars.start()  # not before: a model that is in the cache has no bars
         if name not in tasks:
             tasks[name] = bars.add_task(name)
         bars.update(tasks[name], completed=done, total=total)
 
     try:
-        yield told
+        yield update
     finally:
         bars.stop()

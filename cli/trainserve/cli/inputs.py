@@ -1,4 +1,4 @@
-"""Names of files to arrays: images are made to fit what the model takes, arrays must fit already."""
+"""Loading of files as a model's inputs: images are converted to fit the model, arrays must fit already."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ _MODES: dict[int, Mode] = {1: "L", 3: "RGB"}
 
 @dataclass(frozen=True)
 class Loaded:
-    """A file's rows for every input, and what was done to an image to get there."""
+    """A file's rows for every input; `done` says how an image was converted, if it was."""
 
     inputs: dict[str, Array]
     done: str = ""
 
     def __len__(self) -> int:
-        """Rows."""
+        """Number of rows."""
         return len(next(iter(self.inputs.values())))
 
 
 def expand(names: Iterable[str]) -> Iterator[str]:
-    """Files as they are, folders as the images in and below them, sorted, without what begins with a dot."""
+    """Yield `names`, each folder replaced by the images in and below it, sorted, without hidden ones."""
     from trainserve.api.pictures import is_named_picture
 
     for name in names:
@@ -54,9 +54,9 @@ def expand(names: Iterable[str]) -> Iterator[str]:
 
 
 def load(name: str, model: ModelInfo) -> Loaded:
-    """The file as a batch for `model`. Raises BadInput naming it.
+    """Load file `name` as a batch for `model`. Raises BadInput, which names the file.
 
-    Arrays are told by their suffix, on standard input (`-`) by their first bytes.
+    Arrays are recognised by their suffix, on standard input (`-`) by their first bytes.
     """
     path = Path(name)
     kind = path.suffix.lower()
@@ -76,12 +76,12 @@ def load(name: str, model: ModelInfo) -> Loaded:
         raise BadInput(f"{name}: {error}") from None
     except OSError as error:
         raise BadInput(f"{name}: {error.strerror or error}") from error
-    except (ValueError, EOFError, SyntaxError, BadZipFile, zlib.error) as error:  # all that damaged files give
+    except (ValueError, EOFError, SyntaxError, BadZipFile, zlib.error) as error:  # raised for damaged files
         raise BadInput(f"{name}: not a readable {kind[1:]} file: {error or type(error).__name__}") from error
 
 
 def image_layout(tensor: TensorInfo) -> tuple[int, int, int, bool] | None:
-    """(height, width, channels, channels last) of an input that takes raw images, -1 for any size; else None."""
+    """(height, width, channels, channels last) of an input of raw images, with -1 for any size; None of others."""
     if tensor.dtype != np.uint8 or len(tensor.shape) != 4:
         return None
     _, *axes = tensor.shape
@@ -93,7 +93,7 @@ def image_layout(tensor: TensorInfo) -> tuple[int, int, int, bool] | None:
 
 
 def _image(file: IO[bytes], model: ModelInfo, name: str) -> Loaded:
-    """Decoded as training does it (trainserve.api.pictures), then brought to what the model takes."""
+    """Decode an image as training does (trainserve.api.pictures), then convert it to the model's mode and size."""
     from trainserve.api import pictures
 
     tensor = _only_input(model, "an image")
@@ -130,7 +130,7 @@ def _arrays(file: Any, model: ModelInfo) -> Loaded:
     batches = {}
     for tensor in model.inputs:
         array = tensor.fitted(found[tensor.name])
-        # One sample without its batch axis is unmistakable.
+        # One sample may come without its batch axis: its rank shows that.
         batches[tensor.name] = array[None] if array.ndim == len(tensor.shape) - 1 else array
         tensor.check(batches[tensor.name])
     rows = {len(array) for array in batches.values()}

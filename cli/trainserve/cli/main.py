@@ -1,4 +1,4 @@
-"""The command `trainserve`: its groups, and how errors are told: one line, exit 2 for bad input, 1 for a failure."""
+"""The command `trainserve`: its subcommands, and its errors: one line, and exit 2 for bad input or 1 for a failure."""
 
 from __future__ import annotations
 
@@ -86,13 +86,13 @@ def cli() -> None:
 def dev(arguments: tuple[str, ...]) -> None:
     """Manage the development cluster; the arguments are those of python -m trainserve.dev."""
     sys.argv = ["trainserve dev", *arguments]
-    # By name, because nobody imports dev: a plain installation does not have it.
+    # Run by name instead of imported: a plain installation does not have dev.
     runpy.run_module("trainserve.dev", run_name="__main__", alter_sys=True)
 
 
 def main() -> None:
-    """The console script."""
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its library logs to stderr what the one line of an error says
+    """Run the command line; entry point of the console script."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # or its library logs errors, which are printed below
     try:
         status = cli.main(prog_name="trainserve", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:

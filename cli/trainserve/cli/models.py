@@ -1,4 +1,4 @@
-"""`trainserve models`: what the store holds."""
+"""`trainserve models`: list and show the models in the store."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def show(name: str, version: int | None, report: Path | None, root: str, namespa
     For one version, the main fields of its manifest and the curves of its training are shown.
     """
     name, version = _named(name, version)
-    found = store.resolve(root, namespace, name, version)  # says what there is when there is no such thing
+    found = store.resolve(root, namespace, name, version)  # raises an error that lists what exists
     if report is not None:
         version = found.version
         _write_report(root, namespace, name, version, report)
@@ -104,9 +104,9 @@ def show(name: str, version: int | None, report: Path | None, root: str, namespa
 
 
 def _named(name: str, version: int | None) -> tuple[str, int | None]:
-    """NAME/VERSION as both. Raises UsageError for what is no version, and for two that differ."""
+    """Split NAME[/VERSION]. Raises UsageError if VERSION is invalid or differs from `version`, the option."""
     whole, (name, slash, text) = name, name.partition("/")
-    if not slash or not versions.is_label(name):  # the store says what is wrong with it
+    if not slash or not versions.is_label(name):  # the store refuses it, and says why
         return whole, version
     given = versions.version(text)
     if given is None:
@@ -117,7 +117,7 @@ def _named(name: str, version: int | None) -> tuple[str, int | None]:
 
 
 def _write_report(root: str, namespace: str, name: str, version: int, path: Path) -> None:
-    """Whole or not at all, in the place of what was there."""
+    """Write the report of a version to `path`, atomically."""
     content = store.content(root, namespace, name, version, store.REPORT)
     if content is None:
         raise click.ClickException(

@@ -1,4 +1,4 @@
-"""Options that several commands read alike: counts, rates, durations."""
+"""Option types that several commands share: lists of counts, rates, durations, shapes."""
 
 from __future__ import annotations
 

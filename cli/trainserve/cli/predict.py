@@ -1,4 +1,4 @@
-"""`trainserve predict`: images or arrays to labels and probabilities, or scores where the model gives others."""
+"""`trainserve predict`: predict labels with their probabilities or scores, or values, of images and arrays."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from trainserve.cli.inputs import STDIN, Loaded, expand, load
 from trainserve.client import BadInput, Client, ModelInfo, Predictions, Protocol, RequestFailed
 
 IN_FLIGHT = 4
-"""Requests under way while the next files are read."""
+"""Number of requests in flight while the next files are read."""
 REGRESSION = "values"
-"""The output of a regression (docs/contracts.md, Store layout and addresses)."""
+"""Name of a regression's output (docs/contracts.md, Store layout and addresses)."""
 MANY = 10
-"""Files from which on a terminal sees a progress bar."""
+"""Number of files from which a terminal shows a progress bar."""
 
 
 @click.command(
@@ -129,7 +129,7 @@ def predict(
                     seen.append((each, predictions))
                     advance(reading.done)
         except RequestFailed as error:
-            failure = error  # what was answered before is told all the same
+            failure = error  # the predictions up to here are printed all the same
     if seen:
         click.echo(_estimated(seen, form) if regression else _seen(seen, top, form))
     reading.tell()
@@ -141,7 +141,7 @@ def predict(
 
 @dataclass
 class Reading:
-    """Files, read one after another: how many are `done`, how many of them `bad`, and what was done to images."""
+    """Files that are read one after another; counts those `done` and `bad`, and lists the images `changed`, and how."""
 
     names: list[str]
     model: ModelInfo
@@ -150,7 +150,7 @@ class Reading:
     changed: list[tuple[str, str]] = field(default_factory=list)
 
     def files(self) -> Iterator[tuple[str, Loaded]]:
-        """Those that can be read, each with what it holds; the others are told at once."""
+        """Yield each readable file with its content; the others are reported on standard error at once."""
         for name in self.names:
             try:
                 loaded = load(name, self.model)
@@ -164,7 +164,7 @@ class Reading:
             self.done += 1
 
     def tell(self) -> None:
-        """Sums up on standard error what a person should know of the files."""
+        """Print a summary of converted and unreadable files to standard error."""
         if self.changed:
             name, done = self.changed[0]
             more = len(self.changed) - 1
@@ -197,12 +197,12 @@ def _served(client: Client, name: str | None) -> str:
 
 
 def _limit(model: ModelInfo) -> int | None:
-    """Rows in a request; None of a model without a batch axis, to which each file is a request of its own."""
+    """Maximum rows in a request; None for a model without a batch axis, which gets a request per file."""
     return model.max_batch or max(0, model.inputs[0].shape[0]) or None
 
 
 def _ask(client: Client, model: str, batches: Iterable[Batch]) -> Generator[tuple[Batch, Predictions], None, None]:
-    """Each batch with its predictions, in order; some are under way while the next is read."""
+    """Yield each batch with its predictions, in order; IN_FLIGHT requests run while the next batch is read."""
     waiting: deque[tuple[Batch, Future[Predictions]]] = deque()
     pool = ThreadPoolExecutor(IN_FLIGHT)
     try:
@@ -219,7 +219,7 @@ def _ask(client: Client, model: str, batches: Iterable[Batch]) -> Generator[tupl
 
 @contextlib.contextmanager
 def _progress(files: int) -> Iterator[Callable[[int], None]]:
-    """A bar on standard error, where that is a terminal and the files are many."""
+    """Yield the update function of a progress bar, shown if standard error is a terminal and there are MANY files."""
     console = Console(stderr=True)
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("files"), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=files < MANY or not console.is_terminal) as bar:
@@ -241,7 +241,7 @@ def _seen(batches: Sequence[tuple[Batch, Predictions]], top: int, form: answers.
 
 
 def _are_shares(rows: np.ndarray[Any, Any]) -> bool:
-    """Whether every row is of probabilities, as far as fp16 and int8 keep their sum at 1."""
+    """Whether every row is non-negative and sums to 1, within the precision of fp16 and int8."""
     return bool((rows >= 0).all() and np.allclose(rows.sum(axis=-1), 1, atol=0.01))
 
 

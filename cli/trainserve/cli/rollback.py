@@ -1,4 +1,4 @@
-"""`trainserve rollback`: a ModelServe that follows a model's newest version goes back to one and stays there."""
+"""`trainserve rollback`: return a ModelServe to an earlier version of its model, and keep it there."""
 
 from __future__ import annotations
 
@@ -46,8 +46,11 @@ def rollback(name: str, to: int | None, namespace: str | None) -> None:
 
 
 def target(serve: dict[str, Any], to: int | None) -> tuple[str, int]:
-    """The model that a ModelServe follows and the version to go back to: `to`, or the one that serves while another
-    cannot take its place, or the one that served before. Raises BadInput."""
+    """The name of the model that `serve` follows, and the version to return to. Raises BadInput.
+
+    Without `to`, that is the version that takes traffic while the rollout of another is unfinished, else the version
+    that took traffic before.
+    """
     model, status = serve["spec"]["model"].get("name"), serve.get("status") or {}
     if model is None:
         raise BadInput("spec.model.name is not set: spec.model is one fixed version; change spec.model itself")

@@ -1,4 +1,4 @@
-"""`trainserve serve`: models on the development server, verified, watched and recovered."""
+"""`trainserve serve`: serve models with the development server, verified, watched and recovered."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def serve(
 
 
 class _Quiet:
-    """Nothing to see where there is no terminal."""
+    """A status line that is not shown, for output that is not a terminal."""
 
     def __enter__(self) -> _Quiet:
         return self
@@ -157,8 +157,11 @@ def _opened(model: str, key: Path | None) -> Servable | ReadyRepository:
 def _lay_out(
     opened: Sequence[Servable | ReadyRepository], settings: Settings, given: Path | None, folder: Path
 ) -> tuple[Path, dict[str, Recorded | Given | None], dict[str, Unbatched]]:
-    """The repository that is served, the recorded samples of each of its models, or those in the file `given`, and how
-    each is served without batches."""
+    """Write the model repository into `folder`, unless `opened` is a ready one.
+
+    Returns its path; the samples to verify each model with: those recorded, or those in the file `given`; and the
+    configuration of each model without batching.
+    """
     first = opened[0]
     if isinstance(first, ReadyRepository) and len(opened) == 1:
         if given is not None:
@@ -176,7 +179,7 @@ def _lay_out(
         raise BadInput(str(error)) from error
     samples: dict[str, Recorded | Given | None] = dict.fromkeys(each.config.name for each in folders)
     for model in sorted(servables, key=lambda each: each.manifest.version if each.manifest else 0):
-        if model.manifest is not None and model.samples is not None:  # of several versions the newest one answers
+        if model.manifest is not None and model.samples is not None:  # the newest of several versions answers
             recorded = samples[model.name] = Recorded.of(model.manifest, model.samples, SAMPLES)
             known = around(model.name, model, recorded)
             samples |= {name: known[name] for name in known.keys() & samples.keys()}
@@ -184,7 +187,7 @@ def _lay_out(
 
 
 def _given(servables: Sequence[Servable], file: Path | None) -> dict[str, Given]:
-    """The samples in the file, by the name of the model that they are for."""
+    """The samples in `file`, by the name of the model that they are for."""
     if file is None:
         return {}
     lone = [each for each in servables if each.manifest is None]

@@ -1,4 +1,4 @@
-"""`trainserve sign`: a signature beside a model, for `trainserve verify --key` and a ModelServe's publicKey."""
+"""`trainserve sign`: sign a model, for `trainserve verify --key` and a ModelServe's `publicKey`."""
 
 from __future__ import annotations
 

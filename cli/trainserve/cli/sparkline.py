@@ -1,4 +1,4 @@
-"""A curve in one line of a terminal. Pure."""
+"""Curves drawn in one line of text. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _GAP = " "
 
 
 def sparkline(values: Sequence[float | None], width: int = 40) -> str:
-    """At most `width` characters, each the mean of its part of `values`; a part without a number is a gap."""
+    """Draw `values` in at most `width` characters, each the mean of its part; a part without numbers is a gap."""
     parts = [_mean(part) for part in _parts(values, width)]
     known = [part for part in parts if part is not None]
     if not known:

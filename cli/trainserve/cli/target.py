@@ -1,4 +1,4 @@
-"""What a load is sent to: a server that runs, or a model that is served for as long as it is measured."""
+"""Targets of a load: a running server, or a development server that is started for a model."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Target:
 
 
 def is_server(text: str) -> bool:
-    """Whether it is host:port, http://host:port or grpc://host:port; everything else is a model's address."""
+    """Whether `text` is host:port, http://host:port or grpc://host:port; anything else is a model's address."""
     return _ADDRESS.fullmatch(text) is not None
 
 
@@ -49,7 +49,7 @@ def opened(
     settings: Settings | None,
     given: Mapping[str, Sequence[int]],
 ) -> Iterator[Target]:
-    """The server at `text`, or one that is started for the model at `text`; `given` are shapes of its inputs.
+    """Yield the server at `text`, or one that is started for the model at `text`; `given` are shapes of its inputs.
 
     Raises BadInput, RequestFailed.
     """

@@ -1,4 +1,4 @@
-"""`trainserve tune`: which settings hold a latency objective, measured on the real server."""
+"""`trainserve tune`: find the settings that meet a latency objective, measured on a real server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`trainserve verify`: a model's bytes, and what a running server makes of it."""
+"""`trainserve verify`: check a model's bytes, and the answers of a running server."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ def _address(option: str, url: str, protocol: Protocol) -> str:
 
 @contextmanager
 def _telling(console: Console) -> Iterator[Progress]:
-    """What is being done, on a terminal."""
+    """Yield a function that shows the current step, if `console` is a terminal."""
     if not console.is_terminal:
         yield lambda line: None
         return

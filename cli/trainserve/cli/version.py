@@ -1,4 +1,4 @@
-"""One version of a model, told in a terminal: what its manifest says, and its training's curves in a line each."""
+"""Text about one version of a model: the main fields of its manifest, and a line for each curve of its training."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 from trainserve.cli.sparkline import sparkline
 
 _LABELS = 200
-"""Characters of the line of labels."""
+"""Maximum number of characters in the line of labels."""
 
 
 def described(shown: Mapping[str, Any]) -> str:
-    """`shown` has `uri`, `digest` and `manifest`, as JSON."""
+    """Describe a version in lines of text; `shown` has its `uri`, `digest` and `manifest`, as JSON."""
     manifest = shown["manifest"]
 
     def tensors(kind: str) -> str:
@@ -43,7 +43,7 @@ def described(shown: Mapping[str, Any]) -> str:
 
 
 def number(value: float | None, form: str) -> str:
-    """`unknown` for what was not measured."""
+    """Format `value`, or return `unknown` for None."""
     return "unknown" if value is None else format(value, form)
 
 
@@ -63,11 +63,11 @@ def _cut(labels: Sequence[str]) -> str:
 
 
 def _curves(curves: Mapping[str, Any] | None) -> list[str]:
-    """Where loss and accuracy begin and end, and how they went between."""
-    told = []
+    """A line for each of loss and accuracy: first value, sparkline, last value."""
+    lines = []
     for name in ("loss", "accuracy"):
         column = (curves or {}).get(name) or []
         known = [value for value in column if value is not None]
         if known:
-            told.append(f"{name:<9} {known[0]:<6.4g} {sparkline(column)} {known[-1]:.4g}")
-    return told
+            lines.append(f"{name:<9} {known[0]:<6.4g} {sparkline(column)} {known[-1]:.4g}")
+    return lines

@@ -1,4 +1,4 @@
-"""`trainserve top`: what trains, waits and serves, live, from the API server and the pods' own metrics."""
+"""`trainserve top`: a live view of TrainJobs and ModelServes, from the API server and the pods' own metrics."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from trainserve.cli import endpoint
 from trainserve.cli.top.rows import SORTS
 
 _BETWEEN_SECONDS = 1.0
-"""Between the two looks of `--once`, of which the rates are made."""
+"""Time between the two snapshots of `--once`, from which rates are computed."""
 _ENDLESS = 1000
-"""Columns where nobody says how many there are."""
+"""Width, in columns, of an output that has none."""
 
 
 def _seconds(context: click.Context, parameter: click.Parameter, value: float) -> float:
@@ -57,11 +57,11 @@ def top(namespace: str | None, everywhere: bool, sort: str, interval: float, onc
     if namespace is not None:
         endpoint.named("--namespace", namespace)
     live = not once and sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
-    _until_told_to_end(_watch(namespace, everywhere, sort, interval) if live else _print(namespace, everywhere, sort))
+    _run_until_signal(_watch(namespace, everywhere, sort, interval) if live else _print(namespace, everywhere, sort))
 
 
 async def _watch(namespace: str | None, everywhere: bool, sort: str, interval: float) -> None:
-    # Here, because every other command would pay for aiohttp.
+    # Imported here, because every other command would pay for aiohttp.
     from trainserve.cli.top import cluster, terminal, watcher
 
     async with cluster.opened() as api:
@@ -84,8 +84,8 @@ async def _print(namespace: str | None, everywhere: bool, sort: str) -> None:
     click.echo("\n".join(line.rstrip() for line in printed.get().splitlines()))
 
 
-def _until_told_to_end(work: Coroutine[Any, Any, None]) -> None:
-    """Runs it; SIGTERM and SIGHUP cancel it as Ctrl-C does, so that nothing it started outlives it."""
+def _run_until_signal(work: Coroutine[Any, Any, None]) -> None:
+    """Run `work`; SIGTERM and SIGHUP cancel it as Ctrl-C does, so that no process that it started outlives it."""
     received: list[int] = []
 
     async def run() -> None:

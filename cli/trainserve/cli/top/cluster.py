@@ -1,9 +1,9 @@
-"""A cluster's API server, and through it the metrics of its pods.
+"""Requests to a cluster's API server, and through it to the metrics of its pods.
 
-Everything goes through one `kubectl proxy` that lives as long as the command: kubectl alone knows how a user signs in
-(certificates, tokens, programs that fetch them), and a kubectl for each pod and question would take 0.1 s of CPU each.
-It listens on a socket in a folder that nobody else can enter, for on a port any user of the machine could use it, and
-passes on nothing that writes.
+All requests go through one `kubectl proxy` that runs as long as the command: only kubectl knows how a user signs in
+(certificates, tokens, credential plugins), and a kubectl process for each request would take 0.1 s of CPU. The proxy
+listens on a socket in a private folder, because any user of the machine could use a port, and it rejects requests that
+write.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ Object = dict[str, Any]
 LIST_SECONDS = 30.0
 POD_SECONDS = 2.0
 _START_SECONDS = 30.0
-"""For a program that fetches a user's token, which may ask a server of its own."""
+"""Enough for a credential plugin, which may ask a server of its own for the user's token."""
 _STOP_SECONDS = 2.0
 _MOST_BYTES = 2**20
-"""A pod may run anybody's code: a longer answer is not read."""
+"""Maximum size of a pod's answer, which may come from anybody's code."""
 _NOT_PROXIED = "address not allowed"
-"""How an API server says that it sends nothing to such an address: loopback and link-local ones."""
+"""Message of an API server that refuses to proxy to a pod's address: a loopback or link-local one."""
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-_WITH_US = 'exec 3<&0; { read -r _ <&3; kill -TERM 0; } >/dev/null 2>&1 & exec "$@" 3<&- </dev/null'
-"""For sh: becomes the command that it is given, beside a watch which ends the group once our end of its standard input
-is closed, by us or by the system after a SIGKILL."""
+_WATCHED = 'exec 3<&0; { read -r _ <&3; kill -TERM 0; } >/dev/null 2>&1 & exec "$@" 3<&- </dev/null'
+"""Script for sh: runs its arguments as a command, and beside it a watchdog that ends the process group once standard
+input is closed, by this process or, after a SIGKILL, by the kernel."""
 _READ_ONLY = "--reject-methods=^(POST|PUT|PATCH|DELETE)$"
 
 
@@ -49,11 +49,11 @@ class Unanswered(Exception):
 
 
 class Denied(Unanswered):
-    """The user may not ask pods through the API server."""
+    """The user has no permission to get pods/proxy."""
 
 
 class Api:
-    """What can be asked of a cluster, while `opened` lasts."""
+    """Requests to a cluster, inside the context of `opened`."""
 
     def __init__(
         self, context: str, namespace: str, lists: aiohttp.ClientSession, proxied: aiohttp.ClientSession,
@@ -63,9 +63,9 @@ class Api:
         self._lists, self._proxied, self._direct = lists, proxied, direct
 
     async def items(self, path: str, **query: str) -> list[Object]:
-        """The objects of a list, from the API server's memory: a moment old at most, and etcd has no work with it.
+        """List the objects at `path`, from the API server's cache: it may lag a moment behind, but spares etcd.
 
-        Raises RequestFailed with what kubectl says of it.
+        Raises RequestFailed with kubectl's message.
         """
         try:
             async with self._lists.get(_url(path), params={"resourceVersion": "0", **query}) as answer:
@@ -78,10 +78,10 @@ class Api:
         raise RequestFailed(await _explained(path) or words)
 
     async def ask(self, endpoint: Endpoint, path: str) -> bytes:
-        """What a pod answers, within POD_SECONDS, through the API server's proxy.
+        """Get `path` from a pod through the API server's proxy, within POD_SECONDS. Raises Unanswered, Denied.
 
-        API servers refuse to ask loopback addresses, which the pods of a development cluster have: one of those is
-        asked itself, for it is of this machine if of any. Raises Unanswered, Denied.
+        API servers refuse to proxy to loopback addresses, which the pods of a development cluster have. Such a pod
+        runs on this machine, and is asked directly.
         """
         try:
             async with asyncio.timeout(POD_SECONDS):
@@ -103,7 +103,7 @@ class Api:
 
 @contextlib.asynccontextmanager
 async def opened() -> AsyncIterator[Api]:
-    """The cluster that kubectl is set up for. Raises RequestFailed."""
+    """Open the cluster of kubectl's current context. Raises RequestFailed."""
     with tempfile.TemporaryDirectory(prefix="trainserve-top-") as folder:
         socket = Path(folder) / "socket"
         async with _proxy(socket) as started, contextlib.AsyncExitStack() as stack:
@@ -126,13 +126,13 @@ async def opened() -> AsyncIterator[Api]:
 
 @contextlib.asynccontextmanager
 async def _proxy(socket: Path) -> AsyncIterator[asyncio.Task[None]]:
-    """`kubectl proxy` on a socket, and a task that ends when it listens.
+    """Run `kubectl proxy` on `socket`, and yield a task that ends when it listens.
 
-    It is a group of processes of its own: a Ctrl-C at the terminal is not for it, and all of it ends with the context,
-    or with this process, however that ends.
+    It runs in a process group of its own, so that a Ctrl-C at the terminal does not reach it. The whole group ends with
+    the context, or with this process, however that ends.
     """
     process = await asyncio.create_subprocess_exec(
-        *("/bin/sh", "-c", _WITH_US, "sh", kubectl(), "proxy", f"--unix-socket={socket}", _READ_ONLY),
+        *("/bin/sh", "-c", _WATCHED, "sh", kubectl(), "proxy", f"--unix-socket={socket}", _READ_ONLY),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -156,7 +156,7 @@ async def _proxy(socket: Path) -> AsyncIterator[asyncio.Task[None]]:
 
 
 async def _listens(out: asyncio.StreamReader, err: asyncio.StreamReader) -> None:
-    """Returns once it does. Raises RequestFailed with its last words."""
+    """Wait until the proxy listens. Raises RequestFailed with the last line that it printed."""
     try:
         async with asyncio.timeout(_START_SECONDS):
             line = await out.readline()  # "Starting to serve on …", or nothing when it failed
@@ -168,32 +168,32 @@ async def _listens(out: asyncio.StreamReader, err: asyncio.StreamReader) -> None
 
 
 async def _drain(err: asyncio.StreamReader, started: asyncio.Task[None]) -> None:
-    """It logs each failure, and would stand still if nobody read that."""
+    """Discard what the proxy logs once it has started: it would block on a full pipe."""
     await asyncio.wait([started])
     while await err.read(2**16):
         pass
 
 
 async def _current() -> tuple[str, str]:
-    """Names of kubectl's current context and of its namespace."""
+    """Name of kubectl's current context, and its namespace."""
     status, out, err = await _run("config", "view", "--output=json")
     if status:
         raise RequestFailed(f"kubectl config view: {_last(err) or f'exit status {status}'}")
     config = json.loads(out)
     name = config.get("current-context") or ""
-    if not name:  # in a pod, kubectl is whom the pod's ServiceAccount is
+    if not name:  # in a pod, kubectl acts as the pod's ServiceAccount
         return "", _inside() or "default"
     contexts = {each.get("name"): each.get("context") or {} for each in config.get("contexts") or []}
     return clean(name), str(contexts.get(name, {}).get("namespace") or "default")
 
 
 def _inside() -> str:
-    """The namespace of the pod that this runs in, if it does."""
+    """The namespace of the pod that this process runs in; empty outside a pod."""
     return _NAMESPACE_FILE.read_text().strip() if _NAMESPACE_FILE.is_file() else ""
 
 
 async def _explained(path: str) -> str | None:
-    """What kubectl itself says of a path that could not be read; None if it can read it."""
+    """kubectl's own message about a path that could not be read; None if kubectl can read it."""
     status, _, err = await _run("get", "--raw", path, "--request-timeout=5s")
     return _last(err) if status else None
 
@@ -210,13 +210,13 @@ async def _run(*arguments: str) -> tuple[int, str, str]:
     except asyncio.CancelledError:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
-        await process.wait()  # or its pipes are closed by a loop that is closed itself
+        await process.wait()  # or its pipes are closed after the event loop
         raise
     return process.returncode or 0, out.decode(errors="replace"), err.decode(errors="replace")
 
 
 async def _read(session: aiohttp.ClientSession, url: URL | str) -> tuple[int, bytes]:
-    """Status and body; ValueError for a body that is too long."""
+    """Get `url`: HTTP status and body. Raises ValueError if the body is larger than _MOST_BYTES."""
     async with session.get(url, allow_redirects=False) as answer:
         body = b""
         async for chunk in answer.content.iter_chunked(2**16):

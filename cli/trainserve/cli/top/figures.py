@@ -1,4 +1,4 @@
-"""Figures from what pods answer: counters and histograms of a scrape, and what two or more scrapes amount to. Pure."""
+"""Figures from pods' answers: counters and histograms of one scrape, rates and percentiles of several. Pure."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from trainserve.api.latency_buckets import PROBE, TRITON
 
 REQUESTS = "nv_inference_request_success"
 LEAST = 20
-"""Observations without which there is no p99: of fewer, it would be the slowest one."""
+"""Minimum number of observations for a p99: of fewer, it would be the maximum."""
 
 Histogram = Mapping[float, float]
-"""Observations up to each bound, which is in milliseconds; that of +Inf counts all."""
+"""Number of observations up to each bound, in milliseconds; the bound +Inf counts all."""
 
 
 @dataclass(frozen=True)
 class Served:
-    """What one server has counted of its model since it started."""
+    """What one server has counted for its model since it started."""
 
     requests: float
     latency: Histogram | None = None
-    """None where the server's release has none."""
+    """None if the server's release has no latency histogram."""
 
 
 @dataclass(frozen=True)
 class P99:
-    """Of 100 requests 99 were answered within `ms`, as the servers or their probes measured it."""
+    """The 99th percentile of latency, in milliseconds, measured by the servers or by their probes."""
 
     ms: float
     source: Literal["server", "probe"]
     beyond: bool = False
-    """Later than the last bound of the histogram: `ms` is that bound."""
+    """True if the percentile is above the last bound of the histogram: `ms` is that bound."""
 
 
 def progress(answer: bytes) -> dict[str, Any]:
-    """The JSON object in a training pod's answer. Raises ValueError."""
+    """Parse the JSON object in a training pod's answer. Raises ValueError."""
     try:
         found = json.loads(answer)
     except RecursionError:
@@ -50,10 +50,10 @@ def progress(answer: bytes) -> dict[str, Any]:
 
 
 def served(page: bytes) -> Served | None:
-    """The model that a server's clients ask, of Triton's metrics; None while it has counted nothing. Raises ValueError.
+    """Parse the served model's figures in Triton's metrics; None before the first request. Raises ValueError.
 
-    An ensemble is asked through a model of its own and goes through the model that it surrounds, as do requests for
-    that model itself: the model's own count has each of them once.
+    A request to an ensemble is counted for the ensemble and again for each model inside it; a request to the inner
+    model itself is counted for that alone. So the inner model's counter has every request once.
     """
     found = _samples(page, REQUESTS, TRITON)
     requests: dict[str, float] = {}
@@ -72,7 +72,7 @@ def served(page: bytes) -> Served | None:
 
 
 def model_of(models: Iterable[str]) -> str | None:
-    """The one model among those of a server that is no part of an ensemble around another."""
+    """The one model of a server that is not part of an ensemble around another; None if there is not exactly one."""
     names = set(models)
     parts = {f"{name}-{part}" for name in names for part in ("ensemble", "preprocessing", "labels")}
     left = names - parts
@@ -80,7 +80,7 @@ def model_of(models: Iterable[str]) -> str | None:
 
 
 def probed(page: bytes) -> Histogram | None:
-    """The probe's histogram of its own inferences, in milliseconds. Raises ValueError."""
+    """Parse the probe's histogram of its own inferences, in milliseconds; None if there is none. Raises ValueError."""
     found: dict[float, float] = {}
     for name, labels, value in _samples(page, PROBE):
         if name == f"{PROBE}_bucket":
@@ -89,7 +89,7 @@ def probed(page: bytes) -> Histogram | None:
 
 
 def rate(points: Sequence[tuple[float, float]]) -> float | None:
-    """How fast a counter rose over (time, value); one that falls was set to 0 in between. None for less than two."""
+    """Rate per second of a counter over (time, value); a fall is a reset to 0. None for fewer than two points."""
     if len(points) < 2 or (passed := points[-1][0] - points[0][0]) <= 0:
         return None
     rises = (after - before if after >= before else after for (_, before), (_, after) in pairwise(points))
@@ -97,14 +97,14 @@ def rate(points: Sequence[tuple[float, float]]) -> float | None:
 
 
 def grown(histograms: Sequence[Histogram]) -> Histogram | None:
-    """What was observed between the first and the last; a histogram that falls began anew. None for less than two."""
+    """Observations between the first and the last histogram; a fall is a reset. None for fewer than two."""
     if len(histograms) < 2:
         return None
     return pooled([_difference(before, after) for before, after in pairwise(histograms)])
 
 
 def pooled(histograms: Sequence[Histogram]) -> Histogram | None:
-    """All observations together, by the bounds that all of them have."""
+    """The sum of `histograms`, by the bounds that all of them have; None without any."""
     if not histograms:
         return None
     bounds = set(histograms[0]).intersection(*histograms[1:])
@@ -112,7 +112,7 @@ def pooled(histograms: Sequence[Histogram]) -> Histogram | None:
 
 
 def quantile(share: float, histogram: Histogram) -> float | None:
-    """As Prometheus' histogram_quantile has it: evenly spread within a bucket. None where nothing was observed."""
+    """The quantile `share`, interpolated in its bucket as by Prometheus' histogram_quantile; None if empty."""
     bounds = sorted(histogram)
     if len(bounds) < 2 or bounds[-1] != math.inf or not histogram[math.inf]:
         return None
@@ -126,7 +126,7 @@ def quantile(share: float, histogram: Histogram) -> float | None:
 
 
 def p99(histogram: Histogram | None, source: Literal["server", "probe"]) -> P99 | None:
-    """Of a histogram with enough in it."""
+    """The 99th percentile of `histogram`; None for fewer than LEAST observations."""
     if histogram is None or histogram.get(math.inf, 0.0) < LEAST or (found := quantile(0.99, histogram)) is None:
         return None
     last = max(bound for bound in histogram if bound != math.inf)
@@ -140,10 +140,10 @@ def _difference(before: Histogram, after: Histogram) -> Histogram:
 
 
 def _samples(page: bytes, *families: str) -> list[tuple[str, dict[str, str], float]]:
-    """The samples of these families, of any page that calls itself Prometheus' text."""
-    from prometheus_client.parser import text_string_to_metric_families  # 70 ms that only this command pays
+    """Parse the samples of `families` in a page of Prometheus' text format, as (name, labels, value)."""
+    from prometheus_client.parser import text_string_to_metric_families  # takes 70 ms, only in this command
 
-    # A page is long and its parser slow: it reads the lines that are wanted, and others cannot mislead it.
+    # Pages are long and the parser is slow: it gets only the wanted lines, so that no other line can make it fail.
     lines = [line for line in page.decode().splitlines() if line.startswith(families)]
     found = []
     for family in text_string_to_metric_families("\n".join([*lines, ""])):

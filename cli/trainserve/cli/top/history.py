@@ -1,4 +1,4 @@
-"""The scrapes of the last minute, by server, and what they amount to. No I/O."""
+"""The scrapes of the last minute, by server, and the rates and percentiles from them. No I/O."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from trainserve.cli.top.figures import P99, Histogram, Served
 
 RATE_SECONDS = 10.0
 LATENCY_SECONDS = 60.0
-"""How far back the scrapes go of which requests/s and p99 are made."""
+"""Windows over which requests/s and p99 are computed."""
 
 
 @dataclass(frozen=True)
 class Scrape:
-    """What one server and its probe said at one time (monotonic); None where it said nothing."""
+    """Figures of a server and its probe at one time (monotonic); None for one that did not answer."""
 
     at: float
     served: Served | None
@@ -24,24 +24,24 @@ class Scrape:
 
 
 class History:
-    """Scrapes by the uid of a pod."""
+    """The scrapes of each pod, by its uid."""
 
     def __init__(self) -> None:
         self._scrapes: dict[str, deque[Scrape]] = {}
 
     def __bool__(self) -> bool:
-        """Whether there is a server whose next scrape would give its rate."""
+        """Whether there is a scrape, so that the next one gives a rate."""
         return bool(self._scrapes)
 
     def add(self, uid: str, scrape: Scrape) -> None:
-        """Remember it, and forget what is older than LATENCY_SECONDS."""
+        """Keep `scrape`, and drop those of the pod that are older than LATENCY_SECONDS."""
         scrapes = self._scrapes.setdefault(uid, deque())
         scrapes.append(scrape)
         while scrapes[0].at < scrape.at - LATENCY_SECONDS:
             scrapes.popleft()
 
     def keep(self, uids: Iterable[str]) -> None:
-        """Forget all others: their pods are gone."""
+        """Drop all pods but `uids`: the others are gone."""
         for gone in set(self._scrapes).difference(uids):
             del self._scrapes[gone]
 
@@ -60,6 +60,6 @@ def _rate(scrapes: list[Scrape]) -> float | None:
 
 
 def _grown(pods: Iterable[list[Histogram | None]]) -> Histogram | None:
-    """What all pods have observed."""
+    """The observations of all pods together, over their scrapes."""
     grown = [figures.grown([each for each in histograms if each is not None]) for histograms in pods]
     return figures.pooled([each for each in grown if each is not None])

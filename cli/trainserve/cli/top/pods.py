@@ -1,4 +1,4 @@
-"""Whom to ask: the pods of objects that have something to say about them. Pure."""
+"""Selection of the pods to ask for figures of TrainJobs and ModelServes. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Key = tuple[str, str]
 PROGRESS, METRICS, PROBE = 9400, 8002, 9401
 """Ports (docs/metrics.md)."""
 MANAGED = "app.kubernetes.io/managed-by=trainserve"
-"""Selects the pods that the operator made."""
+"""Label selector of the pods that the operator creates."""
 TRAINJOB, RANK, ATTEMPT = "trainserve.io/trainjob", "trainserve.io/rank", "trainserve.io/attempt"
 MODELSERVE, VERSION = "trainserve.io/modelserve", "trainserve.io/version"
 
@@ -30,12 +30,12 @@ class Endpoint:
 
     @property
     def path(self) -> str:
-        """Where the API server has it."""
+        """Path of the API server's proxy to this port."""
         return f"/api/v1/namespaces/{quote(self.namespace, '')}/pods/{quote(self.pod, '')}:{self.port}/proxy"
 
 
 def endpoint(pod: Object, port: int) -> Endpoint:
-    """That port of a pod that has an address."""
+    """The endpoint of `port` on `pod`, which must have an IP address."""
     return Endpoint(*key(pod), port, str(pod["status"]["podIP"]))
 
 
@@ -45,12 +45,15 @@ def key(thing: Object) -> Key:
 
 
 def uid(thing: Object) -> str:
-    """What tells an object from an earlier one of the same name."""
+    """The uid of an object, which an earlier one of the same name does not have."""
     return str(thing["metadata"]["uid"])
 
 
 def training(jobs: Iterable[Object], pods: Iterable[Object]) -> dict[Key, Object]:
-    """Rank 0 of the newest attempt of each TrainJob that runs; not of a user's own command, which need not answer."""
+    """Rank 0 of the newest attempt of each running TrainJob, but of those with a command of the user's own.
+
+    Such a command need not report its progress.
+    """
     running = {
         key(job): job
         for job in jobs
@@ -68,7 +71,7 @@ def training(jobs: Iterable[Object], pods: Iterable[Object]) -> dict[Key, Object
 
 
 def serving(serves: Iterable[Object], pods: Iterable[Object]) -> dict[Key, list[Object]]:
-    """The pods that serve each ModelServe, of every version that still does."""
+    """The pods of each ModelServe, of every version that still serves."""
     found: dict[Key, list[Object]] = {key(serve): [] for serve in serves}
     for pod in pods:
         labels = _labels(pod)

@@ -1,4 +1,4 @@
-"""Rows of the two tables, from objects of the API server and figures of their pods. Pure; trusts no value."""
+"""Rows of the two tables, from the API server's objects and their pods' figures. Pure; no value is trusted."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ Object = Mapping[str, Any]
 
 TRAINJOB_PHASES = ("Running", "Restarting", "Unschedulable", "Pending", "Refused", "Failed", "Complete")
 MODELSERVE_PHASES = ("Failed", "Refused", "Degraded", "Updating", "Starting", "Waiting", "Ready")
-"""Phases of each kind, those first that somebody may want to do something about."""
+"""Phases of each kind; those that may need attention come first."""
 _FINAL = ("Complete", "Failed", "Refused")
 _MOST_TEXT = 240
-"""Characters of a message that are kept."""
+"""Maximum length of a text, in characters."""
 _AS_WANTED = ("Running", "Complete", "Ready")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """A TrainJob."""
+    """Row of a TrainJob."""
 
     namespace: str
     name: str
@@ -32,7 +32,7 @@ class Training:
     epoch: float | None = None
     epochs: float | None = None
     loss: float | None = None
-    """NaN once it is no longer a number."""
+    """NaN if that is what training reports."""
     accuracy: float | None = None
     rate: float | None = None
     eta: float | None = None
@@ -42,12 +42,12 @@ class Training:
     age: float | None = None
     why: str = ""
     gpus: int = 0
-    """That it asks for while it is not over."""
+    """GPUs that it requests; 0 once it has ended."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Serving:
-    """A ModelServe."""
+    """Row of a ModelServe."""
 
     namespace: str
     name: str
@@ -58,7 +58,7 @@ class Serving:
     rate: float | None = None
     p99: P99 | None = None
     objective: float | None = None
-    """The p99 that it is to keep, milliseconds."""
+    """The objective of its p99, in milliseconds."""
     age: float | None = None
     why: str = ""
     gpus: int = 0
@@ -74,18 +74,18 @@ SORTS = tuple(
         if field.name not in ("epochs", "ready", "objective", "why", "gpus")
     )
 )
-"""What can be sorted by. A table that has no such column stays in the order of phases."""
+"""Columns to sort by. A table without the column is sorted by phase."""
 _LARGEST_FIRST = ("epoch", "accuracy", "rate", "gpu", "memory", "attempts", "version", "replicas", "p99")
 
 
 def clean(value: Any) -> str:
-    """A line that moves no cursor, changes no colour and hides nothing, whoever wrote it."""
+    """`value` in one line without control characters, so that it cannot manipulate the terminal."""
     line = " ".join(str(value or "").split())[:_MOST_TEXT]
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in line)
 
 
 def number(value: Any) -> float | None:
-    """A finite number; None for anything else."""
+    """`value` if it is a finite number, else None."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     if isinstance(value, int) and abs(value) > 2**63:
@@ -94,7 +94,7 @@ def number(value: Any) -> float | None:
 
 
 def training(job: Object, said: Object | None, now: datetime) -> Training:
-    """A TrainJob: what its pod says of the run that goes on, else what the operator wrote down."""
+    """The row of TrainJob `job`: `said`, the progress that its pod reports, overrides that in its status."""
     meta, spec, status = _part(job, "metadata"), _part(job, "spec"), _part(job, "status")
     phase = clean(status.get("phase")) or "Pending"
     progress = {**_part(status, "progress"), **(said or {})}
@@ -126,7 +126,7 @@ def training(job: Object, said: Object | None, now: datetime) -> Training:
 
 
 def serving(serve: Object, rate: float | None, p99: P99 | None, now: datetime) -> Serving:
-    """A ModelServe, with what its pods counted; without a p99 of theirs, the one that the operator wrote down."""
+    """The row of ModelServe `serve`, with its pods' figures; without their `p99`, with that in its status."""
     meta, spec, status = _part(serve, "metadata"), _part(serve, "spec"), _part(serve, "status")
     phase = clean(status.get("phase")) or "Waiting"
     replicas = _part(status, "replicas")
@@ -152,7 +152,7 @@ def serving(serve: Object, rate: float | None, p99: P99 | None, now: datetime) -
 
 
 def ordered(rows: Sequence[Row], key: str) -> list[Row]:
-    """Sorted by `key`, ties by phase and then the youngest; what has no such figure comes last."""
+    """Sort `rows` by `key`, then by phase, then youngest first; rows without that figure come last."""
 
     def by_phase(row: Row) -> tuple[int, float, str, str]:
         phases = TRAINJOB_PHASES if isinstance(row, Training) else MODELSERVE_PHASES
@@ -173,21 +173,21 @@ def ordered(rows: Sequence[Row], key: str) -> list[Row]:
 
 
 def _why(behind: str, phase: str, status: Object) -> str:
-    """Reason and message of the condition that a phase comes from, where it is not the wanted one."""
+    """Reason and message of the condition `behind` the phase; empty for a phase that needs no explanation."""
     found = _conditions(status).get(behind, {})
     reason, message = found.get("reason") or "", found.get("message") or ""
     return "" if phase in _AS_WANTED else clean(message if reason in ("", phase) else f"{reason}: {message}")
 
 
 def _behind_trainjob(phase: str, status: Object) -> str:
-    """What the phase of a TrainJob comes from: of one that waits, its pods that are not placed, or do not start."""
+    """The condition that explains a TrainJob's phase: of one that waits, Scheduled or, once scheduled, Running."""
     scheduled = _conditions(status).get("Scheduled", {}).get("reason")
     waits = "Running" if scheduled in (None, "Pending", "Scheduled") else "Scheduled"
     return {"Failed": "Failed", "Refused": "Accepted", "Restarting": "Running"}.get(phase, waits)
 
 
 def _behind_modelserve(phase: str, status: Object) -> str:
-    """What the phase of a ModelServe comes from: a rollout that goes on or failed, else that it does not serve."""
+    """The condition that explains a ModelServe's phase: Progressing for an unfinished rollout, else mostly Ready."""
     progressing = _conditions(status).get("Progressing", {}).get("reason")
     serves = "Ready" if progressing in (None, "UpToDate") else "Progressing"
     return {"Refused": "Accepted", "Waiting": "ModelResolved"}.get(phase, serves)

@@ -1,4 +1,4 @@
-"""The live view: redrawn after each look, each key and each change of the terminal's size."""
+"""The live view, redrawn after each snapshot, key press and change of the terminal's size."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from trainserve.client import RequestFailed
 
 
 class Terminal:
-    """What is shown, and what was pressed."""
+    """The live view on `console`, with a snapshot `every` seconds, and its keys."""
 
     def __init__(self, watcher: Watcher, sort: str, every: float, console: Console) -> None:
         self._watcher, self._sort, self._every, self._console = watcher, sort, every, console
@@ -32,7 +32,7 @@ class Terminal:
         self._changed, self._over = asyncio.Event(), False
 
     async def watch(self) -> None:
-        """Until `q` is pressed. Raises RequestFailed where the first look fails, or a later one by our own fault."""
+        """Show the view until `q` is pressed. Raises RequestFailed if the first snapshot fails, or any by a bug."""
         self._snapshot = await self._watcher.look()
         looking = asyncio.create_task(self._look())
         looking.add_done_callback(lambda _: self._changed.set())
@@ -51,8 +51,8 @@ class Terminal:
             looking.cancel()
 
     async def _look(self) -> None:
-        """An API server that goes away leaves what was seen last, and says so."""
-        pause = min(1.0, self._every)  # the second look gives the rates
+        """Take snapshots for ever; if the API server fails, keep the last snapshot, with the error as a note."""
+        pause = min(1.0, self._every)  # the second snapshot gives the rates
         while True:
             await asyncio.sleep(pause)
             pause = self._every
@@ -60,7 +60,7 @@ class Terminal:
                 self._snapshot, self._trouble = await self._watcher.look(), ""
             except RequestFailed as error:
                 self._trouble = str(error)
-            except Exception as error:  # a fault of ours: what was seen last would stand there for ever
+            except Exception as error:  # a bug: the last snapshot would stay for ever
                 raise RequestFailed(f"the cluster's state cannot be shown: {type(error).__name__}: {error}") from error
             self._changed.set()
 
@@ -83,7 +83,7 @@ class Terminal:
 
 @contextlib.contextmanager
 def _keys(pressed: Callable[[str], None]) -> Iterator[None]:
-    """Calls `pressed` with each key as it goes down, where there is a keyboard."""
+    """Call `pressed` with each key that is pressed, if standard input is a terminal."""
     if not sys.stdin.isatty():
         yield
         return
@@ -94,7 +94,7 @@ def _keys(pressed: Callable[[str], None]) -> Iterator[None]:
         typed = os.read(keyboard, 64)
         if not typed:
             loop.remove_reader(keyboard)
-        elif not typed.startswith(b"\x1b"):  # an arrow is several characters, a `q` perhaps among them
+        elif not typed.startswith(b"\x1b"):  # an arrow key sends several characters, maybe a `q`
             for key in typed.decode(errors="replace"):
                 pressed(key)
 

@@ -1,4 +1,4 @@
-"""The tables as they are drawn, in the width and height that there is. Pure."""
+"""Layout of the tables in a given width and height. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from trainserve.cli.top.watcher import Snapshot
 
 GAP = 2
 LEAST_NAME, LEAST_WHY = 12, 16
-"""Columns of text that are kept of a name and of a reason when it gets narrow."""
+"""Minimum width of names and of reasons on a narrow terminal."""
 _STYLES = {
     **dict.fromkeys(("Running", "Ready"), "green"),
     "Complete": "cyan",
@@ -30,13 +30,13 @@ _NOTHING = Text("-", style="dim")
 
 @dataclass(frozen=True)
 class Column:
-    """One figure of each row. Where not all columns fit, those with the smallest `weight` go first."""
+    """One figure of each row. If not all columns fit, those with the smallest `weight` are dropped first."""
 
     heading: str
     cell: Callable[[Any], Text]
     weight: int
     least: int = 0
-    """Its width at least, so that what is beside it stays in place while figures change."""
+    """Minimum width, so that the columns beside it stay in place while figures change."""
     right: bool = True
 
 
@@ -56,7 +56,7 @@ def screen(snapshot: Snapshot, sort: str, width: int, height: int, every: float)
 
 
 def page(snapshot: Snapshot, sort: str, width: int) -> list[Text]:
-    """Everything, however long, in lines of at most `width`."""
+    """All rows of both tables, and the notes, in lines of at most `width`."""
     lines = heading(snapshot)
     for columns, rows in ((trainjobs(snapshot), snapshot.trainings), (modelserves(snapshot), snapshot.servings)):
         lines += [Text(), *table(columns, ordered(rows, sort), width, None)]
@@ -66,7 +66,7 @@ def page(snapshot: Snapshot, sort: str, width: int) -> list[Text]:
 
 
 def heading(snapshot: Snapshot, every: str = "") -> list[Text]:
-    """Where and when, how many of each phase, and the GPUs that are asked for."""
+    """Two lines: cluster, namespace and time; the number of objects by phase, and of the GPUs that they request."""
     where = [snapshot.context, f"namespace {clean(snapshot.namespace)}" if snapshot.namespace else "all namespaces"]
     at = snapshot.at.astimezone().strftime("%H:%M:%S")
     first = Text.assemble(("TrainServe", "bold"), "  ", " · ".join(part for part in [*where, at, every] if part))
@@ -113,7 +113,7 @@ def modelserves(snapshot: Snapshot) -> list[Column]:
 
 
 def table(columns: Sequence[Column], rows: Sequence[Row], width: int, most: int | None) -> list[Text]:
-    """Heading and rows in at most `most` lines below the heading; what is left out is counted in the last."""
+    """The heading, and `rows` in at most `most` lines, of which the last counts the rows that are left out."""
     shown = rows if most is None or len(rows) <= most else rows[: max(0, most - 1)]
     cells = [[column.cell(row) for column in columns] for row in shown]
     widths = fitted(columns, cells, width)
@@ -134,9 +134,9 @@ def table(columns: Sequence[Column], rows: Sequence[Row], width: int, most: int 
 
 
 def fitted(columns: Sequence[Column], cells: Sequence[Sequence[Text]], width: int) -> list[int]:
-    """How wide each column is; 0 for one without room.
+    """The width of each column; 0 for one that is dropped.
 
-    Where not everything fits, columns go that are empty, reasons are cut, then names, and then figures go, too.
+    If not everything fits, empty columns are dropped, then reasons and then names are cut, then figures are dropped.
     """
     widths = [
         max([cell_len(column.heading), column.least, *(cell_len(line[number].plain) for line in cells)])
@@ -172,14 +172,14 @@ def fitted(columns: Sequence[Column], cells: Sequence[Sequence[Text]], width: in
 
 
 def fit(wanted: tuple[int, int], room: int) -> tuple[int, int]:
-    """Lines for each of two tables: what they want, or half each, and what one does not need is the other's."""
+    """Divide `room` lines between two tables: half each, but what one does not need goes to the other."""
     room = max(0, room)
     first = min(wanted[0], max(room - wanted[1], room - room // 2))
     return first, min(wanted[1], room - first)
 
 
 def duration(seconds: float) -> str:
-    """As kubectl writes an age: two units where the larger one alone would say little."""
+    """Format `seconds` as kubectl does an age: with two units if the larger one alone is too coarse."""
     whole = int(seconds)
     minutes, hours, days = whole // 60, whole // 3600, whole // 86400
     if whole < 120:

@@ -1,4 +1,4 @@
-"""Looks at a cluster again and again: its objects, and what their pods answer."""
+"""Snapshots of a cluster: its objects, and the figures of their pods."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from trainserve.cli.top.rows import Serving, Training, clean
 from trainserve.client import RequestFailed
 
 AT_ONCE = 16
-"""Questions to pods."""
+"""Maximum number of concurrent requests to pods."""
 ASKING_SECONDS = 6.0
-"""For all pods together: who has not answered by then has no figures this time."""
+"""Time limit for all pods together; one that has not answered by then has no figures in the snapshot."""
 _KINDS = "/apis/trainserve.io/v1alpha1"
 
 K = TypeVar("K", bound=Hashable)
@@ -29,11 +29,11 @@ V = TypeVar("V")
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What was seen at one moment."""
+    """The state of the cluster at one moment."""
 
     context: str
     namespace: str | None
-    """None for all."""
+    """None for all namespaces."""
     at: datetime
     trainings: Sequence[Training]
     servings: Sequence[Serving]
@@ -42,25 +42,25 @@ class Snapshot:
 
 @dataclass
 class _Answers:
-    """What pods said, each with its time, and why others said nothing."""
+    """Answers of pods, each with its time, and the reasons why others did not answer."""
 
     said: dict[Endpoint, tuple[float, bytes]] = field(default_factory=dict)
     silent: dict[Endpoint, Unanswered] = field(default_factory=dict)
 
     def read(self, asked: Mapping[K, Endpoint], reader: Callable[[bytes], V]) -> dict[K, V]:
-        """The answers as `reader` understands them; who says something else has said nothing."""
+        """Parse answers with `reader`; a pod whose answer cannot be parsed counts as one that did not answer."""
         found = {}
         for key, endpoint in asked.items():
             if endpoint in self.said:
                 try:
                     found[key] = reader(self.said[endpoint][1])
-                except Exception:  # a parser that is given anything may raise anything: it costs one pod's figures
+                except Exception:  # parsers raise anything on bad input: one pod has no figures then
                     self.silent[endpoint] = Unanswered("the answer cannot be parsed")
         return found
 
 
 class Watcher:
-    """Remembers the last minute's scrapes, of which rates and percentiles are made."""
+    """Takes snapshots, and keeps the scrapes of the last minute, from which rates and percentiles are computed."""
 
     def __init__(self, api: Api, namespace: str | None) -> None:
         self._api, self._namespace = api, namespace
@@ -69,11 +69,11 @@ class Watcher:
 
     @property
     def counting(self) -> bool:
-        """Whether looking again would give rates."""
+        """Whether the next snapshot has rates."""
         return bool(self._history)
 
     async def look(self) -> Snapshot:
-        """Everything there is now. Raises RequestFailed where the API server gives neither kind."""
+        """Take a snapshot. Raises RequestFailed if neither TrainJobs nor ModelServes can be listed."""
         jobs, serves, known = await asyncio.gather(
             self._list(_KINDS, "trainjobs"),
             self._list(_KINDS, "modelserves"),
@@ -130,7 +130,7 @@ class Watcher:
                 except Unanswered as error:
                     answers.silent[endpoint] = error
 
-        # Who did not answer the last time waits until all others have been asked.
+        # Pods that did not answer the last time are asked after all others.
         order = sorted(paths, key=lambda endpoint: endpoint in self._silent)
         tasks = {asyncio.create_task(ask(endpoint)): endpoint for endpoint in order}
         try:
@@ -146,14 +146,14 @@ class Watcher:
 
 @dataclass(frozen=True)
 class _Listed:
-    """Objects of one kind, or why there are none to be had."""
+    """Objects of one kind, or the reason why they cannot be listed."""
 
     items: Sequence[Object]
     refused: RequestFailed | None = None
 
 
 def notes(silent: Mapping[Endpoint, Unanswered]) -> list[str]:
-    """One line for a right that is missing, one for all pods that have no figures."""
+    """One line about a missing permission, and one about all pods without figures."""
     denied = sorted({each.namespace for each, error in silent.items() if isinstance(error, Denied)})
     failed = {each: str(error) for each, error in silent.items() if not isinstance(error, Denied)}
     found = []
