@@ -62,7 +62,7 @@ def choose(asked: Literal["auto", "fp32", "tf32", "bf16"], device: torch.device)
 
 
 def _able(device: torch.device) -> tuple[list[Name], str]:
-    """The arithmetics that the device supports, slowest first, and the evidence."""
+    """The kinds of arithmetic that the device supports, slowest first, and the evidence."""
     if device.type == "cuda":
         capability = torch.cuda.get_device_capability(device)
         text = f"compute capability {capability[0]}.{capability[1]}"
