@@ -13,10 +13,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from lightkube import Client
-
-from bench.pauses import Replicas, TrainJob, api_server, make_namespace, wait
+from bench.pauses import Replicas, api_server, make_namespace, wait
 from bench.report import Bar, report, versions
+from trainserve.dev.kube import Client
 
 CROWD, NEIGHBOURS = 1500, 5
 GOAL = 1.0
@@ -35,7 +34,7 @@ def main() -> None:
             with ThreadPoolExecutor(16) as pool:
                 list(pool.map(lambda number: create(client, "crowd", f"job-{number}"), range(CROWD)))
             waited = [first_status(client, namespace) for namespace in names]
-            waiting = sum(not told(job) for job in client.list(TrainJob, namespace="crowd"))
+            waiting = sum(not told(job) for job in client.list("TrainJob", "crowd"))
         finally:
             replicas.stop()
     bars = [
@@ -43,20 +42,20 @@ def main() -> None:
         Bar("a neighbour's first status, shortest", min(waited), "s"),
         Bar("of the crowd still without one then", waiting, ""),
     ]
-    sys.exit(not report("neighbours", bars, {"crowd": CROWD, "neighbours": NEIGHBOURS}, versions("kopf", "lightkube")))
+    sys.exit(not report("neighbours", bars, {"crowd": CROWD, "neighbours": NEIGHBOURS}, versions("kopf", "kubernetes")))
 
 
 def create(client: Client, namespace: str, name: str) -> None:
     """A TrainJob of a command."""
-    job: dict[str, Any] = {"metadata": {"name": name, "namespace": namespace}}
-    client.create(TrainJob(job | {"spec": {"model": {"image": "any", "command": ["true"]}}}))
+    spec = {"model": {"image": "any", "command": ["true"]}}
+    client.create("TrainJob", {"metadata": {"name": name, "namespace": namespace}, "spec": spec})
 
 
 def first_status(client: Client, namespace: str) -> float:
     """Seconds until a job that is made now has one."""
     began = time.monotonic()
     create(client, namespace, "one")
-    while not told(client.get(TrainJob, "one", namespace=namespace)):
+    while not told(client.get("TrainJob", "one", namespace)):
         time.sleep(0.01)
     return time.monotonic() - began
 

@@ -23,7 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import httpx2
+import urllib3
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -64,7 +64,7 @@ def main() -> None:
         Bar("all are known after", seconds, "s"),
     ]
     n = {"trainJobs": COUNT, "bytesOfOptions": _size(next(_options()))}
-    sys.exit(0 if report("operator_memory", bars, n, versions("kopf", "lightkube", "aiohttp")) else 1)
+    sys.exit(0 if report("operator_memory", bars, n, versions("kopf", "kubernetes", "aiohttp")) else 1)
 
 
 def _options() -> Iterator[dict[str, Any]]:
@@ -92,7 +92,7 @@ def _store(folder: Path) -> None:
     verify = ssl.create_default_context(cafile=str(pki / "ca.crt"))
     verify.load_cert_chain(pki / "etcd.crt", pki / "etcd.key")
     created, options = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), _options()
-    with httpx2.Client(verify=verify, trust_env=False, timeout=60) as client:
+    with urllib3.PoolManager(ssl_context=verify, timeout=60, retries=False) as client:
         for number in range(COUNT):
             spec = {
                 "model": {"name": "convnet", "options": next(options)},
@@ -105,7 +105,8 @@ def _store(folder: Path) -> None:
             whole = {"apiVersion": API_VERSION, "kind": "TrainJob", "metadata": metadata, "spec": spec}
             key = f"/registry/{GROUP}/trainjobs/default/{metadata['name']}"
             put = {"key": _base64(key), "value": _base64(json.dumps(whole))}
-            client.post(f"https://127.0.0.1:{port}/v3/kv/put", json=put).raise_for_status()
+            answer = client.request("POST", f"https://127.0.0.1:{port}/v3/kv/put", json=put)
+            assert answer.status == 200, answer.data
 
 
 def _base64(text: str) -> str:
@@ -122,7 +123,8 @@ def _until_all_are_known(cluster: Cluster) -> float:
 
 
 def _counted(cluster: Cluster) -> float:
-    families = text_string_to_metric_families(httpx2.get(cluster.metrics_url, trust_env=False, timeout=60).text)
+    answer = urllib3.request("GET", cluster.metrics_url, timeout=60)
+    families = text_string_to_metric_families(answer.data.decode())
     found = (sample for family in families for sample in family.samples if sample.name == TRAINJOBS_BY_PHASE.name)
     return sum(sample.value for sample in found)
 

@@ -23,25 +23,19 @@ from typing import Any
 
 import numpy as np
 import psutil
-from lightkube import ApiError, Client, KubeConfig
-from lightkube.generic_resource import create_namespaced_resource
-from lightkube.resources.core_v1 import Pod, Service
 
 from bench.report import Bar, report, versions
 from trainserve import client as serving
 from trainserve.dev.cluster import Cluster
+from trainserve.dev.kube import ApiError, Client, Object
 
-TrainJob = create_namespaced_resource("trainserve.io", "v1alpha1", "TrainJob", "trainjobs")
-ModelServe = create_namespaced_resource("trainserve.io", "v1alpha1", "ModelServe", "modelserves")
 HANG = 600.0
 STARTS, RUNS, SERVES, MANY = 50, 3, 5, 1000
 
 
-def create(client: Client, kind: Any, name: str, spec: dict[str, Any]) -> None:
+def create(client: Client, kind: str, name: str, spec: Object) -> None:
     """Creates a TrainJob or ModelServe in the namespace default."""
-    manifest = {"apiVersion": "trainserve.io/v1alpha1", "kind": kind.__name__, "metadata": {"name": name}, "spec": spec}
-    manifest["metadata"]["namespace"] = "default"  # type: ignore[index]
-    client.create(kind(manifest))
+    client.create(kind, {"metadata": {"name": name}, "spec": spec})
 
 
 def condition(thing: Any, kind: str) -> str:
@@ -50,7 +44,7 @@ def condition(thing: Any, kind: str) -> str:
     return str(found[0]["status"]) if found else ""
 
 
-def wait(client: Client, kind: Any, name: str, wanted: str) -> Any:
+def wait(client: Client, kind: str, name: str, wanted: str) -> Object:
     """The object once its condition `wanted` is True."""
     give_up = time.monotonic() + HANG
     while time.monotonic() < give_up:
@@ -60,12 +54,12 @@ def wait(client: Client, kind: Any, name: str, wanted: str) -> Any:
         if condition(thing, "Failed") == "True":
             break
         time.sleep(0.05)
-    raise SystemExit(f"{kind.__name__} {name} did not become {wanted}: {thing.get('status')}")
+    raise SystemExit(f"{kind} {name} did not become {wanted}: {thing.get('status')}")
 
 
 def log(client: Client, job: str) -> list[str]:
     """The lines that the job's first pod printed."""
-    return [line.rstrip("\n") for line in client.log(f"{job}-1-0")]
+    return client.log(f"{job}-1-0")
 
 
 def apply_to_process(client: Client) -> list[float]:
@@ -74,10 +68,10 @@ def apply_to_process(client: Client) -> list[float]:
     for number in range(STARTS):
         name = f"start-{number}"
         began = time.time()
-        create(client, TrainJob, name, {"model": {"image": "any", "command": ["date", "+%s.%N"]}})
-        wait(client, TrainJob, name, "Complete")
+        create(client, "TrainJob", name, {"model": {"image": "any", "command": ["date", "+%s.%N"]}})
+        wait(client, "TrainJob", name, "Complete")
         times.append((float(log(client, name)[0]) - began) * 1e3)
-        client.delete(TrainJob, name)
+        client.delete("TrainJob", name)
     return times
 
 
@@ -92,8 +86,8 @@ def step_to_published(client: Client) -> list[float]:
             "output": {"model": "digits"},
             "resources": {"cpu": "1"},
         }
-        create(client, TrainJob, name, spec)
-        wait(client, TrainJob, name, "Complete")
+        create(client, "TrainJob", name, spec)
+        wait(client, "TrainJob", name, "Complete")
         (line,) = [line for line in log(client, name) if "published: " in line]
         found = re.search(r"([0-9.]+) s after the last training step", line)
         assert found, line
@@ -111,21 +105,21 @@ def apply_to_answer(client: Client) -> list[float]:
     for number in range(SERVES):
         name = f"serve-{number}"
         began = time.monotonic()
-        create(client, ModelServe, name, {"model": {"name": "digits"}})
+        create(client, "ModelServe", name, {"model": {"name": "digits"}})
         while not right(client, name, data.test_images[:16], data.test_targets[:16]):
             if time.monotonic() - began > HANG:
                 raise SystemExit(f"{name} never answered")
             time.sleep(0.02)
         times.append(time.monotonic() - began)
-        client.delete(ModelServe, name)
+        client.delete("ModelServe", name)
     return times
 
 
 def right(client: Client, name: str, images: Any, labels: Any) -> bool:
     """Whether the service answers and at least 15 of 16 labels are right."""
     try:
-        spec = client.get(Service, name).spec
-        with serving.Client(f"{spec.clusterIP}:8000", retries=0) as server:  # type: ignore[union-attr]
+        spec = client.get("Service", name)["spec"]
+        with serving.Client(f"{spec['clusterIP']}:8000", retries=0) as server:
             answer = server.infer(server.model("digits"), {"images": images})["probabilities"]
     except (ApiError, serving.RequestFailed):
         return False
@@ -139,10 +133,10 @@ def many(client: Client, operator: psutil.Process) -> tuple[float, float, float]
     began = time.monotonic()
     spec = {"model": {"image": "any", "command": ["true"]}}
     with ThreadPoolExecutor(16) as pool:
-        list(pool.map(lambda i: create(client, TrainJob, f"many-{i}", spec), range(MANY)))
+        list(pool.map(lambda i: create(client, "TrainJob", f"many-{i}", spec), range(MANY)))
     while True:
         peak = max(peak, operator.memory_info().rss / 1e6)
-        done = sum(condition(job, "Complete") == "True" for job in client.list(TrainJob) if "many-" in name_of(job))
+        done = sum(condition(job, "Complete") == "True" for job in client.list("TrainJob") if "many-" in name_of(job))
         if done == MANY:
             break
         if time.monotonic() - began > HANG:
@@ -164,13 +158,13 @@ def main() -> None:
         cluster = Cluster(Path(folder), simulated_gpus=2)
         try:
             cluster.up("etcd", "apiserver", "controller-manager", "scheduler", "agent", "operator")
-            client = Client(config=KubeConfig.from_file(cluster.kubeconfig), namespace="default")
+            client = Client(cluster.kubeconfig)
             starts = apply_to_process(client)
             published = step_to_published(client)
             answers = apply_to_answer(client)
             operator = psutil.Process(cluster.status()["operator"].pid)
             wall, cpu, rss = many(client, operator)
-            assert sum(1 for _ in client.list(Pod)) >= MANY
+            assert len(client.list("Pod")) >= MANY
         finally:
             cluster.down()
     percentiles = quantiles(starts, n=100)
@@ -184,7 +178,7 @@ def main() -> None:
         Bar("operator's peak RSS", rss, "MB", 150),
     ]
     counts = {"starts": STARTS, "runs": RUNS, "serves": SERVES, "jobs": MANY}
-    sys.exit(not report("path", bars, counts, versions("kopf", "lightkube", "torch", "onnxruntime")))
+    sys.exit(not report("path", bars, counts, versions("kopf", "kubernetes", "torch", "onnxruntime")))
 
 
 if __name__ == "__main__":

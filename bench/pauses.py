@@ -27,19 +27,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx2
-from lightkube import ApiError, Client, KubeConfig
-from lightkube.generic_resource import create_namespaced_resource
-from lightkube.models.meta_v1 import ObjectMeta
-from lightkube.resources.coordination_v1 import Lease
-from lightkube.resources.core_v1 import Namespace, Pod, ServiceAccount
-from lightkube.types import PatchType
-
 from bench.report import Bar, report, versions
 from trainserve.dev import binaries
 from trainserve.dev.cluster import CHART, Cluster
+from trainserve.dev.kube import ApiError, Client, Object
 
-TrainJob: Any = create_namespaced_resource("trainserve.io", "v1alpha1", "TrainJob", "trainjobs")
 ROUNDS, JOBS, PAUSES = 10, 10, (10.0, 60.0)
 HANG = 180.0
 LEASE = "trainserve-operator"
@@ -75,10 +67,10 @@ class Replicas:
     def holder(self, client: Client) -> int | None:
         """Process id of the one that holds the Lease; None while that is nobody, or one that has ended."""
         try:
-            spec = client.get(Lease, LEASE, namespace=SYSTEM).spec
+            spec = client.get("Lease", LEASE, SYSTEM).get("spec") or {}
         except ApiError:
             return None
-        pid = int(((spec.holderIdentity if spec else None) or "_0").rpartition("_")[2])
+        pid = int((spec.get("holderIdentity") or "_0").rpartition("_")[2])
         return pid if any(process.pid == pid and process.poll() is None for process in self.running) else None
 
     def stop(self) -> None:
@@ -118,7 +110,7 @@ class Kubelet(threading.Thread):
     def run(self) -> None:
         """Until `stop`."""
         while not self._over.wait(0.1):
-            for pod in self._client.list(Pod, namespace=self._namespace):
+            for pod in self._client.list("Pod", self._namespace):
                 self._act(pod)
 
     def stop(self) -> None:
@@ -126,10 +118,10 @@ class Kubelet(threading.Thread):
         self._over.set()
         self.join()
 
-    def _act(self, pod: Any) -> None:
-        uid, job = pod.metadata.uid, pod.metadata.labels["trainserve.io/trainjob"]
+    def _act(self, pod: Object) -> None:
+        uid, job = pod["metadata"]["uid"], pod["metadata"]["labels"]["trainserve.io/trainjob"]
         self.seen[uid] = job
-        phase, now = pod.status.phase if pod.status else None, time.monotonic()
+        phase, now = pod.get("status", {}).get("phase"), time.monotonic()
         if phase in (None, "Pending"):
             self._due[uid] = now + random.uniform(*self._seconds)
             self._set(pod, {"phase": "Running", "podIP": "127.0.0.1"})
@@ -147,17 +139,12 @@ class Kubelet(threading.Thread):
             container = {"name": "trainer", "state": {"terminated": end}}
             self._set(pod, {"phase": "Succeeded", "containerStatuses": [container]})
 
-    def _set(self, pod: Any, status: dict[str, Any]) -> None:
+    def _set(self, pod: Object, status: dict[str, Any]) -> None:
         try:
-            self._client.patch(
-                Pod.Status,
-                pod.metadata.name,
-                {"status": status},
-                namespace=self._namespace,
-                patch_type=PatchType.MERGE,
-            )
+            name = pod["metadata"]["name"]
+            self._client.patch("Pod", name, {"status": status}, self._namespace, subresource="status")
         except ApiError as error:
-            if error.status.code != 404:
+            if error.status != 404:
                 raise
 
 
@@ -184,8 +171,8 @@ def play(client: Client, replicas: Replicas, jobs: int, pause: float, counts: Co
     kubelet.start()
     spec = {"model": {"name": "convnet"}, "dataset": {"name": "digits"}}
     for number in range(jobs):
-        job: dict[str, Any] = {"metadata": {"name": f"job-{number}", "namespace": namespace}}
-        client.create(TrainJob(job | {"spec": spec | {"output": {"model": f"job-{number}"}}}))
+        job: Object = {"metadata": {"name": f"job-{number}", "namespace": namespace}}
+        client.create("TrainJob", job | {"spec": spec | {"output": {"model": f"job-{number}"}}})
         time.sleep(0.1)
     time.sleep(random.uniform(0.0, 2.0))
     holder = replicas.holder(client)
@@ -204,22 +191,22 @@ def play(client: Client, replicas: Replicas, jobs: int, pause: float, counts: Co
     time.sleep(2.0)
     replicas.keep()
     kubelet.stop()
-    _count(list(client.list(TrainJob, namespace=namespace)), Counter(kubelet.seen.values()), counts)
+    _count(client.list("TrainJob", namespace), Counter(kubelet.seen.values()), counts)
 
 
 def make_namespace(client: Client, name: str) -> None:
     """With the account that pods need, which no controller makes here."""
-    client.create(Namespace(metadata=ObjectMeta(name=name)))
-    client.create(ServiceAccount(metadata=ObjectMeta(name="default", namespace=name)))
+    client.create("Namespace", {"metadata": {"name": name}})
+    client.create("ServiceAccount", {"metadata": {"name": "default", "namespace": name}})
 
 
 def going_on(client: Client, namespace: str) -> list[str]:
     """Jobs that have not ended, well or badly."""
-    jobs = client.list(TrainJob, namespace=namespace)
+    jobs = client.list("TrainJob", namespace)
     return [job["metadata"]["name"] for job in jobs if not _true(job) & {"Complete", "Failed"}]
 
 
-def _count(jobs: list[Any], pods: Counter[str], counts: Counts) -> None:
+def _count(jobs: list[Object], pods: Counter[str], counts: Counts) -> None:
     for job in jobs:
         name, held = job["metadata"]["name"], _true(job)
         attempts = [attempt.get("reason") for attempt in job["status"].get("attempts") or []]
@@ -257,8 +244,7 @@ def api_server() -> Iterator[tuple[Client, Path]]:
             crds = str(CHART / "files" / "crds")
             subprocess.run([*kubectl, "apply", "--validate=false", "-f", crds], check=True)
             subprocess.run([*kubectl, "wait", "--for=condition=Established", "-f", crds], check=True)
-            config = KubeConfig.from_file(cluster.kubeconfig)
-            yield Client(config=config, trust_env=False, timeout=httpx2.Timeout(120.0)), cluster.kubeconfig
+            yield Client(cluster.kubeconfig, seconds=120.0), cluster.kubeconfig
         finally:
             cluster.down()
 
@@ -283,7 +269,7 @@ def main() -> None:
         Bar("jobs trained twice", counts.again, "", 0),
         Bar("replicas that ended and were started anew", replicas.ended, ""),
     ]
-    sys.exit(not report("pauses", bars, {"rounds": ROUNDS, "jobs": JOBS}, versions("kopf", "lightkube")))
+    sys.exit(not report("pauses", bars, {"rounds": ROUNDS, "jobs": JOBS}, versions("kopf", "kubernetes")))
 
 
 if __name__ == "__main__":

@@ -26,20 +26,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lightkube import ApiError, Client, KubeConfig
-from lightkube.resources.core_v1 import Pod, Service
-from lightkube.types import PatchType
 
-from bench.path import ModelServe, TrainJob, create, wait
+from bench.path import create, wait
 from bench.report import Bar, report, versions
 from trainserve.dev import binaries
 from trainserve.dev.cluster import Cluster
+from trainserve.dev.kube import Client, Refused
 
 WANTED = 100_000
 MOST_SECONDS = 3600.0
 AWAY_SECONDS = 12.0
 CALLERS = {"grpc": 3, "kept": 3, "new": 2}
 NAME = "rolled"
+SELECTOR = f"trainserve.io/modelserve={NAME}"
 IMAGE = np.zeros((1, 28, 28, 1), np.uint8)
 _INPUT = {"name": "images", "shape": [1, 28, 28, 1], "datatype": "UINT8", "parameters": {"binary_data_size": 784}}
 HEAD = json.dumps({"inputs": [_INPUT], "parameters": {"binary_data_output": True}}).encode()
@@ -109,24 +108,24 @@ class Disturbed:
 
     def patch(self, spec: dict[str, Any]) -> None:
         """Change its spec."""
-        self.client.patch(ModelServe, NAME, {"spec": spec}, patch_type=PatchType.MERGE)
+        self.client.patch("ModelServe", NAME, {"spec": spec})
 
     def settled(self, replicas: int = 3, seconds: float = 240.0) -> None:
         """Wait until all pods that are wanted serve the newest settings, and no others are left."""
         give_up = time.monotonic() + seconds
         while time.monotonic() < give_up:
             try:
-                serve = self.client.get(ModelServe, NAME)
+                serve = self.client.get("ModelServe", NAME)
                 known = {each["type"]: each for each in serve["status"]["conditions"]}
-                pods = list(self.client.list(Pod, labels={"trainserve.io/modelserve": NAME}))
+                pods = self.client.list("Pod", selector=SELECTOR)
                 if (
-                    serve["status"].get("observedGeneration") == serve["metadata"]["generation"]  # type: ignore[index]
+                    serve["status"].get("observedGeneration") == serve["metadata"]["generation"]
                     and known["Progressing"]["reason"] == "UpToDate"
                     and serve["status"]["replicas"] == {"desired": replicas, "ready": replicas}
                     and len(pods) == replicas
                 ):
                     return
-            except (ApiError, OSError, KeyError):
+            except (Refused, OSError, KeyError):
                 pass
             time.sleep(0.2)
         raise SystemExit(f"{NAME} did not settle: {serve.get('status')}")
@@ -145,8 +144,8 @@ class Disturbed:
 
     def eviction(self) -> None:
         """Every pod is evicted, as soon as the disruption budget allows it."""
-        for pod in [each.metadata.name for each in self.client.list(Pod, labels={"trainserve.io/modelserve": NAME})]:  # type: ignore[union-attr]
-            self._evict(pod)
+        for pod in self.client.list("Pod", selector=SELECTOR):
+            self._evict(pod["metadata"]["name"])
             self.settled()
 
     def _evict(self, pod: str) -> None:
@@ -189,7 +188,7 @@ def main() -> None:
 
 
 def _measure(cluster: Cluster) -> bool:
-    client = Client(config=KubeConfig.from_file(cluster.kubeconfig), namespace="default")
+    client = Client(cluster.kubeconfig)
     for number in (1, 2):
         digits = {
             "model": {"name": "convnet"},
@@ -197,14 +196,14 @@ def _measure(cluster: Cluster) -> bool:
             "trainer": {"epochs": 1, "seed": number},
             "output": {"model": NAME},
         }
-        create(client, TrainJob, f"train-{number}", digits)
+        create(client, "TrainJob", f"train-{number}", digits)
     for number in (1, 2):
-        wait(client, TrainJob, f"train-{number}", "Complete")
-    create(client, ModelServe, NAME, {"model": {"name": NAME, "version": 1}, "replicas": 3})
-    wait(client, ModelServe, NAME, "Ready")
+        wait(client, "TrainJob", f"train-{number}", "Complete")
+    create(client, "ModelServe", NAME, {"model": {"name": NAME, "version": 1}, "replicas": 3})
+    wait(client, "ModelServe", NAME, "Ready")
     served = Disturbed(client, cluster)
     served.settled()
-    host = str(client.get(Service, NAME).spec.clusterIP)  # type: ignore[union-attr]
+    host = str(client.get("Service", NAME)["spec"]["clusterIP"])
 
     spawn = multiprocessing.get_context("spawn")
     stop, failures = spawn.Event(), spawn.Queue()

@@ -36,15 +36,14 @@ from functools import partial
 from typing import Any
 
 import click
-from lightkube import ApiError
-from lightkube.resources.apps_v1 import Deployment
-from lightkube.resources.core_v1 import ConfigMap, Pod, Service
 
 from bench.chaos import tally
 from bench.chaos.faults import KNOWN, Faults, Happened
 from bench.chaos.load import Caller, Loss, callers
-from bench.chaos.scene import AWAY, NAMESPACE, ModelServe, Scene, TrainJob
+from bench.chaos.scene import AWAY, NAMESPACE, Scene
 from bench.report import Bar, report, versions
+from trainserve.dev.kube import ApiError
+from trainserve.operator import labels
 
 NETWORKS = {"plain": "convnet", "gated": "gru", "long": "lstm", "spare": "convnet"}
 """Network by the name of the model that is published."""
@@ -73,14 +72,12 @@ def job_spec(model: str, epochs: int) -> dict[str, Any]:
     }
 
 
-def create(scene: Scene, kind: Any, name: str, spec: dict[str, Any]) -> None:
+def create(scene: Scene, kind: str, name: str, spec: dict[str, Any]) -> None:
     """Create an object once, however often the API server is away."""
-    metadata = {"name": name, "namespace": NAMESPACE}
-    thing = {"apiVersion": "trainserve.io/v1alpha1", "kind": kind.__name__, "metadata": metadata, "spec": spec}
     try:
-        scene.patiently(partial(scene.client.create, kind(thing)))
+        scene.patiently(partial(scene.client.create, kind, {"metadata": {"name": name}, "spec": spec}))
     except ApiError as error:
-        if error.status.code != 409:  # an answer that never came: it had been created
+        if error.status != 409:  # an answer that never came: it had been created
             raise
 
 
@@ -101,7 +98,7 @@ class Jobs(threading.Thread):
             while len(self._scene.patiently(self._scene.jobs_going_on)) >= AT_ONCE:
                 time.sleep(1.0)
             spec = job_spec(models[number % len(models)], chance.randint(*EPOCHS))
-            create(self._scene, TrainJob, f"job-{number}", spec)
+            create(self._scene, "TrainJob", f"job-{number}", spec)
             self.created += 1
             print(f"{self._scene.clock()} job-{number} created", flush=True)
 
@@ -123,7 +120,7 @@ def wait(scene: Scene, until: Callable[[], bool], what: str, seconds: float = SE
 def serving(scene: Scene, newest: dict[str, int]) -> list[str]:
     """ModelServes that are Ready, Verified and whole, with the version that they should have."""
     found = []
-    for serve in scene.client.list(ModelServe):
+    for serve in scene.client.list("ModelServe"):
         name, status = serve["metadata"]["name"], serve.get("status") or {}
         model = SERVED[name]
         whole = status.get("replicas") == {"desired": 2, "ready": 2} and len(scene.ready_pods(name)) == 2
@@ -135,14 +132,12 @@ def serving(scene: Scene, newest: dict[str, int]) -> list[str]:
 
 def remains(scene: Scene) -> list[str]:
     """List what is left of the objects that were deleted."""
-    labels: Any = {"app.kubernetes.io/managed-by": "trainserve"}
+    selectors = dict.fromkeys(("TrainJob", "ModelServe"), "")
+    selectors |= dict.fromkeys(("Pod", "Service", "ConfigMap", "Deployment"), labels.SELECTOR)
     found = []
-    for kind in (TrainJob, ModelServe):
-        found += [f"{kind.__name__} {each['metadata']['name']}" for each in scene.client.list(kind)]
-    made: list[Any] = [Pod, Service, ConfigMap, Deployment]
-    for each in made:
-        names = [str(thing.metadata.name) for thing in scene.client.list(each, labels=labels)]
-        found += [f"{each.__name__} {name}" for name in names if not name.startswith("trainserve-versions.")]
+    for kind, selector in selectors.items():
+        names = [each["metadata"]["name"] for each in scene.client.list(kind, selector=selector)]
+        found += [f"{kind} {name}" for name in names if not name.startswith("trainserve-versions.")]
     return found
 
 
@@ -162,11 +157,11 @@ def play(scene: Scene, minutes: float, seed: int) -> bool:
     print(f"{scene.clock()} the cluster is up; store of its own: {scene.small}", flush=True)
     first = len(NETWORKS)
     for number, model in enumerate(NETWORKS):
-        create(scene, TrainJob, f"job-{number}", job_spec(model, EPOCHS[0]))
+        create(scene, "TrainJob", f"job-{number}", job_spec(model, EPOCHS[0]))
     if not wait(scene, lambda: not scene.jobs_going_on(), "the first jobs are over"):
         return False
     for name, served in SERVED.items():
-        create(scene, ModelServe, name, {"model": served, "replicas": 2})
+        create(scene, "ModelServe", name, {"model": served, "replicas": 2})
     if not wait(scene, lambda: len(serving(scene, {})) == len(SERVED), "all serve"):
         return False
 
@@ -209,14 +204,15 @@ def tell(
 ) -> bool:
     """Count what was lost, delete everything, and write the report. Answers whether every goal was reached."""
     client, patiently = scene.client, scene.patiently
-    jobs = list(patiently(lambda: list(client.list(TrainJob))))
-    record = tally.recorded([each.to_dict() for each in patiently(lambda: list(client.list(ConfigMap)))])
+    jobs = patiently(lambda: client.list("TrainJob"))
+    record = tally.recorded(patiently(lambda: client.list("ConfigMap")))
     counted = tally.count(jobs, found, record)
     left = tally.leftovers(scene.cluster.store, NAMESPACE)
-    still = [pod.metadata.name for pod in scene.pods("trainjob") if pod.status.phase in ("Pending", "Running")]
+    going_on = [pod for pod in scene.pods("trainjob") if pod["status"].get("phase") in ("Pending", "Running")]
+    still = [pod["metadata"]["name"] for pod in going_on]
     served = serving(scene, newest)
-    for kind in (TrainJob, ModelServe):
-        for each in patiently(partial(lambda kind: list(client.list(kind)), kind)):
+    for kind in ("TrainJob", "ModelServe"):
+        for each in patiently(partial(client.list, kind)):
             patiently(partial(client.delete, kind, each["metadata"]["name"]))
     wait(scene, lambda: not remains(scene), "everything is gone", 180.0)
     remaining = remains(scene)
@@ -251,7 +247,7 @@ def tell(
     times = Counter(each.name for each in faults.happened)
     bars += [Bar(f"faults: {name}", times[name], "times") for name in KNOWN]
     n = {"minutes": round(minutes), "jobs": JOBS, "modelServes": len(SERVED), "faults": len(faults.happened)}
-    used = versions("kopf", "lightkube", "torch", "onnxruntime", "tritonclient", "grpcio", "aiohttp")
+    used = versions("kopf", "kubernetes", "torch", "onnxruntime", "tritonclient", "grpcio", "aiohttp")
     return report(
         "chaos",
         bars,

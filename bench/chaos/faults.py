@@ -30,10 +30,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil
-from lightkube import ApiError
 
 from bench.chaos.scene import Scene
 from trainserve.dev.agent.records import PodFolder
+from trainserve.dev.kube import Refused
 from trainserve.dev.process import StillRunning
 from trainserve.dev.run import ClusterError
 from trainserve.operator.trainjob.outcome import INFRASTRUCTURE
@@ -157,7 +157,7 @@ class Faults:
             began, victim = time.monotonic(), ""
             try:
                 victim = self._happen(fault, chance)
-            except (NobodyThere, ApiError, OSError, psutil.Error) as error:
+            except (NobodyThere, Refused, OSError, psutil.Error) as error:
                 self.skipped[fault.name] += 1
                 print(f"{self._scene.clock()} {fault.name}: not now: {error}"[:150], flush=True)
                 continue
@@ -247,14 +247,14 @@ class Faults:
         jobs = {job["metadata"]["name"]: job for job in self._scene.jobs_going_on()}
         candidates = []
         for pod in self._scene.pods("trainjob"):
-            name = pod.metadata.labels["trainserve.io/trainjob"]
+            name = pod["metadata"]["labels"]["trainserve.io/trainjob"]
             spared = name not in jobs or name in self._killed or _counted(jobs[name])
-            if pod.status.phase == "Running" and not (what == "kill" and spared):
+            if pod["status"].get("phase") == "Running" and not (what == "kill" and spared):
                 candidates.append((name, pod))
         if not candidates:
             raise NobodyThere("no job trains that it could happen to")
         name, pod = chance.choice(candidates)
-        process = self._main(pod.metadata.uid, "trainer")
+        process = self._main(pod["metadata"]["uid"], "trainer")
         if what == "kill":
             self._killed.add(name)
         return process, name
@@ -268,14 +268,14 @@ class Faults:
             raise NobodyThere("no ModelServe has rested and has two pods that are ready")
         name = chance.choice(enough)
         pod = chance.choice(ready[name])
-        process = self._main(pod.metadata.uid, "probe" if whom == "probe" else "triton")
+        process = self._main(pod["metadata"]["uid"], "probe" if whom == "probe" else "triton")
         if whom == "tritonserver":
             below = [child for child in process.children(recursive=True) if child.name() == "tritonserver"]
             if not below:
-                raise NobodyThere(f"{pod.metadata.name} has no server now")
+                raise NobodyThere(f"{pod['metadata']['name']} has no server now")
             (process,) = below
         self._hit[name] = now
-        return process, pod.metadata.name
+        return process, pod["metadata"]["name"]
 
     def _main(self, uid: str, container: str) -> psutil.Process:
         """The first process of a container, as the node's agent wrote it down."""

@@ -11,27 +11,22 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 from urllib.parse import urlsplit
 
-import httpx2
 import yaml
-from lightkube import ApiError, Client, KubeConfig
-from lightkube.generic_resource import create_namespaced_resource
-from lightkube.resources.core_v1 import Pod
 
 from bench.chaos.front import Address, Front
 from bench.chaos.tally import over
 from trainserve.dev.cluster import Cluster
+from trainserve.dev.kube import ApiError, Client, Object, Refused
 
 T = TypeVar("T")
-TrainJob: Any = create_namespaced_resource("trainserve.io", "v1alpha1", "TrainJob", "trainjobs")
-ModelServe: Any = create_namespaced_resource("trainserve.io", "v1alpha1", "ModelServe", "modelserves")
 NAMESPACE = "default"
 STORE_MIB = 64
 PORTS = (8000, 8001)
 """The ports of HTTP and gRPC."""
-AWAY = (ApiError, OSError, httpx2.HTTPError)
+AWAY = (Refused, OSError)
 """The errors with which a call ends while the API server is away."""
 
 
@@ -57,12 +52,7 @@ class Scene:
         mount = ["mount", "-t", "tmpfs", "-o", f"size={STORE_MIB}m", "tmpfs", str(store)]
         self.small = subprocess.run(mount, capture_output=True, check=False).returncode == 0
         self.cluster.up("etcd", "apiserver", "controller-manager", "scheduler", "agent")
-        self.client = Client(
-            config=KubeConfig.from_file(self.cluster.kubeconfig),
-            namespace=NAMESPACE,
-            trust_env=False,
-            timeout=httpx2.Timeout(10.0),
-        )
+        self.client = Client(self.cluster.kubeconfig, NAMESPACE)
         threading.Thread(target=self.loop.run_forever, daemon=True).start()
         self._operators = Front(partial(list, [self._through_front()]))
         for front in (self._operators, *(front for fronts in self._fronts.values() for front in fronts)):
@@ -97,18 +87,18 @@ class Scene:
         """The connections of a ModelServe's callers are reset. How many there were."""
         return sum(self._in_loop(front.cut) for front in self._fronts[serve])
 
-    def pods(self, kind: str) -> list[Any]:
+    def pods(self, kind: str) -> list[Object]:
         """The pods of all TrainJobs, or of all ModelServes, that nobody has told to end."""
-        found = self.client.list(Pod, labels={f"trainserve.io/{kind}": None})
-        return [pod for pod in found if not pod.metadata.deletionTimestamp]  # type: ignore[union-attr]
+        found = self.client.list("Pod", selector=f"trainserve.io/{kind}")
+        return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
 
-    def ready_pods(self, serve: str) -> list[Any]:
+    def ready_pods(self, serve: str) -> list[Object]:
         """Those of a ModelServe that take requests."""
         return [pod for pod in self.pods("modelserve") if _serves(pod, serve)]
 
-    def jobs_going_on(self) -> list[Any]:
+    def jobs_going_on(self) -> list[Object]:
         """TrainJobs that are not over."""
-        return [job for job in self.client.list(TrainJob) if not over(job)]
+        return [job for job in self.client.list("TrainJob") if not over(job)]
 
     def patiently(self, call: Callable[[], T], seconds: float = 300.0) -> T:
         """What a call of the API server answers once it answers anything; 404 and 409 are answers."""
@@ -117,7 +107,7 @@ class Scene:
             try:
                 return call()
             except AWAY as error:
-                final = isinstance(error, ApiError) and error.status.code in (404, 409)
+                final = isinstance(error, ApiError) and error.status in (404, 409)
                 if final or time.monotonic() > give_up:
                     raise
             time.sleep(1.0)
@@ -139,7 +129,7 @@ class Scene:
             except AWAY:
                 continue  # what was known holds
             for name in self.serves:
-                self._ready[name] = sorted(pod.status.podIP for pod in pods if _serves(pod, name))
+                self._ready[name] = sorted(pod["status"]["podIP"] for pod in pods if _serves(pod, name))
 
     def _through_front(self) -> Address:
         url = urlsplit(yaml.safe_load(self.cluster.kubeconfig.read_text())["clusters"][0]["cluster"]["server"])
@@ -154,9 +144,9 @@ class Scene:
         path.write_text(yaml.safe_dump(config))
 
 
-def _serves(pod: Any, serve: str) -> bool:
+def _serves(pod: Object, serve: str) -> bool:
     """Whether it is a server of that ModelServe, and ready."""
-    named = any(container.name == "triton" for container in pod.spec.containers)
-    conditions = (pod.status.conditions if pod.status else None) or []
-    ready = any(each.type == "Ready" and each.status == "True" for each in conditions)
-    return pod.metadata.labels["trainserve.io/modelserve"] == serve and named and ready
+    named = any(container["name"] == "triton" for container in pod["spec"]["containers"])
+    conditions = pod.get("status", {}).get("conditions") or []
+    ready = any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+    return pod["metadata"]["labels"]["trainserve.io/modelserve"] == serve and named and ready

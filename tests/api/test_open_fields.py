@@ -8,14 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lightkube import ApiError, Client, KubeConfig
-from lightkube.generic_resource import create_namespaced_resource
-from lightkube.models.meta_v1 import ObjectMeta
-from lightkube.resources.core_v1 import Namespace
 
-from trainserve.api import API_VERSION, GROUP, VERSION
+from trainserve.api import API_VERSION
 from trainserve.api.open_fields import MAX_FIELDS, MAX_ITEMS, MAX_TEXT
 from trainserve.api.validate import InvalidSpec, parse_modelserve, parse_trainjob
+from trainserve.dev.kube import ApiError, Client
 
 TAKEN: list[dict[str, Any]] = [
     {"stem": "imagenet", "width": 32, "rate": 0.5, "bias": True, "pool": None},
@@ -101,17 +98,15 @@ def test_a_depth_that_no_stack_has_room_for_is_refused_like_any_other() -> None:
 def client(kubeconfig: Path) -> Iterator[Client]:
     """A client in a namespace of this module's own."""
     name = f"open-{os.getpid()}"
-    with Client(config=KubeConfig.from_file(kubeconfig), namespace=name, trust_env=False) as client:
-        client.create(Namespace(metadata=ObjectMeta(name=name)))
+    with Client(kubeconfig, name) as client:
+        client.create("Namespace", {"metadata": {"name": name}})
         yield client
-        client.delete(Namespace, name)
+        client.delete("Namespace", name)
 
 
 def stored(client: Client, whole: dict[str, Any]) -> dict[str, Any]:
     """The spec as an API server takes it. Raises ApiError."""
-    plural = f"{whole['kind'].lower()}s"
-    resource: Any = create_namespaced_resource(GROUP, VERSION, whole["kind"], plural)
-    return dict(client.create(resource(whole), dry_run=True)["spec"])
+    return dict(client.create(whole["kind"], whole, dry_run=True)["spec"])
 
 
 @pytest.mark.cluster

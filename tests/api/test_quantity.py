@@ -12,14 +12,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lightkube import ApiError, Client, KubeConfig
-from lightkube.models.core_v1 import ResourceQuotaSpec
-from lightkube.models.meta_v1 import ObjectMeta
-from lightkube.resources.core_v1 import Namespace, ResourceQuota
 
 from trainserve.api import quantity
 from trainserve.api.quantity import InvalidQuantity
 from trainserve.api.validate import InvalidSpec, parse_trainjob
+from trainserve.dev.kube import ApiError, Client
 
 MEANT = {
     "1e9": "1000000000",
@@ -115,18 +112,16 @@ def test_whatever_the_grammar_builds_is_taken_or_refused_for_its_size(text: str)
 def client(kubeconfig: Path) -> Iterator[Client]:
     """A client in a namespace of this module's own."""
     name = f"quantity-{os.getpid()}"
-    with Client(config=KubeConfig.from_file(kubeconfig), namespace=name, trust_env=False) as client:
-        client.create(Namespace(metadata=ObjectMeta(name=name)))
+    with Client(kubeconfig, name) as client:
+        client.create("Namespace", {"metadata": {"name": name}})
         yield client
-        client.delete(Namespace, name)
+        client.delete("Namespace", name)
 
 
 def understood(client: Client, text: Any) -> str:
     """How an API server writes a quantity that it has read. Raises ApiError."""
-    quota = ResourceQuota(metadata=ObjectMeta(name="any"), spec=ResourceQuotaSpec(hard={"requests.memory": text}))
-    spec = client.create(quota, dry_run=True).spec
-    assert spec is not None and spec.hard is not None
-    return spec.hard["requests.memory"]
+    quota = {"metadata": {"name": "any"}, "spec": {"hard": {"requests.memory": text}}}
+    return str(client.create("ResourceQuota", quota, dry_run=True)["spec"]["hard"]["requests.memory"])
 
 
 @pytest.mark.cluster

@@ -13,25 +13,18 @@ from typing import Any
 import pytest
 import yaml
 from hypothesis import given, settings
-from lightkube import ApiError, Client, KubeConfig
-from lightkube.generic_resource import create_namespaced_resource
-from lightkube.models.meta_v1 import ObjectMeta
-from lightkube.resources.core_v1 import Namespace
-from lightkube.types import PatchType
 
 from tests.api.specs import WHOLE_SPECS, specs
-from trainserve.api import API_VERSION, GROUP, VERSION
+from trainserve.api import API_VERSION, GROUP
 from trainserve.api.modelserve import ModelServeSpec, ModelServeStatus, Replicas
 from trainserve.api.trainjob import TrainJobSpec
 from trainserve.api.trainjob_status import Progress, Result, TrainJobStatus
 from trainserve.api.validate import parse_modelserve, parse_trainjob
 from trainserve.dev import binaries
+from trainserve.dev.kube import ApiError, Client
 
 pytestmark = pytest.mark.cluster
 
-KINDS: dict[str, Any] = {
-    kind: create_namespaced_resource(GROUP, VERSION, kind, f"{kind.lower()}s") for kind in ("TrainJob", "ModelServe")
-}
 ZOO = {"model": {"name": "convnet"}, "dataset": {"name": "digits"}, "output": {"model": "digits"}}
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -42,10 +35,10 @@ Kubectl = Callable[..., subprocess.CompletedProcess[str]]
 def client(kubeconfig: Path) -> Iterator[Client]:
     """A client in a namespace of this module's own."""
     name = f"api-{os.getpid()}"
-    with Client(config=KubeConfig.from_file(kubeconfig), namespace=name, trust_env=False) as client:
-        client.create(Namespace(metadata=ObjectMeta(name=name)))
+    with Client(kubeconfig, name) as client:
+        client.create("Namespace", {"metadata": {"name": name}})
         yield client
-        client.delete(Namespace, name)
+        client.delete("Namespace", name)
 
 
 @pytest.fixture
@@ -64,7 +57,7 @@ def manifest(kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def create(client: Client, kind: str, name: str, spec: dict[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
-    return dict(client.create(KINDS[kind](manifest(kind, name, spec)), dry_run=dry_run))
+    return client.create(kind, manifest(kind, name, spec), dry_run=dry_run)
 
 
 @given(spec=specs(TrainJobSpec))
@@ -117,8 +110,8 @@ def test_null_means_unset(client: Client) -> None:
 def test_the_schema_refuses_at_creation(client: Client, change: dict[str, Any], said: str) -> None:
     with pytest.raises(ApiError) as refused:
         create(client, "TrainJob", "bad", {**ZOO, **change}, dry_run=True)
-    assert refused.value.status.code == 422
-    assert said in (refused.value.status.message or "")
+    assert refused.value.status == 422
+    assert said in refused.value.message
 
 
 @pytest.mark.parametrize(("kind", "limit"), [("TrainJob", 52), ("ModelServe", 40)])
@@ -176,7 +169,7 @@ def test_kubectl_prints_the_columns(kubectl: Kubectl, client: Client) -> None:
     ).model_copy(update={"replicas": Replicas(desired=1, ready=1)})
     for kind, status in (("TrainJob", running), ("ModelServe", serving)):
         body = {"status": status.model_dump(by_alias=True, exclude_none=True, mode="json")}
-        written = client.patch(KINDS[kind].Status, "digits", body, patch_type=PatchType.MERGE)
+        written = client.patch(kind, "digits", body, subresource="status")
         assert written["status"] == body["status"], "a status field is not in the schema"
     assert _table(kubectl("get", "tsj").stdout) == {
         "NAME": "digits", "PHASE": "Succeeded", "EPOCH": "5/5", "ACCURACY": "0.974", "IMG/S": "4437", "VERSION": "1",

@@ -16,20 +16,15 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from lightkube import ApiError, Client, KubeConfig
-from lightkube.generic_resource import create_namespaced_resource
-from lightkube.models.meta_v1 import ObjectMeta
-from lightkube.resources.apiextensions_v1 import CustomResourceDefinition
-from lightkube.resources.core_v1 import Namespace
-from lightkube.types import PatchType
 
 from tests.api.specs import WHOLE_SPECS
 from trainserve.api import quantity
 from trainserve.api.crds import modelserve_crd, trainjob_crd
+from trainserve.dev.kube import MERGE, ApiError, Client, Refused
+from trainserve.operator.resources import Resource
 
 RELEASED = sorted((Path(__file__).parent / "released").glob("*.json"))
 KINDS = {"TrainJob": trainjob_crd, "ModelServe": modelserve_crd}
@@ -204,14 +199,14 @@ GROUP = f"upgrade-{os.getpid()}.trainserve.io"
 ROUNDS = 12
 
 
-def own(definition: Schema, **marks: Schema) -> CustomResourceDefinition:
+def own(definition: Schema, **marks: Schema) -> Schema:
     """The definition in this module's group, its schema with these fields besides and without CEL: not every server
     knows that, and its rules are compared above."""
     copy = without_rules(definition)
     copy["spec"]["group"], copy["metadata"]["name"] = GROUP, f"{copy['spec']['names']['plural']}.{GROUP}"
     copy["spec"]["names"] |= {"shortNames": [], "categories": []}
     schema_of(copy)["properties"] |= marks
-    return CustomResourceDefinition.from_dict(copy)
+    return dict(copy)
 
 
 def without_rules(node: Any) -> Any:
@@ -226,30 +221,30 @@ def without_rules(node: Any) -> Any:
 def client(kubeconfig: Path) -> Iterator[Client]:
     """A client in a namespace of this module's own."""
     name = f"upgrade-{os.getpid()}"
-    with Client(config=KubeConfig.from_file(kubeconfig), namespace=name, trust_env=False) as client:
-        client.create(Namespace(metadata=ObjectMeta(name=name)))
+    with Client(kubeconfig, name) as client:
+        client.create("Namespace", {"metadata": {"name": name}})
         yield client
-        client.delete(Namespace, name)
+        client.delete("Namespace", name)
 
 
 SMALLEST = {"TrainJob": {"model": {"command": ["true"]}}, "ModelServe": {"model": {"name": "digits"}}}
 
 
-def install(client: Client, kind: str, definition: Schema, mark: str) -> Any:
+def install(client: Client, kind: str, definition: Schema, mark: str) -> Resource:
     """Apply the definition; returns the resource once the server holds objects against it: it keeps the mark then."""
     crd = own(definition, **{mark: {"type": "boolean"}})
     try:
-        client.create(crd)
+        client.create("CustomResourceDefinition", crd)
     except ApiError as error:
-        assert error.status.code == 409, error
-        change = {"spec": {"versions": crd.to_dict()["spec"]["versions"]}}
-        client.patch(CustomResourceDefinition, crd.metadata.name, change, patch_type=PatchType.MERGE)
-    resource = create_namespaced_resource(GROUP, "v1alpha1", kind, definition["spec"]["names"]["plural"])
+        assert error.status == 409, error
+        change = {"spec": {"versions": crd["spec"]["versions"]}}
+        client.patch("CustomResourceDefinition", crd["metadata"]["name"], change)
+    resource = Resource(GROUP, "v1alpha1", kind, definition["spec"]["names"]["plural"])
     give_up = time.monotonic() + 60
     while True:
-        with contextlib.suppress(httpx2.HTTPStatusError):  # not served yet
-            probe = resource({"metadata": {"name": "probe"}, "spec": SMALLEST[kind], mark: True})
-            if client.create(probe, dry_run=True).get(mark):
+        with contextlib.suppress(Refused):  # not served yet
+            probe = resource.typed({"metadata": {"name": "probe"}, "spec": SMALLEST[kind], mark: True})
+            if client.send("POST", resource.path(client.namespace), probe, {"dryRun": "All"}).get(mark):
                 return resource
         assert time.monotonic() < give_up, f"the server does not take up {mark}"
         time.sleep(0.05)
@@ -265,21 +260,25 @@ def test_status_and_finalizers_of_stored_objects_are_written_after_the_upgrade(
     resource = install(client, kind, old, "before")
     stored: list[str] = []
 
+    def change(patch: Schema, name: str, subresource: str | None = None) -> Schema:
+        path = resource.path(client.namespace, name, subresource)
+        return client.send("PATCH", path, patch, content_type=MERGE)
+
     @settings(WHOLE_SPECS, max_examples=ROUNDS, database=None, phases=[Phase.generate])
     @given(values(fields["spec"]), values(fields["status"]))
     def store(spec: Any, status: Any) -> None:
         name = f"object-{len(stored)}"
-        client.create(resource({"metadata": {"name": name}, "spec": spec}))
+        created = resource.typed({"metadata": {"name": name}, "spec": spec})
+        client.send("POST", resource.path(client.namespace), created)
         stored.append(name)
-        client.patch(resource.Status, name, {"status": status}, patch_type=PatchType.MERGE)
+        change({"status": status}, name, "status")
 
     store()
     assert len(stored) == ROUNDS
     install(client, kind, KINDS[kind](), "after")
     for name in stored:
-        written = client.patch(resource.Status, name, {"status": {"phase": "upgraded"}}, patch_type=PatchType.MERGE)
+        written = change({"status": {"phase": "upgraded"}}, name, "status")
         assert written["status"]["phase"] == "upgraded"
         for finalizers in (["trainserve.io/test"], None):
-            change = {"metadata": {"finalizers": finalizers}}
-            client.patch(resource, name, change, patch_type=PatchType.MERGE)
-    client.delete(CustomResourceDefinition, own(old).metadata.name)
+            change({"metadata": {"finalizers": finalizers}}, name)
+    client.delete("CustomResourceDefinition", own(old)["metadata"]["name"])

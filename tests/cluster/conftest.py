@@ -7,12 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lightkube import Client, KubeConfig
-from lightkube.models.meta_v1 import ObjectMeta
-from lightkube.resources.core_v1 import Namespace
 
 from tests.cluster.support import HANG, Kube
 from trainserve.dev.cluster import Cluster
+from trainserve.dev.kube import Client
 
 
 @pytest.fixture(scope="package")
@@ -44,14 +42,14 @@ def kube(cluster: Cluster | None, request: pytest.FixtureRequest) -> Iterator[Ku
     kubeconfig = cluster.kubeconfig if cluster else Path(os.environ["KUBECONFIG"])
     stem = Path(request.node.fspath).stem.replace("_", "-")
     name = f"{stem}-{os.getpid()}"
-    client = Client(config=KubeConfig.from_file(kubeconfig))
-    client.create(Namespace(metadata=ObjectMeta(name=name)))
+    client = Client(kubeconfig)
+    client.create("Namespace", {"metadata": {"name": name}})
     try:
         made = Kube(kubeconfig, cluster, name)
         made.quota("large", cpu="10000", memory="100Ti")
         yield made
     finally:
-        client.delete(Namespace, name)
+        client.delete("Namespace", name)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -11,23 +11,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from lightkube import ApiError, Client, KubeConfig
-from lightkube.generic_resource import create_namespaced_resource
-from lightkube.models.core_v1 import ResourceQuotaSpec
-from lightkube.models.meta_v1 import ObjectMeta
-from lightkube.resources.core_v1 import Pod, ResourceQuota
-
 from trainserve.dev import binaries
 from trainserve.dev.cluster import Cluster
-
-TrainJob = create_namespaced_resource("trainserve.io", "v1alpha1", "TrainJob", "trainjobs")
-ModelServe = create_namespaced_resource("trainserve.io", "v1alpha1", "ModelServe", "modelserves")
-KINDS: dict[str, Any] = {"TrainJob": TrainJob, "ModelServe": ModelServe, "Pod": Pod}
+from trainserve.dev.kube import Client, Object, Refused
 
 HANG = 420.0
 """Seconds after which a wait is taken for a hang; nothing here is measured against it."""
-
-Object = dict[str, Any]
 
 
 def digits(**changes: Any) -> Object:
@@ -52,27 +41,21 @@ class Kube:
 
     def __init__(self, kubeconfig: Path, cluster: Cluster | None, namespace: str) -> None:
         self.kubeconfig, self.cluster, self.namespace = kubeconfig, cluster, namespace
-        self.client = Client(config=KubeConfig.from_file(kubeconfig), namespace=namespace)
+        self.client = Client(kubeconfig, namespace)
 
     def create(self, kind: str, name: str, spec: Object) -> Object:
-        manifest = {
-            "apiVersion": "trainserve.io/v1alpha1",
-            "kind": kind,
-            "metadata": {"name": name, "namespace": self.namespace},
-            "spec": spec,
-        }
-        return dict(self.client.create(KINDS[kind](manifest)))
+        return self.client.create(kind, {"metadata": {"name": name}, "spec": spec})
 
     def get(self, kind: str, name: str) -> Object:
-        thing = self.client.get(KINDS[kind], name)
-        return thing if isinstance(thing, dict) else thing.to_dict()
+        return self.client.get(kind, name)
 
     def pods(self, **labels: str) -> list[Object]:
-        selector = {f"trainserve.io/{key}": value for key, value in labels.items()}
-        return [pod.to_dict() for pod in self.client.list(Pod, labels=selector)]
+        return self.client.list(
+            "Pod", selector=",".join(f"trainserve.io/{key}={value}" for key, value in labels.items())
+        )
 
     def delete(self, kind: str, name: str) -> None:
-        self.client.delete(KINDS[kind], name)
+        self.client.delete(kind, name)
 
     def wait(self, kind: str, name: str, until: Callable[[Object], Any], timeout: float = HANG) -> Object:
         """The object once `until` holds; on a hang, fails with what it looked like last."""
@@ -104,11 +87,10 @@ class Kube:
             for kind in ("requests", "limits")
             for resource, amount in (("cpu", cpu), ("memory", memory))
         }
-        self.client.create(ResourceQuota(metadata=ObjectMeta(name=name), spec=ResourceQuotaSpec(hard=kinds)))
+        self.client.create("ResourceQuota", {"metadata": {"name": name}, "spec": {"hard": kinds}})
 
         def counted() -> bool:
-            status = self.client.get(ResourceQuota, name).status
-            return status is not None and bool(status.used)
+            return bool(self.client.get("ResourceQuota", name).get("status", {}).get("used"))
 
         # Until its controller has counted what there is, the API server takes no pod at all.
         wait_for(counted, HANG, lambda: f"quota {name} is not counted")
@@ -146,7 +128,7 @@ def wait_for(condition: Callable[[], bool], timeout: float, what: Callable[[], s
         try:
             if condition():
                 return
-        except (ApiError, OSError) as error:
+        except (Refused, OSError) as error:
             if time.monotonic() > give_up:
                 raise AssertionError(f"still failing after {timeout} s: {error}") from error
         if time.monotonic() > give_up:

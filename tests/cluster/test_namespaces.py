@@ -6,9 +6,6 @@ import json
 from typing import Any
 
 import pytest
-from lightkube.models.core_v1 import LimitRangeItem, LimitRangeSpec
-from lightkube.models.meta_v1 import ObjectMeta
-from lightkube.resources.core_v1 import LimitRange
 
 from tests.cluster.support import Kube, Object, command, condition, is_true, wait_for
 from tests.serving.graphs import convnet
@@ -25,14 +22,14 @@ MESH = {
 def team(kube: Kube) -> Kube:
     """A namespace with a quota of 2 cores and 4 GiB, and a LimitRange that bounds each container."""
     kube.quota("small", cpu="2", memory="4Gi")
-    bounds = LimitRangeItem(
-        type="Container",
-        min={"cpu": "10m", "memory": "16Mi"},
-        max={"cpu": "2", "memory": "4Gi"},
-        default={"cpu": "1", "memory": "2Gi"},
-        defaultRequest={"cpu": "1", "memory": "2Gi"},
-    )
-    kube.client.create(LimitRange(metadata=ObjectMeta(name="bounds"), spec=LimitRangeSpec(limits=[bounds])))
+    bounds = {
+        "type": "Container",
+        "min": {"cpu": "10m", "memory": "16Mi"},
+        "max": {"cpu": "2", "memory": "4Gi"},
+        "default": {"cpu": "1", "memory": "2Gi"},
+        "defaultRequest": {"cpu": "1", "memory": "2Gi"},
+    }
+    kube.client.create("LimitRange", {"metadata": {"name": "bounds"}, "spec": {"limits": [bounds]}})
     return kube
 
 

@@ -25,11 +25,8 @@ import numpy as np
 import psutil
 import pytest
 import yaml
-from lightkube.models.meta_v1 import ObjectMeta
-from lightkube.resources.core_v1 import Namespace, PodStatus
-from lightkube.types import PatchType
 
-from tests.cluster.support import HANG, Kube, Object, TrainJob, digits, is_true, wait_for
+from tests.cluster.support import HANG, Kube, Object, digits, is_true, wait_for
 from trainserve.dev.cluster import Cluster
 from trainserve.models import server
 from trainserve.models.progress import Progress
@@ -148,7 +145,7 @@ def bare(empty: Cluster) -> Kube:
 def team(bare: Kube, request: pytest.FixtureRequest) -> Kube:
     """A namespace of the test's own."""
     name = re.sub(r"[^a-z0-9]+", "-", request.node.name)[-40:].strip("-")
-    bare.client.create(Namespace(metadata=ObjectMeta(name=name)))
+    bare.client.create("Namespace", {"metadata": {"name": name}})
     return Kube(bare.kubeconfig, bare.cluster, name)
 
 
@@ -172,14 +169,14 @@ def network() -> Iterator[Callable[[], str]]:
         subprocess.run(["ip", "address", "delete", f"{each}/32", "dev", "lo"], check=True)
 
 
-def patch(team: Kube, kind: Any, name: str, status: Object) -> None:
-    team.client.patch(kind, name, {"status": status}, patch_type=PatchType.MERGE)
+def patch(team: Kube, kind: str, name: str, status: Object) -> None:
+    team.client.patch(kind, name, {"status": status}, subresource="status")
 
 
 def running(team: Kube, name: str, address: str, status: Object | None = None) -> None:
     """A TrainJob that runs, and its pod with that address."""
     team.create("TrainJob", name, digits())
-    patch(team, TrainJob.Status, name, {"phase": "Running", **(status or {})})
+    patch(team, "TrainJob", name, {"phase": "Running", **(status or {})})
     job = team.get("TrainJob", name)
     labels = {"trainjob": name, "rank": "0", "attempt": "1"}
     metadata = {
@@ -200,7 +197,7 @@ def running(team: Kube, name: str, address: str, status: Object | None = None) -
     }
     applied = team.kubectl("create", "-f", "-", stdin=json.dumps(pod))
     assert applied.returncode == 0, applied.stderr
-    patch(team, PodStatus, f"{name}-1-0", {"phase": "Running", "podIP": address})
+    patch(team, "Pod", f"{name}-1-0", {"phase": "Running", "podIP": address})
 
 
 @contextlib.contextmanager
@@ -314,7 +311,7 @@ def test_what_is_written_into_a_status_cannot_steer_the_terminal(team: Kube) -> 
     team.create("TrainJob", "digits", digits())
     condition = {"type": "Failed", "status": "True", "reason": "UserError", "message": message,
                  "lastTransitionTime": "2026-11-22T16:00:00Z"}  # fmt: skip
-    patch(team, TrainJob.Status, "digits", {"phase": "Failed", "conditions": [condition]})
+    patch(team, "TrainJob", "digits", {"phase": "Failed", "conditions": [condition]})
     finished = top(team.kubeconfig, "--once", "-n", team.namespace)
     shown = rows(finished.stdout, "TRAINJOB")["digits"]["WHY"]
     assert shown == "UserError: \ufffd]0;owned\ufffd\ufffd[2J[red]no[/red] \ufffdtxet"

@@ -106,5 +106,5 @@ def test_a_cluster_object_does_nothing_until_it_is_asked(tmp_path: Path) -> None
 
 
 def test_asking_for_help_imports_no_kubernetes_types() -> None:
-    code = "import sys; import trainserve.dev.__main__; print([m for m in sys.modules if m.startswith('lightkube')])"
+    code = "import sys; import trainserve.dev.__main__; print([m for m in sys.modules if m.startswith('kubernetes')])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

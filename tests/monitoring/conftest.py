@@ -16,15 +16,13 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from lightkube import Client, KubeConfig
-from lightkube.models.meta_v1 import ObjectMeta
-from lightkube.resources.core_v1 import Namespace
 
 from tests.cluster.support import Kube, digits, is_true, wait_for
 from tests.monitoring import replay
 from tests.monitoring.live import Live
 from trainserve.dev import prometheus
 from trainserve.dev.cluster import Cluster
+from trainserve.dev.kube import Client
 from trainserve.dev.state import SYSTEM_NAMESPACE
 from trainserve.serving.load import loops
 from trainserve.serving.load.requests import Prepared
@@ -95,8 +93,8 @@ def live(monitored: Cluster, newer: tuple[str, int] | str) -> Iterator[Live]:
     `digits` has what Triton 26.x on a GPU has beyond the development server, replayed; `plain` has not.
     """
     namespace = f"live-{os.getpid()}"
-    client = Client(config=KubeConfig.from_file(monitored.kubeconfig))
-    client.create(Namespace(metadata=ObjectMeta(name=namespace)))
+    client = Client(monitored.kubeconfig)
+    client.create("Namespace", {"metadata": {"name": namespace}})
     kube = Kube(monitored.kubeconfig, monitored, namespace)
     values = {"namespace": namespace, "trainjob": "long", "modelserve": "digits", "model": "digits"}
     found = Live(monitored.prometheus_url, values)
@@ -123,7 +121,7 @@ def live(monitored: Cluster, newer: tuple[str, int] | str) -> Iterator[Live]:
         with loaded(kube, "digits"), loaded(kube, "plain"), replayed(servers, found, kube):
             yield found
     finally:
-        client.delete(Namespace, namespace)
+        client.delete("Namespace", namespace)
 
 
 def interrupted(kube: Kube) -> None:

@@ -13,9 +13,10 @@ from pathlib import Path
 import aiohttp
 import pytest
 from aiohttp import web
-from lightkube import KubeConfig
+from kubernetes.aio.client import Configuration
+from kubernetes.aio.client.rest import RESTClientObject
 
-from trainserve.operator.client import _verify
+from trainserve.operator import rest
 
 pytestmark = pytest.mark.cluster
 
@@ -26,16 +27,14 @@ PLURAL = "trainjobs"
 class Front:
     """Stands before an API server and passes everything on, until it is told to break the watches of one kind."""
 
-    def __init__(self, kubeconfig: Path) -> None:
-        config = KubeConfig.from_file(kubeconfig).get()
-        assert config is not None and config.user is not None
-        self._config, self._token = config, config.user.token
+    def __init__(self, config: Configuration, authorization: str | None) -> None:
+        self._config, self._authorization = config, authorization
         self.broken: str | None = None
         self.watched, self.stop = asyncio.Event(), asyncio.Event()
 
     @asynccontextmanager
     async def served(self) -> AsyncIterator[str]:
-        connector = aiohttp.TCPConnector(ssl=_verify(self._config), limit=0)
+        connector = aiohttp.TCPConnector(ssl=RESTClientObject(self._config).ssl_context, limit=0)
         async with aiohttp.ClientSession(connector=connector) as self._session:
             app = web.Application()
             app.router.add_route("*", "/{path:.*}", self._pass_on)
@@ -55,8 +54,8 @@ class Front:
         if watches and self.broken is not None and self.broken != "a line that is no JSON":
             raise web.HTTPNotFound(text="404 page not found")
         headers = [(name, value) for name, value in request.headers.items() if name in ("Content-Type", "Accept")]
-        headers += [("Authorization", f"Bearer {self._token}")] if self._token else []
-        url = f"{self._config.cluster.server}{request.path_qs}"
+        headers += [("Authorization", self._authorization)] if self._authorization else []
+        url = f"{self._config.host}{request.path_qs}"
         async with self._session.request(
             request.method, url, headers=headers, data=await request.read() or None
         ) as answer:
@@ -90,7 +89,8 @@ def free_port() -> int:
 
 @pytest.mark.parametrize("fault", ["a line that is no JSON", "a kind that is not served any more"])
 async def test_the_process_ends_when_a_watch_has_ended_for_good(kubeconfig: Path, tmp_path: Path, fault: str) -> None:
-    front, log = Front(kubeconfig), tmp_path / "log"
+    config, log = await rest.configuration(kubeconfig), tmp_path / "log"
+    front = Front(config, await rest.bearer(config))
     async with front.served() as server:
         settings = {
             "KUBECONFIG": str(kubeconfig_of(server, tmp_path)),

@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from lightkube.types import PatchType
 
 from tests.operator.support import RUNNING, command_job, condition, trainjob
 from tests.operator.test_server import DEADLINE, Cluster, cluster, engine, environment
@@ -17,11 +16,11 @@ from trainserve.operator.engine import Engine
 from trainserve.operator.kinds import Answers
 from trainserve.operator.labels import MANAGED_BY, MANAGER
 from trainserve.operator.plan import Object, Plan
+from trainserve.operator.rest import MERGE
 from trainserve.operator.trainjob.kind import TrainJobs
 
 __all__ = ["cluster", "engine", "environment"]
 pytestmark = pytest.mark.cluster
-MERGE = PatchType.MERGE
 
 
 async def test_an_error_in_a_plan_is_one_objects_own(
@@ -50,7 +49,7 @@ async def test_a_job_that_somebodys_finalizer_keeps_stops_training_at_once(clust
     await cluster.create("TrainJob", command_job())
     await cluster.wait("TrainJob", "digits", lambda job: job["status"]["phase"] == "Pending")
     held: Any = {"metadata": {"finalizers": ["example.org/hold"]}}
-    await cluster.patch("TrainJob", "digits", held, patch_type=MERGE)
+    await cluster.patch("TrainJob", "digits", held, content_type=MERGE)
     await cluster.set_status("Pod", "digits-1-0", RUNNING)
     await cluster.delete("TrainJob", "digits")
     # A pod that no node has is gone as soon as it is deleted.
@@ -58,7 +57,7 @@ async def test_a_job_that_somebodys_finalizer_keeps_stops_training_at_once(clust
         while await cluster.get("Pod", "digits-1-0") is not None:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     assert await cluster.get("TrainJob", "digits") is not None
-    await cluster.patch("TrainJob", "digits", {"metadata": {"finalizers": None}}, patch_type=MERGE)
+    await cluster.patch("TrainJob", "digits", {"metadata": {"finalizers": None}}, content_type=MERGE)
 
 
 async def test_what_was_orphaned_is_named_with_the_way_out(cluster: Cluster, engine: Engine) -> None:

@@ -14,23 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import httpx2
 import kopf
 import pytest
-from lightkube import ApiError, AsyncClient, KubeConfig
-from lightkube.config.kubeconfig import SingleConfig
-from lightkube.config.models import Cluster as ClusterConfig
-from lightkube.generic_resource import create_namespaced_resource
-from lightkube.models.meta_v1 import ObjectMeta
-from lightkube.resources.core_v1 import Namespace, ResourceQuota, ServiceAccount
-from lightkube.types import PatchType
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.operator.support import DIGEST, PUBLISHED, RUNNING, command_job, condition, ended, trainjob
+from trainserve.dev.kube import KINDS
 from trainserve.operator import client as own
-from trainserve.operator import main
+from trainserve.operator import main, rest
+from trainserve.operator.api_error import ApiError, Refused
 from trainserve.operator.engine import Engine
 from trainserve.operator.plan import Event, Object
+from trainserve.operator.resources import Resource
+from trainserve.operator.rest import MERGE, STRATEGIC
 from trainserve.operator.writes import NO_ANSWER, Write
 
 pytestmark = pytest.mark.cluster
@@ -41,46 +37,45 @@ DEADLINE = 60.0
 class Cluster:
     """One namespace of the API server, as its administrator sees it."""
 
-    def __init__(self, kubeconfig: Path) -> None:
-        self.client = AsyncClient(KubeConfig.from_file(kubeconfig).get(), trust_env=False)
+    def __init__(self, requests: rest.Requests) -> None:
+        self.requests = requests
         self.namespace = f"operator-{uuid.uuid4().hex[:8]}"
+
+    def path(self, kind: str, name: str | None = None, subresource: str | None = None) -> str:
+        return KINDS[kind].path(None if kind == "Namespace" else self.namespace, name, subresource)
 
     async def create(self, kind: str, wanted: Object) -> Object:
         fields = {name: value for name, value in wanted["metadata"].items() if name in ("name", "labels")}
         body = {**wanted, "metadata": {**fields, "namespace": self.namespace}}
-        return dict(await self.client.create(own.RESOURCES[kind](body)))
+        return await self.requests.send("POST", self.path(kind), KINDS[kind].typed(body))
 
     async def get(self, kind: str, name: str) -> Object | None:
         try:
-            return dict(await self.client.get(own.RESOURCES[kind], name, namespace=self.namespace))
+            return await self.requests.send("GET", self.path(kind, name))
         except ApiError as error:
-            if error.status.code == 404:
+            if error.status == 404:
                 return None
             raise
 
-    async def patch(self, kind: str, name: str, change: Object, patch_type: PatchType = PatchType.STRATEGIC) -> Object:
-        return dict(
-            await self.client.patch(own.RESOURCES[kind], name, change, namespace=self.namespace, patch_type=patch_type)
-        )
+    async def patch(self, kind: str, name: str, change: Object, content_type: str = STRATEGIC) -> Object:
+        return await self.requests.send("PATCH", self.path(kind, name), change, content_type=content_type)
 
     async def budget(self, name: str) -> Object:
         """The PodDisruptionBudget, in whichever version there is; empty when there is none."""
         for version in ("v1", "v1beta1"):
-            resource = create_namespaced_resource("policy", version, "PodDisruptionBudget", "poddisruptionbudgets")
-            with contextlib.suppress(ApiError):
-                return dict(await self.client.get(resource, name, namespace=self.namespace))
+            resource = Resource("policy", version, "PodDisruptionBudget", "poddisruptionbudgets")
+            with contextlib.suppress(Refused):
+                return await self.requests.send("GET", resource.path(self.namespace, name))
         return {}
 
     async def delete(self, kind: str, name: str) -> None:
-        await self.client.delete(own.RESOURCES[kind], name, namespace=self.namespace)
+        await self.requests.send("DELETE", self.path(kind, name))
 
     async def list(self, kind: str) -> list[Object]:
-        return [dict(found) async for found in self.client.list(own.RESOURCES[kind], namespace=self.namespace)]
+        return list((await self.requests.send("GET", self.path(kind)))["items"])
 
     async def set_status(self, kind: str, name: str, status: Object) -> None:
-        await self.client.patch(
-            own.RESOURCES[kind].Status, name, {"status": status}, namespace=self.namespace, patch_type=PatchType.MERGE
-        )
+        await self.requests.send("PATCH", self.path(kind, name, "status"), {"status": status}, content_type=MERGE)
 
     async def events(self) -> list[str]:
         """Reasons of the namespace's events once there are any: they are posted after the status was written."""
@@ -103,11 +98,11 @@ class Cluster:
 @pytest.fixture
 async def cluster(kubeconfig: Path) -> AsyncIterator[Cluster]:
     """A namespace with the account that pods need, which no controller makes here."""
-    made = Cluster(kubeconfig)
-    await made.client.create(Namespace(metadata=ObjectMeta(name=made.namespace)))
-    await made.client.create(ServiceAccount(metadata=ObjectMeta(name="default", namespace=made.namespace)))
+    made = Cluster(rest.Requests(await rest.configuration(kubeconfig), "tests"))
+    await made.requests.send("POST", made.path("Namespace"), {"metadata": {"name": made.namespace}})
+    await made.create("ServiceAccount", {"metadata": {"name": "default"}})
     yield made
-    await made.client.close()
+    await made.requests.close()
 
 
 @contextlib.asynccontextmanager
@@ -338,11 +333,9 @@ async def test_what_is_not_ours_stays_even_under_the_name_of_a_child(cluster: Cl
 
 async def test_what_the_server_rejects_is_said_in_its_words_until_it_is_taken(cluster: Cluster, engine: Engine) -> None:
     quota = {"metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}}
-    await cluster.client.create(ResourceQuota.from_dict(quota), namespace=cluster.namespace)
-    counted = {"status": {"hard": {"pods": "0"}, "used": {"pods": "0"}}}  # as the controller would, which is not here
-    await cluster.client.patch(
-        ResourceQuota.Status, "none", counted, namespace=cluster.namespace, patch_type=PatchType.MERGE
-    )
+    await cluster.create("ResourceQuota", quota)
+    counted = {"hard": {"pods": "0"}, "used": {"pods": "0"}}  # as the controller would, which is not here
+    await cluster.set_status("ResourceQuota", "none", counted)
     await cluster.create("TrainJob", command_job())
     job = await cluster.wait("TrainJob", "digits", lambda job: condition(job["status"], "Scheduled"))
     scheduled = condition(job["status"], "Scheduled")
@@ -350,7 +343,7 @@ async def test_what_the_server_rejects_is_said_in_its_words_until_it_is_taken(cl
     assert "Pod" in scheduled["message"]
     assert "exceeded quota: none" in scheduled["message"]
     assert "attempts" not in job["status"]
-    await cluster.client.delete(ResourceQuota, "none", namespace=cluster.namespace)
+    await cluster.delete("ResourceQuota", "none")
     job = await cluster.wait("TrainJob", "digits", lambda job: job["status"]["attempts"])
     assert condition(job["status"], "Scheduled")["reason"] == "Pending"
 
@@ -362,7 +355,7 @@ async def test_several_replicas_get_a_budget_in_a_version_that_the_server_has(cl
     assert condition(web["status"], "DisruptionBudget")["reason"] == "Guarded"
     budget = await cluster.budget("web")
     assert budget["spec"]["maxUnavailable"] == 1
-    await cluster.patch("ModelServe", "web", {"spec": {"replicas": 1}}, PatchType.MERGE)
+    await cluster.patch("ModelServe", "web", {"spec": {"replicas": 1}}, MERGE)
     await cluster.wait(
         "ModelServe", "web", lambda web: condition(web["status"], "DisruptionBudget")["status"] == "False"
     )
@@ -472,14 +465,13 @@ async def test_every_write_is_counted_with_the_answer_that_it_got(
 
 
 async def test_a_write_that_is_not_answered_is_counted_too(environment: str) -> None:
-    config = own.kube_config()
+    away = await own.kube_config()
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
-        address = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        away.host = f"http://127.0.0.1:{nobody.getsockname()[1]}"
     written: list[tuple[Write, str]] = []
-    away = SingleConfig(config.context_name, config.context, ClusterConfig(server=address), config.user)
     client = own.Client(away, lambda write, code: written.append((write, code)))
-    with pytest.raises(httpx2.ConnectError):
+    with pytest.raises(aiohttp.ClientConnectorError):
         seen = {"namespace": "default", "name": "digits-1-0", "uid": "u", "resourceVersion": "1"}
         await client.delete({"kind": "Pod", "metadata": seen})
     await client.close()
@@ -517,7 +509,7 @@ async def at_rest(cluster: Cluster, liveness: str, renewals: int) -> None:
         while len(seen) <= renewals:
             async with session.get(liveness) as answer:
                 assert answer.status == 200
-            lease = await cluster.client.get(own.RESOURCES["Lease"], "trainserve-operator", namespace="default")
+            lease = await cluster.requests.send("GET", KINDS["Lease"].path("default", "trainserve-operator"))
             seen.add(lease["spec"]["renewTime"])
             await asyncio.sleep(0.5)
 

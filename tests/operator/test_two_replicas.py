@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lightkube import Client, KubeConfig
-from lightkube.types import PatchType
 
 from bench.pauses import Counts, Replicas, play
 from tests.operator.support import command_job, ended, trainjob
 from tests.operator.test_server import Cluster, cluster, environment, operator  # noqa: F401
+from trainserve.dev.kube import Client
 from trainserve.operator import client as own
 from trainserve.operator import labels
 from trainserve.operator.blocked import Changed, NotHolding
 from trainserve.operator.plan import Event, Object
+from trainserve.operator.rest import MERGE
 
 pytestmark = pytest.mark.cluster
 
@@ -39,9 +39,10 @@ async def writer(kubeconfig: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
     """Makes clients of the operator's."""
     monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
     made: list[own.Client] = []
+    config = await own.kube_config()
 
     def make(may_write: Callable[[], bool] = lambda: True) -> own.Client:
-        made.append(own.Client(own.kube_config(), lambda write, code: None, may_write))
+        made.append(own.Client(config, lambda write, code: None, may_write))
         return made[-1]
 
     yield make
@@ -69,7 +70,7 @@ async def test_a_write_that_was_planned_from_an_older_version_writes_nothing(
     job = await cluster.create("TrainJob", command_job()) | {"kind": "TrainJob", "apiVersion": "trainserve.io/v1alpha1"}
     child = await client.apply(service(job, port=80), None)
     for kind, made in (("TrainJob", "digits"), ("Service", "digits-1")):
-        await cluster.patch(kind, made, {"metadata": {"labels": {"somebody": "else"}}}, PatchType.MERGE)
+        await cluster.patch(kind, made, {"metadata": {"labels": {"somebody": "else"}}}, MERGE)
     before = [await cluster.get("TrainJob", "digits"), await cluster.get("Service", "digits-1")]
     with pytest.raises(Changed, match="digits"):
         await WRITES[name](client, job, child)
@@ -134,7 +135,7 @@ async def test_what_somebody_changed_meanwhile_is_looked_at_again_and_kept(
     async def late(self: own.Client, owner: Object, change: Object) -> Object | None:
         if owner["metadata"]["namespace"] == cluster.namespace and conflicts:
             conflicts.pop()
-            changed = cluster.patch("TrainJob", "digits", label, PatchType.MERGE)
+            changed = cluster.patch("TrainJob", "digits", label, MERGE)
             await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(changed, loop))
         return await write_status(self, owner, change)
 
@@ -152,7 +153,7 @@ def test_a_holder_that_was_stopped_and_wakes_fails_no_job_and_trains_none_again(
     replicas, counts = Replicas(kubeconfig, tmp_path, QUICK), Counts()
     replicas.keep()
     try:
-        play(Client(config=KubeConfig.from_file(kubeconfig), trust_env=False), replicas, 10, 6.0, counts)
+        play(Client(kubeconfig), replicas, 10, 6.0, counts)
     finally:
         replicas.stop()
     assert (counts.complete, counts.failed, counts.again) == (10, 0, 0), counts.told

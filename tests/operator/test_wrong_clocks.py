@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
-from lightkube.models.core_v1 import ObjectReference
-from lightkube.models.meta_v1 import ObjectMeta
-from lightkube.resources.core_v1 import Pod
 
 from tests.operator.support import RUNNING, command_job, ended
 from tests.operator.test_server import Cluster, cluster, environment, process  # noqa: F401
@@ -50,9 +45,8 @@ async def test_no_pod_is_killed_early_and_no_retry_is_late(
         for name in ("deleted", *nodes):
             await cluster.create("TrainJob", command_job() | {"metadata": {"name": name}})
             await cluster.wait("TrainJob", name, lambda job: job["status"]["phase"] == "Pending")
-        bound = Pod.Binding(target=ObjectReference(kind="Node", name="away"), metadata=ObjectMeta(name="deleted-1-0"))
-        with contextlib.suppress(msgspec.ValidationError):  # the server answers a Status, lightkube expects a Binding
-            await cluster.client.create(bound, "deleted-1-0", namespace=cluster.namespace)
+        bound = {"metadata": {"name": "deleted-1-0"}, "target": {"kind": "Node", "name": "away"}}
+        await cluster.requests.send("POST", cluster.path("Pod", "deleted-1-0", "binding"), bound)
         await cluster.set_status("Pod", "deleted-1-0", RUNNING)
         await cluster.wait("TrainJob", "deleted", lambda job: job["status"]["phase"] == "Running")
         await cluster.delete("Pod", "deleted-1-0")

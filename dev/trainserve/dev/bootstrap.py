@@ -8,15 +8,10 @@ from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
 
 import yaml
-from lightkube import ApiError, Client, KubeConfig
-from lightkube.generic_resource import create_global_resource, create_namespaced_resource
-from lightkube.models.authentication_v1 import TokenRequestSpec
-from lightkube.models.meta_v1 import ObjectMeta
-from lightkube.resources.core_v1 import ServiceAccount, ServiceAccountToken
 
+from trainserve.dev.kube import KINDS, ApiError, Client, Object
 from trainserve.dev.state import SYSTEM_NAMESPACE
 
 OPERATOR = "trainserve-operator"
@@ -26,29 +21,9 @@ PROMETHEUS = "prometheus"
 """Name of Prometheus' ServiceAccount, and of its role."""
 TOKEN_SECONDS = 365 * 24 * 3600
 
-Object = dict[str, Any]
-_RESOURCES: dict[str, Any] = {
-    "Namespace": create_global_resource("", "v1", "Namespace", "namespaces"),
-    "ServiceAccount": create_namespaced_resource("", "v1", "ServiceAccount", "serviceaccounts"),
-    "ClusterRole": create_global_resource("rbac.authorization.k8s.io", "v1", "ClusterRole", "clusterroles"),
-    "ClusterRoleBinding": create_global_resource(
-        "rbac.authorization.k8s.io", "v1", "ClusterRoleBinding", "clusterrolebindings"
-    ),
-    "Role": create_namespaced_resource("rbac.authorization.k8s.io", "v1", "Role", "roles"),
-    "RoleBinding": create_namespaced_resource("rbac.authorization.k8s.io", "v1", "RoleBinding", "rolebindings"),
-    "CustomResourceDefinition": create_global_resource(
-        "apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions"
-    ),
-}
-
 
 class BootstrapError(Exception):
     """The API server refused what it was given, or did not do in time what it always does; the message says what."""
-
-
-def connect(kubeconfig: Path) -> Client:
-    """A client for the kubeconfig's user; proxies of the environment are not used for loopback."""
-    return Client(config=KubeConfig.from_file(kubeconfig), trust_env=False, field_manager="trainserve-dev")
 
 
 def operator_objects(files: Path) -> list[Object]:
@@ -104,21 +79,19 @@ def put(client: Client, wanted: Object) -> None:
     Namespaces and service accounts are left as they are: the control plane keeps its own notes in them.
     """
     kind, metadata = wanted["kind"], wanted["metadata"]
-    resource = _RESOURCES[kind]
     try:
         if not _created(client, wanted) and kind not in ("Namespace", "ServiceAccount"):
-            namespace = metadata.get("namespace")
-            version = client.get(resource, metadata["name"], namespace=namespace).metadata.resourceVersion
-            client.replace(resource({**wanted, "metadata": {**metadata, "resourceVersion": version}}))
+            known = client.get(kind, metadata["name"], metadata.get("namespace"))["metadata"]
+            client.replace(kind, wanted | {"metadata": metadata | {"resourceVersion": known["resourceVersion"]}})
     except ApiError as error:
         raise BootstrapError(f"the API server refused {kind} {metadata['name']}: {error}") from error
 
 
 def _created(client: Client, wanted: Object) -> bool:
     try:
-        client.create(_RESOURCES[wanted["kind"]](wanted), namespace=wanted["metadata"].get("namespace"))
+        client.create(wanted["kind"], wanted)
     except ApiError as error:
-        if error.status.code == HTTPStatus.CONFLICT:
+        if error.status == HTTPStatus.CONFLICT:
             return False
         raise
     return True
@@ -137,29 +110,19 @@ def bootstrap(client: Client, chart: Path, seconds: float = 60.0) -> None:
 
 def account_token(client: Client, account: str) -> str:
     """A token of a ServiceAccount of the system's namespace. Raises ApiError."""
-    request = ServiceAccountToken(
-        metadata=ObjectMeta(), spec=TokenRequestSpec(audiences=[], expirationSeconds=TOKEN_SECONDS)
-    )
-    answer = client.create(request, account, namespace=SYSTEM_NAMESPACE)
-    assert answer.status is not None
-    return str(answer.status.token)
+    path = KINDS["ServiceAccount"].path(SYSTEM_NAMESPACE, account, "token")
+    return str(client.send("POST", path, {"spec": {"expirationSeconds": TOKEN_SECONDS}})["status"]["token"])
 
 
 def _established(client: Client, name: str) -> bool:
-    definition = client.get(_RESOURCES["CustomResourceDefinition"], name)
+    definition = client.get("CustomResourceDefinition", name)
     conditions = (definition.get("status") or {}).get("conditions") or []
     return any(each["type"] == "Established" and each["status"] == "True" for each in conditions)
 
 
 def accepts_pods(client: Client) -> bool:
     """Whether namespace `default` has its service account, without which no pod is admitted."""
-    try:
-        client.get(ServiceAccount, "default", namespace="default")
-    except ApiError as error:
-        if error.status.code == HTTPStatus.NOT_FOUND:
-            return False
-        raise
-    return True
+    return client.find("ServiceAccount", "default", "default") is not None
 
 
 def wait(condition: Callable[[], bool], what: str, seconds: float) -> None:

@@ -85,10 +85,10 @@ class Run:
 
     def bootstrap(self, chart: Path) -> None:
         """Gives the API server what TrainServe needs, and the operator its kubeconfig. Raises ClusterError."""
-        from trainserve.dev import bootstrap  # here, because Kubernetes' types take a while to import
+        from trainserve.dev import bootstrap, kube  # here, because Kubernetes' client takes a while to import
 
         self.task.update("applying CRDs and the operator's role")
-        with bootstrap.connect(self.layout.kubeconfig) as client:
+        with kube.Client(self.layout.kubeconfig) as client:
             try:
                 bootstrap.bootstrap(client, chart)
                 token = bootstrap.account_token(client, bootstrap.OPERATOR)
@@ -101,13 +101,13 @@ class Run:
 
         One that runs with another configuration is stopped before its files change: it is started anew then.
         """
-        from trainserve.dev import bootstrap
+        from trainserve.dev import bootstrap, kube
 
         self.task.update("configuring Prometheus from the chart")
         layout = self.layout
         try:
             objects = config.rendered(chart)
-            with bootstrap.connect(layout.kubeconfig) as client:
+            with kube.Client(layout.kubeconfig) as client:
                 for wanted in bootstrap.prometheus_objects():
                     bootstrap.put(client, wanted)
                 state.write(layout.prometheus_token, bootstrap.account_token(client, bootstrap.PROMETHEUS))

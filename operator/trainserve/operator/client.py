@@ -1,93 +1,66 @@
-"""The few ways in which the operator writes to the API server, over lightkube."""
+"""The few ways in which the operator writes to the API server, over the official client."""
 
 from __future__ import annotations
 
 import logging
 import os
-import ssl
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import aiohttp
-import httpx2
 import kopf
-from lightkube import ApiError, AsyncClient
-from lightkube.config.client_adapter import AsyncClient as HttpClient
-from lightkube.config.client_adapter import ConnectionParams, verify_cluster
-from lightkube.config.kubeconfig import KubeConfig, SingleConfig
-from lightkube.core.resource import api_info
-from lightkube.generic_resource import create_namespaced_resource
-from lightkube.types import PatchType
+from kubernetes.aio.client import Configuration
+from kubernetes.aio.client.rest import RESTClientObject
 
-from trainserve.api import API_VERSION, GROUP, VERSION
-from trainserve.operator import labels, said, times
+from trainserve.api import API_VERSION
+from trainserve.operator import labels, rest, said, times
+from trainserve.operator.api_error import ApiError, Refused
 from trainserve.operator.blocked import REJECTIONS, Changed, Leftover, NameTaken, Rejected
 from trainserve.operator.cache import trim
 from trainserve.operator.clock import ServerClock
 from trainserve.operator.discovery import APIS, Discovery
 from trainserve.operator.logs import about
 from trainserve.operator.plan import Event, Object
-from trainserve.operator.writes import Transport, Written
+from trainserve.operator.resources import RESOURCES, Resource
+from trainserve.operator.rest import APPLY, CONNECTIONS, MERGE
+from trainserve.operator.writes import ToldRequests, Written
 
 logger = logging.getLogger(__name__)
 
-CONNECTIONS = 32
-"""Of Kopf's pool: unlimited, it grows to hundreds of megabytes with a thousand objects."""
 CHUNK = 50
 """Objects that are listed at once: each may be as large as etcd takes, and is far larger when it has been parsed."""
 TOKEN_LIFETIME = timedelta(minutes=30)
-"""After this a ServiceAccount's token file is read again; the kubelet renews it well before it expires."""
+"""After this Kopf reads a ServiceAccount's token file again; the kubelet renews it well before it expires."""
+USER_AGENT = "trainserve-operator"
 
-RESOURCES = {
-    "TrainJob": create_namespaced_resource(GROUP, VERSION, "TrainJob", "trainjobs"),
-    "ModelServe": create_namespaced_resource(GROUP, VERSION, "ModelServe", "modelserves"),
-    "Pod": create_namespaced_resource("", "v1", "Pod", "pods"),
-    "Service": create_namespaced_resource("", "v1", "Service", "services"),
-    "ConfigMap": create_namespaced_resource("", "v1", "ConfigMap", "configmaps"),
-    "Deployment": create_namespaced_resource("apps", "v1", "Deployment", "deployments"),
-    "NetworkPolicy": create_namespaced_resource("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies"),
-    "Event": create_namespaced_resource("", "v1", "Event", "events"),
-    "Lease": create_namespaced_resource("coordination.k8s.io", "v1", "Lease", "leases"),
-}
-
-KINDS = {api_info(resource).plural: kind for kind, resource in RESOURCES.items()}
+KINDS = {resource.plural: kind for kind, resource in RESOURCES.items()}
 KINDS |= {api.plural: kind for kind, api in APIS.items()}
 """By plural, as the path of a request has it."""
 OWN_KINDS = ("TrainJob", "ModelServe")
+MANAGER = {"fieldManager": labels.MANAGER}
+"""Query of every write: who manages the fields that it sets."""
 
 
-def kube_config() -> SingleConfig:
+async def kube_config() -> Configuration:
     """The file that KUBECONFIG names, else the pod's own ServiceAccount."""
-    path = os.environ.get("KUBECONFIG")
-    config = (KubeConfig.from_file(path) if path else KubeConfig.from_service_account()).get()
-    assert config is not None
-    return config
+    return await rest.configuration(os.environ.get("KUBECONFIG"))
 
 
-def kopf_session(config: SingleConfig) -> kopf.AiohttpSession:
-    """Kopf's HTTP session with a bounded pool, and a token that is read again before it expires."""
-    user = config.user
-    assert user is not None
-    token = Path(user.token_file).read_text(encoding="utf-8").strip() if user.token_file else user.token
+async def kopf_session(config: Configuration) -> kopf.AiohttpSession:
+    """Kopf's HTTP session with a bounded pool (unlimited, it grows to hundreds of megabytes with a thousand objects),
+    and a token that is read again before it expires."""
+    token = await rest.bearer(config)
     session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=CONNECTIONS, ssl=_verify(config)),
-        headers={"Authorization": f"Bearer {token}"} if token else {},
+        connector=aiohttp.TCPConnector(limit=CONNECTIONS, ssl=RESTClientObject(config).ssl_context),
+        headers={"Authorization": token} if token else {},
     )
+    renewed = config.refresh_api_key_hook is not None
     return kopf.AiohttpSession(
-        server=config.cluster.server,
+        server=config.host,
         aiohttp_session=session,
-        expiration=datetime.now(UTC) + TOKEN_LIFETIME if user.token_file else None,
+        expiration=datetime.now(UTC) + TOKEN_LIFETIME if renewed else None,
     )
-
-
-def _verify(config: SingleConfig) -> ssl.SSLContext | bool:
-    """How the server proves who it is, and the operator, where it does so by a certificate."""
-    if not config.cluster.server.startswith("https"):
-        return False
-    assert config.user is not None
-    return verify_cluster(config.cluster, config.user, config.abs_file)
 
 
 class Client:
@@ -99,19 +72,15 @@ class Client:
 
     def __init__(
         self,
-        config: SingleConfig,
+        config: Configuration,
         written: Written,
         may_write: Callable[[], bool] = lambda: True,
         namespaces: Sequence[str] = (),
     ) -> None:
         """`namespaces`: those that may be listed; none: all."""
-        self._namespaces = namespaces or ("*",)
-        timeout, self._clock = httpx2.Timeout(10.0), ServerClock()
-        one, other = (Transport(KINDS, written, may_write, self._clock, _verify(config)) for _ in range(2))
-        self._client = AsyncClient(config, field_manager=labels.MANAGER, timeout=timeout, transport=one)
-        # lightkube's annotation is that of the client that waits.
-        self._http = HttpClient(config, ConnectionParams(timeout=timeout, transport=other))  # type: ignore[arg-type]
-        """For what lightkube has no words for: preconditions, discovery."""
+        self._namespaces: Sequence[str | None] = namespaces or (None,)
+        self._clock = ServerClock()
+        self._requests = ToldRequests(config, USER_AGENT, KINDS, written, may_write, self._clock)
         self.discovery = Discovery(self._served)
 
     def now(self) -> datetime:
@@ -121,35 +90,42 @@ class Client:
     async def list(self, kind: str) -> tuple[list[Object], int]:
         """Every object of a kind that concerns us, as the cache keeps it, and the revision at which that was so (the
         oldest of several)."""
-        selector: Any = None if kind in OWN_KINDS else {labels.MANAGED_BY: labels.MANAGER}
         if kind in APIS and self.discovery.version(kind) is None:
             return [], 0
+        selector = {} if kind in OWN_KINDS else {"labelSelector": labels.SELECTOR}
         objects: list[Object] = []
         revisions: list[int] = []
         for namespace in self._namespaces:
-            found = self._client.list(self._resource(kind), namespace=namespace, labels=selector, chunk_size=CHUNK)
-            objects += [trim(kind, dict(item)) async for item in found]
-            revisions.append(int(found.resourceVersion))
+            query = {"limit": str(CHUNK), **selector}
+            while True:
+                chunk = await self._requests.send("GET", self._resource(kind).path(namespace), query=query)
+                objects += [trim(kind, item) for item in chunk["items"]]
+                if not (rest_of_it := chunk["metadata"].get("continue")):
+                    break
+                query["continue"] = rest_of_it
+            revisions.append(int(chunk["metadata"]["resourceVersion"]))
         return objects, min(revisions)
 
     async def get(self, kind: str, namespace: str, name: str) -> Object | None:
         """The object as it is now, or None."""
+        resource = self._resource(kind)
         if kind in OWN_KINDS:  # they are listed and watched: no right to `get` one is needed
-            found = self._client.list(self._resource(kind), namespace=namespace, fields={"metadata.name": name})
-            return next((dict(item) for item in [item async for item in found]), None)
+            query = {"fieldSelector": f"metadata.name={name}"}
+            found = await self._requests.send("GET", resource.path(namespace), query=query)
+            return next(iter(found["items"]), None)
         try:
-            return dict(await self._client.get(self._resource(kind), name, namespace=namespace))
+            return await self._requests.send("GET", resource.path(namespace, name))
         except ApiError as error:
-            if error.status.code == 404:
+            if error.status == 404:
                 return None
             raise
 
     async def create(self, wanted: Object) -> Object:
         """Create the object, or answer the existing one if its owner is the same. Raises Blocked."""
         try:
-            return dict(await self._client.create(self._resource(wanted["kind"]).from_dict(wanted)))
+            return await self._create(wanted["kind"], wanted)
         except ApiError as error:
-            if error.status.code != 409:
+            if error.status != 409:
                 raise _told(wanted, error) from error
         existing = await self._ours(wanted)
         if existing is None:
@@ -164,39 +140,30 @@ class Client:
         known = known or await self._ours(wanted)
         body = wanted if known is None else _planned_from(known, wanted)
         metadata = wanted["metadata"]
+        path = self._resource(wanted["kind"]).path(metadata["namespace"], metadata["name"])
         try:
-            applied = await self._client.patch(
-                self._resource(wanted["kind"]),
-                metadata["name"],
-                body,
-                namespace=metadata["namespace"],
-                patch_type=PatchType.APPLY,
-                force=True,
-            )
+            return await self._requests.send("PATCH", path, body, {**MANAGER, "force": "true"}, APPLY)
         except ApiError as error:
-            if error.status.code == 409:
+            if error.status == 409:
                 raise Changed(wanted["kind"], metadata["namespace"], metadata["name"]) from error
             raise _told(wanted, error) from error
-        return dict(applied)
 
     async def record(self, wanted: Object) -> Object:
         """Add to a ConfigMap that nobody owns what it does not hold yet; what it holds stays. Raises Blocked, or
         Changed."""
-        resource, metadata = self._resource("ConfigMap"), wanted["metadata"]
+        metadata = wanted["metadata"]
         place = metadata["namespace"], metadata["name"]
         known = await self.get("ConfigMap", *place)
         try:
             if known is None:
-                return dict(await self._client.create(resource.from_dict(wanted)))
+                return await self._create("ConfigMap", wanted)
             if not labels.is_labelled(known):
                 raise NameTaken(f"{_place(wanted)} belongs to something else")
             data = wanted["data"] | (known.get("data") or {})
             patch = {"metadata": {"resourceVersion": known["metadata"]["resourceVersion"]}, "data": data}
-            return dict(
-                await self._client.patch(resource, place[1], patch, namespace=place[0], patch_type=PatchType.MERGE)
-            )
+            return await self._requests.send("PATCH", self._resource("ConfigMap").path(*place), patch, MANAGER, MERGE)
         except ApiError as error:
-            if error.status.code == 409:
+            if error.status == 409:
                 raise Changed("ConfigMap", *place) from error
             raise _told(wanted, error) from error
 
@@ -239,16 +206,15 @@ class Client:
 
     async def _delete(self, kind: str, existing: Object, options: dict[str, Any]) -> int:
         """The answer's HTTP status: 404 and 409 are for the caller to judge."""
-        metadata, api = existing["metadata"], api_info(self._resource(kind))
-        base = "api" if not api.resource.group else f"apis/{api.resource.group}"
-        answer = await self._http.request(
-            "DELETE",
-            f"{base}/{api.resource.version}/namespaces/{metadata['namespace']}/{api.plural}/{metadata['name']}",
-            json={"propagationPolicy": "Background", **options},
-        )
-        if answer.status_code not in (404, 409):
-            answer.raise_for_status()
-        return int(answer.status_code)
+        metadata = existing["metadata"]
+        path = self._resource(kind).path(metadata["namespace"], metadata["name"])
+        try:
+            await self._requests.send("DELETE", path, {"propagationPolicy": "Background", **options})
+        except Refused as refused:
+            if refused.status not in (404, 409):
+                raise
+            return refused.status
+        return 200
 
     async def write_status(self, owner: Object, change: Object) -> Object | None:
         """Merge `change` into the status; None when the object is gone. Raises Changed.
@@ -257,21 +223,15 @@ class Client:
         """
         metadata = owner["metadata"]
         seen = {"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]}
+        path = self._resource(owner["kind"]).path(metadata["namespace"], metadata["name"], "status")
         try:
-            written = await self._client.patch(
-                self._resource(owner["kind"]).Status,
-                metadata["name"],
-                {"metadata": seen, "status": change},
-                namespace=metadata["namespace"],
-                patch_type=PatchType.MERGE,
-            )
+            return await self._requests.send("PATCH", path, {"metadata": seen, "status": change}, MANAGER, MERGE)
         except ApiError as error:
-            if error.status.code == 404:
+            if error.status == 404:
                 return None
-            if error.status.code == 409:
+            if error.status == 409:
                 raise Changed(owner["kind"], metadata["namespace"], metadata["name"]) from error
             raise
-        return dict(written)
 
     async def tell(self, owner: Object, event: Event) -> None:
         """Post an event about `owner`. Its name follows from what it says, so telling it twice is one event.
@@ -299,13 +259,13 @@ class Client:
             "count": 1,
         }
         try:
-            await self._client.create(self._resource("Event").from_dict(body))
+            await self._create("Event", body)
         except ApiError as error:
-            if error.status.code in REJECTIONS:
+            if error.status in REJECTIONS:
                 place = owner["kind"], metadata["namespace"], metadata["name"]
                 extra = about(*place, metadata["uid"])
                 logger.warning("%s %s/%s: event %s: %s", *place, event.reason, error, extra=extra)
-            elif error.status.code != 409:
+            elif error.status != 409:
                 raise
 
     async def get_lease(self, namespace: str, name: str) -> Object | None:
@@ -314,38 +274,46 @@ class Client:
 
     async def put_lease(self, lease: Object) -> bool:
         """Create or replace the lease; False when somebody else was faster."""
-        resource = self._resource("Lease").from_dict(lease)
+        resource, metadata = self._resource("Lease"), lease["metadata"]
         try:
-            if "resourceVersion" in lease["metadata"]:
-                await self._client.replace(resource)
+            if "resourceVersion" in metadata:
+                path = resource.path(metadata["namespace"], metadata["name"])
+                await self._requests.send("PUT", path, resource.typed(lease), MANAGER)
             else:
-                await self._client.create(resource)
+                await self._create("Lease", lease)
         except ApiError as error:
-            if error.status.code == 409:
+            if error.status == 409:
                 return False
             raise
         return True
 
-    def _resource(self, kind: str) -> Any:
-        """As lightkube knows the kind; raises KeyError for one that the cluster does not have."""
+    async def _create(self, kind: str, body: Object) -> Object:
+        resource = self._resource(kind)
+        return await self._requests.send(
+            "POST", resource.path(body["metadata"]["namespace"]), resource.typed(body), MANAGER
+        )
+
+    def _resource(self, kind: str) -> Resource:
+        """Where the server keeps the kind; raises KeyError for one that the cluster does not have."""
         if kind not in APIS:
             return RESOURCES[kind]
         version = self.discovery.version(kind)
         if version is None:
             raise KeyError(f"{APIS[kind].named()}: not served")
-        return create_namespaced_resource(APIS[kind].group, version, kind, APIS[kind].plural)
+        return Resource(APIS[kind].group, version, kind, APIS[kind].plural)
 
     async def _served(self, group: str, version: str) -> set[str]:
-        answer = await self._http.get(f"apis/{group}/{version}")
-        if answer.status_code == 404:
-            return set()
-        answer.raise_for_status()
-        return {str(resource["name"]) for resource in answer.json()["resources"]}
+        try:
+            found = await self._requests.send("GET", f"/apis/{group}/{version}")
+        except Refused as refused:
+            if refused.status == 404:
+                return set()
+            raise
+        return {str(resource["name"]) for resource in found["resources"]}
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._client.close()
-        await self._http.aclose()
+        await self._requests.close()
 
 
 def _planned_from(known: Object, wanted: Object) -> Object:
@@ -355,9 +323,9 @@ def _planned_from(known: Object, wanted: Object) -> Object:
 
 def _told(wanted: Object, error: ApiError) -> Exception:
     """The error in the form that a user is told, if it is about the child."""
-    if error.status.code not in REJECTIONS:
+    if error.status not in REJECTIONS:
         return error
-    return Rejected(f"{_place(wanted)}: {error.status.message}")
+    return Rejected(f"{_place(wanted)}: {error.message}")
 
 
 def _place(wanted: Object) -> str:

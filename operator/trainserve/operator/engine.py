@@ -10,7 +10,7 @@ import time
 from collections.abc import Coroutine
 from typing import Any
 
-from lightkube.config.kubeconfig import SingleConfig
+from kubernetes.aio.client import Configuration
 from prometheus_client import start_http_server
 
 from trainserve.operator import ending
@@ -41,7 +41,7 @@ class Unhealthy(Exception):
 class Engine:
     """Starts and stops the parts; takes in watch events."""
 
-    def __init__(self, settings: Settings, config: SingleConfig) -> None:
+    def __init__(self, settings: Settings, config: Configuration) -> None:
         self._settings, self._cache = settings, Cache()
         self._acting = asyncio.Event()
         self._workers = Workers(self._reconcile, self._acting)

@@ -34,7 +34,7 @@ RECURSION_LIMIT = 12_000
 or lists inside one another: the parser that Kopf calls must get through them. Nothing else follows them (`cache.trim`).
 """
 
-CHATTY = ("httpx2", "httpcore2", "aiohttp.access", "kopf.objects", "kopf.activities", "kopf._core.engines.activities")
+CHATTY = ("aiohttp.access", "kopf.objects", "kopf.activities", "kopf._core.engines.activities")
 """Loggers with a line for each request, each event, each liveness probe or each token: they would bury the rest."""
 
 
@@ -45,14 +45,14 @@ async def start(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: Any) -> N
     configure(settings)
     for chatty in CHATTY:
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    memo.engine = Engine(Settings.from_environment(os.environ), client.kube_config())
+    memo.engine = Engine(Settings.from_environment(os.environ), await client.kube_config())
     await memo.engine.start()
 
 
 @kopf.on.login()
 async def login(**_: Any) -> kopf.AiohttpSession:
     """Log Kopf in with a bounded pool of connections."""
-    return client.kopf_session(client.kube_config())
+    return await client.kopf_session(await client.kube_config())
 
 
 @kopf.on.cleanup()

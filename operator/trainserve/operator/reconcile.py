@@ -9,10 +9,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from lightkube import ApiError
-
 from trainserve.api.base import Conditions, StatusType
 from trainserve.operator import cache, conditions, labels, pods, recorded
+from trainserve.operator.api_error import ApiError
 from trainserve.operator.blocked import Blocked, Changed, Leftover
 from trainserve.operator.cache import Cache
 from trainserve.operator.client import Client
@@ -196,9 +195,9 @@ class Reconciler:
         try:
             written = await self._client.write_status(owner, change)
         except ApiError as error:
-            if error.status.code == UNPROCESSABLE:
+            if error.status == UNPROCESSABLE:
                 # A server before 1.30 holds the whole object against the schema: it was stored under another one.
-                words = f"the API server takes no status of it until its spec is mended: {error.status.message}"
+                words = f"the API server takes no status of it until its spec is mended: {error.message}"
                 self._untold[uid] = [
                     Event("Warning", "StatusRefused", words, f"status-{owner['metadata']['generation']}")
                 ]

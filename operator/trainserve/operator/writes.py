@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
-import ssl
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-import httpx2
+from aiohttp import ClientTimeout
+from kubernetes.aio.client import Configuration
+from kubernetes.aio.client.rest import RESTResponse
 
 from trainserve.operator.blocked import NotHolding
 from trainserve.operator.clock import ServerClock
 from trainserve.operator.logs import about
+from trainserve.operator.plan import Object
+from trainserve.operator.rest import APPLY, JSON, TIMEOUT, Requests
 
 logger = logging.getLogger(__name__)
 
 NO_ANSWER = "none"
 """Stands for the status code of a write that was not answered."""
-APPLY = "application/apply-patch+yaml"
 VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 _PLACE = re.compile(r"/namespaces/([^/]+)/([^/]+)(?:/([^/]+)(?:/([^/]+))?)?$")
 """How the path of a request ends: namespace, plural, name, subresource. All that we write has a namespace."""
@@ -54,8 +55,8 @@ LEASE = "Lease"
 """Kind of what says who may write: it is written by whoever may not."""
 
 
-class Transport(httpx2.AsyncHTTPTransport):
-    """The HTTP client's own way to the server, which tells what was written. It goes through no proxy, like Kopf's.
+class ToldRequests(Requests):
+    """Requests that tell what was written, and hear the server's clock.
 
     `may_write` is asked last, when all is ready to be sent: a process may be stopped at any time before. Stopped after
     that, it sends what its resourceVersion makes void.
@@ -63,41 +64,44 @@ class Transport(httpx2.AsyncHTTPTransport):
 
     def __init__(
         self,
+        config: Configuration,
+        user_agent: str,
         kinds: Mapping[str, str],
         written: Written,
         may_write: Callable[[], bool],
         clock: ServerClock,
-        verify: ssl.SSLContext | bool,
     ) -> None:
-        super().__init__(verify=verify)
+        super().__init__(config, user_agent)
         self._kinds, self._written, self._may_write, self._clock = kinds, written, may_write, clock
 
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+    async def open(
+        self,
+        method: str,
+        path: str,
+        body: Object | None = None,
+        query: dict[str, str] | None = None,
+        content_type: str = JSON,
+        limits: ClientTimeout = TIMEOUT,
+    ) -> RESTResponse:
         """Send it; once it is answered, or is not, tell. Raises NotHolding."""
-        write = write_of(request.method, request.url.path, request.headers.get("Content-Type", ""), self._kinds)
-        if write is None:
-            return await self._send(request)
-        if write.kind != LEASE and not self._may_write():
+        write = write_of(method, path, content_type, self._kinds)
+        if write is not None and write.kind != LEASE and not self._may_write():
             raise NotHolding(f"{write.verb} {write.kind}: the lease was not renewed in time")
-        code = NO_ANSWER
+        code, asked = NO_ANSWER, self._clock.elapsed()
         try:
-            response = await self._send(request)
-            code = str(response.status_code)
-            return response
+            answer = await super().open(method, path, body, query, content_type, limits)
+            code = str(answer.status)
+            self._clock.hear(answer.headers.get("Date", ""), asked)
+            return answer
         finally:
-            self._written(write, code)
-            if logger.isEnabledFor(logging.DEBUG):
-                _log(write, code, request.content)
-
-    async def _send(self, request: httpx2.Request) -> httpx2.Response:
-        asked = self._clock.elapsed()
-        response = await super().handle_async_request(request)
-        self._clock.hear(response.headers.get("Date", ""), asked)
-        return response
+            if write is not None:
+                self._written(write, code)
+                if logger.isEnabledFor(logging.DEBUG):
+                    _log(write, code, body)
 
 
-def _log(write: Write, code: str, body: bytes) -> None:
-    name = write.name or json.loads(body)["metadata"]["name"]
+def _log(write: Write, code: str, body: Object | None) -> None:
+    name = write.name or (body or {})["metadata"]["name"]
     what = f"{write.kind} status" if write.status else write.kind
     extra = about(write.kind, write.namespace, name) | {"verb": write.verb, "code": code}
     logger.debug("%s %s %s/%s: %s", write.verb, what, write.namespace, name, code, extra=extra)

@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from lightkube import ApiError, Client, KubeConfig
-from lightkube.codecs import from_dict
-from lightkube.resources.core_v1 import Pod
 
 from trainserve.dev.cluster import Cluster
+from trainserve.dev.kube import Client
 
 HANG = 60.0
 T = TypeVar("T")
@@ -32,12 +30,12 @@ class Node:
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
-        self.client = Client(config=KubeConfig.from_file(cluster.kubeconfig), trust_env=False)
+        self.client = Client(cluster.kubeconfig)
 
-    def create(self, kind: str, name: str, version: str = "v1", **content: Any) -> Any:
+    def create(self, kind: str, name: str, **content: Any) -> Any:
         """Create an object in the default namespace."""
-        metadata = {"name": name, "namespace": "default"} | content.pop("metadata", {})
-        return self.client.create(from_dict({"apiVersion": version, "kind": kind, "metadata": metadata, **content}))
+        metadata = {"name": name} | content.pop("metadata", {})
+        return self.client.create(kind, {"metadata": metadata, **content})
 
     def run(
         self, name: str, *command: str, policy: str = "Never", labels: dict[str, str] | None = None, **container: Any
@@ -50,12 +48,7 @@ class Node:
 
     def pod(self, name: str) -> dict[str, Any] | None:
         """The pod as it is now, None where there is none."""
-        try:
-            found: dict[str, Any] = self.client.get(Pod, name).to_dict()
-        except ApiError as error:
-            assert error.status.code == 404
-            return None
-        return found
+        return self.client.find("Pod", name)
 
     def when(self, name: str, condition: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
         """The pod once the condition is true of it."""
@@ -82,7 +75,7 @@ class Node:
 
     def delete(self, name: str, grace: int | None = None) -> None:
         """Ask for the pod's deletion."""
-        self.client.delete(Pod, name, grace_period=grace)
+        self.client.delete("Pod", name, grace=grace)
 
     def gone(self, name: str) -> None:
         """Wait until the pod's object no longer exists."""

@@ -6,7 +6,6 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
-from lightkube.resources.core_v1 import PersistentVolume, PersistentVolumeClaim
 
 from .conftest import Node, container, until
 
@@ -132,16 +131,17 @@ def test_volumes_of_every_kind_are_mounted_as_asked_for(node: Node, tmp_path: Pa
     assert not Path("/mounted").exists()
 
 
-def phase_of(found: PersistentVolume | PersistentVolumeClaim) -> str | None:
-    return found.status.phase if found.status else None
+def phase_of(node: Node, kind: str, name: str) -> str | None:
+    phase: str | None = node.client.get(kind, name).get("status", {}).get("phase")
+    return phase
 
 
 def test_a_claim_is_the_folder_of_its_volume(node: Node, tmp_path: Path) -> None:
     folder = tmp_path / "claimed"
     capacity = {"storage": "1Gi"}
     source = {"hostPath": {"path": str(folder)}, "capacity": capacity, "accessModes": ["ReadWriteOnce"]}
-    node.create("PersistentVolume", "claimed", metadata={"namespace": None}, spec=source | {"storageClassName": "test"})
-    until(lambda: phase_of(node.client.get(PersistentVolume, "claimed")) == "Available", "the volume is not available")
+    node.create("PersistentVolume", "claimed", spec=source | {"storageClassName": "test"})
+    until(lambda: phase_of(node, "PersistentVolume", "claimed") == "Available", "the volume is not available")
     claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": capacity}, "storageClassName": "test"}
     node.create("PersistentVolumeClaim", "claim", spec=claim)
     volume = {"name": "data", "persistentVolumeClaim": {"claimName": "claim"}}
@@ -149,7 +149,7 @@ def test_a_claim_is_the_folder_of_its_volume(node: Node, tmp_path: Path) -> None
     node.run("claim", "sh", "-c", "echo kept > /data/file", volumeMounts=mount, spec={"volumes": [volume]})
     node.ended("claim")
     assert (folder / "sub" / "file").read_text() == "kept\n"
-    assert phase_of(node.client.get(PersistentVolumeClaim, "claim")) == "Bound"
+    assert phase_of(node, "PersistentVolumeClaim", "claim") == "Bound"
 
 
 def test_what_a_container_writes_elsewhere_vanishes_with_it(node: Node) -> None:

@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 
 import pytest
-from lightkube.resources.core_v1 import Pod
 
 from .conftest import Node, container, is_ready, processes_with, until, waits_for
 
@@ -136,13 +135,11 @@ def test_a_pod_that_runs_past_its_deadline_fails(node: Node) -> None:
 def test_the_last_status_of_a_deleted_pod_has_its_exit_code(node: Node) -> None:
     node.run("watched", "sh", "-c", TRAP, policy="Never", spec={"terminationGracePeriodSeconds": 20})
     node.ready("watched")
-    watching = node.client.watch(Pod, fields={"metadata.name": "watched"}, server_timeout=30)
+    watching = node.client.watch("Pod", {"fieldSelector": "metadata.name=watched", "timeoutSeconds": "30"})
+    assert next(watching)["type"] == "ADDED"
     node.delete("watched")
-    last = next(pod for event, pod in watching if event == "DELETED")
-    assert last.status and last.status.containerStatuses
-    state = last.status.containerStatuses[0].state
-    assert state and state.terminated
-    assert state.terminated.exitCode == 7
+    last = next(event["object"] for event in watching if event["type"] == "DELETED")
+    assert container(last)["state"]["terminated"]["exitCode"] == 7
 
 
 def test_logs_can_be_followed_until_the_container_ends(node: Node) -> None:

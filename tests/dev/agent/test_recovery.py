@@ -6,7 +6,6 @@ import signal
 from pathlib import Path
 
 import pytest
-from lightkube.resources.core_v1 import Pod
 
 from trainserve.dev.agent import cleanup, processes
 from trainserve.dev.agent.cgroups import group_name
@@ -45,7 +44,7 @@ def test_a_killed_agent_takes_its_pods_up_again_where_they_are(node: Node) -> No
 
     node.cluster.kill("agent")
     os.kill(ends, signal.SIGTERM)
-    node.client.delete(Pod, "deleted-meanwhile", grace_period=0)
+    node.client.delete("Pod", "deleted-meanwhile", grace=0)
     node.cluster.start("agent")
 
     assert node.ended("ends-meanwhile")["exitCode"] == 5

@@ -13,7 +13,7 @@ import click
 from trainserve.dev.agent import node
 from trainserve.dev.agent.agent import Agent
 from trainserve.dev.agent.cgroups import Cgroups
-from trainserve.dev.agent.client import ApiError, Client
+from trainserve.dev.agent.client import Client, Refused
 from trainserve.dev.agent.gpus import Allocator
 from trainserve.dev.agent.host import AddressPool, Host
 from trainserve.dev.agent.hosts import HostsFiles
@@ -21,6 +21,7 @@ from trainserve.dev.agent.logs import LogWatcher
 from trainserve.dev.agent.probes import probe_session
 from trainserve.dev.agent.runtime import Runtime
 from trainserve.dev.agent.server import LogServer
+from trainserve.operator import rest
 
 logger = logging.getLogger("trainserve.dev.agent")
 
@@ -74,7 +75,7 @@ async def serve(
     for folder in ("pods", "agent"):
         (directory / folder).mkdir(parents=True, exist_ok=True)
     machine = node.Machine.observe(directory, simulated_gpus)
-    client = Client(kubeconfig)
+    client = Client(await rest.configuration(kubeconfig))
     host = Host(
         name=node_name,
         ip=node.NODE_IP,
@@ -109,7 +110,7 @@ async def _register(client: Client, name: str, machine: node.Machine, port: int)
         try:
             version = (await client.get("/version"))["gitVersion"]
             await node.register(client, node.node_object(name, machine, version, port))
-        except (ApiError, aiohttp.ClientError, TimeoutError, OSError) as error:
+        except (Refused, aiohttp.ClientError, TimeoutError, OSError) as error:
             logger.warning("registering the node: %s", error)
             await asyncio.sleep(0.5)
         else:

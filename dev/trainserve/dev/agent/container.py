@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 
 from trainserve.dev.agent import probes
-from trainserve.dev.agent.client import ApiError
+from trainserve.dev.agent.client import Refused
 from trainserve.dev.agent.environment import ConfigError
 from trainserve.dev.agent.host import Host, cancel, first_of
 from trainserve.dev.agent.records import (
@@ -29,7 +29,7 @@ from trainserve.dev.agent.runtime import Process
 
 Object = dict[str, Any]
 Configure = Callable[[Object, Attempt], Awaitable[Process]]
-"""The process of a container's attempt. Raises ConfigError, ApiError, aiohttp.ClientError, OSError."""
+"""The process of a container's attempt. Raises ConfigError, Refused, aiohttp.ClientError, OSError."""
 
 RETRY_SECONDS = (0.25, 0.5, 1, 2, 4, 8)
 # A kubelet leaves a container at least this long to end after its preStop hook (pkg/kubelet/kuberuntime).
@@ -181,7 +181,7 @@ class ContainerWorker:
             except ConfigError as error:
                 self._set(state=Waiting("CreateContainerConfigError", str(error)))
                 self._host.warn(self._pod, "Failed", f"Error: {error}")
-            except (ApiError, aiohttp.ClientError, TimeoutError, OSError) as error:
+            except (Refused, aiohttp.ClientError, TimeoutError, OSError) as error:
                 self._set(state=Waiting("CreateContainerError", str(error)))
             else:
                 return self._process

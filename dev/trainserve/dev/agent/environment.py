@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lightkube.utils.quantity import parse_quantity
+from trainserve.api import quantity
 
 Object = dict[str, Any]
 Fetch = Callable[[str, str], Awaitable[Object | None]]
@@ -123,11 +123,10 @@ def resource_value(reference: Object, container: Object, facts: PodFacts) -> str
     """The value of a `resourceFieldRef`, divided and rounded up; a limit that is not set is what the node has."""
     kind, _, resource = reference["resource"].partition(".")
     resources = container.get("resources", {})
-    quantity = resources.get(kind, {}).get(resource)
-    if quantity is None:
-        quantity = facts.allocatable.get(resource, "0") if kind == "limits" else "0"
-    amount, divisor = parse_quantity(quantity), parse_quantity(reference.get("divisor") or "1")
-    assert amount is not None and divisor is not None
+    text = resources.get(kind, {}).get(resource)
+    if text is None:
+        text = facts.allocatable.get(resource, "0") if kind == "limits" else "0"
+    amount, divisor = quantity.value(text), quantity.value(reference.get("divisor") or "1")
     return str(math.ceil(amount / (divisor or 1)))
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import aiohttp
 
 from trainserve.dev.agent.cgroups import Cgroups
-from trainserve.dev.agent.client import ApiError, Client
+from trainserve.dev.agent.client import Client, Refused
 from trainserve.dev.agent.environment import SYSTEM_PATH
 from trainserve.dev.agent.gpus import Allocator
 from trainserve.dev.agent.hosts import HostsFiles
@@ -109,16 +109,16 @@ class Host:
         return {checkout, python, *(folder.parent for folder in self.path_prepend)}
 
     async def fetch(self, namespace: str, plural: str, name: str) -> Object | None:
-        """A namespaced object of the core group, None where there is none. Raises ApiError, aiohttp.ClientError."""
+        """A namespaced object of the core group, None where there is none. Raises Refused, aiohttp.ClientError."""
         try:
             return await self.client.get(f"/api/v1/namespaces/{namespace}/{plural}/{name}")
-        except ApiError as error:
+        except Refused as error:
             if error.status == 404:
                 return None
             raise
 
     async def request_token(self, pod: Object, projection: Object) -> str:
-        """A token of the pod's service account, bound to the pod. Raises ApiError, aiohttp.ClientError."""
+        """A token of the pod's service account, bound to the pod. Raises Refused, aiohttp.ClientError."""
         metadata, spec = pod["metadata"], pod["spec"]
         bound = {"kind": "Pod", "apiVersion": "v1", "name": metadata["name"], "uid": metadata["uid"]}
         request: Object = {"boundObjectRef": bound, "expirationSeconds": projection.get("expirationSeconds", 3600)}
@@ -159,7 +159,7 @@ class Host:
         }
         try:
             await self.client.create(f"/api/v1/namespaces/{metadata['namespace']}/events", event)
-        except (ApiError, aiohttp.ClientError, TimeoutError, OSError) as error:
+        except (Refused, aiohttp.ClientError, TimeoutError, OSError) as error:
             logger.info("event %s of pod %s: %s", reason, metadata["name"], error)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import aiohttp
 
 from trainserve.dev.agent import gpus
-from trainserve.dev.agent.client import ApiError, Client
+from trainserve.dev.agent.client import Client, Refused
 from trainserve.dev.agent.processes import boot_id
 from trainserve.dev.agent.status import timestamp
 
@@ -116,11 +116,11 @@ def conditions(known: list[Mapping[str, Any]], now: float) -> list[Object]:
 
 
 async def register(client: Client, node: Object) -> None:
-    """Create the Node, or bring the one of a former agent up to date. Raises ApiError, aiohttp.ClientError."""
+    """Create the Node, or bring the one of a former agent up to date. Raises Refused, aiohttp.ClientError."""
     path = f"/api/v1/nodes/{node['metadata']['name']}"
     try:
         known = await client.get(path)
-    except ApiError as error:
+    except Refused as error:
         if error.status != 404:
             raise
         node["status"]["conditions"] = conditions([], time.time())
@@ -152,12 +152,12 @@ async def heartbeat(client: Client, name: str) -> None:
         try:
             try:
                 await client.patch(f"{collection}/{name}", {"spec": spec})
-            except ApiError as error:
+            except Refused as error:
                 if error.status != 404:
                     raise
                 await client.create(collection, {"metadata": {"name": name}, "spec": spec})
             await _stay_ready(client, name)
-        except (ApiError, aiohttp.ClientError, TimeoutError, OSError) as error:
+        except (Refused, aiohttp.ClientError, TimeoutError, OSError) as error:
             logger.warning("node lease: %s", error)
             await asyncio.sleep(1)
             continue

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 import aiohttp
-from lightkube.utils.quantity import parse_quantity
 
+from trainserve.api import quantity
 from trainserve.dev.agent import environment, gpus
 from trainserve.dev.agent.cgroups import Limits
-from trainserve.dev.agent.client import ApiError
+from trainserve.dev.agent.client import Refused
 from trainserve.dev.agent.container import RETRY_SECONDS, ContainerWorker
 from trainserve.dev.agent.gpus import OutOfGpus
 from trainserve.dev.agent.host import Host, cancel, first_of
@@ -199,7 +199,7 @@ class PodWorker:
         while True:
             try:
                 return await self._volume_maker().prepare(self._facts(), self.folder.volume)
-            except (VolumeError, ApiError, aiohttp.ClientError, TimeoutError) as error:
+            except (VolumeError, Refused, aiohttp.ClientError, TimeoutError) as error:
                 self._host.warn(self.pod, "FailedMount", str(error))
             await asyncio.sleep(RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)])
             tries += 1
@@ -211,7 +211,7 @@ class PodWorker:
             await asyncio.sleep(max(1.0, renew_at - time.time()))
             try:
                 renew_at = await self._volume_maker().renew(self._facts(), self.folder.volume)
-            except (VolumeError, ApiError, aiohttp.ClientError, TimeoutError) as error:
+            except (VolumeError, Refused, aiohttp.ClientError, TimeoutError) as error:
                 logger.warning("pod %s: service account token: %s", self.name, error)
 
     def _volume_maker(self) -> VolumeMaker:
@@ -281,7 +281,7 @@ class PodWorker:
                     answer = await self._host.client.patch(
                         f"{path}/status", {"metadata": {"uid": self.uid}, "status": status}
                     )
-                except ApiError as error:
+                except Refused as error:
                     if error.status in (404, 409):
                         return
                     logger.warning("pod %s: status: %s", self.name, error)
@@ -302,7 +302,7 @@ class PodWorker:
         while not self._gone.is_set():
             try:
                 await self._host.client.delete(path, {"gracePeriodSeconds": 0, "preconditions": {"uid": self.uid}})
-            except ApiError as error:
+            except Refused as error:
                 if error.status in (404, 409):
                     return
                 logger.warning("pod %s: delete: %s", self.name, error)
@@ -317,5 +317,5 @@ class PodWorker:
 def limits(container: Object) -> Limits:
     """The memory (bytes) and cpu (cores) a container may use."""
     declared = (container.get("resources") or {}).get("limits", {})
-    memory, cpu = (parse_quantity(declared[key]) if key in declared else None for key in ("memory", "cpu"))
+    memory, cpu = (quantity.value(declared[key]) if key in declared else None for key in ("memory", "cpu"))
     return Limits(None if memory is None else int(memory), None if cpu is None else float(cpu))

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightkube.utils.quantity import parse_quantity
-
+from trainserve.api import quantity
 from trainserve.dev.agent import sandbox
 from trainserve.dev.agent.environment import (
     ConfigError,
@@ -222,7 +221,7 @@ def _empty_dir(path: Path, source: Object) -> Path:
     if not path.exists():
         path.mkdir(parents=True)
         if source.get("medium") == "Memory":
-            size = parse_quantity(source["sizeLimit"]) if source.get("sizeLimit") else None
+            size = quantity.value(source["sizeLimit"]) if source.get("sizeLimit") else None
             sandbox.mount("tmpfs", str(path), "tmpfs", data=f"size={int(size)}" if size else None)
         path.chmod(0o777)
     return path

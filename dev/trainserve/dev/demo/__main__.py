@@ -15,11 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-import httpx2
-from lightkube import ApiError, Client, KubeConfig
-from lightkube.core.exceptions import ConfigError
-from lightkube.generic_resource import create_namespaced_resource
-from lightkube.resources.core_v1 import Service
+from kubernetes.config import ConfigException
 from rich.console import Console
 from rich.table import Table
 
@@ -31,24 +27,22 @@ from trainserve.dev.binaries import BinariesUnavailable
 from trainserve.dev.cluster import DEFAULT, Cluster
 from trainserve.dev.demo import monitoring
 from trainserve.dev.demo.requests import Answers, ask
-from trainserve.dev.demo.watch import DemoError, Object, conditions, follow
+from trainserve.dev.demo.watch import DemoError, conditions, follow
 from trainserve.dev.helm import HelmUnavailable, helm
+from trainserve.dev.kube import Client, Object, Refused
 from trainserve.dev.locks import held
 from trainserve.dev.progress import ConsoleProgress, Progress
 from trainserve.dev.prometheus import PrometheusUnavailable
 from trainserve.dev.run import ClusterError
 
-TrainJob = create_namespaced_resource("trainserve.io", "v1alpha1", "TrainJob", "trainjobs")
-ModelServe = create_namespaced_resource("trainserve.io", "v1alpha1", "ModelServe", "modelserves")
 EXAMPLE = Path("examples/digits")
 DIRECTORY = Path(".dev")
 NAMESPACE = "default"
 PROTOCOLS: tuple[Protocol, ...] = ("http", "grpc")
 EXPECTED = (
     DemoError,
-    ApiError,
-    httpx2.HTTPError,
-    ConfigError,
+    Refused,
+    ConfigException,
     ClusterError,
     AddressesUnavailable,
     BinariesUnavailable,
@@ -89,7 +83,7 @@ def train(console: Console, client: Client) -> Object:
     """Applies the TrainJob and follows it to its end; returns it. Raises DemoError unless it published a version."""
     kubectl("delete", "tsj", "digits", "--ignore-not-found")  # a run's spec is immutable: train anew
     kubectl("apply", "-f", str(EXAMPLE / "trainjob.yaml"))
-    job = follow(console, client, TrainJob, "digits", finished, 300)
+    job = follow(console, client, "TrainJob", "digits", finished, 300)
     if conditions(job).get("Complete", {}).get("status") != "True":
         raise DemoError("the TrainJob did not complete; its conditions above say why")
     artifact, result = job["status"]["artifact"], job["status"]["result"]
@@ -167,8 +161,7 @@ def watch(console: Console, url: str, sent: int) -> None:
 
 def next_steps(console: Console, client: Client, kubeconfig: Path, cluster: Cluster | None, watched: bool) -> None:
     """What a newcomer may want to look at now."""
-    service = client.get(Service, "digits")
-    host = (service.spec.clusterIP if service.spec else None) or ""
+    host = client.get("Service", "digits")["spec"].get("clusterIP", "")
     console.print("\nThe cluster is still up. Look around:", style="bold")
     lines = [
         f"export KUBECONFIG={kubeconfig}",
@@ -217,7 +210,7 @@ def demo(console: Console) -> None:
     console.rule("1  a Kubernetes cluster and the operator")
     kubeconfig, cluster, watched = connect(console)
     os.environ["KUBECONFIG"] = str(kubeconfig)  # for kubectl, here and behind the command line's own functions
-    client = Client(config=KubeConfig.from_file(kubeconfig), namespace=NAMESPACE)
+    client = Client(kubeconfig, NAMESPACE)
     kubectl("get", "nodes", "-L", "nvidia.com/gpu.product,trainserve.io/gpu-simulated")
     kubectl("get", "crd", "trainjobs.trainserve.io", "modelserves.trainserve.io")
 
@@ -227,7 +220,7 @@ def demo(console: Console) -> None:
 
     console.rule("3  serve on Triton")
     kubectl("apply", "-f", str(EXAMPLE / "modelserve.yaml"))
-    follow(console, client, ModelServe, "digits", serves(version), 180)
+    follow(console, client, "ModelServe", "digits", serves(version), 180)
     kubectl("get", "tsj,tsm")
 
     console.rule("4  ask it")

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any, TypeVar
 
-import httpx2
+import urllib3
 
 from trainserve.dev.demo.watch import DemoError
 
 JOBS = ("trainserve-operator", "trainserve-probe", "trainserve-triton")
 """What is scraped while a model is served and nothing trains."""
+TIMEOUT = 5.0
+"""Seconds for an answer of Prometheus."""
 Target = dict[str, Any]
 Found = TypeVar("Found")
 
@@ -48,6 +51,10 @@ def _await(look: Callable[[], Found | None], what: str, deadline: float) -> Foun
 
 
 def _ask(url: str, **parameters: str) -> dict[str, Any]:
-    answer = httpx2.get(url, params=parameters or None, trust_env=False)
-    answer.raise_for_status()
+    try:
+        answer = urllib3.request("GET", url, fields=parameters, timeout=TIMEOUT, retries=False)
+    except urllib3.exceptions.HTTPError as error:
+        raise DemoError(f"{url}: {error}") from error
+    if answer.status != HTTPStatus.OK:
+        raise DemoError(f"{url}: HTTP status {answer.status}")
     return dict(answer.json()["data"])

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
-import httpx2
-from lightkube import ApiError, Client
-from lightkube.generic_resource import GenericNamespacedResource
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-Object = dict[str, Any]
+from trainserve.dev.kube import Client, Object, Refused
 
 
 class DemoError(Exception):
@@ -36,13 +32,13 @@ def changes(before: dict[str, Object], now: dict[str, Object]) -> Iterator[str]:
 def follow(
     console: Console,
     client: Client,
-    kind: type[GenericNamespacedResource],
+    kind: str,
     name: str,
     ended: Callable[[Object], bool],
     deadline: float,
 ) -> Object:
     """Reports an object's changes until `ended` says so; returns it then. Raises DemoError after `deadline` seconds."""
-    label = f"{kind.__name__.lower()}/{name}"
+    label = f"{kind.lower()}/{name}"
     give_up = time.monotonic() + deadline
     seen: dict[str, Object] = {}
     epoch = None
@@ -51,12 +47,12 @@ def follow(
         task = bar.add_task(label, total=100, note="")
         while True:
             try:
-                thing: Object = dict(client.get(kind, name))
-            except ApiError as error:
+                thing = client.get(kind, name)
+            except Refused as error:
                 raise DemoError(f"{label}: {error}") from error
-            except httpx2.TransportError as error:  # the API server may be away for a while
+            except ConnectionError as error:  # the API server may be away for a while
                 if time.monotonic() > give_up:
-                    raise DemoError(f"{label}: {error or type(error).__name__}") from error
+                    raise DemoError(f"{label}: {error}") from error
                 bar.update(task, note="waiting for the API server")
                 time.sleep(1)
                 continue

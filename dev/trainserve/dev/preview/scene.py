@@ -16,19 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lightkube import Client, KubeConfig
-from lightkube.generic_resource import create_namespaced_resource
-from lightkube.resources.core_v1 import Pod, Service
 
 from trainserve.dev.demo.watch import conditions
+from trainserve.dev.kube import Client
 from trainserve.dev.preview.page import PreviewError
 from trainserve.dev.progress import Task
 from trainserve.serving.load import loops
 from trainserve.serving.load.record import LoadFailed
 from trainserve.serving.load.requests import Prepared
 
-TrainJob = create_namespaced_resource("trainserve.io", "v1alpha1", "TrainJob", "trainjobs")
-ModelServe = create_namespaced_resource("trainserve.io", "v1alpha1", "ModelServe", "modelserves")
 NAMESPACE = "default"
 NIGHT, SERVED = "digits-night", "digits"
 """The TrainJob and the ModelServe of which pictures are taken."""
@@ -70,19 +66,21 @@ def rate(mean: float, swing: float, period: float, seconds: float) -> float:
 
 def play(kubeconfig: Path, minutes: float, task: Task) -> None:
     """Everything up to the moment of the pictures. Raises PreviewError."""
-    client = Client(config=KubeConfig.from_file(kubeconfig), namespace=NAMESPACE)
+    client = Client(kubeconfig, NAMESPACE)
     for name, spec in SERVES.items():
-        _create(client, ModelServe, name, spec)
+        _create(client, "ModelServe", name, spec)
     task.update("a first version is trained")
-    _create(client, TrainJob, "digits-first", job(5, resources={"gpus": 1}))
-    _wait(lambda: _is_true(client, TrainJob, "digits-first", "Complete"), "digits-first to complete")
+    _create(client, "TrainJob", "digits-first", job(5, resources={"gpus": 1}))
+    _wait(lambda: _is_true(client, "TrainJob", "digits-first", "Complete"), "digits-first to complete")
     for name in SERVES:
         task.update(f"ModelServe {name} becomes ready")
-        _wait(lambda name=name: _is_true(client, ModelServe, name, "Ready"), f"{name} to be ready")  # type: ignore[misc]
-    speed = client.get(TrainJob, "digits-first")["status"]["progress"]["samplesPerSecond"]
-    _create(client, TrainJob, NIGHT, night(2 * speed * 60 * minutes))  # twice: so short a run hardly comes up to speed
-    _create(client, TrainJob, "digits-strict", job(1, gates={"minAccuracy": 0.999}))
-    _create(client, TrainJob, "digits-large", job(5, resources={"gpus": 8}))
+        _wait(lambda name=name: _is_true(client, "ModelServe", name, "Ready"), f"{name} to be ready")  # type: ignore[misc]
+    speed = client.get("TrainJob", "digits-first")["status"]["progress"]["samplesPerSecond"]
+    _create(
+        client, "TrainJob", NIGHT, night(2 * speed * 60 * minutes)
+    )  # twice: so short a run hardly comes up to speed
+    _create(client, "TrainJob", "digits-strict", job(1, gates={"minAccuracy": 0.999}))
+    _create(client, "TrainJob", "digits-large", job(5, resources={"gpus": 8}))
     began = time.monotonic()
 
     def reached(share: float) -> bool:
@@ -92,9 +90,9 @@ def play(kubeconfig: Path, minutes: float, task: Task) -> None:
 
     with under_load(client):
         _wait(lambda: reached(SECOND_VERSION), "time to pass", 60 * minutes)
-        _create(client, TrainJob, "digits-weekly", job(8))
+        _create(client, "TrainJob", "digits-weekly", job(8))
         _wait(lambda: reached(LOST_POD), "time to pass", 60 * minutes)
-        client.delete(Pod, f"{NIGHT}-1-0")
+        client.delete("Pod", f"{NIGHT}-1-0")
         _wait(lambda: reached(1), "time to pass", 60 * minutes)
 
 
@@ -102,7 +100,6 @@ def play(kubeconfig: Path, minutes: float, task: Task) -> None:
 def under_load(client: Client) -> Iterator[None]:
     """Sends requests to both services for as long as the block runs."""
     over = threading.Event()
-    # Before the threads: lightkube's decoder, msgspec, was seen to crash where two of them used it for the first time.
     addresses = {name: _address(client, name) for name in RATES}
     threads = [threading.Thread(target=_send, args=(*item, over), daemon=True) for item in addresses.items()]
     for thread in threads:
@@ -116,10 +113,7 @@ def under_load(client: Client) -> Iterator[None]:
 
 
 def _address(client: Client, name: str) -> str:
-    spec = client.get(Service, name).spec
-    if spec is None or spec.clusterIP is None:
-        raise PreviewError(f"Service {name} has no address")
-    return f"{spec.clusterIP}:8000"
+    return f"{client.get('Service', name)['spec']['clusterIP']}:8000"
 
 
 def _send(name: str, address: str, over: threading.Event) -> None:
@@ -133,15 +127,12 @@ def _send(name: str, address: str, over: threading.Event) -> None:
             over.wait(1)
 
 
-def _create(client: Client, kind: Any, name: str, spec: dict[str, Any]) -> None:
-    metadata = {"name": name, "namespace": NAMESPACE}
-    client.create(
-        kind({"apiVersion": "trainserve.io/v1alpha1", "kind": kind.__name__, "metadata": metadata, "spec": spec})
-    )
+def _create(client: Client, kind: str, name: str, spec: dict[str, Any]) -> None:
+    client.create(kind, {"metadata": {"name": name}, "spec": spec})
 
 
-def _is_true(client: Client, kind: Any, name: str, condition: str) -> bool:
-    found = conditions(dict(client.get(kind, name)))
+def _is_true(client: Client, kind: str, name: str, condition: str) -> bool:
+    found = conditions(client.get(kind, name))
     if found.get("Failed", {}).get("status") == "True":
         raise PreviewError(f"{name} failed: {found['Failed']['message']}")
     return bool(found.get(condition, {}).get("status") == "True")

@@ -1,0 +1,200 @@
+"""The API server for programs that wait for each answer: plain JSON objects over the REST layer of the official
+client."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from urllib.parse import urlencode
+
+from kubernetes.client import ApiException, Configuration
+from kubernetes.client.rest import RESTClientObject, RESTResponse
+from kubernetes.config import load_kube_config
+from urllib3.exceptions import HTTPError
+
+from trainserve.operator.api_error import ApiError, Refused, refusal
+from trainserve.operator.plan import Object
+from trainserve.operator.resources import RESOURCES, Resource
+
+__all__ = ["MERGE", "STRATEGIC", "ApiError", "Client", "Object", "Refused"]
+
+JSON = "application/json"
+MERGE = "application/merge-patch+json"
+STRATEGIC = "application/strategic-merge-patch+json"
+CONNECTIONS = 32
+"""Connections of one client that are kept."""
+
+_RBAC = "rbac.authorization.k8s.io"
+KINDS = RESOURCES | {
+    resource.kind: resource
+    for resource in (
+        Resource("", "v1", "Namespace", "namespaces"),
+        Resource("", "v1", "Node", "nodes"),
+        Resource("", "v1", "ServiceAccount", "serviceaccounts"),
+        Resource("", "v1", "Secret", "secrets"),
+        Resource("", "v1", "ResourceQuota", "resourcequotas"),
+        Resource("", "v1", "LimitRange", "limitranges"),
+        Resource("", "v1", "PersistentVolume", "persistentvolumes"),
+        Resource("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims"),
+        Resource(_RBAC, "v1", "ClusterRole", "clusterroles"),
+        Resource(_RBAC, "v1", "ClusterRoleBinding", "clusterrolebindings"),
+        Resource(_RBAC, "v1", "Role", "roles"),
+        Resource(_RBAC, "v1", "RoleBinding", "rolebindings"),
+        Resource("apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions"),
+        Resource("authorization.k8s.io", "v1", "SubjectAccessReview", "subjectaccessreviews"),
+        Resource("authorization.k8s.io", "v1", "SelfSubjectAccessReview", "selfsubjectaccessreviews"),
+    )
+}
+GLOBAL = {
+    "Namespace",
+    "Node",
+    "PersistentVolume",
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "CustomResourceDefinition",
+    "SubjectAccessReview",
+    "SelfSubjectAccessReview",
+}
+"""Kinds without namespaces."""
+
+
+class Client:
+    """One API server with one user's credentials; may be used by several threads.
+
+    Every method raises ApiError or Refused for an answer that is a refusal, and ConnectionError where there is none
+    within `seconds`. An object without a namespace belongs to `namespace`.
+    """
+
+    def __init__(self, kubeconfig: Path, namespace: str = "default", seconds: float = 10.0) -> None:
+        # No proxy of the environment: these servers are on this machine, as a rule.
+        config = Configuration(proxy="", no_proxy="", connection_pool_maxsize=CONNECTIONS)
+        config.retries = False  # whoever asks knows whether that is of use
+        load_kube_config(str(kubeconfig), client_configuration=config, persist_config=False)
+        self._rest, self._server, self._seconds = RESTClientObject(config), config.host, seconds
+        self._token = config.get_api_key_with_prefix("BearerToken")
+        self.namespace = namespace
+
+    def create(self, kind: str, wanted: Object, *, dry_run: bool = False) -> Object:
+        """Create the object; answer it as the server has it."""
+        namespace = self._namespace(kind, wanted.get("metadata", {}).get("namespace"))
+        query = {"dryRun": "All"} if dry_run else {}
+        return self.send("POST", KINDS[kind].path(namespace), KINDS[kind].typed(wanted), query)
+
+    def get(self, kind: str, name: str, namespace: str | None = None) -> Object:
+        """The object."""
+        return self.send("GET", self._path(kind, name, namespace))
+
+    def find(self, kind: str, name: str, namespace: str | None = None) -> Object | None:
+        """The object, or None where there is none."""
+        try:
+            return self.get(kind, name, namespace)
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def log(self, pod: str, namespace: str | None = None) -> list[str]:
+        """The lines that the pod's container printed."""
+        return list(self.lines(self._path("Pod", pod, namespace, "log")))
+
+    def list(self, kind: str, namespace: str | None = None, selector: str = "") -> list[Object]:
+        """The objects of a namespace that have the labels of `selector`."""
+        query = {"labelSelector": selector} if selector else {}
+        return list(self.send("GET", KINDS[kind].path(self._namespace(kind, namespace)), query=query)["items"])
+
+    def patch(
+        self,
+        kind: str,
+        name: str,
+        change: Object,
+        namespace: str | None = None,
+        *,
+        subresource: str | None = None,
+        content_type: str = MERGE,
+    ) -> Object:
+        """Change the object, or its status; answer it as it is then."""
+        path = self._path(kind, name, namespace, subresource)
+        return self.send("PATCH", path, change, content_type=content_type)
+
+    def replace(self, kind: str, wanted: Object) -> Object:
+        """Replace the object; answer it as the server has it."""
+        metadata = wanted["metadata"]
+        return self.send(
+            "PUT", self._path(kind, metadata["name"], metadata.get("namespace")), KINDS[kind].typed(wanted)
+        )
+
+    def delete(self, kind: str, name: str, namespace: str | None = None, *, grace: int | None = None) -> None:
+        """Have the object deleted; `grace` is in seconds."""
+        self.send("DELETE", self._path(kind, name, namespace), {} if grace is None else {"gracePeriodSeconds": grace})
+
+    def watch(self, kind: str, query: dict[str, str], namespace: str | None = None) -> Iterator[Object]:
+        """Events of a kind's objects, for as long as the server tells of any."""
+        path = KINDS[kind].path(self._namespace(kind, namespace))
+        return (json.loads(line) for line in self.lines(path, {"watch": "true", **query}, limited=False))
+
+    def lines(self, path: str, query: dict[str, str] | None = None, *, limited: bool = True) -> Iterator[str]:
+        """The lines of an answer that is no object; not `limited`: however long one takes."""
+        for line in self._open("GET", path, query=query, limited=limited).response:
+            yield line.decode().rstrip("\n")
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        body: Object | None = None,
+        query: dict[str, str] | None = None,
+        content_type: str = JSON,
+    ) -> Object:
+        """The answer's object."""
+        found: Object = json.loads(self._read(self._open(method, path, body, query, content_type)))
+        return found
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._rest.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _open(
+        self,
+        method: str,
+        path: str,
+        body: Object | None = None,
+        query: dict[str, str] | None = None,
+        content_type: str = JSON,
+        *,
+        limited: bool = True,
+    ) -> RESTResponse:
+        headers = {"Accept": JSON, "Content-Type": content_type, "User-Agent": "trainserve-dev"}
+        if self._token:
+            headers["Authorization"] = self._token
+        url = f"{self._server}{path}?{urlencode(query)}" if query else f"{self._server}{path}"
+        limits = (self._seconds, self._seconds) if limited else None
+        try:
+            answer: RESTResponse = self._rest.request(method, url, headers, body, _request_timeout=limits)
+        except (HTTPError, ApiException) as error:
+            raise ConnectionError(str(error)) from error
+        if answer.status >= 400:
+            raise refusal(answer.status, self._read(answer))
+        return answer
+
+    def _read(self, answer: RESTResponse) -> bytes:
+        try:
+            read: bytes = answer.read()
+        except HTTPError as error:
+            raise ConnectionError(str(error)) from error
+        return read
+
+    def _path(self, kind: str, name: str, namespace: str | None, subresource: str | None = None) -> str:
+        return KINDS[kind].path(self._namespace(kind, namespace), name, subresource)
+
+    def _namespace(self, kind: str, namespace: str | None) -> str | None:
+        return None if kind in GLOBAL else namespace or self.namespace

@@ -1,0 +1,34 @@
+"""Refusals of the API server, as exceptions with its own words."""
+
+from __future__ import annotations
+
+import json
+
+
+class Refused(Exception):
+    """A request was answered with an HTTP status of 400 or more; the message is what the answer says."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status, self.message = status, message
+
+
+class ApiError(Refused):
+    """The API server itself refused a request; `reason` is one word, such as NotFound."""
+
+    def __init__(self, status: int, reason: str, message: str) -> None:
+        super().__init__(status, message)
+        self.reason = reason
+
+
+def refusal(status: int, body: bytes) -> Refused:
+    """The error for an answer. One without a Status object is not the API server's word about the object asked for:
+    it comes from a proxy, or from a path that the server does not have."""
+    text = body.decode(errors="replace").strip()
+    try:
+        said = json.loads(text)
+    except (ValueError, RecursionError):
+        said = None
+    if not isinstance(said, dict) or said.get("kind") != "Status":
+        return Refused(status, f"HTTP status {status}: {text}")
+    return ApiError(status, said.get("reason") or "", said.get("message") or f"HTTP status {status}")
