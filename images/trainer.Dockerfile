@@ -4,7 +4,8 @@
 #   docker build -f images/trainer.Dockerfile -t registry.example.org/team/trainserve-trainer:VERSION .   (VERSION: pyproject.toml has it)
 #
 # With what scripts ask for: data in s3://, Keras, torchvision, Fashion-MNIST. timm is not in it.
-# PyPI's torch for Linux brings its CUDA libraries along; the node needs NVIDIA's driver and container toolkit only.
+# PyPI's torch for Linux brings its CUDA libraries along, for onnxruntime-gpu too; the node needs NVIDIA's driver and
+# container toolkit only.
 # Not built by this project's own tests: the machine that runs them has no Docker engine.
 FROM python:3.11.13-slim-bookworm AS build
 WORKDIR /src
@@ -15,7 +16,7 @@ COPY serving ./serving
 COPY cli ./cli
 COPY dev ./dev
 RUN python -m venv /opt/trainserve \
- && /opt/trainserve/bin/pip install --no-cache-dir --constraint constraints.txt '.[train,serve,s3,keras,torchvision]'
+ && /opt/trainserve/bin/pip install --no-cache-dir --constraint constraints.txt '.[train,gpu,serve,s3,keras,torchvision]'
 
 FROM python:3.11.13-slim-bookworm
 RUN apt-get update && apt-get install --no-install-recommends --yes dataset-fashion-mnist && rm -rf /var/lib/apt/lists/*
