@@ -11,9 +11,10 @@ from hypothesis import given, settings
 
 from tests.api.specs import WHOLE_SPECS, specs
 from trainserve.api.crds import as_yaml, modelserve_crd, trainjob_crd
+from trainserve.api.messages import Progress, Result
 from trainserve.api.modelserve import ModelServeSpec, ModelServeStatus
 from trainserve.api.trainjob import TrainJobSpec
-from trainserve.api.trainjob_status import Progress, Result, TrainJobStatus
+from trainserve.api.trainjob_status import TrainJobStatus
 
 ROOT = Path(__file__).parents[2]
 CRDS = {"trainjobs": trainjob_crd(), "modelserves": modelserve_crd()}

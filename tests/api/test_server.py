@@ -16,9 +16,10 @@ from hypothesis import given, settings
 
 from tests.api.specs import WHOLE_SPECS, specs
 from trainserve.api import API_VERSION, GROUP
+from trainserve.api.messages import Progress, Result
 from trainserve.api.modelserve import ModelServeSpec, ModelServeStatus, Replicas
 from trainserve.api.trainjob import TrainJobSpec
-from trainserve.api.trainjob_status import Progress, Result, TrainJobStatus
+from trainserve.api.trainjob_status import TrainJobStatus
 from trainserve.api.validate import parse_modelserve, parse_trainjob
 from trainserve.dev import binaries
 from trainserve.dev.kube import ApiError, Client

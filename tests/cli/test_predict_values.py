@@ -67,7 +67,7 @@ def regression(tmp_path: Path, start: Callable[..., DevelopmentServer]) -> Devel
     version = store.publish(tmp_path / "store", "default", "light", files, draft)
     into = tmp_path / "fetched"
     outcome = fetch(str(tmp_path / "store"), "default", "light", 1, version.digest, into, "light", Settings())
-    assert outcome["outcome"] == "Fetched", outcome
+    assert outcome.outcome == "Fetched", outcome
     return start(into / "repository", "--disable-auto-complete-config")
 
 

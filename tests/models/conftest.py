@@ -165,7 +165,7 @@ def execute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
 
     def run(config: Config, progress: "Progress | None" = None) -> dict[str, Any]:
         with Terminal(time.perf_counter()) as terminal:
-            return Run(parse(config), progress or Progress(), terminal, Interrupt(), {}).execute()
+            return Run(parse(config), progress or Progress(), terminal, Interrupt(), {}).execute().wire()
 
     yield run
     # A run that failed left the exporter loading; in a pod the process ends there, here the next test would meet it.
@@ -233,6 +233,6 @@ def run_script(
         config = {name: section for name, section in config.items() if section is not None}
         with Terminal(time.perf_counter()) as terminal:
             script = parse(config, tmp_path)
-            return ScriptRun(script, progress or Progress(), terminal, Interrupt(), {}).execute()
+            return ScriptRun(script, progress or Progress(), terminal, Interrupt(), {}).execute().wire()
 
     return execute

@@ -21,6 +21,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trainserve.api import messages
 from trainserve.models import result, server, telling
 from trainserve.models.errors import Interrupted
 from trainserve.models.interrupt import Interrupt
@@ -33,12 +34,12 @@ from .conftest import digits_config, free_port
 
 @given(text=st.text(max_size=3000))
 def test_a_termination_message_is_always_json_under_4_kib(text: str) -> None:
-    message = result.failure("UserError", text, Progress(), {"accuracy": 0.5})
-    line = result.encode(message)
+    failed = result.failure("UserError", text, Progress(), {"accuracy": 0.5})
+    line, message = result.encode(failed), failed.wire()
     assert len(line.encode()) < 4096
     parsed = json.loads(line)
     assert {**parsed, "message": ""} == {**message, "message": ""}
-    head, gap, tail = parsed["message"].partition(telling.GAP)
+    head, gap, tail = parsed["message"].partition(messages.GAP)
     whole = message["message"] == parsed["message"]
     assert whole or (message["message"].startswith(head) and gap and message["message"].endswith(tail))
 
@@ -47,12 +48,12 @@ def test_a_long_message_is_cut_and_a_short_one_is_not() -> None:
     short, long = (result.failure("DataError", text, Progress(), {}) for text in ("short", "x" * 9000))
     assert json.loads(result.encode(short))["message"] == "short"
     assert len(result.encode(long)) > 4000
-    assert telling.GAP in json.loads(result.encode(long))["message"]
+    assert messages.GAP in json.loads(result.encode(long))["message"]
 
 
 @given(text=st.text(max_size=300), room=st.integers(40, 400))
 def test_a_shortened_text_fits_as_json_and_keeps_its_last_words(text: str, room: int) -> None:
-    shown = telling.shortened(text, room)
+    shown = messages.shortened(text, room)
     assert len(json.dumps(shown)) - 2 <= room
     assert shown == text or shown.endswith(text[-1:])
 
@@ -132,16 +133,16 @@ def test_another_error_says_nothing_of_shared_memory() -> None:
 
 
 def test_a_message_of_several_lines_becomes_one() -> None:
-    assert result.failure("UserError", "one\n  two", Progress(), {})["message"] == "one two"
+    assert result.failure("UserError", "one\n  two", Progress(), {}).message == "one two"
 
 
 def test_a_termination_log_that_cannot_be_written_does_not_end_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("TRAINSERVE_TERMINATION_LOG", str(tmp_path / "absent" / "log"))
-    result.write({"outcome": "Trained"})
+    result.write(messages.Trained())
     out, err = capsys.readouterr()
-    assert json.loads(out) == {"outcome": "Trained"}
+    assert json.loads(out) == {"formatVersion": 1, "outcome": "Trained"}
     assert "No such file or directory" in err
 
 
@@ -314,7 +315,7 @@ def test_on_request_every_line_is_json_with_time_event_and_the_numbers_of_progre
     assert said == {"event": "test split", "message": "accuracy 0.9", "accuracy": 0.9}
     assert training.pop("event") == "training"
     progress_now = progress.report()
-    del progress_now["updatedTime"]
+    del progress_now["updatedTime"], progress_now["formatVersion"]
     assert training == progress_now
     assert {"epoch", "loss", "accuracy", "etaSeconds", "gpuUtilization", "gpuMemoryBytes"} <= training.keys()
 

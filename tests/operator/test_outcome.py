@@ -63,6 +63,15 @@ def test_success_carries_what_was_measured_and_published() -> None:
     assert outcome.artifact == PUBLISHED["artifact"]
 
 
+def test_a_message_of_a_later_release_is_refused_with_its_version() -> None:
+    succeeded = of_pod({"metadata": {}, "status": ended(0, PUBLISHED | {"formatVersion": 2}, reason="Completed")})
+    failing = of_pod({"metadata": {}, "status": ended(10, failed("GateNotMet") | {"formatVersion": 2})})
+    assert succeeded is not None and failing is not None
+    assert (succeeded.reason, failing.reason) == ("InvalidResult", "UserError")
+    for outcome in (succeeded, failing):
+        assert "formatVersion 2, and this release reads up to 1" in outcome.message
+
+
 def test_an_artifact_that_cannot_be_read_is_no_success() -> None:
     outcome = of_pod(
         {"metadata": {}, "status": ended(0, PUBLISHED | {"artifact": {"version": "one"}}, reason="Completed")}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from tests.operator.support import DIGEST, OTHER_DIGEST, trainjob
 from trainserve.api.modelserve import ModelRef
+from trainserve.operator import pods
 from trainserve.operator.modelserve.resolve import Unresolved, answer_of, resolve
 from trainserve.operator.modelserve.version import Version
 from trainserve.operator.plan import Object
@@ -60,7 +62,7 @@ def test_what_no_trainjob_published_is_asked_of_the_store() -> None:
 
 def test_the_stores_answer_counts() -> None:
     message = {"outcome": "Resolved", "uri": "file:///srv/models/default/digits/3", "version": 3, "digest": DIGEST}
-    answer = answer_of(message, "digits")
+    answer = answer_of(pods.message({"message": json.dumps(message)}), "digits")
     assert found(resolve("web", ModelRef(name="digits"), [], [], answer)) == version(3)
 
 
@@ -77,10 +79,12 @@ def test_a_trainjob_that_publishes_later_beats_the_stores_old_answer() -> None:
         ({"outcome": "Resolved", "version": "three"}, "StoreError"),
         ({"outcome": "Resolved", "uri": "file:///x", "version": 3, "digest": "sha256:no"}, "StoreError"),
         ({"outcome": "Failed", "reason": "no reason at all"}, "StoreError"),
+        ({"outcome": "Resolved", "formatVersion": 2}, "StoreError"),
     ],
 )
 def test_the_stores_refusal_is_the_reason(message: Any, reason: str) -> None:
-    refused = missing(resolve("web", ModelRef(name="digits"), [], [], answer_of(message, "digits")))
+    answer = answer_of(pods.message({"message": json.dumps(message)}), "digits")
+    refused = missing(resolve("web", ModelRef(name="digits"), [], [], answer))
     assert (refused.reason, refused.ask_store) == (reason, True)
     assert refused.message
 

@@ -179,14 +179,14 @@ async def test_a_restarted_operator_writes_nothing_that_is_not_new(cluster: Clus
 async def test_a_pod_that_has_lost_its_labels_is_followed_to_its_end(
     cluster: Cluster, environment: str, away: bool
 ) -> None:
-    strip = [{"op": "remove", "path": "/metadata/labels"}]
+    strip = {"metadata": {"labels": None}}
     async with contextlib.AsyncExitStack() as first:
         await first.enter_async_context(operator())
         await cluster.create("TrainJob", command_job())
         await cluster.wait("TrainJob", "digits", lambda job: job["status"]["phase"] == "Pending")
         if away:
             await first.aclose()
-        await cluster.patch("Pod", "digits-1-0", strip, PatchType.JSON)
+        await cluster.patch("Pod", "digits-1-0", strip, MERGE)
         await cluster.set_status("Pod", "digits-1-0", RUNNING)
         if away:
             await first.enter_async_context(operator())
@@ -201,7 +201,7 @@ async def test_a_gang_of_which_one_has_lost_its_labels_is_stopped_as_a_whole(clu
     job = command_job(workers={"nodes": 2})
     await cluster.create("TrainJob", job)
     await cluster.wait("TrainJob", "digits", lambda job: job["status"]["phase"] == "Pending")
-    await cluster.patch("Pod", "digits-1-1", [{"op": "remove", "path": "/metadata/labels"}], PatchType.JSON)
+    await cluster.patch("Pod", "digits-1-1", {"metadata": {"labels": None}}, MERGE)
     for name in ("digits-1-0", "digits-1-1"):
         await cluster.set_status("Pod", name, RUNNING)
     await cluster.wait("TrainJob", "digits", lambda job: job["status"]["phase"] == "Running")

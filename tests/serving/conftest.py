@@ -45,7 +45,7 @@ def fetched(root: Path, published: Published, tmp_path_factory: pytest.TempPathF
     into = tmp_path_factory.mktemp("fetched")
     settings = Settings(dynamic_batching=DynamicBatching(max_batch=32))
     outcome = fetch(str(root), "default", "digits", 1, published.digest, into, "digits", settings)
-    assert outcome["outcome"] == "Fetched", outcome
+    assert outcome.outcome == "Fetched", outcome
     return into
 
 

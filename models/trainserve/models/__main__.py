@@ -16,13 +16,16 @@ import signal  # noqa: E402
 import sys  # noqa: E402
 import traceback  # noqa: E402
 from pathlib import Path  # noqa: E402
-from typing import Any, NoReturn  # noqa: E402
+from typing import TYPE_CHECKING, Any, NoReturn  # noqa: E402
 
 from trainserve.models import rank, result, server, telling, torchvision, workplace  # noqa: E402
 from trainserve.models.errors import Interrupted, RunFailed, UserError  # noqa: E402
 from trainserve.models.interrupt import Interrupt  # noqa: E402
 from trainserve.models.progress import Progress  # noqa: E402
 from trainserve.models.rank import Rank  # noqa: E402
+
+if TYPE_CHECKING:
+    from trainserve.api.messages import Message
 
 
 def main(arguments: list[str]) -> NoReturn:
@@ -32,6 +35,7 @@ def main(arguments: list[str]) -> NoReturn:
         sys.exit(0)
     interrupt, progress = Interrupt(), Progress()
     measured: dict[str, Any] = {}
+    message: Message
     interrupt.install()
     torchvision.declare_at_import()
     own = Rank()
@@ -59,7 +63,7 @@ def main(arguments: list[str]) -> NoReturn:
 
 def _run(
     arguments: list[str], progress: Progress, interrupt: Interrupt, measured: dict[str, Any], own: Rank
-) -> dict[str, Any]:
+) -> Message:
     path = _config_path(arguments)
     from trainserve.models import config
     from trainserve.models.run import Run

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -35,9 +35,14 @@ class State:
 
     def to_json(self) -> dict[str, Any]:
         """The TrainJob's status field `progress`, camelCase, without unknown values; NaN stays NaN."""
-        known = {field.name: getattr(self, field.name) for field in fields(self)}
-        del known["samples"], known["step_seconds"], known["gpus"], known["checkpoint"]
-        return {_camel(name): value for name, value in known.items() if value is not None}
+        from trainserve.api import messages  # pydantic comes with the first answer, and not before the server listens
+
+        known = {
+            field.alias or name: getattr(self, name)
+            for name, field in messages.Progress.model_fields.items()
+            if name != "updated_time"
+        }
+        return {name: value for name, value in known.items() if value is not None}
 
 
 class Progress:
@@ -66,15 +71,11 @@ class Progress:
             return {**self._state.to_json(), "updatedTime": self._updated}
 
     def report(self) -> dict[str, Any]:
-        """The contract's `progress`, with null for NaN."""
-        report: dict[str, Any] = finite(self.figures())
-        return report
+        """The answer of `/progress`, with null for NaN."""
+        from trainserve.api.messages import FORMAT
+
+        return {"formatVersion": FORMAT, **finite(self.figures())}
 
 
 def _now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _camel(name: str) -> str:
-    head, *rest = name.split("_")
-    return head + "".join(part.capitalize() for part in rest)

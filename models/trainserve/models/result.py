@@ -1,74 +1,78 @@
-"""The run's one result: the termination message, JSON under 4 KiB, to Kubernetes and as the last line of stdout."""
+"""The run's one result: the termination message, to Kubernetes and as the last line of stdout."""
 
 from __future__ import annotations
 
-import json
-import os
 import sys
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from trainserve.models.finite import finite, no_numbers
 from trainserve.models.progress import Progress
 from trainserve.models.rank import Rank
-from trainserve.models.telling import shortened
 from trainserve.store.masking import masked
 
-LIMIT = 4096
-"""Kubernetes truncates a container's termination message beyond this many bytes."""
+if TYPE_CHECKING:
+    from trainserve.api.messages import Failed, Message, Published, Trained
+
+_Kind = TypeVar("_Kind", bound="Message")
+
+# trainserve.api.messages is imported by who needs it: pydantic is, once the run is asked for its progress already.
 
 
-def success(outcome: str, progress: Progress, measured: dict[str, Any]) -> dict[str, Any]:
-    """The message of a run that did what was asked: outcome Published, or Trained where no output was asked for."""
-    return {"outcome": outcome, "progress": progress.figures(), "result": measured}
+def trained(progress: Progress, measured: dict[str, Any]) -> Trained:
+    """The message of a run that did what was asked, which was not to publish."""
+    from trainserve.api.messages import Trained
+
+    return _message(Trained, progress, measured)
 
 
-def failure(reason: str, text: str, progress: Progress, measured: dict[str, Any]) -> dict[str, Any]:
+def published(progress: Progress, measured: dict[str, Any], **more: Any) -> Published:
+    """The message of a run that published a version; `more` are its `artifact` and what it has passed over."""
+    from trainserve.api.messages import Published
+
+    return _message(Published, progress, measured, **more)
+
+
+def failure(reason: str, text: str, progress: Progress, measured: dict[str, Any]) -> Failed:
     """The message of a run that failed, with what it had measured by then."""
-    return success("Failed", progress, measured) | {"reason": reason, "message": " ".join(text.split())}
+    from trainserve.api.messages import Failed
+
+    return _message(Failed, progress, measured, reason=reason, message=" ".join(text.split()))
 
 
-def write(message: dict[str, Any], rank: Rank | None = None) -> None:
-    """To $TRAINSERVE_TERMINATION_LOG, else /dev/termination-log where that is a file; and to stdout.
+def _message(kind: type[_Kind], progress: Progress, measured: dict[str, Any], **more: Any) -> _Kind:
+    """What is no finite number is null, and the message says which figures are none."""
+    figures = {"progress": progress.figures(), "result": measured}
+    if none := ", ".join(no_numbers(figures)):
+        said = [text for text in (more.get("message"), f"no number, and null here: {none}") if text]
+        more["message"] = "; ".join(said)
+    return kind.model_validate({**finite(figures), **more})
+
+
+def write(message: Message, rank: Rank | None = None) -> None:
+    """To the pod's termination log, where there is one, and to stdout.
 
     Of several processes rank 0 has the word; another one leaves only what it failed with, where there is nothing yet.
     """
+    from trainserve.api import messages
+
     rank = rank or Rank()
-    if not rank.first and message["outcome"] != "Failed":
+    failed = message if isinstance(message, messages.Failed) else None
+    if not rank.first and failed is None:
         return
-    line = encode(message)
-    path = _path()
-    if path is not None:
-        try:
-            if rank.first or not path.is_file() or not path.stat().st_size:
-                path.write_text(line)
-        except OSError as error:
-            print(f"cannot write the termination message to {path}: {error.strerror}", file=sys.stderr)
+    line, path = encode(message), messages.termination_log()
+    try:
+        if rank.first or path is None or not path.is_file() or not path.stat().st_size:
+            messages.leave(line)
+    except OSError as error:
+        print(f"cannot write the termination message to {path}: {error.strerror}", file=sys.stderr)
     if rank.first:
         print(line, flush=True)
-    else:
-        print(f"rank {rank.rank}: {message['reason']}: {message['message']}", file=sys.stderr)
+    elif failed is not None:
+        print(f"rank {rank.rank}: {failed.reason}: {failed.message}", file=sys.stderr)
 
 
-def encode(message: dict[str, Any]) -> str:
-    """One line of JSON under LIMIT bytes, without values of Secrets; a text that is too long loses its middle.
+def encode(message: Message) -> str:
+    """One line of JSON that Kubernetes takes as a whole, without values of Secrets."""
+    from trainserve.api.messages import encoded
 
-    What is no finite number is null, and the message says which figures are none.
-    """
-    none = ", ".join(no_numbers(message))
-    message = masked(finite(message))
-    if none:
-        said = [text for text in (message.get("message"), f"no number, and null here: {none}") if text]
-        message = {**message, "message": "; ".join(said)}
-    line = json.dumps(message, allow_nan=False)
-    if len(line) < LIMIT or "message" not in message:
-        return line
-    room = LIMIT - 1 - len(json.dumps({**message, "message": ""}))
-    return json.dumps({**message, "message": shortened(message["message"], room)})
-
-
-def _path() -> Path | None:
-    if given := os.environ.get("TRAINSERVE_TERMINATION_LOG"):
-        return Path(given)
-    default = Path("/dev/termination-log")
-    return default if default.is_file() else None
+    return encoded(message, masked)

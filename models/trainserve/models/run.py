@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainserve import store
+from trainserve.api import messages
+from trainserve.api.messages import Message
 from trainserve.models import body, checkpoint, data, device, energy, gates, nvml, result, warmup
 from trainserve.models.config import Config
 from trainserve.models.curves import Curves
@@ -71,7 +73,7 @@ class Run:
         self.last_step = 0.0
         self.tried: Program | None = None
 
-    def execute(self) -> dict[str, Any]:
+    def execute(self) -> Message:
         """Execute the run and return the termination message; only rank 0's has the result.
 
         Raises RunFailed or Interrupted; then nothing is published.
@@ -87,19 +89,19 @@ class Run:
             self.interrupt.release()
             return self._execute(gang)
 
-    def _execute(self, gang: Gang | None) -> dict[str, Any]:
+    def _execute(self, gang: Gang | None) -> Message:
         dataset = data.load(self.config.dataset, self.config.trainer.seed, self.terminal.watch(), self.config.folder)
         self.terminal.say(f"data: {dataset}")
         signature = self._signature(dataset)
         network = self._train(dataset, signature, gang)
         if not self.rank.first:
-            return result.success("Trained", self.progress, {})
+            return result.trained(self.progress, {})
         with scratch_folder() as scratch:
             artifact = self._export(network, dataset, signature, scratch)
             self._check_gates(artifact.scored)
             if self.config.output is None:
                 self.progress.update(percent=100)
-                return result.success("Trained", self.progress, self.measured)
+                return result.trained(self.progress, self.measured)
             return self._publish(artifact, dataset, scratch)
 
     def _signature(self, dataset: Dataset) -> Signature:
@@ -246,7 +248,7 @@ class Run:
             self.measured.update(exportedAccuracy=exported.accuracy, exportedLoss=exported.loss)
         gates.check(self.config.gates, Scores(self.measured.get("accuracy"), self.measured.get("loss")), exported)
 
-    def _publish(self, artifact: Artifact, dataset: Dataset, scratch: Path) -> dict[str, Any]:
+    def _publish(self, artifact: Artifact, dataset: Dataset, scratch: Path) -> Message:
         with written_to(scratch):
             files = artifact.record(scratch)
         metrics = store.Metrics(accuracy=self.measured["accuracy"], loss=self.measured["loss"])
@@ -296,7 +298,7 @@ class Run:
             (scratch / store.REPORT).write_bytes(content)
         return {store.REPORT: scratch / store.REPORT}
 
-    def _send(self, files: Mapping[str, Path], draft: store.ManifestDraft) -> dict[str, Any]:
+    def _send(self, files: Mapping[str, Path], draft: store.ManifestDraft) -> Message:
         assert self.config.output is not None and self.config.store is not None
         self.interrupt.too_late()
         job, root, public = self.config.job, self.config.store.root, self.config.store.public_root
@@ -308,7 +310,7 @@ class Run:
         self.terminal.say(f"published: {published.uri} {published.digest}, {after:.2f} s after the last training step")
         return self._published(published)
 
-    def _published_before(self) -> dict[str, Any] | None:
+    def _published_before(self) -> Message | None:
         """The termination message if an earlier attempt published and its message was lost, else None."""
         config = self.config
         if config.output is None or config.store is None or config.job.uid is None:
@@ -336,26 +338,27 @@ class Run:
         except store.StoreError as error:
             raise PublishFailed(str(error)) from error
 
-    def _published(self, published: store.Published) -> dict[str, Any]:
+    def _published(self, published: store.Published) -> Message:
         self.progress.update(percent=100)
         if self.config.checkpoint is not None and self.rank.first:
             checkpoint.discard(Path(self.config.checkpoint.folder))
         manifest = published.manifest
         for each in published.passed_over:
             self.terminal.say(f"passed over: {each}")
-        told = {"passedOver": [*published.passed_over]} if published.passed_over else {}
-        return result.success("Published", self.progress, self.measured) | {
+        told: dict[str, Any] = {}
+        if manifest.parity.max_abs is not None and manifest.parity.max_rel is not None:
+            told["parity"] = messages.MeasuredParity(max_abs=manifest.parity.max_abs, max_rel=manifest.parity.max_rel)
+        artifact = messages.Artifact(
+            uri=published.uri,
+            version=published.version,
+            digest=published.digest,
+            bytes=published.bytes,
+            opset=manifest.opset,
+            precision=manifest.precision,
             **told,
-            "artifact": {
-                "uri": published.uri,
-                "version": published.version,
-                "digest": published.digest,
-                "bytes": published.bytes,
-                "opset": manifest.opset,
-                "precision": manifest.precision,
-                "parity": {"maxAbs": manifest.parity.max_abs, "maxRel": manifest.parity.max_rel},
-            },
-        }
+        )
+        passed = {"passed_over": [*published.passed_over]} if published.passed_over else {}
+        return result.published(self.progress, self.measured, artifact=artifact, **passed)
 
 
 def _told(error: Exception) -> str:

@@ -10,9 +10,6 @@ from trainserve.models.where import is_theirs
 
 _FRAME = re.compile(r'^\s+File "(?P<file>.+)", line (?P<line>\d+)(, in .*)?$')
 _BEGINS = re.compile(r"^\W*(Original )?Traceback \(most recent call last\):$")
-_HEAD = 400
-"""Characters kept of the beginning of a text that is too long; the rest is its end, where the cause is."""
-GAP = " ... "
 
 
 def told(error: BaseException) -> str:
@@ -47,32 +44,3 @@ def place(path: Path, text: str) -> str | None:
         if frame and is_theirs(file := Path(frame["file"]), path):
             return f"{file.relative_to(path.parent)}, line {frame['line']}"
     return None
-
-
-def shortened(text: str, room: int) -> str:
-    """`text`, if need be cut in the middle, in at most `room` bytes when encoded as ASCII JSON."""
-    sizes = [_size(character) for character in text]
-    if sum(sizes) <= room:
-        return text
-    room -= len(GAP)
-    head = _fitting(sizes, min(_HEAD, room // 2))
-    tail = _fitting(sizes[::-1], room - sum(sizes[:head]))
-    return text[:head] + GAP + text[len(text) - tail :]
-
-
-def _fitting(sizes: list[int], room: int) -> int:
-    """How many of the first `sizes` fit into `room`."""
-    for count, size in enumerate(sizes):
-        room -= size
-        if room < 0:
-            return count
-    return len(sizes)
-
-
-def _size(character: str) -> int:
-    """Bytes of a character in an ASCII JSON string: up to 12, for a surrogate pair."""
-    if character in '"\\\n\r\t\b\f':
-        return 2
-    if " " <= character <= "~":
-        return 1
-    return 6 if ord(character) < 0x10000 else 12

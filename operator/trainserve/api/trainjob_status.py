@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field, computed_field
 
-from trainserve.api.base import MAX_COUNT, Conditions, Count, Digest, Figure, StatusType, Text, Timestamp
+from trainserve.api.base import MAX_COUNT, Conditions, Count, StatusType, Text, Timestamp
+from trainserve.api.messages import Artifact, Progress, Result
 
 
 class Attempt(StatusType):
@@ -19,72 +20,6 @@ class Attempt(StatusType):
     exit_code: int | None = Field(None, ge=-MAX_COUNT, le=MAX_COUNT)
     reason: Text = None
     message: Text = None
-
-
-class Progress(StatusType):
-    """Where the run is, as the pod's rank 0 says."""
-
-    epoch: Count | None = None
-    epochs: Count | None = None
-    step: Count | None = None
-    percent: int | None = Field(None, ge=0, le=100)
-    samples_per_second: Figure = None
-    eta_seconds: Figure = None
-    loss: Figure = None
-    accuracy: Figure = None
-    gpu_utilization: Figure = Field(None, description="Share of the time in which the GPUs worked, 0 to 1.")
-    gpu_memory_bytes: Count | None = Field(None, description="In use on the GPUs.")
-    updated_time: Timestamp | None = None
-
-
-class MeasuredEnergy(StatusType):
-    """Energy of the training, from counters alone; what no counter gave is absent, and `reason` says why."""
-
-    joules: Figure = Field(None, description="Of the GPUs that trained; in a run on the CPU, of the node's processors.")
-    source: Text = Field(None, description="nvml, rapl, or none.")
-    reason: Text = Field(None, description="Why a reading is missing.")
-    joules_per_epoch: Figure = None
-    joules_per_image: Figure = None
-    cpu_joules: Figure = Field(None, description="Of the node's processors and memory, whatever ran there.")
-    grams_co2e: Figure = Field(
-        None, alias="gramsCO2e", description="Of joules, where energy.gridIntensity is given: grams of CO2 equivalent."
-    )
-
-
-class Result(StatusType):
-    """What the finished run measured, on the test split where it concerns the model."""
-
-    accuracy: Figure = None
-    loss: Figure = None
-    samples_per_second: Figure = None
-    seconds_lost: Figure = Field(None, description="Seconds of work lost to restarts.")
-    precision: Text = Field(None, description="Arithmetic of the training step: fp32, tf32 or bf16.")
-    exported_accuracy: Figure = Field(None, description="Of the exported file, where it was measured.")
-    exported_loss: Figure = Field(None, description="Of the exported file, where it was measured.")
-    energy: MeasuredEnergy | None = None
-    energy_joules: Figure = Field(None, description="Absent where no energy counter exists.")
-    gpu_seconds: Figure = None
-
-
-class MeasuredParity(StatusType):
-    """Largest differences seen between onnxruntime's outputs and PyTorch's."""
-
-    max_abs: float
-    max_rel: float
-
-
-class Artifact(StatusType):
-    """The published version."""
-
-    uri: str = Field(min_length=1)
-    version: int = Field(ge=1, le=MAX_COUNT)
-    digest: Digest
-    bytes: Count
-    opset: Count
-    precision: Text = Field(None, description="Number format of the weights: fp32, fp16 or int8.")
-    parity: MeasuredParity | None = Field(
-        None, description="Absent where a script wrote the file itself and recorded nothing to compare it with."
-    )
 
 
 class TrainJobColumns(StatusType):

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import Field
-
-from trainserve.api.base import MAX_COUNT, Digest, StatusType
 from trainserve.operator import pods, shares
 from trainserve.operator.plan import Object
 from trainserve.operator.settings import Settings
@@ -15,16 +12,6 @@ from trainserve.operator.settings import Settings
 CONTAINER = "resolve"
 REASONS = frozenset({"ModelNotFound", "VersionNotFound", "InvalidAddress", "StoreError"})
 """Why the store has no answer, as the pod says."""
-
-
-class Resolved(StatusType):
-    """The version that the store holds."""
-
-    outcome: Literal["Resolved"]
-    uri: str = Field(min_length=1)
-    version: int = Field(ge=1, le=MAX_COUNT)
-    digest: Digest
-    passed_over: list[str] | None = Field(None, description="What lies beside it and is no version, with why.")
 
 
 def pod_spec(settings: Settings, namespace: str, model: str, version: int | None, *options: str) -> Object:

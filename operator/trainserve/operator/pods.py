@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from trainserve.api import quantity
+from trainserve.api import messages, quantity
 from trainserve.api.base import PodTemplate, Resources
 from trainserve.operator import said
 
@@ -153,13 +153,13 @@ def waiting(pod: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
     return dict(reason) if reason else None
 
 
-def message(end: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The termination message if it is one of ours: a JSON object with an `outcome`. `reason` and `message` are texts,
-    where they are there."""
+def message(end: Mapping[str, Any]) -> messages.Outcome | messages.Unreadable | None:
+    """The termination message if it is one of ours, or why it cannot be read."""
     read = said.read(end.get("message") or "")
-    if read is None or not isinstance(read.get("outcome"), str):
-        return None
-    return {name: value for name, value in read.items() if name not in ("reason", "message") or isinstance(value, str)}
+    try:
+        return None if read is None else messages.of(read)
+    except messages.Unreadable as error:
+        return error
 
 
 def unschedulable(pod: Mapping[str, Any]) -> str | None:

@@ -34,6 +34,11 @@ def typed(model: type[BaseModel], reported: Any) -> dict[str, Any] | None:
     if not isinstance(reported, dict) or not reported:
         return None
     try:
-        return model.model_validate(reported).model_dump(mode="json", by_alias=True, exclude_none=True)
+        return as_status(model.model_validate(reported))
     except ValidationError:
         return None
+
+
+def as_status(told: BaseModel) -> dict[str, Any]:
+    """In the form that a status has: without what is not known."""
+    return told.model_dump(mode="json", by_alias=True, exclude_none=True)

@@ -119,7 +119,7 @@ def fetch(
         version=None if path is None else _version(path),
     )
     termination.report(outcome)
-    sys.exit(outcome["outcome"] == "Failed")
+    sys.exit(outcome.outcome == "Failed")
 
 
 @main.command()
@@ -138,7 +138,7 @@ def resolve(root: str, public_root: str, namespace: str, model: str, version: in
 
     outcome = run(root, public_root, namespace, model, version, wait)
     termination.report(outcome)
-    sys.exit(outcome["outcome"] == "Failed")
+    sys.exit(outcome.outcome == "Failed")
 
 
 @main.command()
@@ -238,7 +238,7 @@ def tune(
     gpus = 0 if simulated_gpus else gpus
     outcome = run(url, repository, version, p99_ms, minutes * 60, settings, cores, gpus, pod_uid)
     termination.report(outcome)
-    sys.exit(outcome["outcome"] == "Failed")
+    sys.exit(outcome.outcome == "Failed")
 
 
 def _around(version: Path, model: str, recorded: Recorded | None) -> dict[str, Recorded]:

@@ -20,6 +20,7 @@ import pytest
 from tests.serving import python_models
 from tests.serving.graphs import convnet
 from trainserve import store
+from trainserve.api import messages
 from trainserve.serving.devserver.server import DevelopmentServer
 from trainserve.serving.pod.fetch import fetch
 from trainserve.serving.repository.settings import Settings
@@ -48,7 +49,7 @@ def test_fetch_leaves_a_verified_version_and_a_repository(root: Path, published:
     status, outcome, _ = run(
         *fetching(root, tmp_path / "run", published.digest), TRAINSERVE_TERMINATION_LOG=str(log), PATH=""
     )
-    assert (status, outcome) == (0, {"outcome": "Fetched", "version": 1, "digest": published.digest})
+    assert (status, outcome) == (0, messages.Fetched(version=1, digest=published.digest).wire())
     assert json.loads(log.read_text()) == outcome
     assert {path.name for path in (tmp_path / "run/version").iterdir()} == {
         "manifest.json",
@@ -145,7 +146,7 @@ def test_resolve_finds_the_newest_and_gives_its_public_address(root: Path) -> No
     status, outcome, _ = resolving(root, "--model", "digits")
     assert (status, outcome) == (
         0,
-        {"outcome": "Resolved", "uri": "pvc://models/default/digits/2", "version": 2, "digest": newest.digest},
+        messages.Resolved(uri="pvc://models/default/digits/2", version=2, digest=newest.digest).wire(),
     )
 
 
@@ -253,7 +254,7 @@ def test_a_server_that_answers_otherwise_never_becomes_ready(
 ) -> None:
     digest = store.resolve(root, "default", "digits", 2).digest
     outcome = fetch(str(root), "default", "digits", 2, digest, tmp_path, "digits", Settings())
-    assert outcome["outcome"] == "Fetched"
+    assert outcome.outcome == "Fetched"
     running = probe(tmp_path / "version", server)
     wait = time.monotonic() + 20
     while running.report()["verified"] is None:
@@ -319,6 +320,7 @@ def test_the_probe_waits_for_a_server_that_comes_later(start: Start, fetched: Pa
     server.kill()
     running = probe(fetched / "version", server)
     assert running.report() | {"message": ""} == {
+        "formatVersion": 1,
         "verified": None,
         "reason": "Waiting",
         "message": "",

@@ -63,7 +63,7 @@ def fetched(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             name,
             Settings(dynamic_batching=DynamicBatching(max_batch=16)),
         )
-        assert outcome["outcome"] == "Fetched", outcome
+        assert outcome.outcome == "Fetched", outcome
     return folders
 
 

@@ -62,7 +62,7 @@ def graph_digest(graph: Path) -> str:
 
 def test_a_version_from_a_web_server(server: RangeServer, digest: str, tmp_path: Path) -> None:
     status, outcome = fetch(server.uri(VERSION), digest, tmp_path / "run")
-    assert (status, outcome) == (0, {"outcome": "Fetched", "version": 1, "digest": digest})
+    assert (status, outcome) == (0, {"formatVersion": 1, "outcome": "Fetched", "version": 1, "digest": digest})
     assert names(tmp_path / "run/version") == {"manifest.json", "model.onnx", "samples.npz"}
     assert names(tmp_path / "run/repository") == {"digits/config.pbtxt", "digits/labels.txt", "digits/1/model.onnx"}
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["batching.json", "repository", "version"]
@@ -72,7 +72,7 @@ def test_a_lone_graph_is_served_under_the_name_it_is_given(
     server: RangeServer, graph_digest: str, tmp_path: Path
 ) -> None:
     status, outcome = fetch(server.uri("shapes.onnx"), graph_digest, tmp_path / "run")
-    assert (status, outcome) == (0, {"outcome": "Fetched", "digest": graph_digest})
+    assert (status, outcome) == (0, {"formatVersion": 1, "outcome": "Fetched", "digest": graph_digest})
     assert names(tmp_path / "run/version") == {"shapes.onnx"}
     assert names(tmp_path / "run/repository") == {"digits/config.pbtxt", "digits/1/shapes.onnx"}
 

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from trainserve.operator.modelserve.tuning import Answer
-from trainserve.operator.said import typed
+from trainserve.api import messages
 from trainserve.serving.devserver.server import DevelopmentServer
 from trainserve.serving.repository.settings import Settings
 from trainserve.serving.tune import candidates
@@ -33,7 +32,8 @@ def result(p99_ms: float | None, failure: str = "") -> Result:
 
 def test_a_choice_is_told_as_the_operator_reads_it() -> None:
     told = outcome(result(15.5))
-    assert told == {
+    assert told.wire() == {
+        "formatVersion": 1,
         "outcome": "Tuned",
         "held": True,
         "message": "p99 15.5 ms at 900/s with batch 8, delay 500us, 2 x 1 threads",
@@ -44,20 +44,20 @@ def test_a_choice_is_told_as_the_operator_reads_it() -> None:
         "p99Ms": 15.5,
         "requestsPerSecond": 900.0,
     }
-    assert typed(Answer, told) == told
+    assert messages.of(told.wire()) == told
 
 
 def test_what_nothing_holds_says_what_would_be_needed() -> None:
     told = outcome(result(40.0))
-    assert (told["outcome"], told["held"]) == ("Tuned", False)
-    assert "an objective of 45 ms is feasible" in told["message"]
-    assert typed(Answer, told) == told
+    assert isinstance(told, messages.Tuned) and not told.held
+    assert "an objective of 45 ms is feasible" in told.message
+    assert messages.of(told.wire()) == told
 
 
 def test_a_server_that_answered_nobody_is_no_objective_out_of_reach() -> None:
     told = outcome(result(None, failure="the model cannot be loaded"))
-    assert told == {"outcome": "Failed", "reason": "TuningFailed", "message": "the model cannot be loaded"}
-    assert outcome(replace(result(1.0), measurements=()))["reason"] == "TuningFailed"
+    assert told == messages.Failed(reason="TuningFailed", message="the model cannot be loaded")
+    assert outcome(replace(result(1.0), measurements=())).wire()["reason"] == "TuningFailed"
 
 
 def test_it_measures_on_the_server_beside_it(
@@ -68,6 +68,6 @@ def test_it_measures_on_the_server_beside_it(
     repository.mkdir()
     server = start(repository, "--model-control-mode=explicit", "--disable-auto-complete-config")
     told = run(server.url, repository, fetched / "version", 1.0, 1.0, Settings(warmup=True), 1, 0)
-    assert told["outcome"] == "Tuned", told
-    assert typed(Answer, told) is not None
+    assert isinstance(told, messages.Tuned), told
+    assert messages.of(told.wire()) == told
     assert repository.joinpath("c00", "config.pbtxt").exists()

@@ -256,9 +256,9 @@ def test_what_an_init_container_fetched_is_what_a_pods_probe_asks(odd: Odd, tmp_
     digest = open_servable(str(path)).digest
 
     def fetched(into: str, given: Samples) -> dict[str, object]:
-        return fetch_model(str(path), digest, tmp_path / into, "image-and-size", Settings(), samples=given)
+        return fetch_model(str(path), digest, tmp_path / into, "image-and-size", Settings(), samples=given).wire()
 
-    assert fetched("pod", samples) == {"outcome": "Fetched", "digest": digest}
+    assert fetched("pod", samples) == {"formatVersion": 1, "outcome": "Fetched", "digest": digest}
     probe = Probe("127.0.0.1", odd.server.http_port, "image-and-size", Given.left(tmp_path / "pod/given.npz"))
     probe.verify()
     assert (probe.reason, probe.message) == ("SamplesMatch", "2 samples, max abs difference 0")

@@ -30,7 +30,7 @@ def lone(tmp_path: Path, start: Callable[..., DevelopmentServer]) -> Development
     onnx.save(convnet(), path)
     digest = f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
     outcome = fetch_model(str(path), digest, tmp_path / "into", "net", CACHED)
-    assert outcome == {"outcome": "Fetched", "digest": digest}
+    assert outcome.wire() == {"formatVersion": 1, "outcome": "Fetched", "digest": digest}
     return start(tmp_path / "into" / "repository", *repository.server_flags([CACHED]))
 
 

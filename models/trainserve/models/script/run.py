@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainserve import store
+from trainserve.api.messages import Message
 from trainserve.models import device, energy, gates, result
 from trainserve.models.config import Gates
 from trainserve.models.data.watch import Watch
@@ -54,7 +55,7 @@ class ScriptRun(Run):
         self.curves = self.running.curves
         self.keras = KerasWatch(self.running, Watch(terminal.say))
 
-    def execute(self) -> dict[str, Any]:
+    def execute(self) -> Message:
         """Execute the run and return the termination message; only rank 0's has the result.
 
         Raises RunFailed or Interrupted; then nothing is published.
@@ -69,7 +70,7 @@ class ScriptRun(Run):
                         (scratch / name).unlink(missing_ok=True)
             self._run(scratch)
             if not self.rank.first:
-                return result.success("Trained", self.progress, {})
+                return result.trained(self.progress, {})
             if self.config.output is None and self.config.gates == Gates():
                 self._measured(self.keras.accuracy, None)
                 return self._done()
@@ -121,7 +122,7 @@ class ScriptRun(Run):
 
         return keras_model.left(self.keras.newest, self.keras.fitted)
 
-    def _take(self, left: Left, scratch: Path) -> dict[str, Any]:
+    def _take(self, left: Left, scratch: Path) -> Message:
         """Export, check and publish the model that the script left in memory."""
         from trainserve.models.script.network import adopt
 
@@ -142,7 +143,7 @@ class ScriptRun(Run):
         self._check_gates(made.scored)
         return self._publish(made, adopted.dataset, scratch) if self.config.output else self._done()
 
-    def _take_file(self, scratch: Path) -> dict[str, Any]:
+    def _take_file(self, scratch: Path) -> Message:
         """Check and publish the file that the script wrote."""
         from trainserve.models.script import own_graph
 
@@ -190,18 +191,12 @@ class ScriptRun(Run):
             )
         return Known(data, tested, missing)
 
-    def _published(self, published: store.Published) -> dict[str, Any]:
-        message = super()._published(published)
-        if published.manifest.parity.max_abs is None:
-            del message["artifact"]["parity"]
-        return message
-
     def _measured(self, accuracy: float | None, loss: float | None) -> None:
         self.measured.update(accuracy=accuracy, loss=loss)
         self.progress.update(percent=_EVALUATED, eta_seconds=None)
         if accuracy is not None or loss is not None:
             self.progress.update(accuracy=accuracy, loss=loss)
 
-    def _done(self) -> dict[str, Any]:
+    def _done(self) -> Message:
         self.progress.update(percent=100)
-        return result.success("Trained", self.progress, self.measured)
+        return result.trained(self.progress, self.measured)

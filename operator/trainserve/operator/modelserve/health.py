@@ -6,14 +6,14 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from trainserve.api.modelserve import Latency
+from trainserve.api import messages
+from trainserve.api.messages import Failed, Report, Unreadable
 from trainserve.operator import pods
 from trainserve.operator.conditions import Condition
 from trainserve.operator.kinds import Answers
 from trainserve.operator.modelserve.pod import PROBE
 from trainserve.operator.plan import Object
 from trainserve.operator.poller import Target
-from trainserve.operator.said import typed
 
 UNVERIFIED_EVERY = 0.5
 VERIFIED_EVERY = 30.0
@@ -67,7 +67,8 @@ def targets(serving: Iterable[Object], answers: Answers) -> dict[str, Target]:
     for pod in serving:
         address = (pod.get("status") or {}).get("podIP")
         if address and (pod["status"].get("phase") == "Running") and not pods.deleting(pod):
-            verified = answers.get(pod["metadata"]["uid"], {}).get("verified") is True and pods.is_ready(pod)
+            report = messages.answered(Report, answers.get(pod["metadata"]["uid"]))
+            verified = report is not None and report.verified is True and pods.is_ready(pod)
             every = VERIFIED_EVERY if verified else UNVERIFIED_EVERY
             asked[pod["metadata"]["uid"]] = Target(f"http://{address}:{PROBE}/report", every)
     return asked
@@ -81,39 +82,35 @@ def verified(serving: Sequence[Object], answers: Answers) -> Condition:
             return Condition("Verified", "False", trouble.reason, trouble.message)
     reports = _reports(serving, answers)
     for report in reports:
-        if report.get("verified") is False:
-            return Condition("Verified", "False", "OutputMismatch", str(report.get("message") or "OutputMismatch"))
+        if report.verified is False:
+            return Condition("Verified", "False", "OutputMismatch", report.message or "OutputMismatch")
     for report in reports:
-        if report.get("verified") is True and report.get("reason") == NOTHING_RECORDED:
-            return Condition("Verified", "Unknown", NOTHING_RECORDED, str(report.get("message") or NOTHING_RECORDED))
-        if report.get("verified") is True:
-            return Condition("Verified", "True", "SamplesMatch", str(report.get("message") or "SamplesMatch"))
+        if report.verified is True and report.reason == NOTHING_RECORDED:
+            return Condition("Verified", "Unknown", NOTHING_RECORDED, report.message or NOTHING_RECORDED)
+        if report.verified is True:
+            return Condition("Verified", "True", "SamplesMatch", report.message or "SamplesMatch")
     for report in reports:
-        if report.get("reason") == INFERENCE_FAILED:
-            return Condition("Verified", "Unknown", INFERENCE_FAILED, str(report.get("message") or INFERENCE_FAILED))
+        if report.reason == INFERENCE_FAILED:
+            return Condition("Verified", "Unknown", INFERENCE_FAILED, report.message or INFERENCE_FAILED)
     return Condition("Verified", "Unknown", "Pending", "no pod has sent its recorded samples through the server yet")
 
 
 def batched(serving: Sequence[Object], answers: Answers) -> Condition | None:
     """The condition `Batched`, as a pod's probe says it: whether requests are gathered, and why; None until one has."""
     for report in _reports(serving, answers):
-        told = report.get("batching")
-        if isinstance(told, dict) and told.get("axis") in ("first", "none"):
-            joined = told["axis"] == "first"
-            words = str(told.get("reason") or "the pod does not say why")
+        if (told := report.batching) is not None:
+            joined = told.axis == "first"
+            words = told.reason or "the pod does not say why"
             return Condition("Batched", "True" if joined else "False", "Gathered" if joined else "OneByOne", words)
     return None
 
 
 def latency(serving: Sequence[Object], answers: Answers) -> dict[str, float] | None:
     """The slowest pod's figures, in milliseconds: percentiles of several pods cannot be added up."""
-    figures = [typed(Latency, report) or {} for report in _reports(serving, answers)]
-    slowest = {
-        name: max(round(measured[name], 2) for measured in figures if name in measured)
-        for name in ("p50Ms", "p99Ms")
-        if any(name in measured for measured in figures)
-    }
-    return slowest or None
+    reports = _reports(serving, answers)
+    told = {"p50Ms": [report.p50_ms for report in reports], "p99Ms": [report.p99_ms for report in reports]}
+    known = {name: [figure for figure in figures if figure is not None] for name, figures in told.items()}
+    return {name: max(round(figure, 2) for figure in figures) for name, figures in known.items() if figures} or None
 
 
 def trouble(serving: Sequence[Object], answers: Answers) -> Trouble | None:
@@ -163,8 +160,9 @@ def why_not_running(pod: Object, *containers: str) -> Trouble | None:
     return None
 
 
-def _reports(serving: Sequence[Object], answers: Answers) -> list[dict[str, Any]]:
-    return [answers[pod["metadata"]["uid"]] for pod in serving if pod["metadata"]["uid"] in answers]
+def _reports(serving: Sequence[Object], answers: Answers) -> list[Report]:
+    told = (messages.answered(Report, answers.get(pod["metadata"]["uid"])) for pod in serving)
+    return [report for report in told if report is not None]
 
 
 def _refused_by_server(pod: Object) -> Trouble | None:
@@ -190,9 +188,8 @@ def fetch_failure(pod: Mapping[str, Any]) -> Trouble | None:
     end = pods.terminated(pod, "fetch")
     if end is None or end.get("exitCode") == 0:
         return None
-    said = pods.message(end) or {}
-    if said.get("reason") in FETCH_REASONS:
-        return Trouble(said["reason"], str(said.get("message") or said["reason"]))
-    return Trouble(
-        "FetchFailed", f"container fetch ended with exit code {end.get('exitCode')}: {end.get('message') or ''}"
-    )
+    said = pods.message(end)
+    if isinstance(said, Failed) and said.reason in FETCH_REASONS:
+        return Trouble(said.reason, said.message or said.reason)
+    words = said if isinstance(said, Unreadable) else end.get("message") or ""
+    return Trouble("FetchFailed", f"container fetch ended with exit code {end.get('exitCode')}: {words}")

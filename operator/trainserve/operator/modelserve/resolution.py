@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from trainserve.api.messages import Resolved
 from trainserve.api.modelserve import ModelRef, ModelServeSpec
 from trainserve.operator import asking, conditions, pods, times
 from trainserve.operator.conditions import Condition
@@ -20,7 +21,6 @@ from trainserve.operator.modelserve.resolve import Unresolved, answer_of, publis
 from trainserve.operator.modelserve.version import Version
 from trainserve.operator.plan import Delete, Object
 from trainserve.operator.record import Digests
-from trainserve.operator.said import typed
 from trainserve.operator.settings import Settings
 from trainserve.operator.store import StoreRoot
 
@@ -152,8 +152,8 @@ class _Asked:
     def passed_over(self) -> list[str]:
         """What lies in the store and is no version, as the pod that asked says it."""
         said = pods.message(self.ended) if self.ended else None
-        told = typed(asking.Resolved, said) or {}
-        return [f"passed over: {each}" for each in told.get("passedOver") or []]
+        told = said.passed_over if isinstance(said, Resolved) else None
+        return [f"passed over: {each}" for each in told or []]
 
     @property
     def failure(self) -> str | None:

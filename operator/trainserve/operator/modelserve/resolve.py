@@ -3,15 +3,14 @@ answered."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from trainserve.api import messages
 from trainserve.api.modelserve import ModelRef
 from trainserve.operator import asking, conditions
 from trainserve.operator.modelserve.version import Version
 from trainserve.operator.plan import Object
-from trainserve.operator.said import typed
 
 LONE_GRAPH = ".onnx"
 """How the address of a graph ends that is no version of a store."""
@@ -56,12 +55,15 @@ def resolve(
     )
 
 
-def answer_of(message: Mapping[str, Any] | None, model: str) -> Version | Unresolved:
-    """What a resolver pod's termination message says; None when it left none that can be read."""
-    if message is not None and (found := typed(asking.Resolved, message)) is not None:
-        return Version(model=model, number=found["version"], uri=found["uri"], digest=found["digest"])
-    if message is not None and message.get("reason") in asking.REASONS:
-        return Unresolved(message["reason"], str(message.get("message") or message["reason"]), ask_store=True)
+def answer_of(message: messages.Outcome | messages.Unreadable | None, model: str) -> Version | Unresolved:
+    """What a resolver pod's termination message says; that there is no answer where it left none that can be read."""
+    match message:
+        case messages.Resolved():
+            return Version(model=model, number=message.version, uri=message.uri, digest=message.digest)
+        case messages.Failed(reason=str(reason)) if reason in asking.REASONS:
+            return Unresolved(reason, message.message or reason, ask_store=True)
+        case messages.Unreadable():
+            return Unresolved("StoreError", str(message), ask_store=True)
     return Unresolved("StoreError", "the pod that asks the store ended without an answer", ask_store=True)
 
 

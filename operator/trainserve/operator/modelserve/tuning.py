@@ -10,11 +10,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import Field
-
-from trainserve.api.base import StatusType
+from trainserve.api.messages import Failed, Tuned, Unreadable
 from trainserve.api.modelserve import ModelServeSpec, Slo
 from trainserve.operator import pods, shares, times
 from trainserve.operator.conditions import Condition
@@ -22,7 +20,7 @@ from trainserve.operator.modelserve import health, tuner
 from trainserve.operator.modelserve.children import Children
 from trainserve.operator.modelserve.version import Version
 from trainserve.operator.plan import Delete, Object
-from trainserve.operator.said import typed
+from trainserve.operator.said import as_status
 from trainserve.operator.settings import Settings
 
 TUNED = "Tuned"
@@ -43,20 +41,6 @@ class Step:
     create: list[Object] = field(default_factory=list)
     delete: list[Delete] = field(default_factory=list)
     requeue_after: float | None = None
-
-
-class Answer(StatusType):
-    """What the tuner says at its end (docs/contracts.md)."""
-
-    outcome: Literal["Tuned"]
-    held: bool
-    message: str = Field(min_length=1)
-    instances: int | None = Field(None, ge=1, le=64)
-    threads: int | None = Field(None, ge=1, le=256)
-    max_batch: int | None = Field(None, ge=1, le=4096)
-    max_queue_delay: str | None = Field(None, pattern=r"^[0-9]{1,9}(\.[0-9]{1,9})?(us|ms|s)$")
-    p99_ms: float | None = Field(None, ge=0)
-    requests_per_second: float | None = Field(None, ge=0)
 
 
 def step(
@@ -82,15 +66,16 @@ def step(
         wanted = tuner.pod(serve, name, spec, slo, target, settings)
         return Step(_measuring(slo, target), create=[wanted], delete=others)
     end = pods.terminated(pod, "tune")
-    answer = typed(Answer, pods.message(end) if end else None)
-    if answer is not None:
-        del answer["outcome"]
-        tuning = {"key": key, "objective": slo.p99, **answer}
+    answer = pods.message(end) if end else None
+    if isinstance(answer, Tuned):
+        told = as_status(answer)
+        del told["outcome"], told["formatVersion"]
+        tuning = {"key": key, "objective": slo.p99, **told}
         return Step(_condition(tuning), chosen(spec, tuning), tuning, delete=others)
     over = end is not None or (pod.get("status") or {}).get("phase") in ("Failed", "Succeeded")
     if over:
         failed = _failed(pod, end, spec, others, now)
-        if failed.condition.reason == FAILED and end is not None and pods.message(end) is not None:
+        if failed.condition.reason == FAILED and answer is not None:
             # It would fail again. Remembered, so that the pod may go: its server runs on, and holds what the service
             # may need.
             failed.tuning = {"key": key, "objective": slo.p99, "held": False, "reason": FAILED}
@@ -147,7 +132,8 @@ def _failed(
     said = pods.message(end) if end else None
     # Of a server that has died the tuner knows only that nobody answers any more.
     trouble = health.fetch_failure(pod) or health.why_not_running(pod, "triton")
-    words = (trouble.message if trouble else None) or (said or {}).get("message") or (end or {}).get("message")
+    told = said.message if isinstance(said, Failed) else str(said) if isinstance(said, Unreadable) else None
+    words = (trouble.message if trouble else None) or told or (end or {}).get("message")
     reason = trouble.reason if trouble else FAILED
     failed = Step(Condition(TUNED, "False", reason, words or "the pod that measures ended without a word"), spec)
     failed.delete += others

@@ -6,9 +6,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from trainserve.api.messages import Failed, Resolved, Unreadable
 from trainserve.operator import asking, labels, pods
 from trainserve.operator.plan import Object
-from trainserve.operator.said import typed
 from trainserve.operator.settings import Settings
 from trainserve.operator.trainjob.outcome import INVALID_RESULT, Outcome
 
@@ -44,14 +44,13 @@ def pod(job: Object, attempt: int, artifact: dict[str, Any], settings: Settings)
 def judged(outcome: Outcome, artifact: dict[str, Any], looked: Object) -> Outcome | None:
     """The outcome, or what it is instead; None while the pod looks, or where it could not."""
     end = asking.end_of(looked)
-    answer = (pods.message(end) if end else None) or {}
-    found = typed(asking.Resolved, answer)
-    if found is not None:
-        if (found["version"], found["digest"]) == (artifact["version"], artifact["digest"]):
+    answer = pods.message(end) if end else None
+    if isinstance(answer, Resolved):
+        if (answer.version, answer.digest) == (artifact["version"], artifact["digest"]):
             return outcome
-        words = f"the run says {artifact['digest']}, the store has {found['digest']}"
-    elif answer.get("reason") in ("ModelNotFound", "VersionNotFound", "VersionMismatch"):
-        words = str(answer.get("message") or answer["reason"])
+        words = f"the run says {artifact['digest']}, the store has {answer.digest}"
+    elif isinstance(answer, Failed) and answer.reason in ("ModelNotFound", "VersionNotFound", "VersionMismatch"):
+        words = answer.message or answer.reason
     else:
         return None
     said = f"the store does not hold version {artifact['version']} as the run says: {words}"
@@ -66,5 +65,6 @@ def is_over(looked: Object) -> bool:
 def why_not(looked: Object) -> str:
     """What is known of a pod that has given no answer."""
     end, waiting = asking.end_of(looked), pods.waiting(looked, asking.CONTAINER) or {}
-    said = (pods.message(end) or {}).get("message") if end else None
+    told = pods.message(end) if end else None
+    said = told.message if isinstance(told, Failed) else told if isinstance(told, Unreadable) else None
     return str(said or pods.unschedulable(looked) or waiting.get("message") or waiting.get("reason") or "")

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from trainserve.api.trainjob_status import Artifact, Progress, Result
+from trainserve.api.messages import Failed, Published, Said, Trained, Unreadable
 from trainserve.operator import pods, times
-from trainserve.operator.said import shortened, typed
+from trainserve.operator.said import as_status, shortened
 
 CONTAINER = "trainer"
 
@@ -138,27 +138,27 @@ def _weight(end: Outcome) -> tuple[bool, bool, bool, str]:
 
 
 def _succeeded(end: Mapping[str, Any]) -> Outcome:
-    said = pods.message(end) or {}
-    artifact = typed(Artifact, said.get("artifact"))
-    if said.get("artifact") and artifact is None:
-        return Outcome(INVALID_RESULT, "the pod's termination message names an artifact that cannot be read", 0)
+    said = pods.message(end)
+    if isinstance(said, Unreadable):
+        return Outcome(INVALID_RESULT, str(said), 0)
+    told = said if isinstance(said, Published | Trained | Failed) else None
+    published = said if isinstance(said, Published) else None
     return Outcome(
         SUCCEEDED,
         "",
         exit_code=0,
         finished=end.get("finishedAt"),
         succeeded=True,
-        progress=typed(Progress, said.get("progress")),
-        result=typed(Result, said.get("result")),
-        artifact=artifact,
-        passed_over=_texts(said.get("passedOver")),
+        progress=_kept(told.progress if told else None),
+        result=_kept(told.result if told else None),
+        artifact=_kept(published.artifact if published else None),
+        passed_over=shortened("; ".join((published.passed_over if published else None) or ()), 500),
     )
 
 
-def _texts(reported: Any) -> str:
-    """A list of texts as one of bounded length; nothing of anything else."""
-    texts = reported if isinstance(reported, list) else []
-    return shortened("; ".join(text for text in texts if isinstance(text, str)), 500)
+def _kept(told: Said | None) -> dict[str, Any] | None:
+    """In the form that the status has; None where nothing was told."""
+    return (as_status(told) or None) if told is not None else None
 
 
 def _failed(end: Mapping[str, Any] | None, pod: Mapping[str, Any]) -> Outcome:
@@ -167,14 +167,14 @@ def _failed(end: Mapping[str, Any] | None, pod: Mapping[str, Any]) -> Outcome:
     code, finished = end.get("exitCode"), end.get("finishedAt")
     if end.get("reason") == "ContainerStatusUnknown":
         return Outcome(NODE_LOST, "the node lost track of the container", code, finished)
-    said = pods.message(end) or {}
-    result, progress = typed(Result, said.get("result")), typed(Progress, said.get("progress"))
+    said = pods.message(end)
+    told = said if isinstance(said, Failed) else Failed()
+    result, progress = _kept(told.result), _kept(told.progress)
     if end.get("reason") == "OOMKilled":
         return Outcome(OUT_OF_MEMORY, "the container used more memory than its limit", code, finished)
-    reason = said.get("reason")
+    reason = told.reason
     if reason in RUN_REASONS and reason != INTERRUPTED:
-        message = str(said.get("message") or reason)
-        return Outcome(str(reason), message, code, finished, progress=progress, result=result)
+        return Outcome(reason, told.message or reason, code, finished, progress=progress, result=result)
     # torchrun exits 1 when it is told to stop, whatever its processes answered.
     if pods.deleting(pod):
         return Outcome(INTERRUPTED, "the pod was told to stop", code, finished, progress=progress, result=result)
@@ -183,7 +183,7 @@ def _failed(end: Mapping[str, Any] | None, pod: Mapping[str, Any]) -> Outcome:
         return Outcome(
             "UserError", f"exit code {code}: the run stopped, and nobody had told its pod to", code, finished
         )
-    text = (end.get("message") or "").strip()
+    text = str(said) if isinstance(said, Unreadable) else (end.get("message") or "").strip()
     return Outcome("UserError", f"exit code {code}" + (f": {text[-800:]}" if text else ""), code, finished)
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from trainserve.api.trainjob_status import Progress
+from trainserve.api import messages
 from trainserve.operator import labels
 from trainserve.operator.plan import Object
 from trainserve.operator.poller import Target
-from trainserve.operator.said import typed
+from trainserve.operator.said import as_status
 from trainserve.operator.trainjob.builders import PROGRESS_PORT
 from trainserve.operator.trainjob.names import place_of
 
@@ -38,4 +38,5 @@ def targets(job: Object, children: list[Object]) -> dict[str, Target]:
 
 def latest(answers: Mapping[str, dict[str, Any]]) -> dict[str, Any] | None:
     """The status field `progress`; None when nobody has answered in its form."""
-    return next((found for answer in answers.values() if (found := typed(Progress, answer)) is not None), None)
+    told = (messages.answered(messages.Progress, answer) for answer in answers.values() if answer)
+    return next((as_status(progress) for progress in told if progress is not None), None)

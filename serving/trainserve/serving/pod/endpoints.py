@@ -34,7 +34,7 @@ def answer(probe: Probe, path: str) -> tuple[HTTPStatus, str, bytes]:
         status = HTTPStatus.OK if probe.verified else HTTPStatus.SERVICE_UNAVAILABLE
         return status, "text/plain", f"{probe.reason}: {probe.message}\n".encode()
     if path == "/report":
-        return HTTPStatus.OK, "application/json", json.dumps(probe.report()).encode()
+        return HTTPStatus.OK, "application/json", json.dumps(probe.report().wire()).encode()
     if path == "/metrics":
         return HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(probe.metrics.registry)
     return HTTPStatus.NOT_FOUND, "text/plain", b"/startz /livez /readyz /report /metrics\n"
@@ -87,7 +87,7 @@ def serve(probe: Probe, host: str, port: int, dead: Path | None = None) -> None:
 
         def verify() -> None:
             while probe.verify_when_due(stopped):
-                print(json.dumps(probe.report()), flush=True)
+                print(json.dumps(probe.report().wire()), flush=True)
 
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stopped.set())

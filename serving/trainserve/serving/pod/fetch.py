@@ -8,9 +8,9 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from trainserve import store
+from trainserve.api.messages import Failed, Fetched
 from trainserve.serving.protocol.triton_types import UnservableModel
 from trainserve.serving.repository import repository, unbatched
 from trainserve.serving.repository.settings import InvalidSettings, Settings
@@ -47,7 +47,7 @@ def fetch(
     model_name: str,
     settings: Settings,
     gpus: int = 0,
-) -> dict[str, Any]:
+) -> Fetched | Failed:
     """`fetch_model` of a version in a store."""
     at = store.address(root, namespace, model, version)
     return fetch_model(at, digest, into, model_name, settings, gpus, version=(namespace, model, version))
@@ -67,7 +67,7 @@ def fetch_model(
     buckets: Sequence[float] = (),
     samples: Samples | None = None,
     version: tuple[str, str, int] | None = None,
-) -> dict[str, Any]:
+) -> Fetched | Failed:
     """Makes `<into>/version`, `<into>/repository` and `<into>/batching.json`, which tells the probe how the model is
     batched, and how it is served without; returns the termination message (docs/contracts.md).
 
@@ -107,7 +107,7 @@ def fetch_model(
     except OSError as error:
         return _failed("StoreError", f"cannot write {error.filename or into}: {error.strerror}")
     shutil.rmtree(own, ignore_errors=True)
-    return {"outcome": "Fetched", **_version(model), "digest": digest}
+    return Fetched(digest=digest, **_version(model))
 
 
 def _fetch_samples(samples: Samples, target: Path, model: Servable) -> None:
@@ -142,5 +142,5 @@ def _lay_out(source: Path, folder: Path, link: bool) -> None:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _failed(reason: str, message: object) -> dict[str, Any]:
-    return {"outcome": "Failed", "reason": reason, "message": str(message)}
+def _failed(reason: str, message: object) -> Failed:
+    return Failed(reason=reason, message=str(message))

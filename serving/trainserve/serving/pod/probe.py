@@ -15,11 +15,11 @@ import traceback
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from trainserve.api import latency_buckets
+from trainserve.api.messages import FORMAT, Report
 from trainserve.serving.pod.metrics import ProbeMetrics
 from trainserve.serving.pod.pulse import Pulse, Verdict
 from trainserve.serving.protocol.control import Control
@@ -292,22 +292,23 @@ class Probe:
             return Control(f"{self.host}:{self.port}", TIMEOUT).finished(self.model)
         return None
 
-    def report(self) -> dict[str, Any]:
+    def report(self) -> Report:
         """The answer of /report (docs/contracts.md). Latencies are of single inferences by this probe alone."""
         with self._lock:
             latencies = list(self._latencies)
         p50, p99 = np.percentile(latencies, [50, 99]) * 1e3 if latencies else (None, None)
-        return {
-            "verified": self.verified,
-            "reason": self.reason,
-            "message": self.message,
-            "samples": len(self.recorded) if self.recorded is not None else 0,
-            "batching": self.company.report(self._described),
-            "maxAbs": _finite(self.max_abs),
-            "maxRel": _finite(self.max_rel),
-            "p50Ms": None if p50 is None else round(float(p50), 3),
-            "p99Ms": None if p99 is None else round(float(p99), 3),
-        }
+        return Report(
+            format_version=FORMAT,
+            verified=self.verified,
+            reason=self.reason,
+            message=self.message,
+            samples=len(self.recorded) if self.recorded is not None else 0,
+            batching=self.company.report(self._described),
+            max_abs=_finite(self.max_abs),
+            max_rel=_finite(self.max_rel),
+            p50_ms=None if p50 is None else round(float(p50), 3),
+            p99_ms=None if p99 is None else round(float(p99), 3),
+        )
 
     def _compared(self, model: str, recorded: Recorded) -> Comparison:
         """What the model answers to every sample alone, with what was recorded."""
@@ -354,4 +355,4 @@ class Probe:
 
 
 def _finite(value: float | None) -> float | None:
-    return value if value is not None and np.isfinite(value) else None
+    return float(value) if value is not None and np.isfinite(value) else None

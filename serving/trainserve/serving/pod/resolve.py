@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 from trainserve import store
+from trainserve.api.messages import Failed, Resolved
 
 _PAUSE = 1.0
 
 
 def resolve(
     root: str, public_root: str, namespace: str, model: str, version: int | None, patience: float = 0.0
-) -> dict[str, Any]:
+) -> Resolved | Failed:
     """The termination message of `trainserve.serving resolve` (docs/contracts.md).
 
     `patience`: seconds for which a store that has no such version is asked again.
@@ -23,8 +23,8 @@ def resolve(
             found = store.resolve(root, namespace, model, version, public_root)
         except store.StoreError as error:
             if time.monotonic() >= deadline:
-                return {"outcome": "Failed", "reason": error.reason, "message": str(error)}
+                return Failed(reason=error.reason, message=str(error))
             time.sleep(_PAUSE)
         else:
-            told = {"passedOver": [*found.passed_over]} if found.passed_over else {}
-            return {"outcome": "Resolved", "uri": found.uri, "version": found.version, "digest": found.digest} | told
+            told = {"passed_over": [*found.passed_over]} if found.passed_over else {}
+            return Resolved(uri=found.uri, version=found.version, digest=found.digest, **told)

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
 
+from trainserve.api.messages import Failed, Tuned
 from trainserve.api.triton_releases import POD_HEADER
 from trainserve.serving.devserver.server import READY_SECONDS, ServerNotReady
 from trainserve.serving.protocol.control import is_ready
@@ -56,7 +56,7 @@ def run(
     cores: int | None,
     gpus: int,
     pod_uid: str | None = None,
-) -> dict[str, Any]:
+) -> Tuned | Failed:
     """The termination message. `version` is what `fetch` made, `repository` what the server at `url` reads; it loads
     models for whoever knows the `pod_uid`, or for anybody."""
     server = Beside(url, pod_uid)
@@ -70,29 +70,28 @@ def run(
     return outcome(result)
 
 
-def outcome(result: Result) -> dict[str, Any]:
+def outcome(result: Result) -> Tuned | Failed:
     """What a result comes to for the operator."""
     choice = result.choice
     if choice is not None and choice.held is not None:
         held, chosen = choice.held, choice.candidate.settings
         rate = held.load.rate or held.rate
         batching = chosen.dynamic_batching
-        delay = {} if batching.max_queue_delay is None else {"maxQueueDelay": batching.max_queue_delay}
-        return {
-            "outcome": "Tuned",
-            "held": True,
-            "message": f"p99 {held.p99_ms:.3g} ms at {rate:.4g}/s with {described(chosen)}",
-            "instances": chosen.instances,
-            "threads": chosen.threads,
-            "maxBatch": batching.max_batch,
+        delay = {} if batching.max_queue_delay is None else {"max_queue_delay": batching.max_queue_delay}
+        return Tuned(
+            held=True,
+            message=f"p99 {held.p99_ms:.3g} ms at {rate:.4g}/s with {described(chosen)}",
+            instances=chosen.instances,
+            threads=chosen.threads,
+            max_batch=batching.max_batch,
             **delay,
-            "p99Ms": round(held.p99_ms, 3),
-            "requestsPerSecond": round(rate, 1),
-        }
+            p99_ms=round(held.p99_ms, 3),
+            requests_per_second=round(rate, 1),
+        )
     if all(each.p99_ms is None for each in result.measurements):
         return _failed(next((each.failure for each in result.measurements if each.failure), "nothing was answered"))
     needed = result.needed
-    return {"outcome": "Tuned", "held": False, "message": needed.message if needed else "nothing holds the objective"}
+    return Tuned(held=False, message=needed.message if needed else "nothing holds the objective")
 
 
 def _model(version: Path) -> Servable:
@@ -100,5 +99,5 @@ def _model(version: Path) -> Servable:
     return open_servable(str(graph), release=None)
 
 
-def _failed(message: str) -> dict[str, Any]:
-    return {"outcome": "Failed", "reason": FAILED, "message": message}
+def _failed(message: str) -> Failed:
+    return Failed(reason=FAILED, message=message)

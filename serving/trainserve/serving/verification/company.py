@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
+from trainserve.api.messages import Batching
 from trainserve.batching.trial import ROWS, Arrays, Bounds, tried
 from trainserve.serving.protocol.infer import InferenceError, infer
 from trainserve.serving.repository.unbatched import Beside
@@ -112,14 +113,14 @@ class Company:
                 self.expect_left(unrecorded.describe(f"{host}:{port}", model, TIMEOUT))
         return self._leaving
 
-    def report(self, described: Described | None) -> dict[str, str] | None:
+    def report(self, described: Described | None) -> Batching | None:
         """Whether requests are gathered, and why; None while nothing is known of the server."""
         if described is None or self._leaving:
             return None
-        axis = "first" if described.max_batch else "none"
+        axis: Literal["first", "none"] = "first" if described.max_batch else "none"
         known = self.unbatched.batching() if self.unbatched is not None else None
         words = "its configuration says so" if known is None or known.axis != axis else known.reason
-        return {"axis": axis, "reason": words}
+        return Batching(axis=axis, reason=words)
 
 
 def _rows(question: Question | None, recorded: Recorded | None) -> dict[str, np.ndarray[Any, Any]] | None:
