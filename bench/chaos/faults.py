@@ -32,11 +32,11 @@ from typing import Any, NamedTuple
 import psutil
 
 from bench.chaos.scene import Scene
+from trainserve.api.reasons import Retry, retry_after
 from trainserve.dev.agent.records import PodFolder
 from trainserve.dev.kube import Refused
 from trainserve.dev.process import StillRunning
 from trainserve.dev.run import ClusterError
-from trainserve.operator.trainjob.outcome import INFRASTRUCTURE
 
 DAY = 86_400
 LIBRARY = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
@@ -293,7 +293,7 @@ def _attempts(job: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def _counted(job: Mapping[str, Any]) -> int:
     """How many of its retries a job that goes on has used up."""
     reasons = [attempt.get("reason") for attempt in _attempts(job)]
-    return sum(reason is not None and reason not in INFRASTRUCTURE for reason in reasons)
+    return sum(reason is not None and retry_after(reason) is not Retry.FREE for reason in reasons)
 
 
 def _fill_up(path: Path) -> None:

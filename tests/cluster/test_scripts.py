@@ -124,5 +124,5 @@ def test_an_error_in_a_script_is_told_with_its_line(kube: Kube) -> None:
     job["spec"]["policy"] = {"retries": 0}
     apply(kube, config_map, job)
     failed = condition(kube.finished("broken"), "Failed")
-    assert failed["reason"] == "UserError"
+    assert failed["reason"] == "ScriptError"
     assert "train.py, line 3: JSONDecodeError" in failed["message"]

@@ -250,8 +250,8 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_step_and_rate(
 @pytest.mark.parametrize(
     ("config", "code", "reason", "text"),
     [
-        ("{", 1, "UserError", "not JSON"),
-        ({"model": {"name": "convnte"}, "dataset": {"name": "digits"}}, 1, "UserError", "did you mean 'convnet'?"),
+        ("{", 1, "ConfigError", "not JSON"),
+        ({"model": {"name": "convnte"}, "dataset": {"name": "digits"}}, 1, "ConfigError", "did you mean 'convnet'?"),
         ({"model": {"name": "convnet"}, "dataset": {"path": "/nowhere.npz"}}, 12, "DataError", "/nowhere.npz: No such"),
     ],
 )

@@ -167,7 +167,7 @@ def test_a_pod_ends_with_the_traceback_in_its_log_and_code_1(
     assert err.startswith("Traceback (most recent call last):\n")
     assert 'train.py", line 3, in <module>' in err
     assert "trainserve/models" not in err
-    assert (pod.message["outcome"], pod.message["reason"]) == ("Failed", "UserError")
+    assert (pod.message["outcome"], pod.message["reason"]) == ("Failed", "ScriptError")
     assert pod.message["message"] == "model.script: train.py, line 2: KeyError: 'x'"
 
 
@@ -233,7 +233,7 @@ def test_a_script_that_prints_its_environment_and_dies_tells_no_secret(
     secret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
     pod = start_pod(config, AWS_SECRET_ACCESS_KEY=secret, PATH="/usr/bin")
     code, out, _ = pod.finish()
-    assert (code, pod.message["reason"]) == (1, "UserError")
+    assert (code, pod.message["reason"]) == (1, "ScriptError")
     assert "<AWS_SECRET_ACCESS_KEY>" in pod.message["message"] or "..." in pod.message["message"]
     assert secret[:12] not in pod.termination_log.read_text()
     assert secret[:12] not in out.splitlines()[-1]

@@ -121,7 +121,7 @@ def test_an_image_that_cannot_be_pulled_is_a_reason_and_not_a_failure() -> None:
     assert condition(run.status, "Failed") == {}
 
 
-@pytest.mark.parametrize("reason", ["GateNotMet", "ParityFailed", "DataError"])
+@pytest.mark.parametrize("reason", ["GateNotMet", "ParityFailed", "DataError", "ConfigError"])
 def test_a_deterministic_failure_is_not_tried_again(reason: str) -> None:
     run = Run(trainjob())
     run.step()

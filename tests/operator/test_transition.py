@@ -22,10 +22,10 @@ from tests.operator.support import (
     failed,
     trainjob,
 )
+from trainserve.api.reasons import OF_ATTEMPTS
 from trainserve.operator.modelserve import transition as modelserve
 from trainserve.operator.plan import Object
 from trainserve.operator.trainjob import transition as trainjobs
-from trainserve.operator.trainjob.outcome import REASONS
 from trainserve.operator.transition import Transition, tell
 
 SHORT, OTHER_SHORT = "ab" * 6, "cd" * 6
@@ -204,7 +204,7 @@ def test_every_reason_of_an_attempt_is_known_beforehand(end: Object) -> None:
     run.step()
     run.set("digits-1-0", end)
     run.step(1)
-    assert run.reasons()[0] in REASONS
+    assert run.reasons()[0] in OF_ATTEMPTS
 
 
 def test_a_version_counts_as_published_when_it_is_first_written() -> None:

@@ -19,7 +19,7 @@ from pathlib import Path  # noqa: E402
 from typing import TYPE_CHECKING, Any, NoReturn  # noqa: E402
 
 from trainserve.models import rank, result, server, telling, torchvision, workplace  # noqa: E402
-from trainserve.models.errors import Interrupted, RunFailed, UserError  # noqa: E402
+from trainserve.models.errors import ConfigError, Interrupted, RunFailed, UserError  # noqa: E402
 from trainserve.models.interrupt import Interrupt  # noqa: E402
 from trainserve.models.progress import Progress  # noqa: E402
 from trainserve.models.rank import Rank  # noqa: E402
@@ -53,7 +53,7 @@ def main(arguments: list[str]) -> NoReturn:
     except Exception as error:
         traceback.print_exc()
         text = f"unexpected {telling.told(error)}"
-        message, code = result.failure(UserError.reason, text, progress, measured), UserError.exit_code
+        message, code = result.failure(UserError.reason, text, progress, measured), UserError(text).exit_code
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     result.write(message, own)
     sys.stderr.flush()
@@ -88,7 +88,7 @@ def _run(
 def _config_path(arguments: list[str]) -> Path:
     given = arguments or [path for path in [os.environ.get("TRAINSERVE_CONFIG")] if path]
     if len(given) != 1:
-        raise UserError(f"usage: python -m trainserve.models CONFIG.json ({len(given)} arguments were given)")
+        raise ConfigError(f"usage: python -m trainserve.models CONFIG.json ({len(given)} arguments were given)")
     return Path(given[0])
 
 

@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from trainserve.models.errors import UserError
+from trainserve.models.errors import ConfigError
 
 
 class Settings(Protocol):
@@ -23,12 +23,12 @@ class Settings(Protocol):
 
 
 class Augment:
-    """Augmentation of images of `shape` (H, W, C). Raises UserError if they are too small for the shift."""
+    """Augmentation of images of `shape` (H, W, C). Raises ConfigError if they are too small for the shift."""
 
     def __init__(self, settings: Settings, shape: tuple[int, int, int]) -> None:
         height, width, _ = shape
         if settings.crop >= min(height, width):
-            raise UserError(
+            raise ConfigError(
                 f"trainer.augment.crop: {settings.crop} is not allowed; must be < {min(height, width)} "
                 f"for images of {height}x{width}"
             )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from trainserve.models import zoo
 from trainserve.models.config import Model
 from trainserve.models.data.watch import Watch
-from trainserve.models.errors import UserError
+from trainserve.models.errors import ConfigError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,7 +23,7 @@ def build(
 ) -> nn.Module:
     """Build the network for images of `shape` (H, W, C). Paths are relative to `folder`; `watch` logs what was done.
 
-    Raises UserError and DataError as `zoo.build`, and UserError for weights or globs that do not fit.
+    Raises ConfigError and DataError as `zoo.build`, and ConfigError for weights or globs that do not fit.
     """
     from trainserve.models import freeze, pretrained
 
@@ -39,21 +39,21 @@ def build(
 
 
 def _look(network: nn.Module, config: Model, shape: tuple[int, int, int], watch: Watch) -> None:
-    """Log if the network ignores part of the images. Raises UserError if a named model ignores much of them."""
+    """Log if the network ignores part of the images. Raises ConfigError if a named model ignores much of them."""
     from trainserve.models.zoo import sight
 
     seen = sight.sight(network, shape)
     if seen is None or seen.share == 1:
         return
     if config.name is not None and seen.share < sight.FEW:
-        raise UserError(f"model.name: {config.name} {seen}; {sight.advice(network, shape)}")
+        raise ConfigError(f"model.name: {config.name} {seen}; {sight.advice(network, shape)}")
     watch.say(f"warning: {config.name or config.script} {seen}; {sight.advice(network, shape)}")
 
 
 def _script(config: Model, folder: Path) -> str:
     assert config.script is not None
     if ":" not in config.script:
-        raise UserError(
+        raise ConfigError(
             f'model.script: "{config.script}" is a whole script; a network is built by "{config.script}:function"'
         )
     return str(folder / config.script)
@@ -61,7 +61,7 @@ def _script(config: Model, folder: Path) -> str:
 
 @contextlib.contextmanager
 def blaming(config: Model, folder: Path) -> Iterator[None]:
-    """Inside, errors in the user's own code become a UserError that names file and line."""
+    """Inside, errors in the user's own code become a ConfigError that names file and line."""
     if config.script is None:
         yield
         return

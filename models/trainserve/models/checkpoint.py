@@ -23,7 +23,7 @@ from typing import Any
 
 from trainserve.files import durable
 from trainserve.models.config import Checkpoint as Config
-from trainserve.models.errors import CheckpointFailed, UserError
+from trainserve.models.errors import CheckpointFailed, ConfigError, UserError
 
 _FORMAT = 1
 _NAME = re.compile(r"step-(\d+)\.([0-9a-f]{16})\.pt")
@@ -126,7 +126,7 @@ class Checkpoints:
         for field in [*self._run, *theirs]:
             mine, other = self._run.get(field, _ABSENT), theirs.get(field, _ABSENT)
             if mine != other:
-                raise UserError(
+                raise ConfigError(
                     f"checkpoint.folder: {self.folder} is of a run with {field} {_shown(other)}, this run has "
                     f"{_shown(mine)} ({path.name}); every run needs its own folder"
                 )

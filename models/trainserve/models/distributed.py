@@ -23,6 +23,8 @@ from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-
 from torch.nn.parallel import DistributedDataParallel
 from typing_extensions import override
 
+from trainserve.api import reasons
+from trainserve.api.reasons import Reason
 from trainserve.models.errors import Interrupted, PeerFailed, RankLost, RunFailed, UserError
 from trainserve.models.rank import Rank
 
@@ -179,7 +181,7 @@ class Gang(Alone):
 
     def tell(self, error: RunFailed) -> None:
         """Store this process's error for the others; only the first error is kept."""
-        said = {"rank": self.rank.rank, "reason": error.reason, "code": error.exit_code, "message": str(error)}
+        said = {"rank": self.rank.rank, "reason": error.reason, "message": str(error)}
         with contextlib.suppress(RuntimeError):
             self._store.compare_set("failed", "", json.dumps(said))
 
@@ -198,7 +200,7 @@ class Gang(Alone):
         except RuntimeError as error:
             raise RankLost("the process that hosts the run's rendezvous store has ended") from error
         if said["rank"] != self.rank.rank:
-            raise PeerFailed(f"rank {said['rank']}: {said['message']}", said["reason"], said["code"])
+            raise PeerFailed(f"rank {said['rank']}: {said['message']}", reasons.of(said["reason"]) or Reason.USER_ERROR)
 
 
 @contextlib.contextmanager

@@ -1,22 +1,40 @@
-"""Why a run ends without a version: one class per reason of the contract, each with its exit code."""
+"""Why a run ends without a version: one class per reason, each with the exit code that the reason has."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
+from trainserve.api.reasons import Reason
+
 
 class RunFailed(Exception):
     """Base: `reason` is what the TrainJob's condition will say, the message is one line."""
 
-    reason: str
-    exit_code: int
+    reason: Reason
+
+    @property
+    def exit_code(self) -> int:
+        """What the process ends with."""
+        assert self.reason.exit_code is not None
+        return self.reason.exit_code
 
 
 class UserError(RunFailed):
-    """The configuration cannot be run as it is."""
+    """The run ended with an error of what the user gave it; which kind is not known."""
 
-    reason = "UserError"
-    exit_code = 1
+    reason = Reason.USER_ERROR
+
+
+class ConfigError(UserError):
+    """The configuration cannot be run as it is; it is not tried again."""
+
+    reason = Reason.CONFIG_ERROR
+
+
+class ScriptError(UserError):
+    """The user's script raised an error, or what it left is no model that can be published."""
+
+    reason = Reason.SCRIPT_ERROR
 
 
 class WrongGraph(UserError):
@@ -26,15 +44,13 @@ class WrongGraph(UserError):
 class GateNotMet(RunFailed):
     """The model was trained and is not good enough."""
 
-    reason = "GateNotMet"
-    exit_code = 10
+    reason = Reason.GATE_NOT_MET
 
 
 class ParityFailed(RunFailed):
     """The exported graph does not compute what PyTorch does."""
 
-    reason = "ParityFailed"
-    exit_code = 11
+    reason = Reason.PARITY_FAILED
     layer: str | None = None
     """The one that makes the difference, where it was found."""
 
@@ -42,41 +58,37 @@ class ParityFailed(RunFailed):
 class DataError(RunFailed):
     """The data set cannot be read, or cannot be trained on."""
 
-    reason = "DataError"
-    exit_code = 12
+    reason = Reason.DATA_ERROR
 
 
 class PublishFailed(RunFailed):
     """The result could not be written or published."""
 
-    reason = "StoreError"
-    exit_code = 13
+    reason = Reason.STORE_ERROR
 
 
 class CheckpointFailed(RunFailed):
     """The state of the run could not be saved; earlier checkpoints are as they were."""
 
-    reason = "StoreError"
-    exit_code = 13
+    reason = Reason.STORE_ERROR
 
 
 class RankLost(RunFailed):
     """Another process of the run is gone, or never came; trying again may help."""
 
-    reason = "RankLost"
-    exit_code = 14
+    reason = Reason.RANK_LOST
 
 
 class PeerFailed(RunFailed):
-    """Another process of the run failed, with its reason and its exit code."""
+    """Another process of the run failed, with its reason."""
 
-    def __init__(self, message: str, reason: str, exit_code: int) -> None:
+    def __init__(self, message: str, reason: Reason) -> None:
         super().__init__(message)
-        self.reason, self.exit_code = reason, exit_code
+        self.reason = reason
 
 
 class Interrupted(BaseException):
     """SIGTERM. Not an Exception, so that no library's `except Exception` swallows it."""
 
-    reason: ClassVar[str] = "Interrupted"
+    reason: ClassVar[Reason] = Reason.INTERRUPTED
     exit_code: ClassVar[int] = 143

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from trainserve.models.config.base import guess
-from trainserve.models.errors import UserError
+from trainserve.models.errors import ConfigError
 
 FIELD = "model.freeze"
 
@@ -19,15 +19,15 @@ FIELD = "model.freeze"
 def freeze(network: nn.Module, globs: Sequence[str]) -> str:
     """Freeze the parameters that `globs` match (`*` also matches dots: `layer1.*`); returns a summary line.
 
-    Raises UserError for a glob that matches nothing, or if nothing is left to train.
+    Raises ConfigError for a glob that matches nothing, or if nothing is left to train.
     """
     parameters = dict(network.named_parameters())
     for glob in globs:
         if not any(fnmatchcase(name, glob) for name in parameters):
-            raise UserError(f"{FIELD}: {glob!r} matches no parameter; {_close(glob, list(parameters))}")
+            raise ConfigError(f"{FIELD}: {glob!r} matches no parameter; {_close(glob, list(parameters))}")
     frozen = {name for name in parameters if any(fnmatchcase(name, glob) for glob in globs)}
     if len(frozen) == len(parameters):
-        raise UserError(f"{FIELD}: {', '.join(map(repr, globs))} match all parameters; nothing is left to train")
+        raise ConfigError(f"{FIELD}: {', '.join(map(repr, globs))} match all parameters; nothing is left to train")
     for name in frozen:
         parameters[name].requires_grad_(False)
     for path, module in network.named_modules():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from trainserve.models.config import Gates
-from trainserve.models.errors import GateNotMet, UserError
+from trainserve.models.errors import ConfigError, GateNotMet
 
 ACCURACY_DROP = 0.01
 """Default of gates.maxAccuracyDrop for fp16 and int8."""
@@ -34,12 +34,14 @@ class Held:
 
 
 def applicable(gates: Gates, task: str) -> None:
-    """Raise UserError naming a gate that does not apply to `task`."""
+    """Raise ConfigError naming a gate that does not apply to `task`."""
     if task != "regression":
         return
     for name, value in (("minAccuracy", gates.min_accuracy), ("maxAccuracyDrop", gates.max_accuracy_drop)):
         if value is not None:
-            raise UserError(f"gates.{name}: {value:g} is not allowed; a regression has no accuracy, use gates.maxLoss")
+            raise ConfigError(
+                f"gates.{name}: {value:g} is not allowed; a regression has no accuracy, use gates.maxLoss"
+            )
 
 
 def check(gates: Gates, trained: Scores, exported: Scores | None = None) -> None:

@@ -21,7 +21,7 @@ from trainserve.models.config.model import Pretrained
 from trainserve.models.data import digests, staging
 from trainserve.models.data.cache import Cache
 from trainserve.models.data.watch import Watch
-from trainserve.models.errors import DataError, UserError
+from trainserve.models.errors import ConfigError, DataError
 from trainserve.models.state_dicts import Ambiguous, Found, Stored, find, stored
 
 FIELD = "model.pretrained"
@@ -58,7 +58,7 @@ def _refuse_a_folder(uri: str, is_folder: bool) -> None:
 def load(network: nn.Module, path: Path, name: str) -> str:
     """Load the weights in the file into `network`; returns a summary line. `name`: the user's name of the file.
 
-    Raises what `read` raises, and UserError naming the tensors that do not fit.
+    Raises what `read` raises, and ConfigError naming the tensors that do not fit.
     """
     own = network.state_dict()
     found = _found(read(path, name), own, name)
@@ -76,7 +76,7 @@ def load(network: nn.Module, path: Path, name: str) -> str:
     ]
     if problems:
         has = f"; the file has {_some([*given])}" if missing else ""
-        raise UserError(f"{FIELD}: {name}{_behind(found)}: {_some(problems, '; ')}{has}")
+        raise ConfigError(f"{FIELD}: {name}{_behind(found)}: {_some(problems, '; ')}{has}")
     taken = {each: tensor for each, tensor in given.items() if each not in new}
     network.load_state_dict(taken, strict=False)
     said = f"{len(taken)} tensors from {name}{_behind(found)}"
@@ -87,16 +87,16 @@ def load(network: nn.Module, path: Path, name: str) -> str:
 
 
 def _found(file: Stored, own: Mapping[str, Tensor], name: str) -> Found:
-    """The network's tensors in `file`. Raises UserError if there are none, or two equally good sets."""
+    """The network's tensors in `file`. Raises ConfigError if there are none, or two equally good sets."""
     try:
         found = find(file, own)
     except Ambiguous as two:
         one, other = two.prefixes
-        raise UserError(
+        raise ConfigError(
             f"{FIELD}: {name}: has the model's tensors twice, with prefix {one!r} and {other!r}; must have them once"
         ) from None
     if found is None:
-        raise UserError(
+        raise ConfigError(
             f"{FIELD}: {name}: none of its tensors is one of the model's; it has {_some([*file])}; the model has "
             f"{_some([*own])}"
         )
@@ -116,8 +116,8 @@ def _memory(tensor: Tensor) -> tuple[int, torch.Size, tuple[int, ...]]:
 def read(path: Path, name: str) -> Stored:
     """Read the tensors of a file: safetensors, or a state dict, possibly nested in dicts, saved by torch.save.
 
-    Raises DataError if it cannot be opened, UserError for other content. No objects except tensors and plain values are
-    created.
+    Raises DataError if it cannot be opened, ConfigError for other content. No objects except tensors and plain values
+    are created.
     """
     try:
         with path.open("rb") as file:
@@ -125,13 +125,13 @@ def read(path: Path, name: str) -> Stored:
     except OSError as error:
         raise DataError(f"{FIELD}: {name}: {error.strerror}") from error
     if (other := _another(start)) is not None:
-        raise UserError(f"{FIELD}: {name}: {other}")
+        raise ConfigError(f"{FIELD}: {name}: {other}")
     # Eight bytes of length and then JSON: https://huggingface.co/docs/safetensors
     content = _safetensors(path, name) if start[8:9] == b"{" else _torch(path, name)
     tensors = stored(content)
     if not tensors:
         others = [str(key) for key in content]
-        raise UserError(f"{FIELD}: {name}: not a state dict: {', '.join(others[:_SHOWN]) or 'it is empty'}")
+        raise ConfigError(f"{FIELD}: {name}: not a state dict: {', '.join(others[:_SHOWN]) or 'it is empty'}")
     return tensors
 
 
@@ -156,7 +156,7 @@ def _safetensors(path: Path, name: str) -> Mapping[str, Any]:
             tensors = {each: file.get_tensor(each) for each in file.keys()}  # noqa: SIM118 (it cannot be iterated)
             left_out = file.metadata() or {}
     except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(f"{FIELD}: {name}: truncated, or not a safetensors file: {error}") from error
+        raise ConfigError(f"{FIELD}: {name}: truncated, or not a safetensors file: {error}") from error
     # Of tied tensors save_model stores one and, in the metadata, which one the others equal.
     tied = {each: tensors[kept] for each, kept in left_out.items() if kept in tensors and each not in tensors}
     return tensors | tied
@@ -169,18 +169,18 @@ def _torch(path: Path, name: str) -> Mapping[str, Any]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         named = _GLOBAL.search(str(error))
-        raise UserError(
+        raise ConfigError(
             f"{FIELD}: {name}: holds Python objects{f' ({named[1]})' if named else ''}, which are never unpickled, or "
             "is damaged; must be a safetensors file, or torch.save(model.state_dict(), ...)"
         ) from error
     except Exception as error:  # damaged bytes make zipfile and torch raise nearly anything
         if "TorchScript" in str(error):
-            raise UserError(
+            raise ConfigError(
                 f"{FIELD}: {name}: a TorchScript program; must be torch.save(torch.jit.load(...).state_dict(), ...)"
             ) from error
-        raise UserError(f"{FIELD}: {name}: truncated, or neither safetensors nor a file of torch.save's") from error
+        raise ConfigError(f"{FIELD}: {name}: truncated, or neither safetensors nor a file of torch.save's") from error
     if not isinstance(content, Mapping):
-        raise UserError(f"{FIELD}: {name}: holds a {type(content).__name__}; must be a state dict")
+        raise ConfigError(f"{FIELD}: {name}: holds a {type(content).__name__}; must be a state dict")
     return content
 
 

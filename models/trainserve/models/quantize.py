@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from trainserve.models import export as fp32
 from trainserve.models import onnx_file
 from trainserve.models.data.dataset import Dataset
-from trainserve.models.errors import UserError
+from trainserve.models.errors import ConfigError
 from trainserve.models.export import Exported
 from trainserve.models.graph import Graph
 from trainserve.models.program import Program
@@ -57,7 +57,7 @@ def export(
     try:
         exported = fp32.export(graph, dataset, opset, wide, batches, program, optimised=optimised)
         if len(exported.files) > 1:
-            raise UserError(
+            raise ConfigError(
                 f"export.precision: int8 is not possible for {exported.bytes} bytes of weights; must be at most "
                 f"{onnx_file.INLINE_LIMIT} in float32; use fp16 or fp32"
             )
@@ -71,7 +71,7 @@ def export(
 def quantize(graph: Graph, dataset: Dataset, wide: Path, target: Path) -> None:
     """Write `target` from the float32 file `wide`; normalisation, softmax and top k stay float.
 
-    Raises UserError naming the operator if most weights belong to one without an 8-bit form.
+    Raises ConfigError naming the operator if most weights belong to one without an 8-bit form.
     """
     import onnx
     from onnxruntime.quantization import QuantType, quantize_static  # type: ignore[import-untyped]
@@ -99,7 +99,7 @@ def quantize(graph: Graph, dataset: Dataset, wide: Path, target: Path) -> None:
         logging.disable(logging.NOTSET)
     quantized = onnx.load(target)
     if (operator := _float_operator(quantized)) is not None:
-        raise UserError(
+        raise ConfigError(
             f"export.precision: int8 is not possible: operator {operator} has no 8-bit form; use fp16 or fp32"
         )
     onnx_file.strip(quantized)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from trainserve.models.config import Trainer
-from trainserve.models.errors import UserError
+from trainserve.models.errors import ConfigError
 from trainserve.models.rank import Rank
 
 
@@ -69,12 +69,12 @@ class Sampling:
 
 
 def of(count: int, config: Trainer, rank: Rank) -> Sampling:
-    """The sampling of `count` training samples. Raises UserError if there are more processes than samples."""
+    """The sampling of `count` training samples. Raises ConfigError if there are more processes than samples."""
     batch = min(config.batch_size, count)
     if rank.size > count:
-        raise UserError(f"WORLD_SIZE: {rank.size} processes are not allowed; must be <= the {count} training samples")
+        raise ConfigError(f"WORLD_SIZE: {rank.size} processes are not allowed; must be <= the {count} training samples")
     if rank.size > batch:
-        raise UserError(f"trainer.batchSize: {batch} is not allowed; must be >= the {rank.size} processes of the run")
+        raise ConfigError(f"trainer.batchSize: {batch} is not allowed; must be >= the {rank.size} processes of the run")
     return Sampling(count, batch, config.accumulate, config.seed, rank.rank, rank.size)
 
 

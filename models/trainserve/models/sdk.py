@@ -18,7 +18,7 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from trainserve.models.errors import UserError
+from trainserve.models.errors import ScriptError
 from trainserve.models.script import running
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Run:
         """
         number = _whole(epoch)
         if number is None or number < 1:
-            raise UserError(f"run.epoch: epoch {epoch!r} is not allowed; must be a whole number >= 1")
+            raise ScriptError(f"run.epoch: epoch {epoch!r} is not allowed; must be a whole number >= 1")
         if self._live is None:
             return
         self._samples += samples or 0
@@ -81,16 +81,18 @@ class Run:
         a regression. Accuracy, parity and the samples that verify a served model come from them. A model with a single
         output and labels 0 and 1 is a classifier of two classes, whose output is the logit or probability of class 1,
         unless `task` says otherwise.
-        `training`: a few hundred training images and labels, which `export.precision: int8` needs. Raises UserError
+        `training`: a few hundred training images and labels, which `export.precision: int8` needs. Raises ScriptError
         if images and labels differ in number.
         """
         if task not in (None, "classification", "regression"):
-            raise UserError(f"run.publish: task {task!r} is not allowed; must be 'classification' or 'regression'")
+            raise ScriptError(f"run.publish: task {task!r} is not allowed; must be 'classification' or 'regression'")
         if self._live is None:
             return
         inputs, targets = _array(images), _array(labels)
         if len(inputs) != len(targets) or not len(inputs):
-            raise UserError(f"run.publish: {len(inputs)} images and {len(targets)} labels; must be as many, at least 1")
+            raise ScriptError(
+                f"run.publish: {len(inputs)} images and {len(targets)} labels; must be as many, at least 1"
+            )
         self._live.left = running.Left(
             copy.deepcopy(_unwrapped(model)).cpu().eval(),
             inputs,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from trainserve import store
 from trainserve.models.config import Export
 from trainserve.models.data.dataset import Dataset, Task
-from trainserve.models.errors import UserError
+from trainserve.models.errors import ConfigError
 
 PROBABILITIES, VALUES, TOP_PROBABILITIES, TOP_LABELS = "probabilities", "values", "top_probabilities", "top_labels"
 
@@ -35,7 +35,7 @@ class Signature:
 
 
 def signature(config: Export, dataset: Dataset) -> Signature:
-    """The signature for `config` and `dataset`. Raises UserError if export.topK does not fit task or classes."""
+    """The signature for `config` and `dataset`. Raises ConfigError if export.topK does not fit task or classes."""
     height, width, channels = dataset.shape
     if config.input == "images":
         given = store.Tensor(name="images", dtype=str(dataset.train_images.dtype), shape=[-1, height, width, channels])
@@ -45,16 +45,16 @@ def signature(config: Export, dataset: Dataset) -> Signature:
 
 
 def answering(given: store.Tensor, config: Export, count: int, task: Task) -> Signature:
-    """The signature with input `given` of a network with `count` outputs. Raises UserError as `signature`."""
+    """The signature with input `given` of a network of `count`. Raises ConfigError as `signature`."""
     top_k = config.top_k
     if task == "regression":
         if top_k is not None:
-            raise UserError(f"export.topK: {top_k} is not allowed; a regression has no classes to choose from")
+            raise ConfigError(f"export.topK: {top_k} is not allowed; a regression has no classes to choose from")
         return Signature(given, [store.Tensor(name=VALUES, dtype="float32", shape=[-1, count])])
     outputs = [store.Tensor(name=PROBABILITIES, dtype="float32", shape=[-1, count])]
     if top_k is not None:
         if top_k > count:
-            raise UserError(f"export.topK: {top_k} is not allowed; must be 1 to {count}, the number of classes")
+            raise ConfigError(f"export.topK: {top_k} is not allowed; must be 1 to {count}, the number of classes")
         outputs += [
             store.Tensor(name=TOP_PROBABILITIES, dtype="float32", shape=[-1, top_k]),
             store.Tensor(name=TOP_LABELS, dtype="int64", shape=[-1, top_k], indexes=PROBABILITIES),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from trainserve.models.errors import UserError
+from trainserve.models.errors import ConfigError
 from trainserve.models.network import Network
 from trainserve.models.sampling import Sampling
 
@@ -26,7 +26,7 @@ def check(network: Network, image: Tensor, sampling: Sampling) -> None:
         except ValueError as error:
             if "more than 1 value per channel" not in str(error):
                 raise
-            raise UserError(
+            raise ConfigError(
                 f"trainer.batchSize: {sampling.batch} leaves a part of one image ({sampling.count} samples, "
                 f"{sampling.processes} process(es), accumulate {sampling.accumulate}), on which this model's "
                 "BatchNorm cannot be trained; must leave two or more, or none"

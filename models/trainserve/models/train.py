@@ -36,7 +36,7 @@ from trainserve.models.curves import Curves, Point
 from trainserve.models.data.dataset import Dataset, Task
 from trainserve.models.distributed import ALONE, Alone
 from trainserve.models.ema import Average
-from trainserve.models.errors import Interrupted, UserError
+from trainserve.models.errors import ConfigError, Interrupted, UserError
 from trainserve.models.interrupt import Interrupt
 from trainserve.models.network import Network
 from trainserve.models.precision import Precision
@@ -342,5 +342,5 @@ def _loss(task: Task, config: Trainer) -> Callable[[Tensor, Tensor], Tensor]:
     if task == "classification":
         return partial(nn.functional.cross_entropy, label_smoothing=config.label_smoothing)
     if config.label_smoothing > 0:
-        raise UserError(f"trainer.labelSmoothing: {config.label_smoothing} is not allowed; must be 0 in a regression")
+        raise ConfigError(f"trainer.labelSmoothing: {config.label_smoothing} is not allowed; must be 0 in a regression")
     return nn.functional.mse_loss

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from typing import ClassVar
 
+from trainserve.api.reasons import Reason
+
 
 class StoreError(Exception):
     """The store cannot be read or written; the message names the path and the system's error.
 
-    `reason`: the reason in a pod's termination message.
+    `reason`: the reason in a pod's termination message says of it.
     """
 
-    reason: ClassVar[str] = "StoreError"
+    reason: ClassVar[Reason] = Reason.STORE_ERROR
 
     @classmethod
     def of(cls, doing: str, path: object, error: BaseException) -> StoreError:
@@ -28,25 +30,25 @@ class InvalidAddress(StoreError):
 class ModelNotFound(StoreError):
     """The model has no published version."""
 
-    reason = "ModelNotFound"
+    reason = Reason.MODEL_NOT_FOUND
 
 
 class VersionNotFound(StoreError):
     """The model exists, but not the version."""
 
-    reason = "VersionNotFound"
+    reason = Reason.VERSION_NOT_FOUND
 
 
 class VersionMismatch(StoreError):
     """The manifest in a version's folder is of another version."""
 
-    reason = "VersionMismatch"
+    reason = Reason.VERSION_MISMATCH
 
 
 class DigestMismatch(StoreError):
     """A file's bytes are not those that were published. No copy of it is kept."""
 
-    reason = "DigestMismatch"
+    reason = Reason.DIGEST_MISMATCH
 
     def __init__(self, path: str, expected: str, found: str) -> None:
         super().__init__(f"{path}: expected sha256:{expected}, found sha256:{found}")

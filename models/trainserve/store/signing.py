@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from trainserve.api.reasons import Reason
 from trainserve.store.errors import StoreError
 from trainserve.store.names import MANIFEST
 
@@ -34,7 +35,7 @@ class InvalidKey(StoreError):
 class SignatureRefused(StoreError):
     """A required signature is missing, or is not of these bytes by this key."""
 
-    reason = "SignatureRefused"
+    reason = Reason.SIGNATURE_REFUSED
 
 
 @dataclass(frozen=True)

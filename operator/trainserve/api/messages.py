@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, WrapValidator
 
 from trainserve.api.base import MAX_COUNT, Count, Digest, Figure, StatusType, Text, Timestamp
+from trainserve.api.reasons import Reason
 
 FORMAT = 1
 """`formatVersion` of what this release writes. A message that names none is of format 1, as earlier releases wrote."""
@@ -280,7 +281,7 @@ def encoded(message: Message, mask: Callable[[Any], Any]) -> str:
     texts = list(_prose(content))
     if room < len(texts) * 2 * len(GAP):
         words = f"an address or a name in the message is too long for a termination message of {LIMIT} bytes"
-        return json.dumps(Failed(reason="StoreError", message=words).wire())
+        return json.dumps(Failed(reason=Reason.STORE_ERROR, message=words).wire())
     each = _share(sorted(_size(text) for text in texts), room)
     return json.dumps(_with(content, lambda text: shortened(text, each)), allow_nan=False)
 

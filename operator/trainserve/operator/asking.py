@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from trainserve.api.reasons import By, said_by
 from trainserve.operator import pods, shares
 from trainserve.operator.plan import Object
 from trainserve.operator.settings import Settings
 
 CONTAINER = "resolve"
-REASONS = frozenset({"ModelNotFound", "VersionNotFound", "InvalidAddress", "StoreError"})
+REASONS = said_by(By.RESOLVE)
 """Why the store has no answer, as the pod says."""
 
 

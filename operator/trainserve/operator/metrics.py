@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from trainserve.api.reasons import OF_ATTEMPTS
 from trainserve.operator.cache import Cache
 from trainserve.operator.counters import Counters
 from trainserve.operator.object_metrics import ObjectMetrics
-from trainserve.operator.trainjob.outcome import REASONS
 
 
 class Metrics(Counters):
@@ -24,6 +24,6 @@ class Metrics(Counters):
         leading: Callable[[], bool] = lambda: True,
     ) -> None:
         super().__init__(depth, oldest_age, leading)
-        for reason in REASONS:
+        for reason in OF_ATTEMPTS:
             self.attempts.labels(reason)
         self.registry.register(ObjectMetrics(cache, leading))

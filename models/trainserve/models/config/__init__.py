@@ -18,7 +18,7 @@ from trainserve.models.config.export import Export, Gates, Parity, Precision
 from trainserve.models.config.log import Log
 from trainserve.models.config.model import Model
 from trainserve.models.config.trainer import Trainer
-from trainserve.models.errors import UserError
+from trainserve.models.errors import ConfigError
 
 __all__ = [
     "Checkpoint",
@@ -99,32 +99,32 @@ class Config(Section):
 
 
 def load(path: Path) -> Config:
-    """Read CONFIG.json. Raises UserError with one line that names the field, its value and what is allowed."""
+    """Read CONFIG.json. Raises ConfigError with one line that names the field, its value and what is allowed."""
     return parse(read(path), path.parent)
 
 
 def read(path: Path) -> object:
-    """The JSON in a file. Raises UserError."""
+    """The JSON in a file. Raises ConfigError."""
     try:
         return json.loads(path.read_bytes())
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from None
+        raise ConfigError(f"{path}: {error.strerror}") from None
     except ValueError as error:
-        raise UserError(f"{path}: not JSON: {error}") from None
+        raise ConfigError(f"{path}: not JSON: {error}") from None
 
 
 def parse(content: object, folder: Path | None = None) -> Config:
-    """A parsed CONFIG.json, which lies in `folder` (the working folder by default), as a Config. Raises UserError."""
+    """A parsed CONFIG.json, which lies in `folder` (the working folder by default), as a Config. Raises ConfigError."""
     try:
         config = Config.model_validate(content)
     except ValidationError as error:
-        raise UserError(refusal.line(Config, error.errors(include_url=False)[0])) from None
+        raise ConfigError(refusal.line(Config, error.errors(include_url=False)[0])) from None
     config._folder = (folder or Path()).absolute()
     return config
 
 
 def options(kind: type[_Options], given: Mapping[str, Any], field: str) -> _Options:
-    """`given` as the options of a model or the like. Raises UserError naming `field`."""
+    """`given` as the options of a model or the like. Raises ConfigError naming `field`."""
     try:
         return kind.model_validate(given)
     except ValidationError as error:
@@ -132,8 +132,8 @@ def options(kind: type[_Options], given: Mapping[str, Any], field: str) -> _Opti
         if first["type"] == "extra_forbidden":
             allowed = [info.alias or name for name, info in kind.model_fields.items()]
             name = str(first["loc"][0])
-            raise UserError(
+            raise ConfigError(
                 f"{field}.{name}: unknown option; {guess(name, allowed)}allowed: {', '.join(allowed)}"
             ) from None
         first["loc"] = (*field.split("."), *first["loc"])
-        raise UserError(refusal.line(kind, first)) from None
+        raise ConfigError(refusal.line(kind, first)) from None

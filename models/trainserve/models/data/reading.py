@@ -17,7 +17,7 @@ from trainserve.models.data.cache import Cache
 from trainserve.models.data.dataset import Dataset
 from trainserve.models.data.source import Part, Source
 from trainserve.models.data.watch import Watch
-from trainserve.models.errors import DataError, UserError
+from trainserve.models.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from trainserve.models.data.looks import Asked
@@ -125,7 +125,7 @@ def _read(
 def _allowed(config: DatasetConfig, given: str, folder: bool) -> None:
     """Check the format before anything is fetched; the content of folders and archives is only known afterwards.
 
-    Raises DataError for an unknown format, UserError for what the format does not support.
+    Raises DataError for an unknown format, ConfigError for what the format does not support.
     """
     kind = config.format or format_of(given, folder)
     seen = config.format is not None or kind != "images"
@@ -135,9 +135,9 @@ def _allowed(config: DatasetConfig, given: str, folder: bool) -> None:
 
 def _possible(config: DatasetConfig, kind: Format) -> None:
     if kind != "parquet" and config.options:
-        raise UserError(f"dataset.options: {', '.join(config.options)} is not allowed; format {kind} takes none")
+        raise ConfigError(f"dataset.options: {', '.join(config.options)} is not allowed; format {kind} takes none")
     if kind == "images" and config.task == "regression":
-        raise UserError("dataset.task: 'regression' is not allowed; a folder of images has classes")
+        raise ConfigError("dataset.task: 'regression' is not allowed; a folder of images has classes")
 
 
 @contextlib.contextmanager

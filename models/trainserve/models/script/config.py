@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 from trainserve.models.config import Config, Dataset, refusal
 from trainserve.models.config.base import Section
 from trainserve.models.config.model import Args, Env
-from trainserve.models.errors import UserError
+from trainserve.models.errors import ConfigError
 from trainserve.store.masking import CREDENTIAL
 
 
@@ -44,11 +44,11 @@ class ScriptConfig(Config):
 
 
 def parse(content: object, folder: Path) -> ScriptConfig:
-    """Validate a parsed CONFIG.json; the script's path is relative to `folder`. Raises UserError."""
+    """Validate a parsed CONFIG.json; the script's path is relative to `folder`. Raises ConfigError."""
     try:
         config = ScriptConfig.model_validate(content)
     except ValidationError as error:
-        raise UserError(refusal.line(ScriptConfig, error.errors(include_url=False)[0])) from None
+        raise ConfigError(refusal.line(ScriptConfig, error.errors(include_url=False)[0])) from None
     config._folder = folder.absolute()
     return config
 

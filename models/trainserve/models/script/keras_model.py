@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from trainserve.models.errors import UserError
+from trainserve.models.errors import ScriptError
 from trainserve.models.script.running import Left
 
 if TYPE_CHECKING:
@@ -52,10 +52,10 @@ class KerasBody(nn.Module):
 def left(given: Given, fitted: Given | None) -> Left:
     """The model with its samples in `given`, and some of the training samples in `fitted`.
 
-    Raises UserError if Keras did not run on PyTorch or the samples cannot be read.
+    Raises ScriptError if Keras did not run on PyTorch or the samples cannot be read.
     """
     if not isinstance(given.model, nn.Module):
-        raise UserError("model.script: Keras runs on another backend than torch; do not set KERAS_BACKEND")
+        raise ScriptError("model.script: Keras runs on another backend than torch; do not set KERAS_BACKEND")
     inputs, targets = _samples(given)
     training = None
     if fitted is not None and fitted.y is not None:  # else batches, which may be exhausted
@@ -80,7 +80,7 @@ def _array(values: Any, name: str) -> NDArray[Any]:
     if isinstance(values, Tensor):
         return values.detach().cpu().numpy()
     if isinstance(values, dict | list | tuple) and not (isinstance(values, list) and np.isscalar(values[0])):
-        raise UserError(f"model.script: {name} holds several arrays; a model with one input and one output is needed")
+        raise ScriptError(f"model.script: {name} holds several arrays; a model with one input and one output is needed")
     return np.asarray(values)
 
 
@@ -91,7 +91,7 @@ def _gathered(batches: Any) -> tuple[Tensor, Tensor]:
     elif hasattr(batches, "num_batches") and hasattr(batches, "__getitem__"):  # keras.utils.PyDataset
         given = (batches[number] for number in range(batches.num_batches))
     else:
-        raise UserError(
+        raise ScriptError(
             f"model.script: evaluate was given a {type(batches).__name__}, which can be read only once; the exported "
             "model is checked on the same samples: give arrays, a DataLoader or a PyDataset"
         )

@@ -15,7 +15,7 @@ from trainserve import store
 from trainserve.models import half, one_output
 from trainserve.models.config import Export
 from trainserve.models.data.dataset import Dataset, Normalisation, Task
-from trainserve.models.errors import UserError
+from trainserve.models.errors import ConfigError, ScriptError
 from trainserve.models.evaluate import Answers
 from trainserve.models.graph import Graph
 from trainserve.models.network import Network
@@ -94,7 +94,7 @@ class Adopted:
 
 
 def adopt(left: Left, name: str, config: Export) -> Adopted:
-    """Adopt what the script left. Raises UserError if model and samples do not fit each other or `config`."""
+    """Adopt what the script left. Raises ScriptError if model and samples do not fit each other or `config`."""
     body = left.module.cpu().eval()
     was = half.others(body)
     body.float()
@@ -107,10 +107,10 @@ def adopt(left: Left, name: str, config: Export) -> Adopted:
         targets, task = _targets(left.targets, width, "regression")
     count = 2 if width == 1 and task == "classification" else width
     if len(targets) != len(inputs):
-        raise UserError(f"{FIELD}: {len(inputs)} inputs and {len(targets)} labels; must be as many")
+        raise ScriptError(f"{FIELD}: {len(inputs)} inputs and {len(targets)} labels; must be as many")
     if task == "classification" and not 0 <= targets.min() <= targets.max() < count:
         wrong = targets.min() if targets.min() < 0 else targets.max()
-        raise UserError(
+        raise ScriptError(
             f"{FIELD}: label {wrong} is not allowed; must be 0 to {count - 1}: the model has "
             f"{width} output{'s' if width > 1 else ''}"
         )
@@ -129,7 +129,9 @@ def adopt(left: Left, name: str, config: Export) -> Adopted:
     if left.training is not None:
         training = _narrow(left.training[0]), _targets(left.training[1], width, task)[0]
     elif config.precision == "int8":
-        raise UserError("export.precision: int8 needs training samples to calibrate with: run.publish(..., training=…)")
+        raise ConfigError(
+            "export.precision: int8 needs training samples to calibrate with: run.publish(..., training=…)"
+        )
     dataset = Dataset(name, *training, inputs, targets, labels, task)
     return Adopted(graph, width, was, dataset, accuracy, loss, Answers.of(answered, task))
 
@@ -158,13 +160,13 @@ def _outputs(body: nn.Module, inputs: NDArray[Any]) -> NDArray[Any]:
             outputs = body(torch.from_numpy(inputs))
     except Exception as error:
         traceback.print_exception(error)
-        raise UserError(
+        raise ScriptError(
             f"{FIELD}: the model, its weights as float32, cannot take the inputs of run.publish, {inputs.dtype} "
             f"{list(inputs.shape)}: {ready.told(error)}"
         ) from error
     if not isinstance(outputs, Tensor) or outputs.ndim not in (1, 2) or len(outputs) != len(inputs):
         got = f"shape {list(outputs.shape)}" if isinstance(outputs, Tensor) else type(outputs).__name__
-        raise UserError(f"{FIELD}: the model returns {got} for {len(inputs)} inputs; must be one tensor (N, K)")
+        raise ScriptError(f"{FIELD}: the model returns {got} for {len(inputs)} inputs; must be one tensor (N, K)")
     values: NDArray[Any] = one_output.rows(outputs).numpy()
     return values
 
@@ -188,7 +190,7 @@ def _targets(targets: NDArray[Any], outputs: int, task: Task | None) -> tuple[ND
         if whole and (outputs > 1 or task is not None or np.isin(rows, (0, 1)).all()):
             return rows[:, 0].astype(np.int64), "classification"
         if task is not None:
-            raise UserError(f"{FIELD}: labels of shape {list(targets.shape)} are not class numbers")
+            raise ScriptError(f"{FIELD}: labels of shape {list(targets.shape)} are not class numbers")
     if rows.shape[1] != outputs:
-        raise UserError(f"{FIELD}: labels of shape {list(targets.shape)} do not fit a model with {outputs} outputs")
+        raise ScriptError(f"{FIELD}: labels of shape {list(targets.shape)} do not fit a model with {outputs} outputs")
     return rows.astype(np.float32), "regression"

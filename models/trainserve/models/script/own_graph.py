@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from trainserve import store
 from trainserve.models import gathering, onnx_file, parity, pools
 from trainserve.models.artifact import SAMPLES
-from trainserve.models.errors import ParityFailed, UserError
+from trainserve.models.errors import ConfigError, ParityFailed, ScriptError
 from trainserve.models.evaluate import Answers
 from trainserve.models.export import MAX_IR_VERSION
 from trainserve.models.report.facts import Tested
@@ -126,9 +126,9 @@ def _labels(output: store.Tensor) -> list[str]:
 
 
 def take(folder: Path, config: ScriptConfig) -> OwnGraph:
-    """Check the script's file in `folder`. Raises UserError if it cannot be served, ParityFailed if samples differ."""
+    """Check the script's file in `folder`. Raises ScriptError if it cannot be served, ParityFailed where it differs."""
     if config.export.precision != "fp32" or config.export.top_k is not None:
-        raise UserError(f"export: precision and topK are not allowed where the script writes {MODEL} itself")
+        raise ConfigError(f"export: precision and topK are not allowed where the script writes {MODEL} itself")
     model = _checked(folder / MODEL)
     weights = {initializer.name for initializer in model.graph.initializer}
     inputs = [_tensor(value) for value in model.graph.input if value.name not in weights]
@@ -160,7 +160,7 @@ def take(folder: Path, config: ScriptConfig) -> OwnGraph:
 def _whole(
     path: Path, session: Any, inputs: list[store.Tensor], outputs: list[store.Tensor], bound: parity.Tolerance
 ) -> tuple[Arrays, store.Parity]:
-    """Samples and parity of a graph without a batch axis. Raises UserError, ParityFailed."""
+    """Samples and parity of a graph without a batch axis. Raises ScriptError, ParityFailed."""
     own = requests.given(path, inputs, outputs)
     if own is None:
         none = store.Parity(max_abs=None, max_rel=None, rtol=bound.rtol, atol=bound.atol, samples=0, reference="none")
@@ -204,39 +204,39 @@ def _checked(path: Path) -> onnx.ModelProto:
         pools.full_check(path)
         model = onnx.load(path, load_external_data=False)
     except Exception as error:
-        raise UserError(f"{MODEL}: not a valid ONNX model: {' '.join(str(error).split())}") from None
+        raise ScriptError(f"{MODEL}: not a valid ONNX model: {' '.join(str(error).split())}") from None
     if (opset := onnx_file.opset(model)) not in OPSETS:
-        raise UserError(f"{MODEL}: opset {opset} is not allowed; must be {OPSETS.start} to {OPSETS.stop - 1}")
+        raise ScriptError(f"{MODEL}: opset {opset} is not allowed; must be {OPSETS.start} to {OPSETS.stop - 1}")
     if model.ir_version > MAX_IR_VERSION:
-        raise UserError(f"{MODEL}: IR version {model.ir_version} is not allowed; must be <= {MAX_IR_VERSION}")
+        raise ScriptError(f"{MODEL}: IR version {model.ir_version} is not allowed; must be <= {MAX_IR_VERSION}")
     return model
 
 
 def _files(folder: Path, model: onnx.ModelProto) -> dict[str, Path]:
-    """The model file and its external weights. Raises UserError for a name that a version cannot have."""
+    """The model file and its external weights. Raises ScriptError for a name that a version cannot have."""
     locations = {beside.location(tensor) for tensor in beside.tensors(model)}
     for location in locations:
         if not isinstance(location, str) or not store.is_file(location) or location in _TAKEN:
-            raise UserError(
+            raise ScriptError(
                 f"{MODEL}: weights are in {location!r}; must be a file beside it, named with letters, digits, '_', '-' "
                 f"and '.', and not {', '.join(_TAKEN)}"
             )
         if not (folder / location).is_file():
-            raise UserError(f"{MODEL}: weights are in {location!r}, which does not exist beside it")
+            raise ScriptError(f"{MODEL}: weights are in {location!r}, which does not exist beside it")
     return {name: folder / name for name in [MODEL, *sorted(locations)]}
 
 
 def _tensor(value: onnx.ValueInfoProto) -> store.Tensor:
-    """Name, type and shape, -1 for a variable axis. Raises UserError for types that a server does not support."""
+    """Name, type and shape, -1 for a variable axis. Raises ScriptError for types that a server does not support."""
     import onnx
 
     kind = value.type.tensor_type
     if value.type.WhichOneof("value") != "tensor_type" or not kind.HasField("shape"):
-        raise UserError(f"{MODEL}: {value.name} must be a tensor with a shape, as all inputs and outputs")
+        raise ScriptError(f"{MODEL}: {value.name} must be a tensor with a shape, as all inputs and outputs")
     shape = [axis.dim_value if axis.dim_value > 0 else -1 for axis in kind.shape.dim]
     dtype = str(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type))
     if dtype not in _DTYPES:
-        raise UserError(f"{MODEL}: {value.name} has type {dtype}; must be one of {', '.join(_DTYPES)}")
+        raise ScriptError(f"{MODEL}: {value.name} has type {dtype}; must be one of {', '.join(_DTYPES)}")
     return store.Tensor(name=value.name, dtype=dtype, shape=shape)
 
 
@@ -246,11 +246,11 @@ def _session(path: Path) -> Any:
     try:
         return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     except Exception as error:
-        raise UserError(f"{MODEL}: onnxruntime cannot load it: {' '.join(str(error).split())}") from None
+        raise ScriptError(f"{MODEL}: onnxruntime cannot load it: {' '.join(str(error).split())}") from None
 
 
 def _recorded(path: Path, tensors: list[store.Tensor]) -> dict[str, NDArray[Any]] | None:
-    """The script's samples.npz, None without one. Raises UserError for an array that is missing or does not fit."""
+    """The script's samples.npz, None without one. Raises ScriptError for an array that is missing or misfits."""
     arrays = requests.recorded(path, tensors)
     if arrays is None:
         return None
@@ -261,12 +261,12 @@ def _recorded(path: Path, tensors: list[store.Tensor]) -> dict[str, NDArray[Any]
         )
         text = tensor.dtype == "object" and array.dtype.kind in "SU"
         if not fits or not (text or str(array.dtype) == tensor.dtype):
-            raise UserError(
+            raise ScriptError(
                 f"{SAMPLES}: {tensor.name} is {array.dtype} {list(array.shape)}; must be {tensor.dtype} {tensor.shape}"
             )
     if len({len(array) for array in arrays.values()}) != 1 or not len(arrays[tensors[0].name]):
         counts = ", ".join(f"{name} {len(array)}" for name, array in arrays.items())
-        raise UserError(f"{SAMPLES}: every array must have the same number of samples, at least 1; found {counts}")
+        raise ScriptError(f"{SAMPLES}: every array must have the same number of samples, at least 1; found {counts}")
     return arrays
 
 
@@ -284,7 +284,7 @@ def _run(session: Any, outputs: list[store.Tensor], given: Arrays, batch: int) -
         try:
             parts.append(session.run(names, {name: array[start : start + batch] for name, array in given.items()}))
         except Exception as error:
-            raise UserError(f"{MODEL}: onnxruntime cannot run it: {' '.join(str(error).split())}") from None
+            raise ScriptError(f"{MODEL}: onnxruntime cannot run it: {' '.join(str(error).split())}") from None
     whole = {name: np.concatenate([part[position] for part in parts]) for position, name in enumerate(names)}
     return {name: array.astype(str) if array.dtype == object else array for name, array in whole.items()}
 

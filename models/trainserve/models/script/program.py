@@ -1,4 +1,4 @@
-"""Run a Python file in this process as `python FILE` would; its errors become a UserError naming the line."""
+"""Run a Python file in this process as `python FILE` would; its errors become a ScriptError naming the line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 
 from trainserve.models import telling
-from trainserve.models.errors import RunFailed, UserError
+from trainserve.models.errors import ConfigError, RunFailed, ScriptError
 from trainserve.models.where import where
 
 FIELD = "model.script"
@@ -21,7 +21,7 @@ FIELD = "model.script"
 def run(path: Path, args: Sequence[str] = ()) -> None:
     """Run `path` as `__main__`, its folder first on sys.path, sys.argv holding it and `args`.
 
-    Raises UserError naming file and line if the script fails or exits with a code other than 0; the traceback
+    Raises ScriptError naming file and line if the script fails or exits with a code other than 0; the traceback
     goes to stderr. Interrupted passes through.
     """
     path = path.absolute()
@@ -39,10 +39,10 @@ def run(path: Path, args: Sequence[str] = ()) -> None:
     except SystemExit as exit:
         if exit.code not in (None, 0):
             said = f"code {exit.code}" if isinstance(exit.code, int) else exit.code
-            raise UserError(f"{FIELD}: {where(path, exit.__traceback__) or path.name}: exited with {said}") from None
+            raise ScriptError(f"{FIELD}: {where(path, exit.__traceback__) or path.name}: exited with {said}") from None
     except Exception as error:
         _print(error)
-        kind = type(error) if isinstance(error, RunFailed) else UserError
+        kind = type(error) if isinstance(error, RunFailed) else ScriptError
         what = str(error) if isinstance(error, RunFailed) else telling.told(error)
         line = telling.place(path, str(error)) or where(path, error.__traceback__) or path.name
         raise kind(f"{FIELD}: {line}: {what}") from None
@@ -55,12 +55,12 @@ def _compiled(path: Path) -> CodeType:
     try:
         return compile(path.read_bytes(), str(path), "exec")
     except OSError as error:
-        raise UserError(f"{FIELD}: {path}: {error.strerror}") from None
+        raise ConfigError(f"{FIELD}: {path}: {error.strerror}") from None
     except SyntaxError as error:
         traceback.print_exception(error, limit=0)
-        raise UserError(f"{FIELD}: {path.name}, line {error.lineno}: SyntaxError: {error.msg}") from None
+        raise ScriptError(f"{FIELD}: {path.name}, line {error.lineno}: SyntaxError: {error.msg}") from None
     except ValueError as error:
-        raise UserError(f"{FIELD}: {path}: not Python: {error}") from None
+        raise ScriptError(f"{FIELD}: {path}: not Python: {error}") from None
 
 
 def _print(error: Exception) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from trainserve import store
 from trainserve.api import limits
-from trainserve.models.errors import UserError
+from trainserve.models.errors import ScriptError
 from trainserve.store.arrays import check
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -26,7 +26,7 @@ LENGTH = 4
 
 
 def made_up(session: Any, inputs: Sequence[store.Tensor], outputs: Sequence[store.Tensor]) -> dict[str, NDArray[Any]]:
-    """Random requests and onnxruntime's outputs for them. Raises UserError if it cannot run them."""
+    """Random requests and onnxruntime's outputs for them. Raises ScriptError if it cannot run them."""
     generator = np.random.default_rng(0)
     asked = [{each.name: random(each, generator) for each in inputs} for _ in range(COUNT)]
     answers = [_answered(session, outputs, request) for request in asked]
@@ -46,7 +46,7 @@ def random(tensor: store.Tensor, generator: np.random.Generator) -> NDArray[Any]
 
 
 def recorded(path: Path, tensors: Sequence[store.Tensor]) -> dict[str, NDArray[Any]] | None:
-    """The arrays of the file, at least those of `tensors`; None without a file. Raises UserError."""
+    """The arrays of the file, at least those of `tensors`; None without a file. Raises ScriptError."""
     if not path.is_file():
         return None
     try:
@@ -54,17 +54,17 @@ def recorded(path: Path, tensors: Sequence[store.Tensor]) -> dict[str, NDArray[A
         with np.load(path) as file:
             arrays = dict(file)
     except (OSError, ValueError) as error:
-        raise UserError(f"{path.name}: cannot be read: {error}") from None
+        raise ScriptError(f"{path.name}: cannot be read: {error}") from None
     for tensor in tensors:
         if tensor.name not in arrays:
-            raise UserError(f"{path.name}: no array {tensor.name!r}; found {', '.join(arrays) or 'none'}")
+            raise ScriptError(f"{path.name}: no array {tensor.name!r}; found {', '.join(arrays) or 'none'}")
     return arrays
 
 
 def given(
     path: Path, inputs: Sequence[store.Tensor], outputs: Sequence[store.Tensor]
 ) -> dict[str, NDArray[Any]] | None:
-    """The script's recorded requests, stacked; None without a file. Raises UserError for an array that does not fit."""
+    """The script's recorded requests, stacked; None without a file. Raises ScriptError if an array does not fit."""
     tensors = [*inputs, *outputs]
     arrays = recorded(path, tensors)
     if arrays is None:
@@ -78,13 +78,13 @@ def given(
         )
         text = tensor.dtype == "object" and array.dtype.kind in "SU"
         if not fits or not (text or str(array.dtype) == tensor.dtype):
-            raise UserError(
+            raise ScriptError(
                 f"{path.name}: {tensor.name} is {array.dtype} {list(arrays[tensor.name].shape)}; must be "
                 f"{tensor.dtype} {tensor.shape}, or several of those stacked along a new first axis"
             )
     if len({len(array) for array in found.values()}) != 1 or not len(found[tensors[0].name]):
         counts = ", ".join(f"{name} {len(array)}" for name, array in found.items())
-        raise UserError(f"{path.name}: every array must have the same number of samples, at least 1; found {counts}")
+        raise ScriptError(f"{path.name}: every array must have the same number of samples, at least 1; found {counts}")
     return found
 
 
@@ -101,7 +101,7 @@ def rows(recorded: Arrays) -> dict[str, NDArray[Any]] | None:
 def answers(
     session: Any, outputs: Sequence[store.Tensor], recorded: Arrays, inputs: Sequence[store.Tensor]
 ) -> list[Arrays]:
-    """onnxruntime's outputs for each recorded request. Raises UserError."""
+    """onnxruntime's outputs for each recorded request. Raises ScriptError."""
     count = len(recorded[inputs[0].name])
     return [_answered(session, outputs, {each.name: recorded[each.name][at] for each in inputs}) for at in range(count)]
 
@@ -111,6 +111,6 @@ def _answered(session: Any, outputs: Sequence[store.Tensor], request: Arrays) ->
     try:
         found = session.run(names, {name: np.asarray(array) for name, array in request.items()})
     except Exception as error:
-        raise UserError(f"model.onnx: onnxruntime cannot run it: {' '.join(str(error).split())}") from None
+        raise ScriptError(f"model.onnx: onnxruntime cannot run it: {' '.join(str(error).split())}") from None
     return {name: np.asarray(array, str) if np.asarray(array).dtype == object else np.asarray(array)
             for name, array in zip(names, found, strict=True)}  # fmt: skip

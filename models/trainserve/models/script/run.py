@@ -15,7 +15,7 @@ from trainserve.models import device, energy, gates, result
 from trainserve.models.config import Gates
 from trainserve.models.data.watch import Watch
 from trainserve.models.energy import Energy, EnergyMeter
-from trainserve.models.errors import UserError
+from trainserve.models.errors import ScriptError
 from trainserve.models.interrupt import Interrupt
 from trainserve.models.progress import Progress
 from trainserve.models.rank import Rank
@@ -78,7 +78,7 @@ class ScriptRun(Run):
                 return self._take_file(scratch)
             if (left := self._left()) is not None:
                 return self._take(left, scratch)
-        raise UserError(
+        raise ScriptError(
             "model.script: the script ended and left no model: it must call run.publish (trainserve.models.sdk), fit a "
             f"Keras model, or write $TRAINSERVE_OUTPUT/{MODEL}"
         )

@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from trainserve.models.errors import UserError
+from trainserve.models.errors import ConfigError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -43,8 +43,8 @@ def build(
     """Build network `name` with options `given`: (N, C, H, W) float32 to (N, outputs). `shape` is (H, W, C).
 
     The user's own network may return (N, 1) for two classes: the logit of class 1.
-    Raises UserError for an unknown name, options that the model does not take and errors in the user's own code,
-    DataError for images that the model cannot take.
+    Raises ConfigError for an unknown name and options that the model does not take, ScriptError errors in the
+    user's own code, DataError for images that the model cannot take.
     """
     from trainserve.models.config import options
     from trainserve.models.zoo import convnet, recurrent, resnet
@@ -67,7 +67,7 @@ def build(
         case "resnet18" | "resnet34" | "resnet50":
             return resnet.build(name, options(resnet.Options, given, "model.options"), shape, outputs)
         case _:
-            raise UserError(f"model.name: {refusal(name)}")
+            raise ConfigError(f"model.name: {refusal(name)}")
 
 
 def refusal(name: str) -> str | None:

@@ -21,7 +21,7 @@ from torch import nn
 from trainserve.models import half
 from trainserve.models.config.base import guess
 from trainserve.models.data.dataset import Task
-from trainserve.models.errors import RunFailed, UserError
+from trainserve.models.errors import ConfigError, RunFailed, ScriptError
 from trainserve.models.where import where
 from trainserve.models.zoo import ready
 
@@ -33,7 +33,7 @@ def build(
 ) -> nn.Module:
     """The network that the function named by `reference` returns, called with options `given`.
 
-    Raises UserError, with file and line if the user's code fails.
+    Raises ScriptError, with file and line if the user's code fails.
     """
     file, _, name = reference.rpartition(":")
     path = Path(file).absolute()
@@ -43,22 +43,22 @@ def build(
         network = function(**arguments)
         if not isinstance(network, nn.Module):
             came = f"{type(network).__module__}.{type(network).__qualname__}".removeprefix("builtins.")
-            raise UserError(f"{FIELD}: {path.name}:{name} returns {came}; must be a torch.nn.Module")
+            raise ScriptError(f"{FIELD}: {path.name}:{name} returns {came}; must be a torch.nn.Module")
         if (kinds := half.others(network)) is not None:
-            raise UserError(
+            raise ScriptError(
                 f"{FIELD}: {path.name}:{name} returns {type(network).__name__} with {kinds} weights; must be float32, "
                 "in which it is trained and served (for less, set trainer.precision and export.precision)"
             )
         try:
             ready.check(network, shape, outputs, task)
         except ready.WrongOutput as error:
-            raise UserError(f"{FIELD}: {path.name}:{name} returns {type(network).__name__}: {error}") from None
+            raise ScriptError(f"{FIELD}: {path.name}:{name} returns {type(network).__name__}: {error}") from None
     return network
 
 
 @contextlib.contextmanager
 def blaming(path: Path) -> Iterator[None]:
-    """Inside, errors in code in the folder of `path` become a UserError that names file and line.
+    """Inside, errors in code in the folder of `path` become a ScriptError that names file and line.
 
     The traceback goes to stderr.
     """
@@ -71,7 +71,7 @@ def blaming(path: Path) -> Iterator[None]:
         if place is None:
             raise
         traceback.print_exception(error)
-        raise UserError(f"{FIELD}: {place}: {ready.told(error)}") from error
+        raise ScriptError(f"{FIELD}: {place}: {ready.told(error)}") from error
 
 
 def _misspelt(error: BaseException, path: Path) -> str | None:
@@ -84,7 +84,7 @@ def _misspelt(error: BaseException, path: Path) -> str | None:
 
 def _module(path: Path) -> ModuleType:
     if not path.is_file():
-        raise UserError(f"{FIELD}: {path}: {'not a file' if path.exists() else 'no such file'}")
+        raise ConfigError(f"{FIELD}: {path}: {'not a file' if path.exists() else 'no such file'}")
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))  # last, so that files beside it are found but hide no installed module
     name = f"trainserve_script_{path.stem}"
@@ -97,7 +97,7 @@ def _module(path: Path) -> ModuleType:
     except SyntaxError as error:
         if error.filename is not None:
             raise
-        raise UserError(f"{FIELD}: {path}: not Python: {error.msg}") from error
+        raise ScriptError(f"{FIELD}: {path}: not Python: {error.msg}") from error
     return module
 
 
@@ -106,9 +106,9 @@ def _function(module: ModuleType, name: str, path: Path) -> Any:
     if callable(function):
         return function
     if function is not None:
-        raise UserError(f"{FIELD}: {name!r} in {path} is {type(function).__name__}; must be a function")
+        raise ScriptError(f"{FIELD}: {name!r} in {path} is {type(function).__name__}; must be a function")
     own = [each for each, value in vars(module).items() if callable(value) and not each.startswith("_")]
-    raise UserError(
+    raise ScriptError(
         f"{FIELD}: {path} has no function {name!r}; {guess(name, own)}it has: {', '.join(sorted(own)) or 'none'}"
     )
 
@@ -119,7 +119,7 @@ def _arguments(
     ours = {"shape": shape, "outputs": outputs}
     for option in given:
         if option in ours:
-            raise UserError(f"model.options.{option}: not allowed; the data set sets it")
+            raise ConfigError(f"model.options.{option}: not allowed; the data set sets it")
     arguments = ours | dict(given)
     try:
         signature = inspect.signature(function)
@@ -128,7 +128,7 @@ def _arguments(
     try:
         signature.bind(**arguments)
     except TypeError as error:
-        raise UserError(
+        raise ConfigError(
             f"model.options: {name} is called with {', '.join(arguments)} by name and takes {signature}: {error}"
         ) from None
     return arguments

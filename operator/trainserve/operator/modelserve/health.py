@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from trainserve.api import messages
 from trainserve.api.messages import Failed, Report, Unreadable
+from trainserve.api.reasons import By, Reason, said_by
 from trainserve.operator import pods
 from trainserve.operator.conditions import Condition
 from trainserve.operator.kinds import Answers
@@ -22,30 +23,15 @@ VERIFIED_EVERY = 30.0
 UNSCHEDULABLE = "Unschedulable"
 REPLICA_FAILURE = "ReplicaFailure"
 """Condition of a Deployment some of whose pods the API server does not take, and our reason for it."""
-INFERENCE_FAILED = "InferenceFailed"
-"""What a probe says whose samples the server does not answer: it goes on trying."""
-
-NOTHING_RECORDED = "NothingRecorded"
-"""What a probe says of a lone graph that answers: there are no samples that say what is right."""
-
 VERIFIED_BY_READINESS = Condition(
-    "Verified", "True", "SamplesMatch", "every pod is ready, and a probe lets it be so only once the samples match"
+    "Verified",
+    "True",
+    Reason.SAMPLES_MATCH,
+    "every pod is ready, and a probe lets it be so only once the samples match",
 )
-FETCH_REASONS = frozenset(
-    {
-        "DigestMismatch",
-        "VersionMismatch",
-        "VersionNotFound",
-        "InvalidAddress",
-        "StoreError",
-        "CacheFull",
-        "SignatureRefused",
-        "UnservableModel",
-        "InvalidSettings",
-        "InvalidSamples",
-    }
-)
-"""Why the init container gives up, as it says itself (docs/contracts.md)."""
+FETCH_REASONS = said_by(By.FETCH)
+"""Why the init container gives up, as it says itself."""
+_WRONG_BYTES = (Reason.DIGEST_MISMATCH, Reason.SIGNATURE_REFUSED, Reason.VERSION_MISMATCH)
 _ERROR = re.compile(r"^[EF]\d{4} \S+ +\d+ \S+\] (.*)$", re.MULTILINE)
 """Of Triton's log: `E1122 22:27:23.091307 25581 model_repository_manager.cc:1460] "Poll failed …"`."""
 _HARMLESS = "CudaDriverHelper has not been initialized"
@@ -78,20 +64,20 @@ def verified(serving: Sequence[Object], answers: Answers) -> Condition:
     """The condition `Verified`: every pod that has judged its version must have found it right."""
     for pod in serving:
         trouble = fetch_failure(pod)
-        if trouble is not None and trouble.reason in ("DigestMismatch", "SignatureRefused", "VersionMismatch"):
+        if trouble is not None and trouble.reason in _WRONG_BYTES:
             return Condition("Verified", "False", trouble.reason, trouble.message)
     reports = _reports(serving, answers)
     for report in reports:
         if report.verified is False:
-            return Condition("Verified", "False", "OutputMismatch", report.message or "OutputMismatch")
+            return Condition("Verified", "False", Reason.OUTPUT_MISMATCH, report.message or Reason.OUTPUT_MISMATCH)
     for report in reports:
-        if report.verified is True and report.reason == NOTHING_RECORDED:
-            return Condition("Verified", "Unknown", NOTHING_RECORDED, report.message or NOTHING_RECORDED)
+        if report.verified is True and report.reason == Reason.NOTHING_RECORDED:
+            return Condition("Verified", "Unknown", Reason.NOTHING_RECORDED, report.message or Reason.NOTHING_RECORDED)
         if report.verified is True:
-            return Condition("Verified", "True", "SamplesMatch", report.message or "SamplesMatch")
+            return Condition("Verified", "True", Reason.SAMPLES_MATCH, report.message or Reason.SAMPLES_MATCH)
     for report in reports:
-        if report.reason == INFERENCE_FAILED:
-            return Condition("Verified", "Unknown", INFERENCE_FAILED, report.message or INFERENCE_FAILED)
+        if report.reason == Reason.INFERENCE_FAILED:
+            return Condition("Verified", "Unknown", Reason.INFERENCE_FAILED, report.message or Reason.INFERENCE_FAILED)
     return Condition("Verified", "Unknown", "Pending", "no pod has sent its recorded samples through the server yet")
 
 
@@ -122,7 +108,7 @@ def trouble(serving: Sequence[Object], answers: Answers) -> Trouble | None:
         if found is not None:
             return found
     judged = verified(serving, answers)
-    failed = judged.status == "False" or judged.reason == INFERENCE_FAILED
+    failed = judged.status == "False" or judged.reason == Reason.INFERENCE_FAILED
     return Trouble(judged.reason, judged.message) if failed else None
 
 
@@ -152,7 +138,7 @@ def why_not_running(pod: Object, *containers: str) -> Trouble | None:
         if waiting.get("reason") in pods.CREATE_FAILURES:
             return Trouble("ContainerConfig", said)
         if end is not None and end.get("reason") == "OOMKilled":
-            return Trouble("OutOfMemory", f"container {name} used more memory than its limit")
+            return Trouble(Reason.OUT_OF_MEMORY, f"container {name} used more memory than its limit")
         if waiting.get("reason") == "CrashLoopBackOff":
             code = end.get("exitCode") if end else None
             words = _last_line(end)

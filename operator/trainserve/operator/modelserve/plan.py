@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from trainserve.api.modelserve import ModelServeSpec, ModelServeStatus
+from trainserve.api.reasons import Reason
 from trainserve.api.validate import parse_modelserve
 from trainserve.operator import conditions, recorded, times
 from trainserve.operator.conditions import Condition
@@ -146,7 +147,7 @@ class _Planner:
             self.result.apply.append(service)
         serving = self.children.pods_from(builders.template_digest(wanted))
         judged = health.verified(serving, self.answers)
-        if judged.status != "Unknown" or judged.reason == health.NOTHING_RECORDED or not ready or not spec.replicas:
+        if judged.status != "Unknown" or judged.reason == Reason.NOTHING_RECORDED or not ready or not spec.replicas:
             self.observed.append(judged)
         elif target.number is not None and not _verified_before(self.old, target):
             # The pods have not been asked yet (or not again, by a restarted operator): being ready says it all.

@@ -13,6 +13,7 @@ from typing import Any
 
 from trainserve.api.messages import Resolved
 from trainserve.api.modelserve import ModelRef, ModelServeSpec
+from trainserve.api.reasons import Reason
 from trainserve.operator import asking, conditions, pods, times
 from trainserve.operator.conditions import Condition
 from trainserve.operator.modelserve import builders, health
@@ -26,7 +27,7 @@ from trainserve.operator.store import StoreRoot
 
 PROVISIONAL = "Provisional"
 """Reason of ModelResolved=True while the store has not said yet whether it has a newer version."""
-CHANGED = "DigestMismatch"
+CHANGED = Reason.DIGEST_MISMATCH
 """Reason of ModelResolved=False where the store has something else under a number than was published."""
 ASK_AGAIN = (timedelta(seconds=5), timedelta(minutes=5))
 """Shortest and longest pause before the store is asked again; it grows with the time already waited."""
@@ -140,7 +141,7 @@ class _Asked:
     def settled(self) -> bool:
         """Whether the store has said what its newest version is."""
         if self.answer is not None:
-            return isinstance(self.answer, Version) or self.answer.reason not in ("StoreError", CHANGED)
+            return isinstance(self.answer, Version) or self.answer.reason not in (Reason.STORE_ERROR, CHANGED)
         return self.recorded
 
     @property

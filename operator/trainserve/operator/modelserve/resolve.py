@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from trainserve.api import messages
 from trainserve.api.modelserve import ModelRef
+from trainserve.api.reasons import Reason
 from trainserve.operator import asking, conditions
 from trainserve.operator.modelserve.version import Version
 from trainserve.operator.plan import Object
@@ -63,8 +64,8 @@ def answer_of(message: messages.Outcome | messages.Unreadable | None, model: str
         case messages.Failed(reason=str(reason)) if reason in asking.REASONS:
             return Unresolved(reason, message.message or reason, ask_store=True)
         case messages.Unreadable():
-            return Unresolved("StoreError", str(message), ask_store=True)
-    return Unresolved("StoreError", "the pod that asks the store ended without an answer", ask_store=True)
+            return Unresolved(Reason.STORE_ERROR, str(message), ask_store=True)
+    return Unresolved(Reason.STORE_ERROR, "the pod that asks the store ended without an answer", ask_store=True)
 
 
 def _from_address(serve: str, uri: str, digest: str) -> Version:

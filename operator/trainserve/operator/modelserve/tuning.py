@@ -14,6 +14,7 @@ from typing import Any
 
 from trainserve.api.messages import Failed, Tuned, Unreadable
 from trainserve.api.modelserve import ModelServeSpec, Slo
+from trainserve.api.reasons import Reason
 from trainserve.operator import pods, shares, times
 from trainserve.operator.conditions import Condition
 from trainserve.operator.modelserve import health, tuner
@@ -25,7 +26,7 @@ from trainserve.operator.settings import Settings
 
 TUNED = "Tuned"
 """Condition of a ModelServe with an objective: whether it is served with settings that hold it."""
-HELD, NOT_REACHABLE, FAILED = "ObjectiveHeld", "NotReachable", "TuningFailed"
+HELD, NOT_REACHABLE, FAILED = "ObjectiveHeld", "NotReachable", Reason.TUNING_FAILED
 CHOSEN = ("instances", "threads")
 TRY_AGAIN = timedelta(minutes=5)
 """After a pod ended without saying why: nobody's settings are at fault."""

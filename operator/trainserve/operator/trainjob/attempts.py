@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from trainserve.api.reasons import Retry, retry_after
 from trainserve.operator.plan import Object
-from trainserve.operator.trainjob.outcome import INFRASTRUCTURE
 
 LISTED = 20
 NEWEST = 10
@@ -18,7 +18,7 @@ def bounded(attempts: Sequence[Object]) -> tuple[list[Object], int]:
     Only faults of the cluster are left out: the others are counted against `policy.retries`, which bounds them. Pods
     are listed of the latest attempt alone; those of an earlier one were <job>-<attempt>-<rank>.
     """
-    candidates = [attempt for attempt in attempts[1:-NEWEST] if attempt.get("reason") in INFRASTRUCTURE]
+    candidates = [attempt for attempt in attempts[1:-NEWEST] if retry_after(attempt.get("reason")) is Retry.FREE]
     left_out = candidates[: max(0, len(attempts) - LISTED)]
     listed = [dict(attempt) for attempt in attempts if attempt not in left_out]
     for attempt in listed[:-1]:

@@ -7,15 +7,20 @@ from dataclasses import replace
 from typing import Any
 
 from trainserve.api.messages import Failed, Resolved, Unreadable
+from trainserve.api.reasons import Reason
 from trainserve.operator import asking, labels, pods
 from trainserve.operator.plan import Object
 from trainserve.operator.settings import Settings
-from trainserve.operator.trainjob.outcome import INVALID_RESULT, Outcome
+from trainserve.operator.trainjob.outcome import Outcome
 
 SUFFIX = "-check"
 """How the name of that pod ends, and no other of a TrainJob's."""
 PATIENCE_SECONDS = 30
 """How long that pod looks for a version: another node may see a moment later what was published on one."""
+
+
+_ABSENT = (Reason.MODEL_NOT_FOUND, Reason.VERSION_NOT_FOUND, Reason.VERSION_MISMATCH)
+"""What that pod says where the store has no such version."""
 
 
 def is_asked(job: Object) -> bool:
@@ -49,12 +54,12 @@ def judged(outcome: Outcome, artifact: dict[str, Any], looked: Object) -> Outcom
         if (answer.version, answer.digest) == (artifact["version"], artifact["digest"]):
             return outcome
         words = f"the run says {artifact['digest']}, the store has {answer.digest}"
-    elif isinstance(answer, Failed) and answer.reason in ("ModelNotFound", "VersionNotFound", "VersionMismatch"):
+    elif isinstance(answer, Failed) and answer.reason in _ABSENT:
         words = answer.message or answer.reason
     else:
         return None
     said = f"the store does not hold version {artifact['version']} as the run says: {words}"
-    return replace(outcome, reason=INVALID_RESULT, message=said, succeeded=False, artifact=None)
+    return replace(outcome, reason=Reason.INVALID_RESULT, message=said, succeeded=False, artifact=None)
 
 
 def is_over(looked: Object) -> bool:

@@ -9,59 +9,40 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from trainserve.api.messages import Failed, Published, Said, Trained, Unreadable
+from trainserve.api.reasons import By, Reason, Retry, said_by
 from trainserve.operator import pods, times
 from trainserve.operator.said import as_status, shortened
 
 CONTAINER = "trainer"
 
-PREEMPTED = "Preempted"
-NODE_LOST = "NodeLost"
-NODE_REFUSED = "NodeRefused"
-INTERRUPTED = "Interrupted"
-INFRASTRUCTURE = frozenset({PREEMPTED, NODE_LOST, NODE_REFUSED, INTERRUPTED})
-"""Faults of the cluster: they restart the gang without using up a retry."""
-
-INVALID_RESULT = "InvalidResult"
-"""Of a run that claims to have published what it cannot have."""
-DETERMINISTIC = frozenset({"GateNotMet", "ParityFailed", "DataError", "InvalidImage", INVALID_RESULT})
-"""The same spec and seed give the same answer again: no further attempt is made."""
-
-RANK_LOST = "RankLost"
-"""What a process says whose peer is gone: the reason is the peer's, once that is heard."""
 EXPLAIN = timedelta(seconds=10)
 """How long the other pods of a gang have to say why."""
 
 POD_REASONS = {
-    "Preempting": PREEMPTED,
-    "Preempted": PREEMPTED,
-    "Evicted": PREEMPTED,
-    "Shutdown": PREEMPTED,
-    "NodeShutdown": PREEMPTED,
-    "Terminated": PREEMPTED,
-    "NodeLost": NODE_LOST,
-    "UnexpectedAdmissionError": NODE_REFUSED,
-    "NodeAffinity": NODE_REFUSED,
+    "Preempting": Reason.PREEMPTED,
+    "Preempted": Reason.PREEMPTED,
+    "Evicted": Reason.PREEMPTED,
+    "Shutdown": Reason.PREEMPTED,
+    "NodeShutdown": Reason.PREEMPTED,
+    "Terminated": Reason.PREEMPTED,
+    "NodeLost": Reason.NODE_LOST,
+    "UnexpectedAdmissionError": Reason.NODE_REFUSED,
+    "NodeAffinity": Reason.NODE_REFUSED,
 }
 """`status.reason` of pods, as kubelets and the node controller write it."""
 
-DISRUPTIONS = {"DeletionByTaintManager": NODE_LOST, "DeletionByPodGC": NODE_LOST}
+DISRUPTIONS = {"DeletionByTaintManager": Reason.NODE_LOST, "DeletionByPodGC": Reason.NODE_LOST}
 """Reasons of the condition DisruptionTarget (Kubernetes 1.26 on); every other one means preempted or evicted."""
 
-SIGTERM_EXIT = 143
-
-RUN_REASONS = frozenset({"UserError", "GateNotMet", "ParityFailed", "DataError", "StoreError", INTERRUPTED, RANK_LOST})
-"""What a run may say of itself (docs/contracts.md). A fault of the cluster, which uses up no retry, is not among it."""
-
-SUCCEEDED, OUT_OF_MEMORY, NOTHING_PUBLISHED = "Succeeded", "OutOfMemory", "NothingPublished"
-REASONS = INFRASTRUCTURE | DETERMINISTIC | RUN_REASONS | {SUCCEEDED, OUT_OF_MEMORY, NOTHING_PUBLISHED}
-"""Every reason with which an attempt ends."""
+_OF_RUNS = said_by(By.RUN) - {Reason.INTERRUPTED}
+"""What a run is believed of itself. A fault of the cluster, which uses up no retry, is not among it."""
 
 
 @dataclass(frozen=True)
 class Outcome:
     """How an attempt, or one pod of it, ended."""
 
-    reason: str
+    reason: Reason
     message: str
     exit_code: int | None = None
     finished: str | None = None
@@ -76,12 +57,12 @@ class Outcome:
     @property
     def infrastructure(self) -> bool:
         """Whether the cluster is to blame, rather than the run."""
-        return self.reason in INFRASTRUCTURE
+        return self.reason.retry is Retry.FREE
 
     @property
     def deterministic(self) -> bool:
         """Whether it would end the same way again."""
-        return self.reason in DETERMINISTIC
+        return self.reason.retry is Retry.NEVER
 
     def explains(self, now: datetime) -> bool:
         """Whether EXPLAIN is not over yet; there is none where nobody saw the end."""
@@ -96,7 +77,7 @@ def believed(outcome: Outcome, is_at: Callable[[str, int], bool]) -> Outcome:
         return outcome
     claim = f"version {artifact['version']} at {shortened(artifact['uri'], 200)}"
     return Outcome(
-        INVALID_RESULT,
+        Reason.INVALID_RESULT,
         f"the pod's termination message names {claim}, which is no version of this TrainJob's output.model",
         outcome.exit_code,
         outcome.finished,
@@ -113,7 +94,7 @@ def of_pod(pod: Mapping[str, Any]) -> Outcome | None:
         return _disturbed(pod) or _failed(end, pod)
     waiting = pods.waiting(pod, CONTAINER)
     if waiting is not None and waiting.get("reason") == "InvalidImageName":
-        return Outcome("InvalidImage", waiting.get("message") or "the image's name is invalid")
+        return Outcome(Reason.INVALID_IMAGE, waiting.get("message") or "the image's name is invalid")
     return None
 
 
@@ -128,23 +109,23 @@ def of_gang(names: list[str], found: Mapping[str, Mapping[str, Any]], now: datet
     failures = [end for end in ends if end is not None and not end.succeeded]
     if failures:
         outcome = min(failures, key=_weight)
-        return None if None in ends and outcome.reason == RANK_LOST and outcome.explains(now) else outcome
+        return None if None in ends and outcome.reason == Reason.RANK_LOST and outcome.explains(now) else outcome
     return ends[0] if all(end is not None for end in ends) else None
 
 
 def _weight(end: Outcome) -> tuple[bool, bool, bool, str]:
     """The one that explains the others comes first."""
-    return (not end.infrastructure, not end.deterministic, end.reason == RANK_LOST, end.finished or "~")
+    return (not end.infrastructure, not end.deterministic, end.reason == Reason.RANK_LOST, end.finished or "~")
 
 
 def _succeeded(end: Mapping[str, Any]) -> Outcome:
     said = pods.message(end)
     if isinstance(said, Unreadable):
-        return Outcome(INVALID_RESULT, str(said), 0)
+        return Outcome(Reason.INVALID_RESULT, str(said), 0)
     told = said if isinstance(said, Published | Trained | Failed) else None
     published = said if isinstance(said, Published) else None
     return Outcome(
-        SUCCEEDED,
+        Reason.SUCCEEDED,
         "",
         exit_code=0,
         finished=end.get("finishedAt"),
@@ -163,28 +144,28 @@ def _kept(told: Said | None) -> dict[str, Any] | None:
 
 def _failed(end: Mapping[str, Any] | None, pod: Mapping[str, Any]) -> Outcome:
     if end is None:
-        return Outcome(NODE_LOST, pod["status"].get("message") or "the node reported no end of the container")
+        return Outcome(Reason.NODE_LOST, pod["status"].get("message") or "the node reported no end of the container")
     code, finished = end.get("exitCode"), end.get("finishedAt")
     if end.get("reason") == "ContainerStatusUnknown":
-        return Outcome(NODE_LOST, "the node lost track of the container", code, finished)
+        return Outcome(Reason.NODE_LOST, "the node lost track of the container", code, finished)
     said = pods.message(end)
     told = said if isinstance(said, Failed) else Failed()
     result, progress = _kept(told.result), _kept(told.progress)
     if end.get("reason") == "OOMKilled":
-        return Outcome(OUT_OF_MEMORY, "the container used more memory than its limit", code, finished)
-    reason = told.reason
-    if reason in RUN_REASONS and reason != INTERRUPTED:
+        return Outcome(Reason.OUT_OF_MEMORY, "the container used more memory than its limit", code, finished)
+    reason = next((known for known in _OF_RUNS if known == told.reason), None)
+    if reason is not None:
         return Outcome(reason, told.message or reason, code, finished, progress=progress, result=result)
     # torchrun exits 1 when it is told to stop, whatever its processes answered.
     if pods.deleting(pod):
-        return Outcome(INTERRUPTED, "the pod was told to stop", code, finished, progress=progress, result=result)
-    if reason == INTERRUPTED or code == SIGTERM_EXIT:
+        return Outcome(Reason.INTERRUPTED, "the pod was told to stop", code, finished, progress=progress, result=result)
+    if told.reason == Reason.INTERRUPTED or code == Reason.INTERRUPTED.exit_code:
         # Else a command that ends itself in this way would be started anew without end.
         return Outcome(
-            "UserError", f"exit code {code}: the run stopped, and nobody had told its pod to", code, finished
+            Reason.USER_ERROR, f"exit code {code}: the run stopped, and nobody had told its pod to", code, finished
         )
     text = str(said) if isinstance(said, Unreadable) else (end.get("message") or "").strip()
-    return Outcome("UserError", f"exit code {code}" + (f": {text[-800:]}" if text else ""), code, finished)
+    return Outcome(Reason.USER_ERROR, f"exit code {code}" + (f": {text[-800:]}" if text else ""), code, finished)
 
 
 def _disturbed(pod: Mapping[str, Any]) -> Outcome | None:
@@ -192,12 +173,12 @@ def _disturbed(pod: Mapping[str, Any]) -> Outcome | None:
     message = status.get("message") or ""
     for condition in status.get("conditions") or []:
         if condition["type"] == "DisruptionTarget" and condition["status"] == "True":
-            reason = DISRUPTIONS.get(condition.get("reason", ""), PREEMPTED)
+            reason = DISRUPTIONS.get(condition.get("reason", ""), Reason.PREEMPTED)
             return Outcome(reason, condition.get("message") or message or condition.get("reason", ""))
     said = status.get("reason") or ""
-    known = NODE_REFUSED if said.startswith("OutOf") else POD_REASONS.get(said)
+    known = Reason.NODE_REFUSED if said.startswith("OutOf") else POD_REASONS.get(said)
     return Outcome(known, f"{said}: {message}" if message else said) if known else None
 
 
 def _vanished(name: str) -> Outcome:
-    return Outcome(PREEMPTED, f"pod {name} was deleted before it ended")
+    return Outcome(Reason.PREEMPTED, f"pod {name} was deleted before it ended")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from trainserve.api.reasons import Reason
 from trainserve.api.trainjob_status import TrainJobStatus
 from trainserve.api.validate import parse_trainjob
 from trainserve.operator import conditions, labels, pods, said, times
@@ -18,7 +19,7 @@ from trainserve.operator.trainjob.builders import attempt_objects
 from trainserve.operator.trainjob.checks import first_refusal
 from trainserve.operator.trainjob.digests import spec_digests
 from trainserve.operator.trainjob.names import place_of
-from trainserve.operator.trainjob.outcome import EXPLAIN, NOTHING_PUBLISHED, SUCCEEDED, Outcome, believed, of_gang
+from trainserve.operator.trainjob.outcome import EXPLAIN, Outcome, believed, of_gang
 from trainserve.operator.trainjob.state import observe, phase
 
 FORCE_AFTER = timedelta(seconds=60)
@@ -64,7 +65,7 @@ class _Planner:
             self._observe("Accepted", "False", refusal.reason, refusal.message)
             self._warn(refusal.reason, refusal.message, f"{refusal.reason}-{self._generation}")
         known = self.old.get("conditions")
-        succeeded = next((attempt for attempt in self.attempts if attempt.get("reason") == SUCCEEDED), None)
+        succeeded = next((attempt for attempt in self.attempts if attempt.get("reason") == Reason.SUCCEEDED), None)
         if succeeded is not None and not conditions.is_true(known, "Complete"):
             # Whatever else the status says: a replica whose view was old may have written over the end.
             self._succeed(succeeded, self.status.get("artifact"))
@@ -197,7 +198,7 @@ class _Planner:
     def _complete(self, attempt: Object, outcome: Outcome) -> None:
         output = self.job["spec"].get("output")
         if output is not None and outcome.artifact is None:
-            attempt["reason"] = NOTHING_PUBLISHED
+            attempt["reason"] = Reason.NOTHING_PUBLISHED
             attempt["message"] = "the pod ended well but reported no published version"
             self._fail(attempt, "")
         else:

@@ -3,12 +3,13 @@ wrote less. What is missing has a default; a field that cannot be read is as if 
 
 from __future__ import annotations
 
+from trainserve.api.reasons import Reason
 from trainserve.api.trainjob_status import TrainJobStatus
 from trainserve.operator import recorded
 from trainserve.operator.plan import Object
 from trainserve.operator.trainjob.names import pod_name
 
-UNKNOWN = "UserError"
+UNKNOWN = Reason.USER_ERROR
 """Of an attempt that has ended for a reason which nobody can read any more: it counts against the retries."""
 
 

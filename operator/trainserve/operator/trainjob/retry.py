@@ -14,8 +14,8 @@ from datetime import datetime, timedelta
 from itertools import takewhile
 from typing import Any
 
+from trainserve.api.reasons import Retry, retry_after
 from trainserve.operator import times
-from trainserve.operator.trainjob.outcome import DETERMINISTIC, INFRASTRUCTURE
 
 BACKOFF_BASE = timedelta(seconds=2)
 RESTART_BASE = timedelta(seconds=1)
@@ -43,17 +43,21 @@ def decide(attempts: Sequence[Attempt], retries: int) -> Again | GiveUp:
     """Judge a job by its finished attempts, the failed last one included."""
     last = attempts[-1]
     ended = times.from_text(last["completionTime"])
-    if last["reason"] in INFRASTRUCTURE:
-        streak = len(list(takewhile(lambda attempt: attempt.get("reason") in INFRASTRUCTURE, reversed(attempts))))
+    if retry_after(last["reason"]) is Retry.FREE:
+        streak = len(list(takewhile(_is_free, reversed(attempts))))
         return Again(ended + min(RESTART_BASE * 2 ** min(streak - 1, 20), BACKOFF_LIMIT))
-    if last["reason"] in DETERMINISTIC:
+    if retry_after(last["reason"]) is Retry.NEVER:
         return GiveUp("")
-    counted = [attempt for attempt in attempts if attempt.get("reason") not in INFRASTRUCTURE]
+    counted = [attempt for attempt in attempts if not _is_free(attempt)]
     if len(counted) > retries:
         return GiveUp(f"{len(counted)} attempts failed (policy.retries: {retries})" if retries else "")
     if len(counted) > 1 and _same_error(counted[-2], last) and ended - times.from_text(last["startTime"]) <= AT_ONCE:
         return GiveUp(f"attempts {counted[-2]['number']} and {last['number']} failed at once with the same error")
     return Again(ended + min(BACKOFF_BASE * 2 ** min(len(counted) - 1, 20), BACKOFF_LIMIT))
+
+
+def _is_free(attempt: Attempt) -> bool:
+    return retry_after(attempt.get("reason")) is Retry.FREE
 
 
 def _same_error(one: Attempt, other: Attempt) -> bool:

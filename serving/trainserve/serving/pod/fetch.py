@@ -8,9 +8,11 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from trainserve import store
 from trainserve.api.messages import Failed, Fetched
+from trainserve.api.reasons import Reason
 from trainserve.serving.protocol.triton_types import UnservableModel
 from trainserve.serving.repository import repository, unbatched
 from trainserve.serving.repository.settings import InvalidSettings, Settings
@@ -93,19 +95,19 @@ def fetch_model(
         if samples is not None:
             _fetch_samples(samples, into / GIVEN, served)
     except store.ModelNotFound as error:
-        return _failed("VersionNotFound", error)
+        return _failed(Reason.VERSION_NOT_FOUND, error)
     except store.InvalidAddress as error:
-        return _failed("InvalidAddress", error)
+        return _failed(Reason.INVALID_ADDRESS, error)
     except store.StoreError as error:
         return _failed(error.reason, error)
     except UnservableModel as error:
-        return _failed("UnservableModel", error)
+        return _failed(Reason.UNSERVABLE_MODEL, error)
     except InvalidSettings as error:
-        return _failed("InvalidSettings", error)
+        return _failed(Reason.INVALID_SETTINGS, error)
     except BadSamples as error:
-        return _failed("InvalidSamples", error)
+        return _failed(Reason.INVALID_SAMPLES, error)
     except OSError as error:
-        return _failed("StoreError", f"cannot write {error.filename or into}: {error.strerror}")
+        return _failed(Reason.STORE_ERROR, f"cannot write {error.filename or into}: {error.strerror}")
     shutil.rmtree(own, ignore_errors=True)
     return Fetched(digest=digest, **_version(model))
 
@@ -124,7 +126,7 @@ def _fetch_samples(samples: Samples, target: Path, model: Servable) -> None:
     Given.leave(target, model)
 
 
-def _version(model: Servable) -> dict[str, int]:
+def _version(model: Servable) -> dict[str, Any]:
     """A lone graph has none."""
     return {} if model.manifest is None else {"version": model.manifest.version}
 
@@ -142,5 +144,5 @@ def _lay_out(source: Path, folder: Path, link: bool) -> None:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _failed(reason: str, message: object) -> Failed:
+def _failed(reason: Reason, message: object) -> Failed:
     return Failed(reason=reason, message=str(message))

@@ -20,6 +20,7 @@ import numpy as np
 
 from trainserve.api import latency_buckets
 from trainserve.api.messages import FORMAT, Report
+from trainserve.api.reasons import Reason
 from trainserve.serving.pod.metrics import ProbeMetrics
 from trainserve.serving.pod.pulse import Pulse, Verdict
 from trainserve.serving.protocol.control import Control
@@ -48,8 +49,6 @@ FRESH = 3
 """Inputs that are tried in turn, of a model behind a response cache."""
 WINDOW = 1024
 """Latencies kept for the percentiles."""
-NOTHING_RECORDED = "NothingRecorded"
-"""Reason of a report that is verified by nothing but that the model answers."""
 WAIT = 1.0
 """Seconds between two looks at whether the probe itself shall stop, and after a verification that got no answer."""
 
@@ -143,7 +142,7 @@ class Probe:
         if not recorded.outputs:
             for rows in recorded.requests(recorded.batch):
                 self._put(self._question, recorded.sent(rows), FIRST_SECONDS)
-            self.verified, self.reason = True, NOTHING_RECORDED
+            self.verified, self.reason = True, Reason.NOTHING_RECORDED
             self.message = f"the {len(recorded)} given inputs are answered; no one has said what is right"
             self.metrics.answered_unrecorded()
             return
@@ -162,7 +161,7 @@ class Probe:
             else:
                 result, message = through, f"{name}: {through.message}"
         self.max_abs, self.max_rel, self.message = result.max_abs, result.max_rel, message
-        self.verified, self.reason = result.matches, "SamplesMatch" if result.matches else "OutputMismatch"
+        self.verified, self.reason = result.matches, Reason.SAMPLES_MATCH if result.matches else Reason.OUTPUT_MISMATCH
         self.metrics.compared(result.matches, result.max_abs)
 
     def _answered_unrecorded(self, described: Described) -> None:
@@ -190,7 +189,7 @@ class Probe:
         else:
             message = f"it is loaded, and not asked: nothing can be made up for it ({why})"
         self._question = question
-        self.verified, self.reason, self.message = True, NOTHING_RECORDED, message
+        self.verified, self.reason, self.message = True, Reason.NOTHING_RECORDED, message
         self.metrics.answered_unrecorded()
 
     def verify_when_due(self, stopped: threading.Event) -> bool:
@@ -212,7 +211,7 @@ class Probe:
                 pause = WAIT
                 self.metrics.not_compared()
                 if self.verified is None:
-                    self.reason, self.message = "InferenceFailed", f"{type(error).__name__}: {error}"
+                    self.reason, self.message = Reason.INFERENCE_FAILED, f"{type(error).__name__}: {error}"
             except Exception as error:  # a fault of the probe's own must not pass for one of the model's, nor be silent
                 traceback.print_exc()
                 self._due.set()

@@ -26,5 +26,6 @@ def resolve(
                 return Failed(reason=error.reason, message=str(error))
             time.sleep(_PAUSE)
         else:
-            told = {"passed_over": [*found.passed_over]} if found.passed_over else {}
-            return Resolved(uri=found.uri, version=found.version, digest=found.digest, **told)
+            answer = Resolved(uri=found.uri, version=found.version, digest=found.digest)
+            passed_over = {"passed_over": [*found.passed_over]} if found.passed_over else {}
+            return answer.model_copy(update=passed_over)

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from trainserve.api.reasons import Reason
 from trainserve.files import Locks, durable
 from trainserve.store import StoreError
 
@@ -36,7 +37,7 @@ _EVICTIONS = ".evictions"
 class CacheFull(StoreError):
     """There is no room for a model: it is larger than the bound, or the disk and all that may be evicted."""
 
-    reason = "CacheFull"
+    reason = Reason.CACHE_FULL
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import Literal
 
 from trainserve import files
 from trainserve.api import limits
+from trainserve.api.reasons import Reason
 from trainserve.files import archive
 from trainserve.serving.sources import download, onnx_graph, ready, releases
 from trainserve.serving.sources.cache import Lease, NodeCache, Room
@@ -26,7 +27,7 @@ from trainserve.store.names import MANIFEST
 class UnusableArchive(StoreError):
     """An archive that is damaged, or has members that are not allowed; the message names the member."""
 
-    reason = "UnservableModel"
+    reason = Reason.UNSERVABLE_MODEL
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from trainserve import files
+from trainserve.api.reasons import Reason
 from trainserve.store import StoreError
 
 
 class EscapingName(StoreError):
     """A name, or a link, that leads out of its folder."""
 
-    reason = "UnservableModel"
+    reason = Reason.UNSERVABLE_MODEL
 
 
 def inside(folder: Path, name: str, confined: Path | None = None) -> Path:

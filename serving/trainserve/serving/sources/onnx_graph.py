@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainserve.api.reasons import Reason
 from trainserve.serving.protocol.triton_types import TYPES
 from trainserve.serving.sources import not_onnx
 from trainserve.serving.sources.inside import inside
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 class UnusableGraph(StoreError):
     """The file is no ONNX graph that a server could load; the message names what is wrong with it."""
 
-    reason = "UnservableModel"
+    reason = Reason.UNSERVABLE_MODEL
 
 
 @dataclass(frozen=True)

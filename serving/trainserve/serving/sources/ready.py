@@ -11,6 +11,7 @@ from typing import Any
 
 from google.protobuf import text_format  # type: ignore[import-untyped]
 
+from trainserve.api.reasons import Reason
 from trainserve.serving.protocol.triton_types import messages
 from trainserve.serving.sources import not_onnx, onnx_graph, releases
 from trainserve.serving.sources.inside import inside
@@ -23,7 +24,7 @@ _CHUNK = 1 << 20
 class InvalidRepository(StoreError):
     """A folder of the repository that Triton could not serve; the message names it."""
 
-    reason = "UnservableModel"
+    reason = Reason.UNSERVABLE_MODEL
 
 
 @dataclass(frozen=True)

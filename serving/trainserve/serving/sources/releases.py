@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from trainserve.api.reasons import Reason
 from trainserve.api.triton_releases import release_of
 from trainserve.store import StoreError
 
@@ -66,7 +67,7 @@ class UnknownRelease(StoreError):
 class GraphTooNew(StoreError):
     """The server's onnxruntime does not load a graph of that opset or IR version."""
 
-    reason = "UnservableModel"
+    reason = Reason.UNSERVABLE_MODEL
 
 
 @dataclass(frozen=True)

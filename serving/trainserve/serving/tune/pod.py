@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 from trainserve.api.messages import Failed, Tuned
+from trainserve.api.reasons import Reason
 from trainserve.api.triton_releases import POD_HEADER
 from trainserve.serving.devserver.server import READY_SECONDS, ServerNotReady
 from trainserve.serving.protocol.control import is_ready
@@ -23,7 +25,6 @@ from trainserve.store.names import MANIFEST
 
 POLL = 0.1
 """Seconds between two looks at a server that is not up."""
-FAILED = "TuningFailed"
 
 
 class Beside:
@@ -77,7 +78,9 @@ def outcome(result: Result) -> Tuned | Failed:
         held, chosen = choice.held, choice.candidate.settings
         rate = held.load.rate or held.rate
         batching = chosen.dynamic_batching
-        delay = {} if batching.max_queue_delay is None else {"max_queue_delay": batching.max_queue_delay}
+        delay: dict[str, Any] = (
+            {} if batching.max_queue_delay is None else {"max_queue_delay": batching.max_queue_delay}
+        )
         return Tuned(
             held=True,
             message=f"p99 {held.p99_ms:.3g} ms at {rate:.4g}/s with {described(chosen)}",
@@ -100,4 +103,4 @@ def _model(version: Path) -> Servable:
 
 
 def _failed(message: str) -> Failed:
-    return Failed(reason=FAILED, message=message)
+    return Failed(reason=Reason.TUNING_FAILED, message=message)
