@@ -1,5 +1,6 @@
 """Manifests that the types accept, drawn by Hypothesis from the types themselves."""
 
+from collections.abc import Iterator
 from functools import cache
 from random import Random
 from typing import Any
@@ -22,6 +23,14 @@ WHOLE_SPECS = settings(
 )
 
 
+def _subclasses(base: type[ApiType]) -> Iterator[type[ApiType]]:
+    """The API's own, at any depth; the pods' configuration adds to some of them."""
+    for model in base.__subclasses__():
+        if model.__module__.startswith("trainserve.api"):
+            yield model
+        yield from _subclasses(model)
+
+
 @cache  # made anew for every example, a strategy costs ten times what its example does
 def specs(model: type[ApiType]) -> st.SearchStrategy[dict[str, Any]]:
     """Manifests of this type: every field within its own bounds, optional ones there or not, all rules kept."""
@@ -40,7 +49,7 @@ def _values(schema: Schema, definitions: dict[str, Schema]) -> st.SearchStrategy
     match schema:
         case {"$ref": reference}:
             name = reference.rsplit("/", 1)[-1]
-            (model,) = (model for model in ApiType.__subclasses__() if model.__name__ == name)
+            (model,) = (model for model in _subclasses(ApiType) if model.__name__ == name)
             return _accepted(model, definitions[name], definitions)
         case {"anyOf": choices}:
             return st.one_of(_values(choice, definitions) for choice in choices if choice != {"type": "null"})

@@ -63,6 +63,10 @@ spec:
         ("suspended", digits(policy={"suspend": True}), "NotSupported", "spec.policy.suspend"),
         ("slice", digits(resources={"gpus": 1, "gpu": {"mig": "1g.10gb"}}), "NotSupported", "spec.resources.gpu.mig"),
         ("own", command("true", trainer={"epochs": 9}), "NotSupported", "spec.trainer"),
+        ("unknown-model", digits(model={"name": "resnet81"}), "Invalid", "did you mean 'resnet18'"),
+        ("unknown-data", digits(dataset={"name": "digit"}), "Invalid", "did you mean 'digits'"),
+        ("unknown-option", digits(model={"name": "lstm", "options": {"hiden": 8}}), "Invalid", "did you mean hidden?"),
+        ("momentum", digits(trainer={"momentum": 0.5}), "Invalid", "spec.trainer.momentum"),
         ("crowd", digits(resources={"gpus": 1}, workers={"processesPerNode": 2}), "Invalid", "processesPerNode"),
     ],
 )
@@ -85,8 +89,6 @@ def test_the_operator_refuses_it_and_starts_nothing(
 def failures(kube: Kube) -> dict[str, Object]:
     """Jobs whose badness only the pod can see, run side by side."""
     specs = {
-        "unknown-model": digits(model={"name": "convnot"}),
-        "unknown-data": digits(dataset={"name": "digit"}),
         "gate-not-met": digits(trainer=FEW, gates={"minAccuracy": 1.0}),
         "own-code-fails": command("sh", "-c", "echo broken >&2; exit 3"),
         "no-such-program": command("/no/such/program"),
@@ -99,8 +101,6 @@ def failures(kube: Kube) -> dict[str, Object]:
 @pytest.mark.parametrize(
     ("name", "reason", "said"),
     [
-        ("unknown-model", "UserError", "convnet"),
-        ("unknown-data", "UserError", "digits"),
         ("gate-not-met", "GateNotMet", "gates.minAccuracy"),
         ("own-code-fails", "UserError", "3"),
         ("no-such-program", "UserError", "/no/such/program"),

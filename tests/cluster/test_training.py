@@ -161,7 +161,6 @@ def specs(kube: Kube, claim: Path, bucket: str) -> dict[str, Object]:
         ),
         "lstm": tiny(model={"name": "lstm"}, export={"precision": "fp16", "topK": 2}),
         "wrong-digest": tiny(dataset={"uri": bucket, "digest": WRONG}, workers={"nodes": 2}),
-        "unknown": tiny(model={"name": "resnet81"}),
     }
 
 
@@ -242,9 +241,3 @@ def test_data_that_is_not_what_was_meant_is_refused_with_both_digests(specs: dic
     assert failed["reason"] == "DataError", failed
     assert WRONG in failed["message"]
     assert specs["nodes"]["dataset"]["digest"] in failed["message"]
-
-
-def test_an_unknown_model_is_answered_with_the_closest_names(finished: Run) -> None:
-    failed = condition(finished("unknown"), "Failed")
-    assert failed["reason"] == "UserError", failed
-    assert "did you mean 'resnet18'" in failed["message"], failed

@@ -215,6 +215,7 @@ def run_script(
     from trainserve.models.terminal import Terminal
 
     monkeypatch.setenv("TRAINSERVE_OUTPUT", str(tmp_path / "output"))
+    monkeypatch.setenv("TRAINSERVE_CONFIG", "")
     monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
     monkeypatch.setattr(sys, "argv", sys.argv)
     monkeypatch.setattr(sys, "path", [*sys.path])

@@ -27,7 +27,7 @@ BAD = [
     ("job.attempt", 0, "job.attempt: 0 is not allowed; must be >= 1"),
     ("job.namespace", "a/b", 'job.namespace: "a/b" is not allowed; '),
     ("store.root", "", 'store.root: "" is not allowed; '),
-    ("workers", {}, "workers: unknown field; allowed: job, store, model, dataset, trainer, "),
+    ("workers", {}, "workers: unknown field; allowed: formatVersion, job, store, model, dataset, trainer, "),
     ("trainer", 5, "trainer: 5 is not allowed; "),
 ]
 

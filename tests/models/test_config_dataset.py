@@ -45,7 +45,7 @@ BAD = [
     (DIGITS | {"size": [32.5, 1]}, "dataset.size.0: 32.5 is not allowed; must be a valid integer"),
     (FILE | {"mode": "gray"}, "dataset.mode: \"gray\" is not allowed; must be 'rgb', 'grey' or 'auto'"),
     (FILE | {"options": []}, "dataset.options: [] is not allowed; must be a valid dictionary"),
-    (FILE | {"labels": 3}, "dataset.labels: unknown field; allowed: name, path, uri, "),
+    (FILE | {"labels": 3}, "dataset.labels: unknown field; allowed: name, uri, digest, "),
 ]
 
 

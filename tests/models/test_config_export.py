@@ -28,7 +28,7 @@ def config(section: str, fields: dict[str, Any]) -> dict[str, Any]:
         (
             "export",
             {"topk": 5},
-            "export.topk: unknown field; allowed: opset, precision, dynamicBatch, input, topK, parity",
+            "export.topk: unknown field; allowed: opset, precision, dynamicBatch, parity, topK, input",
         ),
         ("gates", {"minAccuracy": 1.5}, "gates.minAccuracy: 1.5 is not allowed; must be <= 1"),
         ("gates", {"maxLoss": -0.1}, "gates.maxLoss: -0.1 is not allowed; must be >= 0"),

@@ -37,7 +37,7 @@ BAD = [
     ("trainer", "labelSmoothing", 1, "trainer.labelSmoothing: 1 is not allowed; must be < 1"),
     ("trainer", "labelSmoothing", -0.1, "trainer.labelSmoothing: -0.1 is not allowed; must be >= 0"),
     ("trainer", "accumulate", 0, "trainer.accumulate: 0 is not allowed; must be >= 1"),
-    ("trainer", "accumulate", 65, "trainer.accumulate: 65 is not allowed; must be <= trainer.batchSize, 64"),
+    ("trainer", "accumulate", 65, "trainer: accumulate must be at most batchSize, but it is {"),
     ("trainer", "ema", 0, "trainer.ema: 0 is not allowed; must be > 0"),
     ("trainer", "ema", 1, "trainer.ema: 1 is not allowed; must be < 1"),
     (
@@ -57,7 +57,7 @@ BAD = [
     ("checkpoint", "folder", "", 'checkpoint.folder: "" is not allowed; '),
     ("checkpoint", "everyEpochs", 0, "checkpoint.everyEpochs: 0 is not allowed; must be >= 1"),
     ("checkpoint", "keep", 0, "checkpoint.keep: 0 is not allowed; must be >= 1"),
-    ("checkpoint", "every", 1, "checkpoint.every: unknown field; allowed: folder, everyEpochs, keep"),
+    ("checkpoint", "every", 1, "checkpoint.every: unknown field; allowed: everyEpochs, keep, folder"),
 ]
 
 

@@ -44,8 +44,9 @@ def test_digits_are_scikit_learns_upsampled() -> None:
 
 IMPORTS = """
 import sys
+from trainserve.api import catalogue
 from trainserve.models import data
-assert data.DATASETS == ("digits", "fashion-mnist", "synthetic")
+assert tuple(catalogue.DATASETS) == ("digits", "fashion-mnist", "synthetic")
 assert not {"numpy", "torch"} & sys.modules.keys(), "the names are known before"
 from trainserve.models.config import parse
 data.load(parse({"model": {"name": "convnet"}, "dataset": {"name": "digits"}}).dataset, 0)

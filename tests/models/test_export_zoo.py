@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from trainserve.api.catalogue import MODELS
 from trainserve.models import parity, zoo
 from trainserve.models.config import Export
 from trainserve.models.data.dataset import Dataset
@@ -28,7 +29,7 @@ def digits(size: int, channels: int) -> Dataset:
     return Dataset("digits", images[tested:], targets[tested:], images[:tested], targets[:tested], names)
 
 
-@pytest.mark.parametrize("name", [*zoo.MODELS, *TIMM])
+@pytest.mark.parametrize("name", [*MODELS, *TIMM])
 def test_it_is_exported_and_computes_what_pytorch_does(name: str, tmp_path: Path) -> None:
     # The smallest images that the models can halve as often as they do.
     data = digits(32, 3) if name.startswith("timm/") else digits(8, 1)

@@ -109,15 +109,25 @@ def test_a_script_has_its_arguments_and_variables_and_the_manifest_keeps_what_is
     [
         (
             {"script": "a.py", "env": [{"name": "RANK", "value": "0"}]},
-            "model.env.0.name: RANK is not allowed; it is the",
+            "model.env.0: name must not be one of the run's own (TRAINSERVE_*, ",
         ),
-        ({"script": "a.py", "env": [{"name": "A"}, {"name": "A"}]}, "model.env: A is there twice"),
+        ({"script": "a.py", "env": [{"name": "A"}, {"name": "A"}]}, "model: env must not have a name twice"),
         ({"script": "a.py", "args": [1]}, "model.args.0: 1 is not allowed"),
     ],
 )
 def test_arguments_and_variables_that_cannot_be_are_refused(model: Any, complaint: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=re.escape(complaint)):
         config.parse({"model": model}, tmp_path)
+
+
+def test_a_script_reads_its_configuration_with_the_defaults_filled_in(run_script: RunScript, tmp_path: Path) -> None:
+    source = """
+    import json, os, pathlib
+    told = json.loads(pathlib.Path(os.environ["TRAINSERVE_CONFIG"]).read_text())
+    pathlib.Path(told["store"]["root"] + ".txt").write_text(f"{told['trainer']['epochs']} {told['trainer']['seed']}")
+    """
+    run_script(source, output=None, trainer={"epochs": 3})
+    assert (tmp_path / "store.txt").read_text() == "3 0"
 
 
 def test_a_scripts_function_takes_options_and_no_arguments() -> None:

@@ -143,7 +143,6 @@ def test_a_data_set_on_a_claim_is_mounted_read_only_and_named_in_the_file() -> N
     assert config["dataset"] == {
         "uri": "pvc://data/sets/a.npz",
         "path": "/var/lib/trainserve/data/sets/a.npz",
-        "task": "classification",
     }
     assert {"name": "data", "persistentVolumeClaim": {"claimName": "data", "readOnly": True}} in spec["volumes"]
     assert mounts(spec)["/var/lib/trainserve/data"] == ("data", True)
@@ -153,7 +152,7 @@ def test_a_data_set_on_a_claim_is_mounted_read_only_and_named_in_the_file() -> N
 def test_a_data_set_elsewhere_is_fetched_by_the_pod_into_a_cache_of_its_own(uri: str) -> None:
     digest = "sha256:" + 64 * "0"
     spec, config = run(settings("pvc://models", TRAINSERVE_STORE_SECRET="keys"), dataset={"uri": uri, "digest": digest})
-    assert config["dataset"] == {"uri": uri, "digest": digest, "task": "classification"}
+    assert config["dataset"] == {"uri": uri, "digest": digest}
     (container,) = spec["containers"]
     assert container["envFrom"] == [{"secretRef": {"name": "keys", "optional": True}}]
     assert mounts(spec)[env(container)["TRAINSERVE_CACHE"]] == ("cache", False)
@@ -220,14 +219,19 @@ def test_checkpoints_lie_beside_the_store_in_a_folder_that_every_attempt_finds()
     spec = TrainJobSpec.model_validate(job["spec"])
     first, second = (run_config(job, spec, attempt, SETTINGS)["checkpoint"] for attempt in (1, 2))
     folder = "/var/lib/trainserve/store/.checkpoints/default/job-uid"
-    assert first == second == {"folder": folder, "everyEpochs": 2, "keep": 2}
+    assert first == second == {"folder": folder, "everyEpochs": 2}
 
 
 def test_what_the_operator_alone_acts_on_is_not_told_to_the_pod() -> None:
-    _, config = run(workers={"nodes": 2}, resources={"gpus": 1}, policy={"retries": 0})
-    assert config.keys() == {
-        "job", "store", "model", "dataset", "trainer", "export", "output", "log",
-    }  # fmt: skip
+    _, config = run(workers={"nodes": 2}, resources={"gpus": 1}, policy={"retries": 0}, trainer={"epochs": 3})
+    assert config.keys() == {"job", "store", "model", "dataset", "trainer", "output"}
+
+
+def test_what_is_as_it_is_by_default_is_not_told_to_the_pod() -> None:
+    written_out = {"epochs": 5, "optimizer": "sgd", "momentum": 0.9}
+    _, config = run(trainer=written_out, export={"opset": 18}, gates={}, checkpoint={"keep": 2})
+    assert config["trainer"] == {"optimizer": "sgd"}
+    assert "export" not in config and config["checkpoint"].keys() == {"folder"}
 
 
 def test_gpus_and_their_kind_become_resources_and_affinity() -> None:

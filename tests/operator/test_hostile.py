@@ -80,14 +80,16 @@ async def test_what_was_orphaned_is_named_with_the_way_out(cluster: Cluster, eng
 
 async def test_a_large_spec_is_read_when_it_is_planned_for_and_not_kept(cluster: Cluster, engine: Engine) -> None:
     options = {f"option{number}": "w" * 1000 for number in range(60)}
-    await cluster.create("TrainJob", trainjob(model={"name": "convnet", "options": options}))
+    own = {"script": "/opt/net.py:build", "options": options}
+    await cluster.create("TrainJob", trainjob(model=own))
     await cluster.wait("TrainJob", "digits", lambda job: job["status"]["phase"] == "Pending")
     made = await cluster.get("ConfigMap", "digits-1")
     assert made is not None and len(made["data"]["config.json"]) > 60_000
     known = engine._cache.get("TrainJob", cluster.namespace, "digits")
     assert known is not None and known[ABRIDGED] and known["spec"]["output"] == {"model": "digits"}
     assert len(str(known)) < 8000
-    more = trainjob(name="more", model={"name": "convnet", "options": options})
+    more = trainjob(name="more", model=own)
+    more["spec"]["dataset"] = {"uri": "s3://b/x.parquet"}
     more["spec"]["dataset"]["options"] = {f"option{number}": "w" * 1000 for number in range(10)}
     await cluster.create("TrainJob", more)
     refused = await cluster.wait("TrainJob", "more", lambda job: job.get("status"))

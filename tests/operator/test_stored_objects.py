@@ -48,7 +48,7 @@ SPECS: dict[str, list[Object]] = {
         trainjob()["spec"],
         command_job()["spec"],
         trainjob(
-            model={"name": "convnet", "options": {"width": 32, "layers": [2, 2]}},
+            model={"name": "timm/resnet10t", "options": {"width": 32, "layers": [2, 2]}},
             dataset={"name": "synthetic", "options": {"shape": [8, 8, 1]}},
             workers={"nodes": 2, "processesPerNode": "auto"},
             resources={

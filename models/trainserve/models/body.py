@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trainserve.api.catalogue import MODELS
 from trainserve.models import zoo
 from trainserve.models.config import Model
 from trainserve.models.data.watch import Watch
@@ -28,7 +29,7 @@ def build(
     from trainserve.models import freeze, pretrained
 
     network = zoo.build(config.name or _script(config, folder), config.options, shape, outputs, task)
-    if config.name not in zoo.MODELS:
+    if config.name not in MODELS:
         _look(network, config, shape, watch)
     if config.pretrained is not None:
         path, name = pretrained.located(config.pretrained, folder, watch)

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainserve.models.config.model import Pretrained
+from trainserve.models.config import Pretrained
 from trainserve.models.data import digests, staging
 from trainserve.models.data.cache import Cache
 from trainserve.models.data.watch import Watch

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from trainserve.models import zoo
+from trainserve.api.catalogue import MODELS
 from trainserve.models.config import Config
 from trainserve.models.data.dataset import Dataset
 from trainserve.models.errors import ParityFailed, RunFailed
@@ -36,7 +36,7 @@ _SAMPLES, _BATCHES = 8, (1, 2, 3)
 
 def needed(config: Config) -> bool:
     """Whether a trial export could find a problem."""
-    return config.model.name not in zoo.MODELS or config.export.precision == "int8"
+    return config.model.name not in MODELS or config.export.precision == "int8"
 
 
 def export(network: Network, dataset: Dataset, config: Config, signature: Signature) -> Program | None:

@@ -4,6 +4,13 @@ The types are the one source: the CRDs' schemas, defaults, bounds and columns ar
 (`python -m trainserve.api.crds`), and the operator parses every object through them.
 """
 
+from importlib import metadata
+
 GROUP = "trainserve.io"
 VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
+
+
+def release() -> str:
+    """The version of trainserve that this process runs."""
+    return metadata.version("trainserve")

@@ -1,12 +1,13 @@
-"""The sections of a TrainJob that the training pod reads too: what is trained, on what, how, and what comes out.
+"""The sections of a training run, once: what is trained, on what, how, and what comes out.
 
-Fields, bounds and defaults are those of CONFIG.json (`trainserve.models.config`): tests/api/test_config.py compares.
+A TrainJob's spec and the configuration that its pod reads (`trainserve.models.config`) compose these classes. A new
+hyperparameter is one line here, and `make crds`.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -21,6 +22,10 @@ from trainserve.api.base import (
     stays_inside,
 )
 from trainserve.api.open_fields import Options
+
+CONFIG_FORMAT = 1
+"""`formatVersion` of the configuration that a pod reads. One that names none is of format 1, as all of it are by now;
+earlier releases know no such field."""
 
 _NAME = r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?"
 FUNCTION = r":[A-Za-z_][A-Za-z0-9_]*$"
@@ -64,16 +69,24 @@ class Pretrained(ApiType):
     )
     digest: Digest | None = Field(None, description="sha256 of the file. Unset: whatever the file holds is taken.")
 
-    rules = (stays_inside("uri"),)
+    rules: ClassVar[tuple[Rule, ...]] = (stays_inside("uri"),)
 
 
-class ModelSource(ApiType):
-    """What is trained: a model of the zoo, or the user's own code. Exactly one of name, script and command."""
+Args = Annotated[list[Annotated[str, Field(max_length=4096)]], Field(min_length=1, max_length=256)]
+Env = Annotated[list[Variable], Field(min_length=1, max_length=64)]
+ENV_ONCE = Rule(
+    message="env must not have a name twice",
+    cel="!has(self.env) || self.env.all(one, self.env.exists_one(other, other.name == one.name))",
+    holds=lambda model: len({each.name for each in model.env or ()}) == len(model.env or ()),
+)
+
+
+class ModelFields(ApiType):
+    """What is trained: a model by its name, or what the user's own file makes."""
 
     name: str | None = Field(
         None, min_length=1, max_length=128, description="A zoo name such as convnet, or timm/<name>."
     )
-    options: Options | None = Field(None, description="Arguments of the model: scalars and lists of scalars.")
     script: str | None = Field(
         None,
         pattern=SCRIPT_PATTERN,
@@ -82,16 +95,25 @@ class ModelSource(ApiType):
         "the image. With :<function> that function returns the model, which is trained as a zoo model is; without, "
         "the file is run as it is and leaves model.onnx.",
     )
-    args: list[Annotated[str, Field(max_length=4096)]] | None = Field(
-        None, min_length=1, max_length=256, description="Arguments of a whole script, its sys.argv[1:]."
-    )
-    env: list[Variable] | None = Field(
+    args: Args | None = Field(None, description="Arguments of a whole script, its sys.argv[1:].")
+    env: Env | None = Field(
         None,
-        min_length=1,
-        max_length=64,
         description="Variables of a whole script's environment. Their values are readable in the TrainJob and in the "
         "version's manifest: no place for secrets.",
     )
+    options: Options | None = Field(None, description="Arguments of the model: scalars and lists of scalars.")
+    pretrained: Pretrained | None = Field(None, description="Weights to start from. Unset: random ones.")
+    freeze: list[Annotated[str, Field(min_length=1, max_length=256)]] | None = Field(
+        None,
+        min_length=1,
+        max_length=64,
+        description="Parameters that are not trained, as names with wildcards, such as 'features.*'.",
+    )
+
+
+class ModelSource(ModelFields):
+    """What is trained: a model of the zoo, or the user's own code. Exactly one of name, script and command."""
+
     image: str | None = Field(
         None,
         min_length=1,
@@ -100,13 +122,6 @@ class ModelSource(ApiType):
     )
     command: list[str] | None = Field(
         None, min_length=1, description="The user's own command, run as it is, without a shell."
-    )
-    pretrained: Pretrained | None = Field(None, description="Weights to start from. Unset: random ones.")
-    freeze: list[Annotated[str, Field(min_length=1, max_length=256)]] | None = Field(
-        None,
-        min_length=1,
-        max_length=64,
-        description="Parameters that are not trained, as names with wildcards, such as 'features.*'.",
     )
 
     @property
@@ -130,11 +145,7 @@ class ModelSource(ApiType):
                 (model.script is not None and not _names_a_function(model.script)) or not (model.args or model.env)
             ),
         ),
-        Rule(
-            message="env must not have a name twice",
-            cel="!has(self.env) || self.env.all(one, self.env.exists_one(other, other.name == one.name))",
-            holds=lambda model: len({each.name for each in model.env or ()}) == len(model.env or ()),
-        ),
+        ENV_ONCE,
         stays_inside("script"),
     )
 
@@ -183,7 +194,12 @@ class Dataset(ApiType):
     )
     split: Split | None = Field(None, description="Unset: the data set's own test part, else a fifth of its samples.")
 
-    rules = (exactly_one_of("name", "uri"), requires("digest", "uri"), requires("format", "uri"), stays_inside("uri"))
+    rules: ClassVar[tuple[Rule, ...]] = (
+        exactly_one_of("name", "uri"),
+        requires("digest", "uri"),
+        requires("format", "uri"),
+        stays_inside("uri"),
+    )
 
 
 class Augment(ApiType):
@@ -252,11 +268,14 @@ class Parity(ApiType):
     )
 
 
+Precision = Literal["fp32", "fp16", "int8"]
+
+
 class Export(ApiType):
     """How the trained model becomes ONNX."""
 
     opset: int = Field(18, ge=18, le=20, description="Version of the ONNX operator set.")
-    precision: Literal["fp32", "fp16", "int8"] = Field("fp32", description="Number format of the weights.")
+    precision: Precision = Field("fp32", description="Number format of the weights.")
     dynamic_batch: bool = Field(True, description="Leave the batch axis open, so that requests can be batched.")
     parity: Parity = Parity()
     top_k: int | None = Field(

@@ -48,7 +48,7 @@ def _parse(obj: Mapping[str, Any], model: type[Spec], problems: list[str]) -> Sp
     try:
         spec = model.model_validate(obj.get("spec", {}))
     except ValidationError as error:
-        raise InvalidSpec(problems + _spec_problems(error, model)) from None
+        raise InvalidSpec(problems + problems_of(error, model, "spec")) from None
     if problems:
         raise InvalidSpec(problems)
     return spec
@@ -67,11 +67,11 @@ def _name_problems(obj: Mapping[str, Any], limit: int, children: str) -> list[st
     return problems
 
 
-def _spec_problems(error: ValidationError, model: type[BaseModel]) -> list[str]:
-    """One line per field; what the branches of a union say about one field becomes one line."""
+def problems_of(error: ValidationError, model: type[BaseModel], place: str) -> list[str]:
+    """One line per field of what stands at `place`; what the branches of a union say of one field becomes one line."""
     by_path: dict[str, list[ErrorDetails]] = {}
     for detail in error.errors(include_url=False):
-        by_path.setdefault(_path(detail["loc"], model), []).append(detail)
+        by_path.setdefault(_path(detail["loc"], model, place), []).append(detail)
     return [_problem(path, details, model) for path, details in by_path.items()]
 
 
@@ -109,9 +109,8 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def _path(location: Sequence[int | str], model: type[BaseModel]) -> str:
+def _path(location: Sequence[int | str], model: type[BaseModel], path: str) -> str:
     """The path in the manifest; what pydantic adds to name the branch of a union is left out."""
-    path: str = "spec"
     type_: Any = model
     for step in location:
         if isinstance(step, int):

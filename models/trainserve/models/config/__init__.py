@@ -5,68 +5,63 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_validator
 
+from trainserve import api
+from trainserve.api.base import ApiType
+from trainserve.api.catalogue import guess
+from trainserve.api.training import (
+    CONFIG_FORMAT,
+    Augment,
+    Energy,
+    Export,
+    Gates,
+    Log,
+    Parity,
+    Precision,
+    Split,
+    Trainer,
+)
+from trainserve.api.trainjob import Output
 from trainserve.models.config import refusal
-from trainserve.models.config.base import Name, Section, guess, unknown
-from trainserve.models.config.checkpoint import Checkpoint
-from trainserve.models.config.dataset import Dataset
-from trainserve.models.config.energy import Energy
-from trainserve.models.config.export import Export, Gates, Parity, Precision
-from trainserve.models.config.log import Log
-from trainserve.models.config.model import Model
-from trainserve.models.config.trainer import Trainer
+from trainserve.models.config.sections import Checkpoint, Dataset, Job, Model, Pretrained, Store
 from trainserve.models.errors import ConfigError
 
 __all__ = [
+    "Augment",
     "Checkpoint",
     "Config",
     "Dataset",
     "Energy",
     "Export",
     "Gates",
+    "Job",
     "Log",
     "Model",
+    "Output",
     "Parity",
     "Precision",
+    "Pretrained",
+    "Split",
+    "Store",
     "Trainer",
+    "checked",
     "load",
     "options",
     "parse",
     "read",
-    "unknown",
 ]
 
 _Options = TypeVar("_Options", bound=BaseModel)
+_Kind = TypeVar("_Kind", bound="Config")
 
 
-class Job(Section):
-    """Whose run this is. By hand there is no uid, and every run publishes anew."""
-
-    namespace: Name = "default"
-    name: Annotated[str, Field(min_length=1, max_length=253)] = "by-hand"
-    uid: str | None = None
-    attempt: int = Field(1, ge=1)
-
-
-class Store(Section):
-    """Where versions go: the root as this process reaches it, and as others address it."""
-
-    root: str = Field(min_length=1)
-    public_root: str | None = None
-
-
-class Output(Section):
-    """The model's name in the store."""
-
-    model: Annotated[Name, Field(max_length=40)]
-
-
-class Config(Section):
+class Config(ApiType):
     """One run. Without `output` it trains and measures, and publishes nothing."""
 
+    format_version: int = Field(CONFIG_FORMAT, ge=1)
     job: Job = Field(default_factory=Job)
     store: Store | None = None
     model: Model
@@ -89,13 +84,14 @@ class Config(Section):
     def _a_place_for_the_output(self) -> Self:
         if self.output is not None and self.store is None:
             raise ValueError("store: required when output is given")
+        if not self.export.dynamic_batch:
+            raise ValueError("export.dynamicBatch: false is not allowed; must be true")
         return self
 
     def spec(self) -> dict[str, Any]:
         """What was asked for, defaults filled in, as the manifest keeps it."""
-        return self.model_dump(
-            by_alias=True, exclude={"job": True, "store": True, "checkpoint": {"folder"}}, exclude_none=True
-        )
+        others: dict[str, Any] = {"format_version": True, "job": True, "store": True, "checkpoint": {"folder"}}
+        return self.model_dump(by_alias=True, exclude=others, exclude_none=True)
 
 
 def load(path: Path) -> Config:
@@ -115,12 +111,26 @@ def read(path: Path) -> object:
 
 def parse(content: object, folder: Path | None = None) -> Config:
     """A parsed CONFIG.json, which lies in `folder` (the working folder by default), as a Config. Raises ConfigError."""
+    return checked(Config, content, folder or Path())
+
+
+def checked(kind: type[_Kind], content: object, folder: Path) -> _Kind:
+    """The content as that kind of Config. Raises ConfigError, for what is new with the versions of both sides."""
+    version = content.get("formatVersion", CONFIG_FORMAT) if isinstance(content, dict) else CONFIG_FORMAT
+    if isinstance(version, int) and version > CONFIG_FORMAT:
+        raise ConfigError(f"formatVersion: {version} is not allowed; {_reads()}")
     try:
-        config = Config.model_validate(content)
+        config = kind.model_validate(content)
     except ValidationError as error:
-        raise ConfigError(refusal.line(Config, error.errors(include_url=False)[0])) from None
-    config._folder = (folder or Path()).absolute()
+        first = error.errors(include_url=False)[0]
+        new = f"; {_reads()}" if first["type"] == "extra_forbidden" else ""
+        raise ConfigError(refusal.line(kind, first) + new) from None
+    config._folder = folder.absolute()
     return config
+
+
+def _reads() -> str:
+    return f"this is trainserve {api.release()}, which reads configurations of formatVersion {CONFIG_FORMAT}"
 
 
 def options(kind: type[_Options], given: Mapping[str, Any], field: str) -> _Options:

@@ -19,6 +19,9 @@ def line(root: type[BaseModel], error: ErrorDetails) -> str:
     if kind == "extra_forbidden":
         siblings = _fields(root, error["loc"][:-1])
         return f"{field}: unknown field; allowed: {', '.join(siblings)}"
+    if kind in ("rule", "reserved", "open", "quantity"):
+        held = f", but it is {json.dumps(error['input'], default=str)}" if kind == "rule" else ""
+        return f"{field}: {error['msg']}{held}" if field else str(error["msg"])
     if kind == "missing":
         return f"{field}: required"
     if kind == "value_error":

@@ -5,7 +5,6 @@ This module imports neither numpy nor torch, so that the names are available wit
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,22 +12,6 @@ if TYPE_CHECKING:
     from trainserve.models.config import Dataset as DatasetConfig
     from trainserve.models.data.dataset import Dataset
     from trainserve.models.data.watch import Watch
-
-
-@dataclass(frozen=True)
-class BuiltIn:
-    """A data set that is selected by name: the tasks it supports and whether it takes options."""
-
-    tasks: tuple[str, ...] = ("classification",)
-    options: bool = False
-
-
-BUILT_IN = {
-    "digits": BuiltIn(),
-    "fashion-mnist": BuiltIn(),
-    "synthetic": BuiltIn(tasks=("classification", "regression"), options=True),
-}
-DATASETS = tuple(BUILT_IN)
 
 
 def load(config: DatasetConfig, seed: int, watch: Watch | None = None, folder: Path | None = None) -> Dataset:

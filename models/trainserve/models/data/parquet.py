@@ -19,9 +19,9 @@ import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 
 from trainserve.api import limits, pictures
+from trainserve.api.catalogue import ParquetOptions
 from trainserve.api.pictures import BadPicture, Look
 from trainserve.models import device
 from trainserve.models.config import options
@@ -38,16 +38,6 @@ _ROWS = 64
 """Rows decoded at a time."""
 _Row = tuple[str, bytes]
 """The place of an image, for errors, and its bytes."""
-
-
-class Options(BaseModel):
-    """Names of the image and label columns, and of the config of a folder with several."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    image: str | None = Field(None, min_length=1)
-    label: str | None = Field(None, min_length=1)
-    config: str | None = Field(None, min_length=1)
 
 
 @dataclass(frozen=True)
@@ -70,7 +60,7 @@ def source(
     cache: Cache,
 ) -> Source:
     """The data set at `path`. Raises DataError naming the file, UserError naming an option that is not allowed."""
-    wanted = options(Options, given, "dataset.options")
+    wanted = options(ParquetOptions, given, "dataset.options")
     found = hub.find(path, wanted.config) if path.is_dir() else hub.Files({"train": [path]})
     first = found.parts["train"][0]
     chosen = columns.choose(first, _schema(first), wanted.image, wanted.label, task)

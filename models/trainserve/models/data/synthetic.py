@@ -9,12 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 
+from trainserve.api.catalogue import SyntheticClasses, SyntheticTargets
 from trainserve.models.config import options
 from trainserve.models.data.dataset import Images, Targets, Task
 from trainserve.models.data.source import Part, Source, block_length
@@ -24,32 +24,11 @@ _CELLS = 4
 _PATTERN, _NOISE = 80.0, 40.0
 """Standard deviations, in grey levels around 128."""
 
-Side = Annotated[int, Field(ge=1, le=4096)]
-
-
-class _Options(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    shape: Annotated[list[Side], Field(min_length=3, max_length=3)] = [28, 28, 1]
-    samples: int = Field(10_000, ge=1, le=1_000_000_000)
-
-
-class Classes(_Options):
-    """`shape` is [height, width, channels]."""
-
-    classes: int = Field(10, ge=2, le=100_000)
-
-
-class Values(_Options):
-    """`shape` is [height, width, channels]."""
-
-    targets: int = Field(1, ge=1, le=10_000)
-
 
 def source(given: dict[str, Any], task: Task, seed: int) -> Source:
     """The images (N, H, W, C) uint8. Raises UserError for options that are not allowed."""
-    chosen = options(Classes if task == "classification" else Values, given, "dataset.options")
-    outputs = chosen.classes if isinstance(chosen, Classes) else chosen.targets  # type: ignore[attr-defined]
+    chosen = options(SyntheticClasses if task == "classification" else SyntheticTargets, given, "dataset.options")
+    outputs = chosen.classes if isinstance(chosen, SyntheticClasses) else chosen.targets  # type: ignore[attr-defined]
     height, width, channels = chosen.shape
     shape = (height, width, channels)
     random = np.random.default_rng(seed)

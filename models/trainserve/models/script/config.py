@@ -5,21 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from trainserve.models.config import Config, Dataset, refusal
-from trainserve.models.config.base import Section
-from trainserve.models.config.model import Args, Env
-from trainserve.models.errors import ConfigError
+from trainserve.api.base import ApiType
+from trainserve.api.training import ENV_ONCE, Args, Env
+from trainserve.models.config import Config, Dataset, checked
 from trainserve.store.masking import CREDENTIAL
 
 
-class ScriptModel(Section):
+class ScriptModel(ApiType):
     """The script's path, its arguments and additional environment variables."""
 
     script: str = Field(min_length=1, pattern=r"\.py$")
     args: Args | None = None
     env: Env | None = None
+
+    rules = (ENV_ONCE,)
 
 
 class ScriptConfig(Config):
@@ -45,12 +46,7 @@ class ScriptConfig(Config):
 
 def parse(content: object, folder: Path) -> ScriptConfig:
     """Validate a parsed CONFIG.json; the script's path is relative to `folder`. Raises ConfigError."""
-    try:
-        config = ScriptConfig.model_validate(content)
-    except ValidationError as error:
-        raise ConfigError(refusal.line(ScriptConfig, error.errors(include_url=False)[0])) from None
-    config._folder = folder.absolute()
-    return config
+    return checked(ScriptConfig, content, folder)
 
 
 def is_whole(content: object) -> bool:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from trainserve.models.data.dataset import Dataset
     from trainserve.models.report.facts import Known, Tested
 
-MODEL, SAMPLES = "model.onnx", "samples.npz"
+MODEL, SAMPLES, CONFIG = "model.onnx", "samples.npz", "config.json"
 _EVALUATED, _EXPORTED = 92, 98
 """Progress in percent at the end of each step, as in Run."""
 
@@ -86,6 +86,9 @@ class ScriptRun(Run):
     def _run(self, scratch: Path) -> None:
         """Run the script."""
         os.environ["TRAINSERVE_OUTPUT"] = str(scratch)
+        with written_to(scratch / CONFIG):
+            (scratch / CONFIG).write_text(self.config.model_dump_json(by_alias=True, exclude_none=True))
+        os.environ["TRAINSERVE_CONFIG"] = str(scratch / CONFIG)  # for a script to read, with the defaults filled in
         os.environ.update({variable.name: variable.value or "" for variable in self.config.model.env or ()})
         os.environ.setdefault("OMP_NUM_THREADS", str(device.threads()))
         self.keras.install(scratch / "keras")

@@ -22,19 +22,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from trainserve.api.catalogue import (
+    TIMM,
+    ConvNetOptions,
+    RecurrentOptions,
+    ResNet9Options,
+    ResNetOptions,
+    model_refusal,
+)
 from trainserve.models.errors import ConfigError
 
 if TYPE_CHECKING:
     from torch import nn
 
     from trainserve.models.data.dataset import Task
-
-MODELS = ("convnet", "gru", "lstm", "resnet18", "resnet34", "resnet50", "resnet9")
-REFUSED = {
-    "rnn": "'rnn' is refused: PyTorch exports a plain RNN with its number of time steps frozen; use 'lstm' or 'gru'"
-}
-"""Names that users may try, and why they are refused."""
-TIMM = "timm/"
 
 
 def build(
@@ -43,7 +44,7 @@ def build(
     """Build network `name` with options `given`: (N, C, H, W) float32 to (N, outputs). `shape` is (H, W, C).
 
     The user's own network may return (N, 1) for two classes: the logit of class 1.
-    Raises ConfigError for an unknown name and options that the model does not take, ScriptError errors in the
+    Raises ConfigError for an unknown name and options that the model does not take, ScriptError for errors in the
     user's own code, DataError for images that the model cannot take.
     """
     from trainserve.models.config import options
@@ -59,21 +60,12 @@ def build(
         return script.build(name, given, shape, outputs, task)
     match name:
         case "convnet":
-            return convnet.build(options(convnet.Options, given, "model.options"), shape, outputs)
+            return convnet.build(options(ConvNetOptions, given, "model.options"), shape, outputs)
         case "gru" | "lstm":
-            return recurrent.build(name, options(recurrent.Options, given, "model.options"), shape, outputs)
+            return recurrent.build(name, options(RecurrentOptions, given, "model.options"), shape, outputs)
         case "resnet9":
-            return resnet.build_nine(options(resnet.NineOptions, given, "model.options"), shape, outputs)
+            return resnet.build_nine(options(ResNet9Options, given, "model.options"), shape, outputs)
         case "resnet18" | "resnet34" | "resnet50":
-            return resnet.build(name, options(resnet.Options, given, "model.options"), shape, outputs)
+            return resnet.build(name, options(ResNetOptions, given, "model.options"), shape, outputs)
         case _:
-            raise ConfigError(f"model.name: {refusal(name)}")
-
-
-def refusal(name: str) -> str | None:
-    """Why there is no model `name`; None if there is one, or it may be timm's, which only timm can tell."""
-    from trainserve.models.config.base import unknown
-
-    if name in MODELS or (name.startswith(TIMM) and name != TIMM):
-        return None
-    return REFUSED.get(name) or unknown(name, [*MODELS, "timm/<name>"])
+            raise ConfigError(f"model.name: {model_refusal(name)}")

@@ -7,24 +7,16 @@ NHWC order keeps the convolution's preferred memory layout.
 from __future__ import annotations
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from trainserve.models.config.base import Section
+from trainserve.api.catalogue import ConvNetOptions
 from trainserve.models.errors import DataError
-
-
-class Options(Section):
-    """Widths of the two hidden layers."""
-
-    channels: int = Field(32, ge=1, le=4096)
-    hidden: int = Field(128, ge=1, le=65536)
 
 
 class ConvNet(nn.Module):
     """The network of this module."""
 
-    def __init__(self, options: Options, shape: tuple[int, int, int], outputs: int) -> None:
+    def __init__(self, options: ConvNetOptions, shape: tuple[int, int, int], outputs: int) -> None:
         super().__init__()
         height, width, channels = shape
         self.convolution = nn.Conv2d(channels, options.channels, 3)
@@ -39,7 +31,7 @@ class ConvNet(nn.Module):
         return outputs
 
 
-def build(options: Options, shape: tuple[int, int, int], outputs: int) -> ConvNet:
+def build(options: ConvNetOptions, shape: tuple[int, int, int], outputs: int) -> ConvNet:
     """Build it for images of `shape` (H, W, C). Raises DataError if they are too small."""
     if min(shape[:2]) < 4:
         raise DataError(f"images of {shape[0]}x{shape[1]} are too small for convnet; at least 4x4 is needed")

@@ -9,24 +9,10 @@ from typing import Any
 
 from torch import nn
 
-from trainserve.models.config.base import guess
+from trainserve.api.catalogue import TIMM, TIMM_REFUSED_OPTIONS, guess
 from trainserve.models.errors import ConfigError
 from trainserve.models.torchvision import declare_operators
-from trainserve.models.zoo import TIMM, ready
-
-OURS = {
-    "in_chans": "the data set's images determine it",
-    "num_classes": "the data set's labels determine it",
-    "pretrained": "weights come from model.pretrained",
-    "pretrained_cfg": "weights come from model.pretrained",
-    "pretrained_cfg_overlay": "weights come from model.pretrained",
-    "checkpoint_path": "weights come from model.pretrained",
-    "cache_dir": "weights come from model.pretrained",
-    "features_only": "a model must give one output per class or target",
-    "scriptable": "models are exported, not scripted",
-    "exportable": "it is always on",
-}
-"""Arguments of timm.create_model that a config may not set, and why."""
+from trainserve.models.zoo import ready
 
 
 def build(name: str, given: Mapping[str, Any], shape: tuple[int, int, int], outputs: int) -> nn.Module:
@@ -43,8 +29,8 @@ def build(name: str, given: Mapping[str, Any], shape: tuple[int, int, int], outp
             f"timm {timm.__version__} has {len(known)} models"
         )
     for option in given:
-        if option in OURS:
-            raise ConfigError(f"model.options.{option}: not allowed; {OURS[option]}")
+        if option in TIMM_REFUSED_OPTIONS:
+            raise ConfigError(f"model.options.{option}: not allowed; {TIMM_REFUSED_OPTIONS[option]}")
     sized = {"img_size": shape[:2]} if getattr(timm.get_pretrained_cfg(name), "fixed_input_size", False) else {}
     arguments = {**sized, **given, "in_chans": shape[2], "num_classes": outputs, "exportable": True}
     try:

@@ -8,24 +8,17 @@ reverse direction. There is no plain RNN, because PyTorch's exporter unrolls it 
 from __future__ import annotations
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from trainserve.models.config.base import Section
-
-
-class Options(Section):
-    """`hidden`: width of the state; `layers`: stacked layers; `bidirectional`: also read from bottom to top."""
-
-    hidden: int = Field(128, ge=1, le=16384)
-    layers: int = Field(1, ge=1, le=32)
-    bidirectional: bool = False
+from trainserve.api.catalogue import RecurrentOptions
 
 
 class Recurrent(nn.Module):
     """The network of this module."""
 
-    def __init__(self, kind: type[nn.LSTM] | type[nn.GRU], options: Options, features: int, outputs: int) -> None:
+    def __init__(
+        self, kind: type[nn.LSTM] | type[nn.GRU], options: RecurrentOptions, features: int, outputs: int
+    ) -> None:
         super().__init__()
         self.cells = kind(
             features, options.hidden, options.layers, batch_first=True, bidirectional=options.bidirectional
@@ -45,6 +38,6 @@ class Recurrent(nn.Module):
         return outputs
 
 
-def build(name: str, options: Options, shape: tuple[int, int, int], outputs: int) -> Recurrent:
+def build(name: str, options: RecurrentOptions, shape: tuple[int, int, int], outputs: int) -> Recurrent:
     """Build lstm or gru, by `name`, for images of `shape` (H, W, C)."""
     return Recurrent({"lstm": nn.LSTM, "gru": nn.GRU}[name], options, shape[1] * shape[2], outputs)

@@ -7,28 +7,15 @@ starts as the identity (Goyal et al., arXiv:1706.02677).
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from trainserve.models.config.base import Section
+from trainserve.api.catalogue import ResNet9Options, ResNetOptions
 from trainserve.models.errors import DataError
 from trainserve.models.zoo.convolution import Convolution
 
 SMALL = 64
 """Largest longer side of images, in pixels, for which `stem: auto` means `cifar`."""
-
-
-class Options(Section):
-    """Options of resnet18, 34 and 50. `stem`: the layers before the blocks.
-
-    `imagenet`: a 7x7 convolution and a max-pool, each of stride 2; `cifar`: a 3x3 convolution of stride 1; `auto`: by
-    the size of the images.
-    """
-
-    stem: Literal["auto", "cifar", "imagenet"] = "auto"
 
 
 class BasicBlock(nn.Module):
@@ -122,18 +109,12 @@ def _stage(block: Block, channels: int, width: int, count: int, stride: int) -> 
     return nn.Sequential(first, *(block(width * block.expansion, width, 1) for _ in range(count - 1)))
 
 
-def build(name: str, options: Options, shape: tuple[int, int, int], outputs: int) -> nn.Module:
+def build(name: str, options: ResNetOptions, shape: tuple[int, int, int], outputs: int) -> nn.Module:
     """Build resnet18, 34 or 50 for images of `shape` (H, W, C), in channels_last."""
     stem = options.stem
     if stem == "auto":
         stem = "cifar" if max(shape[:2]) <= SMALL else "imagenet"
     return _channels_last(ResNet(*LAYOUTS[name], stem, shape[2], outputs))
-
-
-class NineOptions(Section):
-    """Options of resnet9. `width`: channels of the first convolution; the last has eight times as many."""
-
-    width: int = Field(64, ge=1, le=1024)
 
 
 class ResNet9(nn.Module):
@@ -170,7 +151,7 @@ def _convolution(channels: int, width: int, pool: bool = False) -> nn.Sequential
     return nn.Sequential(Convolution(channels, width), *halve, nn.BatchNorm2d(width), nn.ReLU())
 
 
-def build_nine(options: NineOptions, shape: tuple[int, int, int], outputs: int) -> nn.Module:
+def build_nine(options: ResNet9Options, shape: tuple[int, int, int], outputs: int) -> nn.Module:
     """Build resnet9 for images of `shape` (H, W, C), in channels_last. Raises DataError if smaller than 8x8."""
     if min(shape[:2]) < 8:
         raise DataError(f"images of {shape[0]}x{shape[1]} are too small for resnet9; at least 8x8 is needed")

@@ -18,8 +18,8 @@ from typing import Any
 
 from torch import nn
 
+from trainserve.api.catalogue import guess
 from trainserve.models import half
-from trainserve.models.config.base import guess
 from trainserve.models.data.dataset import Task
 from trainserve.models.errors import ConfigError, RunFailed, ScriptError
 from trainserve.models.where import where

@@ -13,6 +13,7 @@ from trainserve.api.validate import InvalidSpec, parse_trainjob
 from trainserve.operator.plan import Object
 from trainserve.operator.refusal import Refusal
 from trainserve.operator.settings import Settings
+from trainserve.operator.trainjob import unknown_names
 from trainserve.operator.trainjob.digests import spec_digests
 
 
@@ -25,6 +26,7 @@ def first_refusal(job: Object, settings: Settings) -> Refusal | None:
     return (
         _too_long(spec)
         or _not_supported(spec)
+        or unknown_names.refuse(spec)
         or _no_place_for_checkpoints(spec, settings)
         or settings.refuse_scrape(spec.pod)
         or _spec_changed(spec, (job.get("status") or {}).get("specDigests"))

@@ -11,12 +11,14 @@ from trainserve.operator.trainjob.volumes import path_of
 
 
 def run_config(job: Object, spec: TrainJobSpec, attempt: int, settings: Settings) -> dict[str, Any]:
-    """What a training pod reads."""
+    """What a training pod reads (`trainserve.models.config`): what differs from the defaults."""
     metadata = job["metadata"]
     said = spec.model_dump(
         mode="json",
         by_alias=True,
         exclude_none=True,
+        # Images of an earlier release know fewer fields: what is as it is by default need not be known to them.
+        exclude_defaults=True,
         # What the operator alone acts on.
         exclude={"policy": True, "resources": True, "workers": True, "pod": True, "model": {"image", "command"}},
     )

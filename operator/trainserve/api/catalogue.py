@@ -1,0 +1,173 @@
+"""Models and data sets that have a name, and the options that each takes: what can be refused before a pod is made.
+
+A model or a data set is added here by name; the pod's rooms (`trainserve.models.zoo`, `trainserve.models.data`) build
+it, with the options that were checked here.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from trainserve.api.base import ApiType
+
+Task = Literal["classification", "regression"]
+
+
+class ConvNetOptions(ApiType):
+    """Widths of the two hidden layers."""
+
+    channels: int = Field(32, ge=1, le=4096, description="Filters of the convolution.")
+    hidden: int = Field(128, ge=1, le=65536, description="Width of the dense layer.")
+
+
+class RecurrentOptions(ApiType):
+    """Options of gru and lstm."""
+
+    hidden: int = Field(128, ge=1, le=16384, description="Width of the state.")
+    layers: int = Field(1, ge=1, le=32, description="Layers, stacked.")
+    bidirectional: bool = Field(False, description="Let a second network read from bottom to top.")
+
+
+class ResNetOptions(ApiType):
+    """Options of resnet18, resnet34 and resnet50."""
+
+    stem: Literal["auto", "cifar", "imagenet"] = Field(
+        "auto",
+        description="Layers before the blocks. imagenet: a 7x7 convolution of stride 2 and a max-pool of stride 2, a "
+        "quarter of the size at once; cifar: a 3x3 convolution that keeps it; auto: by the size of the images.",
+    )
+
+
+class ResNet9Options(ApiType):
+    """Options of resnet9."""
+
+    width: int = Field(
+        64, ge=1, le=1024, description="Channels of the first convolution; the last one has eight times as many."
+    )
+
+
+MODELS: Mapping[str, type[ApiType]] = {
+    "convnet": ConvNetOptions,
+    "gru": RecurrentOptions,
+    "lstm": RecurrentOptions,
+    "resnet18": ResNetOptions,
+    "resnet34": ResNetOptions,
+    "resnet50": ResNetOptions,
+    "resnet9": ResNet9Options,
+}
+"""Models of the zoo by name, with their options."""
+REFUSED_MODELS = {
+    "rnn": "'rnn' is refused: PyTorch exports a plain RNN with its number of time steps frozen; use 'lstm' or 'gru'"
+}
+"""Models that one would look for here, and why they are not."""
+TIMM = "timm/"
+"""How names of timm's models begin here; which there are timm alone knows."""
+TIMM_REFUSED_OPTIONS = {
+    "in_chans": "the data set's images set it",
+    "num_classes": "the data set's labels set it",
+    "pretrained": "weights come from model.pretrained",
+    "pretrained_cfg": "weights come from model.pretrained",
+    "pretrained_cfg_overlay": "weights come from model.pretrained",
+    "checkpoint_path": "weights come from model.pretrained",
+    "cache_dir": "weights come from model.pretrained",
+    "features_only": "a model must give one output per class or target",
+    "scriptable": "models are exported, not scripted",
+    "exportable": "it is always on",
+}
+"""Arguments of timm.create_model that are not the manifest's to give, and why."""
+
+Side = Annotated[int, Field(ge=1, le=4096)]
+
+
+class _SyntheticOptions(ApiType):
+    shape: Annotated[list[Side], Field(min_length=3, max_length=3)] = Field(
+        [28, 28, 1], description="Height, width and channels."
+    )
+    samples: int = Field(10_000, ge=1, le=1_000_000_000, description="How many samples there are.")
+
+
+class SyntheticClasses(_SyntheticOptions):
+    """Options of synthetic in a classification."""
+
+    classes: int = Field(10, ge=2, le=100_000, description="How many classes there are.")
+
+
+class SyntheticTargets(_SyntheticOptions):
+    """Options of synthetic in a regression."""
+
+    targets: int = Field(1, ge=1, le=10_000, description="How many numbers each image has.")
+
+
+class ParquetOptions(ApiType):
+    """Options of a data set in format parquet."""
+
+    image: str | None = Field(None, min_length=1, description="Column of the images. Unset: the only one there is.")
+    label: str | None = Field(None, min_length=1, description="Column of the labels or values. Unset: by its name.")
+    config: str | None = Field(None, min_length=1, description="Config, where a folder holds several.")
+
+
+@dataclass(frozen=True)
+class BuiltIn:
+    """What may be asked of a data set that has a name: its tasks, and its options in each."""
+
+    tasks: tuple[Task, ...] = ("classification",)
+    options: Mapping[Task, type[ApiType]] = field(default_factory=dict)
+
+
+DATASETS: Mapping[str, BuiltIn] = {
+    "digits": BuiltIn(),
+    "fashion-mnist": BuiltIn(),
+    "synthetic": BuiltIn(
+        tasks=("classification", "regression"),
+        options={"classification": SyntheticClasses, "regression": SyntheticTargets},
+    ),
+}
+"""Built-in data sets by name."""
+
+
+def model_refusal(name: str) -> str | None:
+    """Why there is no model of that name; None where there is one, or where timm alone can say."""
+    if name in MODELS or (name.startswith(TIMM) and name != TIMM):
+        return None
+    return REFUSED_MODELS.get(name) or unknown(name, [*MODELS, "timm/<name>"])
+
+
+def model_options(name: str) -> type[ApiType] | None:
+    """The options of a model; None where the catalogue does not know them: timm's, and what a script takes."""
+    return MODELS.get(name)
+
+
+def dataset_refusals(
+    name: str, *, digest: str | None, format: str | None, options: Mapping[str, Any], task: Task
+) -> list[str]:
+    """What is wrong with asking that of a built-in data set, each with the field first; its options' values aside."""
+    built_in = DATASETS.get(name)
+    if built_in is None:
+        return [f"name: {unknown(name, DATASETS)}"]
+    problems = []
+    if digest is not None:
+        problems.append(f"digest: {digest!r} is not allowed; {name} is built in and has its own")
+    if format is not None:
+        problems.append(f"format: {format!r} is not allowed; {name} is built in and has none")
+    if options and not built_in.options:
+        problems.append(f"options: {', '.join(options)} is not allowed; {name} takes none")
+    if task not in built_in.tasks:
+        problems.append(f"task: {task!r} is not allowed; {name} has classes: classification")
+    return problems
+
+
+def unknown(name: str, known: Iterable[str]) -> str:
+    """`'convnte' is unknown; did you mean 'convnet'? known: convnet`."""
+    names = sorted(known)
+    return f"{name!r} is unknown; {guess(name, names)}known: {', '.join(names)}"
+
+
+def guess(name: str, known: Iterable[str]) -> str:
+    """`did you mean 'convnet'? `, ready to be followed by more; empty when nothing known is close."""
+    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(map(repr, close))}? " if close else ""
