@@ -55,7 +55,7 @@ def config(
     from trainserve.serving.repository.repository import entries, layout, of_ready, server_flags
     from trainserve.serving.repository.settings import Settings, cautions
     from trainserve.serving.sources import releases
-    from trainserve.serving.sources.ready import ReadyRepository
+    from trainserve.serving.sources.ready_repository import ReadyRepository
     from trainserve.serving.sources.servable import Servable
     from trainserve.serving.sources.source import open_model
 

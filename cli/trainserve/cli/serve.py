@@ -28,9 +28,9 @@ from trainserve.serving.repository.unbatched import Unbatched
 from trainserve.serving.samples.ensemble_samples import around
 from trainserve.serving.samples.recorded import Recorded
 from trainserve.serving.sources import source
-from trainserve.serving.sources.ready import ReadyRepository
+from trainserve.serving.sources.ready_repository import ReadyRepository
 from trainserve.serving.sources.servable import Servable
-from trainserve.serving.verification.given import BadSamples, Given
+from trainserve.serving.verification.user_samples import BadSamples, Given
 from trainserve.store.signing import PublicKey
 
 ADDRESS = "127.0.0.1"

@@ -32,7 +32,7 @@ def sign(model: str, path: Path, password: str | None) -> None:
     The signature is written beside MODEL, which is a version in the store, an .onnx file or a ready Triton repository,
     given as a path or an s3:// address. At https:// addresses nothing can be written.
     """
-    from trainserve.serving.sources.signature import sign as lay
+    from trainserve.serving.sources.model_signature import sign as lay
 
     key = PrivateKey.load(path, password.encode() if password else None)
     click.echo(f"signed by key {key.public.fingerprint}: {lay(model, key)}")

@@ -16,11 +16,11 @@ from trainserve.cli import endpoint
 from trainserve.client import BadInput, Protocol
 from trainserve.serving.samples.recorded import Recorded
 from trainserve.serving.sources import address, source
-from trainserve.serving.sources.ready import ReadyRepository
+from trainserve.serving.sources.ready_repository import ReadyRepository
 from trainserve.serving.sources.servable import Servable
-from trainserve.serving.verification import known, reference
-from trainserve.serving.verification.given import Given
+from trainserve.serving.verification import other_versions, reference
 from trainserve.serving.verification.report import Fault, Files, Kind, Report
+from trainserve.serving.verification.user_samples import Given
 from trainserve.serving.verification.verification import Progress
 from trainserve.serving.verification.verification import verify as run
 from trainserve.store import DigestMismatch
@@ -136,7 +136,7 @@ def _verified(
         recorded = _recorded(opened, samples, given)
     except (OSError, ValueError, reference.NoReference) as error:
         raise click.BadParameter(f"{model}: no samples to verify a server with: {error}") from error
-    others = known.others(at, samples)
+    others = other_versions.others(at, samples)
     return run(http, grpc, opened, recorded, model=name, files=files, others=others, progress=tell)
 
 

@@ -180,8 +180,8 @@ def probe(
     from trainserve.serving.repository.unbatched import Beside
     from trainserve.serving.samples.recorded import Recorded
     from trainserve.serving.sources.cache import BYTES, NodeCache
-    from trainserve.serving.verification.company import Company
-    from trainserve.serving.verification.given import Given
+    from trainserve.serving.verification.batching_trial import Company
+    from trainserve.serving.verification.user_samples import Given
     from trainserve.store import StoreError
     from trainserve.store.names import MANIFEST
 

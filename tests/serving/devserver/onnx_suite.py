@@ -34,7 +34,7 @@ from trainserve.serving.repository.repository import Entry, Folder, layout, writ
 from trainserve.serving.repository.settings import Settings
 from trainserve.serving.samples.recorded import Recorded
 from trainserve.serving.sources.source import open_servable
-from trainserve.serving.verification.described import Endpoint
+from trainserve.serving.verification.description import Endpoint
 from trainserve.store import StoreError
 
 KINDS = ("pytorch-converted", "pytorch-operator", "simple")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from trainserve.serving.samples.comparison import Comparison
 from trainserve.serving.samples.ensemble_samples import compare_labelled
-from trainserve.serving.samples.verify import Comparison
 
 TEXTS = ["ant", "bee", "crane", "crane"]
 CLASSES = np.array([[0.1, 0.4001, 0.4, 0.0999], [0.1, 0.0, 0.2, 0.7], [0.7, 0.1, 0.0, 0.2]])

@@ -26,7 +26,7 @@ from trainserve.serving.devserver.server import DevelopmentServer
 from trainserve.serving.repository import repository
 from trainserve.serving.repository.settings import Settings
 from trainserve.serving.sources.cache import NodeCache
-from trainserve.serving.sources.ready import ReadyRepository
+from trainserve.serving.sources.ready_repository import ReadyRepository
 from trainserve.serving.sources.source import open_model, open_servable
 from trainserve.store.signing import PrivateKey
 

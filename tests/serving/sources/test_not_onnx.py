@@ -13,7 +13,7 @@ from safetensors.numpy import save
 from tests.serving.graphs import convnet
 from trainserve.serving.sources.not_onnx import what
 from trainserve.serving.sources.onnx_graph import UnusableGraph
-from trainserve.serving.sources.ready import InvalidRepository
+from trainserve.serving.sources.ready_repository import InvalidRepository
 from trainserve.serving.sources.source import open_model, open_servable
 from trainserve.store import ModelNotFound
 

@@ -14,7 +14,7 @@ from tests.serving.sources.conftest import openssl
 from tests.serving.sources.places import RangeServer
 from trainserve.cli.main import main
 from trainserve.serving.sources.cache import NodeCache
-from trainserve.serving.sources.signature import sign
+from trainserve.serving.sources.model_signature import sign
 from trainserve.serving.sources.source import open_model
 from trainserve.store import InvalidAddress
 from trainserve.store.signing import InvalidKey, PrivateKey, PublicKey, SignatureRefused

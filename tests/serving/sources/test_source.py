@@ -20,7 +20,7 @@ from trainserve.files import archive
 from trainserve.serving.sources.cache import CacheFull, NodeCache
 from trainserve.serving.sources.fetching import UnusableArchive
 from trainserve.serving.sources.inside import EscapingName
-from trainserve.serving.sources.ready import InvalidRepository, ReadyRepository
+from trainserve.serving.sources.ready_repository import InvalidRepository, ReadyRepository
 from trainserve.serving.sources.releases import GraphTooNew
 from trainserve.serving.sources.source import open_model, open_servable
 from trainserve.store import DigestMismatch, InvalidAddress, ModelNotFound, StoreError, VersionNotFound

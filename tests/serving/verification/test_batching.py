@@ -25,10 +25,10 @@ from trainserve.serving.repository import repository, unbatched
 from trainserve.serving.repository.settings import InvalidSettings, Settings
 from trainserve.serving.repository.unbatched import Beside
 from trainserve.serving.samples.recorded import Recorded
-from trainserve.serving.sources.ready import CONFIG
+from trainserve.serving.sources.ready_repository import CONFIG
 from trainserve.serving.sources.servable import Servable
 from trainserve.serving.sources.source import open_servable
-from trainserve.serving.verification.company import Company
+from trainserve.serving.verification.batching_trial import Company
 
 X, Y = tensor("x", [B, 4]), tensor("y", [B, 4])
 TEXT, NUMBER, TRUTH = onnx.TensorProto.STRING, onnx.TensorProto.INT64, onnx.TensorProto.BOOL

@@ -28,8 +28,8 @@ from trainserve.serving.repository.settings import DynamicBatching, Settings
 from trainserve.serving.samples.recorded import Recorded
 from trainserve.serving.sources.source import open_servable
 from trainserve.serving.verification import reference
-from trainserve.serving.verification.given import BadSamples, Given
 from trainserve.serving.verification.report import Kind
+from trainserve.serving.verification.user_samples import BadSamples, Given
 from trainserve.serving.verification.verification import verify
 
 GRAPHS = {

@@ -14,7 +14,7 @@ from trainserve.serving.devserver.server import DevelopmentServer
 from trainserve.serving.samples.recorded import Recorded
 from trainserve.serving.sources import address
 from trainserve.serving.sources.servable import Servable
-from trainserve.serving.verification import known
+from trainserve.serving.verification import other_versions
 from trainserve.serving.verification.report import Kind, Report
 from trainserve.serving.verification.verification import verify
 from trainserve.store import Published
@@ -35,7 +35,7 @@ class Faults:
     other: Published
 
     def verify(self, model: str, grpc: bool = False) -> Report:
-        others = known.others(address.parse(str(self.version)), 64)
+        others = other_versions.others(address.parse(str(self.version)), 64)
         return verify(
             self.server.url,
             self.server.grpc_url if grpc else None,

@@ -44,7 +44,7 @@ _DTYPES = (
     *("bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"),
     *("float16", "float32", "float64", "object"),
 )
-"""Types that a server supports (serving/triton_types.py); strings are objects."""
+"""Types that a server supports (serving/protocol/triton_types.py); strings are objects."""
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,8 @@ from trainserve.serving.protocol.control import Control
 from trainserve.serving.protocol.infer import InferenceError
 from trainserve.serving.repository.unbatched import Unbatched
 from trainserve.serving.samples.recorded import Recorded
-from trainserve.serving.verification.described import NoServer
-from trainserve.serving.verification.given import Given
+from trainserve.serving.verification.description import NoServer
+from trainserve.serving.verification.user_samples import Given
 
 TICK_SECONDS = 0.25
 LIVENESS_SECONDS = 1.0

@@ -22,7 +22,7 @@ from trainserve.serving.sources.cache import NodeCache
 from trainserve.serving.sources.request import origin_of
 from trainserve.serving.sources.servable import Servable
 from trainserve.serving.sources.source import open_servable
-from trainserve.serving.verification.given import BadSamples, Given
+from trainserve.serving.verification.user_samples import BadSamples, Given
 from trainserve.store.signing import PublicKey
 
 _NO_BOUND = 1 << 62

@@ -25,13 +25,13 @@ from trainserve.serving.pod.metrics import ProbeMetrics
 from trainserve.serving.pod.pulse import Pulse, Verdict
 from trainserve.serving.protocol.control import Control
 from trainserve.serving.protocol.infer import Arrays, InferenceError, infer
+from trainserve.serving.samples.comparison import Comparison
 from trainserve.serving.samples.recorded import Recorded
-from trainserve.serving.samples.verify import Comparison
-from trainserve.serving.verification import unrecorded
-from trainserve.serving.verification.company import Company
-from trainserve.serving.verification.described import Described
-from trainserve.serving.verification.given import BadSamples, Given
-from trainserve.serving.verification.unrecorded import Question
+from trainserve.serving.verification import questions
+from trainserve.serving.verification.batching_trial import Company
+from trainserve.serving.verification.description import Described
+from trainserve.serving.verification.questions import Question
+from trainserve.serving.verification.user_samples import BadSamples, Given
 
 POLL = 0.05
 """Seconds between two looks at a server that is not ready."""
@@ -125,7 +125,7 @@ class Probe:
         self.verified = True
 
     def _verify(self) -> None:
-        self._described = described = unrecorded.describe(f"{self.host}:{self.port}", self.model, TIMEOUT)
+        self._described = described = questions.describe(f"{self.host}:{self.port}", self.model, TIMEOUT)
         if self._given is not None:
             try:
                 self.recorded = self._given.recorded(batched=described.max_batch > 0)
@@ -167,15 +167,15 @@ class Probe:
     def _answered_unrecorded(self, described: Described) -> None:
         """The first of the made-up inputs that is answered is what is asked from then on; where none is, the first."""
         refused: tuple[Question, str] | None = None
-        why = unrecorded.unaskable(described)
+        why = questions.unaskable(described)
         question = None
-        for each in [] if why else unrecorded.questions(described):
+        for each in [] if why else questions.questions(described):
             try:
                 self._put(each, each.inputs, FIRST_SECONDS)
             except InferenceError as error:
-                if not unrecorded.is_answer(error):
+                if not questions.is_answer(error):
                     raise
-                refused = refused or (replace(each, refusal=unrecorded.kind_of(error)), str(error))
+                refused = refused or (replace(each, refusal=questions.kind_of(error)), str(error))
                 continue
             question = each
             break
@@ -273,12 +273,12 @@ class Probe:
             question = Question(self.recorded.sent(np.arange(self.recorded.batch)), tuple(self.recorded.names))
         cached = self._described is not None and self._described.cached and not question.refusal
         for left in reversed(range(FRESH if cached else 1)):
-            inputs = unrecorded.fresh(question.inputs, self._generator) if cached else question.inputs
+            inputs = questions.fresh(question.inputs, self._generator) if cached else question.inputs
             try:
                 self._put(question, inputs, self._deadline())
                 return
             except InferenceError as error:
-                if not left or not unrecorded.is_answer(error):
+                if not left or not questions.is_answer(error):
                     raise
 
     def _deadline(self) -> float:
@@ -337,7 +337,7 @@ class Probe:
         connection = http.client.HTTPConnection(self.host, self.port, timeout=timeout)
         begun = time.perf_counter()
         try:
-            unrecorded.put(connection, self.model, question, inputs)
+            questions.put(connection, self.model, question, inputs)
         except (InferenceError, OSError):
             self.metrics.failed()
             raise

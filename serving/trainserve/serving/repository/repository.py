@@ -24,7 +24,7 @@ from trainserve.serving.repository.model_config import (
     model_config,
 )
 from trainserve.serving.repository.settings import CACHE_BYTES, InvalidSettings, Settings
-from trainserve.serving.sources.ready import CONFIG, ReadyRepository
+from trainserve.serving.sources.ready_repository import CONFIG, ReadyRepository
 from trainserve.serving.sources.servable import Servable
 from trainserve.store import Batching
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from trainserve.serving.repository.model_config import config_text
 from trainserve.serving.repository.repository import Entry, Folder, layout
-from trainserve.serving.sources.ready import CONFIG
+from trainserve.serving.sources.ready_repository import CONFIG
 from trainserve.store import Batching
 
 FILE = "batching.json"

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from trainserve.serving.samples import normalisation
+from trainserve.serving.samples.comparison import Comparison, compare, shown, unlike
 from trainserve.serving.samples.recorded import Recorded
-from trainserve.serving.samples.verify import Comparison, compare, shown, unlike
 from trainserve.serving.sources.servable import Servable
 from trainserve.store import Preprocessing
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from trainserve.api import limits
 from trainserve.serving.protocol.infer import Arrays
-from trainserve.serving.samples.verify import Comparison, compare
+from trainserve.serving.samples.comparison import Comparison, compare
 from trainserve.serving.sources.servable import SAMPLES
 from trainserve.store import Manifest, arrays
 

@@ -9,12 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from trainserve.files import durable
-from trainserve.serving.sources import onnx_graph, ready, releases
+from trainserve.serving.sources import onnx_graph, ready_repository, releases
 from trainserve.serving.sources.address import Address
 from trainserve.serving.sources.fetching import Found
 from trainserve.serving.sources.inside import inside
 from trainserve.serving.sources.origins import FolderOrigin, read
-from trainserve.serving.sources.ready import ReadyRepository
+from trainserve.serving.sources.ready_repository import ReadyRepository
 from trainserve.serving.sources.request import Request
 from trainserve.serving.sources.servable import Servable
 from trainserve.store import DigestMismatch, Manifest, signing
@@ -57,7 +57,7 @@ def _version(request: Request, found: Found) -> Servable:
     releases.check(manifest.opset, manifest.ir_version, request.address.text, request.server)
     for name, entry in manifest.files.items():
         inside(folder, name, request.address.confined)
-        sha256 = ready.sha256_of(folder / name)
+        sha256 = ready_repository.sha256_of(folder / name)
         if sha256 != entry.sha256:
             raise DigestMismatch(origin.where(name), entry.sha256, sha256)
     return replace(Servable.of_version(folder), hold=found.lease)
@@ -68,7 +68,7 @@ def _graph(request: Request, found: Found) -> Servable:
     origin = FolderOrigin(path.parent, request.address.confined)
     origin.stat(path.name)
     graph = onnx_graph.read(path)
-    digest = ready.graph_digest(path, graph)
+    digest = ready_repository.graph_digest(path, graph)
     request.check_digest(digest)
     _check_signature(request, origin, path.name + signing.SUFFIX, digest.encode(), found)
     releases.check(graph.opset, graph.ir_version, request.address.text, request.server)
@@ -78,11 +78,11 @@ def _graph(request: Request, found: Found) -> Servable:
 
 def _repository(request: Request, found: Found) -> ReadyRepository:
     folder = found.path
-    digest = ready.digest(folder)
+    digest = ready_repository.digest(folder)
     request.check_digest(digest)
     origin = FolderOrigin(folder, request.address.confined)
     _check_signature(request, origin, signing.OF_REPOSITORY, digest.encode(), found)
-    return ReadyRepository(folder, ready.models(folder, request.server), digest, hold=found.lease)
+    return ReadyRepository(folder, ready_repository.models(folder, request.server), digest, hold=found.lease)
 
 
 _CHECKS: dict[str, Callable[[Request, Found], Servable | ReadyRepository]] = {

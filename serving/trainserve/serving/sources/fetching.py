@@ -14,7 +14,7 @@ from trainserve import files
 from trainserve.api import limits
 from trainserve.api.reasons import Reason
 from trainserve.files import archive
-from trainserve.serving.sources import download, onnx_graph, ready, releases
+from trainserve.serving.sources import download, onnx_graph, ready_repository, releases
 from trainserve.serving.sources.cache import Lease, NodeCache, Room
 from trainserve.serving.sources.inside import EscapingName, inside
 from trainserve.serving.sources.origins import Stat
@@ -139,7 +139,7 @@ def _fetch_other(request: Request, cache: NodeCache) -> Lease:
             digest = _make_unpacked(request, room)
         else:
             digest = _make_repository(request, room, names)
-        alone = request.address.kind != "graph" or len(ready.files(room.content)) == 1
+        alone = request.address.kind != "graph" or len(ready_repository.files(room.content)) == 1
         # Of external data the graph's own state says nothing; and what was replaced meanwhile may come back.
         if note is not None and alone and _stats(request, names) == stats:
             cache.remember(note, digest)
@@ -157,8 +157,8 @@ def _stats(request: Request, names: Iterable[str]) -> list[Stat]:
 def _make_repository(request: Request, room: Room, names: Collection[str]) -> str:
     found = [(name, _copy(request, name, room)) for name in names]
     _keep_only(room.content, names)
-    ready.restore_ensembles(room.content)
-    return ready.listing_digest(found)
+    ready_repository.restore_ensembles(room.content)
+    return ready_repository.listing_digest(found)
 
 
 def _make_graph(request: Request, room: Room) -> str:
@@ -173,12 +173,12 @@ def _make_graph(request: Request, room: Room) -> str:
         shutil.rmtree(room.content)  # it came whole, and it is no graph: not to be gone on with
         raise
     _keep_only(room.content, [name, *graph.external])
-    return ready.graph_digest(room.content / name, graph)
+    return ready_repository.graph_digest(room.content / name, graph)
 
 
 def _keep_only(folder: Path, names: Iterable[str]) -> None:
     """Of an earlier attempt there may be more than there is now."""
-    for name in {*ready.files(folder)} - {*names}:
+    for name in {*ready_repository.files(folder)} - {*names}:
         (folder / name).unlink()
 
 
@@ -208,8 +208,8 @@ def _make_unpacked(request: Request, room: Room) -> str:
     manifest = room.content / MANIFEST
     if manifest.is_file():
         return digest_of(manifest.read_bytes())
-    ready.restore_ensembles(room.content)
-    return ready.digest(room.content)
+    ready_repository.restore_ensembles(room.content)
+    return ready_repository.digest(room.content)
 
 
 def _inner(folder: Path) -> Path:
@@ -217,7 +217,7 @@ def _inner(folder: Path) -> Path:
     entries = list(folder.iterdir())
     alone = entries[0] if len(entries) == 1 and entries[0].is_dir() else None
     is_model = alone is not None and (
-        (alone / ready.CONFIG).exists() or any(each.name.isdecimal() for each in alone.iterdir())
+        (alone / ready_repository.CONFIG).exists() or any(each.name.isdecimal() for each in alone.iterdir())
     )
     return folder if alone is None or is_model else alone
 

@@ -16,7 +16,7 @@ from trainserve.serving.sources.address import CLAIM, Address, locate
 from trainserve.serving.sources.cache import NodeCache
 from trainserve.serving.sources.checking import Damaged, checked
 from trainserve.serving.sources.fetching import places
-from trainserve.serving.sources.ready import ReadyRepository
+from trainserve.serving.sources.ready_repository import ReadyRepository
 from trainserve.serving.sources.request import Progress, Request, origin_of, silent
 from trainserve.serving.sources.servable import Servable
 from trainserve.store import InvalidAddress, ModelNotFound

@@ -18,7 +18,7 @@ from trainserve.serving.samples import normalisation
 from trainserve.serving.samples.ensemble_samples import LABELS
 from trainserve.serving.samples.recorded import Recorded
 from trainserve.serving.sources.servable import Servable
-from trainserve.serving.verification.described import Described
+from trainserve.serving.verification.description import Described
 from trainserve.serving.verification.reference import NoReference, Reference
 from trainserve.serving.verification.report import Fault, Kind, Labels, Run
 

@@ -14,8 +14,8 @@ import numpy as np
 
 from trainserve.serving.protocol.infer import NAMES, Arrays
 from trainserve.serving.samples import load_inputs
+from trainserve.serving.samples.comparison import text
 from trainserve.serving.samples.recorded import Recorded
-from trainserve.serving.samples.verify import text
 from trainserve.serving.sources.servable import Servable
 
 LIMIT = 1 << 30

@@ -14,11 +14,11 @@ import numpy as np
 from trainserve.serving.protocol.connection import Connect, Transport, connector
 from trainserve.serving.protocol.infer import Arrays, InferenceError
 from trainserve.serving.samples import ensemble_samples
+from trainserve.serving.samples.comparison import Comparison, differences, text
 from trainserve.serving.samples.recorded import Recorded
-from trainserve.serving.samples.verify import Comparison, differences, text
 from trainserve.serving.sources.servable import Servable
 from trainserve.serving.verification import faults
-from trainserve.serving.verification.described import NEVER_LOADED, Described, Endpoint, NoServer
+from trainserve.serving.verification.description import NEVER_LOADED, Described, Endpoint, NoServer
 from trainserve.serving.verification.faults import Evidence, Known
 from trainserve.serving.verification.report import Fault, Files, Kind, Labels, Report, Run, Worst, WrongLabel
 

@@ -19,7 +19,7 @@ import numpy as np
 from trainserve.client.binary import Wanted
 from trainserve.serving.protocol.infer import DTYPES, Arrays, InferenceError, ask
 from trainserve.serving.samples import load_inputs
-from trainserve.serving.verification.described import Described, Endpoint, NoServer
+from trainserve.serving.verification.description import Described, Endpoint, NoServer
 
 _NO_ANSWER = re.compile(
     r"Stub process '[^']*' is not healthy|Request for unknown model|is not ready|is being unloaded|not found, version"

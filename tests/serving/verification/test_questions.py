@@ -18,7 +18,7 @@ from trainserve.serving.pod.fetch import fetch_model
 from trainserve.serving.pod.probe import NOTHING_RECORDED, Probe
 from trainserve.serving.repository import repository
 from trainserve.serving.repository.settings import Settings
-from trainserve.serving.verification.unrecorded import fresh
+from trainserve.serving.verification.questions import fresh
 
 CACHED = Settings(response_cache=True)
 

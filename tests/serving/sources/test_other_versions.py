@@ -8,15 +8,15 @@ from typing import Any
 
 from trainserve import store
 from trainserve.serving.sources import address
-from trainserve.serving.verification import known
+from trainserve.serving.verification import other_versions
 
 
 def names(where: str) -> list[str]:
-    return [each.name for each in known.others(address.parse(where), 8)]
+    return [each.name for each in other_versions.others(address.parse(where), 8)]
 
 
 def test_the_other_versions_of_a_store_are_known_by_digest_and_samples(root: Path) -> None:
-    (other,) = known.others(address.parse(str(root / "default/digits/1")), 8)
+    (other,) = other_versions.others(address.parse(str(root / "default/digits/1")), 8)
     assert (other.name, other.digest) == ("version 2", store.resolve(root, "default", "digits", 2).digest)
     assert len(other.recorded) == 8
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trainserve.serving.samples.verify import compare
+from trainserve.serving.samples.comparison import compare
 
 EXPECTED = {"probabilities": np.array([[0.1, 0.9], [0.8, 0.2], [0.5, 0.5]], np.float32)}
 

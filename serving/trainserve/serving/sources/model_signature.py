@@ -7,7 +7,7 @@ from pathlib import Path
 from trainserve.files import durable
 from trainserve.serving.sources.address import CLAIM, locate
 from trainserve.serving.sources.origins import FolderOrigin, ObjectOrigin, Origin
-from trainserve.serving.sources.ready import ReadyRepository
+from trainserve.serving.sources.ready_repository import ReadyRepository
 from trainserve.serving.sources.request import origin_of
 from trainserve.serving.sources.source import open_model
 from trainserve.store import InvalidAddress, StoreError, signing

@@ -17,9 +17,9 @@ from trainserve.batching.trial import ROWS, Arrays, Bounds, tried
 from trainserve.serving.protocol.infer import InferenceError, infer
 from trainserve.serving.repository.unbatched import Beside
 from trainserve.serving.samples.recorded import Recorded
-from trainserve.serving.verification import unrecorded
-from trainserve.serving.verification.described import Described
-from trainserve.serving.verification.unrecorded import Question
+from trainserve.serving.verification import questions
+from trainserve.serving.verification.description import Described
+from trainserve.serving.verification.questions import Question
 
 TIMEOUT = 30.0
 """Seconds for one request of a trial."""
@@ -110,7 +110,7 @@ class Company:
         """Why the server must be started anew, which whoever asks for its health sees to; empty where it need not."""
         if self._leaving:
             with contextlib.suppress(InferenceError, OSError):
-                self.expect_left(unrecorded.describe(f"{host}:{port}", model, TIMEOUT))
+                self.expect_left(questions.describe(f"{host}:{port}", model, TIMEOUT))
         return self._leaving
 
     def report(self, described: Described | None) -> Batching | None:
@@ -131,7 +131,7 @@ def _rows(question: Question | None, recorded: Recorded | None) -> dict[str, np.
     if any(array.shape[:1] != (1,) for array in question.inputs.values()):
         return None
     generator = np.random.default_rng(0)
-    made = [question.inputs, *(unrecorded.fresh(question.inputs, generator) for _ in range(ROWS - 1))]
+    made = [question.inputs, *(questions.fresh(question.inputs, generator) for _ in range(ROWS - 1))]
     return {name: np.concatenate([each[name] for each in made]) for name in question.inputs}
 
 
@@ -143,7 +143,7 @@ def _asked(connection: http.client.HTTPConnection, model: str, request: Arrays, 
             raise _Busy from error
         # A batch for which there is no room is one that must not be made.
         several = any(len(array) > 1 for array in request.values())
-        if unrecorded.is_answer(error) or (several and str(error).startswith("status 5")):
+        if questions.is_answer(error) or (several and str(error).startswith("status 5")):
             raise _Refused(str(error)) from error
         raise
 
