@@ -121,7 +121,7 @@ def _wait(coroutine: Coroutine[Any, Any, T]) -> T:
     future = asyncio.run_coroutine_threadsafe(coroutine, _loop())
     try:
         return future.result()
-    except BaseException:  # Ctrl-C, above all
+    except BaseException:  # such as Ctrl-C
         future.cancel()
         raise
 
