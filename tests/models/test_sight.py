@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainserve.models import body, zoo
+from trainserve.models import builder, zoo
 from trainserve.models.config import Model
 from trainserve.models.data.watch import Watch
 from trainserve.models.errors import UserError
@@ -20,7 +20,7 @@ VIT = "timm/vit_tiny_patch16_224"
 def build(shape: tuple[int, int, int], **model: Any) -> list[str]:
     """What is said of the network."""
     said: list[str] = []
-    body.build(Model.model_validate(model), Path("/"), shape, 10, Watch(said.append))
+    builder.build(Model.model_validate(model), Path("/"), shape, 10, Watch(said.append))
     return said
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from trainserve import store
-from trainserve.models import export, gathering, half, layers, parity, quantize, samples, scoring
+from trainserve.models import export, float16, gathering, layers, parity, quantize, samples, scoring
 from trainserve.models.config import Config, Precision
 from trainserve.models.data.dataset import Dataset
 from trainserve.models.errors import ParityFailed, WrongGraph
@@ -133,7 +133,7 @@ def _made(
 ) -> Artifact:
     precision = config.export.precision
     write = quantize.export if precision == "int8" else export.export
-    shaped = half.halved(graph) if precision == "fp16" else graph
+    shaped = float16.halved(graph) if precision == "fp16" else graph
     path = folder / "model.onnx"
     exported = write(shaped, dataset, config.export.opset, path, batches, program, optimised=optimised)
     session = Session(exported.path)

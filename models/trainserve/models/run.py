@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from trainserve import store
 from trainserve.api import messages
 from trainserve.api.messages import Message
-from trainserve.models import body, checkpoint, data, device, energy, gates, nvml, result, warmup
+from trainserve.models import builder, checkpoint, data, device, energy, gates, nvml, result, warmup
 from trainserve.models.config import Config
 from trainserve.models.curves import Curves
 from trainserve.models.energy import Energy, EnergyMeter
@@ -122,7 +122,7 @@ class Run:
         config = self.config
         on, world = device.choose(self.rank), gang or ALONE
         torch.manual_seed(config.trainer.seed)
-        built = body.build(
+        built = builder.build(
             config.model, config.folder, dataset.shape, len(dataset.labels), self.terminal.watch(), dataset.task
         )
         network = Network(dataset.normalisation(), built, dataset.task)
@@ -137,7 +137,7 @@ class Run:
         with (
             self.interrupt.at_checks_only(),
             world.together(),
-            body.blaming(config.model, config.folder),
+            builder.blaming(config.model, config.folder),
             self._checkpoints(dataset) as checkpoints,
         ):
             report, say = partial(self._trained, meter), self.terminal.say
@@ -165,7 +165,7 @@ class Run:
         if not self.rank.first or not trial.needed(self.config):
             return
         start = time.perf_counter()
-        with body.blaming(self.config.model, self.config.folder):
+        with builder.blaming(self.config.model, self.config.folder):
             self.tried = trial.export(network, dataset, self.config, signature)
         self.terminal.say(f"export: tried with the untrained network, {time.perf_counter() - start:.1f} s")
 

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from trainserve.models import shared_memory
-from trainserve.models.where import is_theirs
+from trainserve.models.location import is_theirs
 
 _FRAME = re.compile(r'^\s+File "(?P<file>.+)", line (?P<line>\d+)(, in .*)?$')
 _BEGINS = re.compile(r"^\W*(Original )?Traceback \(most recent call last\):$")

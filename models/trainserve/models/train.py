@@ -27,7 +27,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainserve.models import checkpoint, optim, precision, sampling, single, speedup
+from trainserve.models import batchnorm, checkpoint, optim, precision, sampling, speedup
 from trainserve.models.augment import Augment
 from trainserve.models.batches import batches
 from trainserve.models.checkpoint import Checkpoints
@@ -128,7 +128,7 @@ class _Loop:
         self.dice = torch.Generator(device)
         self.loss = _loss(dataset.task, config)
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        single.check(network, torch.tensor(dataset.test_images[:1], device=device), self.sampling)
+        batchnorm.check(network, torch.tensor(dataset.test_images[:1], device=device), self.sampling)
         self.optimizer = optim.optimizer(network.parameters(), config)
         self.schedule = optim.schedule(self.optimizer, config, self.steps)
         self.average = None if config.ema is None else Average(network, config.ema)

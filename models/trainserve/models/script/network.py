@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from trainserve import store
-from trainserve.models import half, one_output
+from trainserve.models import float16, one_output
 from trainserve.models.config import Export
 from trainserve.models.data.dataset import Dataset, Normalisation, Task
 from trainserve.models.errors import ConfigError, ScriptError
@@ -96,7 +96,7 @@ class Adopted:
 def adopt(left: Left, name: str, config: Export) -> Adopted:
     """Adopt what the script left. Raises ScriptError if model and samples do not fit each other or `config`."""
     body = left.module.cpu().eval()
-    was = half.others(body)
+    was = float16.others(body)
     body.float()
     inputs = _narrow(left.inputs)
     outputs = _outputs(body, inputs[:_LOOKED_AT])

@@ -13,7 +13,7 @@ from types import CodeType, ModuleType
 
 from trainserve.models import telling
 from trainserve.models.errors import ConfigError, RunFailed, ScriptError
-from trainserve.models.where import where
+from trainserve.models.location import where
 
 FIELD = "model.script"
 

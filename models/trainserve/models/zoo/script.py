@@ -18,11 +18,19 @@ from typing import Any
 
 from torch import nn
 
-from trainserve.api.catalogue import guess
+from trainserve.api.catalogue import 
+@@<<<<<<< ours
+guess
+@@||||||| base
+half
+@@=======
+float16
+@@>>>>>>> theirs
+
 from trainserve.models import half
 from trainserve.models.data.dataset import Task
 from trainserve.models.errors import ConfigError, RunFailed, ScriptError
-from trainserve.models.where import where
+from trainserve.models.location import where
 from trainserve.models.zoo import ready
 
 FIELD = "model.script"
@@ -44,7 +52,7 @@ def build(
         if not isinstance(network, nn.Module):
             came = f"{type(network).__module__}.{type(network).__qualname__}".removeprefix("builtins.")
             raise ScriptError(f"{FIELD}: {path.name}:{name} returns {came}; must be a torch.nn.Module")
-        if (kinds := half.others(network)) is not None:
+        if (kinds := float16.others(network)) is not None:
             raise ScriptError(
                 f"{FIELD}: {path.name}:{name} returns {type(network).__name__} with {kinds} weights; must be float32, "
                 "in which it is trained and served (for less, set trainer.precision and export.precision)"

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from trainserve.models import single, zoo
+from trainserve.models import batchnorm, zoo
 from trainserve.models.data.dataset import Normalisation
 from trainserve.models.errors import UserError
 from trainserve.models.network import Network
@@ -16,7 +16,7 @@ def network(name: str, side: int) -> Network:
 
 
 def check(of: Network, side: int, sampling: Sampling) -> None:
-    single.check(of, torch.zeros(1, side, side, 1), sampling)
+    batchnorm.check(of, torch.zeros(1, side, side, 1), sampling)
 
 
 ONE_LEFT = Sampling(count=50, batch=7, accumulate=1, seed=0)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from trainserve.models import body, zoo
+from trainserve.models import builder, zoo
 from trainserve.models.config import load
 from trainserve.models.data.watch import Watch
 from trainserve.models.errors import UserError
@@ -51,7 +51,7 @@ def test_paths_are_relative_to_the_configs_folder_and_what_was_done_is_said(
     monkeypatch.chdir("/")
     said: list[str] = []
     loaded = load(tmp_path / "config.json")
-    network = body.build(loaded.model, loaded.folder, (4, 4, 1), 2, Watch(said.append))
+    network = builder.build(loaded.model, loaded.folder, (4, 4, 1), 2, Watch(said.append))
     assert said == [
         f"pretrained: 2 tensors from {tmp_path}/weights.pt; the head head has another size there and is newly "
         "initialised",
@@ -65,7 +65,7 @@ def test_a_script_without_a_function_is_not_built_here(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(config))
     loaded = load(tmp_path / "config.json")
     with pytest.raises(UserError, match=r'"net.py" is a whole script; a network is built by "net.py:function"$'):
-        body.build(loaded.model, loaded.folder, (4, 4, 1), 2, Watch())
+        builder.build(loaded.model, loaded.folder, (4, 4, 1), 2, Watch())
 
 
 def test_the_users_network_is_trained_exported_and_checked_like_any_other(
