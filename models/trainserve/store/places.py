@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
+from typing_extensions import override
+
 from trainserve.store.errors import InvalidAddress
 
 _CHUNK = 1 << 20
@@ -33,35 +35,35 @@ class Place(Protocol):
         ...
 
 
-class LocalPlace:
+class LocalPlace(Place):
     """A local folder, in a pod a mounted volume."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
+    @override
     def list(self, path: str) -> list[str]:
-        """See Place."""
         try:
             return sorted(entry.name for entry in (self.root / path).iterdir())
         except (FileNotFoundError, NotADirectoryError):
             return []
 
+    @override
     def exists(self, path: str) -> bool:
-        """See Place."""
         return (self.root / path).is_file()
 
+    @override
     def read(self, path: str) -> bytes:
-        """See Place."""
         return (self.root / path).read_bytes()
 
+    @override
     def chunks(self, path: str) -> Iterator[bytes]:
-        """See Place."""
         with (self.root / path).open("rb") as file:
             while chunk := file.read(_CHUNK):
                 yield chunk
 
 
-class RemotePlace:
+class RemotePlace(Place):
     """A prefix in an object store, or any fsspec file system. Credentials come from the environment."""
 
     def __init__(self, url: str) -> None:
@@ -80,8 +82,8 @@ class RemotePlace:
         """The full name of `path` in the file system."""
         return f"{self.root.rstrip('/')}/{path}".rstrip("/")
 
+    @override
     def list(self, path: str) -> list[str]:
-        """See Place."""
         # fsspec caches listings; a version published a moment ago must be visible.
         self.fs.invalidate_cache(self.path(path))
         try:
@@ -91,8 +93,8 @@ class RemotePlace:
             return []
         return sorted(str(name).rstrip("/").rsplit("/", 1)[-1] for name in found)
 
+    @override
     def exists(self, path: str) -> bool:
-        """See Place."""
         # Not fs.isfile, which returns False for every error, such as missing credentials.
         try:
             with _errors_of_clients():
@@ -100,8 +102,8 @@ class RemotePlace:
         except FileNotFoundError:
             return False
 
+    @override
     def read(self, path: str) -> bytes:
-        """See Place."""
         with _errors_of_clients():
             return bytes(self.fs.cat_file(self.path(path)))
 
@@ -115,8 +117,8 @@ class RemotePlace:
         with _errors_of_clients():
             self.fs.pipe_file(self.path(path), content, mode="create")
 
+    @override
     def chunks(self, path: str) -> Iterator[bytes]:
-        """See Place."""
         with _errors_of_clients(), self.fs.open(self.path(path), "rb") as file:
             while chunk := file.read(_CHUNK):
                 yield chunk
