@@ -176,7 +176,7 @@ class Gang(Alone):
         except RuntimeError as error:
             self._wait_for_a_last_word()
             if any(word in str(error).lower() for word in ("gloo", "nccl", "connection")):
-                raise RankLost(f"another process of the run ended without an error ({_brief(error)})") from error
+                raise RankLost(f"another process of the run ended without reporting why ({_brief(error)})") from error
             raise
 
     def tell(self, error: RunFailed) -> None:
