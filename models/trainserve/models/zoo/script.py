@@ -18,16 +18,8 @@ from typing import Any
 
 from torch import nn
 
-from trainserve.api.catalogue import 
-@@<<<<<<< ours
-guess
-@@||||||| base
-half
-@@=======
-float16
-@@>>>>>>> theirs
-
-from trainserve.models import half
+from trainserve.api.catalogue import guess
+from trainserve.models import float16
 from trainserve.models.data.dataset import Task
 from trainserve.models.errors import ConfigError, RunFailed, ScriptError
 from trainserve.models.location import where
