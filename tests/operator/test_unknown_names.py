@@ -13,8 +13,8 @@ BAD = [
     ({"model": {"name": "rnn"}}, "spec.model.name: 'rnn' is refused: PyTorch exports a plain RNN with its number of"),
     ({"model": {"name": "timm/"}}, "spec.model.name: 'timm/' is unknown; did you mean 'timm/<name>'"),
     (
-        {"model": {"name": "lstm", "options": {"hiden": 8}}},
-        "spec.model.options.hiden: unknown field; did you mean hidden? allowed here: bidirectional, hidden, layers",
+        {"model": {"name": "lstm", "options": {"hiddenn": 8}}},
+        "spec.model.options.hiddenn: unknown field; did you mean hidden? allowed here: bidirectional, hidden, layers",
     ),
     (
         {"model": {"name": "convnet", "options": {"channels": 0}}},
