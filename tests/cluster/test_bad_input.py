@@ -65,7 +65,12 @@ spec:
         ("own", command("true", trainer={"epochs": 9}), "NotSupported", "spec.trainer"),
         ("unknown-model", digits(model={"name": "resnet81"}), "Invalid", "did you mean 'resnet18'"),
         ("unknown-data", digits(dataset={"name": "digit"}), "Invalid", "did you mean 'digits'"),
-        ("unknown-option", digits(model={"name": "lstm", "options": {"hiddenn": 8}}), "Invalid", "did you mean hidden?"),
+        (
+            "unknown-option",
+            digits(model={"name": "lstm", "options": {"hiddenn": 8}}),
+            "Invalid",
+            "did you mean hidden?",
+        ),
         ("momentum", digits(trainer={"momentum": 0.5}), "Invalid", "spec.trainer.momentum"),
         ("crowd", digits(resources={"gpus": 1}, workers={"processesPerNode": 2}), "Invalid", "processesPerNode"),
     ],
