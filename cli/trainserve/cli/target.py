@@ -20,7 +20,7 @@ from trainserve.serving.load.requests import Arrays, Prepared
 from trainserve.serving.repository import repository
 from trainserve.serving.repository.repository import Entry
 from trainserve.serving.repository.settings import Settings
-from trainserve.serving.samples import load_inputs, shapes
+from trainserve.serving.samples import load_inputs
 from trainserve.serving.sources import source
 from trainserve.serving.sources.servable import Servable
 
@@ -89,10 +89,10 @@ def _rows(model: Servable, given: Mapping[str, Sequence[int]]) -> list[Arrays]:
 
 def _random(tensors: load_inputs.Tensors, given: Mapping[str, Sequence[int]]) -> list[Arrays]:
     try:
-        return load_inputs.random(shapes.closed(tensors, given))
+        return load_inputs.random(load_inputs.closed(tensors, given))
     except load_inputs.ShapeUnknown as error:
         raise BadInput(f"{error}, or its shape with --shape") from None
-    except shapes.WrongShape as error:
+    except load_inputs.WrongShape as error:
         raise BadInput(f"--shape: {error}") from None
 
 

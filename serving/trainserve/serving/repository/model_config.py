@@ -5,14 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from google.protobuf import text_format  # type: ignore[import-untyped]
+from google.protobuf import json_format, text_format  # type: ignore[import-untyped]
 
 from trainserve.api import latency_buckets
 from trainserve.serving.protocol.triton_types import described, messages
-from trainserve.serving.repository import overrides
 from trainserve.serving.repository.settings import InvalidSettings, Settings, microseconds
 from trainserve.serving.sources.servable import Servable
 
@@ -62,7 +61,7 @@ def model_config(
         if output.name == model.labelled_output:
             output.label_filename = LABELS
     histogram(config, buckets)
-    overrides.merge(config, settings.overrides)
+    _override(config, settings.overrides)
     if settings.warmup and not config.model_warmup:
         from trainserve.serving.repository import warmup  # numpy is worth its start-up time only here
 
@@ -152,3 +151,29 @@ def _tensor_rt(config: Any, model: Servable, precision: str, gpus: int) -> None:
         for bound, batch in (("min", 1), ("opt", config.max_batch_size), ("max", config.max_batch_size)):
             profile = [f"{tensor.name}:{'x'.join(map(str, [batch, *tensor.shape[1:]]))}" for tensor in model.inputs]
             accelerator.parameters[f"trt_profile_{bound}_shapes"] = ",".join(profile)
+
+
+def _override(config: Any, overrides: Mapping[str, Any]) -> None:
+    """Write `overrides` (protobuf's JSON form, names as in the .proto or in camelCase) over a ModelConfig.
+
+    The escape hatch of the settings, merged last. What protobuf does not know is refused by its name; whether the
+    server takes the whole is the server's to say (`devserver.config_check`).
+    Messages and maps are merged, lists replaced, null clears a field. Raises InvalidSettings.
+    """
+    given = dict(overrides)
+    if "name" in given:
+        raise InvalidSettings("settings.overrides.name: cannot be set; a model's name is given where it is served")
+    for field in config.DESCRIPTOR.fields:
+        for name in (field.name, field.json_name):
+            if (
+                field.message_type
+                and field.message_type.GetOptions().map_entry
+                and isinstance(given.get(name), Mapping)
+            ):
+                # Otherwise one parameter given by hand would drop those of the other settings.
+                given[name] = json_format.MessageToDict(config).get(field.json_name, {}) | dict(given[name])
+    try:
+        json_format.ParseDict(given, config)
+    except json_format.ParseError as error:
+        first, *_ = str(error).splitlines()
+        raise InvalidSettings(f"settings.overrides: {first}") from None

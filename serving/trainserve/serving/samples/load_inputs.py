@@ -7,7 +7,7 @@ values are made, to be tried in turn.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,10 @@ Tensors = Sequence[tuple[str, "np.dtype[Any]", Sequence[int]]]
 
 class ShapeUnknown(ValueError):
     """An input has an axis of any length, and no sample says which; the message names both."""
+
+
+class WrongShape(ValueError):
+    """A shape that the model's input cannot have; the message names the input and what it takes."""
 
 
 def of_model(model: Servable) -> list[Arrays]:
@@ -94,3 +98,15 @@ def values(
 def _filled(shape: Sequence[int], size: int, rows: int = 1) -> list[int]:
     """The shape with `rows` for an open first axis and `size` for the others."""
     return [(rows if axis == 0 else size) if each < 0 else each for axis, each in enumerate(shape)]
+
+
+def closed(tensors: Tensors, given: Mapping[str, Sequence[int]]) -> Tensors:
+    """The inputs with the shapes of `given`, by their names. Raises WrongShape."""
+    if unknown := sorted(given.keys() - {name for name, *_ in tensors}):
+        known = ", ".join(name for name, *_ in tensors)
+        raise WrongShape(f"the model has no input {', '.join(unknown)}; its inputs are {known}")
+    for name, _, shape in tensors:
+        asked = given.get(name, shape)
+        if len(asked) != len(shape) or any(-1 != size != each for size, each in zip(shape, asked, strict=True)):
+            raise WrongShape(f"input {name}: shape {list(asked)} is not one that it takes, {list(shape)}")
+    return [(name, kind, given.get(name, shape)) for name, kind, shape in tensors]
