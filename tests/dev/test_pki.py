@@ -10,6 +10,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from trainserve.dev import pki
 
@@ -45,8 +46,10 @@ def test_every_certificate_is_signed_by_the_authority_and_fits_its_key(keys: pki
 
 
 def test_the_api_server_calls_the_kubelet_as_an_administrator(keys: pki.Pki) -> None:
-    subject = load(keys.certificate("kubelet-client")).subject.rfc4514_string()
-    assert subject == "O=system:masters,CN=kube-apiserver-kubelet-client"
+    subject = load(keys.certificate("kubelet-client")).subject
+    groups, users = (subject.get_attributes_for_oid(oid) for oid in (NameOID.ORGANIZATION_NAME, NameOID.COMMON_NAME))
+    assert [group.value for group in groups] == ["system:masters"]
+    assert [user.value for user in users] == ["kube-apiserver-kubelet-client"]
 
 
 def test_the_authority_may_sign_and_the_others_may_not(keys: pki.Pki) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import base64
-import datetime
 import hashlib
-import ipaddress
 import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,10 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+import trustme
 
 PATIENCE = 60.0
 """Seconds that only a hang would reach."""
@@ -110,30 +105,7 @@ class _Server(ThreadingHTTPServer):
 
 def _certificate(folder: Path, authority: Path) -> Path:
     """A certificate for 127.0.0.1 with its key, signed by an authority made here."""
-    now = datetime.datetime.now(datetime.UTC)
-
-    def signed(name: str, key: Any, issuer: str, by: Any, *extensions: Any) -> x509.Certificate:
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
-            .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(hours=1))
-            .not_valid_after(now + datetime.timedelta(days=1))
-        )
-        for extension in extensions:
-            builder = builder.add_extension(extension, critical=False)
-        return builder.sign(by, hashes.SHA256())
-
-    root, leaf = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    ca = signed("authority", root, "authority", root, x509.BasicConstraints(ca=True, path_length=None))
-    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    certificate = signed("127.0.0.1", leaf, "authority", root, address)
-    authority.write_bytes(ca.public_bytes(serialization.Encoding.PEM))
-    key = leaf.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    path = folder / "server.pem"
-    path.write_bytes(key + certificate.public_bytes(serialization.Encoding.PEM))
+    ca, path = trustme.CA(), folder / "server.pem"
+    ca.cert_pem.write_to_path(authority)
+    ca.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(path)
     return path

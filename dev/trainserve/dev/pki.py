@@ -5,19 +5,16 @@ millisecond to make.
 
 from __future__ import annotations
 
-import datetime
-import ipaddress
 import secrets
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+import trustme
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-VALID = datetime.timedelta(days=3650)
+ORGANIZATION = "trainserve-dev"
+"""Of whom no RBAC group is meant by a certificate."""
 API_SERVER_NAMES = (
     "localhost",
     "kubernetes",
@@ -72,68 +69,34 @@ def ensure(folder: Path, service_address: str) -> Pki:
 
 
 def _write_all(pki: Pki, service_address: str) -> None:
-    ca_key = _key(pki.ca_key)
-    authority = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "trainserve-dev")])
-    ca = _builder(authority, authority, ca_key, x509.BasicConstraints(ca=True, path_length=None)).sign(
-        ca_key, hashes.SHA256()
-    )
-    pki.ca.write_bytes(ca.public_bytes(serialization.Encoding.PEM))
-    _key(pki.service_accounts)
+    authority = trustme.CA(organization_name=ORGANIZATION, organization_unit_name="authority")
+    pki.ca.write_bytes(authority.cert_pem.bytes())
+    _write_private(pki.ca_key, authority.private_key_pem.bytes())
+    _write_private(pki.service_accounts, _key())
     loopback = ["127.0.0.1"]
-    for name, common_name, organization, names in (
+    for name, common_name, group, names in (
         ("apiserver", "kube-apiserver", "", [*API_SERVER_NAMES, *loopback, service_address]),
         ("etcd", "etcd", "", ["localhost", *loopback]),
         ("kubelet", "system:node:trainserve-dev", "system:nodes", ["localhost", *loopback]),
-        ("kubelet-client", "kube-apiserver-kubelet-client", "system:masters", []),
+        # It serves nobody, but Go takes no certificate whose list of names is critical, as trustme's is, and empty.
+        ("kubelet-client", "kube-apiserver-kubelet-client", "system:masters", ["kube-apiserver-kubelet-client"]),
     ):
-        key = _key(pki.key(name))
-        subject = [x509.NameAttribute(NameOID.COMMON_NAME, common_name)]
-        if organization:
-            subject.append(x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization))
-        constraints = x509.BasicConstraints(ca=False, path_length=None)
-        builder = _builder(x509.Name(subject), authority, key, constraints).add_extension(
-            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False
+        issued = authority.issue_cert(
+            *names, common_name=common_name, organization_name=group or ORGANIZATION, organization_unit_name=name
         )
-        if names:
-            builder = builder.add_extension(x509.SubjectAlternativeName(_general_names(names)), critical=False)
-        certificate = builder.sign(ca_key, hashes.SHA256())
-        pki.certificate(name).write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        pki.certificate(name).write_bytes(issued.cert_chain_pems[0].bytes())
+        _write_private(pki.key(name), issued.private_key_pem.bytes())
     rows = [f"{secrets.token_hex(24)},{user},{user},{group}" for user, group in USERS.values()]
     _write_private(pki.tokens, ("\n".join(rows) + "\n").encode())
 
 
-def _key(path: Path) -> ec.EllipticCurvePrivateKey:
-    key = ec.generate_private_key(ec.SECP256R1())
-    pem = key.private_bytes(
+def _key() -> bytes:
+    """A key without a certificate, in PEM."""
+    return ec.generate_private_key(ec.SECP256R1()).private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
     )
-    _write_private(path, pem)
-    return key
 
 
 def _write_private(path: Path, content: bytes) -> None:
     path.touch(mode=0o600)
     path.write_bytes(content)
-
-
-def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, constraints: x509.BasicConstraints
-) -> x509.CertificateBuilder:
-    now = datetime.datetime.now(datetime.UTC)
-    return (
-        x509.CertificateBuilder(subject_name=subject, issuer_name=issuer, public_key=key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=2))  # clocks differ, most of all in virtual machines
-        .not_valid_after(now + VALID)
-        .add_extension(constraints, critical=True)
-    )
-
-
-def _general_names(names: Sequence[str]) -> list[x509.GeneralName]:
-    def general_name(name: str) -> x509.GeneralName:
-        try:
-            return x509.IPAddress(ipaddress.ip_address(name))
-        except ValueError:
-            return x509.DNSName(name)
-
-    return [general_name(name) for name in names]

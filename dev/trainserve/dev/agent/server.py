@@ -7,10 +7,8 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import trustme
 from aiohttp import web
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from trainserve.dev.agent.logs import LogRequest, LogWatcher, read_log
 from trainserve.dev.agent.records import Attempt
@@ -89,26 +87,10 @@ def parse_query(query: Mapping[str, str]) -> LogRequest:
 
 
 def _tls(directory: Path, address: str) -> ssl.SSLContext:
-    """A self-signed certificate will do: without --kubelet-certificate-authority the API server verifies none."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, address)])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=3650))
-        .sign(key, hashes.SHA256())
-    )
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    """Any certificate will do: without --kubelet-certificate-authority the API server verifies none."""
     path = directory / "kubelet.pem"
     path.touch(mode=0o600)
-    path.write_bytes(private + certificate.public_bytes(serialization.Encoding.PEM))
+    trustme.CA().issue_cert(address).private_key_and_cert_chain_pem.write_to_path(path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(path)
     return context
