@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 EXTRAS: dict[str, list[str]] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 INSTALLED = {
-    str(path.relative_to(ROOT)): re.search(r"'\.\[([a-z0-9,]+)\]'", path.read_text())
+    str(path.relative_to(ROOT)): re.search(r"'\.\[([a-z0-9,-]+)\]'", path.read_text())
     for path in (*(ROOT / "images").glob("*.Dockerfile"), ROOT / "dev" / "setup.sh")
 }
 """The extras that each environment is installed with."""

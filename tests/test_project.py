@@ -33,7 +33,9 @@ def too_wide(page: Path) -> list[str]:
 
 def test_make_help_has_a_sentence_for_every_target() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    printed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    printed = subprocess.run(
+        ["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     sentences = dict(line.split(maxsplit=1) for line in printed.splitlines())
     assert sentences.keys() == targets
     assert min(map(len, sentences.values())) > 10

@@ -122,7 +122,7 @@ def test_a_loss_that_is_no_number_is_nan_on_the_scrape_and_null_in_json() -> Non
     progress.update(epoch=1, loss=math.nan, accuracy=0.5)
     assert math.isnan(exported(progress)[training.LOSS.name])
     assert json.loads(json.dumps(progress.report(), allow_nan=False))["loss"] is None
-    message = result.success("Trained", progress, {"loss": math.inf, "accuracy": 0.5})
+    message = result.trained(progress, {"loss": math.inf, "accuracy": 0.5})
     assert json.loads(result.encode(message))["result"] == {"loss": None, "accuracy": 0.5}
 
 

@@ -12,7 +12,7 @@ from safetensors.torch import save_file, save_model
 from torch import Tensor, nn
 
 from trainserve.models import pretrained, zoo
-from trainserve.models.config.model import Pretrained
+from trainserve.models.config.sections import Pretrained
 from trainserve.models.data.dataset import Normalisation
 from trainserve.models.data.watch import Watch
 from trainserve.models.errors import DataError, UserError

@@ -50,7 +50,7 @@ def unpack(
             continue
         target = place_for(folder, name, where)
         if target.exists() and not (content is None and target.is_dir()):
-            raise UnusableArchive(f"{where}: {name!r} is in it twice")
+            raise UnusableArchive(f"{where}: contains {name!r} twice")
         if content is None:
             target.mkdir(exist_ok=True)
             continue

@@ -10,7 +10,7 @@ from pathlib import Path
 import onnxruntime
 import pytest
 
-from tests.serving import onnx_suite
+from tests.serving.devserver import onnx_suite
 
 EVERY = int(os.environ.get("TRAINSERVE_ONNX_SUITE", "9"))
 

@@ -19,10 +19,11 @@ import pytest
 from tests.serving import odd_graphs, python_models
 from tests.serving.graphs import convnet
 from tests.serving.serving import wait_until
+from trainserve.api.reasons import Reason
 from trainserve.serving.devserver.server import DevelopmentServer
 from trainserve.serving.pod import probe as probes
 from trainserve.serving.pod.fetch import Samples, fetch_model
-from trainserve.serving.pod.probe import NOTHING_RECORDED, Probe
+from trainserve.serving.pod.probe import Probe
 from trainserve.serving.repository.repository import Entry, write
 from trainserve.serving.repository.settings import DynamicBatching, Settings
 from trainserve.serving.samples.recorded import Recorded
@@ -86,7 +87,7 @@ def odd(command: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Odd
 def test_what_answers_made_up_inputs_is_ready_and_stays_alive(odd: Odd, name: str) -> None:
     probe = odd.probe(name)
     probe.verify()
-    assert (probe.verified, probe.reason) == (True, NOTHING_RECORDED)
+    assert (probe.verified, probe.reason) == (True, Reason.NOTHING_RECORDED)
     assert [probe.alive() for _ in range(5)] == [(True, "ok")] * 5
 
 
@@ -276,7 +277,7 @@ def test_where_nobody_says_what_is_right_given_inputs_must_be_answered(odd: Odd,
     Given.leave(tmp_path / "given.npz", model)
     probe = Probe("127.0.0.1", odd.server.http_port, "words", Given.left(tmp_path / "given.npz"))
     probe.verify()
-    assert (probe.verified, probe.reason) == (True, NOTHING_RECORDED)
+    assert (probe.verified, probe.reason) == (True, Reason.NOTHING_RECORDED)
     assert probe.message == "the 3 given inputs are answered; no one has said what is right"
     np.savez(tmp_path / "given.npz", word=np.array([["cat"], ["dog"]]), number=np.array([[1], [2]]))
     probe = Probe("127.0.0.1", odd.server.http_port, "words", Given.load(tmp_path / "given.npz", model))

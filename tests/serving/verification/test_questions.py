@@ -13,9 +13,10 @@ import pytest
 
 from tests.serving import python_models
 from tests.serving.graphs import convnet
+from trainserve.api.reasons import Reason
 from trainserve.serving.devserver.server import DevelopmentServer
 from trainserve.serving.pod.fetch import fetch_model
-from trainserve.serving.pod.probe import NOTHING_RECORDED, Probe
+from trainserve.serving.pod.probe import Probe
 from trainserve.serving.repository import repository
 from trainserve.serving.repository.settings import Settings
 from trainserve.serving.verification.questions import fresh
@@ -38,7 +39,7 @@ def test_a_lone_graph_is_asked_with_made_up_inputs(lone: DevelopmentServer) -> N
     probe = Probe("127.0.0.1", lone.http_port, "net", None)
     assert probe.alive() == (True, "nothing is known yet that it answers")
     probe.verify()
-    assert (probe.verified, probe.report()["reason"], probe.report()["samples"]) == (True, NOTHING_RECORDED, 0)
+    assert (probe.verified, probe.report()["reason"], probe.report()["samples"]) == (True, Reason.NOTHING_RECORDED, 0)
     assert probe.alive() == (True, "ok")
 
 

@@ -47,7 +47,7 @@ def choose(file: Path, schema: pa.Schema, image: str | None, label: str | None, 
                 f"{file}: column {name or kind!r} is missing; set dataset.options.{kind} to one of: "
                 f"{', '.join(schema.names)}"
             )
-    notes = [f"column {name!r} is taken as the {kind}" for kind, name in found.items() if name != kind]
+    notes = [f"column {name!r} is the {kind}" for kind, name in found.items() if name != kind]
     asked = (image or found["image"], label or found["label"]) == (image, label)
     return Columns(str(found["image"]), str(found["label"]), features, () if asked else tuple(notes))
 
