@@ -19,7 +19,7 @@ which takes 170 in a loop whose caches stay warm; a no-op takes 210 in a process
 the server's. Tried without a gain, n = 5: two HTTP threads, two instances, both (5 to 35 % less at 8 and 32), the
 instance's thread on a core of its own (--host-policy: 22 % more at 1, 6 to 20 % less at 8 and 32).
 
-Until the backend was C++ in the server's own process (serving/devserver/backend/onnxruntime) it was a program of the
+Until the backend was C++ in the server's own process (devserver/devserver/backend/onnxruntime) it was a program of the
 python backend. One run of both, interleaved, n = 4, requests/s at concurrency 1, 8, 32: 2,112, 7,833, 15,200 then and
 3,346, 17,051, 33,535 now. What went: shared memory that each tensor was copied through, Python's objects, and two
 wake-ups of one process by another for each batch, during which the cores idled for a third of the time.

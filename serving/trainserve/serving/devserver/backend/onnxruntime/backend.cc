@@ -3,8 +3,8 @@
 // It serves the repositories of the official onnxruntime backend unchanged: `<model>/<version>/model.onnx` (or
 // `default_model_filename`), the parameters `intra_op_thread_count` and `inter_op_thread_count`, and configurations
 // that leave inputs and outputs to the graph (https://github.com/triton-inference-server/onnxruntime_backend). As
-// there, onnxruntime runs in the server's own process. trainserve.serving.runtime compiles this file when it installs
-// the server; where the time of a request goes is told by bench/serving.py.
+// there, onnxruntime runs in the server's own process. devserver/runtime.py compiles this file when it installs the
+// server; where the time of a request goes is told by bench/serving.py.
 //
 // Tensors that lie on a GPU are read and left there. That was never run on a GPU: none was at hand.
 
