@@ -50,13 +50,16 @@ main()
 
 @dataclass
 class Replicas:
-    """Processes of the operator, of which one acts. `times` replace constants of the Lease."""
+    """Processes of the operator, of which one acts: `python` runs them. `times` replace constants of the Lease."""
 
     kubeconfig: Path
     folder: Path
     times: Mapping[str, float] = field(default_factory=dict)
     running: list[subprocess.Popen[bytes]] = field(default_factory=list)
     ended: int = 0
+    python: str = sys.executable
+    metrics: str = ""
+    """Where the newest one serves its metrics."""
 
     def keep(self, count: int = 2) -> None:
         """So many of them, whatever became of earlier ones."""
@@ -84,15 +87,15 @@ class Replicas:
     def _start(self) -> subprocess.Popen[bytes]:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
-            address = f"127.0.0.1:{free.getsockname()[1]}"
+            self.metrics = f"127.0.0.1:{free.getsockname()[1]}"
         environment = os.environ | {
             "KUBECONFIG": str(self.kubeconfig),
             "TRAINSERVE_STORE": "file:///srv/models",
-            "TRAINSERVE_METRICS_ADDRESS": address,
+            "TRAINSERVE_METRICS_ADDRESS": self.metrics,
             "TRAINSERVE_LEASE_NAMESPACE": SYSTEM,
         }
         with (self.folder / "operators.log").open("ab") as log:
-            command = [sys.executable, "-c", _START.format(times=dict(self.times))]
+            command = [self.python, "-c", _START.format(times=dict(self.times))]
             return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
 
 

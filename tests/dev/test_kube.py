@@ -16,7 +16,8 @@ from trainserve.dev.kube import ApiError, Client, Object
 
 
 def client_of(port: int, folder: Path) -> Client:
-    path = folder / "kubeconfig"
+    path = folder / "a:b" / "kubeconfig"
+    path.parent.mkdir(exist_ok=True)
     content: Object = {"apiVersion": "v1", "kind": "Config", "current-context": "a"}
     content["clusters"] = [{"name": "a", "cluster": {"server": f"http://127.0.0.1:{port}"}}]
     content["users"] = [{"name": "a", "user": {"token": "secret"}}]

@@ -31,7 +31,8 @@ def free_port() -> int:
 
 
 async def requests_to(port: int, folder: Path) -> rest.Requests:
-    path = folder / "kubeconfig"
+    path = folder / "a:b" / "kubeconfig"
+    path.parent.mkdir()
     cluster = {"server": f"http://127.0.0.1:{port}"}
     content: Object = {"apiVersion": "v1", "kind": "Config", "current-context": "a"}
     content["clusters"] = [{"name": "a", "cluster": cluster}]

@@ -9,9 +9,10 @@ from pathlib import Path
 from types import TracebackType
 from urllib.parse import urlencode
 
+import yaml
 from kubernetes.client import ApiException, Configuration
 from kubernetes.client.rest import RESTClientObject, RESTResponse
-from kubernetes.config import load_kube_config
+from kubernetes.config.kube_config import KubeConfigLoader
 from urllib3.exceptions import HTTPError
 
 from trainserve.operator.api_error import ApiError, Refused, refusal
@@ -71,7 +72,9 @@ class Client:
         # No proxy of the environment: these servers are on this machine, as a rule.
         config = Configuration(proxy="", no_proxy="", connection_pool_maxsize=CONNECTIONS)
         config.retries = False  # whoever asks knows whether that is of use
-        load_kube_config(str(kubeconfig), client_configuration=config, persist_config=False)
+        # Not load_kube_config, which takes a colon in a path for what stands between two paths.
+        content = yaml.safe_load(kubeconfig.read_text(encoding="utf-8"))
+        KubeConfigLoader(content, config_base_path=str(kubeconfig.absolute().parent)).load_and_set(config)
         self._rest, self._server, self._seconds = RESTClientObject(config), config.host, seconds
         self._token = config.get_api_key_with_prefix("BearerToken")
         self.namespace = namespace

@@ -10,10 +10,12 @@ import os
 from pathlib import Path
 from urllib.parse import urlencode
 
+import yaml
 from aiohttp import ClientTimeout
 from kubernetes.aio.client import Configuration
 from kubernetes.aio.client.rest import RESTClientObject, RESTResponse
-from kubernetes.aio.config import load_incluster_config, load_kube_config
+from kubernetes.aio.config import load_incluster_config
+from kubernetes.aio.config.kube_config import KubeConfigLoader
 
 from trainserve.operator.api_error import refusal
 from trainserve.operator.plan import Object
@@ -36,8 +38,14 @@ async def configuration(kubeconfig: str | os.PathLike[str] | None) -> Configurat
     if kubeconfig is None:
         load_incluster_config(found)
     else:
-        await load_kube_config(str(Path(kubeconfig)), client_configuration=found, persist_config=False)
+        await _loader(Path(kubeconfig)).load_and_set(found)
     return found
+
+
+def _loader(kubeconfig: Path) -> KubeConfigLoader:
+    """Not load_kube_config's, which takes a colon in a path for what stands between two paths."""
+    path = kubeconfig.expanduser().absolute()
+    return KubeConfigLoader(yaml.safe_load(path.read_text(encoding="utf-8")), config_base_path=str(path.parent))
 
 
 async def bearer(config: Configuration) -> str | None:
