@@ -240,8 +240,8 @@ def test_a_pods_probe_has_the_server_started_anew_without_batches(command: Path,
         probe.verify()
         assert probe.verified
         assert probe.alive()[0]
-        told = probe.report()["batching"]
-        assert told["axis"] == "none" and told["reason"].startswith("in another order row")
+        told = probe.report().batching
+        assert told is not None and told.axis == "none" and (told.reason or "").startswith("in another order row")
 
 
 def opened(tmp_path: Path, name: str) -> Servable:

@@ -39,7 +39,7 @@ def test_a_lone_graph_is_asked_with_made_up_inputs(lone: DevelopmentServer) -> N
     probe = Probe("127.0.0.1", lone.http_port, "net", None)
     assert probe.alive() == (True, "nothing is known yet that it answers")
     probe.verify()
-    assert (probe.verified, probe.report()["reason"], probe.report()["samples"]) == (True, Reason.NOTHING_RECORDED, 0)
+    assert (probe.verified, probe.report().reason, probe.report().samples) == (True, Reason.NOTHING_RECORDED, 0)
     assert probe.alive() == (True, "ok")
 
 
