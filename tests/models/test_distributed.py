@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,7 +16,7 @@ import torch
 from torch.distributed import TCPStore
 
 from trainserve.models import distributed, rank
-from trainserve.models.errors import DataError, RankLost, UserError
+from trainserve.models.errors import DataError, PortTaken, RankLost, UserError
 from trainserve.models.rank import Rank
 
 from .small_run import PER_EPOCH, STEPS, free_port, gang, process
@@ -212,3 +213,12 @@ def test_an_environment_that_torchrun_would_not_set_is_refused(environment: dict
     with pytest.raises(UserError) as error:
         rank.of(environment)
     assert str(error.value).startswith(text)
+
+
+def test_rank_0_says_which_port_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    with socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setenv("MASTER_PORT", str(port))
+        with pytest.raises(PortTaken, match=f"MASTER_PORT: port {port} of 127.0.0.1 is taken by another process"):
+            distributed._store(Rank(0, 2))

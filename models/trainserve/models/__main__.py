@@ -2,7 +2,8 @@
 
 docs/contracts.md describes CONFIG.json; its default is $TRAINSERVE_CONFIG. Exit codes: 0 published, 1 bad
 configuration, 10 gate not met, 11 parity failed, 12 bad data, 13 could not publish or save, 14 lost another process of
-the run, 143 stopped by SIGTERM. `torchrun -m trainserve.models CONFIG.json` trains with several processes.
+the run, 15 the port where they meet is taken, 143 stopped by SIGTERM. `torchrun -m trainserve.models CONFIG.json`
+trains with several processes.
 """
 
 from __future__ import annotations

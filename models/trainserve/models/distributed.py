@@ -25,7 +25,7 @@ from typing_extensions import override
 
 from trainserve.api import reasons
 from trainserve.api.reasons import Reason
-from trainserve.models.errors import Interrupted, PeerFailed, RankLost, RunFailed, UserError
+from trainserve.models.errors import Interrupted, PeerFailed, PortTaken, RankLost, RunFailed, UserError
 from trainserve.models.rank import Rank
 
 _START = 120.0
@@ -224,7 +224,7 @@ def gang_of(rank: Rank) -> Iterator[Gang]:
 
 
 def _store(rank: Rank) -> Store:
-    """The rendezvous store: torchrun's, or one hosted by rank 0.
+    """The rendezvous store: torchrun's, or one hosted by rank 0. Raises RankLost, and PortTaken of rank 0.
 
     Keys are prefixed by the restart: in torch 2.13 a restarted gang finds the addresses of the dead one in the shared
     store (pytorch#135712), and hangs or fails about half the time.
@@ -232,17 +232,19 @@ def _store(rank: Rank) -> Store:
     host, port = os.environ.get("MASTER_ADDR"), os.environ.get("MASTER_PORT", "")
     if not host or not port.isdecimal():
         raise UserError(f"MASTER_ADDR, MASTER_PORT: {host!r}, {port!r} is not allowed; must be set as torchrun does")
-    of_torchrun = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    listens = rank.first and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
     try:
         store = TCPStore(
             host,
             int(port),
             rank.size,
-            is_master=rank.first and not of_torchrun,
+            is_master=listens,
             timeout=timedelta(seconds=_START),
             wait_for_workers=False,
         )
     except RuntimeError as error:
+        if listens and "EADDRINUSE" in str(error):
+            raise PortTaken(f"MASTER_PORT: port {port} of {host} is taken by another process") from error
         raise RankLost(f"cannot reach rank 0 at {host}:{port}: {_brief(error)}") from error
     return PrefixStore(f"attempt{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
 

@@ -79,6 +79,12 @@ class RankLost(RunFailed):
     reason = Reason.RANK_LOST
 
 
+class PortTaken(RunFailed):
+    """The port where the processes of the run were to meet is somebody else's on this machine."""
+
+    reason = Reason.PORT_TAKEN
+
+
 class PeerFailed(RunFailed):
     """Another process of the run failed, with its reason."""
 

@@ -65,6 +65,7 @@ class Reason(StrEnum):
     DATA_ERROR = "DataError", NEVER, RUN, "The data set cannot be read, or cannot be trained on.", 12
     STORE_ERROR = "StoreError", COUNTED, RUN | FETCH | RESOLVE, "The model store cannot be read or written.", 13
     RANK_LOST = "RankLost", COUNTED, RUN, "Another process of the run ended without a word, or never came.", 14
+    PORT_TAKEN = "PortTaken", FREE, RUN | ATTEMPT, "Somebody else listens on the port where the gang was to meet.", 15
     INTERRUPTED = "Interrupted", FREE, RUN | ATTEMPT, "The pod was told to stop before the run had ended.", 143
     SUCCEEDED = "Succeeded", NEVER, ATTEMPT, "The attempt did what was asked.", 0
     PREEMPTED = "Preempted", FREE, ATTEMPT, "The pod had to make room, was evicted, or was deleted."

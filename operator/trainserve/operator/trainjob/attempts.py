@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from trainserve.api.reasons import Retry, retry_after
+from trainserve.api.reasons import Reason, Retry, retry_after
 from trainserve.operator.plan import Object
 
 LISTED = 20
@@ -15,12 +15,17 @@ NEWEST = 10
 def bounded(attempts: Sequence[Object]) -> tuple[list[Object], int]:
     """The attempts to list, and how many were left out.
 
-    Only faults of the cluster are left out: the others are counted against `policy.retries`, which bounds them. Pods
-    are listed of the latest attempt alone; those of an earlier one were <job>-<attempt>-<rank>.
+    Only faults of the cluster are left out: the others, and taken ports after the first few, are counted against
+    `policy.retries`, which bounds them. Pods are listed of the latest attempt alone; those of an earlier one were
+    <job>-<attempt>-<rank>.
     """
-    candidates = [attempt for attempt in attempts[1:-NEWEST] if retry_after(attempt.get("reason")) is Retry.FREE]
+    candidates = [attempt for attempt in attempts[1:-NEWEST] if _is_fault_of_the_cluster(attempt.get("reason"))]
     left_out = candidates[: max(0, len(attempts) - LISTED)]
     listed = [dict(attempt) for attempt in attempts if attempt not in left_out]
     for attempt in listed[:-1]:
         attempt.pop("pods", None)
     return listed, len(left_out)
+
+
+def _is_fault_of_the_cluster(reason: str | None) -> bool:
+    return retry_after(reason) is Retry.FREE and reason != Reason.PORT_TAKEN

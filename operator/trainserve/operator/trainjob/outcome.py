@@ -3,6 +3,7 @@ did."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -34,8 +35,11 @@ POD_REASONS = {
 DISRUPTIONS = {"DeletionByTaintManager": Reason.NODE_LOST, "DeletionByPodGC": Reason.NODE_LOST}
 """Reasons of the condition DisruptionTarget (Kubernetes 1.26 on); every other one means preempted or evicted."""
 
-_OF_RUNS = said_by(By.RUN) - {Reason.INTERRUPTED}
-"""What a run is believed of itself. A fault of the cluster, which uses up no retry, is not among it."""
+_OF_RUNS = said_by(By.RUN) - {Reason.INTERRUPTED, Reason.PORT_TAKEN}
+"""What a run is believed of itself. A fault of the cluster, which uses up no retry, is not among it; that the very port
+is taken which it was given, is believed a few times (`retry`)."""
+_TORCHRUN_CANNOT_LISTEN = re.compile(r"\bport: (\d+),.*\bEADDRINUSE\b")
+"""The last line of torchrun's log, which ends with 1 before it has started any process."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +157,9 @@ def _failed(end: Mapping[str, Any] | None, pod: Mapping[str, Any]) -> Outcome:
     result, progress = _kept(told.result), _kept(told.progress)
     if end.get("reason") == "OOMKilled":
         return Outcome(Reason.OUT_OF_MEMORY, "the container used more memory than its limit", code, finished)
+    if (port := _rendezvous_port(pod)) and port == _taken_port(end, told.reason):
+        words = f"port {port}, where the gang was to meet, is taken in rank 0's network"
+        return Outcome(Reason.PORT_TAKEN, words, code, finished, progress=progress, result=result)
     reason = next((known for known in _OF_RUNS if known == told.reason), None)
     if reason is not None:
         return Outcome(reason, told.message or reason, code, finished, progress=progress, result=result)
@@ -166,6 +173,20 @@ def _failed(end: Mapping[str, Any] | None, pod: Mapping[str, Any]) -> Outcome:
         )
     text = str(said) if isinstance(said, Unreadable) else (end.get("message") or "").strip()
     return Outcome(Reason.USER_ERROR, f"exit code {code}" + (f": {text[-800:]}" if text else ""), code, finished)
+
+
+def _rendezvous_port(pod: Mapping[str, Any]) -> str | None:
+    """The port that a pod of a gang was told to meet on (`gang.rendezvous`)."""
+    containers = (pod.get("spec") or {}).get("containers") or []
+    variables = (each for container in containers for each in container.get("env") or ())
+    return next((each.get("value") for each in variables if each.get("name") == "PET_MASTER_PORT"), None)
+
+
+def _taken_port(end: Mapping[str, Any], reason: Any) -> str | None:
+    """The port that is taken, by torchrun's log or in the run's own words; None where the end had another cause."""
+    text = end.get("message") or ""
+    found = re.search(r"\bport (\d+)\b", text) if reason == Reason.PORT_TAKEN else _TORCHRUN_CANNOT_LISTEN.search(text)
+    return found[1] if found else None
 
 
 def _disturbed(pod: Mapping[str, Any]) -> Outcome | None:

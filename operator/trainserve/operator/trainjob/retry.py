@@ -1,6 +1,7 @@
 """Whether, and when, a failed attempt is followed by another.
 
-- A fault of the cluster restarts the gang and uses up no retry; the pause doubles with each such fault in a row.
+- A fault of the cluster restarts the gang and uses up no retry; the pause doubles with each such fault in a row. That
+  a port is taken is the run's own word: it is one of the cluster `PORTS_TRIED` times, and then as any other failure.
 - A deterministic failure (a gate, parity, bad data) fails the job at once: the same seed gives the same answer.
 - Any other failure uses up a retry, after a pause that doubles each time; the same error twice in a row, the second
   time within a minute of its start, stops early.
@@ -14,13 +15,15 @@ from datetime import datetime, timedelta
 from itertools import takewhile
 from typing import Any
 
-from trainserve.api.reasons import Retry, retry_after
+from trainserve.api.reasons import Reason, Retry, retry_after
 from trainserve.operator import times
 
 BACKOFF_BASE = timedelta(seconds=2)
 RESTART_BASE = timedelta(seconds=1)
 BACKOFF_LIMIT = timedelta(minutes=5)
 AT_ONCE = timedelta(seconds=60)
+PORTS_TRIED = 5
+"""Ports, of thousands, that may be taken in the attempts of one job without using up a retry."""
 
 Attempt = Mapping[str, Any]
 
@@ -43,17 +46,23 @@ def decide(attempts: Sequence[Attempt], retries: int) -> Again | GiveUp:
     """Judge a job by its finished attempts, the failed last one included."""
     last = attempts[-1]
     ended = times.from_text(last["completionTime"])
-    if retry_after(last["reason"]) is Retry.FREE:
+    counted = _counted(attempts)
+    if _is_free(last) and last not in counted:
         streak = len(list(takewhile(_is_free, reversed(attempts))))
         return Again(ended + min(RESTART_BASE * 2 ** min(streak - 1, 20), BACKOFF_LIMIT))
     if retry_after(last["reason"]) is Retry.NEVER:
         return GiveUp("")
-    counted = [attempt for attempt in attempts if not _is_free(attempt)]
     if len(counted) > retries:
         return GiveUp(f"{len(counted)} attempts failed (policy.retries: {retries})" if retries else "")
     if len(counted) > 1 and _same_error(counted[-2], last) and ended - times.from_text(last["startTime"]) <= AT_ONCE:
         return GiveUp(f"attempts {counted[-2]['number']} and {last['number']} failed at once with the same error")
     return Again(ended + min(BACKOFF_BASE * 2 ** min(len(counted) - 1, 20), BACKOFF_LIMIT))
+
+
+def _counted(attempts: Sequence[Attempt]) -> list[Attempt]:
+    """Those that use up a retry."""
+    taken = [attempt for attempt in attempts if attempt.get("reason") == Reason.PORT_TAKEN][PORTS_TRIED:]
+    return [attempt for attempt in attempts if not _is_free(attempt) or attempt in taken]
 
 
 def _is_free(attempt: Attempt) -> bool:
