@@ -1,4 +1,4 @@
-"""`spec.triton`: the settings of a model server. Serving reads the same (`trainserve.serving.repository.settings`)."""
+"""The settings of a model server, once: `spec.triton` of a ModelServe and serving's own settings compose them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from pydantic import Field
 from trainserve.api.base import MAX_COUNT, ApiType, Duration, Rule
 from trainserve.api.open_fields import Overrides
 
-BatchAxis = Literal["auto", "first", "none"]
-
 UP_TO_A_SECOND = (
     "^0*(([0-9]{1,6}([.][0-9]+)?|1000000([.]0+)?)us|([0-9]{1,3}([.][0-9]+)?|1000([.]0+)?)ms|(([.][0-9]+)?|1([.]0+)?)s)$"
 )
@@ -19,6 +17,9 @@ UP_TO_A_SECOND = (
 MAX_BATCH = 4096
 
 ResourceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+
+
+BatchAxis = Literal["auto", "first", "none"]
 
 
 class Queue(ApiType):
@@ -97,10 +98,9 @@ class Ensemble(ApiType):
     softmax: bool = Field(False, description="The model gives logits: make probabilities of them.")
 
 
-class Triton(ApiType):
-    """Settings of the server."""
+class ServedModel(ApiType):
+    """How one model is served."""
 
-    image: str | None = Field(None, min_length=1, description="Unset: the operator's default image.")
     instances: int = Field(1, ge=1, le=64, description="Model instances per pod; with GPUs, per GPU.")
     threads: int = Field(1, ge=1, le=256, description="Threads of one instance, inside one operator of the graph.")
     batch_axis: BatchAxis = Field(
@@ -121,6 +121,12 @@ class Triton(ApiType):
         default_factory=dict,
         description="Fields of Triton's ModelConfig, in its JSON form; they win. The server checks them.",
     )
+
+
+class Triton(ServedModel):
+    """Settings of the server."""
+
+    image: str | None = Field(None, min_length=1, description="Unset: the operator's default image.")
 
     def settings_json(self) -> str:
         """What a pod is told: all but the image, and of the batch axis nothing where nobody asked: the pods of a

@@ -78,6 +78,8 @@ def problems_of(error: ValidationError, model: type[BaseModel], place: str) -> l
 def _problem(path: str, details: list[ErrorDetails], model: type[BaseModel]) -> str:
     detail = details[0]
     match detail["type"]:
+        case "json_invalid":
+            return f"{path}: {detail['msg']}"
         case "missing":
             return f"{path}: is required"
         case "rule":

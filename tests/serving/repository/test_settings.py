@@ -28,20 +28,26 @@ def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ('{"dynamicBatching": {"maxBatchSize": 8}}', "settings.dynamicBatching.maxBatchSize: Extra inputs"),
-        ('{"instances": 0}', "settings.instances: Input should be greater than or equal to 1"),
-        ('{"instances": "2"}', "settings.instances: Input should be a valid integer"),
+        (
+            '{"dynamicBatching": {"maxBatchSize": 8}}',
+            "settings.dynamicBatching.maxBatchSize: unknown field; did you mean maxBa",
+        ),
+        ('{"instances": 0}', "settings.instances: 0 must be greater than or equal to 1"),
+        ('{"instances": "2"}', 'settings.instances: "2" must be a valid integer'),
         (
             '{"dynamicBatching": {"maxQueueDelay": "5"}}',
-            "settings.dynamicBatching.maxQueueDelay: '5' is not a duration",
+            'settings.dynamicBatching.maxQueueDelay: "5" must match pattern',
         ),
-        ('{"dynamicBatching": {"maxQueueDelay": "2s"}}', "settings.dynamicBatching.maxQueueDelay: must be at most 1s"),
+        (
+            '{"dynamicBatching": {"maxQueueDelay": "2s"}}',
+            "settings.dynamicBatching: maxQueueDelay must be at most 1s",
+        ),
         (
             '{"dynamicBatching": {"maxBatch": 4, "preferredBatchSizes": [8]}}',
-            "preferredBatchSizes must be at most maxB",
+            "preferredBatchSizes must not be greater than maxBatch",
         ),
-        ('{"priorities": {"levels": 2, "default": 3}}', "settings.priorities: default must be at most levels"),
-        ("[]", "settings: Input should be an object"),
+        ('{"priorities": {"levels": 2, "default": 3}}', "settings.priorities: default must not be greater than levels"),
+        ("[]", r"settings: \[\] must be an object"),
         ("{", "settings: Invalid JSON"),
     ],
 )
