@@ -171,7 +171,7 @@ def test_an_unknown_path_says_what_there_is(url: str) -> None:
     with pytest.raises(urllib.error.HTTPError) as error:
         urllib.request.urlopen(url + "/config")
     assert error.value.code == 404
-    assert error.value.read() == b"there are /progress, /metrics and /healthz\n"
+    assert error.value.read() == b"not found; there are /progress, /metrics and /healthz\n"
 
 
 def test_metrics_hold_the_numbers_of_progress(url: str, progress: Progress) -> None:

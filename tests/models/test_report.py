@@ -112,7 +112,7 @@ def test_where_energy_was_not_measured_the_report_says_why(digits_run: FinishedR
 
 def test_a_gpu_without_a_counter_is_told_and_the_processors_beside_it() -> None:
     _, parsed = made(facts(DIGITS, None))
-    assert "not measured why GPU-1: Not Supported processors 81.5 J (RAPL), not part of the above" in parsed.text
+    assert "not measured reason GPU-1: Not Supported processors 81.5 J (RAPL), not part of the above" in parsed.text
 
 
 def test_measured_energy_has_its_source() -> None:
@@ -214,7 +214,7 @@ def test_what_is_not_known_is_said_to_be_missing() -> None:
         "none were measured",
         "Not measured: RuntimeError: no",
         "reported no epoch",
-        "None was set",
+        "No gate on a score was set",
     ):
         assert told in parsed.text
 
