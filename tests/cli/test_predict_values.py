@@ -13,10 +13,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from tests.serving.versions import images
+from tests.serving.versions import fetch, images
 from trainserve import store
 from trainserve.serving.devserver.server import DevelopmentServer
-from trainserve.serving.pod.fetch import fetch
 from trainserve.serving.repository.settings import Settings
 from trainserve.store import ManifestDraft, Metrics, Parity, Preprocessing, Tensor, TrainJobRef
 
@@ -66,7 +65,7 @@ def regression(tmp_path: Path, start: Callable[..., DevelopmentServer]) -> Devel
     files = {name: tmp_path / name for name in ("model.onnx", "samples.npz")}
     version = store.publish(tmp_path / "store", "default", "light", files, draft)
     into = tmp_path / "fetched"
-    outcome = fetch(str(tmp_path / "store"), "default", "light", 1, version.digest, into, "light", Settings())
+    outcome = fetch(tmp_path / "store", "light", 1, version.digest, into, Settings())
     assert outcome.outcome == "Fetched", outcome
     return start(into / "repository", "--disable-auto-complete-config")
 

@@ -9,16 +9,11 @@ import pytest
 from trainserve.operator import discovery
 from trainserve.operator.discovery import Discovery
 
-BUDGETS, SCALERS = "poddisruptionbudgets", "horizontalpodautoscalers"
+BUDGETS = "poddisruptionbudgets"
 RELEASES = {
-    "1.20": {("policy", "v1beta1"): BUDGETS, ("autoscaling", "v1"): SCALERS, ("autoscaling", "v2beta2"): SCALERS},
-    "1.24": {
-        ("policy", "v1"): BUDGETS,
-        ("policy", "v1beta1"): BUDGETS,
-        ("autoscaling", "v2"): SCALERS,
-        ("autoscaling", "v2beta2"): SCALERS,
-    },
-    "1.33": {("policy", "v1"): BUDGETS, ("autoscaling", "v2"): SCALERS},
+    "1.20": {("policy", "v1beta1"): BUDGETS},
+    "1.24": {("policy", "v1"): BUDGETS, ("policy", "v1beta1"): BUDGETS},
+    "1.33": {("policy", "v1"): BUDGETS},
     # Policy is there, and holds nothing that we look for.
     "bare": {("policy", "v1"): "podsecuritypolicies"},
 }
@@ -38,16 +33,11 @@ class Server:
         return {found, f"{found}/status"} if found else set()
 
 
-@pytest.mark.parametrize(
-    ("release", "budgets", "scalers"),
-    [("1.20", "v1beta1", "v2beta2"), ("1.24", "v1", "v2"), ("1.33", "v1", "v2"), ("bare", None, None)],
-)
-async def test_the_best_version_that_the_server_has_is_used(
-    release: str, budgets: str | None, scalers: str | None
-) -> None:
+@pytest.mark.parametrize(("release", "budgets"), [("1.20", "v1beta1"), ("1.24", "v1"), ("1.33", "v1"), ("bare", None)])
+async def test_the_best_version_that_the_server_has_is_used(release: str, budgets: str | None) -> None:
     found = Discovery(Server(release).served)
     await found.look()
-    assert (found.version("PodDisruptionBudget"), found.version("HorizontalPodAutoscaler")) == (budgets, scalers)
+    assert found.version("PodDisruptionBudget") == budgets
 
 
 async def test_a_server_that_is_away_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:

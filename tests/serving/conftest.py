@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.serving.versions import publish_convnet
+from tests.serving.versions import fetch, publish_convnet
 from trainserve import store
 from trainserve.serving.devserver import runtime
 from trainserve.serving.devserver.server import DevelopmentServer
-from trainserve.serving.pod.fetch import fetch
 from trainserve.serving.repository.settings import DynamicBatching, Settings
 from trainserve.store import Published
 
@@ -44,7 +43,7 @@ def fetched(root: Path, published: Published, tmp_path_factory: pytest.TempPathF
     """What the init container leaves: version/ and repository/."""
     into = tmp_path_factory.mktemp("fetched")
     settings = Settings(dynamic_batching=DynamicBatching(max_batch=32))
-    outcome = fetch(str(root), "default", "digits", 1, published.digest, into, "digits", settings)
+    outcome = fetch(root, "digits", 1, published.digest, into, settings)
     assert outcome.outcome == "Fetched", outcome
     return into
 

@@ -9,6 +9,10 @@ import onnx
 import onnxruntime
 
 from tests.serving.graphs import convnet
+from trainserve import store
+from trainserve.api.messages import Failed, Fetched
+from trainserve.serving.pod.fetch import fetch_model
+from trainserve.serving.repository.settings import Settings
 from trainserve.store import (
     ManifestDraft,
     Metrics,
@@ -59,3 +63,9 @@ def publish_convnet(
     )
     files = {"model.onnx": work / "model.onnx", "samples.npz": work / "samples.npz"}
     return publish(root, namespace, model, files, draft)
+
+
+def fetch(root: Path, model: str, version: int, digest: str, into: Path, settings: Settings) -> Fetched | Failed:
+    """What the init container does with a version of the namespace `default`, which is served under its own name."""
+    at = store.address(str(root), "default", model, version)
+    return fetch_model(at, digest, into, model, settings, version=("default", model, version))

@@ -30,10 +30,8 @@ class Api:
 
 APIS = {
     "PodDisruptionBudget": Api("policy", "poddisruptionbudgets", ("v1", "v1beta1")),
-    "HorizontalPodAutoscaler": Api("autoscaling", "horizontalpodautoscalers", ("v2", "v2beta2")),
 }
-"""https://kubernetes.io/docs/reference/using-api/deprecation-guide/: v1 and v2 from 1.21 and 1.23 on; the older ones
-until 1.24 and 1.25."""
+"""https://kubernetes.io/docs/reference/using-api/deprecation-guide/: v1 from 1.21 on, v1beta1 until 1.24."""
 
 Served = Callable[[str, str], Awaitable[set[str]]]
 """Plural names of the resources that the server has in a group and version; empty when it has no such thing."""

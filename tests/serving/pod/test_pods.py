@@ -19,10 +19,10 @@ import pytest
 
 from tests.serving import python_models
 from tests.serving.graphs import convnet
+from tests.serving.versions import fetch
 from trainserve import store
 from trainserve.api import messages
 from trainserve.serving.devserver.server import DevelopmentServer
-from trainserve.serving.pod.fetch import fetch
 from trainserve.serving.repository.settings import Settings
 from trainserve.store import Published
 
@@ -253,7 +253,7 @@ def test_a_server_that_answers_otherwise_never_becomes_ready(
     server: DevelopmentServer, root: Path, tmp_path: Path, probe
 ) -> None:
     digest = store.resolve(root, "default", "digits", 2).digest
-    outcome = fetch(str(root), "default", "digits", 2, digest, tmp_path, "digits", Settings())
+    outcome = fetch(root, "digits", 2, digest, tmp_path, Settings())
     assert outcome.outcome == "Fetched"
     running = probe(tmp_path / "version", server)
     wait = time.monotonic() + 20
@@ -273,7 +273,7 @@ def test_the_ensemble_is_verified_before_the_pod_is_ready(
     start: Start, root: Path, published: Published, tmp_path: Path, probe
 ) -> None:
     settings = Settings.of_json('{"ensemble": {"top": 2}}')
-    fetch(str(root), "default", "digits", 1, published.digest, tmp_path, "digits", settings)
+    fetch(root, "digits", 1, published.digest, tmp_path, settings)
     running = probe(tmp_path / "version", start(tmp_path / "repository"), "--ensemble")
     running.wait_for("/readyz", 200)
     assert running.report()["message"].endswith("; digits-ensemble is right, too; digits-labels is right, too")

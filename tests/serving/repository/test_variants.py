@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from tests.models.exporting import dataset, learnt, published, regression
+from tests.serving.versions import fetch
 from trainserve.models import onnx_file
 from trainserve.models.data.dataset import Dataset
 from trainserve.serving.devserver.server import DevelopmentServer
-from trainserve.serving.pod.fetch import fetch
 from trainserve.serving.pod.probe import Probe
 from trainserve.serving.repository.settings import DynamicBatching, Settings
 from trainserve.serving.samples.recorded import Recorded
@@ -53,16 +53,8 @@ def fetched(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
                 patched.setattr(onnx_file, "INLINE_LIMIT", 1000)
             version = published(data, trained, root, tmp_path_factory.mktemp(name), name, **export)
         folders[name] = tmp_path_factory.mktemp("fetched")
-        outcome = fetch(
-            str(root),
-            "default",
-            name,
-            1,
-            version.digest,
-            folders[name],
-            name,
-            Settings(dynamic_batching=DynamicBatching(max_batch=16)),
-        )
+        settings = Settings(dynamic_batching=DynamicBatching(max_batch=16))
+        outcome = fetch(root, name, 1, version.digest, folders[name], settings)
         assert outcome.outcome == "Fetched", outcome
     return folders
 

@@ -39,22 +39,6 @@ class Samples:
     digest: str | None = None
 
 
-def fetch(
-    root: str,
-    namespace: str,
-    model: str,
-    version: int,
-    digest: str,
-    into: Path,
-    model_name: str,
-    settings: Settings,
-    gpus: int = 0,
-) -> Fetched | Failed:
-    """`fetch_model` of a version in a store."""
-    at = store.address(root, namespace, model, version)
-    return fetch_model(at, digest, into, model_name, settings, gpus, version=(namespace, model, version))
-
-
 def fetch_model(
     address: str,
     digest: str,
