@@ -376,7 +376,7 @@ def test_a_scripts_model_has_a_report_that_says_what_it_does_not_know(run_script
 
     run_script(PUBLISH)
     parsed = Page((tmp_path / "store/default/mine/1/report.html").read_bytes())
-    for told in ("as the script left it", "Confusion matrix", "the script's own", "2 points over"):
+    for told in ("as the script left it", "Confusion matrix", "loaded by the script itself", "2 points over"):
         assert told in parsed.text
 
 
