@@ -68,7 +68,7 @@ def test_every_fragment_is_in_the_next_releases_changelog() -> None:
 def test_make_runs_the_tests_of_one_file(target: str) -> None:
     file = "tests/store/test_manifest.py"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
-    command = ["make", *target.format(file).split()]
+    command = ["make", "--no-print-directory", *target.format(file).split()]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"^[=.\s]*\d+ passed", done.stdout.splitlines()[-1]), done.stdout
