@@ -1,10 +1,11 @@
-"""What the operator costs beside that of another checkout: CPU time per reconcile, memory at rest and with 1,000
+"""What the operator of one checkout costs beside another's: CPU time per reconcile, memory at rest and with 1,000
 TrainJobs.
 
 Both take turns, each time on an API server of its own with nothing beside it but a stand-in for the kubelet, which ends
-every pod well. The other checkout needs a `.venv` of its own (`make setup-python`).
+every pod well. Each checkout's own `.venv` runs its operator; for the image's figures, one with the extra `operator`
+alone.
 
-Run with `python -m bench.operator_cost OTHER`, the folder of the other checkout. Figures are medians over the turns.
+Run with `python -m bench.operator_cost BEFORE NOW`, the folders of both. Figures are medians over the turns.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from bench.report import Bar, report, versions
 TURNS, JOBS = 3, 1000
 REST = 10.0
 """Seconds after the operator has taken the Lease until its memory at rest is read, and after the last job has ended."""
+HANG = 1800.0
 NAMESPACE = "cost"
 MIB = 2**20
 
@@ -46,8 +48,9 @@ class Cost(NamedTuple):
         return self.cpu / self.reconciles * 1e3
 
 
-def turn(python: Path) -> Cost:
-    """The operator of that Python's environment, with all the jobs."""
+def turn(checkout: Path) -> Cost:
+    """The operator of that checkout, with all the jobs."""
+    python = checkout.absolute() / ".venv" / "bin" / "python"
     with api_server() as (client, kubeconfig):
         replicas = Replicas(kubeconfig, kubeconfig.parent, python=str(python))
         try:
@@ -66,7 +69,10 @@ def turn(python: Path) -> Cost:
             ]
             with ThreadPoolExecutor(8) as pool:
                 list(pool.map(lambda job: client.create("TrainJob", job), jobs))
-            wait(lambda: not going_on(client, NAMESPACE), "every job is over")
+            give_up = time.monotonic() + HANG
+            while going_on(client, NAMESPACE):
+                assert time.monotonic() < give_up, f"{len(going_on(client, NAMESPACE))} jobs still go on"
+                time.sleep(2)
             kubelet.stop()
             time.sleep(REST)
             done = _reconciles(replicas.metrics) - already
@@ -92,10 +98,9 @@ def _reconciles(address: str) -> float:
 
 def main() -> None:
     """Take turns and report."""
-    other = Path(sys.argv[1]).absolute() / ".venv" / "bin" / "python"
+    order = dict(zip(("before", "now"), map(Path, sys.argv[1:]), strict=True))
     turns: dict[str, list[Cost]] = {"now": [], "before": []}
     for number in range(TURNS):
-        order = {"before": other, "now": Path(sys.executable)}
         for name in order if number % 2 == 0 else reversed(order):
             turns[name].append(turn(order[name]))
             print(f"turn {number + 1}, {name}: {turns[name][-1]}", flush=True)

@@ -1,4 +1,4 @@
-# The operator: Kopf and a Kubernetes client, no torch.
+# The operator: Kopf and the official Kubernetes client, no torch.
 #
 #   docker build -f images/operator.Dockerfile -t registry.example.org/team/trainserve-operator:VERSION .   (VERSION: pyproject.toml has it)
 #

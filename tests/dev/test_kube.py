@@ -32,7 +32,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         status, body = 200, json.dumps({"asked": self.path, "as": self.headers["Authorization"]})
         if self.path.endswith("/gone"):
-            status, body = 404, json.dumps({"kind": "Status", "reason": "NotFound", "message": "no pod"})
+            status, body = 404, json.dumps({"status": "Failure", "reason": "NotFound", "message": "no pod"})
         self.send_response(status)
         self.send_header("Content-Length", str(len(body) * (2 if self.path.endswith("/half") else 1)))
         self.end_headers()

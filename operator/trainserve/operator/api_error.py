@@ -22,13 +22,13 @@ class ApiError(Refused):
 
 
 def refusal(status: int, body: bytes) -> Refused:
-    """The error for an answer. One without a Status object is not the API server's word about the object asked for:
-    it comes from a proxy, or from a path that the server does not have."""
+    """The error for an answer. One without a Status object, which may lack its `kind`, is not the API server's word
+    about the object asked for: it comes from a proxy, or from a path that the server does not have."""
     text = body.decode(errors="replace").strip()
     try:
         said = json.loads(text)
     except (ValueError, RecursionError):
         said = None
-    if not isinstance(said, dict) or said.get("kind") != "Status":
+    if not isinstance(said, dict) or said.get("status") != "Failure":
         return Refused(status, f"HTTP status {status}: {text}")
     return ApiError(status, said.get("reason") or "", said.get("message") or f"HTTP status {status}")
