@@ -30,7 +30,7 @@ OURS = (
     f"clusterrolebinding/{ROLE}",
 )
 """What a development cluster is given at its start, and a user's does not have."""
-ENDLESS = {"kubectl get tsj,tsm --watch"}
+ENDLESS = {"kubectl get trainjobs --watch", "kubectl get modelserves --watch"}
 """Commands that a person ends; here they are ended after a few seconds."""
 PRINTED = {"kubectl get tsj,tsm"}
 """Prompts of what the demo prints, which the README shows."""

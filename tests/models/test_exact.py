@@ -154,7 +154,7 @@ def test_a_full_disk_is_one_error_and_leaves_the_older_checkpoint(uninterrupted:
         finished(small_disk / "checkpoints")
     assert error.value.exit_code == 13
     assert str(error.value).startswith(f"cannot write the checkpoint {small_disk}/checkpoints/step-0000000008.")
-    assert "No space left on device; step-0000000006." in str(error.value)
+    assert "No space left on device; the newest one is step-0000000006." in str(error.value)
     assert names(small_disk / "checkpoints") == [4, 6]
     assert not list((small_disk / "checkpoints").glob(".writing-step*"))
     filler.unlink()
