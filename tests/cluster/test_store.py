@@ -91,7 +91,7 @@ def test_a_follower_is_moved_back_and_stays(kube: Kube, forged: None, dev_cluste
     environment = {**os.environ, "KUBECONFIG": str(dev_cluster.kubeconfig)}
     command = [str(PROGRAM), "rollback", "follower", "--to", "1", "-n", kube.namespace]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    assert "to version 1 of digits" in done.stdout
+    assert "to version 1 of model digits" in done.stdout
     serving(kube, "follower", 1)
     assert recorded(kube).keys() == {"1", "2"}
 
