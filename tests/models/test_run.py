@@ -64,7 +64,7 @@ def test_stdout_tells_every_step_in_plain_lines_and_stderr_is_silent(digits_run:
 
 def test_progress_is_served_before_torch_is_imported(digits_run: FinishedRun) -> None:
     assert digits_run.first_answer["percent"] == 0
-    assert set(digits_run.first_answer) == {"percent", "updatedTime"}
+    assert set(digits_run.first_answer) == {"formatVersion", "percent", "updatedTime"}
     assert not digits_run.torch_was_loaded_then
 
 
@@ -243,7 +243,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_step_and_rate(
         "dataset": {"path": str(stripes(x=x))},
         "trainer": {"optimizer": "sgd", "learningRate": 10, "epochs": 50},
     }
-    with pytest.raises(UserError, match=r"trainer\.learningRate: loss is (nan|inf) at step \d+ with 10"):
+    with pytest.raises(UserError, match=r"trainer\.learningRate: loss is (nan|inf) at step \d+ with rate 10; must be smaller"):
         execute(config)
 
 
