@@ -41,4 +41,5 @@ def test_a_reason_that_no_attempt_ends_with_is_counted(reason: str | None, rule:
 
 def test_what_the_cluster_did_no_run_may_say_of_itself() -> None:
     free = {reason for reason in OF_ATTEMPTS if reason.retry is Retry.FREE}
-    assert free & said_by(By.RUN) == {Reason.INTERRUPTED}, "and that only of a pod that was told to stop"
+    believed = {Reason.INTERRUPTED, Reason.PORT_TAKEN}
+    assert free & said_by(By.RUN) == believed, "of a pod that was told to stop, and of the very port that it was given"

@@ -34,7 +34,7 @@ def test_help_lists_every_command_and_what_an_extra_brings(python: Path) -> None
     assert (status, listed.keys()) == (0, {*COMMANDS, "dev"})
     needing = {name for name, words in listed.items() if words == "Needs an extra: pip install 'trainserve[serve]'."}
     assert needing == set(COMMANDS) - set(ALONE)
-    assert listed["models"] == "What the model store holds."
+    assert listed["models"] == "List and show the models in the store."
 
 
 @pytest.mark.parametrize("arguments", [("bench", "127.0.0.1:8000"), ("predict", "--help"), ("top", "-A", "--once")])

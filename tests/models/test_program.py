@@ -152,7 +152,7 @@ def test_other_weights_than_those_that_it_was_made_for_are_named_and_the_network
     program = tried(network)
     network[1], network[2] = nn.Linear(3 * 14 * 14, 9), nn.Linear(9, 5)
     inside = Graph(Network(DATA.normalisation(), network, DATA.task), signature(config().export, DATA))
-    with pytest.raises(WrongGraph, match=r"weight network\.body\.1\.weight had the shape \[7, 588\]"):
+    with pytest.raises(WrongGraph, match=r"weight network\.body\.1\.weight must keep its shape \[7, 588\]"):
         program.filled(inside)
     exported(network, tmp_path / "made", program)
     assert len(walks) == 2

@@ -243,7 +243,9 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_step_and_rate(
         "dataset": {"path": str(stripes(x=x))},
         "trainer": {"optimizer": "sgd", "learningRate": 10, "epochs": 50},
     }
-    with pytest.raises(UserError, match=r"trainer\.learningRate: loss is (nan|inf) at step \d+ with rate 10; must be smaller"):
+    with pytest.raises(
+        UserError, match=r"trainer\.learningRate: loss is (nan|inf) at step \d+ with rate 10; must be smaller"
+    ):
         execute(config)
 
 

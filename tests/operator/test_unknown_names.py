@@ -22,7 +22,7 @@ BAD = [
     ),
     (
         {"model": {"name": "timm/resnet10t", "options": {"num_classes": 3}}},
-        "spec.model.options.num_classes: not allowed; the data set's labels set it",
+        "spec.model.options.num_classes: not allowed; the data set's labels determine it",
     ),
     ({"dataset": {"name": "digit"}}, "spec.dataset.name: 'digit' is unknown; did you mean 'digits'? known: digits, "),
     (

@@ -68,8 +68,8 @@ REFUSED_MODELS = {
 TIMM = "timm/"
 """How names of timm's models begin here; which there are timm alone knows."""
 TIMM_REFUSED_OPTIONS = {
-    "in_chans": "the data set's images set it",
-    "num_classes": "the data set's labels set it",
+    "in_chans": "the data set's images determine it",
+    "num_classes": "the data set's labels determine it",
     "pretrained": "weights come from model.pretrained",
     "pretrained_cfg": "weights come from model.pretrained",
     "pretrained_cfg_overlay": "weights come from model.pretrained",
