@@ -104,7 +104,9 @@ class Disturbed:
     """The ModelServe under test."""
 
     def __init__(self, client: Client, cluster: Cluster) -> None:
-        self.client, self.cluster, self.turn = client, cluster, 0
+        self.client, self.cluster = client, cluster
+        self.number, self.delay = 1, 0
+        """The version that it is told to serve, and the queue delay in microseconds."""
 
     def patch(self, spec: dict[str, Any]) -> None:
         """Change its spec."""
@@ -132,14 +134,17 @@ class Disturbed:
 
     def version(self) -> None:
         """Another version takes its place."""
-        self.turn += 1
-        self.patch({"model": {"version": 1 + self.turn % 2}})
+        self._take_the_other_version()
         self.settled()
+
+    def _take_the_other_version(self) -> None:
+        self.number = 3 - self.number  # of 1 and 2
+        self.patch({"model": {"version": self.number}})
 
     def setting(self) -> None:
         """A changed setting."""
-        self.turn += 1
-        self.patch({"triton": {"dynamicBatching": {"maxQueueDelay": f"{self.turn}us"}}})
+        self.delay += 1
+        self.patch({"triton": {"dynamicBatching": {"maxQueueDelay": f"{self.delay}us"}}})
         self.settled()
 
     def eviction(self) -> None:
@@ -167,8 +172,7 @@ class Disturbed:
 
     def outage(self) -> None:
         """Another version, with the API server away in the middle."""
-        self.turn += 1
-        self.patch({"model": {"version": 1 + self.turn % 2}})
+        self._take_the_other_version()
         time.sleep(2)
         self.cluster.kill("apiserver")
         time.sleep(AWAY_SECONDS)
