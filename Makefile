@@ -17,7 +17,7 @@ demo-down: setup-python ## stop everything that the demo started
 	@$(PYTHON) -m trainserve.dev down
 
 # Which tests these are, tests/conftest.py decides: by the fixtures that a test asks for and by the time that it took.
-unit: setup-python ## run the quick tests: everything that needs no server, in less than a minute
+unit: setup-python ## run the quick tests, which need no server, in about a minute
 	$(PYTHON) -m pytest -m unit --numprocesses 2 --dist loadfile --max-worker-restart 0 $(PYTEST_ARGS)
 
 # Two workers, a file to one of them: the tests wait as much as they compute, and a file's tests share its servers.
