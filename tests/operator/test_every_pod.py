@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -123,6 +124,23 @@ def test_a_spec_loosens_the_containers_of_its_own_image_and_no_others(case: tupl
 def test_nothing_else_of_it_can_be_loosened(field: str) -> None:
     with pytest.raises(InvalidSpec, match=f"spec.pod.securityContext.{field}: unknown field"):
         parse_trainjob(trainjob(pod={"securityContext": {field: True}}))
+
+
+@pytest.mark.parametrize("case", CASES, ids="-".join)
+def test_what_is_done_to_one_pod_is_done_to_no_other(case: tuple[str, str]) -> None:
+    made = list(pods(case))
+    before = copy.deepcopy(made)
+    for pod in made:
+        empty(pod)
+    assert list(pods(case)) == before
+
+
+def empty(value: Any) -> None:
+    """Empty every mapping and list in `value`."""
+    if isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            empty(each)
+        value.clear()
 
 
 def test_the_check_of_the_profile_finds_what_is_taken_away() -> None:

@@ -23,7 +23,7 @@ def pod_spec(settings: Settings, namespace: str, model: str, version: int | None
     wanted = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "securityContext": pods.SECURITY,
+        "securityContext": pods.security(),
         "restartPolicy": "Never",
         "containers": [
             {

@@ -20,8 +20,9 @@ TRITON_USER = 1000
 """NVIDIA's image runs as root unless told, and is made for this other user alone (triton-inference-server#2600)."""
 
 
-TMP = {"name": "tmp", "mountPath": "/tmp"}  # noqa: S108 (the pod's own)
-"""Where every program may write, whose container's own root is read-only."""
+def tmp() -> dict[str, str]:
+    """The mount of the folder where every program may write, whose container's own root is read-only."""
+    return {"name": "tmp", "mountPath": "/tmp"}  # noqa: S108 (the pod's own)
 
 
 def hardened(user: int = USER, template: PodTemplate | None = None) -> dict[str, Any]:
@@ -47,7 +48,7 @@ def confined(spec: Mapping[str, Any], scratch: str) -> dict[str, Any]:
     return {
         **spec,
         **{
-            kind: [each | {"volumeMounts": [*each["volumeMounts"], TMP]} for each in spec[kind]]
+            kind: [each | {"volumeMounts": [*each["volumeMounts"], tmp()]} for each in spec[kind]]
             for kind in ("initContainers", "containers")
             if kind in spec
         },
@@ -58,15 +59,24 @@ def confined(spec: Mapping[str, Any], scratch: str) -> dict[str, Any]:
     }
 
 
-SECURITY = {
-    "seccompProfile": {"type": "RuntimeDefault"},
-    # A claim is root's as a rule: it is handed to this group, which every process of the pod is in.
-    "fsGroup": USER,
-    "fsGroupChangePolicy": "OnRootMismatch",
-}
-"""Of a pod."""
-POD_IP = {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
-POD_UID = {"name": "POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}}
+def security() -> dict[str, Any]:
+    """A pod's `securityContext`."""
+    return {
+        "seccompProfile": {"type": "RuntimeDefault"},
+        # A claim is root's as a rule: it is handed to this group, which every process of the pod is in.
+        "fsGroup": USER,
+        "fsGroupChangePolicy": "OnRootMismatch",
+    }
+
+
+def pod_ip() -> dict[str, Any]:
+    """The variable POD_IP, the pod's own address."""
+    return {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
+
+
+def pod_uid() -> dict[str, Any]:
+    """The variable POD_UID, which nobody outside the pod and the API knows."""
+    return {"name": "POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}}
 
 
 def placement(resources: Resources) -> dict[str, Any]:

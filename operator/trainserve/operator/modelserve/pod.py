@@ -40,12 +40,6 @@ STARTUP_SECONDS = 600
 """A large model may take long to load."""
 RESPONSE_CACHE_BYTES = 64 * 2**20
 
-HARDENED_POD: dict[str, Any] = {
-    "automountServiceAccountToken": False,
-    "enableServiceLinks": False,
-    "securityContext": pods.SECURITY,
-}
-_CACHE_MOUNT: dict[str, Any] = {"name": "cache", "mountPath": CACHE}
 _LAST_WORDS = {"terminationMessagePolicy": "FallbackToLogsOnError"}
 """What a container that ends without a message of its own wrote last stands in the pod's status."""
 
@@ -58,7 +52,9 @@ def pod_spec(spec: ModelServeSpec, version: Version, settings: Settings, namespa
         claims, at = claimed(spec.model.samples.uri, "samples", SAMPLES)
         volumes, mounts = volumes + claims, mounts + at
     wanted = {
-        **HARDENED_POD,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": pods.security(),
         "terminationGracePeriodSeconds": GRACE_SECONDS,
         "initContainers": [
             _fetch(spec, version, settings, namespace, [shared, *mounts, *settings.credential_mounts()])
@@ -104,7 +100,7 @@ def _source(version: Version, settings: Settings, namespace: str) -> tuple[list[
         volumes, mounts = claimed(version.uri)
     if settings.node_cache is not None:
         volumes.append({"name": "cache", "hostPath": {"path": settings.node_cache, "type": "DirectoryOrCreate"}})
-        mounts.append(_CACHE_MOUNT)
+        mounts.append(_cache_mount())
     return volumes, mounts
 
 
@@ -146,6 +142,10 @@ def _cache(settings: Settings) -> list[str]:
     return ["--cache", CACHE, "--cache-size", str(int(quantity.memory(settings.node_cache_size)))]
 
 
+def _cache_mount() -> dict[str, Any]:
+    return {"name": "cache", "mountPath": CACHE}
+
+
 def _image(spec: ModelServeSpec, settings: Settings) -> str:
     return spec.triton.image or settings.triton_image
 
@@ -181,7 +181,7 @@ def _triton(spec: ModelServeSpec, settings: Settings, shared: dict[str, Any]) ->
             *client_flags(_image(spec, settings)),
             *server_flags(spec.triton, _image(spec, settings)),
         ],
-        "env": [pods.POD_IP, pods.POD_UID],
+        "env": [pods.pod_ip(), pods.pod_uid()],
         "ports": [_port(name, number) for name, number in PORTS.items()],
         "resources": shares.of_workload(spec.resources, settings.shares.triton),
         "securityContext": pods.hardened(pods.TRITON_USER, spec.pod),
@@ -218,12 +218,12 @@ def _probe(spec: ModelServeSpec, version: Version, settings: Settings, shared: d
         arguments.append("--ensemble")
     mounts = [shared]  # it takes the batches out of the repository of a model whose rows do not stand alone
     if settings.node_cache is not None:  # its metrics tell how full it is
-        mounts.append(_CACHE_MOUNT | {"readOnly": True})
+        mounts.append({**_cache_mount(), "readOnly": True})
     return {
         "name": "probe",
         "image": settings.serving_image,
         "command": ["python", "-m", "trainserve.serving", "probe", *arguments],
-        "env": [pods.POD_IP, *settings.bounds()],
+        "env": [pods.pod_ip(), *settings.bounds()],
         "ports": [_port("probe", PROBE)],
         "resources": shares.of_helper(settings.shares.probe),
         "securityContext": pods.hardened(),

@@ -60,9 +60,9 @@ def _tuner(spec: ModelServeSpec, slo: Slo, target: Version, settings: Settings) 
         "name": "tune",
         "image": settings.serving_image,
         "command": ["python", "-m", "trainserve.serving", "tune", *arguments],
-        "env": [pods.POD_IP, pods.POD_UID, *settings.bounds()],
+        "env": [pods.pod_ip(), pods.pod_uid(), *settings.bounds()],
         "resources": shares.of_helper(settings.shares.tune),
         "securityContext": pods.hardened(),
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [{"name": "shared", "mountPath": serving.SHARED}, pods.TMP],
+        "volumeMounts": [{"name": "shared", "mountPath": serving.SHARED}, pods.tmp()],
     }

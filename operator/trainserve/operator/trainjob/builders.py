@@ -87,7 +87,7 @@ def worker_pod(job: Object, spec: TrainJobSpec, attempt: int, rank: int, setting
         **parts,
         "volumeMounts": volumes.mounts,
         "env": [
-            pods.POD_IP,
+            pods.pod_ip(),
             {"name": "TRAINSERVE_OUTPUT", "value": OUTPUT_FOLDER},
             *pods.threads(shares.cpu_limit(spec.resources, settings.shares.trainer), gang.processes(spec)),
             *parts.get("env", []),
@@ -99,7 +99,7 @@ def worker_pod(job: Object, spec: TrainJobSpec, attempt: int, rank: int, setting
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "securityContext": pods.SECURITY,
+        "securityContext": pods.security(),
         "containers": [container],
         "volumes": volumes.volumes,
         **pods.placement(spec.resources),
