@@ -3,7 +3,7 @@
 The bounds are what the product promises to survive:
 
 - the API server and etcd are away for 20 s (tests/cluster/test_faults.py); the node's agent and the controller manager
-  for 15 and 25 s, which is less than the 40 s after which a silent node is taken for lost and its pods for unready
+  for 15 and 25 s, which is less than the 50 s after which a silent node is taken for lost and its pods for unready
   (trainserve.dev.controlplane.NODE_GRACE); the operator, the scheduler and a training process are stopped for 40 s;
 - a server, its launcher or its probe is stopped for 8 s: five failed liveness probes in a row end the container, and a
   caller's deadline is 30 s. One ModelServe is not hit twice within a minute, nor while one of its two pods is unready;

@@ -20,9 +20,9 @@ SCHEDULER_CONFIG_V1BETA2 = (1, 22)
 """The releases from which these versions of kubescheduler.config.k8s.io are served; before them it was v1beta1."""
 DISABLED_CONTROLLERS = ("endpoint", "endpointslice", "endpointslicemirroring")
 """Pods' addresses are loopback addresses, which Endpoints refuse: the node finds a Service's pods by itself."""
-NODE_GRACE = "40s"
-"""How long a node may be silent before it is taken for lost: Kubernetes' own default, and more than an API server that
-is away for a while, with the controllers' back-off after it, makes of every node at once."""
+NODE_GRACE = "50s"
+"""How long a node may be silent before it is taken for lost: Kubernetes' own default since 1.32, and more than an API
+server that is away for a while, with the controllers' back-off after it, makes of every node at once."""
 
 
 def etcd(binaries: Binaries, pki: Pki, addresses: Addresses, data: Path) -> list[str]:

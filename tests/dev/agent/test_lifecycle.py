@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from trainserve.dev.kube import STRATEGIC
+
 from .conftest import Node, container, is_ready, processes_with, until, waits_for
 
 pytestmark = pytest.mark.cluster
@@ -52,6 +54,18 @@ def test_a_pod_is_ready_while_its_readiness_probe_succeeds(node: Node) -> None:
     node.ready("readiness")
     node.when("readiness", lambda pod: not is_ready(pod))
     node.delete("readiness", grace=0)
+
+
+def test_a_pod_that_is_called_unready_from_outside_is_ready_again_as_long_as_it_is(node: Node) -> None:
+    node.run("doubted", "sleep", "1000")
+    pod = node.ready("doubted")
+    started = container(pod)["containerID"]
+    # As the node controller does to each pod of a node that was silent for too long.
+    doubt = {"status": {"conditions": [{"type": "Ready", "status": "False", "reason": "NodeNotReady"}]}}
+    node.client.patch("Pod", "doubted", doubt, subresource="status", content_type=STRATEGIC)
+    pod = node.ready("doubted")
+    assert container(pod)["containerID"] == started
+    node.delete("doubted", grace=0)
 
 
 @pytest.mark.parametrize("handler", ["httpGet", "tcpSocket"])

@@ -23,7 +23,7 @@ from trainserve.dev.agent.records import Attempt, PodFolder
 from trainserve.dev.agent.restart import init_policy
 from trainserve.dev.agent.runtime import Process
 from trainserve.dev.agent.sandbox import Mount
-from trainserve.dev.agent.status import PodFacts, is_terminal, pod_status
+from trainserve.dev.agent.status import PodFacts, is_terminal, pod_status, status_conditions
 from trainserve.dev.agent.volumes import VolumeError, VolumeMaker, Volumes, container_mounts, uncovered
 
 Object = dict[str, Any]
@@ -66,6 +66,11 @@ class PodWorker:
         """Take in a newer version of the Pod."""
         if int(pod["metadata"]["resourceVersion"]) >= int(self.pod["metadata"]["resourceVersion"]):
             self.pod = pod
+            if self._written is not None and status_conditions(pod) != status_conditions({"status": self._written}):
+                # The node controller says of every pod of a silent node that it is not ready. Once the node is heard of
+                # again that stays so until the node has said otherwise, as a kubelet does.
+                self._written = None
+                self._dirty.set()
         if pod["metadata"].get("deletionTimestamp"):
             self._deleted.set()
 

@@ -91,6 +91,16 @@ def is_ready(pod: Object) -> bool:
     return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
 
 
+NODES_OWN = ("Initialized", "Ready", "ContainersReady")
+"""Conditions that the node writes; others are of the scheduler, or of whoever evicts."""
+
+
+def status_conditions(pod: Object) -> dict[str, str]:
+    """The statuses of the conditions that are the node's own, by type."""
+    conditions = pod.get("status", {}).get("conditions", [])
+    return {each["type"]: each["status"] for each in conditions if each["type"] in NODES_OWN}
+
+
 def is_terminal(pod: Object) -> bool:
     """Whether the Pod has ended for good."""
     return pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
