@@ -3,6 +3,7 @@ its own. What lets a namespace's pods read them is its Secret."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,16 @@ VERSION = "elsewhere/digits/1"
 FILES = "/var/run/secrets/trainserve"
 """Where the Secret's keys are files (docs/serving.md)."""
 WRONG = "sha256:" + 64 * "0"
+SECRET_KEY = "wJalr-UtnFEMI-bPxRfiCY"
+PASSWORD = "open-sesame"
+TALKER = f"""
+import os
+from pathlib import Path
+
+seen = [os.environ["AWS_SECRET_ACCESS_KEY"], Path("{FILES}/netrc").read_text()]
+raise RuntimeError(f"of all variables and files: {{seen}}")
+"""
+"""A script that dies with what it was trusted with on its lips."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +65,7 @@ def bucket(published: Published) -> Iterator[str]:
     server.start()
     host, port = server.get_host_and_port()
     url = f"http://{host}:{port}"
-    keys = {"aws_access_key_id": "reader", "aws_secret_access_key": "secret"}
+    keys = {"aws_access_key_id": "reader", "aws_secret_access_key": SECRET_KEY}
     s3 = boto3.client("s3", endpoint_url=url, region_name="us-east-1", **keys)
     s3.create_bucket(Bucket="models")
     for path in published.folder.iterdir():
@@ -67,7 +78,7 @@ def bucket(published: Published) -> Iterator[str]:
 def web(published: Published, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpsServer]:
     """An https server, with the version and its graph alone, that answers whoever logs in."""
     server = HttpsServer(tmp_path_factory.mktemp("https"))
-    server.password = "hunter2"
+    server.password = PASSWORD
     for path in published.folder.iterdir():
         server.files[f"models/{VERSION}/{path.name}"] = path.read_bytes()
     server.files["lone.onnx"] = (published.folder / "model.onnx").read_bytes()
@@ -82,7 +93,7 @@ def secret(kube: Kube, bucket: str, web: HttpsServer, tmp_path_factory: pytest.T
     netrc.write_text(f"machine 127.0.0.1 login user password {web.password}\n")
     variables = {
         "AWS_ACCESS_KEY_ID": "reader",
-        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
         "AWS_ENDPOINT_URL": bucket,
         "AWS_DEFAULT_REGION": "us-east-1",
         "SSL_CERT_FILE": f"{FILES}/ca.crt",
@@ -155,3 +166,17 @@ def test_what_is_not_meant_is_refused_with_both_digests(
     assert WRONG in message
     assert (published.graph if name == "wrong-lone" else published.digest) in message
     assert not is_true(serve, "Ready")
+
+
+def test_what_a_dying_script_tells_of_the_secret_is_masked_in_status_and_events(kube: Kube, secret: str) -> None:
+    made = kube.kubectl("create", "configmap", "talker", f"--from-literal=train.py={TALKER}")
+    assert made.returncode == 0, made.stderr
+    kube.create("TrainJob", "talker", {"model": {"script": "configmap://talker/train.py"}, "policy": {"retries": 0}})
+    job = kube.finished("talker")
+    message = condition(job, "Failed")["message"]
+    assert "of all variables and files: ['<AWS_SECRET_ACCESS_KEY>', 'machine 127.0.0.1 login user password" in message
+    events = kube.kubectl("get", "events", "-o", "json").stdout
+    assert "of all variables and files" in events
+    told = json.dumps(job) + events
+    assert SECRET_KEY not in told
+    assert PASSWORD not in told
