@@ -105,10 +105,13 @@ def main() -> None:
             turns[name].append(turn(order[name]))
             print(f"turn {number + 1}, {name}: {turns[name][-1]}", flush=True)
     now, before = turns["now"], turns["before"]
+    job, job_before = (median(cost.cpu for cost in costs) / JOBS * 1e3 for costs in (now, before))
     cpu, cpu_before = (median(cost.each() for cost in costs) for costs in (now, before))
     rest, rest_before = (median(cost.rest for cost in costs) for costs in (now, before))
     loaded, loaded_before = (median(cost.loaded for cost in costs) for costs in (now, before))
     bars = [
+        Bar("CPU per TrainJob", job, "ms"),
+        Bar("the same, as a part of the other checkout's", job / job_before, "of it", 0.95),
         Bar("CPU per reconcile", cpu, "ms"),
         Bar("the same, as a part of the other checkout's", cpu / cpu_before, "of it", 0.95),
         Bar("memory at rest", rest, "MiB"),
