@@ -11,10 +11,9 @@ import pytest
 import yaml
 
 from tests.chart.conftest import CHART, Helm, Manifest, Render, of_kind
+from trainserve.api.pod import Port
 from trainserve.dev import prometheus
 from trainserve.dev.prometheus import config
-from trainserve.operator.modelserve import pod as serving
-from trainserve.operator.trainjob import builders as training
 
 MONITORING, GRAFANA = "monitoring.coreos.com/v1", "grafana.integreatly.org/v1beta1"
 ON = 'monitoring={"enabled": true, "interval": "7s", "labels": {"release": "stack"}, "gridIntensity": 350}'
@@ -55,8 +54,8 @@ def test_everything_that_is_scraped_is_named_as_the_pods_name_it(render: Render)
         "trainserve-probe": ["probe"],
         "trainserve-operator": ["metrics"],
     }
-    assert serving.PORTS["metrics"] == 8002
-    assert (serving.PROBE, training.PROGRESS_PORT) == (9401, 9400)
+    assert Port.METRICS == 8002
+    assert (Port.PROBE, Port.PROGRESS) == (9401, 9400)
 
 
 def test_every_object_has_the_interval_and_the_labels_that_were_asked_for(render: Render) -> None:

@@ -19,8 +19,6 @@ from trainserve.cli.top.terminal import Terminal
 from trainserve.cli.top.watcher import Snapshot, Watcher
 from trainserve.client import RequestFailed
 from trainserve.operator import labels
-from trainserve.operator.modelserve.pod import METRICS, PROBE
-from trainserve.operator.trainjob.builders import PROGRESS_PORT
 
 
 def kubeconfig(port: int) -> str:
@@ -127,8 +125,7 @@ def test_a_kubeconfig_that_is_none_is_one_line(trainserve, tmp_path: Path) -> No
     assert "error loading config file" in line
 
 
-def test_ports_and_labels_are_those_that_the_operator_gives_to_pods() -> None:
-    assert (pods.PROGRESS, pods.METRICS, pods.PROBE) == (PROGRESS_PORT, METRICS, PROBE)
+def test_labels_are_those_that_the_operator_gives_to_pods() -> None:
     assert pods.MANAGED == labels.SELECTOR
     assert (pods.TRAINJOB, pods.RANK, pods.ATTEMPT) == (labels.TRAINJOB, labels.RANK, labels.ATTEMPT)
     assert (pods.MODELSERVE, pods.VERSION) == (labels.MODELSERVE, labels.VERSION)

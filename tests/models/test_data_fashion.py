@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from trainserve.api.pod import Variable
 from trainserve.models.data import fashion, idx
-from trainserve.models.data.fashion import VARIABLE
 from trainserve.models.errors import DataError
 
 from .data_files import load
@@ -51,7 +51,7 @@ FILES = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-lab
 def own_files(real_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "own"
     shutil.copytree(next(real_cache.glob("fashion-mnist-*")), folder)
-    monkeypatch.setenv(VARIABLE, str(folder))
+    monkeypatch.setenv(Variable.FASHION_MNIST, str(folder))
     monkeypatch.setenv("TRAINSERVE_CACHE", str(tmp_path / "cache"))
     return folder
 
@@ -64,7 +64,7 @@ def test_files_of_ones_own_are_taken_compressed_or_not(own_files: Path) -> None:
 
 
 def test_the_package_is_read_where_it_is_installed(own_files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(VARIABLE)
+    monkeypatch.delenv(Variable.FASHION_MNIST)
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setattr(fashion, "_ROOT", own_files.parent / "root")
     shutil.copytree(own_files, own_files.parent / "root/usr/share/datasets/fashion-mnist")
@@ -80,7 +80,9 @@ def test_files_that_are_not_the_published_ones_are_named_and_nothing_is_kept(own
         load(name="fashion-mnist")
     assert [*(tmp_path / "cache").glob("fashion-*"), *(tmp_path / "cache").glob("partial/*")] == []
     file.unlink()
-    with pytest.raises(DataError, match=f"^{file}.gz: No such file or directory; {VARIABLE} must name the folder"):
+    with pytest.raises(
+        DataError, match=f"^{file}.gz: No such file or directory; {Variable.FASHION_MNIST} must name the folder"
+    ):
         load(name="fashion-mnist")
 
 

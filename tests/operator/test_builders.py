@@ -9,9 +9,10 @@ import pytest
 
 from tests.operator.support import DIGEST, SETTINGS, command_job, trainjob
 from trainserve.api.modelserve import ModelServeSpec
+from trainserve.api.pod import TRITON_EXIT_SECONDS
 from trainserve.api.trainjob import TrainJobSpec
 from trainserve.operator.modelserve import builders as serving
-from trainserve.operator.modelserve.pod import DRAIN_SECONDS, EXIT_SECONDS
+from trainserve.operator.modelserve.pod import DRAIN_SECONDS
 from trainserve.operator.modelserve.version import Version, read
 from trainserve.operator.plan import Object
 from trainserve.operator.settings import Settings
@@ -511,7 +512,7 @@ def test_an_image_that_is_not_ours_runs_without_root_too() -> None:
 def test_triton_has_time_to_drain_before_it_is_killed() -> None:
     pod = serving.deployment(SERVE, ModelServeSpec.model_validate({"model": {"name": "d"}}), VERSION, SETTINGS)
     spec = pod["spec"]["template"]["spec"]
-    assert spec["terminationGracePeriodSeconds"] > DRAIN_SECONDS + EXIT_SECONDS
+    assert spec["terminationGracePeriodSeconds"] > DRAIN_SECONDS + TRITON_EXIT_SECONDS
     triton, _ = spec["containers"]
     (age,) = [flag for flag in triton["command"] if flag.startswith("--grpc-max-connection-age=")]
     assert float(age.partition("=")[2]) / 1000 * 1.1 < DRAIN_SECONDS, "each of its connections is too old by then"

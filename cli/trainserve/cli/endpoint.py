@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from trainserve.api.pod import Port
 from trainserve.client import BadInput, Protocol, RequestFailed, addresses
 
-PORTS: dict[Protocol, int] = {"http": 8000, "grpc": 8001}
+PORTS: dict[Protocol, int] = {"http": Port.HTTP, "grpc": Port.GRPC}
 _URL_FIELDS: dict[Protocol, str] = {"http": "url", "grpc": "grpcUrl"}
 _REACH_SECONDS = 1.0
 _OTHERWISE = ", or give --url instead of --serve"

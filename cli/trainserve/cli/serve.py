@@ -15,6 +15,7 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
+from trainserve.api.pod import Endpoint, Port
 from trainserve.cli.fetching import fetching
 from trainserve.client import BadInput
 from trainserve.serving.devserver import runtime
@@ -61,13 +62,25 @@ _COLOURS = {"ready": "green", "failed": "red", "recovering": "yellow", "restarti
     help="PEM file of the public key that must have signed each MODEL.",
 )
 @click.option(
-    "--http-port", type=click.IntRange(1, 65535), default=8000, show_default=True, help="Port of the HTTP endpoint."
+    "--http-port",
+    type=click.IntRange(1, 65535),
+    default=Port.HTTP.value,
+    show_default=True,
+    help="Port of the HTTP endpoint.",
 )
 @click.option(
-    "--grpc-port", type=click.IntRange(1, 65535), default=8001, show_default=True, help="Port of the gRPC endpoint."
+    "--grpc-port",
+    type=click.IntRange(1, 65535),
+    default=Port.GRPC.value,
+    show_default=True,
+    help="Port of the gRPC endpoint.",
 )
 @click.option(
-    "--metrics-port", type=click.IntRange(1, 65535), default=8002, show_default=True, help="Port of the metrics."
+    "--metrics-port",
+    type=click.IntRange(1, 65535),
+    default=Port.METRICS.value,
+    show_default=True,
+    help="Port of the metrics.",
 )
 def serve(
     models: tuple[str, ...],
@@ -112,7 +125,7 @@ def serve(
         console.print(
             f"http     http://{ADDRESS}:{http_port}\n"
             f"grpc     {ADDRESS}:{grpc_port}\n"
-            f"metrics  http://{ADDRESS}:{metrics_port}/metrics"
+            f"metrics  http://{ADDRESS}:{metrics_port}{Endpoint.METRICS}"
         )
         supervisor = Supervisor(
             [str(command), *flags, *numbers, "--guard=hold"],

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from trainserve.api.pod import COMPLETE_CONFIGURATION
 from trainserve.cli import endpoint
 from trainserve.cli.fetching import fetching
 from trainserve.client import BadInput, Client, Protocol, RequestFailed
@@ -69,7 +70,7 @@ def opened(
         models = Path(folder) / "repository"
         settings = settings or Settings()
         repository.write([Entry(model.name, model, settings)], models)
-        flags = ["--disable-auto-complete-config", *repository.server_flags([settings])]
+        flags = [COMPLETE_CONFIGURATION, *repository.server_flags([settings])]
         server = DevelopmentServer(runtime.install(), models, Path(folder) / "log", *flags, guard=False)
         try:
             server.start()

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from trainserve.api.pod import Port
 from trainserve.cli import endpoint
 from trainserve.client import BadInput, Protocol
 from trainserve.serving.samples.recorded import Recorded
@@ -32,7 +33,6 @@ _REFERENCES = {
     "script": "the answers that the training script recorded",
     "none": "onnxruntime's answers, as no others were recorded",
 }
-_GRPC_PORT = 8001
 
 
 @click.command(epilog="Example: trainserve verify 127.0.0.1:8000 .dev/store/default/digits/1 --grpc-url 127.0.0.1:8001")
@@ -88,8 +88,8 @@ def verify(
         raise click.UsageError("--grpc-url, --model and --given require a URL")
     http = _address("URL", urls[0], "http") if urls else None
     grpc = _address("--grpc-url", grpc_url, "grpc") if grpc_url else None
-    if http and not grpc and http.endswith(":8000"):
-        grpc = f"{http.rpartition(':')[0]}:{_GRPC_PORT}"
+    if http and not grpc and http.endswith(f":{Port.HTTP}"):
+        grpc = f"{http.rpartition(':')[0]}:{Port.GRPC}"
     console = Console(stderr=True)
     with _telling(console) as tell:
         report = _verified(model, http, grpc, name, key, samples, given, tell)

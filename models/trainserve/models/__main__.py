@@ -19,6 +19,7 @@ import traceback  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import TYPE_CHECKING, Any, NoReturn  # noqa: E402
 
+from trainserve.api.pod import Variable  # noqa: E402
 from trainserve.models import rank, result, server, telling, torchvision, workplace  # noqa: E402
 from trainserve.models.errors import ConfigError, Interrupted, RunFailed, UserError  # noqa: E402
 from trainserve.models.interrupt import Interrupt  # noqa: E402
@@ -72,7 +73,7 @@ def _run(
     from trainserve.models.terminal import Terminal
 
     content, folder = config.read(path), path.parent.absolute()
-    work = os.environ.get("TRAINSERVE_WORK")
+    work = os.environ.get(Variable.WORK)
     workplace.settle(os.environ, Path(work) if work else None)
     if is_whole(content):
         from trainserve.models.script.run import ScriptRun
@@ -87,7 +88,7 @@ def _run(
 
 
 def _config_path(arguments: list[str]) -> Path:
-    given = arguments or [path for path in [os.environ.get("TRAINSERVE_CONFIG")] if path]
+    given = arguments or [path for path in [os.environ.get(Variable.CONFIG)] if path]
     if len(given) != 1:
         raise ConfigError(f"usage: python -m trainserve.models CONFIG.json ({len(given)} arguments were given)")
     return Path(given[0])

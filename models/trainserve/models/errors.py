@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from trainserve.api.pod import ExitCode
 from trainserve.api.reasons import Reason
 
 
@@ -97,4 +98,4 @@ class Interrupted(BaseException):
     """SIGTERM. Not an Exception, so that no library's `except Exception` swallows it."""
 
     reason: ClassVar[Reason] = Reason.INTERRUPTED
-    exit_code: ClassVar[int] = 143
+    exit_code: ClassVar[int] = ExitCode.INTERRUPTED

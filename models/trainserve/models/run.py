@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from trainserve import store
 from trainserve.api import messages
 from trainserve.api.messages import Message
+from trainserve.api.pod import Variable
 from trainserve.models import builder, checkpoint, data, device, energy, gates, nvml, result, warmup
 from trainserve.models.config import Config
 from trainserve.models.curves import Curves
@@ -391,7 +392,7 @@ def _load(gpus: tuple[str, ...]) -> dict[str, Any]:
 @contextlib.contextmanager
 def scratch_folder() -> Iterator[Path]:
     """The folder $TRAINSERVE_OUTPUT, by default a temporary one."""
-    if given := os.environ.get("TRAINSERVE_OUTPUT"):
+    if given := os.environ.get(Variable.OUTPUT):
         with written_to(Path(given)):
             Path(given).mkdir(parents=True, exist_ok=True)
         yield Path(given)

@@ -18,6 +18,7 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
+from trainserve.api.pod import Variable
 from trainserve.models.errors import ScriptError
 from trainserve.models.script import running
 
@@ -107,7 +108,7 @@ def start(epochs: int | None = None) -> Run:
     live = running.current
     if live is not None:
         live.begin()
-    elif os.environ.get("TRAINSERVE_CONFIG"):
+    elif os.environ.get(Variable.CONFIG):
         print("trainserve: not started by model.script, so nothing is reported or published", file=sys.stderr)
     return Run(epochs, live)
 

@@ -9,9 +9,8 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from trainserve.api.pod import Endpoint, Port, Variable
 from trainserve.models.progress import Progress
-
-DEFAULT_PORT = 9400
 
 
 def serve(progress: Progress) -> ThreadingHTTPServer | None:
@@ -19,7 +18,7 @@ def serve(progress: Progress) -> ThreadingHTTPServer | None:
 
     If it cannot listen, it warns on stderr and the run goes on.
     """
-    address, port = os.environ.get("POD_IP"), os.environ.get("TRAINSERVE_PROGRESS_PORT", str(DEFAULT_PORT))
+    address, port = os.environ.get(Variable.POD_IP), os.environ.get(Variable.PROGRESS_PORT, str(Port.PROGRESS))
     if not address:
         return None
     try:
@@ -29,6 +28,9 @@ def serve(progress: Progress) -> ThreadingHTTPServer | None:
         return None
     threading.Thread(target=server.serve_forever, name="progress", daemon=True).start()
     return server
+
+
+_NOT_FOUND = f"not found; there are {Endpoint.PROGRESS}, {Endpoint.METRICS} and {Endpoint.HEALTH}\n".encode()
 
 
 class _Server(ThreadingHTTPServer):
@@ -44,16 +46,16 @@ def _handler(progress: Progress) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             match self.path:
-                case "/progress":
+                case Endpoint.PROGRESS:
                     self._answer(200, "application/json", json.dumps(progress.report()).encode())
-                case "/metrics":
+                case Endpoint.METRICS:
                     from trainserve.models import metrics  # takes 0.07 s, at the first scrape only
 
                     self._answer(200, "text/plain; version=0.0.4; charset=utf-8", metrics.render(progress))
-                case "/healthz":
+                case Endpoint.HEALTH:
                     self._answer(200, "text/plain", b"ok\n")
                 case _:
-                    self._answer(404, "text/plain", b"not found; there are /progress, /metrics and /healthz\n")
+                    self._answer(404, "text/plain", _NOT_FOUND)
 
         def _answer(self, status: int, kind: str, content: bytes) -> None:
             self.send_response(status)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 
-FOLDER = "/dev/shm"  # noqa: S108 (not used for temporary files)
+from trainserve.api.pod import PodPath
+
 _FULL = re.compile(r"shared memory|/torch_\d|/psm_|signal: Bus error|exited unexpectedly", re.IGNORECASE)
 
 
@@ -15,14 +16,15 @@ def hint(text: str) -> str:
     if size is None:
         return ""
     return (
-        f"; DataLoader workers pass batches through {FOLDER}, which has {_mebibytes(size)}: lower num_workers, "
-        f"prefetch_factor or batch_size, or raise resources.memory (a quarter of it is {FOLDER})"
+        f"; DataLoader workers pass batches through {PodPath.SHARED_MEMORY}, which has {_mebibytes(size)}: "
+        f"lower num_workers, prefetch_factor or batch_size, or raise resources.memory (a quarter of it "
+        f"is {PodPath.SHARED_MEMORY})"
     )
 
 
 def _size() -> int | None:
     try:
-        state = os.statvfs(FOLDER)
+        state = os.statvfs(PodPath.SHARED_MEMORY)
     except OSError:
         return None
     return state.f_blocks * state.f_frsize

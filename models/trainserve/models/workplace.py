@@ -11,13 +11,14 @@ import tempfile
 from collections.abc import MutableMapping
 from pathlib import Path
 
+from trainserve.api.pod import PodPath, Variable
+
 _BELOW_HOME = {
     "XDG_CACHE_HOME": ".cache",
     "TORCH_HOME": ".cache/torch",
     "MPLCONFIGDIR": ".config/matplotlib",
 }
 """Variables of libraries' folders, with their defaults below the home directory."""
-_TEMPORARY = "/tmp"  # noqa: S108 (the default of libraries)
 
 
 def settle(environment: MutableMapping[str, str], work: Path | None = None) -> None:
@@ -51,13 +52,13 @@ def settle(environment: MutableMapping[str, str], work: Path | None = None) -> N
 def _lacks(environment: MutableMapping[str, str]) -> bool:
     """Whether a library with default settings lacks a writable folder."""
     told = [environment[name] for name in _BELOW_HOME if name in environment]
-    places = [environment.get("HOME"), environment.get("TMPDIR", _TEMPORARY), *told]
+    places = [environment.get("HOME"), environment.get("TMPDIR", PodPath.TEMPORARY), *told]
     return not all(_is_usable(place) for place in places)
 
 
 def _made(environment: MutableMapping[str, str]) -> Path:
     """Create a working folder, in $TRAINSERVE_OUTPUT or as a temporary one."""
-    if output := environment.get("TRAINSERVE_OUTPUT"):
+    if output := environment.get(Variable.OUTPUT):
         folder = Path(output).absolute() / "work"
         folder.mkdir(parents=True, exist_ok=True)
         return folder

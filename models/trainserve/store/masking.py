@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-FOLDER = Path("/var/run/secrets")
+from trainserve.api.pod import PodPath
+
+FOLDER = Path(PodPath.SECRETS)
 """The folder where Secrets are mounted, each value a file."""
 SHORTEST = 8
 """Fewest characters of a masked value: shorter ones occur in harmless words."""

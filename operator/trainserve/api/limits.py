@@ -13,8 +13,7 @@ from pydantic import Field, ValidationError
 
 from trainserve.api import quantity
 from trainserve.api.base import ApiType, Memory
-
-VARIABLE = "TRAINSERVE_LIMITS"
+from trainserve.api.pod import Variable
 
 
 class Limits(ApiType):
@@ -36,7 +35,7 @@ class Limits(ApiType):
 
 def current() -> Limits:
     """Those of this process. Raises ValueError with the variable's name and what is allowed."""
-    return parse(os.environ.get(VARIABLE) or "{}")
+    return parse(os.environ.get(Variable.LIMITS) or "{}")
 
 
 @functools.lru_cache
@@ -47,7 +46,7 @@ def parse(text: str) -> Limits:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(step) for step in first["loc"])
-        raise ValueError(f"{VARIABLE}={text!r}: {place}: {first['msg']}") from None
+        raise ValueError(f"{Variable.LIMITS}={text!r}: {place}: {first['msg']}") from None
 
 
 def told(size: int) -> str:

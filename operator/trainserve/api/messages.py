@@ -15,15 +15,13 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, WrapValidator
 
 from trainserve.api.base import MAX_COUNT, Count, Digest, Figure, StatusType, Text, Timestamp
+from trainserve.api.pod import PodPath, Variable
 from trainserve.api.reasons import Reason
 
 FORMAT = 1
 """`formatVersion` of what this release writes. A message that names none is of format 1, as earlier releases wrote."""
 LIMIT = 4096
 """Bytes of a termination message; the kubelet cuts off what is beyond (terminationMessagePath, Kubernetes API)."""
-TERMINATION_LOG = "TRAINSERVE_TERMINATION_LOG"
-"""Variable that names the file of the termination message, where that is not the kubelet's default."""
-DEFAULT_TERMINATION_LOG = Path("/dev/termination-log")
 GAP = " ... "
 """What stands for the middle of a text that did not fit."""
 _HEAD = 400
@@ -295,9 +293,10 @@ def leave(line: str) -> None:
 
 def termination_log() -> Path | None:
     """The file that takes the termination message; None outside of a pod."""
-    if given := os.environ.get(TERMINATION_LOG):
+    if given := os.environ.get(Variable.TERMINATION_LOG):
         return Path(given)
-    return DEFAULT_TERMINATION_LOG if DEFAULT_TERMINATION_LOG.is_file() else None
+    default = Path(PodPath.TERMINATION_LOG)
+    return default if default.is_file() else None
 
 
 def shortened(text: str, room: int) -> str:

@@ -101,7 +101,10 @@ class SharedFile(_Text):
     REPOSITORY = "repository", "Triton's model repository."
     BATCHING = "batching.json", "How the model is batched, and how it is served without."
     GIVEN = "given.npz", "Samples that the user gave for a model without a manifest."
-    DEAD = "dead", "Exists while the probe finds that Triton is not alive: the container is then ended without draining."
+    DEAD = (
+        "dead",
+        "Exists while the probe finds that Triton is not alive: its container is ended without draining.",
+    )
 
 
 class Variable(_Text):

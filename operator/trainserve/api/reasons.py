@@ -8,6 +8,8 @@ from __future__ import annotations
 from enum import Flag, StrEnum, auto
 from typing import Self
 
+from trainserve.api.pod import ExitCode
+
 
 class Retry(StrEnum):
     """What an attempt of a TrainJob that ended so is followed by."""
@@ -39,6 +41,7 @@ class By(Flag):
 
 NEVER, COUNTED, FREE = Retry
 RUN, ATTEMPT, FETCH, RESOLVE, TUNE, PROBE = By
+DONE, ERROR, GATE, PARITY, DATA, STORE, LOST, PORT, STOPPED = ExitCode
 
 
 class Reason(StrEnum):
@@ -47,27 +50,27 @@ class Reason(StrEnum):
     retry: Retry
     by: By
     sentence: str
-    exit_code: int | None
+    exit_code: ExitCode | None
     """Of a training pod that says it."""
 
-    def __new__(cls, word: str, retry: Retry, by: By, sentence: str, exit_code: int | None = None) -> Self:
+    def __new__(cls, word: str, retry: Retry, by: By, sentence: str, exit_code: ExitCode | None = None) -> Self:
         """One row of the table."""
         reason = str.__new__(cls, word)
         reason._value_ = word
         reason.retry, reason.by, reason.sentence, reason.exit_code = retry, by, sentence, exit_code
         return reason
 
-    USER_ERROR = "UserError", COUNTED, RUN | ATTEMPT, "The run, or the user's own command, ended with an error.", 1
-    CONFIG_ERROR = "ConfigError", NEVER, RUN, "The run's configuration cannot be run as it is.", 1
-    SCRIPT_ERROR = "ScriptError", COUNTED, RUN, "The user's script raised an error, or left no model to publish.", 1
-    GATE_NOT_MET = "GateNotMet", NEVER, RUN, "The model was trained and is not good enough to be published.", 10
-    PARITY_FAILED = "ParityFailed", NEVER, RUN, "The exported graph does not compute what PyTorch does.", 11
-    DATA_ERROR = "DataError", NEVER, RUN, "The data set cannot be read, or cannot be trained on.", 12
-    STORE_ERROR = "StoreError", COUNTED, RUN | FETCH | RESOLVE, "The model store cannot be read or written.", 13
-    RANK_LOST = "RankLost", COUNTED, RUN, "Another process of the run ended without a word, or never came.", 14
-    PORT_TAKEN = "PortTaken", FREE, RUN | ATTEMPT, "Somebody else listens on the port where the gang was to meet.", 15
-    INTERRUPTED = "Interrupted", FREE, RUN | ATTEMPT, "The pod was told to stop before the run had ended.", 143
-    SUCCEEDED = "Succeeded", NEVER, ATTEMPT, "The attempt did what was asked.", 0
+    USER_ERROR = "UserError", COUNTED, RUN | ATTEMPT, "The run, or the user's own command, ended with an error.", ERROR
+    CONFIG_ERROR = "ConfigError", NEVER, RUN, "The run's configuration cannot be run as it is.", ERROR
+    SCRIPT_ERROR = "ScriptError", COUNTED, RUN, "The user's script raised an error, or left no model to publish.", ERROR
+    GATE_NOT_MET = "GateNotMet", NEVER, RUN, "The model was trained and is not good enough to be published.", GATE
+    PARITY_FAILED = "ParityFailed", NEVER, RUN, "The exported graph does not compute what PyTorch does.", PARITY
+    DATA_ERROR = "DataError", NEVER, RUN, "The data set cannot be read, or cannot be trained on.", DATA
+    STORE_ERROR = "StoreError", COUNTED, RUN | FETCH | RESOLVE, "The model store cannot be read or written.", STORE
+    RANK_LOST = "RankLost", COUNTED, RUN, "Another process of the run ended without a word, or never came.", LOST
+    PORT_TAKEN = "PortTaken", FREE, RUN | ATTEMPT, "Somebody else listens on the port where the gang was to meet.", PORT
+    INTERRUPTED = "Interrupted", FREE, RUN | ATTEMPT, "The pod was told to stop before the run had ended.", STOPPED
+    SUCCEEDED = "Succeeded", NEVER, ATTEMPT, "The attempt did what was asked.", DONE
     PREEMPTED = "Preempted", FREE, ATTEMPT, "The pod had to make room, was evicted, or was deleted."
     NODE_LOST = "NodeLost", FREE, ATTEMPT, "The node, or its account of the container, was lost."
     NODE_REFUSED = "NodeRefused", FREE, ATTEMPT, "The node did not take the pod that was scheduled to it."

@@ -8,6 +8,7 @@ from typing import Any
 
 from trainserve.api import messages, quantity
 from trainserve.api.base import PodTemplate, Resources
+from trainserve.api.pod import PodPath, Variable
 from trainserve.operator import said
 
 GPU_PRODUCT = "nvidia.com/gpu.product"
@@ -22,7 +23,7 @@ TRITON_USER = 1000
 
 def tmp() -> dict[str, str]:
     """The mount of the folder where every program may write, whose container's own root is read-only."""
-    return {"name": "tmp", "mountPath": "/tmp"}  # noqa: S108 (the pod's own)
+    return {"name": "tmp", "mountPath": PodPath.TEMPORARY}
 
 
 def hardened(user: int = USER, template: PodTemplate | None = None) -> dict[str, Any]:
@@ -71,12 +72,12 @@ def security() -> dict[str, Any]:
 
 def pod_ip() -> dict[str, Any]:
     """The variable POD_IP, the pod's own address."""
-    return {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
+    return {"name": Variable.POD_IP, "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
 
 
 def pod_uid() -> dict[str, Any]:
     """The variable POD_UID, which nobody outside the pod and the API knows."""
-    return {"name": "POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}}
+    return {"name": Variable.POD_UID, "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}}
 
 
 def placement(resources: Resources) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from typing import Any
 
 from trainserve.api import quantity
 from trainserve.api.base import PodTemplate
-from trainserve.api.limits import VARIABLE
 from trainserve.api.limits import parse as parse_limits
+from trainserve.api.pod import Endpoint, PodPath, Variable
 from trainserve.api.quantity import InvalidQuantity
 from trainserve.operator import network
 from trainserve.operator.network import Peers
@@ -25,7 +25,6 @@ SERVING_IMAGE = f"trainserve-serving:{version('trainserve')}"
 """Of what fetches, resolves, probes and tunes, without torch; Triton's own is NVIDIA's."""
 NODE_CACHE_SIZE = "50Gi"
 SCRATCH = "100Gi"
-CREDENTIALS = "/var/run/secrets/trainserve"
 TRITON_IMAGE = "nvcr.io/nvidia/tritonserver:26.08-py3"
 
 
@@ -96,7 +95,7 @@ class Settings:
             shares = parse_shares(resources)
         except ValueError as error:
             raise InvalidSetting(f"TRAINSERVE_POD_RESOURCES={resources!r}: {error}") from error
-        limits = environment.get(VARIABLE) or ""
+        limits = environment.get(Variable.LIMITS) or ""
         try:
             parse_limits(limits or "{}")
             peers = network.parse(environment.get(network.VARIABLE) or "")
@@ -123,13 +122,13 @@ class Settings:
 
     def bounds(self) -> list[dict[str, str]]:
         """`env` of containers that read files which somebody else may have made."""
-        return [{"name": VARIABLE, "value": self.limits.replace("$", "$$")}] if self.limits else []
+        return [{"name": Variable.LIMITS, "value": self.limits.replace("$", "$$")}] if self.limits else []
 
     def scrape(self, port: int) -> dict[str, str]:
         """The annotations of a pod whose metrics are at that port."""
         if not self.scrape_annotations:
             return {}
-        return {"prometheus.io/scrape": "true", "prometheus.io/port": str(port), "prometheus.io/path": "/metrics"}
+        return {"prometheus.io/scrape": "true", "prometheus.io/port": str(port), "prometheus.io/path": Endpoint.METRICS}
 
     def refuse_scrape(self, template: PodTemplate | None) -> Refusal | None:
         """Object to annotations of pods that `scrape` sets."""
@@ -156,5 +155,5 @@ class Settings:
 
     def credential_mounts(self) -> list[dict[str, Any]]:
         """Of the containers that `store_credentials` is given to."""
-        mount = {"name": "credentials", "mountPath": CREDENTIALS, "readOnly": True}
+        mount = {"name": "credentials", "mountPath": PodPath.CREDENTIALS, "readOnly": True}
         return [mount] if self.store_secret is not None else []

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-MOUNT_PATH = "/var/lib/trainserve/store"
+from trainserve.api.pod import PodPath
+
 VOLUME = "store"
 CLAIM = "pvc://"
 CHECKPOINTS = ".checkpoints"
@@ -14,7 +15,7 @@ LAST_VERSION = 999_999_999
 
 
 def claimed(
-    uri: str, volume_name: str = VOLUME, path: str = MOUNT_PATH
+    uri: str, volume_name: str = VOLUME, path: str = PodPath.STORE
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Volumes and read-only mounts of an address outside the store: the claim of a pvc:// one, where pods look for
     it."""
@@ -49,12 +50,12 @@ class StoreRoot:
     @property
     def mounted(self) -> str:
         """The root as a pod sees it."""
-        return self.public if self.public.startswith("s3://") else MOUNT_PATH
+        return self.public if self.public.startswith("s3://") else PodPath.STORE
 
     @property
     def is_mounted(self) -> bool:
         """Whether pods see it as a folder."""
-        return self.mounted == MOUNT_PATH
+        return self.mounted == PodPath.STORE
 
     def checkpoints(self, namespace: str, uid: str) -> str:
         """The folder of one TrainJob's checkpoints, as its pods see it; a store that is not mounted has none.
@@ -62,7 +63,7 @@ class StoreRoot:
         Readers of the store never see it: no namespace begins with a dot.
         """
         assert self.is_mounted
-        return f"{MOUNT_PATH}/{CHECKPOINTS}/{namespace}/{uid}"
+        return f"{PodPath.STORE}/{CHECKPOINTS}/{namespace}/{uid}"
 
     def volumes(self) -> list[dict[str, Any]]:
         """The pod's volume, if the store is one."""
@@ -78,7 +79,7 @@ class StoreRoot:
         the namespace's checkpoints, too."""
         folders = [namespace] if read_only else [namespace, f"{CHECKPOINTS}/{namespace}"]
         return [
-            {"name": VOLUME, "mountPath": f"{MOUNT_PATH}/{folder}", "subPath": folder, "readOnly": read_only}
+            {"name": VOLUME, "mountPath": f"{PodPath.STORE}/{folder}", "subPath": folder, "readOnly": read_only}
             for folder in (folders if self.volumes() else [])
         ]
 

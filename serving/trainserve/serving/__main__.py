@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from trainserve.api.pod import Variable
 from trainserve.serving.pod.duration_option import SECONDS
 
 if TYPE_CHECKING:
@@ -49,13 +50,13 @@ def main() -> None:
 @click.option(
     "--development-server",
     is_flag=True,
-    envvar="TRAINSERVE_DEVELOPMENT_SERVER",
+    envvar=Variable.DEVELOPMENT_SERVER,
     help="The node runs the development server, whichever release --release names.",
 )
 @click.option(
     "--simulated-gpus",
     is_flag=True,
-    envvar="TRAINSERVE_SIMULATED_GPUS",
+    envvar=Variable.SIMULATED_GPUS,
     help="The node's GPUs are simulated: instances on CPU, since Triton refuses GPU instances where there is no GPU.",
 )
 def fetch(
@@ -210,8 +211,8 @@ def probe(
 @click.option("--cores", type=click.IntRange(1), help="Of the server's container. Unset: the node's.")
 @click.option("--gpus", type=click.IntRange(0), default=0, show_default=True, help="GPUs the pod requested.")
 @click.option("--minutes", type=click.FloatRange(0.1), default=4.0, show_default=True, help="To measure, about.")
-@click.option("--simulated-gpus", is_flag=True, envvar="TRAINSERVE_SIMULATED_GPUS", help="As of fetch.")
-@click.option("--pod-uid", envvar="POD_UID", help="What opens the server's control endpoint. Unset: it is open.")
+@click.option("--simulated-gpus", is_flag=True, envvar=Variable.SIMULATED_GPUS, help="As of fetch.")
+@click.option("--pod-uid", envvar=Variable.POD_UID, help="What opens the server's control endpoint. Unset: it is open.")
 def tune(
     version: Path,
     repository: Path,

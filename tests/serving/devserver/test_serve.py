@@ -22,6 +22,7 @@ from tests.serving.graphs import convnet
 from tests.serving.serving import Serving, regions, run, wait_until
 from tests.serving.versions import publish_convnet
 from trainserve.api.modelserve import ModelServeSpec
+from trainserve.api.pod import PodPath, SharedFile
 from trainserve.operator.modelserve import pod
 from trainserve.operator.modelserve.version import Version
 from trainserve.serving.devserver import launch
@@ -314,7 +315,7 @@ def test_pods_and_serve_pass_the_same_flags_but_for_what_a_supervisor_needs(imag
     (container,) = [
         each for each in pod.pod_spec(spec, version, SETTINGS, "default")["containers"] if each["name"] == "triton"
     ]
-    folder, settings = Path(pod.SHARED) / "repository", [Settings.model_validate(triton)]
+    folder, settings = Path(PodPath.SHARED) / SharedFile.REPOSITORY, [Settings.model_validate(triton)]
     pods = server_flags(folder, "$(POD_IP)", settings, histogram=histogram)
     of_clients = pod.client_flags(image)
     assert len(of_clients) == 3 and set(of_clients) < set(container["command"])

@@ -17,6 +17,7 @@ import tritonclient.http as triton
 from tests.batching.graphs import B, model, node, numbers, tensor, weight
 from tests.serving.serving import Serving
 from trainserve import store
+from trainserve.api.pod import SharedFile
 from trainserve.client import Client
 from trainserve.serving.devserver.server import DevelopmentServer
 from trainserve.serving.pod.probe import Probe
@@ -220,7 +221,7 @@ def test_a_pods_probe_has_the_server_started_anew_without_batches(command: Path,
     version = open_servable(str(publish_wrongly(tmp_path / "store", tmp_path / "work")))
     entries = [repository.Entry(WRONG, version)]
     folders = repository.layout(entries)
-    unbatched.of(entries, folders)[WRONG].save(tmp_path / unbatched.FILE)
+    unbatched.of(entries, folders)[WRONG].save(tmp_path / SharedFile.BATCHING)
     repository.write_folders(folders, tmp_path / "repository")
 
     with DevelopmentServer(

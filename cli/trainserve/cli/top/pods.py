@@ -11,8 +11,6 @@ Object = Mapping[str, Any]
 Key = tuple[str, str]
 """Namespace and name."""
 
-PROGRESS, METRICS, PROBE = 9400, 8002, 9401
-"""Ports (docs/metrics.md)."""
 MANAGED = "app.kubernetes.io/managed-by=trainserve"
 """Label selector of the pods that the operator creates."""
 TRAINJOB, RANK, ATTEMPT = "trainserve.io/trainjob", "trainserve.io/rank", "trainserve.io/attempt"

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import TypeVar
 from urllib.parse import quote
 
+from trainserve.api.pod import Port
 from trainserve.cli.top import figures, pods, rows
 from trainserve.cli.top.cluster import Api, Denied, Unanswered
 from trainserve.cli.top.history import History, Scrape
@@ -83,11 +84,11 @@ class Watcher:
             raise jobs.refused
         refused = [str(each.refused) for each in (jobs, serves, known) if each.refused]
 
-        runs = {key: pods.endpoint(pod, pods.PROGRESS) for key, pod in pods.training(jobs.items, known.items).items()}
+        runs = {key: pods.endpoint(pod, Port.PROGRESS) for key, pod in pods.training(jobs.items, known.items).items()}
         servers = pods.serving(serves.items, known.items)
         metrics, probes = (
             {pods.uid(pod): pods.endpoint(pod, port) for each in servers.values() for pod in each}
-            for port in (pods.METRICS, pods.PROBE)
+            for port in (Port.METRICS, Port.PROBE)
         )
         answers = await self._ask(runs.values(), [*metrics.values(), *probes.values()])
         progress = answers.read(runs, figures.progress)

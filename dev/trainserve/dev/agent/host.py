@@ -13,6 +13,7 @@ from typing import Any
 
 import aiohttp
 
+from trainserve.api.pod import Variable
 from trainserve.dev.agent.cgroups import Cgroups
 from trainserve.dev.agent.client import Client, Refused
 from trainserve.dev.agent.environment import SYSTEM_PATH
@@ -89,10 +90,10 @@ class Host:
             "HOME": "/root",
             "LANG": "C.UTF-8",
             "HOSTNAME": hostname,
-            "TRAINSERVE_DEVELOPMENT_SERVER": "1",  # whichever image of Triton a pod names: see docs/contracts.md
+            Variable.DEVELOPMENT_SERVER: "1",
         }
         if self.simulated_gpus:
-            values["TRAINSERVE_SIMULATED_GPUS"] = "1"  # a GPU program finds no device here: see docs/contracts.md
+            values[Variable.SIMULATED_GPUS] = "1"
         if kubernetes := self.services.get(("default", "kubernetes")):
             port = str(kubernetes["spec"]["ports"][0]["port"])
             values |= {

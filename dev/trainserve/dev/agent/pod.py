@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 
 from trainserve.api import quantity
+from trainserve.api.pod import PodPath
 from trainserve.dev.agent import environment, gpus
 from trainserve.dev.agent.cgroups import Limits
 from trainserve.dev.agent.client import Refused
@@ -234,7 +235,7 @@ class PodWorker:
         argv = environment.expand_command(container, env)
         if self._volumes is None:
             self._volumes = await self._volume_maker().prepare(facts, self.folder.volume)
-        message_path = container.get("terminationMessagePath", "/dev/termination-log")
+        message_path = container.get("terminationMessagePath", PodPath.TERMINATION_LOG)
         mounts = [
             Mount(source=str(self.folder.hosts), target="/etc/hosts", readOnly=False),
             *container_mounts(container, self._volumes, env),

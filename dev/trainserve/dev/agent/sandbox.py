@@ -13,6 +13,8 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, TypedDict
 
+from trainserve.api.pod import PodPath
+
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUTS = 0x04000000
 MS_RDONLY = 1
@@ -28,7 +30,6 @@ KERNEL_FILE_SYSTEMS = frozenset(
     ("proc", "sysfs", "devpts", "mqueue", "hugetlbfs", "cgroup", "cgroup2", "debugfs", "tracefs", "securityfs", "bpf")
 )
 OLD_ROOT = "/.host"
-SHARED_MEMORY = "/dev/shm"  # noqa: S108 (no temporary file of ours is there)
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -106,7 +107,7 @@ def enter(stage: str, hide: str, hostname: str, mounts: Sequence[Mount]) -> list
     _overlay("/", root, f"{stage}/0")
     overlays = ["/"]
     for index, point in enumerate(points, start=1):
-        if point.path == SHARED_MEMORY:
+        if point.path == PodPath.SHARED_MEMORY:
             mount("tmpfs", root + point.path, "tmpfs", data="mode=1777")
             continue
         if _is_kernels(point) or not os.path.isdir(point.path):

@@ -15,11 +15,10 @@ from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 
+from trainserve.api.pod import Variable
 from trainserve.files import Locks, durable
 from trainserve.models.data.watch import Watch
 from trainserve.models.errors import DataError
-
-VARIABLE = "TRAINSERVE_CACHE"
 
 
 class Cache:
@@ -32,9 +31,9 @@ class Cache:
     def root(self) -> Path:
         """The cache's folder. Raises DataError if neither the variable nor a home directory exists."""
         try:
-            return self._given or Path(os.environ.get(VARIABLE) or Path.home() / ".cache/trainserve/data")
+            return self._given or Path(os.environ.get(Variable.CACHE) or Path.home() / ".cache/trainserve/data")
         except RuntimeError as error:
-            raise DataError(f"{error} {VARIABLE} must name a writable folder") from None
+            raise DataError(f"{error} {Variable.CACHE} must name a writable folder") from None
 
     def entry(self, key: str) -> Path | None:
         """The path of the entry `key`; None if absent."""
@@ -91,8 +90,10 @@ class Cache:
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise DataError(
-                    f"{self.root}: no space left for the data set; free some, or set {VARIABLE} to a folder with enough"
+                    f"{self.root}: no space left for the data set; free some, or set {Variable.CACHE} to a folder "
+                    "with enough"
                 ) from error
             raise DataError(
-                f"{error.filename or self.root}: {error.strerror or error}; {VARIABLE} must name a writable folder"
+                f"{error.filename or self.root}: {error.strerror or error}; {Variable.CACHE} must name a writable "
+                "folder"
             ) from error

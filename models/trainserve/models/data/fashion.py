@@ -15,13 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
+from trainserve.api.pod import Variable
 from trainserve.models.data import idx
 from trainserve.models.data.cache import Cache
 from trainserve.models.data.source import Source, in_memory
 from trainserve.models.errors import DataError
 
 PACKAGE = "dataset-fashion-mnist"
-VARIABLE = "TRAINSERVE_FASHION_MNIST"
 _ROOT = Path("/")
 _INSTALLED = Path("usr/share/datasets/fashion-mnist")
 FILES = {
@@ -55,7 +55,7 @@ def files(cache: Cache) -> Path:
 
 
 def _stage(room: Path, cache: Cache) -> None:
-    if given := os.environ.get(VARIABLE):
+    if given := os.environ.get(Variable.FASHION_MNIST):
         found = Path(given)
     elif (_ROOT / _INSTALLED).is_dir():
         found = _ROOT / _INSTALLED
@@ -76,7 +76,9 @@ def _content(path: Path) -> bytes:
         return path.read_bytes() if path.exists() else gzip.decompress(compressed.read_bytes())
     except (OSError, EOFError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise DataError(f"{compressed}: {reason}; {VARIABLE} must name the folder with its four IDX files") from None
+        raise DataError(
+            f"{compressed}: {reason}; {Variable.FASHION_MNIST} must name the folder with its four IDX files"
+        ) from None
 
 
 def _package(folder: Path) -> Path:
@@ -108,5 +110,5 @@ def _run(command: list[str], folder: Path) -> str:
 def _unreachable(why: str) -> str:
     return (
         f"fashion-mnist: apt cannot fetch Debian's package {PACKAGE}: {why}; "
-        f"alternatively set {VARIABLE} to a folder with its four IDX files"
+        f"alternatively set {Variable.FASHION_MNIST} to a folder with its four IDX files"
     )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainserve import store
 from trainserve.api.messages import Message
+from trainserve.api.pod import Variable
 from trainserve.models import device, energy, gates, result
 from trainserve.models.config import Gates
 from trainserve.models.data.watch import Watch
@@ -85,10 +86,10 @@ class ScriptRun(Run):
 
     def _run(self, scratch: Path) -> None:
         """Run the script."""
-        os.environ["TRAINSERVE_OUTPUT"] = str(scratch)
+        os.environ[Variable.OUTPUT] = str(scratch)
         with written_to(scratch / CONFIG):
             (scratch / CONFIG).write_text(self.config.model_dump_json(by_alias=True, exclude_none=True))
-        os.environ["TRAINSERVE_CONFIG"] = str(scratch / CONFIG)  # for a script to read, with the defaults filled in
+        os.environ[Variable.CONFIG] = str(scratch / CONFIG)  # for a script to read, with the defaults filled in
         os.environ.update({variable.name: variable.value or "" for variable in self.config.model.env or ()})
         os.environ.setdefault("OMP_NUM_THREADS", str(device.threads()))
         self.keras.install(scratch / "keras")

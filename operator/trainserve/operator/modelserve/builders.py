@@ -7,6 +7,7 @@ import hashlib
 import json
 
 from trainserve.api.modelserve import ModelServeSpec
+from trainserve.api.pod import Port
 from trainserve.operator import asking, labels, network
 from trainserve.operator.cache import drifted
 from trainserve.operator.modelserve import pod
@@ -62,7 +63,7 @@ def _template(
             **labels.of_model(version.model, version.number),
             **selected,
         },
-        "annotations": {labels.OWNER_UID: serve["metadata"]["uid"], **settings.scrape(pod.METRICS)},
+        "annotations": {labels.OWNER_UID: serve["metadata"]["uid"], **settings.scrape(Port.METRICS)},
     }
     return {
         "metadata": labels.of_pod(spec.pod, metadata),
@@ -98,9 +99,9 @@ def network_policy(serve: Object, spec: ModelServeSpec, peers: Peers) -> Object:
     clients = [{"podSelector": {}}] if spec.clients is None else network.written(spec.clients)
     prometheus = network.written(peers.prometheus)
     allowed = [
-        network.Ports((pod.HTTP, pod.GRPC), clients),
-        network.Ports((pod.METRICS,), prometheus),
-        network.Ports((pod.PROBE,), [*network.written(peers.operator), *prometheus]),
+        network.Ports((Port.HTTP, Port.GRPC), clients),
+        network.Ports((Port.METRICS,), prometheus),
+        network.Ports((Port.PROBE,), [*network.written(peers.operator), *prometheus]),
     ]
     return stamped(network.policy(serve, labels.MODELSERVE, allowed))
 

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 from trainserve.api import messages
 from trainserve.api.messages import Failed, Report, Unreadable
+from trainserve.api.pod import Endpoint, Port
 from trainserve.api.reasons import By, Reason, said_by
 from trainserve.operator import pods
 from trainserve.operator.conditions import Condition
 from trainserve.operator.kinds import Answers
-from trainserve.operator.modelserve.pod import PROBE
 from trainserve.operator.plan import Object
 from trainserve.operator.poller import Target
 
@@ -56,7 +56,7 @@ def targets(serving: Iterable[Object], answers: Answers) -> dict[str, Target]:
             report = messages.answered(Report, answers.get(pod["metadata"]["uid"]))
             verified = report is not None and report.verified is True and pods.is_ready(pod)
             every = VERIFIED_EVERY if verified else UNVERIFIED_EVERY
-            asked[pod["metadata"]["uid"]] = Target(f"http://{address}:{PROBE}/report", every)
+            asked[pod["metadata"]["uid"]] = Target(f"http://{address}:{Port.PROBE}{Endpoint.REPORT}", every)
     return asked
 
 

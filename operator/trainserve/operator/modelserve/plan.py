@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from trainserve.api.modelserve import ModelServeSpec, ModelServeStatus
+from trainserve.api.pod import Port
 from trainserve.api.reasons import Reason
 from trainserve.api.validate import parse_modelserve
 from trainserve.operator import conditions, recorded, times
@@ -18,7 +19,6 @@ from trainserve.operator.modelserve import builders, health, tuning
 from trainserve.operator.modelserve import version as versions
 from trainserve.operator.modelserve.checks import first_refusal
 from trainserve.operator.modelserve.children import Children
-from trainserve.operator.modelserve.pod import GRPC, HTTP
 from trainserve.operator.modelserve.resolution import plan_resolution
 from trainserve.operator.modelserve.version import Version
 from trainserve.operator.plan import Delete, Event, Object, Plan
@@ -234,7 +234,7 @@ class _Planner:
         ready = int(((deployment or {}).get("status") or {}).get("readyReplicas") or 0)
         self.status["replicas"] = {"desired": spec.replicas, "ready": ready}
         host = f"{self.name}.{self.namespace}.svc"
-        self.status |= {"url": f"http://{host}:{HTTP}", "grpcUrl": f"{host}:{GRPC}"}
+        self.status |= {"url": f"http://{host}:{Port.HTTP}", "grpcUrl": f"{host}:{Port.GRPC}"}
         serving = self._active_version()
         if ready > 0 and serving is not None and serving != target and "digest" not in self.status:
             # A newer one is on its way already, and this one has begun to serve meanwhile.

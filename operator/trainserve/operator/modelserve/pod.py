@@ -6,19 +6,24 @@ from typing import Any
 
 from trainserve.api import quantity
 from trainserve.api.modelserve import ModelServeSpec
+from trainserve.api.pod import (
+    LIVENESS_TIMEOUT_SECONDS,
+    Endpoint,
+    PodPath,
+    Port,
+    SharedFile,
+    Variable,
+    model_flags,
+    triton_flags,
+)
 from trainserve.api.triton import Triton
-from trainserve.api.triton_releases import HISTOGRAM_FLAG, POD_HEADER, has_histogram, takes_client_flags
+from trainserve.api.triton_releases import POD_HEADER, has_histogram, takes_client_flags
 from trainserve.operator import pods, shares
 from trainserve.operator.modelserve.version import Version
 from trainserve.operator.settings import Settings
 from trainserve.operator.store import claimed
 
-SHARED = "/var/run/trainserve"
-CACHE = "/var/cache/trainserve"
-SAMPLES = "/var/lib/trainserve/samples"
-"""Where the claim is mounted that the samples of a lone graph lie on."""
-HTTP, GRPC, METRICS, PROBE = 8000, 8001, 8002, 9401
-PORTS = {"http": HTTP, "grpc": GRPC, "metrics": METRICS}
+PORTS = {"http": Port.HTTP, "grpc": Port.GRPC, "metrics": Port.METRICS}
 
 CONNECTION_SECONDS = 3
 """How long a gRPC connection stands: then Triton says GOAWAY, and the client's next call opens another, to a pod that
@@ -26,19 +31,15 @@ is not ending. A call that is under way ends first. gRPC takes a tenth more or l
 DRAIN_SECONDS = 10
 """preStop: how long a pod still answers after it was told to go: until every node has stopped sending it connections,
 which takes seconds where the API server has been away, and every connection that it had then is too old."""
-EXIT_SECONDS = 3
-"""Triton's own grace. One idle keep-alive connection uses all of it up, and so does every restart: a backend that dies
-is to be back within 15 s, its detection (two probes) included."""
 GRACE_SECONDS = 20
-"""More than both, so that nothing is killed in the middle of an answer."""
-DEAD = f"{SHARED}/dead"
-"""There while the probe finds that Triton does not live: it is then ended at once, for there is nothing to drain."""
+"""terminationGracePeriodSeconds: more than DRAIN_SECONDS and TRITON_EXIT_SECONDS together, so that nothing is killed in
+the middle of an answer."""
+DEAD = f"{PodPath.SHARED}/{SharedFile.DEAD}"
 CLOSED = "shared-memory,trace,logging"
 """Triton's endpoints that no client needs: by them whoever reaches the port maps memory, writes files and takes the log
 away. Models are loaded and unloaded by nobody (--model-control-mode=none)."""
 STARTUP_SECONDS = 600
 """A large model may take long to load."""
-RESPONSE_CACHE_BYTES = 64 * 2**20
 
 _LAST_WORDS = {"terminationMessagePolicy": "FallbackToLogsOnError"}
 """What a container that ends without a message of its own wrote last stands in the pod's status."""
@@ -46,10 +47,10 @@ _LAST_WORDS = {"terminationMessagePolicy": "FallbackToLogsOnError"}
 
 def pod_spec(spec: ModelServeSpec, version: Version, settings: Settings, namespace: str) -> dict[str, Any]:
     """Everything that one replica consists of; it reads nothing of the store but what `namespace` has there."""
-    shared = {"name": "shared", "mountPath": SHARED}
+    shared = {"name": "shared", "mountPath": PodPath.SHARED}
     volumes, mounts = _source(version, settings, namespace)
     if spec.model.samples is not None:
-        claims, at = claimed(spec.model.samples.uri, "samples", SAMPLES)
+        claims, at = claimed(spec.model.samples.uri, "samples", PodPath.SAMPLES)
         volumes, mounts = volumes + claims, mounts + at
     wanted = {
         "automountServiceAccountToken": False,
@@ -77,7 +78,7 @@ def client_flags(image: str, closed: str = CLOSED) -> list[str]:
     uid, which nobody outside its namespace knows."""
     if not takes_client_flags(image):
         return []
-    restricted = f"{closed}:{POD_HEADER}=$(POD_UID)"
+    restricted = f"{closed}:{POD_HEADER}={Variable.POD_UID.reference}"
     return [
         f"--grpc-max-connection-age={CONNECTION_SECONDS * 1000}",
         f"--http-restricted-api={restricted}",
@@ -86,10 +87,9 @@ def client_flags(image: str, closed: str = CLOSED) -> list[str]:
 
 
 def server_flags(triton: Triton, image: str) -> list[str]:
-    """What Triton must be told besides its repository, as `trainserve.serving.repository.repository` says."""
-    flags = [f"--cache-config=local,size={RESPONSE_CACHE_BYTES}"] if triton.response_cache else []
-    flags += ["--rate-limit=execution_count"] if triton.rate_limiter is not None else []
-    return flags + ([HISTOGRAM_FLAG] if has_histogram(image) else [])
+    """Return the flags that the settings of `spec.triton` need on that image."""
+    limited, histogram = triton.rate_limiter is not None, has_histogram(image)
+    return model_flags(response_cache=triton.response_cache, rate_limiter=limited, histogram=histogram)
 
 
 def _source(version: Version, settings: Settings, namespace: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -111,7 +111,7 @@ def _fetch(
     arguments = (
         ["--source", _plain(version.uri)] if path is None else ["--store", settings.store.mounted, "--path", path]
     )
-    arguments += ["--digest", version.digest, "--into", SHARED, "--model-name", version.model]
+    arguments += ["--digest", version.digest, "--into", PodPath.SHARED, "--model-name", version.model]
     arguments += ["--namespace", namespace] if settings.node_cache is not None else []
     arguments += ["--settings", settings_argument(spec.triton), "--gpus", str(spec.resources.gpus)]
     arguments += ["--release", _plain(_image(spec, settings)), *_objective(spec)]
@@ -139,11 +139,11 @@ def _cache(settings: Settings) -> list[str]:
     """Options of whoever uses the node's cache."""
     if settings.node_cache is None:
         return []
-    return ["--cache", CACHE, "--cache-size", str(int(quantity.memory(settings.node_cache_size)))]
+    return ["--cache", PodPath.NODE_CACHE, "--cache-size", str(int(quantity.memory(settings.node_cache_size)))]
 
 
 def _cache_mount() -> dict[str, Any]:
-    return {"name": "cache", "mountPath": CACHE}
+    return {"name": "cache", "mountPath": PodPath.NODE_CACHE}
 
 
 def _image(spec: ModelServeSpec, settings: Settings) -> str:
@@ -161,23 +161,13 @@ def _plain(text: str) -> str:
 
 
 def _triton(spec: ModelServeSpec, settings: Settings, shared: dict[str, Any]) -> dict[str, Any]:
-    ready = {"httpGet": {"path": "/v2/health/ready", "port": HTTP}, "periodSeconds": 1}
+    ready = {"httpGet": {"path": Endpoint.READY, "port": Port.HTTP}, "periodSeconds": 1}
     return {
         "name": "triton",
         "image": _image(spec, settings),
         "command": [
             "tritonserver",
-            f"--model-repository={SHARED}/repository",
-            "--model-control-mode=none",
-            "--exit-on-error=true",
-            "--strict-readiness=true",
-            "--disable-auto-complete-config",
-            # Its tables of options and models would push the reason why it ends out of the last words that are kept.
-            "--log-info=false",
-            "--http-address=$(POD_IP)",
-            "--grpc-address=$(POD_IP)",
-            "--metrics-address=$(POD_IP)",
-            f"--exit-timeout-secs={EXIT_SECONDS}",
+            *triton_flags(f"{PodPath.SHARED}/{SharedFile.REPOSITORY}", Variable.POD_IP.reference),
             *client_flags(_image(spec, settings)),
             *server_flags(spec.triton, _image(spec, settings)),
         ],
@@ -190,7 +180,7 @@ def _triton(spec: ModelServeSpec, settings: Settings, shared: dict[str, Any]) ->
         "lifecycle": {"preStop": {"exec": {"command": ["sh", "-c", f"test -e {DEAD} || exec sleep {DRAIN_SECONDS}"]}}},
         # By way of the other container: until that is there, too, nobody can say that this one does not live.
         "startupProbe": {
-            "httpGet": {"path": "/startz", "port": PROBE},
+            "httpGet": {"path": Endpoint.STARTED, "port": Port.PROBE},
             "periodSeconds": 1,
             "timeoutSeconds": 2,
             "failureThreshold": STARTUP_SECONDS,
@@ -200,20 +190,22 @@ def _triton(spec: ModelServeSpec, settings: Settings, shared: dict[str, Any]) ->
         # answers its own health checks with 200. The timeout is that of a server under full load; five failures outlast
         # a new start of the other container, which says nothing of this one.
         "livenessProbe": {
-            "httpGet": {"path": "/livez", "port": PROBE},
+            "httpGet": {"path": Endpoint.ALIVE, "port": Port.PROBE},
             "periodSeconds": 1,
-            "timeoutSeconds": 5,
+            "timeoutSeconds": LIVENESS_TIMEOUT_SECONDS,
             "failureThreshold": 5,
         },
     }
 
 
 def _probe(spec: ModelServeSpec, version: Version, settings: Settings, shared: dict[str, Any]) -> dict[str, Any]:
-    arguments = ["--version", f"{SHARED}/version", "--model-name", version.model, "--url", f"$(POD_IP):{HTTP}"]
-    arguments += ["--listen", f"$(POD_IP):{PROBE}", "--samples", str(spec.rollout.verify.samples), *_cache(settings)]
+    address = Variable.POD_IP.reference
+    arguments = ["--version", f"{PodPath.SHARED}/{SharedFile.VERSION}", "--model-name", version.model]
+    arguments += ["--url", f"{address}:{Port.HTTP}", "--listen", f"{address}:{Port.PROBE}"]
+    arguments += ["--samples", str(spec.rollout.verify.samples), *_cache(settings)]
     arguments += ["--dead-file", DEAD, *_objective(spec)]
     if spec.model.samples is not None:
-        arguments += ["--given", f"{SHARED}/given.npz"]
+        arguments += ["--given", f"{PodPath.SHARED}/{SharedFile.GIVEN}"]
     if spec.triton.ensemble is not None:
         arguments.append("--ensemble")
     mounts = [shared]  # it takes the batches out of the repository of a model whose rows do not stand alone
@@ -224,12 +216,16 @@ def _probe(spec: ModelServeSpec, version: Version, settings: Settings, shared: d
         "image": settings.serving_image,
         "command": ["python", "-m", "trainserve.serving", "probe", *arguments],
         "env": [pods.pod_ip(), *settings.bounds()],
-        "ports": [_port("probe", PROBE)],
+        "ports": [_port("probe", Port.PROBE)],
         "resources": shares.of_helper(settings.shares.probe),
         "securityContext": pods.hardened(),
         **_LAST_WORDS,
         "volumeMounts": mounts,
-        "readinessProbe": {"httpGet": {"path": "/readyz", "port": PROBE}, "periodSeconds": 1, "failureThreshold": 2},
+        "readinessProbe": {
+            "httpGet": {"path": Endpoint.VERIFIED, "port": Port.PROBE},
+            "periodSeconds": 1,
+            "failureThreshold": 2,
+        },
     }
 
 

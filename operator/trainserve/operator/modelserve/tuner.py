@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from trainserve.api.modelserve import ModelServeSpec, Slo
+from trainserve.api.pod import CONTROLLED_MODE, SERVING_MODE, PodPath, Port, SharedFile, Variable
 from trainserve.operator import labels, pods, shares
 from trainserve.operator.modelserve import pod as serving
 from trainserve.operator.modelserve.version import Version
@@ -41,17 +42,17 @@ def pod(serve: Object, name: str, spec: ModelServeSpec, slo: Slo, target: Versio
 def _server(triton: dict[str, Any]) -> dict[str, Any]:
     """Triton as it serves, but that it loads what the tuner asks for, and nobody else."""
     probes = ("startupProbe", "readinessProbe", "livenessProbe", "lifecycle")
-    modes = ("--model-control-mode=", "--exit-on-error=", "--strict-readiness=")
-    own = serving.client_flags(triton["image"])
-    command = [argument for argument in triton["command"] if not argument.startswith(modes) and argument not in own]
-    command += ["--model-control-mode=explicit", "--exit-on-error=false", "--strict-readiness=false"]
+    own = {*SERVING_MODE, *serving.client_flags(triton["image"])}
+    command = [argument for argument in triton["command"] if argument not in own]
+    command += CONTROLLED_MODE
     command += serving.client_flags(triton["image"], f"{serving.CLOSED},model-repository")
     return {name: value for name, value in triton.items() if name not in probes} | {"command": command}
 
 
 def _tuner(spec: ModelServeSpec, slo: Slo, target: Version, settings: Settings) -> dict[str, Any]:
-    arguments = ["--version", f"{serving.SHARED}/version", "--repository", f"{serving.SHARED}/repository"]
-    arguments += ["--url", f"$(POD_IP):{serving.HTTP}", "--p99", slo.p99]
+    arguments = ["--version", f"{PodPath.SHARED}/{SharedFile.VERSION}"]
+    arguments += ["--repository", f"{PodPath.SHARED}/{SharedFile.REPOSITORY}"]
+    arguments += ["--url", f"{Variable.POD_IP.reference}:{Port.HTTP}", "--p99", slo.p99]
     arguments += ["--minutes", f"{slo.measure_seconds / 60:g}"]
     arguments += ["--settings", serving.settings_argument(spec.triton), "--gpus", str(spec.resources.gpus)]
     cores = pods.cores(shares.cpu_limit(spec.resources, settings.shares.triton))
@@ -64,5 +65,5 @@ def _tuner(spec: ModelServeSpec, slo: Slo, target: Version, settings: Settings) 
         "resources": shares.of_helper(settings.shares.tune),
         "securityContext": pods.hardened(),
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [{"name": "shared", "mountPath": serving.SHARED}, pods.tmp()],
+        "volumeMounts": [{"name": "shared", "mountPath": PodPath.SHARED}, pods.tmp()],
     }

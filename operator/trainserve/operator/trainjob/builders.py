@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from trainserve.api.pod import PodPath, Port, Variable
 from trainserve.api.trainjob import TrainJobSpec
 from trainserve.operator import labels, network, pods, shares
 from trainserve.operator.network import Peers
@@ -15,11 +16,9 @@ from trainserve.operator.trainjob.config import mounted, run_config
 from trainserve.operator.trainjob.digests import spec_digests
 from trainserve.operator.trainjob.names import attempt_name, pod_name
 from trainserve.operator.trainjob.outcome import CONTAINER
-from trainserve.operator.trainjob.volumes import CACHE_FOLDER, OUTPUT_FOLDER, WORK_FOLDER, Volumes
+from trainserve.operator.trainjob.volumes import Volumes
 
-CONFIG_FOLDER = "/etc/trainserve"
-CONFIG_FILE = "config.json"
-PROGRESS_PORT = 9400
+CONFIG_FILE = PodPath.CONFIG.removeprefix(f"{PodPath.CONFIG_FOLDER}/")
 
 
 def attempt_objects(job: Object, spec: TrainJobSpec, attempt: int, settings: Settings) -> list[Object]:
@@ -47,7 +46,7 @@ def network_policy(job: Object, peers: Peers) -> Object:
     name = job["metadata"]["name"]
     allowed = [
         network.Ports((), [{"podSelector": {"matchLabels": {labels.TRAINJOB: name}}}]),
-        network.Ports((PROGRESS_PORT,), network.written([*peers.operator, *peers.prometheus])),
+        network.Ports((Port.PROGRESS,), network.written([*peers.operator, *peers.prometheus])),
     ]
     return network.policy(job, labels.TRAINJOB, allowed)
 
@@ -73,7 +72,7 @@ def worker_pod(job: Object, spec: TrainJobSpec, attempt: int, rank: int, setting
     metadata["labels"] |= {labels.RANK: str(rank), **labels.of_model(spec.output.model if spec.output else None)}
     metadata["annotations"] = {labels.SPEC_DIGESTS: json.dumps(spec_digests(spec), sort_keys=True)}
     if rank == 0 and not _is_command(spec):
-        metadata["annotations"] |= settings.scrape(PROGRESS_PORT)
+        metadata["annotations"] |= settings.scrape(Port.PROGRESS)
     parts = _command_container(spec, settings) if _is_command(spec) else _trainer_container(spec, settings)
     resources = shares.of_workload(spec.resources, settings.shares.trainer)
     volumes = _volumes(job, spec, attempt, settings)
@@ -88,7 +87,7 @@ def worker_pod(job: Object, spec: TrainJobSpec, attempt: int, rank: int, setting
         "volumeMounts": volumes.mounts,
         "env": [
             pods.pod_ip(),
-            {"name": "TRAINSERVE_OUTPUT", "value": OUTPUT_FOLDER},
+            {"name": Variable.OUTPUT, "value": PodPath.OUTPUT},
             *pods.threads(shares.cpu_limit(spec.resources, settings.shares.trainer), gang.processes(spec)),
             *parts.get("env", []),
             *(gang.rendezvous(job, spec, attempt, rank) if gang.is_gang(spec) else []),
@@ -116,18 +115,17 @@ def worker_pod(job: Object, spec: TrainJobSpec, attempt: int, rank: int, setting
 
 
 def _trainer_container(spec: TrainJobSpec, settings: Settings) -> dict[str, Any]:
-    config = f"{CONFIG_FOLDER}/{CONFIG_FILE}"
     program = ["torchrun", "-m"] if gang.is_gang(spec) else ["python", "-m"]
     return {
         "image": spec.model.image or settings.trainer_image,
-        "command": [*program, "trainserve.models", config],
-        "workingDir": WORK_FOLDER,
-        "ports": [{"name": "progress", "containerPort": PROGRESS_PORT}],
+        "command": [*program, "trainserve.models", PodPath.CONFIG],
+        "workingDir": PodPath.WORK,
+        "ports": [{"name": "progress", "containerPort": Port.PROGRESS}],
         "env": [
-            {"name": "TRAINSERVE_CONFIG", "value": config},
-            {"name": "TRAINSERVE_CACHE", "value": CACHE_FOLDER},
-            {"name": "TRAINSERVE_WORK", "value": WORK_FOLDER},
-            {"name": "TRAINSERVE_PROGRESS_PORT", "value": str(PROGRESS_PORT)},
+            {"name": Variable.CONFIG, "value": PodPath.CONFIG},
+            {"name": Variable.CACHE, "value": PodPath.CACHE},
+            {"name": Variable.WORK, "value": PodPath.WORK},
+            {"name": Variable.PROGRESS_PORT, "value": str(Port.PROGRESS)},
             *settings.bounds(),
         ],
         "envFrom": settings.store_credentials(),
@@ -140,12 +138,12 @@ def _command_container(spec: TrainJobSpec, settings: Settings) -> dict[str, Any]
 
 def _volumes(job: Object, spec: TrainJobSpec, attempt: int, settings: Settings) -> Volumes:
     volumes = Volumes()
-    volumes.scratch("output", OUTPUT_FOLDER)
+    volumes.scratch("output", PodPath.OUTPUT)
     if _is_command(spec):
         return volumes
-    volumes.scratch("cache", CACHE_FOLDER)
-    volumes.scratch("work", WORK_FOLDER)
-    volumes.config_map("config", attempt_name(job["metadata"]["name"], attempt), CONFIG_FOLDER)
+    volumes.scratch("cache", PodPath.CACHE)
+    volumes.scratch("work", PodPath.WORK)
+    volumes.config_map("config", attempt_name(job["metadata"]["name"], attempt), PodPath.CONFIG_FOLDER)
     volumes.store(settings.store, job["metadata"]["namespace"])
     volumes.volumes += settings.credential_volumes()
     volumes.mounts += settings.credential_mounts()

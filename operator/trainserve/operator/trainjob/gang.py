@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+from trainserve.api.pod import Variable
 from trainserve.api.trainjob import TrainJobSpec
 from trainserve.operator import labels
 from trainserve.operator.plan import Object
@@ -41,7 +42,7 @@ def rendezvous(job: Object, spec: TrainJobSpec, attempt: int, rank: int) -> list
         "NNODES": spec.workers.nodes,
         "NPROC_PER_NODE": processes(spec),
         "NODE_RANK": rank,
-        "MASTER_ADDR": first if spec.workers.nodes > 1 else "$(POD_IP)",
+        "MASTER_ADDR": first if spec.workers.nodes > 1 else Variable.POD_IP.reference,
         "MASTER_PORT": port(job, attempt),
         "MAX_RESTARTS": 0,
     }

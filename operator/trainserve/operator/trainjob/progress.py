@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from trainserve.api import messages
+from trainserve.api.pod import Endpoint, Port
 from trainserve.operator import labels
 from trainserve.operator.plan import Object
 from trainserve.operator.poller import Target
 from trainserve.operator.said import as_status
-from trainserve.operator.trainjob.builders import PROGRESS_PORT
 from trainserve.operator.trainjob.names import place_of
 
 EVERY = 2.0
@@ -31,7 +31,7 @@ def targets(job: Object, children: list[Object]) -> dict[str, Target]:
         and pod["status"].get("podIP")
     ]
     return {
-        pod["metadata"]["uid"]: Target(f"http://{pod['status']['podIP']}:{PROGRESS_PORT}/progress", EVERY)
+        pod["metadata"]["uid"]: Target(f"http://{pod['status']['podIP']}:{Port.PROGRESS}{Endpoint.PROGRESS}", EVERY)
         for pod in running
     }
 

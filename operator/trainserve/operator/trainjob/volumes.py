@@ -10,14 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainserve.api import quantity
+from trainserve.api.pod import PodPath
 from trainserve.operator.store import StoreRoot
 
-ROOT = "/var/lib/trainserve"
-OUTPUT_FOLDER = f"{ROOT}/output"
-CACHE_FOLDER = f"{ROOT}/cache"
-WORK_FOLDER = f"{ROOT}/work"
-SHARED_MEMORY, RUNTIMES_OWN = "/dev/shm", 64 * 2**20  # noqa: S108 (it is no place for temporary files)
-"""Container runtimes give 64 MiB, in which neither NCCL nor DataLoader's workers have room."""
+RUNTIMES_OWN = 64 * 2**20
+"""Bytes of shared memory that container runtimes give: too few for NCCL or DataLoader's workers."""
 CLAIM, CONFIG_MAP = "pvc://", "configmap://"
 
 
@@ -26,12 +23,12 @@ def path_of(name: str, address: str) -> str:
     if not address.startswith((CLAIM, CONFIG_MAP)):
         return address
     _, _, path = address.partition("://")[2].partition("/")
-    return f"{ROOT}/{name}/{path}"
+    return f"{PodPath.MOUNTS}/{name}/{path}"
 
 
 @dataclass
 class Volumes:
-    """Collects `volumes` of a pod and `mounts` of its container. `folder` of a mount is below ROOT."""
+    """Collects `volumes` of a pod and `mounts` of its container. `folder` of a mount is below PodPath.MOUNTS."""
 
     volumes: list[dict[str, Any]] = field(default_factory=list)
     mounts: list[dict[str, Any]] = field(default_factory=list)
@@ -44,7 +41,7 @@ class Volumes:
     def shared_memory(self, memory: str | None) -> None:
         """A quarter of the container's limit, to which what lies there counts; without one, what the kubelet allows."""
         size = {} if memory is None else {"sizeLimit": str(max(RUNTIMES_OWN, int(quantity.memory(memory)) // 4))}
-        self.scratch("shm", SHARED_MEMORY, medium="Memory", **size)
+        self.scratch("shm", PodPath.SHARED_MEMORY, medium="Memory", **size)
 
     def store(self, store: StoreRoot, namespace: str) -> None:
         """The namespace's part of the model store, to publish into."""
@@ -62,9 +59,9 @@ class Volumes:
         """What `pvc://<claim>/<path>` or `configmap://<name>/<file>` means, read-only at `path_of`; else nothing."""
         source, _, _ = address.partition("://")[2].partition("/")
         if address.startswith(CONFIG_MAP):
-            self.config_map(name, source, f"{ROOT}/{name}")
+            self.config_map(name, source, f"{PodPath.MOUNTS}/{name}")
         elif address.startswith(CLAIM):
-            self._claim(name, source, f"{ROOT}/{name}")
+            self._claim(name, source, f"{PodPath.MOUNTS}/{name}")
 
     def _claim(self, name: str, claim: str, path: str) -> None:
         mount = {"mountPath": path, "readOnly": True}

@@ -17,6 +17,7 @@ from typing import Any
 
 from google.protobuf import json_format  # type: ignore[import-untyped]
 
+from trainserve.api.pod import COMPLETE_CONFIGURATION
 from trainserve.serving.devserver import refusals
 from trainserve.serving.devserver.server import DevelopmentServer
 from trainserve.serving.protocol.triton_types import messages
@@ -48,7 +49,7 @@ def check(command: Path, folders: Sequence[Folder], flags: Sequence[str]) -> lis
     with tempfile.TemporaryDirectory(prefix="trainserve-check-") as scratch:
         repository = Path(scratch) / "models"
         write_folders(tried, repository)
-        explicit = ("--model-control-mode=explicit", "--disable-auto-complete-config", *flags)
+        explicit = ("--model-control-mode=explicit", COMPLETE_CONFIGURATION, *flags)
         server = DevelopmentServer(command, repository, Path(scratch) / "log", *explicit)
         try:
             server.start()

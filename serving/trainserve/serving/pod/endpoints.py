@@ -14,30 +14,34 @@ from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from trainserve.api.pod import Endpoint
 from trainserve.serving.pod.probe import Probe
 from trainserve.serving.protocol.control import is_ready
+
+_ENDPOINTS = (Endpoint.STARTED, Endpoint.ALIVE, Endpoint.VERIFIED, Endpoint.REPORT, Endpoint.METRICS)
+_NOT_FOUND = f"{' '.join(_ENDPOINTS)}\n".encode()
 
 
 def answer(probe: Probe, path: str) -> tuple[HTTPStatus, str, bytes]:
     """Status, content type and body for a GET of `path`."""
-    if path == "/startz":
+    if path == Endpoint.STARTED:
         started = is_ready(f"{probe.host}:{probe.port}")
         if started:
             probe.started()
         return (
             (HTTPStatus.OK, "text/plain", b"ok\n") if started else (HTTPStatus.SERVICE_UNAVAILABLE, "text/plain", b"")
         )
-    if path == "/livez":
+    if path == Endpoint.ALIVE:
         alive, words = probe.alive()
         return HTTPStatus.OK if alive else HTTPStatus.SERVICE_UNAVAILABLE, "text/plain", f"{words}\n".encode()
-    if path == "/readyz":
+    if path == Endpoint.VERIFIED:
         status = HTTPStatus.OK if probe.verified else HTTPStatus.SERVICE_UNAVAILABLE
         return status, "text/plain", f"{probe.reason}: {probe.message}\n".encode()
-    if path == "/report":
+    if path == Endpoint.REPORT:
         return HTTPStatus.OK, "application/json", json.dumps(probe.report().wire()).encode()
-    if path == "/metrics":
+    if path == Endpoint.METRICS:
         return HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(probe.metrics.registry)
-    return HTTPStatus.NOT_FOUND, "text/plain", b"/startz /livez /readyz /report /metrics\n"
+    return HTTPStatus.NOT_FOUND, "text/plain", _NOT_FOUND
 
 
 class _Server(ThreadingHTTPServer):
@@ -52,10 +56,10 @@ class _Server(ThreadingHTTPServer):
 
 def mark(dead: Path, path: str, status: HTTPStatus) -> None:
     """Leave a file where /livez says that the server does not live: whoever ends it then need not drain it first."""
-    if path not in ("/livez", "/startz"):
+    if path not in (Endpoint.ALIVE, Endpoint.STARTED):
         return
     with contextlib.suppress(OSError):  # without it it is drained, which takes longer and does no harm
-        if path == "/livez" and status != HTTPStatus.OK:
+        if path == Endpoint.ALIVE and status != HTTPStatus.OK:
             dead.touch()
         elif status == HTTPStatus.OK:
             dead.unlink(missing_ok=True)

@@ -12,6 +12,7 @@ from typing import Any
 
 from trainserve import store
 from trainserve.api.messages import Failed, Fetched
+from trainserve.api.pod import PodPath, SharedFile
 from trainserve.api.reasons import Reason
 from trainserve.serving.protocol.triton_types import UnservableModel
 from trainserve.serving.repository import repository, unbatched
@@ -26,9 +27,6 @@ from trainserve.serving.verification.user_samples import BadSamples, Given
 from trainserve.store.signing import PublicKey
 
 _NO_BOUND = 1 << 62
-GIVEN = "given.npz"
-SAMPLES_CLAIM = Path("/var/lib/trainserve/samples")
-"""Where a pod finds the claim that the samples of a lone graph lie on (docs/contracts.md)."""
 
 
 @dataclass(frozen=True)
@@ -70,14 +68,14 @@ def fetch_model(
         )
         if version is not None and model.manifest is not None:
             model.manifest.expect(*version, address)
-        _lay_out(model.folder, into / "version", link=cache is None)
-        served = model.at(into / "version")
+        _lay_out(model.folder, into / SharedFile.VERSION, link=cache is None)
+        served = model.at(into / SharedFile.VERSION)
         entry = repository.Entry(model_name, served, settings)
         folders = repository.layout([entry], gpus, buckets)
-        unbatched.of([entry], folders, gpus, buckets)[model_name].save(into / unbatched.FILE)
-        repository.write_folders(folders, into / "repository", ours=True)
+        unbatched.of([entry], folders, gpus, buckets)[model_name].save(into / SharedFile.BATCHING)
+        repository.write_folders(folders, into / SharedFile.REPOSITORY, ours=True)
         if samples is not None:
-            _fetch_samples(samples, into / GIVEN, served)
+            _fetch_samples(samples, into / SharedFile.GIVEN, served)
     except store.ModelNotFound as error:
         return _failed(Reason.VERSION_NOT_FOUND, error)
     except store.InvalidAddress as error:
@@ -100,7 +98,7 @@ def _fetch_samples(samples: Samples, target: Path, model: Servable) -> None:
     """Raises BadSamples, and what `open_model` does of an address and of what lies there."""
     if model.manifest is not None:
         raise BadSamples("a version of the store has samples of its own")
-    at = parse(samples.address, SAMPLES_CLAIM)
+    at = parse(samples.address, Path(PodPath.SAMPLES))
     origin = origin_of(replace(at, kind="graph"))  # one file in a folder, as a graph is
     sha256 = samples.digest.removeprefix("sha256:") if samples.digest else None
     try:

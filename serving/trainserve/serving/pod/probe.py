@@ -20,6 +20,7 @@ import numpy as np
 
 from trainserve.api import latency_buckets
 from trainserve.api.messages import FORMAT, Report
+from trainserve.api.pod import LIVENESS_TIMEOUT_SECONDS
 from trainserve.api.reasons import Reason
 from trainserve.serving.pod.metrics import ProbeMetrics
 from trainserve.serving.pod.pulse import Pulse, Verdict
@@ -41,8 +42,8 @@ PATIENCE = 4
 """How many times as long as the slowest of its last answers one may take before the server counts as dead."""
 FIRST_SECONDS = 300.0
 """For an answer to what was never asked before: nobody knows yet how long it takes."""
-ALIVE_WAIT = TIMEOUT + 0.5
-"""Seconds that whoever asks whether it lives waits, at most: less than a kubelet does (operator/modelserve/pod.py)."""
+ALIVE_WAIT = LIVENESS_TIMEOUT_SECONDS - 0.5
+"""Seconds after which a request to /livez is answered at the latest: before the kubelet gives up."""
 REMEMBERED = 16
 """Answers whose times are remembered for that: the first ones may have paid for what is set up lazily."""
 FRESH = 3

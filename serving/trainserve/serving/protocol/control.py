@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from trainserve.api.pod import Endpoint
 from trainserve.serving.protocol.infer import InferenceError
 
 
@@ -18,7 +19,7 @@ def is_ready(url: str) -> bool:
     """Whether the server at `url` (<host>:<port>) answers /v2/health/ready with 200."""
     connection = http.client.HTTPConnection(url, timeout=1)
     try:
-        connection.request("GET", "/v2/health/ready")
+        connection.request("GET", Endpoint.READY)
         return connection.getresponse().status == http.client.OK
     except (OSError, http.client.HTTPException):
         return False

@@ -1,21 +1,16 @@
-"""The flags that `tritonserver` is started with: in a cluster's pods, and by `trainserve serve`.
-
-The operator builds a pod's command itself, because it imports nothing of serving; a test compares the two.
-"""
+"""The flags that `trainserve serve` starts `tritonserver` with: those of a cluster's pods, and a supervisor's."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
 
+from trainserve.api.pod import CONTROLLED_MODE, SERVING_MODE, triton_flags
 from trainserve.serving.repository import repository as repositories
 from trainserve.serving.repository.settings import Settings
 
-EXIT_SECONDS = 3
-"""For what is being answered when the server is told to stop."""
-_POD = ["--model-control-mode=none", "--exit-on-error=true", "--strict-readiness=true"]
 # A supervisor loads a model anew that does not answer, and tells by name what could not be loaded.
-_SUPERVISED = ["--model-control-mode=explicit", "--load-model=*", "--exit-on-error=false", "--strict-readiness=false"]
+_SUPERVISED = (*CONTROLLED_MODE, "--load-model=*")
 
 
 def server_flags(
@@ -33,14 +28,6 @@ def server_flags(
     whether the server has one of latencies (api/triton_releases.py).
     """
     return [
-        f"--model-repository={repository}",
-        *(_SUPERVISED if supervised else _POD),
-        *(["--disable-auto-complete-config"] if described else []),
-        # Its tables of options and models would push the reason why it ends out of the last words that are kept.
-        "--log-info=false",
-        f"--http-address={address}",
-        f"--grpc-address={address}",
-        f"--metrics-address={address}",
-        f"--exit-timeout-secs={EXIT_SECONDS}",
+        *triton_flags(repository, address, _SUPERVISED if supervised else SERVING_MODE, described=described),
         *repositories.server_flags(settings, histogram=histogram),
     ]

@@ -13,7 +13,7 @@ from typing import Any
 
 from google.protobuf import text_format  # type: ignore[import-untyped]
 
-from trainserve.api.triton_releases import HISTOGRAM_FLAG
+from trainserve.api.pod import model_flags
 from trainserve.serving.protocol.triton_types import UnservableModel, described, messages
 from trainserve.serving.repository.model_config import (
     LABELS,
@@ -23,7 +23,7 @@ from trainserve.serving.repository.model_config import (
     instance_group,
     model_config,
 )
-from trainserve.serving.repository.settings import CACHE_BYTES, InvalidSettings, Settings
+from trainserve.serving.repository.settings import InvalidSettings, Settings
 from trainserve.serving.sources.ready_repository import CONFIG, ReadyRepository
 from trainserve.serving.sources.servable import Servable
 from trainserve.store import Batching
@@ -132,14 +132,11 @@ def write_folders(folders: Iterable[Folder], repository: Path, *, ours: bool = F
 def server_flags(settings: Iterable[Settings], *, histogram: bool = False) -> list[str]:
     """What `tritonserver` must be told besides, for the settings of all its models, and where it has a histogram."""
     wanted = list(settings)
-    flags = []
-    if any(each.response_cache for each in wanted):
-        flags.append(f"--cache-config=local,size={CACHE_BYTES}")
-    if any(each.rate_limiter is not None for each in wanted):
-        flags.append("--rate-limit=execution_count")
-    if histogram:
-        flags.append(HISTOGRAM_FLAG)
-    return flags
+    return model_flags(
+        response_cache=any(each.response_cache for each in wanted),
+        rate_limiter=any(each.rate_limiter is not None for each in wanted),
+        histogram=histogram,
+    )
 
 
 def _write(folder: Folder, path: Path, ours: bool) -> None:

@@ -17,7 +17,6 @@ from trainserve.api.triton import BatchAxis, DynamicBatching, Ensemble, Queue, R
 from trainserve.api.validate import problems_of
 
 __all__ = [
-    "CACHE_BYTES",
     "BatchAxis",
     "DynamicBatching",
     "Ensemble",
@@ -29,9 +28,6 @@ __all__ = [
     "cautions",
     "microseconds",
 ]
-
-CACHE_BYTES = 64 * 2**20
-"""Size of a server's response cache, where any of its models asks for one."""
 
 
 class InvalidSettings(ValueError):

@@ -13,13 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from trainserve.api.pod import SharedFile
 from trainserve.serving.repository.model_config import config_text
 from trainserve.serving.repository.repository import Entry, Folder, layout
 from trainserve.serving.sources.ready_repository import CONFIG
 from trainserve.store import Batching
-
-FILE = "batching.json"
-"""Beside the repository."""
 
 
 @dataclass(frozen=True)
@@ -53,21 +51,21 @@ class Unbatched:
 
 @dataclass(frozen=True)
 class Beside:
-    """`FILE` in a pod's folder, and the repository beside it."""
+    """`SharedFile.BATCHING` in a pod's folder, and the repository beside it."""
 
     folder: Path
 
     def batching(self) -> Batching | None:
         """What is known of the model; None where nothing was written down."""
-        found = Unbatched.load(self.folder / FILE)
+        found = Unbatched.load(self.folder / SharedFile.BATCHING)
         return None if found is None else found.batching
 
     def apply(self, why: str) -> bool:
         """Have the repository say that nothing is gathered; False where nobody has written down how."""
-        found = Unbatched.load(self.folder / FILE)
+        found = Unbatched.load(self.folder / SharedFile.BATCHING)
         if found is None or not found.configs:
             return False
-        found.apply(self.folder / "repository", why).save(self.folder / FILE)
+        found.apply(self.folder / SharedFile.REPOSITORY, why).save(self.folder / SharedFile.BATCHING)
         return True
 
 

@@ -15,11 +15,12 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
+from trainserve.api.pod import PodPath
 from trainserve.store import InvalidAddress
 
 OBJECT_STORES = ("s3", "gs", "az")
 ARCHIVES = (".tar", ".tar.gz", ".tgz", ".zip")
-CLAIM = Path("/var/lib/trainserve/store")
+CLAIM = Path(PodPath.STORE)
 """Where pods mount the claim that holds the store (docs/contracts.md)."""
 
 _VERSION = re.compile(r"(?P<root>.+)/(?P<namespace>[^/]+)/(?P<model>[^/]+)/(?P<version>[1-9][0-9]{0,8})")

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
+from trainserve.api.pod import COMPLETE_CONFIGURATION
 from trainserve.serving.devserver.server import DevelopmentServer
 from trainserve.serving.load import loops
 from trainserve.serving.load.record import LoadFailed, Sample
@@ -42,7 +43,7 @@ SETTLE_SECONDS = 15.0
 """A server that has not answered by then is taken for hung, and started anew."""
 UNMEASURED = {"response_cache": False, "warmup": False, "ensemble": None}
 """Answers from memory say nothing of the model; the others say nothing of its latency."""
-EXPLICIT = ("--model-control-mode=explicit", "--disable-auto-complete-config")
+EXPLICIT = ("--model-control-mode=explicit", COMPLETE_CONFIGURATION)
 
 
 class Server(Protocol):
