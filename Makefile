@@ -48,7 +48,7 @@ bench: setup ## measure, print tables and write bench/results/*.json
 	@missed=0; for program in path serving tune training training_gpu; do $(PYTHON) -m bench.$$program || missed=1; done; exit $$missed
 
 crds: setup-python ## regenerate the chart's CRDs from the API types
-	$(PYTHON) -m trainserve.api.crds charts/trainserve/files/crds
+	$(PYTHON) -m trainserve.operator.crds charts/trainserve/files/crds
 
 # Helm wants the version in the chart's own file.
 version: setup-python ## carry the version of pyproject.toml into the chart

@@ -10,11 +10,11 @@ import yaml
 from hypothesis import given, settings
 
 from tests.api.specs import WHOLE_SPECS, specs
-from trainserve.api.crds import as_yaml, modelserve_crd, trainjob_crd
 from trainserve.api.messages import Progress, Result
 from trainserve.api.modelserve import ModelServeSpec, ModelServeStatus
 from trainserve.api.trainjob import TrainJobSpec
 from trainserve.api.trainjob_status import TrainJobStatus
+from trainserve.operator.crds import as_yaml, modelserve_crd, trainjob_crd
 
 ROOT = Path(__file__).parents[2]
 CRDS = {"trainjobs": trainjob_crd(), "modelserves": modelserve_crd()}

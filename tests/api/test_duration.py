@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainserve.api.base import DURATION_PATTERN
-from trainserve.api.duration import microseconds, seconds
+from trainserve.api.scalars.duration import PATTERN, microseconds, seconds
 
 
 @pytest.mark.parametrize(
@@ -27,7 +26,7 @@ def test_whole_microseconds_stay_as_they_are(number: int) -> None:
     assert microseconds(f"{number}us") == number
 
 
-@given(st.from_regex(DURATION_PATTERN, fullmatch=True))
+@given(st.from_regex(PATTERN, fullmatch=True))
 def test_rounding_up_adds_less_than_a_microsecond(text: str) -> None:
     exact = seconds(text) * 1_000_000
     assert exact <= microseconds(text) < exact + 1

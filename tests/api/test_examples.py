@@ -7,7 +7,7 @@ import yaml
 
 from trainserve.api import API_VERSION
 from trainserve.api.support import unsupported
-from trainserve.api.validate import parse_modelserve, parse_trainjob
+from trainserve.operator.specs import parse_modelserve, parse_trainjob
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 MANIFESTS = sorted(path for path in EXAMPLES.rglob("*.yaml") if EXAMPLES / "monitoring" not in path.parents)

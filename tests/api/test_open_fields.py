@@ -11,8 +11,8 @@ import pytest
 
 from trainserve.api import API_VERSION
 from trainserve.api.open_fields import MAX_FIELDS, MAX_ITEMS, MAX_TEXT
-from trainserve.api.validate import InvalidSpec, parse_modelserve, parse_trainjob
 from trainserve.dev.kube import ApiError, Client
+from trainserve.operator.specs import InvalidSpec, parse_modelserve, parse_trainjob
 
 TAKEN: list[dict[str, Any]] = [
     {"stem": "imagenet", "width": 32, "rate": 0.5, "bias": True, "pool": None},

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainserve.api import quantity
-from trainserve.api.quantity import InvalidQuantity
-from trainserve.api.validate import InvalidSpec, parse_trainjob
+from trainserve.api.scalars import quantity
+from trainserve.api.scalars.quantity import InvalidQuantity
 from trainserve.dev.kube import ApiError, Client
+from trainserve.operator.specs import InvalidSpec, parse_trainjob
 
 MEANT = {
     "1e9": "1000000000",

@@ -13,9 +13,9 @@ from pydantic import ValidationError
 from tests import cel
 from tests.api.specs import WHOLE_SPECS, specs, specs_without_rules
 from trainserve.api.base import ApiType
-from trainserve.api.crds import modelserve_crd, trainjob_crd
-from trainserve.api.schema import structural_schema
 from trainserve.api.trainjob import TrainJobSpec
+from trainserve.operator.crds import modelserve_crd, trainjob_crd
+from trainserve.operator.schema import structural_schema
 
 schema = cache(structural_schema)
 

@@ -20,9 +20,9 @@ from trainserve.api.messages import Progress, Result
 from trainserve.api.modelserve import ModelServeSpec, ModelServeStatus, Replicas
 from trainserve.api.trainjob import TrainJobSpec
 from trainserve.api.trainjob_status import TrainJobStatus
-from trainserve.api.validate import parse_modelserve, parse_trainjob
 from trainserve.dev import binaries
 from trainserve.dev.kube import ApiError, Client
+from trainserve.operator.specs import parse_modelserve, parse_trainjob
 
 pytestmark = pytest.mark.cluster
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from trainserve.api.support import MODELSERVE_LIMITS, TRAINJOB_LIMITS, unsupported
-from trainserve.api.validate import parse_modelserve, parse_trainjob
+from trainserve.operator.specs import parse_modelserve, parse_trainjob
 
 ZOO = {"model": {"name": "convnet"}, "dataset": {"name": "digits"}, "output": {"model": "digits"}}
 COMMAND = {"model": {"command": ["true"]}}

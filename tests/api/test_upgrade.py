@@ -21,9 +21,9 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.api.specs import WHOLE_SPECS
-from trainserve.api import quantity
-from trainserve.api.crds import modelserve_crd, trainjob_crd
+from trainserve.api.scalars import quantity
 from trainserve.dev.kube import MERGE, ApiError, Client, Refused
+from trainserve.operator.crds import modelserve_crd, trainjob_crd
 from trainserve.operator.resources import Resource
 
 RELEASED = sorted((Path(__file__).parent / "released").glob("*.json"))

@@ -10,8 +10,8 @@ import yaml
 from tests.chart.conftest import CHART, Helm, Manifest, Render, of_kind
 from tests.pod_security import violations
 from trainserve.api import limits
-from trainserve.api.crds import modelserve_crd, trainjob_crd
 from trainserve.dev.components import SHARES
+from trainserve.operator.crds import modelserve_crd, trainjob_crd
 from trainserve.operator.settings import Settings
 from trainserve.operator.shares import Shares
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from tests.serving.graphs import convnet
 from tests.serving.versions import LABELS, answers, images
-from trainserve.api.pictures import FORMATS
+from trainserve.files.pictures import FORMATS
 from trainserve.serving.devserver.server import DevelopmentServer
 
 UNREADABLE = f"not a picture that can be read ({', '.join(FORMATS)})"

@@ -13,7 +13,6 @@ from tests.operator.support import DIGEST, command_job, trainjob
 from tests.pod_security import violations
 from trainserve.api.modelserve import ModelServeSpec
 from trainserve.api.trainjob import TrainJobSpec
-from trainserve.api.validate import InvalidSpec, parse_modelserve, parse_trainjob
 from trainserve.operator import labels, shares
 from trainserve.operator.cache import parents
 from trainserve.operator.modelserve import builders, tuner
@@ -21,6 +20,7 @@ from trainserve.operator.modelserve.checks import first_refusal as refusal_of_se
 from trainserve.operator.modelserve.version import Version
 from trainserve.operator.plan import Object
 from trainserve.operator.settings import InvalidSetting, Settings
+from trainserve.operator.specs import InvalidSpec, parse_modelserve, parse_trainjob
 from trainserve.operator.trainjob.builders import attempt_objects
 from trainserve.operator.trainjob.checks import first_refusal as refusal_of_job
 from trainserve.operator.workqueue import Key

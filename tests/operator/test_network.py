@@ -13,11 +13,11 @@ from tests.operator.serving import FIRST, Serve
 from tests.operator.support import trainjob
 from trainserve.api.modelserve import ModelServeSpec
 from trainserve.api.trainjob import TrainJobSpec
-from trainserve.api.validate import InvalidSpec, parse_modelserve
 from trainserve.operator.modelserve import builders
 from trainserve.operator.network import VARIABLE
 from trainserve.operator.plan import Object
 from trainserve.operator.settings import InvalidSetting, Settings
+from trainserve.operator.specs import InvalidSpec, parse_modelserve
 from trainserve.operator.trainjob.builders import attempt_objects
 
 SERVE: Object = trainjob(name="web") | {"kind": "ModelServe", "spec": {}}

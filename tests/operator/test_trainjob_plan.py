@@ -26,11 +26,11 @@ from tests.operator.support import (
     pod_of,
     trainjob,
 )
-from trainserve.api.validate import parse_trainjob
 from trainserve.operator import labels
 from trainserve.operator.cache import trim
 from trainserve.operator.plan import Delete, Object
 from trainserve.operator.settings import Settings
+from trainserve.operator.specs import parse_trainjob
 from trainserve.operator.trainjob.builders import worker_pod
 from trainserve.operator.trainjob.plan import plan
 

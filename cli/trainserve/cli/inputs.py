@@ -17,7 +17,7 @@ import numpy as np
 from trainserve.client import Array, BadInput, ModelInfo, TensorInfo
 
 if TYPE_CHECKING:
-    from trainserve.api.pictures import Mode
+    from trainserve.files.pictures import Mode
 
 STDIN = "-"
 ARRAYS = {".npy", ".npz"}
@@ -39,7 +39,7 @@ class Loaded:
 
 def expand(names: Iterable[str]) -> Iterator[str]:
     """Yield `names`, each folder replaced by the images in and below it, sorted, without hidden ones."""
-    from trainserve.api.pictures import is_named_picture
+    from trainserve.files.pictures import is_named_picture
 
     for name in names:
         if name == STDIN or not Path(name).is_dir():
@@ -93,8 +93,8 @@ def image_layout(tensor: TensorInfo) -> tuple[int, int, int, bool] | None:
 
 
 def _image(file: IO[bytes], model: ModelInfo, name: str) -> Loaded:
-    """Decode an image as training does (trainserve.api.pictures), then convert it to the model's mode and size."""
-    from trainserve.api import pictures
+    """Decode an image as training does (trainserve.files.pictures), then convert it to the model's mode and size."""
+    from trainserve.files import pictures
 
     tensor = _only_input(model, "an image")
     layout = image_layout(tensor)

@@ -11,8 +11,6 @@ _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
-LAST = 999_999_999
-"""The largest version number."""
 MANIFEST = "manifest.json"
 REPORT = "report.html"
 """The optional report on the version's training, not needed for serving."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from trainserve.api.scalars.names import LAST_VERSION
 from trainserve.store import names
 from trainserve.store.errors import StoreError
 from trainserve.store.manifest import FileEntry, Manifest, ManifestDraft
@@ -62,8 +63,8 @@ def by_uid(at: Place, folder: str, uid: str | None, seen: Survey) -> Placed | No
 
 def expect_a_number(number: int, folder: object) -> None:
     """Raise StoreError if `number` exceeds the largest version number."""
-    if number > names.LAST:
-        raise StoreError(f"cannot publish to {folder}: no number up to {names.LAST} is free")
+    if number > LAST_VERSION:
+        raise StoreError(f"cannot publish to {folder}: no number up to {LAST_VERSION} is free")
 
 
 def prepare(namespace: str, model: str, files: Mapping[str, Path], draft: ManifestDraft) -> Publication:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from trainserve.api.scalars.names import LAST_VERSION
 from trainserve.store import names
 from trainserve.store.errors import StoreError
 from trainserve.store.names import MANIFEST
@@ -48,7 +49,7 @@ class Survey:
 
     def next(self) -> int:
         """The next free number, ignoring numbers far above the newest version and the last possible one."""
-        newest = max((number for number in self.published if number < names.LAST), default=0)
+        newest = max((number for number in self.published if number < LAST_VERSION), default=0)
         near = (number for number in self.passed_over if number <= newest + _NEAR)
         return 1 + max(newest, *near, 0)
 

@@ -1,7 +1,7 @@
 """The API group `trainserve.io/v1alpha1`: TrainJob and ModelServe as pydantic types.
 
 The types are the one source: the CRDs' schemas, defaults, bounds and columns are generated from them
-(`python -m trainserve.api.crds`), and the operator parses every object through them.
+(`python -m trainserve.operator.crds`), and the operator parses every object through them.
 """
 
 from importlib import metadata

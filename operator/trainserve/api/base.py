@@ -1,132 +1,20 @@
-"""What both kinds share: the base of all API types, field types for quantities and names, conditions, resources."""
+"""What both kinds share: the base of API types, rules between fields, resources and templates of pods, conditions."""
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
-from decimal import Decimal
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    GetJsonSchemaHandler,
-    WithJsonSchema,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_validator
 from pydantic.alias_generators import to_camel
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
-from trainserve.api import GROUP, quantity
-from trainserve.api.quantity import InvalidQuantity
-
-DURATION_PATTERN = r"^[0-9]{1,9}(\.[0-9]{1,9})?(us|ms|s|m|h)$"
-NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
-OBJECT_NAME_PATTERN = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
-"""Names of our objects are also names of Services, which must start with a letter (RFC 1035)."""
-_DNS_LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
-LABEL_KEY_PATTERN = rf"^({_DNS_LABEL}([.]{_DNS_LABEL})*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{{0,61}}[A-Za-z0-9])?$"
-LABEL_VALUE_PATTERN = r"^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$"
-"""https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set"""
-_ANY_DNS_LABEL = _DNS_LABEL.replace("a-z", "A-Za-z")
-ANNOTATION_KEY_PATTERN = LABEL_KEY_PATTERN.replace(_DNS_LABEL, _ANY_DNS_LABEL)
-"""As a label's, but that Kubernetes takes capital letters before the slash, too."""
-MANAGED_BY = "app.kubernetes.io/managed-by"
-MAX_ANNOTATIONS_BYTES = 240 * 1024
-"""Of all names and values together. Kubernetes allows a pod 256 KiB, the operator's own among them."""
-DIGEST_PATTERN = r"^sha256:[0-9a-f]{64}$"
-TIMESTAMP_PATTERN = r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?(Z|[+-]\d{2}:\d{2})"
-MAX_COUNT = 2**31 - 1
-"""Upper bound of whole numbers that have no nearer one: what Kubernetes' own int32 fields hold."""
-
-
-def _number_as_text(value: Any) -> Any:
-    """A manifest may say `cpu: 2` or `cpu: 0.5` as well as `cpu: "2"`, as in a Pod."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return value
-    return format(Decimal(repr(value)).normalize(), "f")
-
-
-def _instant(value: str) -> str:
-    """An API server refuses a whole status for one instant that is none."""
-    if not re.fullmatch(TIMESTAMP_PATTERN, value):
-        raise ValueError(f"{value!r} is not an instant such as 2026-11-22T16:00:00Z")
-    datetime.fromisoformat(value[:19])
-    return value
-
-
-def _not_empty(value: Any) -> Any:
-    return None if value == "" else value
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no NaN: a figure that is not a number is left out."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _not_ours(key: str) -> str:
-    """The operator finds its pods by their labels, and Services select by them."""
-    domain = key.rpartition("/")[0].lower()
-    if domain == GROUP or domain.endswith(f".{GROUP}") or key == MANAGED_BY:
-        raise PydanticCustomError("reserved", "must be another name: this one is the operator's own")
-    return key
-
-
-def _within_a_pods_annotations(annotations: dict[str, str]) -> dict[str, str]:
-    size = sum(len(key.encode()) + len(text.encode()) for key, text in annotations.items())
-    if size > MAX_ANNOTATIONS_BYTES:
-        said = {"size": size, "most": MAX_ANNOTATIONS_BYTES}
-        raise PydanticCustomError("size", "must have at most {most} bytes in all, not {size}", said)
-    return annotations
-
-
-def _counts(read: Callable[[str], Decimal]) -> AfterValidator:
-    def check(value: str) -> str:
-        try:
-            read(value)
-        except InvalidQuantity as error:
-            raise PydanticCustomError("quantity", "{said}", {"said": str(error)}) from None
-        return value
-
-    return AfterValidator(check)
-
-
-_QUANTITY = WithJsonSchema(
-    {"anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": quantity.PATTERN}]}
-)
-Memory = Annotated[str, BeforeValidator(_number_as_text), _counts(quantity.memory), _QUANTITY]
-"""A Kubernetes quantity of bytes, such as 4Gi. How large it may be the operator alone says: a schema cannot count."""
-Cores = Annotated[str, BeforeValidator(_number_as_text), _counts(quantity.cores), _QUANTITY]
-"""A Kubernetes quantity of cpu, such as 500m."""
-Duration = Annotated[str, Field(pattern=DURATION_PATTERN, max_length=32)]
-"""A number and one unit, such as 500us, 20ms or 1.5s; `trainserve.api.duration` reads it."""
-LabelKey = Annotated[str, Field(pattern=LABEL_KEY_PATTERN, max_length=317)]
-"""At most 253 characters before a slash, and 63 after it."""
-LabelValue = Annotated[str, Field(pattern=LABEL_VALUE_PATTERN, max_length=63)]
-UserLabelKey = Annotated[LabelKey, AfterValidator(_not_ours)]
-UserAnnotationKey = Annotated[str, Field(pattern=ANNOTATION_KEY_PATTERN, max_length=317), AfterValidator(_not_ours)]
-Annotations = Annotated[dict[UserAnnotationKey, str], Field(max_length=64), AfterValidator(_within_a_pods_annotations)]
-ModelName = Annotated[str, Field(pattern=NAME_PATTERN, min_length=1, max_length=40)]
-"""A model's name in the store: also a folder, a Triton model name and a label value."""
-Digest = Annotated[str, Field(pattern=DIGEST_PATTERN)]
-DataUri = Annotated[str, Field(pattern=r"^(pvc|s3|https)://[^/@\s]+/\S+$", max_length=1024)]
-"""A file or folder: on a claim, in an object store, or on a web server."""
-Timestamp = Annotated[str, AfterValidator(_instant), Field(json_schema_extra={"format": "date-time"})]
-"""RFC 3339, UTC."""
-Count = Annotated[int, Field(ge=0, le=2**53 - 1)]
-"""A whole number that was reported: readers of JSON lose digits beyond this bound, and an API server refuses what no
-int64 holds."""
-Text = Annotated[str | None, BeforeValidator(_not_empty)]
-"""Reported words; an API server 1.20 takes an empty string for null and refuses it."""
-Figure = Annotated[float | None, BeforeValidator(_finite)]
-"""A measured number; NaN and infinities become none."""
+from trainserve.api.scalars.names import Annotations, LabelKey, LabelValue, UserLabelKey
+from trainserve.api.scalars.quantity import Cores, Memory
+from trainserve.api.scalars.values import MAX_COUNT, Timestamp
 
 
 @dataclass(frozen=True)
@@ -191,7 +79,7 @@ class ApiType(BaseModel):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """Carry the rules into the schema as CEL, where `trainserve.api.schema` finds them."""
+        """Carry the rules into the schema as CEL, where the generator of the CRDs finds them."""
         schema = handler(core_schema)
         if cls.rules:
             rules = [{"rule": rule.cel, "message": rule.message} for rule in cls.rules]

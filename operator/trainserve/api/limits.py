@@ -11,9 +11,10 @@ import os
 
 from pydantic import Field, ValidationError
 
-from trainserve.api import quantity
-from trainserve.api.base import ApiType, Memory
+from trainserve.api.base import ApiType
 from trainserve.api.pod import Variable
+from trainserve.api.scalars import quantity
+from trainserve.api.scalars.quantity import Memory
 
 
 class Limits(ApiType):

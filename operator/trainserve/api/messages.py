@@ -14,9 +14,12 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, WrapValidator
 
-from trainserve.api.base import MAX_COUNT, Count, Digest, Figure, StatusType, Text, Timestamp
+from trainserve.api.base import StatusType
 from trainserve.api.pod import PodPath, Variable
 from trainserve.api.reasons import Reason
+from trainserve.api.scalars.address import Digest
+from trainserve.api.scalars.duration import ReportedDelay
+from trainserve.api.scalars.values import MAX_COUNT, Count, Figure, Text, Timestamp
 
 FORMAT = 1
 """`formatVersion` of what this release writes. A message that names none is of format 1, as earlier releases wrote."""
@@ -191,7 +194,7 @@ class Tuned(Message):
     instances: int | None = Field(None, ge=1, le=64)
     threads: int | None = Field(None, ge=1, le=256)
     max_batch: int | None = Field(None, ge=1, le=4096)
-    max_queue_delay: str | None = Field(None, pattern=r"^[0-9]{1,9}(\.[0-9]{1,9})?(us|ms|s)$")
+    max_queue_delay: ReportedDelay | None = None
     p99_ms: float | None = Field(None, ge=0)
     requests_per_second: float | None = Field(None, ge=0)
 

@@ -7,25 +7,20 @@ from typing import Annotated, Literal
 from pydantic import Field, computed_field
 
 from trainserve.api.base import (
-    MAX_COUNT,
-    OBJECT_NAME_PATTERN,
     ApiType,
     Conditions,
-    Digest,
-    Duration,
-    Figure,
-    LabelKey,
-    LabelValue,
-    ModelName,
     PodTemplate,
     Resources,
     Rule,
     StatusType,
-    Timestamp,
     exactly_one_of,
     requires,
     stays_inside,
 )
+from trainserve.api.scalars.address import Digest
+from trainserve.api.scalars.duration import Duration
+from trainserve.api.scalars.names import OBJECT_NAME_PATTERN, LabelKey, LabelValue, ModelName
+from trainserve.api.scalars.values import MAX_COUNT, Figure, Timestamp
 from trainserve.api.triton import Triton
 
 NAME_LIMIT = 40

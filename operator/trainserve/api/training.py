@@ -11,17 +11,10 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from trainserve.api.base import (
-    MAX_COUNT,
-    ApiType,
-    DataUri,
-    Digest,
-    Rule,
-    exactly_one_of,
-    requires,
-    stays_inside,
-)
+from trainserve.api.base import ApiType, Rule, exactly_one_of, requires, stays_inside
 from trainserve.api.open_fields import Options
+from trainserve.api.scalars.address import DataUri, Digest
+from trainserve.api.scalars.values import MAX_COUNT
 
 CONFIG_FORMAT = 1
 """`formatVersion` of the configuration that a pod reads. One that names none is of format 1, as all of it are by now;

@@ -6,7 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from trainserve.api.base import MAX_COUNT, ApiType, ModelName, PodTemplate, Resources, Rule
+from trainserve.api.base import ApiType, PodTemplate, Resources, Rule
+from trainserve.api.scalars.names import ModelName
+from trainserve.api.scalars.values import MAX_COUNT
 from trainserve.api.training import FUNCTION, Checkpoint, Dataset, Energy, Export, Gates, Log, ModelSource, Trainer
 
 IMMUTABLE = "spec cannot change once the first attempt has started, but for spec.policy"

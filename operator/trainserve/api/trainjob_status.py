@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pydantic import Field, computed_field
 
-from trainserve.api.base import MAX_COUNT, Conditions, Count, StatusType, Text, Timestamp
+from trainserve.api.base import Conditions, StatusType
 from trainserve.api.messages import Artifact, Progress, Result
+from trainserve.api.scalars.values import MAX_COUNT, Count, Text, Timestamp
 
 
 class Attempt(StatusType):

@@ -7,13 +7,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from trainserve.api.base import MAX_COUNT, ApiType, Duration, Rule
+from trainserve.api.base import ApiType, Rule
 from trainserve.api.open_fields import Overrides
+from trainserve.api.scalars.duration import UP_TO_A_SECOND, Duration
+from trainserve.api.scalars.values import MAX_COUNT
 
-UP_TO_A_SECOND = (
-    "^0*(([0-9]{1,6}([.][0-9]+)?|1000000([.]0+)?)us|([0-9]{1,3}([.][0-9]+)?|1000([.]0+)?)ms|(([.][0-9]+)?|1([.]0+)?)s)$"
-)
-"""Those durations, in the one form that CEL and Python read alike."""
 MAX_BATCH = 4096
 
 ResourceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]

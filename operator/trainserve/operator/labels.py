@@ -6,10 +6,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from trainserve.api import base
-from trainserve.api.base import LABEL_VALUE_PATTERN, PodTemplate
+from trainserve.api.base import PodTemplate
+from trainserve.api.scalars import names
+from trainserve.api.scalars.names import LABEL_VALUE_PATTERN
 
-MANAGED_BY = base.MANAGED_BY
+MANAGED_BY = names.MANAGED_BY
 MANAGER = "trainserve"
 """Value of the label `managed-by`, and the field manager of every write."""
 SELECTOR = f"{MANAGED_BY}={MANAGER}"

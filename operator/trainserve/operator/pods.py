@@ -6,9 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from trainserve.api import messages, quantity
+from trainserve.api import messages
 from trainserve.api.base import PodTemplate, Resources
 from trainserve.api.pod import PodPath, Variable
+from trainserve.api.scalars import quantity
 from trainserve.operator import said
 
 GPU_PRODUCT = "nvidia.com/gpu.product"

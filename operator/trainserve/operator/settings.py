@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-from trainserve.api import quantity
 from trainserve.api.base import PodTemplate
 from trainserve.api.limits import parse as parse_limits
 from trainserve.api.pod import Endpoint, PodPath, Variable
-from trainserve.api.quantity import InvalidQuantity
+from trainserve.api.scalars import quantity
+from trainserve.api.scalars.quantity import InvalidQuantity
 from trainserve.operator import network
 from trainserve.operator.network import Peers
 from trainserve.operator.refusal import Refusal

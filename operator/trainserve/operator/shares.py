@@ -9,8 +9,9 @@ from typing import Self
 
 from pydantic import ValidationError, model_validator
 
-from trainserve.api import quantity
-from trainserve.api.base import ApiType, Cores, Memory, Resources
+from trainserve.api.base import ApiType, Resources
+from trainserve.api.scalars import quantity
+from trainserve.api.scalars.quantity import Cores, Memory
 from trainserve.operator.plan import Object
 
 GPU = "nvidia.com/gpu"

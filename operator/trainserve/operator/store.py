@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainserve.api.pod import PodPath
+from trainserve.api.scalars.names import LAST_VERSION
 
 VOLUME = "store"
 CLAIM = "pvc://"
 CHECKPOINTS = ".checkpoints"
-LAST_VERSION = 999_999_999
-"""A version's folder has nine digits at most (trainserve.store.names)."""
 
 
 def claimed(

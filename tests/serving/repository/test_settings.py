@@ -36,7 +36,7 @@ def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
         ('{"instances": "2"}', 'settings.instances: "2" must be a valid integer'),
         (
             '{"dynamicBatching": {"maxQueueDelay": "5"}}',
-            'settings.dynamicBatching.maxQueueDelay: "5" must match pattern',
+            'settings.dynamicBatching.maxQueueDelay: "5" must be a number and one of us, ms, s, m or h, such as 20ms',
         ),
         (
             '{"dynamicBatching": {"maxQueueDelay": "2s"}}',

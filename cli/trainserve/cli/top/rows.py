@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from trainserve.api import duration
+from trainserve.api.scalars import duration
 from trainserve.cli.top.figures import P99
 
 Object = Mapping[str, Any]

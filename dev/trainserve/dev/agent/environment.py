@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from trainserve.api import quantity
+from trainserve.api.scalars import quantity
 
 Object = dict[str, Any]
 Fetch = Callable[[str, str], Awaitable[Object | None]]

@@ -11,8 +11,8 @@ from typing import Any
 
 import aiohttp
 
-from trainserve.api import quantity
 from trainserve.api.pod import PodPath
+from trainserve.api.scalars import quantity
 from trainserve.dev.agent import environment, gpus
 from trainserve.dev.agent.cgroups import Limits
 from trainserve.dev.agent.client import Refused

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainserve.api import quantity
+from trainserve.api.scalars import quantity
 from trainserve.dev.agent import sandbox
 from trainserve.dev.agent.environment import (
     ConfigError,

@@ -9,10 +9,9 @@ from typing import Annotated, Any, Self
 from pydantic import Field, field_validator, model_validator
 
 from trainserve.api import catalogue, training
-from trainserve.api.base import NAME_PATTERN, ApiType
-from trainserve.models.config.uri import Uri, is_fetched
-
-Name = Annotated[str, Field(pattern=NAME_PATTERN, min_length=1, max_length=63)]
+from trainserve.api.base import ApiType
+from trainserve.api.scalars.address import Uri, is_fetched
+from trainserve.api.scalars.names import Name
 
 
 class Job(ApiType):

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from trainserve.api import pictures
-from trainserve.api.pictures import BadPicture, Look
+from trainserve.files import pictures
+from trainserve.files.pictures import BadPicture, Look
 from trainserve.models import device
 from trainserve.models.data import layout, looks, parts
 from trainserve.models.data.ahead import ahead

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Literal
 
-from trainserve.api.pictures import Look, Mode
+from trainserve.files.pictures import Look, Mode
 
 Asked = Literal["rgb", "grey", "auto"]
 Looks = Counter[Look]

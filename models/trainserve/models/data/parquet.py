@@ -20,9 +20,10 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
-from trainserve.api import limits, pictures
+from trainserve.api import limits
 from trainserve.api.catalogue import ParquetOptions
-from trainserve.api.pictures import BadPicture, Look
+from trainserve.files import pictures
+from trainserve.files.pictures import BadPicture, Look
 from trainserve.models import device
 from trainserve.models.config import options
 from trainserve.models.data import columns, hub, hub_names, labels, looks, parts

@@ -9,8 +9,8 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
-from trainserve.api import pictures
-from trainserve.api.pictures import BadPicture, Mode, Picture
+from trainserve.files import pictures
+from trainserve.files.pictures import BadPicture, Mode, Picture
 from trainserve.models.data.dataset import Images
 from trainserve.models.errors import DataError
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from trainserve.api.support import unsupported
-from trainserve.api.validate import InvalidSpec, parse_modelserve
 from trainserve.operator.modelserve.pod import settings_argument
 from trainserve.operator.plan import Object
 from trainserve.operator.refusal import Refusal
 from trainserve.operator.settings import Settings
+from trainserve.operator.specs import InvalidSpec, parse_modelserve
 
 MAX_SETTINGS = 64 * 1024
 """Bytes; an argument may have 128 KiB."""

@@ -10,7 +10,6 @@ from typing import Any
 from trainserve.api.modelserve import ModelServeSpec, ModelServeStatus
 from trainserve.api.pod import Port
 from trainserve.api.reasons import Reason
-from trainserve.api.validate import parse_modelserve
 from trainserve.operator import conditions, recorded, times
 from trainserve.operator.conditions import Condition
 from trainserve.operator.discovery import APIS
@@ -24,6 +23,7 @@ from trainserve.operator.modelserve.version import Version
 from trainserve.operator.plan import Delete, Event, Object, Plan
 from trainserve.operator.record import Digests, missing
 from trainserve.operator.settings import Settings
+from trainserve.operator.specs import parse_modelserve
 
 HISTORY = 10
 """Versions that the status remembers."""

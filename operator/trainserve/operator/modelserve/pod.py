@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from trainserve.api import quantity
 from trainserve.api.modelserve import ModelServeSpec
 from trainserve.api.pod import (
     LIVENESS_TIMEOUT_SECONDS,
@@ -16,6 +15,7 @@ from trainserve.api.pod import (
     model_flags,
     triton_flags,
 )
+from trainserve.api.scalars import quantity
 from trainserve.api.triton import Triton
 from trainserve.api.triton_releases import POD_HEADER, has_histogram, takes_client_flags
 from trainserve.operator import pods, shares

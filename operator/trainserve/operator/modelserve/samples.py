@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from trainserve.api import latency_buckets
-from trainserve.api.duration import seconds as duration
 from trainserve.api.metrics import operator as metrics
+from trainserve.api.scalars.duration import seconds as duration
 from trainserve.api.triton import DynamicBatching, Triton
 from trainserve.operator import conditions
 from trainserve.operator.modelserve import version as versions

@@ -9,10 +9,10 @@ from typing import Any
 from trainserve.api.open_fields import MAX_BYTES
 from trainserve.api.support import unsupported
 from trainserve.api.trainjob import IMMUTABLE, TrainJobSpec
-from trainserve.api.validate import InvalidSpec, parse_trainjob
 from trainserve.operator.plan import Object
 from trainserve.operator.refusal import Refusal
 from trainserve.operator.settings import Settings
+from trainserve.operator.specs import InvalidSpec, parse_trainjob
 from trainserve.operator.trainjob import unknown_names
 from trainserve.operator.trainjob.digests import spec_digests
 

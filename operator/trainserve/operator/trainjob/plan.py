@@ -8,11 +8,11 @@ from typing import Any
 
 from trainserve.api.reasons import Reason
 from trainserve.api.trainjob_status import TrainJobStatus
-from trainserve.api.validate import parse_trainjob
 from trainserve.operator import conditions, labels, pods, said, times
 from trainserve.operator.conditions import Condition
 from trainserve.operator.plan import Delete, Event, Object, Plan
 from trainserve.operator.settings import Settings
+from trainserve.operator.specs import parse_trainjob
 from trainserve.operator.trainjob import held, recorded, retry
 from trainserve.operator.trainjob.attempts import bounded
 from trainserve.operator.trainjob.builders import attempt_objects

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from trainserve.api import quantity
 from trainserve.api.pod import PodPath
+from trainserve.api.scalars import quantity
 from trainserve.operator.store import StoreRoot
 
 RUNTIMES_OWN = 64 * 2**20

@@ -11,7 +11,7 @@ class _Seconds(click.ParamType[float]):
     name = "DURATION"
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> float:
-        from trainserve.api.duration import seconds
+        from trainserve.api.scalars.duration import seconds
 
         try:
             return float(seconds(str(value)))

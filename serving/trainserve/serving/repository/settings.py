@@ -12,9 +12,9 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, ValidationError
 
-from trainserve.api.duration import microseconds
+from trainserve.api.refusal import problems_of
+from trainserve.api.scalars.duration import microseconds
 from trainserve.api.triton import BatchAxis, DynamicBatching, Ensemble, Queue, RateLimiter, ServedModel, TensorRt
-from trainserve.api.validate import problems_of
 
 __all__ = [
     "BatchAxis",

@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 
 from trainserve import store
+from trainserve.api.scalars.address import DIGEST_PATTERN
 from trainserve.serving.sources import not_onnx, releases
 from trainserve.serving.sources.address import CLAIM, Address, locate
 from trainserve.serving.sources.cache import NodeCache
@@ -22,7 +23,7 @@ from trainserve.serving.sources.servable import Servable
 from trainserve.store import InvalidAddress, ModelNotFound
 from trainserve.store.signing import PublicKey
 
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_DIGEST = re.compile(DIGEST_PATTERN)
 
 
 def open_servable(

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from trainserve.api import pictures
-from trainserve.api.pictures import BadPicture, Look
+from trainserve.files import pictures
+from trainserve.files.pictures import BadPicture, Look
 
 NOISE = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 RAMP = np.arange(0, 65536, 257, dtype=np.uint16).reshape(16, 16)

@@ -1,7 +1,7 @@
 """Pictures as people have them, made upright and of 8 bits a channel: what is trained on and what is asked.
 
 A training pod and the command line both decode with this module, so one file gives the same pixels to both. It needs
-Pillow alone, and is imported by those two only.
+Pillow, and is imported by those two only.
 
 Values are scaled by what they mean: 16 bits as 0..65535, floats as 0..1 or as 0..255; palettes and CMYK become RGB;
 what is transparent is laid on white; of several frames the first is taken.

@@ -6,8 +6,14 @@ here may be negative.
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Callable
 from decimal import Context, Decimal
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 PATTERN = (
     r"^[+]?([0-9]+([.][0-9]*)?|[.][0-9]+)(n|u|m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei|[eE][-+]?[0-9]+)?$"  # 1E is exa, 1E0 is 1
@@ -73,3 +79,28 @@ def _exponent(text: str) -> int:
     """What is written after the e; more digits than Python reads as a number are as good as many."""
     sign, digits = -1 if text.startswith("-") else 1, text.lstrip("+-").lstrip("0")
     return sign * (_EXPONENT if len(digits) > len(str(_EXPONENT)) else min(int(digits or "0"), _EXPONENT))
+
+
+def _number_as_text(value: Any) -> Any:
+    """Take a number for its text: a manifest may say `cpu: 2` or `cpu: 0.5` as well as `cpu: "2"`, as in a Pod."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return value
+    return format(Decimal(repr(value)).normalize(), "f")
+
+
+def _counts(read: Callable[[str], Decimal]) -> AfterValidator:
+    def check(value: str) -> str:
+        try:
+            read(value)
+        except InvalidQuantity as error:
+            raise PydanticCustomError("quantity", "{said}", {"said": str(error)}) from None
+        return value
+
+    return AfterValidator(check)
+
+
+_SCHEMA = WithJsonSchema({"anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": PATTERN}]})
+Memory = Annotated[str, BeforeValidator(_number_as_text), _counts(memory), _SCHEMA]
+"""A Kubernetes quantity of bytes, such as 4Gi. A schema cannot bound it; the operator refuses what is too large."""
+Cores = Annotated[str, BeforeValidator(_number_as_text), _counts(cores), _SCHEMA]
+"""A Kubernetes quantity of cpu, such as 500m."""

@@ -1,4 +1,4 @@
-"""Addresses of what is fetched before a run: data sets and weights."""
+"""Addresses of files and folders that are fetched or mounted, and the digests of their bytes."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import re
 from typing import Annotated
 from urllib.parse import parse_qsl, urlsplit
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
+DIGEST_PATTERN = r"^sha256:[0-9a-f]{64}$"
 _FETCHED = ("s3", "https", "file")
 _SECRET = re.compile("signature|credential|secret|password|token|^sig$|key", re.IGNORECASE)
 """Parts of a query that are not to be kept in a configuration."""
 
 
 def _without_credentials(uri: str) -> str:
-    """They would be published with the model. The message does not repeat them."""
+    """Refuse a URI with credentials, which would be published with the model. The message does not repeat them."""
     parts = urlsplit(uri)
     if "@" in parts.netloc:
         raise ValueError("a user or password is not allowed in it; credentials come from the environment")
@@ -27,9 +28,13 @@ def _without_credentials(uri: str) -> str:
     return uri
 
 
+Digest = Annotated[str, Field(pattern=DIGEST_PATTERN)]
+DataUri = Annotated[str, Field(pattern=r"^(pvc|s3|https)://[^/@\s]+/\S+$", max_length=1024)]
+"""A data set or weights in a manifest: on a claim, in an object store, or on a web server."""
 Uri = Annotated[str, AfterValidator(_without_credentials)]
+"""A data set or weights in the configuration of a run, which may also name a local file."""
 
 
 def is_fetched(uri: str) -> bool:
-    """Whether a run fetches it by itself; what it does not fetch is mounted, and there is a path beside the URI."""
+    """Whether a run fetches `uri` itself. Other URIs are mounted: the configuration has a path beside them."""
     return urlsplit(uri).scheme in _FETCHED

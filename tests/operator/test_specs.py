@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from trainserve.api.validate import InvalidSpec, parse_modelserve, parse_trainjob
+from trainserve.operator.specs import InvalidSpec, parse_modelserve, parse_trainjob
 
 ZOO = {"model": {"name": "convnet"}, "dataset": {"name": "digits"}, "output": {"model": "digits"}}
 

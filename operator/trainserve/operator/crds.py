@@ -1,4 +1,4 @@
-"""The two CustomResourceDefinitions. `python -m trainserve.api.crds DIR` writes them for the chart."""
+"""The two CustomResourceDefinitions. `python -m trainserve.operator.crds DIR` writes them for the chart."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pydantic import BaseModel
 from pydantic.alias_generators import to_camel
 
 from trainserve.api import GROUP, VERSION, modelserve, trainjob
-from trainserve.api.base import OBJECT_NAME_PATTERN
 from trainserve.api.modelserve import ModelServeSpec, ModelServeStatus
-from trainserve.api.schema import structural_schema
+from trainserve.api.scalars.names import OBJECT_NAME_PATTERN
 from trainserve.api.trainjob import TrainJobSpec
 from trainserve.api.trainjob_status import TrainJobStatus
+from trainserve.operator.schema import structural_schema
 
 Manifest = dict[str, Any]
 
@@ -142,7 +142,7 @@ def _crd(kind: str, short_name: str, schema: Manifest, columns: list[Manifest]) 
 def main() -> None:
     """Write the definitions into the folder that the one argument names."""
     if len(sys.argv) != 2:
-        sys.exit("usage: python -m trainserve.api.crds DIRECTORY")
+        sys.exit("usage: python -m trainserve.operator.crds DIRECTORY")
     for path in write(Path(sys.argv[1])):
         print(path)
 
