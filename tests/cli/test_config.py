@@ -118,7 +118,7 @@ def test_two_versions_of_a_model_are_one_configuration(trainserve: Command, root
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("maxBatch: 3", "settings.maxBatch: unknown field; allowed here: batchAxis, "),
+        ("maxBatch: 3", "settings.maxBatch: unknown field; allowed: batchAxis, "),
         ("tensorRT: {}", "settings.tensorRT: needs a GPU"),
         ("overrides: {max_batch: 3}", 'has no field named "max_batch"'),
         ("versionPolicy: [7]", "settings.versionPolicy: no version 7 of model digits"),

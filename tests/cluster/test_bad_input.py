@@ -69,7 +69,7 @@ spec:
             "unknown-option",
             digits(model={"name": "lstm", "options": {"hiddenn": 8}}),
             "Invalid",
-            "did you mean hidden?",
+            "did you mean 'hidden'?",
         ),
         ("momentum", digits(trainer={"momentum": 0.5}), "Invalid", "spec.trainer.momentum"),
         ("crowd", digits(resources={"gpus": 1}, workers={"processesPerNode": 2}), "Invalid", "processesPerNode"),

@@ -20,14 +20,18 @@ BAD = [
     ("export.parity.atol", 2, "export.parity.atol: 2 is not allowed; must be <= 1"),
     ("gates.minAccuracy", 1.5, "gates.minAccuracy: 1.5 is not allowed; must be <= 1"),
     ("gates.minAccuracy", -0.1, "gates.minAccuracy: -0.1 is not allowed; must be >= 0"),
-    ("gates.minAcuracy", 0.5, "gates.minAcuracy: unknown field; allowed: minAccuracy"),
+    (
+        "gates.minAcuracy",
+        0.5,
+        "gates.minAcuracy: unknown field; did you mean 'minAccuracy'? allowed: maxAcc",
+    ),
     ("output.model", "Digits", 'output.model: "Digits" is not allowed; '),
     ("output.model", "../digits", 'output.model: "../digits" is not allowed; '),
     ("output.model", "d" * 41, f'output.model: "{"d" * 41}" is not allowed; '),
     ("job.attempt", 0, "job.attempt: 0 is not allowed; must be >= 1"),
     ("job.namespace", "a/b", 'job.namespace: "a/b" is not allowed; '),
     ("store.root", "", 'store.root: "" is not allowed; '),
-    ("workers", {}, "workers: unknown field; allowed: formatVersion, job, store, model, dataset, trainer, "),
+    ("workers", {}, "workers: unknown field; allowed: checkpoint, dataset, energy, export, formatVersion, "),
     ("trainer", 5, "trainer: 5 is not allowed; "),
 ]
 

@@ -40,12 +40,12 @@ BAD = [
     (FILE | {"format": "csv"}, "dataset.format: \"csv\" is not allowed; must be 'npz', 'images' or 'parquet'"),
     (DIGITS | {"size": 32}, "dataset.size: 32 is not allowed; must be [height, width] in pixels"),
     (DIGITS | {"size": [32]}, "dataset.size: [32] is not allowed; must be [height, width] in pixels"),
-    (DIGITS | {"size": [32, 0]}, "dataset.size.1: 0 is not allowed; must be >= 1"),
-    (DIGITS | {"size": [9000, 1]}, "dataset.size.0: 9000 is not allowed; must be <= 4096"),
-    (DIGITS | {"size": [32.5, 1]}, "dataset.size.0: 32.5 is not allowed; must be a valid integer"),
+    (DIGITS | {"size": [32, 0]}, "dataset.size[1]: 0 is not allowed; must be >= 1"),
+    (DIGITS | {"size": [9000, 1]}, "dataset.size[0]: 9000 is not allowed; must be <= 4096"),
+    (DIGITS | {"size": [32.5, 1]}, "dataset.size[0]: 32.5 is not allowed; must be a valid integer"),
     (FILE | {"mode": "gray"}, "dataset.mode: \"gray\" is not allowed; must be 'rgb', 'grey' or 'auto'"),
     (FILE | {"options": []}, "dataset.options: [] is not allowed; must be a valid dictionary"),
-    (FILE | {"labels": 3}, "dataset.labels: unknown field; allowed: name, uri, digest, "),
+    (FILE | {"labels": 3}, "dataset.labels: unknown field; allowed: digest, format, mode, "),
 ]
 
 

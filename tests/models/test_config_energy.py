@@ -14,7 +14,12 @@ BAD = [
     ("energy", "gridIntensity", 10_001, "energy.gridIntensity: 10001 is not allowed; must be <= 10000"),
     ("energy", "gridIntensity", "55", 'energy.gridIntensity: "55" is not allowed; must be a valid number'),
     ("energy", "gridIntensity", float("inf"), "energy.gridIntensity: Infinity is not allowed; must be a finite number"),
-    ("energy", "intensity", 55, "energy.intensity: unknown field; allowed: gridIntensity"),
+    (
+        "energy",
+        "intensity",
+        55,
+        "energy.intensity: unknown field; did you mean 'gridIntensity'? allowed: grid",
+    ),
     ("log", "format", "yaml", "log.format: \"yaml\" is not allowed; must be 'auto' or 'json'"),
     ("log", "format", None, "log.format: null is not allowed; must be 'auto' or 'json'"),
     ("log", "level", "debug", "log.level: unknown field; allowed: format"),

@@ -28,13 +28,19 @@ def config(section: str, fields: dict[str, Any]) -> dict[str, Any]:
         (
             "export",
             {"topk": 5},
-            "export.topk: unknown field; allowed: opset, precision, dynamicBatch, parity, topK, input",
+            "export.topk: unknown field; did you mean 'topK'? "
+            "allowed: dynamicBatch, input, opset, parity, precision, topK",
         ),
         ("gates", {"minAccuracy": 1.5}, "gates.minAccuracy: 1.5 is not allowed; must be <= 1"),
         ("gates", {"maxLoss": -0.1}, "gates.maxLoss: -0.1 is not allowed; must be >= 0"),
         ("gates", {"maxLoss": float("inf")}, "gates.maxLoss: Infinity is not allowed; must be a finite number"),
         ("gates", {"maxAccuracyDrop": 1.01}, "gates.maxAccuracyDrop: 1.01 is not allowed; must be <= 1"),
-        ("gates", {"maxDrop": 0.1}, "gates.maxDrop: unknown field; allowed: minAccuracy, maxLoss, maxAccuracyDrop"),
+        (
+            "gates",
+            {"maxDrop": 0.1},
+            "gates.maxDrop: unknown field; did you mean 'maxAccuracyDrop'? "
+            "allowed: maxAccuracyDrop, maxLoss, minAccuracy",
+        ),
         ("gates", {"minAccuracy": "high"}, 'gates.minAccuracy: "high" is not allowed; must be a valid number'),
     ],
 )

@@ -20,7 +20,7 @@ BAD = [
     ({"name": "convnet", "options": []}, "model.options: [] is not allowed; must be a valid dictionary"),
     (
         {"name": "convnet", "depth": 3},
-        "model.depth: unknown field; allowed: name, script, args, env, options, pretrained, freeze",
+        "model.depth: unknown field; allowed: args, env, freeze, name, options, pretrained, script",
     ),
     ({}, "model: exactly one of name and script is required"),
     ({"name": "convnet", "script": "net.py:build"}, "model: exactly one of name and script is required"),
@@ -43,8 +43,8 @@ BAD = [
     ({"name": "convnet", "pretrained": {"path": "w", "digest": "md5:0"}}, 'model.pretrained.digest: "md5:0" is not '),
     ({"name": "convnet", "pretrained": {"path": "w", "sha": "0"}}, "model.pretrained.sha: unknown field; allowed: "),
     ({"name": "convnet", "freeze": "layer1.*"}, 'model.freeze: "layer1.*" is not allowed; must be a valid list'),
-    ({"name": "convnet", "freeze": ["a", 1]}, "model.freeze.1: 1 is not allowed; must be a valid string"),
-    ({"name": "convnet", "freeze": [""]}, 'model.freeze.0: "" is not allowed; '),
+    ({"name": "convnet", "freeze": ["a", 1]}, "model.freeze[1]: 1 is not allowed; must be a valid string"),
+    ({"name": "convnet", "freeze": [""]}, 'model.freeze[0]: "" is not allowed; '),
 ]
 
 

@@ -53,11 +53,16 @@ BAD = [
     ("trainer", "augment", {"flip": 1}, "trainer.augment.flip: 1 is not allowed; must be a valid boolean"),
     ("trainer", "augment", {"rotate": 5}, "trainer.augment.rotate: unknown field; allowed: crop, flip"),
     ("trainer", "augment", True, "trainer.augment: true is not allowed; "),
-    ("trainer", "warmup", 5, "trainer.warmup: unknown field; allowed: epochs, batchSize, optimizer, learningRate, "),
+    ("trainer", "warmup", 5, "trainer.warmup: unknown field; allowed: accumulate, augment, batchSize, ema, epochs, "),
     ("checkpoint", "folder", "", 'checkpoint.folder: "" is not allowed; '),
     ("checkpoint", "everyEpochs", 0, "checkpoint.everyEpochs: 0 is not allowed; must be >= 1"),
     ("checkpoint", "keep", 0, "checkpoint.keep: 0 is not allowed; must be >= 1"),
-    ("checkpoint", "every", 1, "checkpoint.every: unknown field; allowed: everyEpochs, keep, folder"),
+    (
+        "checkpoint",
+        "every",
+        1,
+        "checkpoint.every: unknown field; did you mean 'everyEpochs'? allowed: everyEpochs, folder, keep",
+    ),
 ]
 
 

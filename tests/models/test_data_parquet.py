@@ -130,7 +130,7 @@ def test_a_folder_without_a_training_part_is_named(tmp_path: Path) -> None:
 
 def test_an_option_that_is_unknown_is_refused(tmp_path: Path) -> None:
     path = parquet(tmp_path / "pets.parquet", PNGS, LABELS)
-    with pytest.raises(UserError, match=r"^dataset\.options\.labels: unknown option; .*allowed: image, label, config$"):
+    with pytest.raises(UserError, match=r"^dataset\.options\.labels: unknown field; .*allowed: config, image, label$"):
         load(path=str(path), options={"labels": "x"})
 
 

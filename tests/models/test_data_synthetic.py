@@ -82,11 +82,11 @@ def test_a_small_net_learns_its_values() -> None:
     ("task", "options", "text"),
     [
         ("classification", {"shape": [8, 8]}, "dataset.options.shape: [8, 8] is not allowed; "),
-        ("classification", {"shape": [0, 8, 1]}, "dataset.options.shape.0: 0 is not allowed; must be >= 1"),
+        ("classification", {"shape": [0, 8, 1]}, "dataset.options.shape[0]: 0 is not allowed; must be >= 1"),
         ("classification", {"classes": 1}, "dataset.options.classes: 1 is not allowed; must be >= 2"),
         ("classification", {"samples": 0}, "dataset.options.samples: 0 is not allowed; must be >= 1"),
-        ("classification", {"targets": 2}, "dataset.options.targets: unknown option; allowed: shape, samples, classes"),
-        ("regression", {"classes": 2}, "dataset.options.classes: unknown option; allowed: shape, samples, targets"),
+        ("classification", {"targets": 2}, "dataset.options.targets: unknown field; allowed: classes, samples, shape"),
+        ("regression", {"classes": 2}, "dataset.options.classes: unknown field; allowed: samples, shape, targets"),
     ],
 )
 def test_bad_options_are_refused_by_name(task: str, options: dict[str, Any], text: str) -> None:

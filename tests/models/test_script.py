@@ -109,10 +109,10 @@ def test_a_script_has_its_arguments_and_variables_and_the_manifest_keeps_what_is
     [
         (
             {"script": "a.py", "env": [{"name": "RANK", "value": "0"}]},
-            "model.env.0: name must not be one of the run's own (TRAINSERVE_*, ",
+            "model.env[0]: name must not be one of the run's own (TRAINSERVE_*, ",
         ),
         ({"script": "a.py", "env": [{"name": "A"}, {"name": "A"}]}, "model: env must not have a name twice"),
-        ({"script": "a.py", "args": [1]}, "model.args.0: 1 is not allowed"),
+        ({"script": "a.py", "args": [1]}, "model.args[0]: 1 is not allowed"),
     ],
 )
 def test_arguments_and_variables_that_cannot_be_are_refused(model: Any, complaint: str, tmp_path: Path) -> None:

@@ -140,11 +140,11 @@ def test_images_too_small_for_a_model_are_refused_with_the_size_it_needs(name: s
 @pytest.mark.parametrize(
     ("name", "options", "text"),
     [
-        ("convnet", {"depth": 3}, "model.options.depth: unknown option; allowed: channels, hidden"),
+        ("convnet", {"depth": 3}, "model.options.depth: unknown field; allowed: channels, hidden"),
         (
             "convnet",
             {"chanels": 3},
-            "model.options.chanels: unknown option; did you mean 'channels'? allowed: channels, hidden",
+            "model.options.chanels: unknown field; did you mean 'channels'? allowed: channels, hidden",
         ),
         ("convnet", {"channels": 0}, "model.options.channels: 0 is not allowed; must be >= 1"),
         ("convnet", {"hidden": "wide"}, 'model.options.hidden: "wide" is not allowed; must be a valid integer'),

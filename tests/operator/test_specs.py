@@ -20,35 +20,38 @@ def modelserve(name: str = "digits", **changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"trainer": {"batchSize": 0}}, "spec.trainer.batchSize: 0 must be greater than or equal to 1"),
-        ({"trainer": {"learningRate": 0}}, "spec.trainer.learningRate: 0 must be greater than 0"),
-        ({"trainer": {"optimizer": "adagrad"}}, "spec.trainer.optimizer: \"adagrad\" must be 'adam', 'adamw' or 'sgd'"),
-        ({"trainer": {"epochs": "5"}}, 'spec.trainer.epochs: "5" must be a valid integer'),
-        ({"trainer": {"epochs": True}}, "spec.trainer.epochs: true must be a valid integer"),
+        ({"trainer": {"batchSize": 0}}, "spec.trainer.batchSize: 0 is not allowed; must be >= 1"),
+        ({"trainer": {"learningRate": 0}}, "spec.trainer.learningRate: 0 is not allowed; must be > 0"),
+        (
+            {"trainer": {"optimizer": "adagrad"}},
+            "spec.trainer.optimizer: \"adagrad\" is not allowed; must be 'adam', 'adamw' or 'sgd'",
+        ),
+        ({"trainer": {"epochs": "5"}}, 'spec.trainer.epochs: "5" is not allowed; must be a valid integer'),
+        ({"trainer": {"epochs": True}}, "spec.trainer.epochs: true is not allowed; must be a valid integer"),
         (
             {"trainer": {"batchsize": 8}},
-            "spec.trainer.batchsize: unknown field; did you mean batchSize? "
-            "allowed here: accumulate, augment, batchSize, ema, epochs, labelSmoothing, learningRate, momentum, "
+            "spec.trainer.batchsize: unknown field; did you mean 'batchSize'? "
+            "allowed: accumulate, augment, batchSize, ema, epochs, labelSmoothing, learningRate, momentum, "
             "optimizer, precision, schedule, seed, weightDecay",
         ),
-        ({"trainer": 5}, "spec.trainer: 5 must be an object"),
-        ({"trainer": {"momentum": 1.0}}, "spec.trainer.momentum: 1.0 must be less than 1"),
+        ({"trainer": 5}, "spec.trainer: 5 is not allowed; must be an object"),
+        ({"trainer": {"momentum": 1.0}}, "spec.trainer.momentum: 1.0 is not allowed; must be < 1"),
         (
             {"trainer": {"schedule": "linear"}},
-            "spec.trainer.schedule: \"linear\" must be 'constant', 'cosine' or 'onecycle'",
+            "spec.trainer.schedule: \"linear\" is not allowed; must be 'constant', 'cosine' or 'onecycle'",
         ),
         (
             {"trainer": {"batchSize": 4, "accumulate": 8}},
             'spec.trainer: accumulate must be at most batchSize, but it is {"batchSize": 4, "accumulate": 8}',
         ),
-        ({"trainer": {"augment": {"crop": -1}}}, "spec.trainer.augment.crop: -1 must be greater than or equal to 0"),
+        ({"trainer": {"augment": {"crop": -1}}}, "spec.trainer.augment.crop: -1 is not allowed; must be >= 0"),
         (
             {"dataset": {"name": "digits", "size": [28]}},
-            "spec.dataset.size: [28] must have at least 2 items after validation, not 1",
+            "spec.dataset.size: [28] is not allowed; must have at least 2 items after validation, not 1",
         ),
         (
             {"dataset": {"name": "digits", "size": [28, 0]}},
-            "spec.dataset.size[1]: 0 must be greater than or equal to 1",
+            "spec.dataset.size[1]: 0 is not allowed; must be >= 1",
         ),
         (
             {"dataset": {"name": "digits", "digest": "sha256:" + 64 * "a"}},
@@ -57,12 +60,12 @@ def modelserve(name: str = "digits", **changes: Any) -> dict[str, Any]:
         ),
         (
             {"dataset": {"uri": "s3://user:secret@bucket/x.npz"}},
-            'spec.dataset.uri: "s3://user:secret@bucket/x.npz" must match pattern '
+            'spec.dataset.uri: "s3://user:secret@bucket/x.npz" is not allowed; must match pattern '
             r"'^(pvc|s3|https)://[^/@\s]+/\S+$'",
         ),
         (
             {"model": {"name": "convnet", "pretrained": {"uri": "file:///weights.pt"}}},
-            'spec.model.pretrained.uri: "file:///weights.pt" must match pattern '
+            'spec.model.pretrained.uri: "file:///weights.pt" is not allowed; must match pattern '
             r"'^(pvc|s3|https)://[^/@\s]+/\S+$'",
         ),
         (
@@ -70,18 +73,19 @@ def modelserve(name: str = "digits", **changes: Any) -> dict[str, Any]:
             "spec.model: options, pretrained and freeze can only be set together with name or a script's function, "
             'but it is {"script": "train.py", "freeze": ["*"]}',
         ),
-        ({"export": {"topK": 0}}, "spec.export.topK: 0 must be greater than or equal to 1"),
-        ({"log": {"format": "xml"}}, "spec.log.format: \"xml\" must be 'auto' or 'json'"),
-        ({"energy": {"gridIntensity": -1}}, "spec.energy.gridIntensity: -1 must be greater than or equal to 0"),
-        ({"gates": {"minAccuracy": 1.5}}, "spec.gates.minAccuracy: 1.5 must be less than or equal to 1"),
-        ({"resources": {"gpus": -1}}, "spec.resources.gpus: -1 must be greater than or equal to 0"),
+        ({"export": {"topK": 0}}, "spec.export.topK: 0 is not allowed; must be >= 1"),
+        ({"log": {"format": "xml"}}, "spec.log.format: \"xml\" is not allowed; must be 'auto' or 'json'"),
+        ({"energy": {"gridIntensity": -1}}, "spec.energy.gridIntensity: -1 is not allowed; must be >= 0"),
+        ({"gates": {"minAccuracy": 1.5}}, "spec.gates.minAccuracy: 1.5 is not allowed; must be <= 1"),
+        ({"resources": {"gpus": -1}}, "spec.resources.gpus: -1 is not allowed; must be >= 0"),
         (
             {"resources": {"gpu": {"minMemory": "40Gi"}}},
             'spec.resources: gpu can only be set where gpus is at least 1, but it is {"gpu": {"minMemory": "40Gi"}}',
         ),
         (
             {"resources": {"tolerations": [{"key": "a"}, {"key": "b", "effect": "Never"}]}},
-            "spec.resources.tolerations[1].effect: \"Never\" must be 'NoSchedule', 'PreferNoSchedule' or 'NoExecute'",
+            'spec.resources.tolerations[1].effect: "Never" is not allowed; must be '
+            "'NoSchedule', 'PreferNoSchedule' or 'NoExecute'",
         ),
         (
             {"resources": {"tolerations": [{"key": "gpu", "operator": "Exists", "value": "yes"}]}},
@@ -94,43 +98,44 @@ def modelserve(name: str = "digits", **changes: Any) -> dict[str, Any]:
         ),
         (
             {"resources": {"nodeSelector": {"zone": "two words"}}},
-            'spec.resources.nodeSelector.zone: "two words" must match pattern '
+            'spec.resources.nodeSelector.zone: "two words" is not allowed; must match pattern '
             "'^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$'",
         ),
         (
             {"resources": {"nodeSelector": {"a/b/c": "d"}}},
-            'spec.resources.nodeSelector.a/b/c: "a/b/c" must match pattern '
+            'spec.resources.nodeSelector.a/b/c: "a/b/c" is not allowed; must match pattern '
             "'^([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?"
             "[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'",
         ),
-        ({"resources": {"cpu": -0.5}}, "spec.resources.cpu: -0.5 must not be negative"),
+        ({"resources": {"cpu": -0.5}}, "spec.resources.cpu: -0.5 is not allowed; must not be negative"),
         (
             {"resources": {"memory": "4GB"}},
-            'spec.resources.memory: "4GB" must be a quantity as in a Pod: a number, then nothing, one of '
-            "n u m k M G T P E Ki Mi Gi Ti Pi Ei, or an exponent such as e9",
+            'spec.resources.memory: "4GB" is not allowed; must be a quantity as in a Pod: a number, then nothing, '
+            "one of n u m k M G T P E Ki Mi Gi Ti Pi Ei, or an exponent such as e9",
         ),
         (
             {"resources": {"memory": "1e400"}},
-            'spec.resources.memory: "1e400" must be at most 9223372036854775807 bytes (2^63-1), which is what '
-            "Kubernetes can count",
+            'spec.resources.memory: "1e400" is not allowed; must be at most 9223372036854775807 bytes (2^63-1), which '
+            "is what Kubernetes can count",
         ),
         (
             {"pod": {"labels": {"trainserve.io/trainjob": "other"}}},
-            'spec.pod.labels.trainserve.io/trainjob: "trainserve.io/trainjob" must be another name: this one is the '
-            "operator's own",
+            'spec.pod.labels.trainserve.io/trainjob: "trainserve.io/trainjob" is not allowed; must be another name: '
+            "this one is the operator's own",
         ),
         (
             {"pod": {"annotations": {"a": "b" * 300_000}}},
-            f'spec.pod.annotations: {{"a": "{70 * "b"}... must have at most 245760 bytes in all, not 300001',
+            f'spec.pod.annotations: {{"a": "{70 * "b"}... is not allowed; '
+            "must have at most 245760 bytes in all, not 300001",
         ),
-        ({"resources": {"cpu": True}}, "spec.resources.cpu: true must be a valid string"),
+        ({"resources": {"cpu": True}}, "spec.resources.cpu: true is not allowed; must be a valid string"),
         (
             {"resources": {"nodeSelector": {"zone": 1}}},
-            "spec.resources.nodeSelector.zone: 1 must be a valid string",
+            "spec.resources.nodeSelector.zone: 1 is not allowed; must be a valid string",
         ),
         (
             {"workers": {"processesPerNode": "two"}},
-            "spec.workers.processesPerNode: \"two\" must be a valid integer or must be 'auto'",
+            "spec.workers.processesPerNode: \"two\" is not allowed; must be a valid integer or must be 'auto'",
         ),
         (
             {"model": {"name": "convnet", "command": ["true"]}},
@@ -149,12 +154,12 @@ def modelserve(name: str = "digits", **changes: Any) -> dict[str, Any]:
         ),
         (
             {"output": {"model": "Digits"}},
-            "spec.output.model: \"Digits\" must match pattern '^[a-z0-9]([-a-z0-9]*[a-z0-9])?$'",
+            "spec.output.model: \"Digits\" is not allowed; must match pattern '^[a-z0-9]([-a-z0-9]*[a-z0-9])?$'",
         ),
-        ({"output": {}}, "spec.output.model: is required"),
+        ({"output": {}}, "spec.output.model: required"),
         (
             {"epochs": 5},
-            "spec.epochs: unknown field; allowed here: checkpoint, dataset, energy, export, gates, log, model, output, "
+            "spec.epochs: unknown field; allowed: checkpoint, dataset, energy, export, gates, log, model, output, "
             "pod, policy, resources, trainer, workers",
         ),
     ],
@@ -265,7 +270,7 @@ def test_each_process_has_a_gpu_of_its_own() -> None:
             {"trainJob": "digits", "version": 2},
             'spec.model: version can only be set together with name, but it is {"trainJob": "digits", "version": 2}',
         ),
-        ({"name": "digits", "version": 0}, "spec.model.version: 0 must be greater than or equal to 1"),
+        ({"name": "digits", "version": 0}, "spec.model.version: 0 is not allowed; must be >= 1"),
         (
             {"uri": "pvc://models/default/digits/1"},
             'spec.model: uri can only be set together with digest, but it is {"uri": "pvc://models/default/digits/1"}',
@@ -324,7 +329,7 @@ def test_a_name_that_a_service_cannot_have_is_refused(name: str) -> None:
 def test_an_object_without_a_spec_is_told_what_is_required() -> None:
     with pytest.raises(InvalidSpec) as refused:
         parse_trainjob({"metadata": {"name": "digits"}})
-    assert refused.value.problems == ("spec.model: is required",)
+    assert refused.value.problems == ("spec.model: required",)
 
 
 def test_quantities_may_be_written_as_numbers_as_in_a_pod() -> None:

@@ -14,11 +14,11 @@ BAD = [
     ({"model": {"name": "timm/"}}, "spec.model.name: 'timm/' is unknown; did you mean 'timm/<name>'"),
     (
         {"model": {"name": "lstm", "options": {"hiddenn": 8}}},
-        "spec.model.options.hiddenn: unknown field; did you mean hidden? allowed here: bidirectional, hidden, layers",
+        "spec.model.options.hiddenn: unknown field; did you mean 'hidden'? allowed: bidirectional, hidden, layers",
     ),
     (
         {"model": {"name": "convnet", "options": {"channels": 0}}},
-        "spec.model.options.channels: 0 must be greater than or equal to 1",
+        "spec.model.options.channels: 0 is not allowed; must be >= 1",
     ),
     (
         {"model": {"name": "timm/resnet10t", "options": {"num_classes": 3}}},
@@ -32,11 +32,11 @@ BAD = [
     ({"dataset": {"name": "digits", "task": "regression"}}, "spec.dataset.task: 'regression' is not allowed; digits"),
     (
         {"dataset": {"name": "synthetic", "options": {"targets": 3}}},
-        "spec.dataset.options.targets: unknown field; allowed here: classes, samples, shape",
+        "spec.dataset.options.targets: unknown field; allowed: classes, samples, shape",
     ),
     (
         {"dataset": {"uri": "s3://b/x", "format": "parquet", "options": {"img": "a"}}},
-        "spec.dataset.options.img: unknown field; did you mean image? allowed here: config, image, label",
+        "spec.dataset.options.img: unknown field; did you mean 'image'? allowed: config, image, label",
     ),
     (
         {"dataset": {"uri": "s3://b/x", "format": "npz", "options": {"image": "a"}}},

@@ -91,9 +91,7 @@ def test_a_file_that_is_gone_is_named(publish: Publish, root: Path) -> None:
 def test_a_manifest_that_is_none_is_named(publish: Publish, root: Path) -> None:
     publish()
     (root / "default/digits/1/manifest.json").write_text("{}")
-    with pytest.raises(
-        store.StoreError, match=r"default/digits/1/manifest.json: not a manifest: opset: Field required"
-    ):
+    with pytest.raises(store.StoreError, match=r"default/digits/1/manifest.json: not a manifest: opset: required"):
         store.manifest(root, "default", "digits", 1)
 
 

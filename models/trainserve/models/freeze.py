@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from trainserve.api.catalogue import guess
+from trainserve.api.refusal import guess
 from trainserve.models.errors import ConfigError
 
 FIELD = "model.freeze"

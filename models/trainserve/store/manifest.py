@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
+from trainserve.api.refusal import problems_of
 from trainserve.store import names
 from trainserve.store.errors import StoreError, VersionMismatch
 
@@ -196,9 +197,7 @@ class Manifest(ManifestDraft):
         try:
             return cls.model_validate_json(content)
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            field = ".".join(str(part) for part in first["loc"])
-            raise StoreError(f"{path}: not a manifest: {field + ': ' if field else ''}{first['msg']}") from None
+            raise StoreError(f"{path}: not a manifest: {problems_of(error, cls)[0]}") from None
 
 
 def digest(content: bytes) -> str:

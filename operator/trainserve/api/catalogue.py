@@ -6,7 +6,6 @@ it, with the options that were checked here.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
@@ -14,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from trainserve.api.base import ApiType
+from trainserve.api.refusal import guess
 
 Task = Literal["classification", "regression"]
 
@@ -165,9 +165,3 @@ def unknown(name: str, known: Iterable[str]) -> str:
     """`'convnte' is unknown; did you mean 'convnet'? known: convnet`."""
     names = sorted(known)
     return f"{name!r} is unknown; {guess(name, names)}known: {', '.join(names)}"
-
-
-def guess(name: str, known: Iterable[str]) -> str:
-    """`did you mean 'convnet'? `, ready to be followed by more; empty when nothing known is close."""
-    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
-    return f"did you mean {' or '.join(map(repr, close))}? " if close else ""

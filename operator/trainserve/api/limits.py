@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError
 
 from trainserve.api.base import ApiType
 from trainserve.api.pod import Variable
+from trainserve.api.refusal import problems_of
 from trainserve.api.scalars import quantity
 from trainserve.api.scalars.quantity import Memory
 
@@ -45,9 +46,7 @@ def parse(text: str) -> Limits:
     try:
         return Limits.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(step) for step in first["loc"])
-        raise ValueError(f"{Variable.LIMITS}={text!r}: {place}: {first['msg']}") from None
+        raise ValueError(f"{Variable.LIMITS}={text!r}: {problems_of(error, Limits)[0]}") from None
 
 
 def told(size: int) -> str:

@@ -1,52 +1,82 @@
-"""The one formatter of pydantic's errors: the field as it is written, its value, and what is allowed."""
+"""The one formatter of pydantic's errors: the field as it is written, its value, and what is allowed.
+
+The operator refuses objects with it, a training pod its configuration, and the serving side its settings.
+"""
 
 from __future__ import annotations
 
 import difflib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+_SIGNS = {"greater_than": ">", "greater_than_equal": ">=", "less_than": "<", "less_than_equal": "<="}
+_BOUNDS = ("gt", "ge", "lt", "le")
+_SHOWN = 80
+"""Characters of a value that a problem shows."""
 
-def problems_of(error: ValidationError, model: type[BaseModel], place: str) -> list[str]:
-    """One line per field of what stands at `place`; what the branches of a union say of one field becomes one line."""
+
+def problems_of(error: ValidationError, model: type[BaseModel], place: str = "") -> list[str]:
+    """Return one line per field: its path, its value and what is allowed.
+
+    `place`: the path of what `model` was to be; empty for a whole file. What the branches of a union say of one field
+    becomes one line.
+    """
     by_path: dict[str, list[ErrorDetails]] = {}
     for detail in error.errors(include_url=False):
         by_path.setdefault(_path(detail["loc"], model, place), []).append(detail)
-    return [_problem(path, details, model) for path, details in by_path.items()]
+    return [_problem(path, details, model, place) for path, details in by_path.items()]
 
 
-def _problem(path: str, details: list[ErrorDetails], model: type[BaseModel]) -> str:
+def guess(name: str, known: Iterable[str]) -> str:
+    """Return `did you mean 'convnet'? `, ready to be followed by more; empty if no known name is close."""
+    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(map(repr, close))}? " if close else ""
+
+
+def _problem(path: str, details: list[ErrorDetails], model: type[BaseModel], place: str) -> str:
     detail = details[0]
     match detail["type"]:
         case "json_invalid":
-            return f"{path}: {detail['msg']}"
+            return _at(path, detail["msg"])
         case "missing":
-            return f"{path}: is required"
+            return _at(path, "required")
         case "rule":
-            # The whole spec is no value that a reader looks for.
-            value = "" if path == "spec" else f", but it is {_shown(detail['input'])}"
-            return f"{path}: {detail['msg']}{value}"
+            # A whole spec or file is no value that a reader looks for.
+            value = "" if path == place else f", but it is {_shown(detail['input'])}"
+            return _at(path, f"{detail['msg']}{value}")
+        case "value_error":
+            words = str(detail["ctx"]["error"])
+            return f"{path}.{words}" if path and re.match(r"[a-zA-Z.]+: ", words) else _at(path, words)
         case "extra_forbidden":
             *parents, name = detail["loc"]
             allowed = _fields(parents, model)
-            near = difflib.get_close_matches(str(name), allowed, n=1)
-            hint = f"did you mean {near[0]}? " if near else ""
-            return f"{path}: unknown field; {hint}allowed here: {', '.join(sorted(allowed))}"
+            closest = difflib.get_close_matches(str(name), allowed, n=1)
+            return _at(path, f"unknown field; {guess(str(name), closest)}allowed: {', '.join(sorted(allowed))}")
         case _:
             wanted = " or ".join(dict.fromkeys(_wanted(detail) for detail in details))
-            return f"{path}: {_shown(detail['input'])} {wanted}"
+            return _at(path or "config", f"{_shown(detail['input'])} is not allowed; {wanted}")
+
+
+def _at(path: str, words: str) -> str:
+    return f"{path}: {words}" if path else words
 
 
 def _wanted(detail: ErrorDetails) -> str:
-    if detail["type"] == "model_type":
+    kind, context = detail["type"], detail.get("ctx", {})
+    if kind == "model_type":
         return "must be an object"
-    return re.sub(r"^(Input|String|List) should", "must", detail["msg"])
+    if kind == "literal_error":
+        return f"must be {context['expected'].replace('True', 'true')}"
+    if kind in _SIGNS:
+        bound = next(context[name] for name in _BOUNDS if name in context)
+        return f"must be {_SIGNS[kind]} {int(bound) if bound == int(bound) else bound}"
+    return re.sub(r"^\w+ should", "must", detail["msg"])
 
 
 def _shown(value: Any) -> str:
@@ -54,19 +84,19 @@ def _shown(value: Any) -> str:
         text = json.dumps(value, default=str)
     except RecursionError:
         return "what is nested so deeply"
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
 
 
 def _path(location: Sequence[int | str], model: type[BaseModel], path: str) -> str:
-    """The path in the manifest; what pydantic adds to name the branch of a union is left out."""
+    """The path as it is written; what pydantic adds to name the branch of a union is left out."""
     type_: Any = model
     for step in location:
         if isinstance(step, int):
             path, type_ = f"{path}[{step}]", _inside(type_)
         elif (fields := _fields_of(type_)) is not None:
-            path, type_ = f"{path}.{step}", fields.get(step)
+            path, type_ = f"{path}.{step}".removeprefix("."), fields.get(step)
         elif get_origin(type_) is dict:
-            path, type_ = f"{path}.{step}", _inside(type_)
+            path, type_ = f"{path}.{step}".removeprefix("."), _inside(type_)
     return path
 
 
@@ -78,7 +108,7 @@ def _fields(location: Sequence[int | str], model: type[BaseModel]) -> list[str]:
 
 
 def _fields_of(type_: Any) -> dict[str, Any] | None:
-    """Types of an API type's fields by their names in the manifest; none for anything else."""
+    """Types of an API type's fields by their written names; None for anything else."""
     if isinstance(type_, type) and issubclass(type_, BaseModel):
         return {field.alias or name: _plain(field.annotation) for name, field in type_.model_fields.items()}
     return None

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from trainserve.api.base import ApiType
 from trainserve.api.modelserve import Peer
+from trainserve.api.refusal import problems_of
 from trainserve.operator import labels
 from trainserve.operator.plan import Object
 
@@ -40,9 +41,7 @@ def parse(text: str) -> Peers | None:
     try:
         return Peers.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(step) for step in first["loc"])
-        raise ValueError(f"{VARIABLE}={text!r}: {place}: {first['msg']}") from None
+        raise ValueError(f"{VARIABLE}={text!r}: {problems_of(error, Peers)[0]}") from None
 
 
 def written(peers: Iterable[Peer]) -> list[dict[str, Any]]:

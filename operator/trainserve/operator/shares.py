@@ -10,6 +10,7 @@ from typing import Self
 from pydantic import ValidationError, model_validator
 
 from trainserve.api.base import ApiType, Resources
+from trainserve.api.refusal import problems_of
 from trainserve.api.scalars import quantity
 from trainserve.api.scalars.quantity import Cores, Memory
 from trainserve.operator.plan import Object
@@ -62,9 +63,7 @@ def parse(text: str) -> Shares:
     try:
         return Shares.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(step) for step in first["loc"])
-        raise ValueError(f"{place}: {first['msg']}" if place else first["msg"]) from None
+        raise ValueError(problems_of(error, Shares)[0]) from None
 
 
 def of_workload(resources: Resources, share: Share) -> Object:

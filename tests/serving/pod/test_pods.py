@@ -121,7 +121,7 @@ def test_fetch_fails_by_name_on_settings_that_this_model_or_pod_cannot_follow(
 def test_fetch_refuses_settings_that_nobody_knows(root: Path, published: Published, tmp_path: Path) -> None:
     status, _, errors = run(*fetching(root, tmp_path / "run", published.digest), "--settings", '{"instance": 2}')
     assert status == 2
-    assert "settings.instance: unknown field; did you mean instances?" in " ".join(errors.split())
+    assert "settings.instance: unknown field; did you mean 'instances'?" in " ".join(errors.split())
 
 
 def test_fetch_says_which_versions_there_are(root: Path, published: Published, tmp_path: Path) -> None:

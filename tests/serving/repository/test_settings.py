@@ -30,13 +30,14 @@ def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
     [
         (
             '{"dynamicBatching": {"maxBatchSize": 8}}',
-            "settings.dynamicBatching.maxBatchSize: unknown field; did you mean maxBa",
+            "settings.dynamicBatching.maxBatchSize: unknown field; did you mean 'maxBa",
         ),
-        ('{"instances": 0}', "settings.instances: 0 must be greater than or equal to 1"),
-        ('{"instances": "2"}', 'settings.instances: "2" must be a valid integer'),
+        ('{"instances": 0}', "settings.instances: 0 is not allowed; must be >= 1"),
+        ('{"instances": "2"}', 'settings.instances: "2" is not allowed; must be a valid integer'),
         (
             '{"dynamicBatching": {"maxQueueDelay": "5"}}',
-            'settings.dynamicBatching.maxQueueDelay: "5" must be a number and one of us, ms, s, m or h, such as 20ms',
+            'settings.dynamicBatching.maxQueueDelay: "5" is not allowed; must be a number and one of us, ms, s, m or '
+            "h, such as 20ms",
         ),
         (
             '{"dynamicBatching": {"maxQueueDelay": "2s"}}',
@@ -47,7 +48,7 @@ def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
             "preferredBatchSizes must not be greater than maxBatch",
         ),
         ('{"priorities": {"levels": 2, "default": 3}}', "settings.priorities: default must not be greater than levels"),
-        ("[]", r"settings: \[\] must be an object"),
+        ("[]", r"settings: \[\] is not allowed; must be an object"),
         ("{", "settings: Invalid JSON"),
     ],
 )

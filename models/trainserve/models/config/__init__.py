@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_valid
 
 from trainserve import api
 from trainserve.api.base import ApiType
-from trainserve.api.catalogue import guess
+from trainserve.api.refusal import problems_of
 from trainserve.api.training import (
     CONFIG_FORMAT,
     Augment,
@@ -25,7 +25,6 @@ from trainserve.api.training import (
     Trainer,
 )
 from trainserve.api.trainjob import Output
-from trainserve.models.config import refusal
 from trainserve.models.config.sections import Checkpoint, Dataset, Job, Model, Pretrained, Store
 from trainserve.models.errors import ConfigError
 
@@ -122,9 +121,8 @@ def checked(kind: type[_Kind], content: object, folder: Path) -> _Kind:
     try:
         config = kind.model_validate(content)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        new = f"; {_reads()}" if first["type"] == "extra_forbidden" else ""
-        raise ConfigError(refusal.line(kind, first) + new) from None
+        new = f"; {_reads()}" if error.errors(include_url=False)[0]["type"] == "extra_forbidden" else ""
+        raise ConfigError(problems_of(error, kind)[0] + new) from None
     config._folder = folder.absolute()
     return config
 
@@ -138,12 +136,4 @@ def options(kind: type[_Options], given: Mapping[str, Any], field: str) -> _Opti
     try:
         return kind.model_validate(given)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        if first["type"] == "extra_forbidden":
-            allowed = [info.alias or name for name, info in kind.model_fields.items()]
-            name = str(first["loc"][0])
-            raise ConfigError(
-                f"{field}.{name}: unknown option; {guess(name, allowed)}allowed: {', '.join(allowed)}"
-            ) from None
-        first["loc"] = (*field.split("."), *first["loc"])
-        raise ConfigError(refusal.line(kind, first)) from None
+        raise ConfigError(problems_of(error, kind, field)[0]) from None

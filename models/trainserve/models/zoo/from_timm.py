@@ -9,7 +9,8 @@ from typing import Any
 
 from torch import nn
 
-from trainserve.api.catalogue import TIMM, TIMM_REFUSED_OPTIONS, guess
+from trainserve.api.catalogue import TIMM, TIMM_REFUSED_OPTIONS
+from trainserve.api.refusal import guess
 from trainserve.models.errors import ConfigError
 from trainserve.models.torchvision import declare_operators
 from trainserve.models.zoo import ready

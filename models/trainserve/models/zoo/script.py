@@ -18,7 +18,7 @@ from typing import Any
 
 from torch import nn
 
-from trainserve.api.catalogue import guess
+from trainserve.api.refusal import guess
 from trainserve.models import float16
 from trainserve.models.data.dataset import Task
 from trainserve.models.errors import ConfigError, RunFailed, ScriptError
