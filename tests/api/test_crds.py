@@ -10,8 +10,9 @@ import yaml
 from hypothesis import given, settings
 
 from tests.api.specs import WHOLE_SPECS, specs
-from trainserve.api.messages import Progress, Result
-from trainserve.api.modelserve import ModelServeSpec, ModelServeStatus
+from trainserve.api.modelserve import ModelServeSpec
+from trainserve.api.modelserve_status import ModelServeStatus
+from trainserve.api.reported import Progress, Result
 from trainserve.api.trainjob import TrainJobSpec
 from trainserve.api.trainjob_status import TrainJobStatus
 from trainserve.operator.crds import as_yaml, modelserve_crd, trainjob_crd

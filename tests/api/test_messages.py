@@ -12,19 +12,17 @@ from hypothesis import strategies as st
 from trainserve.api import messages
 from trainserve.api.messages import (
     LIMIT,
-    Artifact,
     Failed,
     Fetched,
-    MeasuredEnergy,
     Message,
     Published,
     Report,
     Resolved,
-    Result,
     Trained,
     Tuned,
     Unreadable,
 )
+from trainserve.api.reported import Artifact, MeasuredEnergy, Result
 
 DIGEST = "sha256:" + "0" * 64
 TEXT = st.text(max_size=3000)

@@ -16,8 +16,9 @@ from hypothesis import given, settings
 
 from tests.api.specs import WHOLE_SPECS, specs
 from trainserve.api import API_VERSION, GROUP
-from trainserve.api.messages import Progress, Result
-from trainserve.api.modelserve import ModelServeSpec, ModelServeStatus, Replicas
+from trainserve.api.modelserve import ModelServeSpec
+from trainserve.api.modelserve_status import ModelServeStatus, Replicas
+from trainserve.api.reported import Progress, Result
 from trainserve.api.trainjob import TrainJobSpec
 from trainserve.api.trainjob_status import TrainJobStatus
 from trainserve.dev import binaries

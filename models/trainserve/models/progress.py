@@ -35,11 +35,11 @@ class State:
 
     def to_json(self) -> dict[str, Any]:
         """The TrainJob's status field `progress`, camelCase, without unknown values; NaN stays NaN."""
-        from trainserve.api import messages  # pydantic comes with the first answer, and not before the server listens
+        from trainserve.api import reported  # pydantic comes with the first answer, and not before the server listens
 
         known = {
             field.alias or name: getattr(self, name)
-            for name, field in messages.Progress.model_fields.items()
+            for name, field in reported.Progress.model_fields.items()
             if name != "updated_time"
         }
         return {name: value for name, value in known.items() if value is not None}

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainserve import store
-from trainserve.api import messages
+from trainserve.api import reported
 from trainserve.api.messages import Message
 from trainserve.api.pod import Variable
 from trainserve.models import builder, checkpoint, data, device, energy, gates, nvml, result, warmup
@@ -348,8 +348,8 @@ class Run:
             self.terminal.say(f"passed over: {each}")
         told: dict[str, Any] = {}
         if manifest.parity.max_abs is not None and manifest.parity.max_rel is not None:
-            told["parity"] = messages.MeasuredParity(max_abs=manifest.parity.max_abs, max_rel=manifest.parity.max_rel)
-        artifact = messages.Artifact(
+            told["parity"] = reported.MeasuredParity(max_abs=manifest.parity.max_abs, max_rel=manifest.parity.max_rel)
+        artifact = reported.Artifact(
             uri=published.uri,
             version=published.version,
             digest=published.digest,

@@ -96,11 +96,22 @@ class StatusType(ApiType):
 class Toleration(ApiType):
     """As in a Pod's spec."""
 
-    key: LabelKey | None = None
-    operator: Literal["Exists", "Equal"] | None = None
-    value: LabelValue | None = None
-    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
-    toleration_seconds: int | None = Field(None, ge=0, le=MAX_COUNT)
+    key: LabelKey | None = Field(None, description="Key of the taint. Unset: every taint.", examples=["nvidia.com/gpu"])
+    operator: Literal["Exists", "Equal"] | None = Field(
+        None, description="Exists: any value of the taint is tolerated. Equal: only `value`. Unset: Equal."
+    )
+    value: LabelValue | None = Field(None, description="Value of the taint.", examples=["present"])
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
+        None, description="Effect of the taint. Unset: every effect."
+    )
+    toleration_seconds: int | None = Field(
+        None,
+        ge=0,
+        le=MAX_COUNT,
+        description="How long a pod stays on a node with a NoExecute taint. Unset: for ever.",
+        examples=[300],
+        json_schema_extra={"unit": "seconds"},
+    )
 
     # https://github.com/kubernetes/kubernetes/blob/v1.20.2/pkg/apis/core/validation/validation.go (ValidateTolerations)
     rules = (
@@ -126,27 +137,55 @@ class Gpu(ApiType):
     """Which GPU will do; matched against the labels that GPU feature discovery sets."""
 
     product: list[str] | None = Field(
-        None, min_length=1, max_length=64, description="Accepted values of the node label nvidia.com/gpu.product."
+        None,
+        min_length=1,
+        max_length=64,
+        description="Accepted values of the node label nvidia.com/gpu.product.",
+        examples=[["NVIDIA-H200"]],
     )
-    min_memory: Memory | None = Field(None, description="Least memory of one GPU, in bytes (nvidia.com/gpu.memory).")
+    min_memory: Memory | None = Field(
+        None,
+        description="Least memory of one GPU (nvidia.com/gpu.memory).",
+        examples=["80Gi"],
+        json_schema_extra={"unit": "bytes"},
+    )
     mig: str | None = Field(
-        None, pattern=r"^[0-9]+g\.[0-9]+gb$", description="MIG profile instead of whole GPUs, such as 1g.10gb."
+        None,
+        pattern=r"^[0-9]+g\.[0-9]+gb$",
+        description="MIG profile instead of whole GPUs, such as 1g.10gb.",
+        examples=["1g.10gb"],
     )
 
 
 class Resources(ApiType):
     """What one pod gets."""
 
-    gpus: int = Field(0, ge=0, le=16, description="GPUs of one pod (nvidia.com/gpu).")
+    gpus: int = Field(
+        0,
+        ge=0,
+        le=16,
+        description="GPUs of one pod (nvidia.com/gpu).",
+        examples=[1],
+        json_schema_extra={"unit": "GPUs"},
+    )
     gpu: Gpu | None = Field(None, description="Which GPU will do. Unset: any.")
     cpu: Cores | None = Field(
-        None, description="CPU cores, as request and limit. Unset: the operator's default (chart value pods.resources)."
+        None,
+        description="CPU cores, as request and limit. Unset: the operator's default (chart value pods.resources).",
+        examples=["2"],
+        json_schema_extra={"unit": "cores"},
     )
     memory: Memory | None = Field(
-        None, description="Memory in bytes, as request and limit. Unset: the operator's default."
+        None,
+        description="Memory, as request and limit. Unset: the operator's default.",
+        examples=["4Gi"],
+        json_schema_extra={"unit": "bytes"},
     )
     node_selector: dict[LabelKey, LabelValue] | None = Field(
-        None, max_length=64, description="Labels that the node must have."
+        None,
+        max_length=64,
+        description="Labels that the node must have.",
+        examples=[{"topology.kubernetes.io/zone": "eu-1a"}],
     )
     tolerations: list[Toleration] | None = Field(None, max_length=64, description="Taints that the pods tolerate.")
 
@@ -165,13 +204,14 @@ class ContainerSecurity(ApiType):
 
     read_only_root_filesystem: bool | None = Field(
         None,
-        description="false: they may write outside of /tmp and their other volumes, too. Unset: true.",
+        description="false: the containers may also write outside of /tmp and their other volumes. Unset: true.",
     )
     run_as_user: int | None = Field(
         None,
         ge=0,
         le=MAX_COUNT,
-        description="User and group that they run as; 0: root. Unset: 65532, Triton 1000.",
+        description="User and group as which the containers run; 0: root. Unset: 65532, and 1000 for Triton.",
+        examples=[1000],
     )
 
 
@@ -183,9 +223,12 @@ class PodTemplate(ApiType):
         max_length=64,
         description="Labels of the pods, such as kueue.x-k8s.io/queue-name. Names under trainserve.io, and "
         "app.kubernetes.io/managed-by, are the operator's own.",
+        examples=[{"kueue.x-k8s.io/queue-name": "team-a"}],
     )
     annotations: Annotations | None = Field(
-        None, description="Annotations of the pods, such as sidecar.istio.io/inject. The same names are the operator's."
+        None,
+        description="Annotations of the pods, such as sidecar.istio.io/inject. The operator's own names are the same.",
+        examples=[{"sidecar.istio.io/inject": "false"}],
     )
     security_context: ContainerSecurity | None = None
 
@@ -193,12 +236,16 @@ class PodTemplate(ApiType):
 class Condition(StatusType):
     """A condition as in Kubernetes' metav1.Condition."""
 
-    type: str
-    status: Literal["True", "False", "Unknown"]
-    reason: str
-    message: str
-    last_transition_time: Timestamp = Field(description="Moves only when status changes.")
-    observed_generation: int | None = None
+    type: str = Field(description="Name of the condition.", examples=["Ready"])
+    status: Literal["True", "False", "Unknown"] = Field(description="Whether the condition holds.")
+    reason: str = Field(description="Why it has that status, in one word.", examples=["Verified"])
+    message: str = Field(description="Why it has that status, in a sentence.", examples=["64 samples match"])
+    last_transition_time: Timestamp = Field(
+        description="When the status last changed.", examples=["2026-11-22T16:00:00Z"]
+    )
+    observed_generation: int | None = Field(
+        None, description="metadata.generation of the spec for which the condition was decided.", examples=[1]
+    )
 
 
 Conditions = Annotated[

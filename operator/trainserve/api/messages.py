@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, WrapValidator
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, WrapValidator
 
-from trainserve.api.base import StatusType
 from trainserve.api.pod import PodPath, Variable
 from trainserve.api.reasons import Reason
+from trainserve.api.reported import Artifact, Progress, Result, Said
 from trainserve.api.scalars.address import Digest
 from trainserve.api.scalars.duration import ReportedDelay
-from trainserve.api.scalars.values import MAX_COUNT, Count, Figure, Text, Timestamp
+from trainserve.api.scalars.values import MAX_COUNT, Count
 
 FORMAT = 1
 """`formatVersion` of what this release writes. A message that names none is of format 1, as earlier releases wrote."""
@@ -31,82 +31,6 @@ _HEAD = 400
 """Bytes that are kept of the beginning of such a text, at most; the rest is its end, where the cause stands."""
 _LISTED = 8
 """Items of a list of texts that are written, at most."""
-
-
-class Said(StatusType):
-    """Base of what pods say, with fields in the wire's camelCase."""
-
-    model_config = ConfigDict(frozen=True)
-
-    def wire(self) -> dict[str, Any]:
-        """As JSON has it: the fields that were set, null where nothing is known of one."""
-        return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
-
-
-class Progress(Said):
-    """Where the run is, as the pod's rank 0 says."""
-
-    epoch: Count | None = None
-    epochs: Count | None = None
-    step: Count | None = None
-    percent: int | None = Field(None, ge=0, le=100)
-    samples_per_second: Figure = None
-    eta_seconds: Figure = None
-    loss: Figure = None
-    accuracy: Figure = None
-    gpu_utilization: Figure = Field(None, description="Share of the time in which the GPUs worked, 0 to 1.")
-    gpu_memory_bytes: Count | None = Field(None, description="In use on the GPUs.")
-    updated_time: Timestamp | None = None
-
-
-class MeasuredEnergy(Said):
-    """Energy of the training, from counters alone; what no counter gave is absent, and `reason` says why."""
-
-    joules: Figure = Field(None, description="Of the GPUs that trained; in a run on the CPU, of the node's processors.")
-    source: Text = Field(None, description="nvml, rapl, or none.")
-    reason: Text = Field(None, description="Why a reading is missing.")
-    joules_per_epoch: Figure = None
-    joules_per_image: Figure = None
-    cpu_joules: Figure = Field(None, description="Of the node's processors and memory, whatever ran there.")
-    grams_co2e: Figure = Field(
-        None, alias="gramsCO2e", description="Of joules, where energy.gridIntensity is given: grams of CO2 equivalent."
-    )
-
-
-class Result(Said):
-    """What the finished run measured, on the test split where it concerns the model."""
-
-    accuracy: Figure = None
-    loss: Figure = None
-    samples_per_second: Figure = None
-    seconds_lost: Figure = Field(None, description="Seconds of work lost to restarts.")
-    precision: Text = Field(None, description="Arithmetic of the training step: fp32, tf32 or bf16.")
-    exported_accuracy: Figure = Field(None, description="Of the exported file, where it was measured.")
-    exported_loss: Figure = Field(None, description="Of the exported file, where it was measured.")
-    energy: MeasuredEnergy | None = None
-    energy_joules: Figure = Field(None, description="Absent where no energy counter exists.")
-    gpu_seconds: Figure = None
-
-
-class MeasuredParity(Said):
-    """Largest differences seen between onnxruntime's outputs and PyTorch's."""
-
-    max_abs: float
-    max_rel: float
-
-
-class Artifact(Said):
-    """The published version."""
-
-    uri: str = Field(min_length=1)
-    version: int = Field(ge=1, le=MAX_COUNT)
-    digest: Digest
-    bytes: Count
-    opset: Count
-    precision: Text = Field(None, description="Number format of the weights: fp32, fp16 or int8.")
-    parity: MeasuredParity | None = Field(
-        None, description="Absent where a script wrote the file itself and recorded nothing to compare it with."
-    )
 
 
 def _or_nothing(value: Any, read: Callable[[Any], Any]) -> Any:
@@ -143,7 +67,7 @@ class Trained(Message):
     outcome: Literal["Trained"] = "Trained"
     progress: IfReadable[Progress] = None
     result: IfReadable[Result] = None
-    message: IfReadable[str] = Field(None, description="Names the figures that are no number, and so null.")
+    message: IfReadable[str] = Field(None, description="Names the figures that are not numbers, and therefore null.")
 
 
 class Published(Message):
@@ -152,18 +76,18 @@ class Published(Message):
     outcome: Literal["Published"] = "Published"
     progress: IfReadable[Progress] = None
     result: IfReadable[Result] = None
-    message: IfReadable[str] = Field(None, description="Names the figures that are no number, and so null.")
-    artifact: Artifact | None = None
-    passed_over: PassedOver = None
+    message: IfReadable[str] = Field(None, description="Names the figures that are not numbers, and therefore null.")
+    artifact: Artifact | None = Field(None, description="The version that was published.")
+    passed_over: PassedOver = Field(None, description="Entries of the store that are not versions, each with why.")
 
 
 class Failed(Message):
     """A container of any kind did not do what it was asked to."""
 
     outcome: Literal["Failed"] = "Failed"
-    reason: IfReadable[str] = None
-    message: IfReadable[str] = None
-    progress: IfReadable[Progress] = Field(None, description="Of a run: where it was.")
+    reason: IfReadable[str] = Field(None, description="Why, in one word; see the table of reasons.")
+    message: IfReadable[str] = Field(None, description="Why, in a sentence.")
+    progress: IfReadable[Progress] = Field(None, description="Of a run: how far it was.")
     result: IfReadable[Result] = Field(None, description="Of a run: what it had measured.")
 
 
@@ -171,54 +95,67 @@ class Fetched(Message):
     """A serving pod has the model that it was told to fetch."""
 
     outcome: Literal["Fetched"] = "Fetched"
-    version: int | None = Field(None, ge=1, le=MAX_COUNT, description="Absent of a lone graph.")
-    digest: Digest
+    version: int | None = Field(None, ge=1, le=MAX_COUNT, description="Number of the version; absent for a lone graph.")
+    digest: Digest = Field(description="Digest of the version, or of the lone graph.")
 
 
 class Resolved(Message):
     """The version that the store holds."""
 
     outcome: Literal["Resolved"] = "Resolved"
-    uri: str = Field(min_length=1)
-    version: int = Field(ge=1, le=MAX_COUNT)
-    digest: Digest
-    passed_over: PassedOver = None
+    uri: str = Field(min_length=1, description="Public address of the version.")
+    version: int = Field(ge=1, le=MAX_COUNT, description="Number of the version.")
+    digest: Digest = Field(description="Digest of the version.")
+    passed_over: PassedOver = Field(None, description="Entries of the store that are not versions, each with why.")
 
 
 class Tuned(Message):
     """What the tuner measured: the settings that hold the objective, or what would be needed."""
 
     outcome: Literal["Tuned"] = "Tuned"
-    held: bool
-    message: str = Field(min_length=1)
-    instances: int | None = Field(None, ge=1, le=64)
-    threads: int | None = Field(None, ge=1, le=256)
-    max_batch: int | None = Field(None, ge=1, le=4096)
-    max_queue_delay: ReportedDelay | None = None
-    p99_ms: float | None = Field(None, ge=0)
-    requests_per_second: float | None = Field(None, ge=0)
+    held: bool = Field(description="Whether settings were found that hold the objective.")
+    message: str = Field(min_length=1, description="The choice, or what would be needed to hold the objective.")
+    instances: int | None = Field(None, ge=1, le=64, description="Chosen instances.")
+    threads: int | None = Field(None, ge=1, le=256, description="Chosen threads.")
+    max_batch: int | None = Field(None, ge=1, le=4096, description="Chosen dynamicBatching.maxBatch.")
+    max_queue_delay: ReportedDelay | None = Field(
+        None,
+        description="Chosen dynamicBatching.maxQueueDelay; absent if requests do not wait.",
+    )
+    p99_ms: float | None = Field(
+        None, ge=0, description="99th percentile of the latency with these settings, in milliseconds."
+    )
+    requests_per_second: float | None = Field(None, ge=0, description="Load at which that latency was measured.")
 
 
 class Batching(Said):
     """Whether a server joins requests along the first axis, and why."""
 
-    axis: Literal["first", "none"]
-    reason: IfReadable[str] = None
+    axis: Literal["first", "none"] = Field(
+        description="first: requests are joined along the first axis. none: each is run alone."
+    )
+    reason: IfReadable[str] = Field(None, description="Why.")
 
 
 class Report(Said):
     """What the probe beside a server has found; its answer to `/report`."""
 
     format_version: int = Field(FORMAT, ge=1, le=FORMAT)
-    verified: IfReadable[bool] = Field(None, description="Null until there is a verdict.")
-    reason: IfReadable[str] = None
-    message: IfReadable[str] = None
-    samples: IfReadable[Count] = Field(None, description="Recorded samples that were compared; 0 where none are.")
-    batching: IfReadable[Batching] = None
-    max_abs: IfReadable[float] = None
-    max_rel: IfReadable[float] = None
-    p50_ms: IfReadable[float] = None
-    p99_ms: IfReadable[float] = None
+    verified: IfReadable[bool] = Field(
+        None, description="Whether the server's answers are correct; null until there is a verdict."
+    )
+    reason: IfReadable[str] = Field(None, description="Why, in one word; see the table of reasons.")
+    message: IfReadable[str] = Field(None, description="Why, in a sentence.")
+    samples: IfReadable[Count] = Field(
+        None, description="Number of recorded samples that were compared; 0 if there are none."
+    )
+    batching: IfReadable[Batching] = Field(None, description="Whether requests are joined, and why.")
+    max_abs: IfReadable[float] = Field(None, description="Largest absolute difference from the recorded outputs.")
+    max_rel: IfReadable[float] = Field(None, description="Largest relative difference from the recorded outputs.")
+    p50_ms: IfReadable[float] = Field(None, description="Median latency of single inferences, in milliseconds.")
+    p99_ms: IfReadable[float] = Field(
+        None, description="99th percentile of the latency of single inferences, in milliseconds."
+    )
 
 
 Outcome = Annotated[Trained | Published | Failed | Fetched | Resolved | Tuned, Field(discriminator="outcome")]

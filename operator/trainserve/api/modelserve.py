@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, computed_field
+from pydantic import Field
 
 from trainserve.api.base import (
     ApiType,
-    Conditions,
     PodTemplate,
     Resources,
     Rule,
-    StatusType,
     exactly_one_of,
     requires,
     stays_inside,
@@ -20,7 +18,7 @@ from trainserve.api.base import (
 from trainserve.api.scalars.address import Digest
 from trainserve.api.scalars.duration import Duration
 from trainserve.api.scalars.names import OBJECT_NAME_PATTERN, LabelKey, LabelValue, ModelName
-from trainserve.api.scalars.values import MAX_COUNT, Figure, Timestamp
+from trainserve.api.scalars.values import MAX_COUNT
 from trainserve.api.triton import Triton
 
 NAME_LIMIT = 40
@@ -45,9 +43,12 @@ class Samples(ApiType):
         pattern=SAMPLES_PATTERN,
         max_length=1024,
         description="An .npz file on a claim of this namespace, in an object store or on a web server.",
+        examples=["s3://samples/digits.npz"],
     )
     digest: Digest | None = Field(
-        None, description="sha256 of that file. Unset: whatever lies there when a pod starts."
+        None,
+        description="sha256 of that file. Unset: any content is accepted when a pod starts.",
+        examples=["sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"],
     )
 
     rules = (stays_inside("uri"),)
@@ -56,31 +57,50 @@ class Samples(ApiType):
 class ModelRef(ApiType):
     """What is served: name (newest version), name + version, trainJob (what that run published), or uri + digest."""
 
-    name: ModelName | None = Field(None, description="Name in the model store, in this namespace.")
-    version: int | None = Field(None, ge=1, le=MAX_COUNT, description="Pins one version; unset follows the newest.")
+    name: ModelName | None = Field(
+        None, description="Name of the model in the model store, in this namespace.", examples=["digits"]
+    )
+    version: int | None = Field(
+        None, ge=1, le=MAX_COUNT, description="Version that is served. Unset: always the newest.", examples=[3]
+    )
     train_job: str | None = Field(
-        None, pattern=OBJECT_NAME_PATTERN, max_length=63, description="A TrainJob of this namespace."
+        None,
+        pattern=OBJECT_NAME_PATTERN,
+        max_length=63,
+        description="Name of a TrainJob in this namespace; what it published is served.",
+        examples=["digits"],
     )
     uri: str | None = Field(
         None,
         pattern=URI_PATTERN,
         max_length=1024,
-        description="A version's folder, <root>/<namespace>/<model>/<version>, or a lone .onnx file: on a claim of this"
-        " namespace, in an object store or on a web server. file:// is the operator's own store alone.",
+        description="Address of a version's folder, <root>/<namespace>/<model>/<version>, or of a lone .onnx file: on"
+        " a claim of this namespace, in an object store or on a web server. file:// is accepted for the "
+        "operator's own store only.",
+        examples=["s3://models/default/digits/3"],
     )
     digest: Digest | None = Field(
-        None, description="sha256 of the version's manifest.json, or of the lone file; required with uri."
+        None,
+        description="sha256 of the version's manifest.json, or of the lone file; required with uri.",
+        examples=["sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"],
     )
     public_key: str | None = Field(
         None,
         pattern=ED25519_PATTERN,
         max_length=256,
-        description="PEM of an Ed25519 public key. What it has not signed is refused before anything of it is loaded.",
+        description="PEM of an Ed25519 public key. A model without its signature is refused before anything of it is "
+        "loaded.",
+        examples=[
+            "-----BEGIN PUBLIC KEY-----\n"
+            "MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n"
+            "-----END PUBLIC KEY-----\n"
+        ],
     )
 
     samples: Samples | None = Field(
         None,
-        description="What a lone .onnx file is verified by before it takes traffic; a version has samples of its own.",
+        description="Inputs with which a lone .onnx file is verified before it takes traffic; a version has samples "
+        "of its own.",
     )
 
     rules = (
@@ -100,12 +120,16 @@ class ModelRef(ApiType):
 class Autoscaling(ApiType):
     """Replicas by load."""
 
-    min: int = Field(1, ge=0, le=1000, description="Fewest replicas.")
-    max: int = Field(ge=1, le=1000, description="Most replicas.")
+    min: int = Field(1, ge=0, le=1000, description="Fewest replicas.", examples=[2], json_schema_extra={"unit": "pods"})
+    max: int = Field(ge=1, le=1000, description="Most replicas.", examples=[8], json_schema_extra={"unit": "pods"})
     metric: Literal["concurrency", "queueRatio", "gpuUtilization"] = Field(
-        "concurrency", description="Requests in flight per replica, share of time spent queued, or share of GPU busy."
+        "concurrency",
+        description="concurrency: requests in flight per replica. queueRatio: share of the time that requests are "
+        "queued. gpuUtilization: share of the time that the GPUs are busy.",
     )
-    target: float = Field(gt=0, description="Value of the metric that is aimed at.")
+    target: float = Field(
+        gt=0, description="Value of the metric at which the number of replicas stays as it is.", examples=[4]
+    )
 
     rules = (
         Rule(
@@ -119,54 +143,89 @@ class Autoscaling(ApiType):
 class Slo(ApiType):
     """The latency objective."""
 
-    p99: Duration = Field(description="99 of 100 requests are answered within this.")
+    p99: Duration = Field(
+        description="Time within which 99 of 100 requests must be answered.",
+        examples=["20ms"],
+        json_schema_extra={"unit": "duration"},
+    )
     measure_seconds: int = Field(
         240,
         ge=10,
         le=3000,
-        description="About how long is measured. With less, fewer settings are tried; a slow model needs more.",
+        description="Approximate time of the measurement. With less, fewer settings are tried; a slow model needs "
+        "more.",
+        examples=[600],
+        json_schema_extra={"unit": "seconds"},
     )
 
 
 class Verify(ApiType):
     """How much is checked before a version takes traffic."""
 
-    samples: int = Field(64, ge=1, le=100_000, description="Recorded samples sent through the running server, at most.")
+    samples: int = Field(
+        64,
+        ge=1,
+        le=100_000,
+        description="Most recorded samples that are sent through the running server.",
+        examples=[256],
+        json_schema_extra={"unit": "samples"},
+    )
 
 
 class Rollout(ApiType):
     """How a new version replaces the old one."""
 
     strategy: Literal["BlueGreen", "Canary"] = Field(
-        "BlueGreen", description="All traffic at once when the new version is verified, or step by step."
+        "BlueGreen",
+        description="BlueGreen: all traffic moves when the new version is verified. Canary: it moves step by step.",
+        examples=["BlueGreen"],
     )
     verify: Verify = Verify()
     steps: list[Annotated[int, Field(ge=1, le=100)]] | None = Field(
-        None, min_length=1, max_length=100, description="Percent of the traffic that each step of a canary gets."
+        None,
+        min_length=1,
+        max_length=100,
+        description="Share of the traffic that the new version gets in each step of a canary.",
+        examples=[[10, 50, 100]],
+        json_schema_extra={"unit": "percent"},
     )
-    interval: Duration | None = Field(None, description="Time between two steps of a canary.")
+    interval: Duration | None = Field(
+        None,
+        description="Time between two steps of a canary.",
+        examples=["10m"],
+        json_schema_extra={"unit": "duration"},
+    )
 
 
 class Selector(ApiType):
     """Labels that something must have; none: whatever there is."""
 
-    match_labels: dict[LabelKey, LabelValue] | None = Field(None, max_length=16)
+    match_labels: dict[LabelKey, LabelValue] | None = Field(
+        None,
+        max_length=16,
+        description="Labels and their values. Unset: everything matches.",
+        examples=[{"team": "vision"}],
+    )
 
 
 class IpBlock(ApiType):
     """Addresses."""
 
-    cidr: str = Field(pattern=r"^[0-9a-fA-F.:]{2,45}/[0-9]{1,3}$", description="Such as 10.0.0.0/8.")
+    cidr: str = Field(
+        pattern=r"^[0-9a-fA-F.:]{2,45}/[0-9]{1,3}$",
+        description="Range of addresses in CIDR notation, such as 10.0.0.0/8.",
+        examples=["10.0.0.0/8"],
+    )
 
 
 class Peer(ApiType):
     """Who may ask, in a NetworkPolicy's own words."""
 
     namespace_selector: Selector | None = Field(
-        None, description="Namespaces; {}: all. Unset: this one, where podSelector is set."
+        None, description="Namespaces of the clients; {}: all. Unset: this namespace, if podSelector is set."
     )
-    pod_selector: Selector | None = Field(None, description="Pods there; {} or unset: all.")
-    ip_block: IpBlock | None = Field(None, description="Addresses, such as of clients outside of the cluster.")
+    pod_selector: Selector | None = Field(None, description="Pods in those namespaces; {} or unset: all.")
+    ip_block: IpBlock | None = Field(None, description="Addresses, for example of clients outside the cluster.")
 
     rules = (
         Rule(
@@ -183,7 +242,9 @@ class ModelServeSpec(ApiType):
     """The desired service."""
 
     model: ModelRef
-    replicas: int = Field(1, ge=0, le=1000, description="Pods that serve the model.")
+    replicas: int = Field(
+        1, ge=0, le=1000, description="Pods that serve the model.", examples=[2], json_schema_extra={"unit": "pods"}
+    )
     autoscaling: Autoscaling | None = None
     resources: Resources = Resources()
     pod: PodTemplate | None = None
@@ -193,8 +254,8 @@ class ModelServeSpec(ApiType):
     clients: list[Peer] | None = Field(
         None,
         max_length=32,
-        description="Who may reach ports 8000 and 8001, where the chart's networkPolicies are on. Unset: all pods of "
-        "this namespace. An Ingress or Gateway is a client, too.",
+        description="Who may reach ports 8000 and 8001, if the chart's networkPolicies are on. Unset: all pods of "
+        "this namespace. An Ingress or a Gateway is a client, too.",
     )
 
     rules = (
@@ -204,73 +265,3 @@ class ModelServeSpec(ApiType):
             holds=lambda spec: spec.triton.tensor_rt is None or spec.resources.gpus > 0,
         ),
     )
-
-
-class Replicas(StatusType):
-    """Pods of the version that takes traffic."""
-
-    desired: int
-    ready: int
-
-
-class Latency(StatusType):
-    """As the pods' own probes measured it: one inference at a time, milliseconds."""
-
-    p50_ms: Figure = None
-    p99_ms: Figure = None
-
-
-class Tuning(StatusType):
-    """What was measured for the objective, and the settings that are served with because they hold it."""
-
-    key: str | None = Field(None, description="What was measured: model, objective, other settings and hardware.")
-    objective: str | None = None
-    held: bool | None = None
-    reason: str | None = Field(None, description="Why nothing was measured; unset where something was.")
-    message: str | None = Field(None, description="What was chosen, or what would be needed, or what failed.")
-    max_batch: int | None = None
-    max_queue_delay: str | None = None
-    instances: int | None = None
-    threads: int | None = None
-    p99_ms: Figure = Field(None, description="Measured with these settings under this load, by one pod.")
-    requests_per_second: Figure = None
-
-
-class HistoryEntry(StatusType):
-    """A version that took traffic, and since when."""
-
-    version: int | None = None
-    digest: str
-    time: Timestamp
-
-
-class ModelServeColumns(StatusType):
-    """Figures as `kubectl get modelserves` prints them; a printer column can only show a field as it stands."""
-
-    replicas: str | None = Field(None, description="Ready and desired replicas, such as 1/2.")
-    p99: str | None = Field(None, description="Latency with its unit, such as 2.1ms.")
-
-
-class ModelServeStatus(StatusType):
-    """What the operator observed."""
-
-    phase: str | None = None
-    conditions: Conditions | None = None
-    observed_generation: int | None = None
-    url: str | None = None
-    grpc_url: str | None = None
-    version: int | None = Field(None, description="The version that takes traffic.")
-    digest: str | None = None
-    replicas: Replicas | None = None
-    latency: Latency | None = None
-    tuning: Tuning | None = None
-    history: list[HistoryEntry] | None = None
-
-    @computed_field
-    def columns(self) -> ModelServeColumns:
-        """Derived from replicas and latency, for the printer columns; written and never read."""
-        p99_ms = self.latency.p99_ms if self.latency else None
-        return ModelServeColumns(
-            replicas=f"{self.replicas.ready}/{self.replicas.desired}" if self.replicas else None,
-            p99=None if p99_ms is None else f"{p99_ms:.1f}ms",
-        )

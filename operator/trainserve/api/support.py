@@ -23,8 +23,8 @@ class Limit:
     """Asked about the field's value as in the manifest, and only where the field is set."""
     supported: str
     """What can be written instead."""
-    where: Callable[[Any], bool] = lambda spec: True
-    """The specs that the limit concerns."""
+    where: Callable[[Any], bool] | None = None
+    """The specs that the limit concerns; None: all."""
 
 
 def _never(value: Any) -> bool:
@@ -85,7 +85,8 @@ def unsupported(spec: TrainJobSpec | ModelServeSpec) -> list[str]:
     problems = []
     for limit in limits:
         value = _value_at(manifest, limit.field)
-        if value is not None and limit.where(spec) and not limit.acted_on(value):
+        concerned = limit.where is None or limit.where(spec)
+        if value is not None and concerned and not limit.acted_on(value):
             problems.append(
                 f"spec.{limit.field}: {json.dumps(value)} is not supported yet; supported now: {limit.supported}"
             )

@@ -7,9 +7,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from trainserve.api.base import ApiType, PodTemplate, Resources, Rule
+from trainserve.api.model_source import FUNCTION, ModelSource
 from trainserve.api.scalars.names import ModelName
 from trainserve.api.scalars.values import MAX_COUNT
-from trainserve.api.training import FUNCTION, Checkpoint, Dataset, Energy, Export, Gates, Log, ModelSource, Trainer
+from trainserve.api.training import Checkpoint, Dataset, Energy, Export, Gates, Log, Trainer
 
 IMMUTABLE = "spec cannot change once the first attempt has started, but for spec.policy"
 NAME_LIMIT = 52
@@ -19,9 +20,13 @@ NAME_LIMIT = 52
 class Workers(ApiType):
     """The gang: pods (nodes) times processes in each."""
 
-    nodes: int = Field(1, ge=1, le=1024, description="Pods; on nodes of their own where there are enough.")
+    nodes: int = Field(
+        1, ge=1, le=1024, description="Number of pods; they run on different nodes if there are enough.", examples=[2]
+    )
     processes_per_node: Annotated[int, Field(ge=1, le=64)] | Literal["auto"] = Field(
-        "auto", description="Processes in each pod, from 1 to 64. auto: one for each GPU, and one where there is none."
+        "auto",
+        description="Processes in each pod, from 1 to 64. auto: one for each GPU, or one if the pod has none.",
+        examples=[4],
     )
 
     def processes(self, gpus: int) -> int:
@@ -32,22 +37,43 @@ class Workers(ApiType):
 class Output(ApiType):
     """Where the result goes in the model store."""
 
-    model: ModelName = Field(description="Name in the model store; each success publishes the next version under it.")
+    model: ModelName = Field(
+        description="Name in the model store; each success publishes the next version under it.", examples=["digits"]
+    )
 
 
 class Policy(ApiType):
     """What happens around the run."""
 
-    retries: int = Field(3, ge=0, le=100, description="Further attempts after a failure of the training itself.")
-    suspend: bool = Field(False, description="Keep the run from starting, or stop it at its next checkpoint.")
+    retries: int = Field(
+        3, ge=0, le=100, description="Further attempts after a failure of the training itself.", examples=[5]
+    )
+    suspend: bool = Field(
+        False, description="Keep the run from starting, or stop it at its next checkpoint.", examples=[False]
+    )
     active_deadline_seconds: int | None = Field(
-        None, ge=1, le=MAX_COUNT, description="The run fails when it has been running for longer than this."
+        None,
+        ge=1,
+        le=MAX_COUNT,
+        description="Longest time that the run may be running; after it the run fails.",
+        examples=[86400],
+        json_schema_extra={"unit": "seconds"},
     )
     pending_deadline_seconds: int | None = Field(
-        None, ge=1, le=MAX_COUNT, description="The run fails when its pods have waited for a node for longer than this."
+        None,
+        ge=1,
+        le=MAX_COUNT,
+        description="Longest time that the run's pods may wait for a node; after it the run fails.",
+        examples=[3600],
+        json_schema_extra={"unit": "seconds"},
     )
     ttl_seconds_after_finished: int | None = Field(
-        None, ge=0, le=MAX_COUNT, description="The TrainJob is deleted this long after it finished."
+        None,
+        ge=0,
+        le=MAX_COUNT,
+        description="Time after which a finished TrainJob is deleted. Unset: it is kept.",
+        examples=[604800],
+        json_schema_extra={"unit": "seconds"},
     )
 
 

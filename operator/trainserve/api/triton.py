@@ -24,19 +24,42 @@ class Queue(ApiType):
     """How many requests may wait, and how long: one too many, or too late, is refused with 503 instead of making all
     others late."""
 
-    size: int = Field(0, ge=0, le=1_000_000, description="Requests that may wait; 0 is any number.")
-    timeout: Duration | None = Field(None, description="How long a request may wait. Unset: for ever.")
+    size: int = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        description="Requests that may wait; 0: any number.",
+        examples=[256],
+        json_schema_extra={"unit": "requests"},
+    )
+    timeout: Duration | None = Field(
+        None,
+        description="Longest time that a request may wait. Unset: no limit.",
+        examples=["100ms"],
+        json_schema_extra={"unit": "duration"},
+    )
 
 
 class DynamicBatching(ApiType):
     """How Triton gathers single requests into batches."""
 
-    max_batch: int = Field(64, ge=1, le=MAX_BATCH, description="Most samples in one batch.")
+    max_batch: int = Field(
+        64, ge=1, le=MAX_BATCH, description="Largest batch.", examples=[16], json_schema_extra={"unit": "samples"}
+    )
     preferred_batch_sizes: list[Annotated[int, Field(ge=1, le=MAX_BATCH)]] | None = Field(
-        None, min_length=1, max_length=64, description="Sizes that are run at once when reached. Unset: maxBatch."
+        None,
+        min_length=1,
+        max_length=64,
+        description="Batch sizes that are run at once when they are reached. Unset: maxBatch.",
+        examples=[[8, 16]],
+        json_schema_extra={"unit": "samples"},
     )
     max_queue_delay: Duration | None = Field(
-        None, description="How long a request may wait for company, at most 1s. Unset: not at all."
+        None,
+        description="Longest time that a request may wait for others to join its batch, at most 1s. Unset: it does "
+        "not wait.",
+        examples=["500us"],
+        json_schema_extra={"unit": "duration"},
     )
     queue: Queue = Queue()
 
@@ -59,8 +82,10 @@ class DynamicBatching(ApiType):
 class Priorities(ApiType):
     """Level 1 is served first. A request names its level in its parameter `priority`."""
 
-    levels: int = Field(ge=1, le=100, description="How many levels there are.")
-    default: int | None = Field(None, ge=1, le=MAX_COUNT, description="Of a request that names none. Unset: the last.")
+    levels: int = Field(ge=1, le=100, description="Number of priority levels.", examples=[3])
+    default: int | None = Field(
+        None, ge=1, le=MAX_COUNT, description="Level of a request that names none. Unset: the last.", examples=[2]
+    )
 
     rules = (
         Rule(
@@ -75,7 +100,9 @@ class TensorRt(ApiType):
     """Run the graph with TensorRT, which builds its engines when the server starts. int8 takes a graph that is
     quantised itself (export.precision: int8)."""
 
-    precision: Literal["fp32", "fp16", "int8"] = Field("fp32", description="In which it may compute.")
+    precision: Literal["fp32", "fp16", "int8"] = Field(
+        "fp32", description="Precision in which TensorRT may compute.", examples=["fp16"]
+    )
 
 
 class RateLimiter(ApiType):
@@ -84,27 +111,41 @@ class RateLimiter(ApiType):
     resources: dict[ResourceName, Annotated[int, Field(ge=1, le=1_000_000)]] = Field(
         default_factory=dict,
         max_length=64,
-        description="Count by name. As much of each is there as one instance holds.",
+        description="Amount of each resource, by name. Available of each is as much as one instance holds.",
+        examples=[{"memory": 2}],
     )
-    priority: int = Field(1, ge=1, le=1_000_000, description="2 runs half as often as 1 when both wait.")
+    priority: int = Field(
+        1,
+        ge=1,
+        le=1_000_000,
+        description="Weight of the model when several wait: 2 runs half as often as 1.",
+        examples=[2],
+    )
 
 
 class Ensemble(ApiType):
     """Beside the model, `<name>-ensemble`: raw images in, the likeliest labels and their scores out."""
 
-    top: int = Field(1, ge=1, le=1000, description="Labels of each image, the likeliest first.")
-    softmax: bool = Field(False, description="The model gives logits: make probabilities of them.")
+    top: int = Field(
+        1, ge=1, le=1000, description="Number of labels returned for each image, the most probable first.", examples=[3]
+    )
+    softmax: bool = Field(
+        False, description="Convert the model's outputs, which are logits, to probabilities.", examples=[True]
+    )
 
 
 class ServedModel(ApiType):
     """How one model is served."""
 
-    instances: int = Field(1, ge=1, le=64, description="Model instances per pod; with GPUs, per GPU.")
-    threads: int = Field(1, ge=1, le=256, description="Threads of one instance, inside one operator of the graph.")
+    instances: int = Field(1, ge=1, le=64, description="Model instances per pod; with GPUs, per GPU.", examples=[2])
+    threads: int = Field(
+        1, ge=1, le=256, description="Threads of one instance, within one operator of the graph.", examples=[4]
+    )
     batch_axis: BatchAxis = Field(
         "auto",
-        description="Where requests are joined: auto, along the first axis if every answer is proven to depend on its "
-        "own row alone; first, on your word; none.",
+        description="How requests are batched. auto: along the first axis if every answer is proven to depend on its "
+        "own row alone. first: along the first axis, without that proof. none: not at all.",
+        examples=["first"],
     )
     dynamic_batching: DynamicBatching = DynamicBatching()
     priorities: Priorities | None = None
@@ -117,14 +158,21 @@ class ServedModel(ApiType):
     ensemble: Ensemble | None = None
     overrides: Overrides = Field(
         default_factory=dict,
-        description="Fields of Triton's ModelConfig, in its JSON form; they win. The server checks them.",
+        description="Fields of Triton's ModelConfig in its JSON form; they override what TrainServe writes. The "
+        "server checks them.",
+        examples=[{"parameters": {"session.use_device_allocator_for_initializers": {"string_value": "1"}}}],
     )
 
 
 class Triton(ServedModel):
     """Settings of the server."""
 
-    image: str | None = Field(None, min_length=1, description="Unset: the operator's default image.")
+    image: str | None = Field(
+        None,
+        min_length=1,
+        description="Container image of the server. Unset: the operator's default image.",
+        examples=["nvcr.io/nvidia/tritonserver:26.08-py3"],
+    )
 
     def settings_json(self) -> str:
         """What a pod is told: all but the image, and of the batch axis nothing where nobody asked: the pods of a

@@ -11,7 +11,8 @@ from pydantic import BaseModel
 from pydantic.alias_generators import to_camel
 
 from trainserve.api import GROUP, VERSION, modelserve, trainjob
-from trainserve.api.modelserve import ModelServeSpec, ModelServeStatus
+from trainserve.api.modelserve import ModelServeSpec
+from trainserve.api.modelserve_status import ModelServeStatus
 from trainserve.api.scalars.names import OBJECT_NAME_PATTERN
 from trainserve.api.trainjob import TrainJobSpec
 from trainserve.api.trainjob_status import TrainJobStatus

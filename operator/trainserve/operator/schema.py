@@ -51,7 +51,7 @@ def structural_schema(model: type[BaseModel], *, mode: Literal["validation", "se
 def _structural(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> Schema:
     if node.get("x-kubernetes-preserve-unknown-fields"):
         return dict(node)  # it is in this form already: trainserve.api.open_fields
-    node = _resolved(node, definitions)
+    node = resolved(node, definitions)
     if "anyOf" in node:
         return _number_or_string(node, [_structural(choice, definitions) for choice in node["anyOf"]])
     schema: Schema = {key: node[key] for key in _KEPT if key in node}
@@ -83,7 +83,7 @@ def _structural(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> Sche
     return schema
 
 
-def _resolved(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> Mapping[str, Any]:
+def resolved(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> Mapping[str, Any]:
     """The node with references followed and `null` taken away: an optional field is one that may be absent.
 
     What stands beside a reference (a description, a default) goes before what the reference says.

@@ -60,7 +60,9 @@ _Kind = TypeVar("_Kind", bound="Config")
 class Config(ApiType):
     """One run. Without `output` it trains and measures, and publishes nothing."""
 
-    format_version: int = Field(CONFIG_FORMAT, ge=1)
+    format_version: int = Field(
+        CONFIG_FORMAT, ge=1, description="Format of the configuration; a pod refuses a later one than it knows."
+    )
     job: Job = Field(default_factory=Job)
     store: Store | None = None
     model: Model

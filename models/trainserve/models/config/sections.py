@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from trainserve.api import catalogue, training
+from trainserve.api import catalogue, model_source, training
 from trainserve.api.base import ApiType
 from trainserve.api.scalars.address import Uri, is_fetched
 from trainserve.api.scalars.names import Name
@@ -17,33 +17,44 @@ from trainserve.api.scalars.names import Name
 class Job(ApiType):
     """Whose run this is. By hand there is no uid, and every run publishes anew."""
 
-    namespace: Name = "default"
-    name: Annotated[str, Field(min_length=1, max_length=253)] = "by-hand"
-    uid: str | None = None
-    attempt: int = Field(1, ge=1)
+    namespace: Name = Field("default", description="Namespace of the TrainJob.")
+    name: Annotated[str, Field(min_length=1, max_length=253)] = Field("by-hand", description="Name of the TrainJob.")
+    uid: str | None = Field(
+        None,
+        description="Its uid; an attempt that finds a version published under this uid reports that one. Unset: every"
+        " run publishes a new version.",
+    )
+    attempt: int = Field(1, ge=1, description="Number of the attempt.")
 
 
 class Store(ApiType):
     """Where versions go: the root as this process reaches it, and as others address it."""
 
-    root: str = Field(min_length=1)
-    public_root: str | None = None
+    root: str = Field(
+        min_length=1,
+        description="Root of the model store as the pod reaches it: a mounted folder or s3://<bucket>/<prefix>.",
+    )
+    public_root: str | None = Field(None, description="Root of the model store as others address it. Unset: root.")
 
 
 class Checkpoint(training.Checkpoint):
     """A new attempt with the same `folder` goes on from the newest."""
 
-    folder: str = Field(min_length=1)
+    folder: str = Field(min_length=1, description="Folder of the checkpoints, the same for every attempt.")
 
 
-class Pretrained(training.Pretrained):
+class Pretrained(model_source.Pretrained):
     """A file of weights: its path, or an address (s3, https, file) that is fetched into the cache.
 
     With `path`, `uri` only records the file's origin.
     """
 
-    path: str | None = Field(None, min_length=1)
-    uri: Uri | None = None  # type: ignore[assignment]
+    path: str | None = Field(None, min_length=1, description="Path of the file in the pod.")
+    uri: Uri | None = Field(  # type: ignore[assignment]
+        None,
+        description="Address of the file (s3://, https:// or file://), from which it is fetched. With path: only a "
+        "record of its origin.",
+    )
     rules = ()
 
     @model_validator(mode="after")
@@ -55,10 +66,13 @@ class Pretrained(training.Pretrained):
         return self
 
 
-class Model(training.ModelFields):
+class Model(model_source.ModelFields):
     """A model of the zoo or of timm by name, or the user's own function that builds one, and its arguments."""
 
-    script: str | None = None
+    script: str | None = Field(
+        None,
+        description="Path of the user's own Python file in the pod, with :<function> if a function returns the model.",
+    )
     options: dict[str, Any] = Field(default_factory=dict)
     pretrained: Pretrained | None = None
     freeze: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list)
@@ -91,8 +105,12 @@ class Dataset(training.Dataset):
     With `path`, `uri` only records the file's origin.
     """
 
-    path: str | None = Field(None, min_length=1)
-    uri: Uri | None = None
+    path: str | None = Field(None, min_length=1, description="Path of the file or folder in the pod.")
+    uri: Uri | None = Field(
+        None,
+        description="Address of the file or folder (s3://, https:// or file://), from which it is fetched. With path:"
+        " only a record of its origin.",
+    )
     options: dict[str, Any] = Field(default_factory=dict)
     split: training.Split = Field(default_factory=training.Split)
     rules = ()

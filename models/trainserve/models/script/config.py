@@ -8,7 +8,7 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 
 from trainserve.api.base import ApiType
-from trainserve.api.training import ENV_ONCE, Args, Env
+from trainserve.api.model_source import ENV_ONCE, Args, Env
 from trainserve.models.config import Config, Dataset, checked
 from trainserve.store.masking import CREDENTIAL
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from trainserve.api.modelserve import ModelServeSpec, ModelServeStatus
+from trainserve.api.modelserve import ModelServeSpec
+from trainserve.api.modelserve_status import ModelServeStatus
 from trainserve.api.pod import Port
 from trainserve.api.reasons import Reason
 from trainserve.operator import conditions, recorded, times

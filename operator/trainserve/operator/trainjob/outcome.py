@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from trainserve.api.messages import Failed, Published, Said, Trained, Unreadable
+from trainserve.api.messages import Failed, Published, Trained, Unreadable
 from trainserve.api.reasons import By, Reason, Retry, said_by
+from trainserve.api.reported import Said
 from trainserve.operator import pods, times
 from trainserve.operator.said import as_status, shortened
 

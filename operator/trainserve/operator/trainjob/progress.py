@@ -7,6 +7,7 @@ from typing import Any
 
 from trainserve.api import messages
 from trainserve.api.pod import Endpoint, Port
+from trainserve.api.reported import Progress
 from trainserve.operator import labels
 from trainserve.operator.plan import Object
 from trainserve.operator.poller import Target
@@ -38,5 +39,5 @@ def targets(job: Object, children: list[Object]) -> dict[str, Target]:
 
 def latest(answers: Mapping[str, dict[str, Any]]) -> dict[str, Any] | None:
     """The status field `progress`; None when nobody has answered in its form."""
-    told = (messages.answered(messages.Progress, answer) for answer in answers.values() if answer)
+    told = (messages.answered(Progress, answer) for answer in answers.values() if answer)
     return next((as_status(progress) for progress in told if progress is not None), None)

@@ -9,8 +9,9 @@ from pydantic import ValidationError
 
 from trainserve.api import catalogue
 from trainserve.api.base import ApiType
+from trainserve.api.model_source import ModelSource
 from trainserve.api.refusal import problems_of
-from trainserve.api.training import Dataset, ModelSource, Trainer
+from trainserve.api.training import Dataset, Trainer
 from trainserve.api.trainjob import TrainJobSpec
 from trainserve.operator.refusal import Refusal
 
