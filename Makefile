@@ -42,6 +42,7 @@ check: setup-python ## check format, lint, spelling, types, who may import whom,
 	.venv/bin/lint-imports
 	@$(PYTHON) -m trainserve.dev.dashboards --check
 	@$(PYTHON) -m trainserve.dev.metrics_page --check
+	@$(PYTHON) -m trainserve.dev.reference --check
 	@$(PYTHON) -m bench.page --check
 
 bench: setup ## measure, print tables and write bench/results/*.json
@@ -58,7 +59,8 @@ version: setup-python ## carry the version of pyproject.toml into the chart
 changelog: setup-python ## show what the fragments in changelog.d/ will say in CHANGELOG.md
 	@$(PYTHON) -m towncrier build --draft
 
-docs: setup-python ## regenerate docs/metrics.md from the metrics' definitions, docs/benchmarks.md's tables from bench/results
+docs: setup-python ## regenerate the pages of docs/ that are made from code (reference, contracts, metrics) and bench/results
+	$(PYTHON) -m trainserve.dev.reference
 	$(PYTHON) -m trainserve.dev.metrics_page
 	$(PYTHON) -m bench.page
 

@@ -126,8 +126,8 @@ def fetch(
 @main.command()
 @click.option("--store", "root", required=True, help="The store's root as mounted here, or its s3:// URL.")
 @click.option("--public-root", required=True, help="The store's root as others know it.")
-@click.option("--namespace", required=True)
-@click.option("--model", required=True)
+@click.option("--namespace", required=True, help="Namespace of the model.")
+@click.option("--model", required=True, help="Name of the model in the store.")
 @click.option("--version", type=click.IntRange(1), help="Unset: the newest.")
 @click.option(
     "--wait", type=click.FloatRange(0), default=0.0, metavar="SECONDS", help="Where there is none, ask again."
