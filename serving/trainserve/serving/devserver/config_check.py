@@ -20,6 +20,7 @@ from google.protobuf import json_format  # type: ignore[import-untyped]
 from trainserve.api.pod import COMPLETE_CONFIGURATION
 from trainserve.serving.devserver import refusals
 from trainserve.serving.devserver.server import DevelopmentServer
+from trainserve.serving.protocol.control import error_message, request
 from trainserve.serving.protocol.triton_types import messages
 from trainserve.serving.repository.repository import Folder, write_folders
 
@@ -110,17 +111,6 @@ def _json(config: Any) -> dict[str, Any]:
 
 
 def _ask(server: DevelopmentServer, method: str, path: str) -> tuple[int, str]:
-    """Status and body; of an error the server's words alone."""
-    connection = http.client.HTTPConnection(server.url, timeout=LOAD_SECONDS)
-    try:
-        connection.request(method, path, "{}" if method == "POST" else None, {"Content-Type": "application/json"})
-        response = connection.getresponse()
-        status, body = response.status, response.read().decode(errors="replace")
-    finally:
-        connection.close()
-    if status == http.client.OK:
-        return status, body
-    try:
-        return status, str(json.loads(body)["error"])
-    except (ValueError, KeyError, TypeError):
-        return status, body or f"status {status}"
+    """Return the status and the body; of an error the server's message alone."""
+    status, content = request(server.url, method, path, LOAD_SECONDS, {} if method == "POST" else None)
+    return status, content.decode(errors="replace") if status == http.client.OK else error_message(status, content)

@@ -25,7 +25,8 @@ import psutil
 from trainserve.serving.devserver import processes, refusals
 from trainserve.serving.devserver.processes import Processes
 from trainserve.serving.devserver.server import READY_SECONDS, ServerNotReady, errors
-from trainserve.serving.pod.probe import FIRST_SECONDS, Probe
+from trainserve.serving.pod.inferences import FIRST_SECONDS
+from trainserve.serving.pod.probe import Probe
 from trainserve.serving.protocol.control import Control
 from trainserve.serving.protocol.infer import InferenceError
 from trainserve.serving.repository.unbatched import Unbatched

@@ -7,7 +7,6 @@ nothing has to be loaded between two rounds. An idle model costs no processor ti
 from __future__ import annotations
 
 import http.client
-import json
 import re
 import shutil
 import time
@@ -22,6 +21,7 @@ from trainserve.serving.devserver.server import DevelopmentServer
 from trainserve.serving.load import loops
 from trainserve.serving.load.record import LoadFailed, Sample
 from trainserve.serving.load.requests import Prepared
+from trainserve.serving.protocol import control
 from trainserve.serving.repository.repository import Entry, write
 from trainserve.serving.samples import load_inputs
 from trainserve.serving.sources.servable import Servable
@@ -177,19 +177,9 @@ class Rig:
         self._server.restart()
 
     def _post(self, path: str) -> None:
-        connection = http.client.HTTPConnection(self._server.url, timeout=LOAD_SECONDS)
-        try:
-            connection.request("POST", path, b"{}", {"Content-Type": "application/json", **self._server.key})
-            answer = connection.getresponse()
-            content = answer.read()
-        finally:
-            connection.close()
-        if answer.status != http.client.OK:
-            try:
-                words = json.loads(content)["error"]
-            except (ValueError, KeyError, TypeError):
-                words = f"status {answer.status}"
-            raise LoadFailed(f"{path}: {words}")
+        status, content = control.request(self._server.url, "POST", path, LOAD_SECONDS, {}, self._server.key)
+        if status != http.client.OK:
+            raise LoadFailed(f"{path}: {control.error_message(status, content)}")
 
 
 def _available_bytes() -> int:

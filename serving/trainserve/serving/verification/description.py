@@ -6,13 +6,14 @@ classification extensions)
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import json
 from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+from trainserve.serving.protocol.control import request
 from trainserve.serving.protocol.infer import Arrays, InferenceError, infer
 from trainserve.serving.repository.repository import DIGEST
 
@@ -107,7 +108,7 @@ class Endpoint:
 
         `inputs` is one batch of one row. Raises InferenceError.
         """
-        with self._connection() as connection:
+        with self._errors(), closing(http.client.HTTPConnection(self.url, timeout=self.timeout)) as connection:
             answers = infer(connection, model, inputs, [output], classes=classes)
         labels = [str(index) for index in range(classes)]
         try:
@@ -119,35 +120,28 @@ class Endpoint:
         return labels
 
     def _json(self, method: str, path: str, body: Any = None) -> Any:
-        content = None if body is None else json.dumps(body).encode()
-        status, found = self._call(method, path, content)
+        status, found = self._call(method, path, body)
         answer = None
         if status == http.client.OK:
-            with contextlib.suppress(ValueError):
+            with suppress(ValueError):
                 answer = json.loads(found)
         if answer is None:
             words = found[:300].decode(errors="replace").strip() or "nothing"
             raise NoServer(f"{self.url}{path}: not an inference server's answer: status {status}, {words}")
         return answer
 
-    def _call(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
-        """Status and content."""
-        with self._connection() as connection:
-            connection.request(method, path, body, {"Content-Type": "application/json"} if body is not None else {})
-            response = connection.getresponse()
-            return response.status, response.read()
+    def _call(self, method: str, path: str, body: Any = None) -> tuple[int, bytes]:
+        with self._errors():
+            return request(self.url, method, path, self.timeout, body)
 
-    @contextlib.contextmanager
-    def _connection(self) -> Iterator[http.client.HTTPConnection]:
-        connection = http.client.HTTPConnection(self.url, timeout=self.timeout)
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
         try:
-            yield connection
+            yield
         except OSError as error:
             raise NoServer(f"{self.url}: {error.strerror or error or type(error).__name__}") from error
         except http.client.HTTPException as error:
             raise NoServer(f"{self.url}: {type(error).__name__}: {error}") from error
-        finally:
-            connection.close()
 
 
 def _sequence_idle(config: dict[str, Any]) -> float | None:

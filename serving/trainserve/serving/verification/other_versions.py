@@ -10,7 +10,7 @@ from trainserve import store
 from trainserve.serving.samples.recorded import Recorded
 from trainserve.serving.sources.address import Address
 from trainserve.serving.sources.servable import SAMPLES
-from trainserve.serving.verification.faults import Known
+from trainserve.serving.verification.evidence import Known
 from trainserve.store import Manifest, StoreError
 from trainserve.store.manifest import digest
 from trainserve.store.names import MANIFEST

@@ -19,7 +19,7 @@ from trainserve.serving.samples.recorded import Recorded
 from trainserve.serving.sources.servable import Servable
 from trainserve.serving.verification import faults
 from trainserve.serving.verification.description import NEVER_LOADED, Described, Endpoint, NoServer
-from trainserve.serving.verification.faults import Evidence, Known
+from trainserve.serving.verification.evidence import Evidence, Known
 from trainserve.serving.verification.report import Fault, Files, Kind, Labels, Report, Run, Worst, WrongLabel
 
 REQUESTS = 32
