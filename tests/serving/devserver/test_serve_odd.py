@@ -12,6 +12,7 @@ from onnx import TensorProto, helper
 
 from tests.serving import odd_graphs
 from tests.serving.serving import Serving, run, wait_until
+from trainserve.serving.devserver.keeper import Keeper
 from trainserve.serving.devserver.server import free_ports
 from trainserve.serving.devserver.supervisor import Change, Supervisor
 from trainserve.serving.protocol.control import Control
@@ -139,15 +140,15 @@ def test_a_watcher_that_fails_says_so_and_goes_on(
         {"net": None},
         tell,
     )
-    verify = supervisor._verify
+    verify = Keeper._verify
 
-    def fails_once(*arguments: object) -> object:
+    def fails_once(keeper: Keeper) -> object:
         if not failed:
-            failed.append(arguments)
+            failed.append(keeper)
             raise IndexError("list index out of range")
-        return verify(*arguments)
+        return verify(keeper)
 
-    monkeypatch.setattr(supervisor, "_verify", fails_once)
+    monkeypatch.setattr(Keeper, "_verify", fails_once)
     supervisor.run(stopped)
     own = [change for change in changes if change.model == "net"]
     assert [change.state for change in own] == ["unwatched", "ready"]

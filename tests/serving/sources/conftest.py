@@ -13,10 +13,9 @@ import onnx
 import pytest
 
 from tests.serving.graphs import convnet
+from tests.serving.sources.folders import VERSION
 from tests.serving.sources.places import RangeServer
 from trainserve.serving.sources.cache import NodeCache
-
-VERSION = "default/digits/1"
 
 
 @pytest.fixture(scope="session")

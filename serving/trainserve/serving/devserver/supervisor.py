@@ -1,9 +1,7 @@
-"""Keeps a development server and each of its models serving: verified before they count, watched, recovered.
+"""Keeps a development server serving, with a keeper (keeper.py) for each of its models.
 
-A model that does not answer, or whose process (the python backend's) died or stopped, is loaded anew, undisturbed by
-and not disturbing the others. A server that died or stopped is started anew, by its launcher if that is well. The guard
-holds the requests meanwhile. What cannot be helped is told by the model's name with the server's reason, and the others
-go on.
+A server that died or was stopped is started again, by its launcher if that still runs. Meanwhile the guard holds the
+requests. A model that cannot be recovered is reported with the server's reason, and the others go on.
 """
 
 from __future__ import annotations
@@ -14,79 +12,50 @@ import signal
 import subprocess
 import threading
 import time
-import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import psutil
 
-from trainserve.serving.devserver import processes, refusals
+from trainserve.serving.devserver import processes
+from trainserve.serving.devserver.keeper import (
+    ATTEMPTS,
+    LIVENESS_SECONDS,
+    TICK_SECONDS,
+    TIMEOUT_SECONDS,
+    Keeper,
+    ServerRun,
+    State,
+)
 from trainserve.serving.devserver.processes import Processes
 from trainserve.serving.devserver.server import READY_SECONDS, ServerNotReady, errors
-from trainserve.serving.pod.inferences import FIRST_SECONDS
-from trainserve.serving.pod.probe import Probe
 from trainserve.serving.protocol.control import Control
 from trainserve.serving.protocol.infer import InferenceError
 from trainserve.serving.repository.unbatched import Unbatched
 from trainserve.serving.samples.recorded import Recorded
-from trainserve.serving.verification.description import NoServer
 from trainserve.serving.verification.user_samples import Given
 
-TICK_SECONDS = 0.25
-LIVENESS_SECONDS = 1.0
-"""Between two inferences that show that a model lives."""
-TELL_SECONDS = 10.0
-"""After which it is said that a model's first answers take long."""
-TIMEOUT_SECONDS = 3.0
-"""For what is asked of a server that is loading nothing."""
-LOAD_SECONDS = 60.0
-RELOAD_SECONDS = 5.0
-"""To load a model anew at least; three times as long as the server took to load all of them, if that is longer."""
-ATTEMPTS = 3
-"""To recover a model, or to start a server, without any success; then it is given up."""
 STOP_SECONDS = 15.0
-"""Beyond the guard's draining and the server's own exit timeout only a hang lasts."""
+"""Longer than the guard's draining and the server's own exit timeout together: only a hang exceeds it."""
 _PR_SET_PDEATHSIG = 1
-
-State = Literal[
-    "starting", "ready", "failed", "recovering", "unloaded", "unwatched", "restarting", "draining", "stopped"
-]
 
 
 @dataclass(frozen=True)
 class Change:
-    """What has become of a model, or of the server, whose name is empty."""
+    """A new state of a model, or of the server if `model` is empty."""
 
     model: str
     state: State
     message: str
 
 
-class WrongAnswers(Exception):
-    """A model answers, and not what was recorded; the message says how far off it is."""
-
-
 class NothingServed(Exception):
-    """No model came up; the message holds each one's reason."""
-
-
-@dataclass
-class _Run:
-    """One process of the server's, from start to end."""
-
-    process: subprocess.Popen[bytes]
-    table: Processes
-    begun: float = field(default_factory=time.monotonic)
-    over: threading.Event = field(default_factory=threading.Event)
-    broken: str | None = None
-    loaded_seconds: float = 0.0
+    """No model could be served; the message has the reason for each."""
 
 
 class Supervisor:
-    """One server with its models. `models` has the recorded samples of each, or those that were given with it; None:
-    made-up inputs must do."""
+    """One server with its models."""
 
     def __init__(
         self,
@@ -98,20 +67,23 @@ class Supervisor:
         tell: Callable[[Change], None],
         unbatched: Mapping[str, Unbatched] | None = None,
     ) -> None:
-        """`command` starts the server, whose HTTP endpoint is at `url` and whose output goes to `log`."""
+        """`command` starts the server, whose HTTP endpoint is at `url` and whose output goes to `log`.
+
+        `models` maps each model to its recorded or given samples; without samples, any answer counts as verified.
+        `tell` is called with each change. `unbatched` maps models to their configurations without batches.
+        """
         self.command, self.repository, self.log, self.url = list(command), repository, log, url
         self.models, self.tell = models, tell
         self._unbatched = dict(unbatched or {})
-        """How each model is served without batches, where a trial shows that its rows do not stand alone."""
         self.states: dict[str, tuple[State, str]] = {}
         self._launched: subprocess.Popen[bytes] | None = None
-        """The launcher, which outlives its server."""
+        """The launcher, which can start its server again."""
         self._lock = threading.Lock()
 
     def run(self, stopped: threading.Event) -> None:
-        """Serve until `stopped` is set; call it in the main thread, with which the server ends.
+        """Serve until `stopped` is set. Call it in the main thread: the server ends with the thread that started it.
 
-        Raises ServerNotReady when the server does not come up, or goes down again and again, and NothingServed.
+        Raises ServerNotReady if the server does not start, or ends repeatedly, and NothingServed.
         """
         try:
             self._serve(stopped)
@@ -125,14 +97,17 @@ class Supervisor:
             self.states.clear()
             try:
                 run = self._start(stopped)
-            except ServerNotReady as error:  # what served before does so again: a port may be taken for a moment
+            except ServerNotReady as error:  # may pass if it served before: a port can be taken for a moment
                 vain += 1
                 if not served or vain == ATTEMPTS:
                     raise
                 self._change("", "restarting", str(error))
                 stopped.wait(LIVENESS_SECONDS)
                 continue
-            keepers = [threading.Thread(target=self._keep, args=(run, model), daemon=True) for model in self.models]
+            keepers = [
+                threading.Thread(target=Keeper(run, model, samples, self._unbatched, self._change).keep, daemon=True)
+                for model, samples in self.models.items()
+            ]
             try:
                 if not stopped.is_set():
                     for keeper in keepers:
@@ -149,11 +124,11 @@ class Supervisor:
                 raise ServerNotReady(f"it ended {vain} times before a model was ready: {why}")
             self._change("", "restarting", why)
 
-    def _start(self, stopped: threading.Event) -> _Run:
-        """The server that the launcher has started anew, or that of a new launcher."""
+    def _start(self, stopped: threading.Event) -> ServerRun:
+        """Wait for the server that the launcher has started again, or for that of a new launcher."""
         before, self._launched = self._launched, None
         process = before if before is not None and before.poll() is None else self._launch()
-        run = _Run(process, Processes(process.pid, self.repository))
+        run = ServerRun(process, Processes(process.pid, self.repository), self.url, self.repository, self.log)
         control = Control(self.url, TIMEOUT_SECONDS)
         begun = time.monotonic()
         while not stopped.is_set():
@@ -176,7 +151,7 @@ class Supervisor:
         libc = ctypes.CDLL(None)
 
         def prepare() -> None:
-            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)  # its own end is tidy, however this process ends
+            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)  # a clean shutdown, however this process ends
 
         with self.log.open("wb") as log:
             return subprocess.Popen(
@@ -184,12 +159,12 @@ class Supervisor:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # a terminal's Ctrl-C is for this process, which drains the server
+                start_new_session=True,  # a terminal's Ctrl-C reaches only this process, which drains the server
                 preexec_fn=prepare,
             )
 
-    def _watch(self, run: _Run, stopped: threading.Event) -> str | None:
-        """Until the server needs to be started anew; why, or None when it was stopped."""
+    def _watch(self, run: ServerRun, stopped: threading.Event) -> str | None:
+        """Wait until the server must be restarted, and return why; None if `stopped` is set."""
         while not stopped.wait(TICK_SECONDS):
             status = run.process.poll()
             if status is not None:
@@ -203,8 +178,8 @@ class Supervisor:
                 raise NothingServed("; ".join(f"{model}: {reason}" for model, (_, reason) in settled.items()))
         return None
 
-    def _end(self, run: _Run, stopped: threading.Event) -> None:
-        """Drain and end it where it was told to stop, else kill it; a launcher that is well stays to start anew."""
+    def _end(self, run: ServerRun, stopped: threading.Event) -> None:
+        """Drain and end the server if `stopped`, else kill it; a launcher that still runs is kept for a restart."""
         if not stopped.is_set() and run.table.triton is not None and run.table.launching():
             processes.kill([run.table.triton])
             self._launched = run.process
@@ -222,160 +197,7 @@ class Supervisor:
         members = table.server()
         processes.kill(members)
         launcher.wait()
-        psutil.wait_procs(members, STOP_SECONDS)  # its ports are free then
-
-    # What one thread for each model does.
-
-    def _keep(self, run: _Run, model: str) -> None:
-        """Watch a model until the server is over. Nothing ends that in silence: what goes wrong in the watching itself
-        is told, and it begins anew."""
-        while not run.over.is_set():
-            try:
-                self._watch_model(run, model)
-                return
-            except Exception as error:  # whatever it is, a model that serves must not go unwatched
-                traceback.print_exc()
-                self._tell_of(run, model, "unwatched", f"it may serve, and is not watched for the moment: {error!r}")
-                run.over.wait(LIVENESS_SECONDS)
-
-    def _watch_model(self, run: _Run, model: str) -> None:
-        control = Control(self.url, LOAD_SECONDS)
-        begun, attempts = run.begun, 0
-        while not run.over.is_set():
-            try:
-                loaded, reason = control.states().get(model, (False, "the server does not know it"))
-                if not loaded:
-                    state: State = "unloaded" if reason == "unloaded" else "failed"
-                    self._tell_of(run, model, state, self._words(model, reason))
-                    self._wait_until_loaded(run, control, model)
-                    begun, attempts = time.monotonic(), 0
-                    continue
-                probe = self._verify(run, model)
-                if probe.company.mixed and self._leave_batches(control, model, probe.company.mixed):
-                    continue
-                words = f"after {time.monotonic() - begun:.1f} s: {probe.message}{self._batching(model, probe)}"
-                self._tell_of(run, model, "ready", words)
-                attempts = 0
-                why = self._wait_for_fault(run, control, model, probe)
-            except WrongAnswers as error:
-                with contextlib.suppress(OSError, InferenceError):
-                    control.unload(model)
-                self._tell_of(run, model, "failed", f"it gives wrong answers and was unloaded: {error}")
-                return
-            except (OSError, NoServer) as error:
-                why = f"the server does not answer: {error}"
-            except InferenceError as error:
-                why = str(error)
-            if why is None:
-                continue
-            if run.over.is_set() or not run.table.whole():
-                return  # the server itself is gone, which is seen and told elsewhere
-            attempts += 1
-            begun = time.monotonic()
-            if attempts > ATTEMPTS:
-                self._tell_of(run, model, "failed", f"given up after {ATTEMPTS} attempts to recover it: {why}")
-                return
-            self._tell_of(run, model, "recovering", why)
-            try:
-                self._load_anew(run, model)
-            except OSError as error:
-                run.broken = f"it does not answer: {error}"
-                return
-            except InferenceError as error:
-                self._tell_of(run, model, "failed", self._words(model, str(error)))
-
-    def _batching(self, model: str, probe: Probe) -> str:
-        """Why a model's requests are not gathered; of one that is gathered against its nature, what becomes of it."""
-        known = self._unbatched.get(model)
-        if probe.company.mixed:
-            return f"; batched, and {probe.company.mixed}"
-        return f"; not batched: {known.batching.reason}" if known is not None and known.batching.axis == "none" else ""
-
-    def _leave_batches(self, control: Control, model: str, why: str) -> bool:
-        """Load a model anew without batches; False where nobody has said how."""
-        known = self._unbatched.get(model)
-        if known is None or not known.configs:
-            return False
-        self._change(model, "recovering", f"it is loaded anew without batches: {why}")
-        self._unbatched[model] = known.apply(self.repository, why)
-        for name in reversed(list(known.configs)):  # an ensemble before what it is made of
-            with contextlib.suppress(InferenceError):
-                control.unload(name, recovering=True)
-        for name in known.configs:
-            control.load(name)
-        return True
-
-    def _words(self, model: str, reason: str) -> str:
-        """Why the server has not loaded a model: in its log alone, where it says nothing of it elsewhere."""
-        return refusals.words(model, reason, self.log.read_text(errors="replace"))
-
-    def _wait_until_loaded(self, run: _Run, control: Control, model: str) -> None:
-        while not run.over.wait(LIVENESS_SECONDS):
-            if control.states().get(model, (False, ""))[0]:
-                return
-
-    def _verify(self, run: _Run, model: str) -> Probe:
-        """What asks the model from now on, which it has answered as it should.
-
-        Raises WrongAnswers, NoServer, InferenceError, OSError.
-        """
-        host, _, port = self.url.rpartition(":")
-        probe = Probe(host, int(port), model, self.models[model])
-        raised: list[Exception] = []
-
-        def verify() -> None:
-            try:
-                probe.verify()
-            except Exception as error:
-                raised.append(error)
-
-        asking = threading.Thread(target=verify, daemon=True)
-        backends, begun = run.table.backends(model), time.monotonic()
-        asking.start()
-        while asking.is_alive() and not run.over.is_set():
-            asking.join(TICK_SECONDS)
-            if asking.is_alive() and (fault := run.table.fault(backends)):
-                raise InferenceError(fault)
-            if time.monotonic() - begun > TELL_SECONDS:
-                self._tell_of(run, model, "starting", f"it takes long to answer; waiting up to {FIRST_SECONDS:.0f} s")
-        if raised:
-            raise raised[0]
-        if not probe.verified and not run.over.is_set():
-            raise WrongAnswers(probe.message)
-        return probe
-
-    def _wait_for_fault(self, run: _Run, control: Control, model: str, probe: Probe) -> str | None:
-        """Watch a model that is ready. None: it was unloaded or loaded anew on somebody's request."""
-        backends = run.table.backends(model)
-        asked, finished = time.monotonic(), 0
-        with contextlib.suppress(InferenceError):  # it was unloaded meanwhile, as is seen below
-            finished = control.finished(model)
-        while not run.over.wait(TICK_SECONDS):
-            why = run.table.fault(backends)
-            if why is None and not all(process.is_running() for process in backends):
-                return None
-            if why is None and probe.asks and time.monotonic() - asked >= LIVENESS_SECONDS:
-                asked = time.monotonic()
-                try:
-                    before, finished = finished, control.finished(model)
-                    if finished < before:  # a model that is loaded anew counts anew
-                        return None
-                    alive, words = probe.alive(TICK_SECONDS)
-                    why = None if alive else words
-                except InferenceError as error:  # such as that there is no such model
-                    why = str(error)
-            if why is not None:
-                return why if control.states().get(model, (False, ""))[0] else None
-        return None
-
-    def _load_anew(self, run: _Run, model: str) -> None:
-        processes.kill(run.table.backends(model))
-        Control(self.url, TIMEOUT_SECONDS).unload(model, recovering=True)
-        Control(self.url, max(RELOAD_SECONDS, 3 * run.loaded_seconds)).load(model)
-
-    def _tell_of(self, run: _Run, model: str, state: State, message: str) -> None:
-        if not run.over.is_set():  # else nothing of this server counts any more
-            self._change(model, state, message)
+        psutil.wait_procs(members, STOP_SECONDS)  # so that its ports are free
 
     def _change(self, model: str, state: State, message: str) -> None:
         with self._lock:
