@@ -9,9 +9,10 @@ import pytest
 
 from tests.serving.versions import fetch, publish_convnet
 from trainserve import store
+from trainserve.api.triton import DynamicBatching
 from trainserve.serving.devserver import runtime
 from trainserve.serving.devserver.server import DevelopmentServer
-from trainserve.serving.repository.settings import DynamicBatching, Settings
+from trainserve.serving.repository.settings import Settings
 from trainserve.store import Published
 
 

@@ -13,8 +13,9 @@ from google.protobuf import text_format
 from onnx import TensorProto, helper, numpy_helper
 from tritonclient.grpc import model_config_pb2 as messages
 
+from trainserve.api.triton import DynamicBatching, Ensemble
 from trainserve.serving.repository.repository import Entry, write
-from trainserve.serving.repository.settings import DynamicBatching, Ensemble, Settings
+from trainserve.serving.repository.settings import Settings
 from trainserve.serving.samples.recorded import Recorded
 from trainserve.serving.sources.servable import Servable
 from trainserve.store import ManifestDraft, Metrics, Parity, Preprocessing, Published, Tensor, TrainJobRef, publish

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from trainserve.serving.repository.settings import microseconds
+from trainserve.api.scalars.duration import microseconds
 
 MOST_CALLERS = 512
 MOST_PER_SECOND = 1_000_000.0

@@ -7,7 +7,7 @@ each other's answers, without any error.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _OPEN = (32, 224, 8)
 """Lengths tried for every other variable axis: a sequence, an image, a short one."""
+_Shape = tuple[str, Sequence[int]]
+"""Name and shape of a tensor; -1 is an axis of variable length."""
 PROVEN = "every answer depends on its own row alone"
 
 
@@ -56,18 +58,26 @@ def _not_open(inputs: Sequence[onnx.ValueInfoProto], outputs: Sequence[onnx.Valu
     """Why the shapes of inputs and outputs alone rule out batching; None if they do not."""
     if not inputs:
         return "the graph has no inputs"
-    for kind, values in (("input", inputs), ("output", outputs)):
-        for value in values:
-            tensor = value.type.tensor_type
-            if not tensor.HasField("shape"):
-                if kind == "output":
-                    continue  # the walk finds it
-                return f"{kind} {value.name} has no shape"
-            if not tensor.shape.dim:
-                return f"{kind} {value.name} is a scalar shared by all rows"
-            if tensor.shape.dim[0].dim_value > 0:
-                return f"the first axis of {kind} {value.name} is fixed at {tensor.shape.dim[0].dim_value}"
+    for value in inputs:
+        if not value.type.tensor_type.HasField("shape"):
+            return f"input {value.name} has no shape"
+    known = [value for value in outputs if value.type.tensor_type.HasField("shape")]  # the walk finds the others
+    return fixed_axis(map(_shape, inputs), map(_shape, known))
+
+
+def fixed_axis(inputs: Iterable[_Shape], outputs: Iterable[_Shape]) -> str | None:
+    """Why a tensor's shape rules out batching: it is a scalar, or its first axis is not -1; None if no shape does."""
+    for kind, tensors in (("input", inputs), ("output", outputs)):
+        for name, shape in tensors:
+            if not shape:
+                return f"{kind} {name} is a scalar shared by all rows"
+            if shape[0] != -1:
+                return f"the first axis of {kind} {name} is fixed at {shape[0]}"
     return None
+
+
+def _shape(value: onnx.ValueInfoProto) -> _Shape:
+    return value.name, [int(axis.dim_value) if axis.dim_value > 0 else -1 for axis in value.type.tensor_type.shape.dim]
 
 
 def _has_open(inputs: Sequence[onnx.ValueInfoProto]) -> bool:

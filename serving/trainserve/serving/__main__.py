@@ -226,8 +226,9 @@ def tune(
     pod_uid: str | None,
 ) -> None:
     """Measure which settings hold an objective, on the server of the container beside."""
+    from trainserve.api.scalars.duration import microseconds
     from trainserve.serving.pod import termination
-    from trainserve.serving.repository.settings import InvalidSettings, Settings, microseconds
+    from trainserve.serving.repository.settings import InvalidSettings, Settings
     from trainserve.serving.tune.pod import run
 
     try:

@@ -10,10 +10,11 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from trainserve.api.triton import Ensemble
 from trainserve.serving.repository import ensemble
 from trainserve.serving.repository.ensemble import Step
 from trainserve.serving.repository.repository import Entry, layout
-from trainserve.serving.repository.settings import Ensemble, InvalidSettings, Settings
+from trainserve.serving.repository.settings import InvalidSettings, Settings
 from trainserve.serving.sources.servable import Servable
 from trainserve.store import Preprocessing, Tensor
 

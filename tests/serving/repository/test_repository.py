@@ -7,9 +7,10 @@ import onnx
 import pytest
 
 from tests.serving.graphs import convnet
+from trainserve.api.triton import RateLimiter
 from trainserve.serving.protocol.triton_types import UnservableModel
 from trainserve.serving.repository.repository import Entry, server_flags, write
-from trainserve.serving.repository.settings import InvalidSettings, RateLimiter, Settings
+from trainserve.serving.repository.settings import InvalidSettings, Settings
 from trainserve.serving.sources.cache import NodeCache
 from trainserve.serving.sources.servable import Servable
 from trainserve.serving.sources.source import open_servable

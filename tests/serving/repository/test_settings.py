@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from trainserve.serving.repository.settings import InvalidSettings, Settings, cautions, microseconds
+from trainserve.api.duration import microseconds
+from trainserve.serving.repository.settings import InvalidSettings, Settings, cautions
 
 
 def test_a_file_and_a_pods_argument_say_the_same(tmp_path: Path) -> None:

@@ -13,11 +13,12 @@ from torch import nn
 
 from tests.models.exporting import dataset, learnt, published, regression
 from tests.serving.versions import fetch
+from trainserve.api.triton import DynamicBatching
 from trainserve.models import onnx_file
 from trainserve.models.data.dataset import Dataset
 from trainserve.serving.devserver.server import DevelopmentServer
 from trainserve.serving.pod.probe import Probe
-from trainserve.serving.repository.settings import DynamicBatching, Settings
+from trainserve.serving.repository.settings import Settings
 from trainserve.serving.samples.recorded import Recorded
 from trainserve.serving.sources.servable import Servable
 from trainserve.serving.verification.reference import Reference

@@ -10,10 +10,11 @@ import pytest
 from PIL import Image
 
 from tests.serving.simulated import REFERENCES, Behaviour, Simulated, named, run
+from trainserve.api.triton import DynamicBatching, Queue
 from trainserve.serving.load import chart
 from trainserve.serving.load.chart import Chart, Series, UnknownFormat
 from trainserve.serving.load.record import Sample
-from trainserve.serving.repository.settings import DynamicBatching, Queue, Settings
+from trainserve.serving.repository.settings import Settings
 from trainserve.serving.samples import load_inputs
 from trainserve.serving.tune import plot, saved
 from trainserve.serving.tune.candidates import candidates, layouts, references

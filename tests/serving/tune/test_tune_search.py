@@ -10,7 +10,8 @@ from hypothesis import settings as hypotheses
 from hypothesis import strategies as st
 
 from tests.serving.simulated import OVERHEAD, REFERENCES, Behaviour, Simulated, named, run
-from trainserve.serving.repository.settings import DynamicBatching, Settings
+from trainserve.api.triton import DynamicBatching
+from trainserve.serving.repository.settings import Settings
 from trainserve.serving.tune.choice import ENOUGH, choose, needed, rows
 from trainserve.serving.tune.search import (
     BUSY,

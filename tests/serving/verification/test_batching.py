@@ -55,11 +55,11 @@ GRAPHS: dict[str, tuple[onnx.ModelProto, str]] = {
     "shapeless": (model([node("MatMul", "x w", "y")], [X], [tensor("y", None)], [weight("w", 4, 4)]), ""),
     "mean": (
         model([node("ReduceMean", "x", "mean", keepdims=0), node("Relu", "x", "y")], [X], [Y, tensor("mean", [])]),
-        "output mean is a single number for all rows",
+        "output mean is a scalar shared by all rows",
     ),
     "threshold": (
         model([node("Greater", "x t", "y")], [X, tensor("t", [])], [tensor("y", [B, 4], TRUTH)]),
-        "input t is a single number for all rows",
+        "input t is a scalar shared by all rows",
     ),
     "time": (
         model([node("GRU", "x w r", "all last", hidden_size=6), node("Squeeze", "all one", "y")],

@@ -20,12 +20,13 @@ from tests.serving import odd_graphs, python_models
 from tests.serving.graphs import convnet
 from tests.serving.serving import wait_until
 from trainserve.api.reasons import Reason
+from trainserve.api.triton import DynamicBatching
 from trainserve.serving.devserver.server import DevelopmentServer
 from trainserve.serving.pod import probe as probes
 from trainserve.serving.pod.fetch import Samples, fetch_model
 from trainserve.serving.pod.probe import Probe
 from trainserve.serving.repository.repository import Entry, write
-from trainserve.serving.repository.settings import DynamicBatching, Settings
+from trainserve.serving.repository.settings import Settings
 from trainserve.serving.samples.recorded import Recorded
 from trainserve.serving.sources.source import open_servable
 from trainserve.serving.verification import reference

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from tests.serving import faulty
+from trainserve.api.triton import Ensemble
 from trainserve.serving.devserver.server import DevelopmentServer
 from trainserve.serving.pod.probe import Probe
 from trainserve.serving.protocol.infer import InferenceError
 from trainserve.serving.repository import ensemble
-from trainserve.serving.repository.settings import Ensemble
 from trainserve.serving.samples.ensemble_samples import around
 from trainserve.serving.samples.recorded import Recorded
 from trainserve.serving.sources.servable import Servable

@@ -162,7 +162,7 @@ def end_processes(prefix: str) -> None:
                 os.kill(int(path.parent.name), signal.SIGKILL)
 
 
-def sweep_after(prefix: str, memory: Path = SHARED_MEMORY) -> None:
+def sweep_after(prefix: str) -> None:
     """Leaves a process, in a session of its own, that ends and removes what this one leaves of `prefix`."""
     living = os.pidfd_open(os.getpid())
     child = os.fork()
@@ -182,9 +182,9 @@ def sweep_after(prefix: str, memory: Path = SHARED_MEMORY) -> None:
         os.closerange(4, os.sysconf("SC_OPEN_MAX"))  # the inherited lock too: its holder would wait for itself
         select.select([3], [], [])
         end_processes(prefix)
-        lock = os.open(memory / f"{prefix}{LOCK}", os.O_RDWR)
+        lock = os.open(SHARED_MEMORY / f"{prefix}{LOCK}", os.O_RDWR)
         fcntl.flock(lock, fcntl.LOCK_EX)
-        remove(prefix, memory)
+        remove(prefix)
     finally:
         os._exit(0)
 

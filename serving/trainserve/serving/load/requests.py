@@ -32,18 +32,15 @@ class Prepared:
         return cls("http", tuple(f"{head}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body for body in bodies))
 
     @classmethod
-    def inferences(
-        cls, protocol: Protocol, model: str, rows: Sequence[Arrays], outputs: Sequence[str], version: str = ""
-    ) -> Prepared:
+    def inferences(cls, protocol: Protocol, model: str, rows: Sequence[Arrays], outputs: Sequence[str]) -> Prepared:
         """One inference request for each of `rows`, tensors as bytes: HTTP's binary form, or gRPC's raw contents."""
         if protocol == "grpc":
-            return cls("grpc", tuple(_grpc_message(model, version, row, outputs) for row in rows))
-        path = f"/v2/models/{model}{f'/versions/{version}' if version else ''}/infer"
+            return cls("grpc", tuple(_grpc_message(model, row, outputs) for row in rows))
         encoded = [binary.encode(row, [binary.Wanted(name) for name in outputs]) for row in rows]
         lengths = {header for header, _ in encoded}
         if len(lengths) > 1:
             raise ValueError(f"rows of one load must have one shape; JSON headers of {sorted(lengths)} bytes")
-        return cls.http(path, [body for _, body in encoded], binary.headers(lengths.pop()))
+        return cls.http(f"/v2/models/{model}/infer", [body for _, body in encoded], binary.headers(lengths.pop()))
 
 
 def in_turn(request: Prepared) -> Iterator[bytes]:
@@ -51,10 +48,10 @@ def in_turn(request: Prepared) -> Iterator[bytes]:
     return itertools.cycle(request.messages)
 
 
-def _grpc_message(model: str, version: str, row: Arrays, outputs: Sequence[str]) -> bytes:
+def _grpc_message(model: str, row: Arrays, outputs: Sequence[str]) -> bytes:
     from tritonclient.grpc import service_pb2  # type: ignore[import-untyped]
 
-    message = service_pb2.ModelInferRequest(model_name=model, model_version=version)
+    message = service_pb2.ModelInferRequest(model_name=model)
     for name, array in row.items():
         message.inputs.add(name=name, datatype=binary.NAMES[array.dtype], shape=array.shape)
         message.raw_input_contents.append(binary.to_bytes(array))

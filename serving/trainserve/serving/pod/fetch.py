@@ -1,4 +1,4 @@
-"""What the init container of a serving pod does: fetch a pinned model, check every byte, write the repository."""
+"""The init container of a serving pod: fetches a pinned model, checks every byte, writes the model repository."""
 
 from __future__ import annotations
 
@@ -27,11 +27,19 @@ from trainserve.serving.verification.user_samples import BadSamples, Given
 from trainserve.store.signing import PublicKey
 
 _NO_BOUND = 1 << 62
+_REASONS: dict[type[Exception], Reason] = {
+    store.ModelNotFound: Reason.VERSION_NOT_FOUND,
+    store.InvalidAddress: Reason.INVALID_ADDRESS,
+    UnservableModel: Reason.UNSERVABLE_MODEL,
+    InvalidSettings: Reason.INVALID_SETTINGS,
+    BadSamples: Reason.INVALID_SAMPLES,
+}
+"""Errors without a reason of their own. Any other StoreError has one."""
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Where real inputs for a lone graph lie, and the sha256:<hex> of that file where it is pinned."""
+    """Address of real inputs for a lone graph, and the sha256:<hex> of that file if it is pinned."""
 
     address: str
     digest: str | None = None
@@ -52,14 +60,14 @@ def fetch_model(
     samples: Samples | None = None,
     version: tuple[str, str, int] | None = None,
 ) -> Fetched | Failed:
-    """Makes `<into>/version`, `<into>/repository` and `<into>/batching.json`, which tells the probe how the model is
-    batched, and how it is served without; returns the termination message (docs/contracts.md).
+    """Write `<into>/version` and `<into>/repository`; returns the termination message (docs/contracts.md).
 
-    `cache` is the node's, shared by its pods: what is taken from it is copied, so that no server can write to it.
-    Without one, what a killed attempt has fetched waits in `into`. Nothing is written to the repository unless every
-    digest matched and, where `key` is given, the signature. `release` as of `open_model`, `buckets` of `layout`.
-    `samples` of a lone graph become `<into>/given.npz`. `version`: namespace, model and number that its manifest has to
-    name, where they were asked for.
+    Also writes `<into>/batching.json`, which tells the probe whether the model is batched, and how to serve it without
+    batches. `cache` is the node's, shared by its pods: files are copied out of it, so that no server can write to it.
+    Without a cache, the files of an interrupted attempt are kept in `into`. The repository is written only if every
+    digest and, with `key`, the signature is right. `release` is that of `open_model`, `buckets` are those of `layout`.
+    `samples` of a lone graph become `<into>/given.npz`. The manifest must name the namespace, model and number in
+    `version`, if given.
     """
     own = into / ".fetching"
     try:
@@ -76,30 +84,24 @@ def fetch_model(
         repository.write_folders(folders, into / SharedFile.REPOSITORY, ours=True)
         if samples is not None:
             _fetch_samples(samples, into / SharedFile.GIVEN, served)
-    except store.ModelNotFound as error:
-        return _failed(Reason.VERSION_NOT_FOUND, error)
-    except store.InvalidAddress as error:
-        return _failed(Reason.INVALID_ADDRESS, error)
+    except tuple(_REASONS) as error:
+        reason = next(reason for kind, reason in _REASONS.items() if isinstance(error, kind))
+        return Failed(reason=reason, message=str(error))
     except store.StoreError as error:
-        return _failed(error.reason, error)
-    except UnservableModel as error:
-        return _failed(Reason.UNSERVABLE_MODEL, error)
-    except InvalidSettings as error:
-        return _failed(Reason.INVALID_SETTINGS, error)
-    except BadSamples as error:
-        return _failed(Reason.INVALID_SAMPLES, error)
+        return Failed(reason=error.reason, message=str(error))
     except OSError as error:
-        return _failed(Reason.STORE_ERROR, f"cannot write {error.filename or into}: {error.strerror}")
+        return Failed(reason=Reason.STORE_ERROR, message=f"cannot write {error.filename or into}: {error.strerror}")
     shutil.rmtree(own, ignore_errors=True)
-    return Fetched(digest=digest, **_version(model))
+    number: dict[str, Any] = {} if model.manifest is None else {"version": model.manifest.version}
+    return Fetched(digest=digest, **number)
 
 
 def _fetch_samples(samples: Samples, target: Path, model: Servable) -> None:
-    """Raises BadSamples, and what `open_model` does of an address and of what lies there."""
+    """Fetch the samples to `target`. Raises BadSamples, and what `open_model` raises for an address."""
     if model.manifest is not None:
-        raise BadSamples("a version of the store has samples of its own")
+        raise BadSamples("a version of the store has its own samples")
     at = parse(samples.address, Path(PodPath.SAMPLES))
-    origin = origin_of(replace(at, kind="graph"))  # one file in a folder, as a graph is
+    origin = origin_of(replace(at, kind="graph"))  # one file in a folder, like a graph
     sha256 = samples.digest.removeprefix("sha256:") if samples.digest else None
     try:
         download.copy(origin, at.name, target, sha256=sha256)
@@ -108,14 +110,9 @@ def _fetch_samples(samples: Samples, target: Path, model: Servable) -> None:
     Given.leave(target, model)
 
 
-def _version(model: Servable) -> dict[str, Any]:
-    """A lone graph has none."""
-    return {} if model.manifest is None else {"version": model.manifest.version}
-
-
 def _lay_out(source: Path, folder: Path, link: bool) -> None:
-    """Makes `folder` what `source` is, as a whole."""
-    for left in folder.parent.glob(f".{folder.name}-*"):  # by an attempt that was killed
+    """Copy or link the folder `source` to `folder`, in one step."""
+    for left in folder.parent.glob(f".{folder.name}-*"):  # left by an attempt that was killed
         shutil.rmtree(left)
     aside = folder.with_name(f".{folder.name}-{secrets.token_hex(4)}")
     try:
@@ -124,7 +121,3 @@ def _lay_out(source: Path, folder: Path, link: bool) -> None:
         aside.rename(folder)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-
-
-def _failed(reason: Reason, message: object) -> Failed:
-    return Failed(reason=reason, message=str(message))

@@ -1,4 +1,4 @@
-"""Triton's names of what this project calls by numpy's names, and its protobuf messages."""
+"""Triton's data types and its protobuf messages."""
 
 from __future__ import annotations
 
@@ -7,38 +7,27 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from trainserve.serving.protocol.infer import DTYPES
 from trainserve.store import Tensor
 
-TYPES = {
-    "bool": "TYPE_BOOL",
-    "uint8": "TYPE_UINT8",
-    "uint16": "TYPE_UINT16",
-    "uint32": "TYPE_UINT32",
-    "uint64": "TYPE_UINT64",
-    "int8": "TYPE_INT8",
-    "int16": "TYPE_INT16",
-    "int32": "TYPE_INT32",
-    "int64": "TYPE_INT64",
-    "float16": "TYPE_FP16",
-    "float32": "TYPE_FP32",
-    "float64": "TYPE_FP64",
-    "object": "TYPE_STRING",
-}
-"""dtype names to data types (https://github.com/triton-inference-server/common/blob/main/protobuf/model_config.proto);
-numpy holds strings as objects."""
+TYPES = {dtype: f"TYPE_{'STRING' if name == 'BYTES' else name}" for name, dtype in DTYPES.items()}
+"""Triton's data types by numpy's dtype names; strings have dtype object.
+
+(https://github.com/triton-inference-server/common/blob/main/protobuf/model_config.proto)
+"""
 
 
 class UnservableModel(Exception):
-    """The model's inputs or outputs cannot be put into Triton's terms; the message names the tensor."""
+    """An input or output has a dtype or shape that Triton does not support; the message names the tensor."""
 
 
 def described(tensor: Tensor, *, batched: bool) -> dict[str, Any]:
-    """Fields of a ModelInput or ModelOutput; the batch axis is left out. Raises UnservableModel.
+    """Return the fields of a ModelInput or ModelOutput, without the batch axis. Raises UnservableModel.
 
-    Triton knows no tensor without axes. One number for each row is asked for as an axis of 1 that the server takes away
-    again (`reshape`); of a single number, in a model that is not batched, the backend does that by itself, and the
-    server refuses to be told (triton-inference-server/core, src/model_config_utils.cc, ValidateIOShape;
-    onnxruntime_backend, src/onnxruntime.cc, ValidateInputs).
+    Triton has no tensors without axes. One number per row is declared with an axis of 1 that the server removes
+    (`reshape`). For a scalar of a model that is not batched the backend removes it by itself, and the server refuses
+    `reshape` (triton-inference-server/core, src/model_config_utils.cc, ValidateIOShape; onnxruntime_backend,
+    src/onnxruntime.cc, ValidateInputs).
     """
     if tensor.dtype not in TYPES:
         raise UnservableModel(f"tensor {tensor.name}: dtype {tensor.dtype} is not one of {', '.join(TYPES)}")
@@ -56,7 +45,7 @@ def _typed(tensor: Tensor) -> dict[str, Any]:
 
 @cache
 def messages() -> Any:
-    """tritonclient's model_config_pb2, without the gRPC that its package imports: 0.02 s instead of 0.2 s."""
+    """Import tritonclient's model_config_pb2 without its package, which imports gRPC: 0.02 s instead of 0.2 s."""
     package = importlib.util.find_spec("tritonclient")
     if package is None or not package.submodule_search_locations:
         raise ModuleNotFoundError("tritonclient is not installed; pip install 'trainserve[serve]'", name="tritonclient")

@@ -16,8 +16,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from trainserve.api.triton import Ensemble
 from trainserve.serving.protocol.triton_types import described, messages
-from trainserve.serving.repository.settings import Ensemble, InvalidSettings
+from trainserve.serving.repository.settings import InvalidSettings
 from trainserve.serving.samples.ensemble_samples import IMAGES, LABELS, SCORES, TAKEN, labels_of, name_of
 from trainserve.serving.sources.servable import Servable
 from trainserve.store import Preprocessing, Tensor

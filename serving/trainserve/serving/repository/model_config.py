@@ -11,8 +11,9 @@ from typing import Any
 from google.protobuf import json_format, text_format  # type: ignore[import-untyped]
 
 from trainserve.api import latency_buckets
+from trainserve.api.scalars.duration import microseconds
 from trainserve.serving.protocol.triton_types import described, messages
-from trainserve.serving.repository.settings import InvalidSettings, Settings, microseconds
+from trainserve.serving.repository.settings import InvalidSettings, Settings
 from trainserve.serving.sources.servable import Servable
 
 LABELS = "labels.txt"

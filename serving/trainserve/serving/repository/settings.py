@@ -13,21 +13,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, ValidationError
 
 from trainserve.api.refusal import problems_of
-from trainserve.api.scalars.duration import microseconds
-from trainserve.api.triton import BatchAxis, DynamicBatching, Ensemble, Queue, RateLimiter, ServedModel, TensorRt
-
-__all__ = [
-    "BatchAxis",
-    "DynamicBatching",
-    "Ensemble",
-    "InvalidSettings",
-    "Queue",
-    "RateLimiter",
-    "Settings",
-    "TensorRt",
-    "cautions",
-    "microseconds",
-]
+from trainserve.api.triton import ServedModel
 
 
 class InvalidSettings(ValueError):

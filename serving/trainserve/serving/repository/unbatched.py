@@ -7,13 +7,13 @@ neither the model's settings nor its graph.
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from trainserve.api.pod import SharedFile
+from trainserve.files import durable
 from trainserve.serving.repository.model_config import config_text
 from trainserve.serving.repository.repository import Entry, Folder, layout
 from trainserve.serving.sources.ready_repository import CONFIG
@@ -40,12 +40,13 @@ class Unbatched:
 
     def save(self, path: Path) -> None:
         """Write it, as a whole."""
-        _replace(path, json.dumps({"batching": self.batching.model_dump(), "configs": dict(self.configs)}))
+        content = {"batching": self.batching.model_dump(), "configs": dict(self.configs)}
+        durable.write(path, json.dumps(content).encode())
 
     def apply(self, repository: Path, why: str) -> Unbatched:
         """Have the repository say that nothing is gathered; returns what is to be known of the model then."""
         for name, text in self.configs.items():
-            _replace(repository / name / CONFIG, text)
+            durable.write(repository / name / CONFIG, text.encode())
         return Unbatched(Batching(axis="none", reason=why))
 
 
@@ -92,10 +93,3 @@ def of(
 def _alone(entry: Entry) -> Entry:
     settings = entry.settings.model_copy(update={"batch_axis": "none"})
     return Entry(entry.name, entry.model, settings, entry.version)
-
-
-def _replace(path: Path, text: str) -> None:
-    """A server that reads it meanwhile finds the old file or the new one."""
-    aside = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
-    aside.write_text(text)
-    aside.replace(path)

@@ -1,4 +1,4 @@
-"""Copies files from an origin: goes on where it stopped, tries again, and believes nothing but the sha256."""
+"""Copies of files from an origin, resumed and retried, and verified by their sha256."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from trainserve.serving.sources.origins import Origin, Stat, TransferFault
 from trainserve.store import DigestMismatch, StoreError
 
 ATTEMPTS = 6
-"""Times in a row that nothing arrived, after which it is given up: seven seconds of pauses."""
+"""Attempts in a row without a byte before giving up, with pauses of seven seconds in all."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0
 _CHUNK = 1 << 20
 
 Moved = Callable[[int, int | None], None]
-"""Told how many bytes of the file are here, and how many it has where that is known."""
+"""Called with the bytes of the file that are here, and with its size if that is known."""
 Pause = Callable[[float], None]
 _Answer = TypeVar("_Answer")
 
 
 class Patient:
-    """An origin whose small answers are asked for again when a fault may pass."""
+    """An origin whose small requests are retried after a fault that may pass."""
 
-    def __init__(self, origin: Origin, pause: Pause = time.sleep) -> None:
-        self.origin, self._pause = origin, pause
+    def __init__(self, origin: Origin) -> None:
+        self.origin = origin
 
     def stat(self, name: str) -> Stat:
-        """See Origin."""
+        """Return size and state of a file."""
         return self._ask(self.origin.where(name), lambda: self.origin.stat(name))
 
     def read(self, name: str) -> bytes:
-        """A small file as a whole."""
+        """Read a small file as a whole."""
         return self._ask(self.origin.where(name), lambda: origins.read(self.origin, name))
 
     def names(self) -> list[str]:
-        """See Origin."""
+        """List all files, sorted."""
         return self._ask(self.origin.where(""), self.origin.names)
 
     def _ask(self, where: str, question: Callable[[], _Answer]) -> _Answer:
@@ -48,7 +48,7 @@ class Patient:
             try:
                 return question()
             except TransferFault as fault:
-                _wait(pauses, self._pause, where, fault)
+                _wait(pauses, time.sleep, where, fault)
 
 
 def copy(
@@ -61,11 +61,11 @@ def copy(
     moved: Moved = lambda done, total: None,
     pause: Pause = time.sleep,
 ) -> str:
-    """Makes `target` the file `name` and returns its sha256 in hex.
+    """Copy the file `name` to `target`, and return its sha256 in hex.
 
-    What `target` holds of it already (a process was killed, a connection cut) is kept when the origin says that the
-    file has not changed since, or when `sha256` will tell. Raises DigestMismatch, FileNotFoundError, StoreError, and
-    OSError for `target` alone.
+    Bytes that `target` holds from an interrupted copy are kept if the origin says that the file has not changed, or if
+    `sha256` is given to verify the whole. Raises DigestMismatch, FileNotFoundError, StoreError, and OSError for
+    `target` alone.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     pauses, afresh = _pauses(), False
@@ -81,7 +81,7 @@ def copy(
             target.unlink()
             if afresh or not before:
                 raise
-            afresh = True  # what was there before may have been of something else
+            afresh = True  # the bytes of the interrupted copy may have been of another file
 
 
 def _attempt(origin: Origin, name: str, target: Path, sha256: str | None, size: int | None, moved: Moved) -> str:

@@ -1,5 +1,7 @@
-"""A folder of an https server as an origin. Certificates, proxies and logins are the environment's: SSL_CERT_FILE,
-HTTPS_PROXY, and the .netrc that NETRC names."""
+"""A folder of an https server as an origin.
+
+Certificates, proxies and logins come from the environment: SSL_CERT_FILE, HTTPS_PROXY, and the file that NETRC names.
+"""
 
 from __future__ import annotations
 
@@ -16,36 +18,38 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlsplit
 
-from trainserve.serving.sources.origins import Stat, Stream, TransferFault
+from typing_extensions import override
+
+from trainserve.serving.sources.origins import Origin, Stat, Stream, TransferFault
 from trainserve.store import StoreError
 
 _CHUNK = 1 << 20
 _TIMEOUT = 30.0
-"""Seconds without a byte after which a server is taken for gone."""
+"""Seconds without a byte after which a server counts as gone."""
 _PASSING = (408, 425, 429, 500, 502, 503, 504)
 
 
-class HttpsOrigin:
+class HttpsOrigin(Origin):
     """A folder of an https server."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         self._url = f"{parts.scheme}://{parts.netloc}{quote(parts.path)}"
 
+    @override
     def where(self, name: str) -> str:
-        """See Origin."""
         return f"{self._url}/{quote(name)}"
 
+    @override
     def stat(self, name: str) -> Stat:
-        """See Origin."""
         try:
             with self._request("HEAD", name, {}) as response:
                 return Stat(_length(response), _state(response))
         except StoreError:  # a server may refuse HEAD and answer GET
             return Stat(None, None)
 
+    @override
     def stream(self, name: str, start: int = 0, state: str | None = None) -> Stream:
-        """See Origin."""
         headers = {"Range": f"bytes={start}-"} if start else {}
         if headers and state is not None:
             headers["If-Range"] = state
@@ -58,8 +62,8 @@ class HttpsOrigin:
             return self.stream(name)
         return Stream(int(found[2]), _state(response), start, self._chunks(response))
 
+    @override
     def names(self) -> list[str]:
-        """See Origin."""
         raise StoreError(
             f"{self._url}: https has no folders to list; give the address of a version, an .onnx file or an archive"
         )
@@ -103,7 +107,7 @@ class HttpsOrigin:
 
 
 class _Logins(urllib.request.BaseHandler):
-    """Each request, a redirected one too, bears the login of its own host and of no other."""
+    """Adds to each request, also to a redirected one, the login of its own host and of no other."""
 
     def https_request(self, request: urllib.request.Request) -> urllib.request.Request:
         try:
@@ -119,7 +123,7 @@ class _Logins(urllib.request.BaseHandler):
 class _OnlyHttps(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, *arguments: Any) -> Any:
         if not arguments[-1].startswith("https://"):
-            raise StoreError(f"{arguments[0].full_url}: it leads to {arguments[-1]}, which anybody could change")
+            raise StoreError(f"{arguments[0].full_url}: it redirects to {arguments[-1]}; must be https")
         return super().redirect_request(*arguments)
 
 
@@ -129,6 +133,6 @@ def _length(response: Any) -> int | None:
 
 
 def _state(response: Any) -> str | None:
-    """A strong ETag: a weak one does not say that every byte is the same (RFC 9110, 8.8.1)."""
+    """Return the strong ETag, else Last-Modified: a weak ETag does not mean identical bytes (RFC 9110, 8.8.1)."""
     tag: str | None = response.headers.get("ETag")
     return tag if tag and not tag.startswith("W/") else response.headers.get("Last-Modified")

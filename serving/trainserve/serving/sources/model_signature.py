@@ -1,11 +1,9 @@
-"""Lays a signature beside a model, once every byte of it was checked."""
+"""Signs a model, once every byte of it is checked."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from trainserve.files import durable
-from trainserve.serving.sources.address import CLAIM, locate
+from trainserve.serving.sources.address import locate
 from trainserve.serving.sources.origins import FolderOrigin, ObjectOrigin, Origin
 from trainserve.serving.sources.ready_repository import ReadyRepository
 from trainserve.serving.sources.request import origin_of
@@ -15,12 +13,15 @@ from trainserve.store.manifest import digest as digest_of
 from trainserve.store.names import MANIFEST
 
 
-def sign(address: str, key: signing.PrivateKey, *, claim: Path = CLAIM) -> str:
-    """Check every byte of the model at `address` and lay a signature beside it; returns where. Raises as open_model."""
-    at = locate(address, claim)
+def sign(address: str, key: signing.PrivateKey) -> str:
+    """Check every byte of the model at `address` and write a signature beside it; returns the signature's address.
+
+    Raises what open_model raises.
+    """
+    at = locate(address)
     if at.place == "https" or at.kind == "archive":
         raise InvalidAddress(f"{address}: nothing can be laid beside it; sign it where it is published from")
-    model, origin = open_model(address, release=None, claim=claim), origin_of(at)
+    model, origin = open_model(address, release=None), origin_of(at)
     if isinstance(model, ReadyRepository):
         name, message = signing.OF_REPOSITORY, model.digest.encode()
     elif model.manifest is not None:

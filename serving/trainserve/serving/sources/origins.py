@@ -1,15 +1,18 @@
-"""Where models are read from: a folder or an object store (https_origin has the web), each from any byte on.
+"""Places that models are read from: a folder or an object store (https_origin.py: an https server).
 
-Credentials come from the environment, never from an address: what botocore and its like read.
+Credentials come from the environment, never from an address: each store's client library reads its usual variables.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Protocol
+
+from typing_extensions import override
 
 from trainserve.serving.sources.inside import inside
 from trainserve.store import StoreError
@@ -17,20 +20,20 @@ from trainserve.store.places import RemotePlace
 
 _CHUNK = 1 << 20
 _RANGE = 8 << 20
-"""Bytes of one request to an object store."""
+"""Bytes per request to an object store."""
 _RANGES = 4
-"""Requests under way at a time: of one stream alone an object store gives little."""
+"""Concurrent requests: a single stream from an object store is slow."""
 _SMALL = 16 << 20
-"""Bytes that a manifest or a signature never reaches."""
+"""Maximum bytes of a manifest or a signature."""
 
 
 class TransferFault(Exception):
-    """Something that may pass: a connection cut, a server that is busy. What arrived until then is good."""
+    """A fault that may pass: a broken connection, a busy server. The bytes received before it are valid."""
 
 
 @dataclass(frozen=True)
 class Stat:
-    """`state` is another when the content is (an ETag); None where the place does not tell."""
+    """Size and state of a file. `state` changes with the content (an ETag); None if the place has no such thing."""
 
     bytes: int | None
     state: str | None
@@ -38,69 +41,69 @@ class Stat:
 
 @dataclass(frozen=True)
 class Stream(Stat):
-    """A file's bytes from `start` on. `start` is 0 where another one was asked for and the content has changed."""
+    """A file's bytes from `start` on. `start` is 0 if the content has changed since the requested `state`."""
 
     start: int
     chunks: Iterator[bytes]
 
 
 class Origin(Protocol):
-    """A place with files, by names relative to it. A file that is absent raises FileNotFoundError.
+    """A place with files, whose names are relative to it.
 
-    Whatever else is wrong is a StoreError, or a TransferFault where trying again may help.
+    Methods raise FileNotFoundError for a missing file, TransferFault if a retry may help, and StoreError otherwise.
     """
 
     def where(self, name: str) -> str:
-        """What messages call a file."""
+        """Return the file's path or URL, for messages."""
         ...
 
     def stat(self, name: str) -> Stat:
-        """Size and state."""
+        """Return size and state."""
         ...
 
     def stream(self, name: str, start: int = 0, state: str | None = None) -> Stream:
-        """The bytes from `start` on, if `state` is None or still the file's; else all of them."""
+        """Return the bytes from `start` on if `state` is None or still the file's, else all bytes."""
         ...
 
     def names(self) -> list[str]:
-        """All files, sorted. Raises StoreError where there is no way to list them."""
+        """List all files, sorted. Raises StoreError if the place cannot list files."""
         ...
 
 
 def read(origin: Origin, name: str) -> bytes:
-    """A small file as a whole."""
+    """Read a small file as a whole."""
     content = bytearray()
     for chunk in origin.stream(name).chunks:
         content += chunk
         if len(content) > _SMALL:
-            raise StoreError(f"{origin.where(name)}: larger than {_SMALL} bytes; that is no such file")
+            raise StoreError(f"{origin.where(name)}: larger than {_SMALL} bytes; a manifest or signature is smaller")
     return bytes(content)
 
 
-class FolderOrigin:
+class FolderOrigin(Origin):
     """A folder of this machine. Symbolic links that lead out of it (or of `confined`) are refused."""
 
     def __init__(self, folder: Path, confined: Path | None = None) -> None:
         self.folder, self._confined = folder, confined or folder
 
+    @override
     def where(self, name: str) -> str:
-        """See Origin."""
         return str(self.folder / name)
 
+    @override
     def stat(self, name: str) -> Stat:
-        """See Origin."""
         with self._open(name) as file:
             status = os.fstat(file.fileno())
         return Stat(status.st_size, f"{status.st_ino}-{status.st_mtime_ns}-{status.st_size}")
 
+    @override
     def stream(self, name: str, start: int = 0, state: str | None = None) -> Stream:
-        """See Origin."""
         stat = self.stat(name)
         begin = start if state in (None, stat.state) else 0
         return Stream(stat.bytes, stat.state, begin, self._chunks(name, begin))
 
+    @override
     def names(self) -> list[str]:
-        """See Origin."""
         found = []
         for folder, folders, files in os.walk(self.folder, onerror=_raise):
             for name in (*folders, *files):
@@ -123,7 +126,7 @@ class FolderOrigin:
 
     def _open(self, name: str) -> IO[bytes]:
         path = inside(self.folder, name, self._confined)
-        if path.exists() and not path.is_file():  # to open a pipe would wait for ever
+        if path.exists() and not path.is_file():  # opening a pipe would block for ever
             raise StoreError(f"{path}: not a file")
         try:
             return path.open("rb")
@@ -139,19 +142,19 @@ def _raise(error: OSError) -> None:
     raise StoreError.of("read", error.filename, error) from error
 
 
-class ObjectOrigin:
+class ObjectOrigin(Origin):
     """A prefix in an object store, read by byte ranges."""
 
     def __init__(self, url: str) -> None:
         self._url, self._place = url, RemotePlace(url)
 
+    @override
     def where(self, name: str) -> str:
-        """See Origin."""
         return f"{self._url}/{name}"
 
+    @override
     def stat(self, name: str) -> Stat:
-        """See Origin."""
-        with _faults_of_stores(self.where(name)):
+        with _store_errors(self.where(name)):
             self._place.fs.invalidate_cache()
             info = self._place.fs.info(self._place.path(name))
         if info["type"] != "file":
@@ -159,22 +162,22 @@ class ObjectOrigin:
         state = next((str(info[key]) for key in ("ETag", "etag", "LastModified", "updated") if info.get(key)), None)
         return Stat(info.get("size"), state)
 
+    @override
     def stream(self, name: str, start: int = 0, state: str | None = None) -> Stream:
-        """See Origin."""
         stat = self.stat(name)
         begin = start if state in (None, stat.state) else 0
         return Stream(stat.bytes, stat.state, begin, self._chunks(name, begin, stat))
 
+    @override
     def names(self) -> list[str]:
-        """See Origin."""
-        with _faults_of_stores(self._url):
+        with _store_errors(self._url):
             self._place.fs.invalidate_cache()
             root = self._place.path("").rstrip("/") + "/"
             return sorted(path.removeprefix(root) for path in self._place.fs.find(root) if not path.endswith("/"))
 
     def put(self, name: str, content: bytes) -> None:
         """Write a small file."""
-        with _faults_of_stores(self.where(name)):
+        with _store_errors(self.where(name)):
             self._place.fs.pipe_file(self._place.path(name), content)
 
     def _chunks(self, name: str, start: int, stat: Stat) -> Iterator[bytes]:
@@ -182,28 +185,22 @@ class ObjectOrigin:
         for begin in range(start, end, _RANGE * _RANGES):
             starts = [*range(begin, min(begin + _RANGE * _RANGES, end), _RANGE)]
             ends = [min(each + _RANGE, end) for each in starts]
-            with _faults_of_stores(self.where(name)):
+            with _store_errors(self.where(name)):
                 chunks: list[bytes] = self._place.fs.cat_ranges([path] * len(starts), starts, ends, on_error="raise")
             yield from chunks
         if end - start > _RANGE and self.stat(name).state != stat.state:
             raise TransferFault("it was replaced while it was read")
 
 
-class _faults_of_stores:
-    """Object stores' clients raise errors of their own: what cannot get better is told at once, the rest is retried."""
-
-    def __init__(self, where: str) -> None:
-        self._where = where
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if error is None or not isinstance(error, Exception):
-            return
-        if isinstance(error, FileNotFoundError):
-            raise FileNotFoundError(self._where) from error
+@contextmanager
+def _store_errors(where: str) -> Iterator[None]:
+    """Translate the errors of object stores' clients: TransferFault if a retry may help, else StoreError."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise FileNotFoundError(where) from error
+    except Exception as error:
         words = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, PermissionError | ImportError | ValueError) or "Credentials" in type(error).__name__:
-            raise StoreError(f"cannot read {self._where}: {words}") from error
+            raise StoreError(f"cannot read {where}: {words}") from error
         raise TransferFault(words) from error

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from trainserve.api.triton import BatchAxis
+from trainserve.batching.proof import fixed_axis
 from trainserve.serving.sources import onnx_graph
 from trainserve.serving.sources.onnx_graph import Graph
 from trainserve.store import REPORT, Batching, Manifest, Preprocessing, Tensor
@@ -123,12 +124,9 @@ class Servable:
         return onnx_graph.batching(self.folder / self.graph, self.digest)
 
     @property
-    def unbatchable(self) -> str:
-        """The tensor whose shape forbids a batch, in words; empty where all have an open first axis."""
-        for kind, tensors in (("input", self.inputs), ("output", self.outputs)):
-            for tensor in tensors:
-                if not tensor.shape:
-                    return f"{kind} {tensor.name} is a single number for all rows"
-                if tensor.shape[0] != -1:
-                    return f"the first axis of {kind} {tensor.name} is always {tensor.shape[0]}"
-        return "" if self.inputs else "it takes nothing"
+    def unbatchable(self) -> str | None:
+        """Why the shapes of inputs and outputs rule out batching; None if they do not."""
+        if not self.inputs:
+            return "the graph has no inputs"
+        inputs, outputs = (((each.name, each.shape) for each in tensors) for tensors in (self.inputs, self.outputs))
+        return fixed_axis(inputs, outputs)

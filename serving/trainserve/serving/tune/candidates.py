@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from itertools import product
 
-from trainserve.serving.repository.settings import Settings, microseconds
+from trainserve.api.scalars.duration import microseconds
+from trainserve.serving.repository.settings import Settings
 from trainserve.serving.tune.trial import Candidate
 
 BATCHES = (64, 16, 8, 4, 32, 128)

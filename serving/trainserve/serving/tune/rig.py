@@ -13,8 +13,9 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
+
+from typing_extensions import override
 
 from trainserve.api.pod import COMPLETE_CONFIGURATION
 from trainserve.serving.devserver.server import DevelopmentServer
@@ -64,37 +65,22 @@ class Server(Protocol):
         """Bring it back once it does not, without any model. Raises ServerNotReady."""
 
 
-class Here:
+class Here(DevelopmentServer):
     """A development server of the tuner's own, without the guard: what is measured is Triton."""
 
     def __init__(self, command: Path, repository: Path, log: Path) -> None:
-        self._server = DevelopmentServer(command, repository, log, *EXPLICIT, guard=False)
+        super().__init__(command, repository, log, *EXPLICIT, guard=False)
         self.key: Mapping[str, str] = {}
 
-    def __enter__(self) -> Self:
-        """Start it. Raises ServerNotReady."""
-        self._server.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop it."""
-        self._server.kill()
-
-    @property
-    def url(self) -> str:
-        """See Server."""
-        return self._server.url
-
-    def ready(self) -> bool:
-        """See Server."""
-        return self._server.ready()
-
     def restart(self) -> None:
-        """See Server."""
-        self._server.kill()
-        self._server.start()
+        """Kill the server and start it again. Raises ServerNotReady."""
+        self.kill()
+        self.start()
+
+    @override
+    def stop(self) -> int | None:
+        self.kill()  # it serves nobody, so that a clean shutdown would only take time
+        return None
 
 
 class Rig:

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from trainserve.files import durable
 from trainserve.serving.devserver import compiled, runtime
 from trainserve.serving.tune.result import FORMAT, Result, Subject
 from trainserve.serving.tune.trial import Objective
@@ -55,9 +56,7 @@ def find(path: Path) -> Result | None:
 def keep(result: Result, path: Path) -> None:
     """Write it, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(json.dumps(result.as_dict(), indent=1) + "\n")
-    aside.replace(path)
+    durable.write(path, f"{json.dumps(result.as_dict(), indent=1)}\n".encode())
 
 
 def _cpu() -> str:

@@ -121,19 +121,19 @@ def search(
             yield from measure(candidate.name, "halve", Load(length, callers=callers))
         both = []
         left = better_half(left, finalists, seen, objective) if len(left) > finalists else left[:]
-        left = [each for each in left if _throughput(each, seen) > 0]
+        left = [each for each in left if _throughput(each.name, seen) > 0]
         if len(left) <= finalists or not clock.fits(len(left), 2 * length, HALVING):
             break
         length *= 2
     left = sorted(left, key=lambda each: _score(each, seen, objective), reverse=True)[:finalists]
-    final = [each for each in (*left, *references) if _throughput(each, seen) > 0]
+    final = [each for each in (*left, *references) if _throughput(each.name, seen) > 0]
     if not final:
         return
 
     long = min(SECONDS[1], max(SECONDS[0], min(OBJECTIVES * objective.p99_ms / 1e3, seconds / LONG)))
     loads = {each.name: Load(window, callers=callers) for each in final}
     if not objective.callers:
-        brackets = {each.name: bracket(each, callers, _throughput(each, seen)) for each in final}
+        brackets = {each.name: bracket(each, callers, _throughput(each.name, seen)) for each in final}
         length = max(long, min(10 * window, _share(clock, RATE + HALVING, len(final) * STEPS)))
         for step in range(STEPS):
             if step and not clock.fits(len(final), length, HALVING + RATE):
@@ -147,7 +147,7 @@ def search(
     share = _share(clock, 1.0, (len(final) + asked) * ROUNDS) * FIRST
     pending = {
         name: replace(
-            load, seconds=_confirming(load.rate or _throughput_of(name, seen), max(long, share), window, seconds)
+            load, seconds=_confirming(load.rate or _throughput(name, seen), max(long, share), window, seconds)
         )
         for name, load in loads.items()
     }
@@ -244,14 +244,10 @@ def _score(candidate: Candidate, seen: Sequence[Measurement], objective: Objecti
     if not tails:
         return (False, -math.inf)
     near = median(tails) <= objective.p99_ms * TOLERANCE
-    return (near, _throughput(candidate, seen) if near else -median(tails))
+    return (near, _throughput(candidate.name, seen) if near else -median(tails))
 
 
-def _throughput(candidate: Candidate, seen: Sequence[Measurement]) -> float:
-    return _throughput_of(candidate.name, seen)
-
-
-def _throughput_of(name: str, seen: Sequence[Measurement]) -> float:
+def _throughput(name: str, seen: Sequence[Measurement]) -> float:
     rates = [each.rate for each in _halved(name, seen) if not each.errors]
     return median(rates) if rates else 0.0
 

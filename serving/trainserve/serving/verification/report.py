@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from pydantic.alias_generators import to_camel
+
 
 class Kind(StrEnum):
     """The faults that are told apart."""
@@ -162,14 +164,9 @@ class Report:
 def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
         names = [field.name for field in dataclasses.fields(value)]
-        return {_camel(name): _plain(getattr(value, name)) for name in names}
+        return {to_camel(name): _plain(getattr(value, name)) for name in names}
     if isinstance(value, list):
         return [_plain(each) for each in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return str(value) if isinstance(value, StrEnum) else value
-
-
-def _camel(name: str) -> str:
-    first, *others = name.split("_")
-    return first + "".join(part.capitalize() for part in others)
