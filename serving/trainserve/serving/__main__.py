@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -15,6 +15,7 @@ from trainserve.api.pod import Variable
 from trainserve.serving.pod.duration_option import SECONDS
 
 if TYPE_CHECKING:
+    from trainserve.api import messages
     from trainserve.serving.samples.recorded import Recorded
     from trainserve.store.signing import PublicKey
 
@@ -27,37 +28,46 @@ def main() -> None:
 @main.command()
 @click.option("--store", "root", help="The store's root as mounted here, or its s3:// URL.")
 @click.option("--path", help="<namespace>/<model>/<version> below the root.")
-@click.option("--source", help="Instead of both: the address of a version, a lone .onnx file or an archive.")
+@click.option("--source", help="Instead of both: address of a version, a lone .onnx file or an archive.")
 @click.option("--digest", required=True, help="sha256:<hex> of the version's manifest.json, or of the lone file.")
-@click.option("--samples", "given_samples", metavar="ADDRESS", help="An .npz with real inputs for a lone file.")
-@click.option("--samples-digest", help="sha256:<hex> of that. Unset: whatever lies there.")
+@click.option(
+    "--samples",
+    "given_samples",
+    metavar="ADDRESS",
+    help="Address of an .npz file with real inputs for a lone .onnx file.",
+)
+@click.option("--samples-digest", help="sha256:<hex> of that file. Unset: not checked.")
 @click.option("--into", required=True, type=click.Path(path_type=Path), help="Folder for version/ and repository/.")
 @click.option("--model-name", required=True, help="Name under which Triton serves the model.")
 @click.option("--settings", "given", default="{}", metavar="JSON", help="As a ModelServe's spec.triton.")
 @click.option("--gpus", type=click.IntRange(0), default=0, show_default=True, help="GPUs the pod requested.")
-@click.option("--cache", "folder", type=click.Path(path_type=Path), help="The node's cache of models.")
-@click.option("--cache-size", type=click.IntRange(1), metavar="BYTES", help="Of the cache, at most.")
-@click.option("--namespace", default="", help="Whose pod this is: entries of the cache are lent to no other namespace.")
-@click.option("--public-key", metavar="PEM", help="Ed25519 key (or a file with it) whose signature is required.")
+@click.option("--cache", "folder", type=click.Path(path_type=Path), help="Folder of the node's model cache.")
+@click.option("--cache-size", type=click.IntRange(1), metavar="BYTES", help="Maximum size of the cache.")
+@click.option("--namespace", default="", help="Namespace of the pod; cache entries are not shared between namespaces.")
 @click.option(
-    "--release",
-    help="Triton's release or image; the graph must be one that it loads. Unset or unknown: not checked. Where it has a"
-    " latency histogram, the configuration says in which buckets it counts.",
+    "--public-key", metavar="PEM", help="Ed25519 public key, or a file with it; the model must be signed by it."
 )
 @click.option(
-    "--p99", type=SECONDS, help="Objective, such as 20ms, around which those buckets lie. Unset: 0.5 ms to 2 s."
+    "--release",
+    help="Triton's release or image, which must be able to load the graph. Unset or unknown: not checked. If it has a"
+    " latency histogram, the model's configuration sets the buckets.",
+)
+@click.option(
+    "--p99",
+    type=SECONDS,
+    help="Latency objective, such as 20ms, that the buckets are centred on. Unset: 0.5 ms to 2 s.",
 )
 @click.option(
     "--development-server",
     is_flag=True,
     envvar=Variable.DEVELOPMENT_SERVER,
-    help="The node runs the development server, whichever release --release names.",
+    help="The node runs the development server, whatever --release says.",
 )
 @click.option(
     "--simulated-gpus",
     is_flag=True,
     envvar=Variable.SIMULATED_GPUS,
-    help="The node's GPUs are simulated: instances on CPU, since Triton refuses GPU instances where there is no GPU.",
+    help="The node's GPUs are simulated: use CPU instances, since Triton refuses GPU instances without a GPU.",
 )
 def fetch(
     root: str | None,
@@ -82,7 +92,6 @@ def fetch(
     """Fetch a version, verify every byte of it and write its Triton model repository."""
     from trainserve.api.latency_buckets import triton_bounds
     from trainserve.api.triton_releases import has_histogram
-    from trainserve.serving.pod import termination
     from trainserve.serving.pod.fetch import Samples, fetch_model
     from trainserve.serving.repository.settings import InvalidSettings, Settings
     from trainserve.serving.sources import releases
@@ -119,27 +128,28 @@ def fetch(
         samples=samples,
         version=None if path is None else _version(path),
     )
-    termination.report(outcome)
-    sys.exit(outcome.outcome == "Failed")
+    _end(outcome)
 
 
 @main.command()
 @click.option("--store", "root", required=True, help="The store's root as mounted here, or its s3:// URL.")
-@click.option("--public-root", required=True, help="The store's root as others know it.")
+@click.option("--public-root", required=True, help="The store's root for addresses outside this pod.")
 @click.option("--namespace", required=True, help="Namespace of the model.")
 @click.option("--model", required=True, help="Name of the model in the store.")
-@click.option("--version", type=click.IntRange(1), help="Unset: the newest.")
+@click.option("--version", type=click.IntRange(1), help="Version number. Unset: the newest.")
 @click.option(
-    "--wait", type=click.FloatRange(0), default=0.0, metavar="SECONDS", help="Where there is none, ask again."
+    "--wait",
+    type=click.FloatRange(0),
+    default=0.0,
+    metavar="SECONDS",
+    help="How long to wait for a version if there is none.",
 )
 def resolve(root: str, public_root: str, namespace: str, model: str, version: int | None, wait: float) -> None:
-    """Say which version of a model is meant, with its address and digest."""
-    from trainserve.serving.pod import termination
+    """Find a version of a model, and report its address and digest."""
     from trainserve.serving.pod.resolve import resolve as run
 
     outcome = run(root, public_root, namespace, model, version, wait)
-    termination.report(outcome)
-    sys.exit(outcome.outcome == "Failed")
+    _end(outcome)
 
 
 @main.command()
@@ -147,18 +157,26 @@ def resolve(root: str, public_root: str, namespace: str, model: str, version: in
 @click.option("--model-name", required=True, help="Name under which Triton serves the model.")
 @click.option("--url", required=True, help="<host>:<port> of Triton's HTTP endpoint.")
 @click.option("--listen", required=True, help="<host>:<port> for /readyz, /livez, /report and /metrics.")
-@click.option("--samples", type=click.IntRange(1), default=64, show_default=True, help="Recorded samples, at most.")
-@click.option("--dead-file", "dead", type=click.Path(path_type=Path), help="Made while the server does not live.")
 @click.option(
-    "--given", type=click.Path(path_type=Path), help="Real inputs for a lone file, as fetch --samples left them."
+    "--samples",
+    type=click.IntRange(1),
+    default=64,
+    show_default=True,
+    help="Maximum number of recorded samples to send.",
 )
 @click.option(
-    "--ensemble", is_flag=True, help="The server has <model-name>-ensemble, whose answers must be right, too."
+    "--dead-file", "dead", type=click.Path(path_type=Path), help="File that exists while the server is not alive."
 )
-@click.option("--cache", "folder", type=click.Path(path_type=Path), help="A node's cache, to be among the metrics.")
-@click.option("--cache-size", type=click.IntRange(1), metavar="BYTES", help="Of the cache, at most.")
-@click.option("--tuning", type=click.Path(path_type=Path), help="A result of trainserve tune, to be among the metrics.")
-@click.option("--p99", type=SECONDS, help="Objective, such as 20ms, around which the buckets of its latencies lie.")
+@click.option(
+    "--given", type=click.Path(path_type=Path), help="Real inputs for a lone .onnx file, as written by fetch --samples."
+)
+@click.option("--ensemble", is_flag=True, help="Also verify <model-name>-ensemble.")
+@click.option(
+    "--cache", "folder", type=click.Path(path_type=Path), help="Folder of the node's model cache, to export metrics of."
+)
+@click.option("--cache-size", type=click.IntRange(1), metavar="BYTES", help="Maximum size of the cache.")
+@click.option("--tuning", type=click.Path(path_type=Path), help="Result of trainserve tune, to export metrics of.")
+@click.option("--p99", type=SECONDS, help="Latency objective, such as 20ms, that the histogram buckets are centred on.")
 def probe(
     version: Path,
     model_name: str,
@@ -173,7 +191,7 @@ def probe(
     tuning: Path | None,
     p99: float | None,
 ) -> None:
-    """Verify a server with the version's recorded samples, and keep asking whether it is alive."""
+    """Verify a server with the version's recorded samples, and keep checking that it is alive."""
     from trainserve.api.latency_buckets import bounds
     from trainserve.serving.pod import endpoints
     from trainserve.serving.pod.collectors import CacheMetrics, TuneMetrics
@@ -204,15 +222,21 @@ def probe(
 
 @main.command()
 @click.option("--version", required=True, type=click.Path(path_type=Path), help="Folder of the fetched model.")
-@click.option("--repository", required=True, type=click.Path(path_type=Path), help="Folder that the server reads.")
-@click.option("--url", required=True, help="<host>:<port> of that server, which is in explicit mode.")
-@click.option("--p99", required=True, help="The objective, such as 20ms.")
+@click.option("--repository", required=True, type=click.Path(path_type=Path), help="Model repository of the server.")
+@click.option("--url", required=True, help="<host>:<port> of that server; it must be in explicit model control mode.")
+@click.option("--p99", required=True, help="Latency objective, such as 20ms.")
 @click.option("--settings", "given", default="{}", metavar="JSON", help="As a ModelServe's spec.triton.")
-@click.option("--cores", type=click.IntRange(1), help="Of the server's container. Unset: the node's.")
+@click.option("--cores", type=click.IntRange(1), help="CPU cores of the server's container. Unset: those of the node.")
 @click.option("--gpus", type=click.IntRange(0), default=0, show_default=True, help="GPUs the pod requested.")
-@click.option("--minutes", type=click.FloatRange(0.1), default=4.0, show_default=True, help="To measure, about.")
-@click.option("--simulated-gpus", is_flag=True, envvar=Variable.SIMULATED_GPUS, help="As of fetch.")
-@click.option("--pod-uid", envvar=Variable.POD_UID, help="What opens the server's control endpoint. Unset: it is open.")
+@click.option(
+    "--minutes",
+    type=click.FloatRange(0.1),
+    default=4.0,
+    show_default=True,
+    help="Approximate duration of the measurements.",
+)
+@click.option("--simulated-gpus", is_flag=True, envvar=Variable.SIMULATED_GPUS, help="As for fetch.")
+@click.option("--pod-uid", envvar=Variable.POD_UID, help="Key of the server's control endpoint. Unset: it needs none.")
 def tune(
     version: Path,
     repository: Path,
@@ -225,9 +249,8 @@ def tune(
     simulated_gpus: bool,
     pod_uid: str | None,
 ) -> None:
-    """Measure which settings hold an objective, on the server of the container beside."""
+    """Measure which settings meet a latency objective, on the server in the pod's other container."""
     from trainserve.api.scalars.duration import microseconds
-    from trainserve.serving.pod import termination
     from trainserve.serving.repository.settings import InvalidSettings, Settings
     from trainserve.serving.tune.pod import run
 
@@ -239,12 +262,22 @@ def tune(
         raise click.BadParameter(str(error), param_hint="--p99") from None
     gpus = 0 if simulated_gpus else gpus
     outcome = run(url, repository, version, p99_ms, minutes * 60, settings, cores, gpus, pod_uid)
-    termination.report(outcome)
+    _end(outcome)
+
+
+def _end(outcome: messages.Message) -> NoReturn:
+    """Leave `outcome` as the termination message, without values of Secrets, print it, and exit."""
+    from trainserve.api import messages
+    from trainserve.store.masking import masked
+
+    line = messages.encoded(outcome, masked)
+    print(line, flush=True)
+    messages.leave(line)
     sys.exit(outcome.outcome == "Failed")
 
 
 def _around(version: Path, model: str, recorded: Recorded | None) -> dict[str, Recorded]:
-    """What the ensemble around a version's model has to answer; nothing where that cannot be told of its samples."""
+    """Return the samples of the ensemble around a version's model; empty if its own samples do not determine them."""
     from trainserve.serving.samples.ensemble_samples import around
     from trainserve.serving.sources.servable import Servable
 
@@ -253,7 +286,7 @@ def _around(version: Path, model: str, recorded: Recorded | None) -> dict[str, R
 
 def _version_address(root: str | None, path: str | None) -> str:
     if root is None or path is None:
-        raise click.UsageError("either --store and --path, or --source")
+        raise click.UsageError("give either --store and --path, or --source")
     _version(path)
     return f"{root.rstrip('/')}/{path}"
 
@@ -266,7 +299,7 @@ def _version(path: str) -> tuple[str, str, int]:
 
 
 def _key(given: str, of: type[PublicKey]) -> PublicKey:
-    """A manifest holds the key itself, a person has it in a file."""
+    """Read a public key: a manifest holds the key itself, a person has it in a file."""
     return of.of(given.encode(), "--public-key") if given.startswith("-----") else of.load(Path(given))
 
 

@@ -16,7 +16,7 @@ from trainserve import store
 from trainserve.files import archive
 from trainserve.serving.sources.cache import CacheFull, NodeCache
 from trainserve.serving.sources.fetching import UnusableArchive
-from trainserve.serving.sources.inside import EscapingName
+from trainserve.serving.sources.origins import EscapingName
 from trainserve.serving.sources.ready_repository import ReadyRepository
 from trainserve.serving.sources.source import open_model, open_servable
 

@@ -17,8 +17,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tests.serving.graphs import convnet
 from trainserve.serving.sources import onnx_graph, releases
-from trainserve.serving.sources.inside import EscapingName
 from trainserve.serving.sources.onnx_graph import UnusableGraph
+from trainserve.serving.sources.origins import EscapingName
 from trainserve.serving.sources.releases import DEVELOPMENT, GraphTooNew, UnknownRelease, release
 from trainserve.serving.sources.source import open_servable
 from trainserve.store import DigestMismatch, StoreError

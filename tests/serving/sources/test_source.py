@@ -13,7 +13,7 @@ from tests.serving.sources.folders import VERSION, names
 from tests.serving.sources.places import RangeServer
 from trainserve import store
 from trainserve.serving.sources.cache import NodeCache
-from trainserve.serving.sources.inside import EscapingName
+from trainserve.serving.sources.origins import EscapingName
 from trainserve.serving.sources.ready_repository import ReadyRepository
 from trainserve.serving.sources.releases import GraphTooNew
 from trainserve.serving.sources.source import open_model, open_servable

@@ -15,19 +15,19 @@ _SOURCES = Path(__file__).parent / "backend" / "onnxruntime"
 
 
 class CompileError(Exception):
-    """The backend cannot be compiled here; the message says what is missing or wrong, in one line."""
+    """The backend cannot be compiled on this machine; the message says why, in one line."""
 
 
 def sources() -> str:
-    """The digest of what the backend is made of."""
+    """Return the digest of the backend's sources and of the compiler's command."""
     parts = [*map(str.encode, COMPILER), *(path.read_bytes() for path in sorted(_SOURCES.glob("*.*")))]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
 def compile_into(folder: Path, libraries: Path, progress: Callable[[str], None]) -> None:
-    """Makes `<folder>/libtriton_onnxruntime.so` current, for the onnxruntime whose libraries lie in `libraries`.
+    """Compile `<folder>/libtriton_onnxruntime.so` for the onnxruntime in the folder `libraries`, if it is outdated.
 
-    That is found by the name it was built with, which its wheel lacks. Raises CompileError.
+    Also links onnxruntime's library under its soname, which its wheel lacks. Raises CompileError.
     """
     (library,) = (path for path in libraries.glob("libonnxruntime.so.*.*.*") if not path.is_symlink())
     stamp, wanted = folder / "made-of", f"{library.name} {sources()}"

@@ -1,7 +1,7 @@
-"""Asks the real server what it makes of a configuration: it must answer exactly what was meant.
+"""Checks of model configurations with a real server, which must understand them as they are meant.
 
-A development server is started in explicit mode over the repository, each model is loaded, and what the server's
-model-config endpoint then says is compared with the messages that were written.
+A development server loads each model of the repository, and the answers of its model-config endpoint are compared with
+the messages that were written.
 (https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_model_configuration.md)
 """
 
@@ -25,25 +25,25 @@ from trainserve.serving.protocol.triton_types import messages
 from trainserve.serving.repository.repository import Folder, write_folders
 
 LOAD_SECONDS = 600.0
-"""A large model may take long to load and to warm up."""
+"""Timeout of a request: a large model may take long to load and to warm up."""
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """What the server did not take of one model; `words` are its own, or what it made of a field instead."""
+    """A configuration that the server refuses, or understands differently; `words` say why or how."""
 
     model: str
     words: str
 
     def __str__(self) -> str:
-        """One line."""
+        """Return one line."""
         return f"model {self.model}: {self.words}"
 
 
 def check(command: Path, folders: Sequence[Folder], flags: Sequence[str]) -> list[Refusal]:
-    """What the server refuses, or understands otherwise; empty where all is as it was meant.
+    """List what the server refuses, or understands differently than meant.
 
-    GPU instances are tried on the CPU: the development server has no GPU, and would refuse them for that alone.
+    GPU instances are tested on the CPU: the development server has no GPU, and would refuse them for that alone.
     Raises OSError, ServerNotReady.
     """
     tried = [_on_cpu(folder) for folder in folders]
@@ -56,19 +56,21 @@ def check(command: Path, folders: Sequence[Folder], flags: Sequence[str]) -> lis
             server.start()
             return [refusal for folder in tried for refusal in _refusals(server, folder.config)]
         finally:
-            server.kill()  # it holds nothing that is worth a farewell of seconds
+            server.kill()  # a clean shutdown would only take time
 
 
 def without_histogram(folder: Folder) -> Folder:
-    """The same model without what the development server is too old to read (api/triton_releases.py)."""
+    """Return the same model without settings newer than the development server (api/triton_releases.py)."""
     config = _copy(folder.config)
     config.ClearField("model_metrics")
     return replace(folder, config=config)
 
 
 def differences(meant: Any, answered: Any, path: str = "") -> Iterator[str]:
-    """One line for each field of `meant` that is another in `answered`, both in JSON's terms; what was left to the
-    server to fill in is not compared."""
+    """Yield one line for each field of `meant` that differs in `answered`, both as JSON values.
+
+    Fields that the server fills in are not compared.
+    """
     if isinstance(meant, dict) and isinstance(answered, dict):
         for name, value in meant.items():
             yield from differences(value, answered.get(name), f"{path}.{name}" if path else name)

@@ -1,16 +1,16 @@
 """The development `tritonserver`: takes the official image's flags and adds what the wheel's server needs.
 
 `runtime.install` copies this file and the guard beside the server; the command `~/.cache/trainserve/bin/tritonserver`
-runs it with the runtime's interpreter. What it adds, unless the caller gave the flag: the backend and cache
-directories, loopback addresses, and a shared-memory prefix of its own. The ports of HTTP and metrics are the guard's
-(`trainserve.serving.devserver.guard`); the server listens on sockets behind it. `--guard=off` leaves the guard away, to
+runs it with the runtime's interpreter. Unless the caller gave the flag, it adds the backend and cache directories,
+loopback addresses, and a shared-memory prefix. The ports of HTTP and metrics are the guard's
+(`trainserve.serving.devserver.guard`); the server listens on sockets behind it. `--guard=off` omits the guard, to
 measure the server alone; `--guard=hold` is for a supervisor: requests wait for a model that is being recovered.
 
-The server leaves its python backend's shared-memory regions behind when it is killed or misses its exit timeout
+The server leaves its python backend's shared-memory regions behind if it is killed or misses its exit timeout
 (triton-inference-server/server#6986). Each start therefore holds an flock, inherited by the server and its backend
-processes, on a file named after its prefix. A sweeper, which outlives them all, ends what is left of them, waits for
-that lock and removes the regions; should it be killed too, the next start finds a prefix whose lock can be taken, and
-does so.
+processes, on a file named after its prefix. A sweeper process, which outlives them all, ends the remaining ones, waits
+for that lock and removes the regions. If the sweeper is killed too, the next start finds a prefix whose lock is free,
+and removes its regions.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ PREFIX = "trainserve-triton-"
 LOCK = "lock"
 GUARD_FLAG = "--guard"
 DRAIN_SECONDS = 5.0
-"""For what is being answered at a SIGTERM; the server's own exit timeout begins after it."""
+"""For current requests after a SIGTERM; the server's own exit timeout begins after it."""
 _REPOSITORY_FLAGS = ("--model-repository", "--model-store")
 _RESTRICTIONS = ("--http-restricted-api", "--grpc-restricted-protocol")
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
@@ -39,10 +39,10 @@ _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, sign
 
 
 def server_arguments(arguments: Sequence[str], runtime: Path, prefix: str, directory: Path) -> list[str]:
-    """The flags the wheel's server is given for the caller's `arguments`.
+    """Return the flags of the wheel's server for the caller's `arguments`.
 
-    Relative model repositories are meant from the caller's `directory`: the server runs in `/`, because its python
-    backend puts the working directory first on sys.path.
+    Relative model repositories are resolved against the caller's `directory`: the server runs in `/`, because its
+    python backend puts the working directory first on sys.path.
     """
     given: list[str] = []
     path_expected = False
@@ -61,7 +61,7 @@ def server_arguments(arguments: Sequence[str], runtime: Path, prefix: str, direc
         "--http-address": "127.0.0.1",
         "--grpc-address": "127.0.0.1",
         "--metrics-address": "127.0.0.1",
-        # Triton's eight threads sleep between two answers, and waking each costs more than it does: on 2 cores one
+        # Waking one of Triton's eight threads costs more than an answer: on 2 cores one
         # thread answers 35,000 requests a second at concurrency 32, eight 29,800 (and 18,300 and 17,100 at 8; n = 5).
         "--http-thread-count": str(max(1, (os.cpu_count() or 1) // 2)),
     }
@@ -70,18 +70,21 @@ def server_arguments(arguments: Sequence[str], runtime: Path, prefix: str, direc
 
 
 def packages(runtime: Path) -> Path:
-    """Where the packages of the runtime's virtual environment lie."""
+    """Return the folder of packages of the runtime's virtual environment."""
     return runtime / "lib" / f"python3.{sys.version_info.minor}" / "site-packages"
 
 
 def wheel(runtime: Path) -> Path:
-    """The server's folder inside the runtime's virtual environment."""
+    """Return the server's folder in the runtime's virtual environment."""
     return packages(runtime) / "pytriton" / "tritonserver"
 
 
 def server_environment(environment: dict[str, str], runtime: Path) -> dict[str, str]:
-    """The python backend's processes take the first python3 on PATH and the first libpython on LD_LIBRARY_PATH;
-    onnxruntime-gpu finds the CUDA libraries there, which are packages of their own."""
+    """Return the server's environment variables.
+
+    The python backend's processes use the first python3 on PATH and the first libpython on LD_LIBRARY_PATH, where
+    onnxruntime-gpu finds the CUDA libraries too, which are separate packages.
+    """
     cuda = map(str, sorted(packages(runtime).glob("nvidia/*/lib")))
     libraries = [str(sysconfig.get_config_var("LIBDIR")), *cuda, environment.get("LD_LIBRARY_PATH", "")]
     path = [str(runtime / "bin"), environment.get("PATH", os.defpath)]
@@ -92,18 +95,18 @@ def server_environment(environment: dict[str, str], runtime: Path) -> dict[str, 
 
 
 def take_prefix(memory: Path = SHARED_MEMORY) -> tuple[str, int]:
-    """A new prefix and the descriptor of its held lock, which children must inherit."""
+    """Return a new prefix and the descriptor of its lock, which is held and must be inherited by children."""
     while True:
         prefix = f"{PREFIX}{uuid.uuid4().hex[:12]}-"
         lock = os.open(memory / f"{prefix}{LOCK}", os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if os.fstat(lock).st_nlink:  # else a sweep took it between creation and lock
+        if os.fstat(lock).st_nlink:  # else a sweep removed it between creation and lock
             return prefix, lock
         os.close(lock)
 
 
 def sweep(memory: Path = SHARED_MEMORY) -> list[str]:
-    """Removes what dead servers left; returns their prefixes."""
+    """Remove the regions that dead servers left, and return their prefixes."""
     swept = []
     for path in memory.glob(f"{PREFIX}*-{LOCK}"):
         prefix = path.name.removesuffix(LOCK)
@@ -123,14 +126,14 @@ def sweep(memory: Path = SHARED_MEMORY) -> list[str]:
 
 
 def remove(prefix: str, memory: Path = SHARED_MEMORY, but: str = "") -> None:
-    """Unlinks every region of a prefix, its lock last, and none that is called `but`."""
+    """Unlink every region of a prefix, its lock last, except the one named `but`."""
     for path in sorted(memory.glob(f"{prefix}*"), key=lambda path: path.name == f"{prefix}{LOCK}"):
         if path.name != f"{prefix}{but}":
             path.unlink(missing_ok=True)
 
 
 def value(arguments: Sequence[str], flag: str, default: str) -> str:
-    """What a flag was given as, `--flag=value` or `--flag value`; the last one counts."""
+    """Return the value of a flag, given as `--flag=value` or `--flag value`; the last one counts."""
     found = default
     for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
         name, equals, text = argument.partition("=")
@@ -140,7 +143,7 @@ def value(arguments: Sequence[str], flag: str, default: str) -> str:
 
 
 def without(arguments: Sequence[str], flags: Sequence[str]) -> list[str]:
-    """The arguments but for some flags and their values."""
+    """Return the arguments without some flags and their values."""
     left: list[str] = []
     skipped = False
     for argument in arguments:
@@ -152,9 +155,9 @@ def without(arguments: Sequence[str], flags: Sequence[str]) -> list[str]:
 
 
 def end_processes(prefix: str) -> None:
-    """Kills the processes that were given the prefix: the server, and backend processes that outlived it.
+    """Kill the processes with this prefix: the server, and backend processes that outlived it.
 
-    A backend process whose server was killed in the middle of a hand-off waits for it for ever.
+    A backend process whose server was killed in the middle of a hand-off would wait for ever.
     """
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):  # it has ended meanwhile
@@ -163,7 +166,7 @@ def end_processes(prefix: str) -> None:
 
 
 def sweep_after(prefix: str) -> None:
-    """Leaves a process, in a session of its own, that ends and removes what this one leaves of `prefix`."""
+    """Start a process, in its own session, that cleans up `prefix` after this process has ended."""
     living = os.pidfd_open(os.getpid())
     child = os.fork()
     if child:
@@ -179,7 +182,7 @@ def sweep_after(prefix: str) -> None:
         for standard in range(3):
             os.dup2(null, standard)
         os.dup2(living, 3)
-        os.closerange(4, os.sysconf("SC_OPEN_MAX"))  # the inherited lock too: its holder would wait for itself
+        os.closerange(4, os.sysconf("SC_OPEN_MAX"))  # also the inherited lock, for which it would wait itself
         select.select([3], [], [])
         end_processes(prefix)
         lock = os.open(SHARED_MEMORY / f"{prefix}{LOCK}", os.O_RDWR)
@@ -190,21 +193,21 @@ def sweep_after(prefix: str) -> None:
 
 
 def run(arguments: Sequence[str], runtime: Path) -> int:
-    """Runs the server until it ends and returns its exit status; signals reach it, and it dies with this process."""
+    """Run the server until it ends, and return its exit status. It gets this process's signals, and dies with it."""
     sweep()
     prefix, lock = take_prefix()
     sweep_after(prefix)
     mode = "off" if {"--help", "-h", "--version"} & set(arguments) else value(arguments, GUARD_FLAG, "on")
     own = without(arguments, [GUARD_FLAG])
     libc = ctypes.CDLL(None)
-    signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED)  # none may fall between the start and the handlers
+    signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED)  # none may arrive before there are handlers
 
     def prepare() -> None:
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
 
     def start(given: Sequence[str]) -> subprocess.Popen[bytes]:
-        end_processes(prefix)  # of a server that was killed, where this one takes its place
+        end_processes(prefix)  # those of a killed server that this one replaces
         remove(prefix, but=LOCK)
         return subprocess.Popen(
             [str(wheel(runtime) / "bin" / "tritonserver"), *server_arguments(given, runtime, prefix, Path.cwd())],
@@ -250,7 +253,7 @@ def _run_guarded(
         socket=f"{SHARED_MEMORY}/{prefix}metrics",
         screen=screen.screen_metrics,
     )
-    # Shared memory is closed to all clients (CVE-2025-23319, 23320): nobody has the secret.
+    # Shared memory is closed to all clients (CVE-2025-23319, 23320): the secret is given to no one.
     secret = f"shared-memory:{prefix}={uuid.uuid4().hex}"
     open_to_all = [flag for flag in _RESTRICTIONS if "shared-memory" not in value(arguments, flag, "")]
     behind = [
@@ -262,5 +265,5 @@ def _run_guarded(
 
 
 def main() -> None:
-    """The command `tritonserver`."""
+    """Run the command `tritonserver`."""
     sys.exit(run(sys.argv[1:], Path(sys.executable).parent.parent))

@@ -1,8 +1,7 @@
-"""The processes of a development server: the launcher, the server below it, and a process for each instance of a model
-of the python backend. Those of the onnxruntime backend run in the server's own.
+"""Processes of a development server: the launcher, the server, and one for each model instance of the python backend.
 
-A backend process that was killed or stopped is seen here at once, whichever of a model's instances it ran; an
-inference finds it only when it happens to be sent there.
+Instances of the onnxruntime backend run in the server's process. A backend process that was killed or stopped is seen
+here at once; an inference finds it only if it happens to be sent to that instance.
 """
 
 from __future__ import annotations
@@ -15,50 +14,51 @@ _STOPPED = frozenset({psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP})
 
 
 class Processes:
-    """Those below one launcher, by its process id; `repository` tells which model a backend process runs."""
+    """The processes below `launcher`, a process id. A backend process is known by its model's path in `repository`."""
 
     def __init__(self, launcher: int, repository: Path) -> None:
         self.launcher, self.repository = psutil.Process(launcher), repository.resolve()
         self.triton: psutil.Process | None = None
-        """The server, once it was `found`: the launcher may start another in its place."""
+        """The server, since `found`: the launcher may start another in its place."""
 
     def found(self) -> None:
-        """Called when the server has answered."""
+        """Record the server's process, now that it has answered."""
         self.triton = next(iter(self._children(self.launcher)), None)
 
     def server(self) -> list[psutil.Process]:
-        """The launcher and the server, as far as they are there."""
+        """Return the launcher, and the server if there is one."""
         return [self.launcher, *self._children(self.launcher)]
 
     def replaced(self) -> bool:
-        """Whether the launcher has another server in the place of the one that was found, which ended. It said how."""
+        """Whether the recorded server has ended, and the launcher has started another."""
         gone = self.triton is None or _status(self.triton) == psutil.STATUS_DEAD
         return gone and any(_alive(process) for process in self._children(self.launcher))
 
     def whole(self) -> bool:
-        """Whether the launcher and the server that was found are there and alive."""
+        """Whether the launcher and the recorded server are alive."""
         return _alive(self.launcher) and self.triton is not None and _alive(self.triton)
 
     def launching(self) -> bool:
-        """Whether the launcher runs, so that it starts another server where this one is killed."""
+        """Whether the launcher runs, so that it would start another server."""
         return _alive(self.launcher) and _status(self.launcher) not in _STOPPED
 
     def backends(self, model: str) -> list[psutil.Process]:
-        """The backend processes of a model."""
+        """Return the backend processes of a model."""
         folder = str(self.repository / model) + "/"
         return [process for process in self._all_backends() if _argument(process).startswith(folder)]
 
     def stopped(self) -> str | None:
-        """What is wrong with the server itself, in words: a process of it that was stopped does nothing and says so to
-        nobody."""
+        """Return a message if the launcher or the server was stopped (SIGSTOP), else None."""
         for process in self.server():
             if _status(process) in _STOPPED:
                 return f"its process {process.pid} was stopped"
         return None
 
     def fault(self, backends: list[psutil.Process]) -> str | None:
-        """What is wrong with backend processes that were there, in words. One that the server ended itself, when the
-        model was unloaded or loaded anew, is gone for good; one that was killed waits for it as a zombie."""
+        """Return a message if one of `backends` was stopped or killed, else None.
+
+        A killed one is a zombie; one that the server ended itself, to unload the model, is gone.
+        """
         for process in backends:
             status = _status(process)
             if status in _STOPPED:
@@ -78,7 +78,7 @@ class Processes:
 
 
 def kill(processes: list[psutil.Process]) -> None:
-    """SIGKILL, which a stopped process obeys, too."""
+    """Send SIGKILL, which also ends a stopped process."""
     for process in processes:
         try:
             process.kill()
@@ -91,7 +91,7 @@ def _alive(process: psutil.Process) -> bool:
 
 
 def _status(process: psutil.Process) -> str:
-    """Of a process whose id may belong to another by now: psutil compares when they began."""
+    """Return the status; dead if the process id belongs to another process by now."""
     try:
         return str(process.status()) if process.is_running() else psutil.STATUS_DEAD
     except psutil.Error:
@@ -99,7 +99,7 @@ def _status(process: psutil.Process) -> str:
 
 
 def _argument(process: psutil.Process) -> str:
-    """The model's file, which is the first thing a backend process is told."""
+    """Return the model's file, which is a backend process's first argument."""
     try:
         arguments = process.cmdline()
     except psutil.Error:

@@ -1,4 +1,4 @@
-"""Why a server does not take a model, in its own words: some of them stand in its log alone."""
+"""Reasons why a server did not load a model, some of which are only in its log."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import re
 _UNREADABLE = re.compile(r"Error parsing text-format inference\.ModelConfig: (.+)")
 _POLL = re.compile(r"Poll failed for model directory '(?P<model>[^']*)': (?P<words>.+?)\"?$", re.MULTILINE)
 SAYS_NOTHING = ("failed to poll", "UNAVAILABLE", "it was not loaded", "the server does not know it")
-"""What a server answers of a model whose configuration it cannot read, or refuses at once."""
+"""Answers that do not say why: the server could not read the model's configuration, or refused it at once."""
 
 
 _NOT_IMPLEMENTED = re.compile(r"Could not find an implementation for \w+\([1-6]\)")
 _OLD = (
-    "; it is an operator as it was before opset 7, of which onnxruntime promises nothing: convert the graph to opset 7 "
+    "; this is an operator from before opset 7, which onnxruntime does not support: convert the graph to opset 7 "
     "or later, with onnx.version_converter.convert_version"
 )
 
 
 def words(model: str, told: str, log: str) -> str:
-    """Of a model, of which the server told this when it was asked, and wrote that log."""
+    """Return the reason for `model`, from the server's answer `told` and its `log`."""
     found = _words(model, told, log)
     return found + _OLD if _NOT_IMPLEMENTED.search(found) else found
 

@@ -1,9 +1,9 @@
 """The development server's runtime: Triton from the PyPI wheel `nvidia-pytriton`, in a virtual environment of its own.
 
-For development and tests on loopback only: the wheel's release has known remote crashes. In clusters Triton is
-NVIDIA's image. The runtime lives in `<cache>/triton` (numpy must be older than 2 there: with newer ones the python
-backend silently sends empty tensors), the command that starts it in `<cache>/bin/tritonserver`. The wheel has the
-python backend only; that for onnxruntime is compiled (trainserve.serving.devserver.compiled).
+For development and tests on loopback only: the wheel's release has known remote crashes. Clusters use NVIDIA's image.
+The runtime is in `<cache>/triton` (with numpy < 2: with newer versions the python backend silently sends empty
+tensors), the command that starts it is `<cache>/bin/tritonserver`. The wheel has the python backend only; that for
+onnxruntime is compiled (trainserve.serving.devserver.compiled).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ONNXRUNTIME_GPU = (
     *("nvidia-cublas==13.10.0.20", "nvidia-cudnn-cu13==9.28.1.4", "nvidia-cufft==12.5.0.14"),
     "nvidia-curand==10.4.5.25",
 )
-"""Where there is an NVIDIA GPU: with the CUDA libraries that it loads, 1.5 GB to fetch. Never run on one."""
+"""For machines with an NVIDIA GPU, with the CUDA libraries that it loads: a download of 1.5 GB. Never run on one."""
 PACKAGES = (
     "numpy==1.26.4",
     *(ONNXRUNTIME_GPU if shutil.which("nvidia-smi") else ONNXRUNTIME),
@@ -45,13 +45,13 @@ _ROOM = Path(__file__).parent
 
 
 class RuntimeInstallError(Exception):
-    """The development server cannot be installed here; the message says what is missing."""
+    """The development server cannot be installed on this machine; the message says what is missing."""
 
 
 def install(cache: Path = CACHE, progress: Progress = lambda line: None) -> Path:
-    """Makes `<cache>/triton` and `<cache>/bin/tritonserver` current and returns the latter.
+    """Install or update `<cache>/triton` and `<cache>/bin/tritonserver`, and return the latter.
 
-    Does nothing when they are; safe to call from several processes at once and to kill at any moment.
+    Safe to call from several processes at once, and to kill at any moment.
     """
     cache = cache.expanduser().absolute()
     runtime, command = cache / "triton", cache / "bin" / "tritonserver"
@@ -72,7 +72,7 @@ def install(cache: Path = CACHE, progress: Progress = lambda line: None) -> Path
 
 
 def _command(runtime: Path) -> str:
-    """The script `tritonserver`. Without `site` it starts sooner, and nothing of the caller's environment enters."""
+    """Return the script `tritonserver`. Without `site` it starts faster and ignores the caller's environment."""
     paths = [str(runtime / "launcher"), str(launch.wheel(runtime).parents[1])]
     return f"""#!{runtime}/bin/python3 -IS
 import sys
@@ -94,7 +94,7 @@ def _current(runtime: Path) -> bool:
 
 
 def _build(runtime: Path, progress: Progress, lock: int) -> None:
-    """Builds the environment aside and renames it into place; the stamp is part of what is renamed."""
+    """Build the environment, with its stamp, in a temporary folder, and rename it into place."""
     _require_libpython()
     for left in runtime.parent.glob("triton.building-*"):
         shutil.rmtree(left, ignore_errors=True)
@@ -114,8 +114,8 @@ def _build(runtime: Path, progress: Progress, lock: int) -> None:
 
 
 def _lay_out_python_backend(runtime: Path) -> None:
-    """The library is copied, because the server refuses one that "escapes backend directory"; the backend's program
-    is linked, because it finds its own libraries relative to where it really lies."""
+    """Copy the backend's library, as the server refuses one that "escapes backend directory", and link its program,
+    which finds its own libraries relative to its real path."""
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     server = launch.wheel(runtime)
     program = server / "python_backend_stubs" / version / "triton_python_backend_stub"
@@ -132,7 +132,7 @@ def _lay_out_python_backend(runtime: Path) -> None:
 
 
 def _onnxruntime(runtime: Path) -> Path:
-    """The folder of onnxruntime's libraries."""
+    """Return the folder of onnxruntime's libraries."""
     return launch.packages(runtime) / "onnxruntime" / "capi"
 
 
@@ -151,7 +151,7 @@ def _pip(python: Path, packages: tuple[str, ...], lock: int) -> None:
         capture_output=True,
         text=True,
         check=False,
-        pass_fds=(lock,),  # if this process is killed, the next one waits until pip has ended too
+        pass_fds=(lock,),  # if this process is killed, the next one waits for pip to end
     )
     if finished.returncode:
         lines = [line for line in finished.stderr.splitlines() if line.startswith("ERROR")] or [finished.stderr]
@@ -159,7 +159,7 @@ def _pip(python: Path, packages: tuple[str, ...], lock: int) -> None:
 
 
 def _write(path: Path, content: bytes, mode: int) -> None:
-    """Replaces a file at once, if it differs: a server that starts meanwhile reads the old or the new one whole."""
+    """Replace a file atomically if it differs: a server that starts meanwhile reads the old or the new one."""
     if path.is_file() and path.read_bytes() == content:
         return
     path.parent.mkdir(parents=True, exist_ok=True)

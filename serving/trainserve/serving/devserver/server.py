@@ -1,4 +1,4 @@
-"""A development server as a context: started on free loopback ports by the runtime's command, stopped at the end."""
+"""A development server as a context manager, on free loopback ports."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from typing import Self
 from trainserve.serving.protocol.control import is_ready
 
 READY_SECONDS = 180.0
-"""Only a hang reaches it: with a few models the server is ready in 0.3 to 1.5 s."""
+"""Timeout of a start; with a few models the server is ready in 0.3 to 1.5 s."""
 EXIT_SECONDS = 5
-"""Passed as --exit-timeout-secs: one idle keep-alive connection uses it up."""
+"""Value of --exit-timeout-secs; one idle keep-alive connection uses it up."""
 _ERROR = re.compile(r"[EF]\d{4} ")  # glog's error and fatal lines
-_HARMLESS = "CudaDriverHelper has not been initialized"  # said on every machine without a GPU
+_HARMLESS = "CudaDriverHelper has not been initialized"  # logged on every machine without a GPU
 _LAUNCHER = "tritonserver: "
 
 
 class ServerNotReady(Exception):
-    """The server ended, or never became ready; the message holds the errors of its log."""
+    """The server ended, or did not become ready in time; the message has the errors of its log."""
 
 
 class DevelopmentServer:
-    """One `tritonserver` over a model repository, on loopback ports of its own.
+    """One `tritonserver` with a model repository, on its own loopback ports.
 
-    Without its `guard` the server is measured alone: by requests of this project's own, and nobody else's.
+    `guard=False` is for measuring the server alone, with requests that are known to be valid.
     """
 
     def __init__(self, command: Path, repository: Path, log: Path, *arguments: str, guard: bool = True) -> None:
@@ -51,11 +51,11 @@ class DevelopmentServer:
 
     @property
     def metrics_url(self) -> str:
-        """Where Triton's Prometheus metrics are."""
+        """URL of Triton's Prometheus metrics."""
         return f"http://127.0.0.1:{self.metrics_port}/metrics"
 
     def start(self) -> None:
-        """Start it and wait until it is ready. Raises ServerNotReady."""
+        """Start the server and wait until it is ready. Raises ServerNotReady."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [
@@ -83,7 +83,7 @@ class DevelopmentServer:
         return is_ready(self.url)
 
     def stop(self) -> int | None:
-        """SIGTERM, wait, and SIGKILL if it does not end; returns its exit status."""
+        """Send SIGTERM, then SIGKILL if the server does not end in time; returns its exit status."""
         if self.process is None:
             return None
         if self.process.poll() is None:
@@ -94,32 +94,32 @@ class DevelopmentServer:
         return self.process.wait()
 
     def kill(self) -> None:
-        """SIGKILL; its shared memory is swept when the next server starts or ends."""
+        """Send SIGKILL; the shared memory is removed when another server starts or ends."""
         if self.process is not None:
             self.process.kill()
             self.process.wait()
 
     def __enter__(self) -> Self:
-        """Start."""
+        """Start the server."""
         self.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop."""
+        """Stop the server."""
         self.stop()
 
 
 def errors(log: Path) -> str:
-    """The errors of a server's log and the words of its launcher, or the last lines where there are none."""
+    """Return the errors of a server's log and its launcher's messages, or if there are none, the last lines."""
     lines = log.read_text(errors="replace").splitlines()
     told = [line for line in lines if (_ERROR.match(line) or line.startswith(_LAUNCHER)) and _HARMLESS not in line]
     return "\n".join(told or lines[-5:])
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody listens on now."""
+    """Return ports of 127.0.0.1 that are free now."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:

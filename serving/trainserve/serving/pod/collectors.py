@@ -1,4 +1,4 @@
-"""What lies in files beside a server, as metrics read at the moment of a scrape: a node's cache, a tuning's result."""
+"""Metrics that are read from files at each scrape: of a node's model cache, and of a tuning result."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from trainserve.serving.sources.cache import NodeCache
 
 
 class CacheMetrics(Collector):
-    """Of a node's cache of models. Nothing while its folder does not exist."""
+    """Metrics of a node's model cache; none while its folder does not exist."""
 
     def __init__(self, cache: NodeCache) -> None:
         self._cache = cache
 
     def collect(self) -> Iterable[Metric]:
-        """Counted from the folder now."""
+        """Count the cache's entries now."""
         if not self._cache.folder.is_dir():
             return
         usage = self._cache.usage()
@@ -35,13 +35,13 @@ class CacheMetrics(Collector):
 
 
 class TuneMetrics(Collector):
-    """Of the result that `trainserve tune` left. Nothing where there is none, or none that can be read."""
+    """Metrics of a result of `trainserve tune`; none if it is missing or unreadable."""
 
     def __init__(self, result: Path) -> None:
         self._path = result
 
     def collect(self) -> Iterable[Metric]:
-        """Read from the file now."""
+        """Read the file now."""
         try:
             found = json.loads(self._path.read_text())
             values = _values(found, self._path.stat().st_mtime)

@@ -1,4 +1,4 @@
-"""A duration such as 20ms as an option of a command, in a pod and of `trainserve` alike."""
+"""Click's parameter type for durations such as 20ms, for the commands in pods and for `trainserve`."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ _NOT_FOUND = f"{' '.join(_ENDPOINTS)}\n".encode()
 
 
 def answer(probe: Probe, path: str) -> tuple[HTTPStatus, str, bytes]:
-    """Status, content type and body for a GET of `path`."""
+    """Return status, content type and body of the answer to a GET of `path`."""
     if path == Endpoint.STARTED:
         started = is_ready(f"{probe.host}:{probe.port}")
         if started:
@@ -49,16 +49,16 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 64
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Who leaves before the answer (a kubelet whose timeout passed) is nothing to log."""
+        """Log no client that closed its connection before the answer, such as a kubelet after its timeout."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
 
 def mark(dead: Path, path: str, status: HTTPStatus) -> None:
-    """Leave a file where /livez says that the server does not live: whoever ends it then need not drain it first."""
+    """Create the file `dead` if /livez says that the server is not alive: it is then ended without draining."""
     if path not in (Endpoint.ALIVE, Endpoint.STARTED):
         return
-    with contextlib.suppress(OSError):  # without it it is drained, which takes longer and does no harm
+    with contextlib.suppress(OSError):  # without the file the server is drained, which takes longer and does no harm
         if path == Endpoint.ALIVE and status != HTTPStatus.OK:
             dead.touch()
         elif status == HTTPStatus.OK:
@@ -66,9 +66,9 @@ def mark(dead: Path, path: str, status: HTTPStatus) -> None:
 
 
 def serve(probe: Probe, host: str, port: int, dead: Path | None = None) -> None:
-    """Serve until SIGTERM or SIGINT, verifying the server as soon as it is ready and whenever it has come back.
+    """Serve until SIGTERM or SIGINT, and verify the server whenever it becomes ready.
 
-    `dead`: the file that is there while the server does not live.
+    `dead` is a file that exists while the server is not alive.
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -84,7 +84,7 @@ def serve(probe: Probe, host: str, port: int, dead: Path | None = None) -> None:
             self.wfile.write(body)
 
         def log_message(self, format: str, *arguments: object) -> None:
-            """Probed every second: requests are not worth a line each."""
+            """Log no requests: there are several per second."""
 
     stopped = threading.Event()
     with _Server((host, port), Handler) as server:

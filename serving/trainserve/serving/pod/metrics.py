@@ -1,7 +1,7 @@
-"""Metrics of the serving side that Triton lacks. docs/metrics.md says how each is read.
+"""Metrics of serving that Triton lacks. docs/metrics.md says how to read each.
 
-Triton's health says nothing of the answers, and before 26.01 its latencies are sums, from which no percentile can be
-had: the probe beside each server measures both with inferences of its own.
+Triton's health says nothing about the answers, and before 26.01 its latencies are sums, which give no percentiles. The
+probe beside each server measures both with inferences of its own.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class ProbeMetrics:
-    """What one probe counts, in a registry of its own."""
+    """Metrics of one probe, in a registry of its own."""
 
     def __init__(self, buckets: Sequence[float] = latency_buckets.DEFAULT) -> None:
         self.registry = CollectorRegistry()
@@ -38,30 +38,30 @@ class ProbeMetrics:
         self._difference.set(float("nan"))
 
     def answered(self, seconds: float | None) -> None:
-        """One inference; `seconds` None: it is not representative."""
+        """Count an inference that was answered; `seconds` is None if its duration is not representative."""
         self._inferences.labels("answered").inc()
         self._up.set(1)
         if seconds is not None:
             self.durations.observe(seconds)
 
     def failed(self) -> None:
-        """One inference without an answer."""
+        """Count an inference that was not answered."""
         self._inferences.labels("failed").inc()
         self._up.set(0)
 
     def compared(self, matches: bool, max_abs: float) -> None:
-        """One verification, answered in full."""
+        """Count a verification that got all answers."""
         self._verifications.labels("matched" if matches else "mismatched").inc()
         self._verified.set(matches)
         self._verified_at.set_to_current_time()
         self._difference.set(max_abs)
 
     def not_compared(self) -> None:
-        """One verification that broke off."""
+        """Count a verification that did not get all answers."""
         self._verifications.labels("failed").inc()
 
     def answered_unrecorded(self) -> None:
-        """One verification of a model with which nothing was recorded."""
+        """Count a verification of a model without recorded samples."""
         self._verifications.labels("unrecorded").inc()
         self._verified.set(float("nan"))
 

@@ -1,4 +1,4 @@
-"""Whether somebody answers, felt without waiting for the answer: at most one question is under way at a time."""
+"""Liveness checks that do not wait for a slow answer: at most one request is in flight at a time."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ import time
 from collections.abc import Callable
 
 Verdict = tuple[bool, str]
-"""Whether it lives, and what it said, or did not."""
+"""Whether the server is alive, and a message."""
 
 
 REST = 4
-"""How many times as long as the answer took: to be watched costs a fifth of the time."""
+"""Pause after a slow answer, as a multiple of its duration: checks then use a fifth of the time."""
 SLOW = 1.0
+"""Duration of a slow answer, in seconds."""
 
 
 class Pulse:
-    """`ask` puts the question and returns the verdict, which takes as long as it takes; it must not raise.
+    """Calls `ask`, which sends a request and returns the verdict; it may take any time, and must not raise.
 
-    After an answer that took `SLOW` seconds or more comes a rest, so that being watched does not keep a slow one busy.
+    An answer that took `SLOW` seconds or more is followed by a pause, so that checks do not keep a slow server busy.
     """
 
     def __init__(self, ask: Callable[[], Verdict]) -> None:
@@ -30,14 +31,16 @@ class Pulse:
         self._told = True
 
     def feel(self, wait: float) -> Verdict:
-        """The answer to a question, if it is there within `wait` seconds. Of one that is still under way, alive: its
-        own deadline ends it; but who was dead when last asked is so until it answers."""
+        """Return the verdict of a request if it is there within `wait` seconds, else the last one.
+
+        A request in flight leaves a server alive, because its own timeout ends it; a dead one is dead until it answers.
+        """
         with self._lock:
             now = time.monotonic()
             if self._answered is None:
                 took = self._ended - self._begun
                 resting = self._verdict[0] and took >= SLOW and now - self._ended < REST * took
-                if resting or not self._told:  # what came when nobody waited any more
+                if resting or not self._told:  # a verdict that came after the wait was over
                     self._told = True
                     return self._verdict
                 self._answered, self._begun = threading.Event(), now
@@ -50,7 +53,7 @@ class Pulse:
         return alive, words if not alive else f"asked {time.monotonic() - begun:.0f} s ago, and has not answered yet"
 
     def forget(self) -> None:
-        """Called when another has taken the place of who was asked: of it nothing is known yet."""
+        """Forget the last verdict: another server has taken the place of the one that was asked."""
         with self._lock:
             self._verdict, self._told = (True, "not asked yet"), True
 

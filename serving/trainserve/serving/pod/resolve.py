@@ -1,4 +1,4 @@
-"""Which version a ModelServe means, asked of the store by a pod because the operator reads no storage."""
+"""Resolution of a ModelServe's version, in a pod because the operator reads no storage."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _PAUSE = 1.0
 def resolve(
     root: str, public_root: str, namespace: str, model: str, version: int | None, patience: float = 0.0
 ) -> Resolved | Failed:
-    """The termination message of `trainserve.serving resolve` (docs/contracts.md).
+    """Find a version, and return the termination message of `trainserve.serving resolve` (docs/contracts.md).
 
-    `patience`: seconds for which a store that has no such version is asked again.
+    `patience` is how long to wait for a version that the store does not have, in seconds.
     """
     deadline = time.monotonic() + patience
     while True:

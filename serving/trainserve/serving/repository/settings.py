@@ -1,7 +1,6 @@
-"""How a model is served: the fields of a ModelServe's `spec.triton`, of `--settings FILE` and of a tuner's answer.
+"""How a model is served: the fields of a ModelServe's `spec.triton`, of `--settings FILE` and of a tuner's result.
 
-One model for all of them, in the wire's names. What the fields mean to Triton is `model_config`'s subject; whether
-they go together with a given model is told there too.
+model_config.py translates them to Triton's configuration, and checks that they suit the model.
 """
 
 from __future__ import annotations
@@ -17,26 +16,26 @@ from trainserve.api.triton import ServedModel
 
 
 class InvalidSettings(ValueError):
-    """Settings that nobody can follow, or that this model or machine cannot; the message names the field."""
+    """Settings that are invalid, or that this model or machine does not support; the message names the field."""
 
 
 class Settings(ServedModel):
-    """How one model is served, where a server may hold several versions of it."""
+    """How one model is served; a server may hold several versions of it."""
 
     model_config = ConfigDict(frozen=True)
 
     version_policy: Literal["latest", "all"] | list[Annotated[int, Field(ge=1)]] = Field(
-        "latest", description="Which versions are served where a repository holds several."
+        "latest", description="Versions that are served if a repository holds several."
     )
 
     @classmethod
     def of_json(cls, text: str) -> Settings:
-        """Of the JSON that an operator passes to a pod. Raises InvalidSettings."""
+        """Parse the JSON that the operator passes to a pod. Raises InvalidSettings."""
         return _checked(lambda: cls.model_validate_json(text))
 
     @classmethod
     def of_file(cls, path: Path) -> Settings:
-        """Of a YAML or JSON file. Raises OSError, InvalidSettings."""
+        """Read a YAML or JSON file. Raises OSError, InvalidSettings."""
         import yaml
 
         try:
@@ -47,11 +46,11 @@ class Settings(ServedModel):
 
 
 def cautions(settings: Settings) -> list[str]:
-    """What follows from these settings that nobody would expect; docs/serving.md has the figures.
+    """List surprising consequences of these settings; docs/serving.md has measurements.
 
-    Since 24.04 Triton's batcher, where a queue has bounds or priorities, is woken by nothing but the next request that
-    is accepted while an instance is idle, else twice a second (triton-inference-server/core,
-    src/dynamic_batch_scheduler.cc, WaitForPayloadSlotAvailable).
+    Since 24.04, the batcher of a queue with bounds or priorities wakes only when a request is accepted while an
+    instance is idle, and otherwise twice a second (triton-inference-server/core, src/dynamic_batch_scheduler.cc,
+    WaitForPayloadSlotAvailable).
     """
     queue, found = settings.dynamic_batching.queue, []
     sleepy = queue.size or queue.timeout or settings.priorities

@@ -12,8 +12,7 @@ from trainserve.files import durable
 from trainserve.serving.sources import onnx_graph, ready_repository, releases
 from trainserve.serving.sources.address import Address
 from trainserve.serving.sources.fetching import Found
-from trainserve.serving.sources.inside import inside
-from trainserve.serving.sources.origins import FolderOrigin, read
+from trainserve.serving.sources.origins import FolderOrigin, inside, read
 from trainserve.serving.sources.ready_repository import ReadyRepository
 from trainserve.serving.sources.request import Request
 from trainserve.serving.sources.servable import Servable

@@ -16,8 +16,7 @@ from trainserve.api.reasons import Reason
 from trainserve.files import archive
 from trainserve.serving.sources import download, onnx_graph, ready_repository, releases
 from trainserve.serving.sources.cache import Lease, NodeCache, Room
-from trainserve.serving.sources.inside import EscapingName, inside
-from trainserve.serving.sources.origins import Stat
+from trainserve.serving.sources.origins import EscapingName, Stat, inside
 from trainserve.serving.sources.request import Request
 from trainserve.store import Manifest, StoreError, signing
 from trainserve.store.manifest import digest as digest_of

@@ -123,7 +123,7 @@ class _Logins(urllib.request.BaseHandler):
 class _OnlyHttps(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, *arguments: Any) -> Any:
         if not arguments[-1].startswith("https://"):
-            raise StoreError(f"{arguments[0].full_url}: it redirects to {arguments[-1]}; must be https")
+            raise StoreError(f"{arguments[0].full_url}: it leads to {arguments[-1]}, which anybody could change")
         return super().redirect_request(*arguments)
 
 

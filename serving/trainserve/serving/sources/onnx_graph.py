@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from trainserve.api.reasons import Reason
 from trainserve.serving.protocol.triton_types import TYPES
 from trainserve.serving.sources import not_onnx
-from trainserve.serving.sources.inside import inside
+from trainserve.serving.sources.origins import inside
 from trainserve.store import Batching, Preprocessing, StoreError, Tensor, beside
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from typing import IO, Protocol
 
 from typing_extensions import override
 
-from trainserve.serving.sources.inside import inside
+from trainserve import files
+from trainserve.api.reasons import Reason
 from trainserve.store import StoreError
 from trainserve.store.places import RemotePlace
 
@@ -25,6 +26,12 @@ _RANGES = 4
 """Concurrent requests: a single stream from an object store is slow."""
 _SMALL = 16 << 20
 """Maximum bytes of a manifest or a signature."""
+
+
+class EscapingName(StoreError):
+    """A name, or a symbolic link, that leads out of its folder."""
+
+    reason = Reason.UNSERVABLE_MODEL
 
 
 class TransferFault(Exception):
@@ -80,6 +87,14 @@ def read(origin: Origin, name: str) -> bytes:
     return bytes(content)
 
 
+def inside(folder: Path, name: str, confined: Path | None = None) -> Path:
+    """Return `folder`/`name`. Raises EscapingName if it lies outside, or is a link out of `confined` (`folder`)."""
+    try:
+        return files.inside(folder, name, confined)
+    except files.EscapingName as error:
+        raise EscapingName(str(error)) from None
+
+
 class FolderOrigin(Origin):
     """A folder of this machine. Symbolic links that lead out of it (or of `confined`) are refused."""
 
@@ -105,13 +120,13 @@ class FolderOrigin(Origin):
     @override
     def names(self) -> list[str]:
         found = []
-        for folder, folders, files in os.walk(self.folder, onerror=_raise):
-            for name in (*folders, *files):
+        for folder, folders, names in os.walk(self.folder, onerror=_raise):
+            for name in (*folders, *names):
                 path = Path(folder, name)
                 relative = path.relative_to(self.folder).as_posix()
                 if path.is_symlink() and path.is_dir():
                     raise StoreError(f"{path}: a symbolic link to a folder is not allowed in a model's folder")
-                if name in files:
+                if name in names:
                     found.append(relative)
         return sorted(found)
 

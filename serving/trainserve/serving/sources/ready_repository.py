@@ -14,7 +14,7 @@ from google.protobuf import text_format  # type: ignore[import-untyped]
 from trainserve.api.reasons import Reason
 from trainserve.serving.protocol.triton_types import messages
 from trainserve.serving.sources import not_onnx, onnx_graph, releases
-from trainserve.serving.sources.inside import inside
+from trainserve.serving.sources.origins import inside
 from trainserve.store import StoreError, signing
 
 CONFIG = "config.pbtxt"

@@ -1,8 +1,7 @@
-"""The guard: what stands before the development server's HTTP ports, because requests can end the wheel's release
-(docs/serving.md says what the guard does about it).
+"""The guard: a proxy before the development server's HTTP ports, because some requests crash the wheel's release.
 
-It answers what is the client's fault with a 4xx that says why, and passes the rest on: bodies untouched, over kept
-connections to sockets that nobody else reaches. It runs in the process of the command `tritonserver`
-(`trainserve.serving.devserver.launch`), in the runtime's own environment: the standard library, httptools and uvloop
-are all there is. In clusters there is none: NVIDIA's current image answers for itself.
+It answers invalid requests with a 4xx that says why, and forwards the others (docs/serving.md): bodies unchanged, over
+persistent connections to sockets that no one else can reach. It runs in the process of the command `tritonserver`
+(`trainserve.serving.devserver.launch`), in the runtime's own environment, which has only the standard library,
+httptools and uvloop. Clusters have no guard: NVIDIA's current image checks requests itself.
 """

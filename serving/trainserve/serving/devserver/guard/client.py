@@ -1,7 +1,4 @@
-"""A client's connection.
-
-Its requests are answered one after the other, in order; one is passed on once its body is whole.
-"""
+"""A client's connection to the guard. Its requests are answered in order; each is forwarded once its body is whole."""
 
 from __future__ import annotations
 
@@ -28,7 +25,7 @@ if TYPE_CHECKING:
     from trainserve.serving.devserver.guard.upstream import Upstream
 
 LINGER_SECONDS = 2.0
-"""How long a client that was refused in the middle of its body may go on sending: a reset would lose the answer."""
+"""How long a client that was refused in the middle of its body may continue to send: a reset would lose the answer."""
 
 
 def _large_head() -> Refused:
@@ -43,14 +40,14 @@ class Client(asyncio.Protocol):
         self.front = front
         self.queue: deque[Request] = deque()
         self.current: Request | None = None
-        """The request whose answer is due."""
+        """The request that is answered next."""
         self.gone = False
         self.last = False
-        """Whether the connection closes after the answers that are due."""
+        """Whether the connection closes after the pending answers."""
         self.deaf = False
-        """Whether what still arrives is dropped."""
+        """Whether further data is dropped."""
         self.ended = False
-        """Whether the client has said that it sends no more."""
+        """Whether the client has closed its side of the connection."""
         self.upstream: Upstream | None = None
         self.transport: Any = None
         self._parser: Any = httptools.HttpRequestParser(self)
@@ -63,24 +60,24 @@ class Client(asyncio.Protocol):
         self._begun = False
         self._request: Request | None = None
 
-    # What asyncio calls.
+    # Callbacks of asyncio.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Come in."""
+        """Register the connection."""
         self.transport = transport
         self.front.clients.add(self)
         if self.front.draining:
             self.announce()
 
     def data_received(self, data: bytes) -> None:
-        """Parse; read no further while there are requests that wait for their turn."""
+        """Parse the data, and pause reading while requests are queued."""
         if self.deaf:
             return
         self._head += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self._deafen()  # the request itself was taken; what it would change to is not spoken here
+            self._deafen()  # the request itself is valid; the guard speaks no other protocol
         except httptools.HttpParserError as error:
             self._refuse(Refused(HTTPStatus.BAD_REQUEST, f"not HTTP/1.1: {error}"))
         else:
@@ -90,7 +87,7 @@ class Client(asyncio.Protocol):
             self.transport.pause_reading()
 
     def eof_received(self) -> bool:
-        """Keeps the connection for the answers that are due, if any."""
+        """Return whether there are pending answers, for which the connection stays open."""
         self.ended = True
         if self._begun and not self.deaf:
             got = len(self._request.body) if self._request is not None else 0
@@ -99,7 +96,7 @@ class Client(asyncio.Protocol):
         return self.current is not None or bool(self.queue)
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Give up what it asked for."""
+        """Drop the pending requests."""
         self.gone = True
         self.queue.clear()
         if self.upstream is not None:
@@ -108,31 +105,31 @@ class Client(asyncio.Protocol):
         self.front.check_drained()
 
     def pause_writing(self) -> None:
-        """It reads slower than the server answers."""
+        """Pause the server's answer: the client reads more slowly."""
         if self.upstream is not None:
             self.upstream.transport.pause_reading()
 
     def resume_writing(self) -> None:
-        """It has caught up."""
+        """Resume the server's answer."""
         if self.upstream is not None:
             self.upstream.transport.resume_reading()
 
-    # What the parser calls.
+    # Callbacks of the parser.
 
     def on_message_begin(self) -> None:
-        """The first byte of a request."""
+        """Begin a request."""
         self._begun = True
 
     def on_url(self, part: bytes) -> None:
-        """A piece of the target."""
+        """Append to the target."""
         self._target += part
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header, or one of the trailer."""
+        """Append a header, also one of the trailer."""
         self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        """Refuse now what no body can mend."""
+        """Refuse the request if its head is invalid."""
         parser = self._parser
         keep_alive = parser.should_keep_alive() and parser.get_http_version() == "1.1"
         request = Request(parser.get_method(), self._target, self._headers, keep_alive)
@@ -146,7 +143,7 @@ class Client(asyncio.Protocol):
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, part: bytes) -> None:
-        """A piece of the body."""
+        """Append to the body, up to the limit."""
         if self.deaf or self._request is None:
             return
         if len(self._request.body) + len(part) > BODY_LIMIT:
@@ -155,14 +152,14 @@ class Client(asyncio.Protocol):
             self._request.body += part
 
     def on_message_complete(self) -> None:
-        """The request is whole."""
+        """Queue the request, which is complete."""
         if self.deaf or self._request is None:
             return
         self._take(self._request)
         self._begin()
 
     def _check_head(self, request: Request) -> bool:
-        """Whether the client waits for leave to send its body. Raises Refused where the body is not worth sending."""
+        """Return whether the client waits for 100 Continue. Raises Refused if the head is invalid."""
         if len(request.target) > TARGET_LIMIT:
             raise Refused(HTTPStatus.REQUEST_URI_TOO_LONG, f"the target is longer than {TARGET_LIMIT} bytes")
         if not request.target.startswith(b"/"):
@@ -181,10 +178,10 @@ class Client(asyncio.Protocol):
             raise Refused(HTTPStatus.EXPECTATION_FAILED, "Expect must be 100-continue")
         return expect is not None
 
-    # What a request goes through.
+    # The steps of a request.
 
     def _refuse(self, refused: Refused) -> None:
-        """Answer, after what was asked before, and listen no more: where the next request begins is not known."""
+        """Queue the refusal as the last answer: where the next request would begin is not known."""
         self._deafen()
         self._take(Request(b"", b"", [], keep_alive=False, refused=refused))
 
@@ -212,22 +209,22 @@ class Client(asyncio.Protocol):
 
     @property
     def closes(self) -> bool:
-        """Whether the answer now due is the connection's last."""
+        """Whether the next answer is the connection's last."""
         return self.last and not self.queue
 
     def answered_here(self, refused: Refused) -> None:
-        """Answer the request that is due with an error."""
+        """Answer the current request with an error."""
         if not self.gone and self.current is not None:
             self.transport.write(answer(self.current, refused, close=self.closes))
             self.answered()
 
     def answered(self) -> None:
-        """The request that was due has its whole answer."""
+        """Take the next request: the current one is answered."""
         self.current = self.upstream = None
         if self.gone:
             return
         if self.queue:
-            asyncio.get_running_loop().call_soon(self._go_on)  # not from within: a long queue would nest as deep
+            asyncio.get_running_loop().call_soon(self._go_on)  # no recursion: a long queue would exceed its limit
         elif self.last:
             self._leave()
         else:
@@ -247,11 +244,11 @@ class Client(asyncio.Protocol):
         asyncio.get_running_loop().call_later(LINGER_SECONDS, self.transport.close)
 
     def announce(self) -> None:
-        """Say with the next answer that it is the connection's last: whoever asks again opens a new one."""
+        """Make the next answer the connection's last, with `Connection: close`."""
         self.last = True
 
     def drain(self) -> None:
-        """Close after the answers that are due: now, if there are none."""
+        """Close after the pending answers, or now if there are none."""
         self.announce()
         if self.current is None and not self.queue and not self._begun:
             self.transport.close()

@@ -1,4 +1,4 @@
-"""One port of the guard: clients on one side, kept connections to the server on the other."""
+"""One port of the guard: clients on one side, persistent connections to the server on the other."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trainserve.serving.devserver.guard.recovery import AGAIN_SECONDS, Recovery
 from trainserve.serving.devserver.guard.upstream import Upstream
 
 CONNECTIONS = 256
-"""To the server at once; further requests wait for one."""
+"""Maximum number of connections to the server; further requests wait for one."""
 IDLE_CONNECTIONS = 32
 
 
@@ -30,7 +30,7 @@ class Front:
         self._connecting: set[asyncio.Task[None]] = set()
 
     def forward(self, client: Client, request: Request) -> None:
-        """Pass a request on: at once, or as soon as there is a connection for it."""
+        """Forward a request at once, or as soon as there is a connection for it."""
         if self.recovery is not None:
             self.recovery.note(request)
         if self.idle:
@@ -44,7 +44,7 @@ class Front:
             task.add_done_callback(self._connecting.discard)
 
     def forward_again(self, client: Client, request: Request) -> None:
-        """Pass a request on once more, a little later."""
+        """Forward a request again after a short pause."""
 
         def forward() -> None:
             if not client.gone:
@@ -53,14 +53,14 @@ class Front:
         asyncio.get_running_loop().call_later(AGAIN_SECONDS, forward)
 
     def unanswered(self, client: Client, request: Request, why: str) -> None:
-        """A request that the server did not answer, because it is gone or not there."""
+        """Retry a request that the server did not answer, or refuse it with 503 and `why`."""
         if self.recovery is not None and not self.draining and self.recovery.asks_lost_again(request.path):
             self.forward_again(client, request)
         else:
             client.answered_here(unavailable(why))
 
     def give_back(self, upstream: Upstream) -> None:
-        """A connection whose answer is whole."""
+        """Take back a connection whose answer is complete."""
         while self.waiting:
             client, request = self.waiting.popleft()
             if not client.gone:
@@ -72,7 +72,7 @@ class Front:
             self.idle.append(upstream)
 
     def lost(self, upstream: Upstream) -> None:
-        """A connection that is no more."""
+        """Remove a closed connection."""
         self.open -= 1
         if upstream in self.idle:
             self.idle.remove(upstream)
@@ -80,14 +80,14 @@ class Front:
             self.forward(*self.waiting.popleft())
 
     def announce(self) -> None:
-        """Let every connection end with its next answer; `drained` is set when there is none any more."""
+        """Make each connection's next answer its last; `drained` is set when all are closed."""
         self.draining = True
         for client in self.clients:
             client.announce()
         self.check_drained()
 
     def drain(self) -> None:
-        """Close what is idle, on both sides, and the rest after its answer."""
+        """Close idle connections on both sides now, and the others after their answers."""
         for client in list(self.clients):
             client.drain()
         while self.idle:
@@ -95,7 +95,7 @@ class Front:
         self.check_drained()
 
     def check_drained(self) -> None:
-        """Called after each client that leaves."""
+        """Set `drained` if the last client has left."""
         if self.draining and not self.clients:
             self.drained.set()
 

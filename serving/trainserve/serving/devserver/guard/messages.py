@@ -1,4 +1,4 @@
-"""What goes over the wire: a client's request, the request that is passed on, and the guard's own answers."""
+"""HTTP messages of the guard: a client's request, the forwarded request, and the guard's own answers."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from http import HTTPStatus
 Header = tuple[bytes, bytes]
 
 BODY_LIMIT = 256 << 20
-"""Bytes of a body, unpacked: a batch of 64 images of 1000 x 1000 pixels fits."""
+"""Maximum bytes of a body, decompressed: enough for 64 images of 1000 x 1000 pixels."""
 TARGET_LIMIT = 8000
 HEADER_LIMIT = 8000
 HEAD_LIMIT = 64 << 10
-"""Bytes of a target, of a header's name or value, and of all headers: the server would close the connection without a
-word."""
+"""Maximum bytes of a target, of a header's name or value, and of all headers: beyond them, the server would close the
+connection without an answer."""
 
 LENGTH = b"inference-header-content-length"
-# Hop by hop (RFC 9110, 7.6.1), or written anew.
+# Hop-by-hop headers (RFC 9110, 7.6.1), and those that the guard writes itself.
 _OWN = frozenset(
     b"connection keep-alive proxy-connection te trailer transfer-encoding upgrade http2-settings expect "
     b"content-length content-type content-encoding".split()
@@ -26,7 +26,7 @@ _OWN = frozenset(
 
 
 class Refused(Exception):
-    """A request that is answered here; `reason` is for the client."""
+    """The guard refuses a request; `reason` is for the client."""
 
     def __init__(self, status: HTTPStatus, reason: str) -> None:
         super().__init__(reason)
@@ -45,7 +45,7 @@ class Request:
     refused: Refused | None = None
 
     def header(self, name: bytes) -> bytes | None:
-        """The value of a header, by its lower-case name. Raises Refused when there are several."""
+        """Return the value of a header by its lower-case name, None if absent. Raises Refused if there are several."""
         values = [value for key, value in self.headers if key.lower() == name]
         if len(values) > 1:
             raise Refused(HTTPStatus.BAD_REQUEST, f"{len(values)} headers {name.decode()}; one is allowed")
@@ -57,7 +57,7 @@ class Request:
         return self.target.partition(b"?")[0]
 
     def unpack(self) -> None:
-        """Undo the body's Content-Encoding. Raises Refused."""
+        """Decompress the body. Raises Refused."""
         encoding = (self.header(b"content-encoding") or b"identity").strip().lower()
         if encoding == b"identity":
             return
@@ -76,10 +76,10 @@ class Request:
         self.body = bytearray(unpacked)
 
     def encode(self) -> bytes:
-        """The request as it is passed on.
+        """Encode the request for the server.
 
-        The body gets one of the two content types that the server is meant to be asked with, whichever the client
-        named: curl's default, that of a form, is neither.
+        The body gets one of the two content types that the server expects, whichever the client named: curl's default,
+        that of a form, is neither.
         """
         lines = [b"%s %s HTTP/1.1" % (self.method, self.target)]
         lines += [b"%s: %s" % header for header in self.headers if header[0].lower() not in _OWN]
@@ -91,13 +91,13 @@ class Request:
 
 
 def too_large() -> Refused:
-    """For a body over the limit."""
+    """Return the refusal of a body over the limit."""
     words = f"the body is larger than {BODY_LIMIT} bytes ({BODY_LIMIT >> 20} MiB)"
     return Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, words)
 
 
 def answer(request: Request, refused: Refused, *, close: bool) -> bytes:
-    """The response to a refused request, in the form of Triton's own errors; to a HEAD its head alone."""
+    """Return the response to a refused request in the form of Triton's errors, without a body for HEAD."""
     body = json.dumps({"error": refused.reason}).encode()
     lines = [f"HTTP/1.1 {refused.status.value} {refused.status.phrase}", "Content-Type: application/json"]
     if refused.status is HTTPStatus.METHOD_NOT_ALLOWED:
@@ -109,5 +109,5 @@ def answer(request: Request, refused: Refused, *, close: bool) -> bytes:
 
 
 def unavailable(words: str) -> Refused:
-    """For a request that the server cannot answer."""
+    """Return the refusal of a request that the server cannot answer."""
     return Refused(HTTPStatus.SERVICE_UNAVAILABLE, f"the server is {words}; try again")

@@ -1,7 +1,7 @@
-"""The guard's life: its ports are open before the server starts, and closed before it is told to stop.
+"""The guard's process: opens its ports before the server starts, and closes them before the server is stopped.
 
-Where somebody recovers the server (`--guard=hold`), one that was killed, or crashed, is started anew behind the open
-ports. One that had answered no inference yet is not: whoever is there to recover it has to decide.
+With a supervisor (`--guard=hold`), a server that crashed or was killed is started again behind the open ports. One that
+had not answered an inference yet is not: that is for the supervisor to decide.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from trainserve.serving.devserver.guard.recovery import Recovery
 
 BACKLOG = 1024
 ANNOUNCE_SECONDS = 1.0
-"""How long a kept connection may wait for the request whose answer says that it is the last. To close one that is idle
-can lose a request that is on its way; whoever asks more often than this is never closed on."""
+"""How long a persistent connection may wait for the request whose answer will be its last. Closing an idle connection
+can lose a request that is on its way; a client with a request in each such interval loses none."""
 
 
 @dataclass(frozen=True)
 class Port:
-    """Where the guard listens, the server's socket behind it, and what it lets through."""
+    """A port of the guard, the server's socket behind it, and the check of its requests."""
 
     host: str
     number: int
@@ -41,10 +41,10 @@ class Port:
 def run(start: Callable[[], subprocess.Popen[bytes]], ports: Sequence[Port], drain_seconds: float) -> int:
     """Listen, start the server with `start`, and return its last exit status.
 
-    On SIGTERM and SIGINT, requests that are being answered are, for `drain_seconds` at most, with `Connection: close`;
-    connections that are idle then are closed, else they would use up the server's own exit timeout. Then the server
-    gets the signal. Other signals are its own. The caller has blocked them all; they are let through once somebody
-    listens to them.
+    On SIGTERM and SIGINT, current requests are answered with `Connection: close`, for `drain_seconds` at most. Idle
+    connections are then closed, as they would use up the server's own exit timeout, and the server gets the signal.
+    Other signals are forwarded to it. The caller must have blocked all signals; they are unblocked once they have
+    handlers.
     """
     status: int = uvloop.run(_run(start, ports, drain_seconds))
     return status
@@ -83,7 +83,7 @@ async def _run(start: Callable[[], subprocess.Popen[bytes]], ports: Sequence[Por
             stopping.append(loop.create_task(stop(number)))
 
     def pass_on(number: signal.Signals) -> None:
-        server.send_signal(number)  # to the one that runs now
+        server.send_signal(number)  # to the current server
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_stop, number)

@@ -1,9 +1,9 @@
-"""Patience with a server, or a process of the python backend, that died where somebody recovers it (`--guard=hold`).
+"""Retries of inferences while a supervisor (`--guard=hold`) recovers a server or a process of the python backend.
 
-Of a process that died the server answers a request with an error after a second, and while the model is loaded again
-says that it has no such model. An inference changes nothing, so the guard asks again until the model answers, and no
-client notices; so it does where the server itself is lost. Of a model that did not fail so, and that no supervisor
-unloads with the header `RECOVERING`, every word is passed on.
+When a backend process has died, the server answers with an error after a second, and while the model is loaded again,
+that it has no such model. An inference changes nothing, so that the guard retries it until the model answers, and no
+client notices. The same holds when the server itself is lost. All other errors are forwarded: those of a model that
+neither failed so nor was unloaded by the supervisor with the header `RECOVERING`.
 """
 
 from __future__ import annotations
@@ -23,46 +23,46 @@ _AWAY = re.compile(rb"Request for unknown model|is not ready|is being unloaded|n
 
 
 class Recovery:
-    """What is known of the models of one server."""
+    """The state of recovery of one server and its models."""
 
     def __init__(self) -> None:
         self._until: dict[bytes, float] = {}
         self._server_until = 0.0
         self.answered = False
-        """Whether the server has answered an inference since it was started."""
+        """Whether the server has answered an inference since its start."""
 
     def started(self) -> None:
-        """Called when the server is started, or started anew."""
+        """Record a start of the server."""
         self.answered = False
 
     def note(self, request: Request) -> None:
-        """Called with every request that is passed on."""
+        """Record a forwarded request."""
         found = _UNLOAD.fullmatch(request.path)
         if found and request.header(RECOVERING) is not None:
             self._until[found[1]] = time.monotonic() + HOLD_SECONDS
 
     def note_answer(self, path: bytes) -> None:
-        """Called with every request that was answered without an error."""
+        """Record a request that was answered without an error."""
         if _MODEL.fullmatch(path) is not None:
             self.answered, self._server_until = True, 0.0
 
     def asks_again(self, path: bytes, status: int, answer: bytes | bytearray) -> bool:
-        """Whether a request that got this answer is worth sending again in `AGAIN_SECONDS`."""
+        """Return whether to retry a request that got this answer, after `AGAIN_SECONDS`."""
         found = _MODEL.fullmatch(path)
         if found is None:
             return False
-        if status < 400:  # another instance of the model may still answer while this one's death is dealt with
+        if status < 400:  # another instance of the model may still answer
             return False
         model, now = found[1], time.monotonic()
         if _DEAD.search(answer):
-            if now > self._until.get(model, 0.0) + HOLD_SECONDS:  # else nobody recovered it in time: no use to wait
+            if now > self._until.get(model, 0.0) + HOLD_SECONDS:  # else it was not recovered in time: no use to wait
                 self._until[model] = now + HOLD_SECONDS
         elif not _AWAY.search(answer):
             return False
         return now < max(self._until.get(model, 0.0), self._server_until)
 
     def asks_lost_again(self, path: bytes) -> bool:
-        """The same for a request that got no answer, because the server is gone or not there."""
+        """Return whether to retry a request that got no answer, because the server is gone."""
         if _MODEL.fullmatch(path) is None:
             return False
         now = time.monotonic()

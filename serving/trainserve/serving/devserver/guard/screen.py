@@ -1,4 +1,4 @@
-"""Which requests reach the server, and which of its answers are changed. Pure."""
+"""Rules for which requests reach the server, and which of its answers are changed. Pure."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _CLIENTS_FAULT = re.compile(
 
 
 def screen(request: Request) -> None:
-    """Let a request for Triton's HTTP port through, or raise Refused."""
+    """Check a request for Triton's HTTP port. Raises Refused."""
     if request.method == b"GET":
         return
     if request.method != b"POST":
@@ -49,7 +49,7 @@ def screen(request: Request) -> None:
 
 
 def screen_metrics(request: Request) -> None:
-    """Let a request for Triton's metrics port through, or raise Refused."""
+    """Check a request for Triton's metrics port. Raises Refused."""
     if request.method != b"GET":
         raise Refused(HTTPStatus.METHOD_NOT_ALLOWED, "the method must be GET")
 
@@ -61,12 +61,12 @@ def _screen_binary(request: Request, header: bytes) -> None:
         raise Refused(
             HTTPStatus.BAD_REQUEST, f"Inference-Header-Content-Length is {words!r}; the body has {size} bytes"
         )
-    # Length 0: the body is the data of a model's only input, and the server compares the two
+    # Length 0: the body is the data of a model's only input, and the server checks its size
     # (docs/protocol/extension_binary_data.md, "Raw binary request").
     if int(header):
         tensors.check_binary(request.body, int(header))
 
 
 def is_the_clients_fault(error: bytes) -> bool:
-    """Whether an answer 500 of this release should have been a 400."""
+    """Return whether a 500 of this release should have been a 400."""
     return _CLIENTS_FAULT.search(error) is not None

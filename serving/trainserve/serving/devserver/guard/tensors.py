@@ -1,8 +1,8 @@
-"""What the inference protocol's tensors must agree on before the server sees them: shape, data type and data.
+"""Checks of an inference request's tensors before the server sees them: shape, data type and data must agree.
 
-Pure: a request's JSON part and the size of its binary part in, nothing or `Refused` out, with a reason that names the
-tensor. (https://github.com/kserve/open-inference-protocol, and Triton's docs/protocol/extension_binary_data.md.)
-What depends on the model (its names, shapes and types) is the server's to check; it does so with a 400.
+Pure. A refusal names the tensor (https://github.com/kserve/open-inference-protocol, and Triton's
+docs/protocol/extension_binary_data.md). The server itself checks what depends on the model (names, shapes and types),
+and answers with a 400.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ SIZES = {
     "BF16": 2,
     "BYTES": None,
 }
-"""Bytes of an element; BYTES elements have a length of their own before each."""
+"""Bytes of an element; each BYTES element is preceded by its length."""
 LARGEST = 2**31 - 1
-"""Of an axis, and of a tensor's elements: more than any body within the guard's limit can hold."""
+"""Maximum length of an axis, and number of a tensor's elements: more than a body within the limit can hold."""
 AXES = 32
-"""Of a tensor."""
+"""Maximum number of a tensor's axes."""
 LEVELS = 64
-"""Of arrays and objects, one inside the other: a tensor of `AXES` axes and the request around it have fewer."""
+"""Maximum nesting of arrays and objects: a request with a tensor of `AXES` axes has less."""
 _JSON_KINDS: dict[str, tuple[set[type], str]] = {"BOOL": ({bool}, "true or false"), "BYTES": ({str}, "strings")}
 _WHOLE: tuple[set[type], str] = ({int}, "whole numbers")
 _NUMBERS: tuple[set[type], str] = ({int, float}, "numbers")
@@ -46,8 +46,8 @@ _CACHED_BYTES = 4096
 
 
 def parse(text: bytes | bytearray) -> Any:
-    """A JSON body. Raises Refused; also where two parsers may read different things (repeated members, text that is
-    not UTF-8), and at more than `LEVELS` levels."""
+    """Parse a JSON body. Raises Refused, also for text that is not UTF-8 and for repeated members, which two parsers may
+    read differently, and for more than `LEVELS` levels."""
     try:
         value = json.loads(text.decode(), object_pairs_hook=_members)
     except RecursionError:
@@ -58,19 +58,19 @@ def parse(text: bytes | bytearray) -> Any:
         raise _bad(f"the body is not JSON: {error.msg} at character {error.pos}") from None
     except ValueError as error:  # a number of thousands of digits, a repeated member
         raise _bad(f"the body is not JSON: {error}") from None
-    # Most bodies have fewer brackets in all: only of the others the levels are counted.
+    # Most bodies have fewer brackets in all; the levels are counted only for the others.
     if text.count(b"[") + text.count(b"{") > LEVELS and _levels(value) > LEVELS:
         raise _too_deep()
     return value
 
 
 def check_json(body: bytes | bytearray) -> None:
-    """A request in the JSON form. Raises Refused."""
+    """Check a request in the JSON form. Raises Refused."""
     _check(parse(body), 0)
 
 
 def check_binary(body: bytes | bytearray, header: int) -> None:
-    """A request in the binary form: `header` bytes of JSON, then the tensors' bytes in order. Raises Refused."""
+    """Check a request in the binary form: `header` bytes of JSON, then the tensors' bytes. Raises Refused."""
     check = _check_header if header <= _CACHED_BYTES else _check_header.__wrapped__
     for name, start, stop, count in check(bytes(body[:header]), len(body) - header):
         _check_strings(name, memoryview(body)[header + start : header + stop], count)
@@ -78,12 +78,12 @@ def check_binary(body: bytes | bytearray, header: int) -> None:
 
 @lru_cache(1024)
 def _check_header(header: bytes, size: int) -> list[tuple[str, int, int, int]]:
-    """Where in the binary part strings are. Remembered: a client's requests differ in their binary part alone."""
+    """Locate the BYTES tensors in the binary part. Cached, because a client's requests differ only in that part."""
     return _check(parse(header), size)
 
 
 def _check(request: Any, size: int) -> list[tuple[str, int, int, int]]:
-    """Name, start, stop and count of the BYTES tensors in a binary part of `size` bytes."""
+    """Check a request; returns name, start, stop and count of the BYTES tensors in a binary part of `size` bytes."""
     if not isinstance(request, dict):
         raise _bad(f"the request is {_kind(request)}; must be an object with the member 'inputs'")
     _text(request.get("id", ""), "id")
@@ -132,7 +132,7 @@ def _shape(shape: Any, where: str) -> list[int]:
         raise _bad(f"{where}: shape has {len(shape)} axes; at most {AXES} are allowed")
     for size in shape:
         _whole(size, f"{where}: shape {_shown(shape)}: an axis", LARGEST)
-    if math.prod(filter(None, shape)) > LARGEST:  # also where an axis is 0, of the others
+    if math.prod(filter(None, shape)) > LARGEST:  # an axis of 0 does not allow any length of the others
         raise _bad(f"{where}: shape {_shown(shape)} has more than {LARGEST} elements")
     return list(shape)
 
@@ -149,7 +149,7 @@ def _check_data(data: Any, dtype: str, shape: list[int], count: int, where: str)
         bits = 8 * (SIZES[dtype] or 0)
         low, high = (0, 2**bits - 1) if dtype.startswith("U") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
         for value in (min(values), max(values)):
-            if not low <= value <= high:  # the server would answer, for another number
+            if not low <= value <= high:  # the server would answer for a wrapped number
                 raise _bad(f"{where}: {dtype} data must be between {low} and {high}; has {_shown(value)}")
 
 
@@ -165,7 +165,7 @@ def _flat(data: Any, where: str) -> list[Any]:
 
 
 def _check_strings(where: str, data: memoryview, count: int) -> None:
-    """Each element is four bytes of its length, least significant first, and so many bytes."""
+    """Check BYTES data: each element is its length in four bytes, least significant first, and that many bytes."""
     position = 0
     for _ in range(count):
         if len(data) - position < 4:
@@ -178,7 +178,7 @@ def _check_strings(where: str, data: memoryview, count: int) -> None:
 
 
 def _levels(value: Any) -> int:
-    """How many arrays and objects of a JSON value lie one inside the other."""
+    """Return the nesting depth of arrays and objects in a JSON value."""
     found, level = 0, [value]
     while level := [each for each in level if isinstance(each, (list, dict))]:
         found += 1

@@ -1,7 +1,7 @@
-"""A kept connection to the server.
+"""A persistent connection to the server.
 
-What the server answers streams back as it comes, no faster than the client takes it, but for an error 500, whose words
-decide whose fault it was.
+Answers are streamed to the client, no faster than it reads them. A 500 is held back, because its text decides whether
+it becomes a 400.
 """
 
 from __future__ import annotations
@@ -32,28 +32,28 @@ class Upstream(asyncio.Protocol):
         self.transport: Any = None
 
     def send(self, client: Client, request: Request) -> None:
-        """Send a request whose answer is `client`'s."""
+        """Send a request; its answer goes to `client`."""
         self.client, self._request = client, request
         client.upstream = self
         self._parser = httptools.HttpResponseParser(self)
         self._held: bytearray | None = bytearray()
-        """The answer so far, until it is known whether it is passed on as it is."""
+        """The answer so far, until it is known whether it must be changed."""
         self._decided = self._complete = False
         self.transport.write(request.encode())
 
     def abandon(self) -> None:
-        """Its client has gone."""
+        """Abort: the client has gone."""
         self.client = None
         self.transport.abort()
 
-    # What asyncio calls.
+    # Callbacks of asyncio.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """It is there."""
+        """Keep the transport."""
         self.transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """Pass an answer on as it comes, once its status is known."""
+        """Forward the answer as it arrives, once its status is known."""
         if self.client is None:
             self.transport.abort()
             return
@@ -93,20 +93,20 @@ class Upstream(asyncio.Protocol):
             self.transport.close()
 
     def connection_lost(self, error: Exception | None) -> None:
-        """The server closed it, or is gone."""
+        """Retry or refuse the current request: the server closed the connection."""
         client, self.client = self.client, None
         if client is not None:
             client.upstream = None
             if self._held is None:
-                client.transport.abort()  # in the middle of an answer: only an end too early says so
+                client.transport.abort()  # in the middle of an answer, which only a premature end can signal
             else:
                 self.front.unanswered(client, self._request, "gone")
         self.front.lost(self)
 
-    # What the parser calls.
+    # Callbacks of the parser.
 
     def on_headers_complete(self) -> None:
-        """The status is known."""
+        """Decide by the status whether the answer is held back."""
         status = self._parser.get_status_code()
         recovery = self.front.recovery
         if recovery is not None and status < HTTPStatus.BAD_REQUEST:
@@ -115,12 +115,12 @@ class Upstream(asyncio.Protocol):
         self._decided = status != HTTPStatus.INTERNAL_SERVER_ERROR and not patient
 
     def on_message_complete(self) -> None:
-        """The answer is whole."""
+        """Mark the answer as complete."""
         self._complete = True
 
 
 def _changed(head: bytearray, status: int, close: bool) -> bytes | bytearray:
-    """An answer's beginning, as the client gets it."""
+    """Return the beginning of an answer as the client gets it."""
     if status == HTTPStatus.INTERNAL_SERVER_ERROR and is_the_clients_fault(bytes(head)):
         head = head.replace(_INTERNAL, _BAD, 1)
     return head.replace(b"\r\n", b"\r\nConnection: close\r\n", 1) if close else head
