@@ -265,7 +265,7 @@ def tune(
     _end(outcome)
 
 
-def _end(outcome: messages.Message) -> NoReturn:
+def _end(outcome: messages.Fetched | messages.Resolved | messages.Tuned | messages.Failed) -> NoReturn:
     """Leave `outcome` as the termination message, without values of Secrets, print it, and exit."""
     from trainserve.api import messages
     from trainserve.store.masking import masked

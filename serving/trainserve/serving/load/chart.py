@@ -1,6 +1,6 @@
-"""A chart as SVG or PNG: points and lines over two logarithmic axes. Enough for latencies, and no more.
+"""Charts of latencies as SVG or PNG: points and lines over two logarithmic axes.
 
-matplotlib would bring 60 MB into every image that serves; Pillow is there already and has a font of its own.
+matplotlib would add 60 MB to every serving image; Pillow is already there and brings a font.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ LEFT, RIGHT, TOP, BOTTOM, ROW = 84, 24, 56, 64, 20
 COLOURS = ("#1f6fb4", "#d1495b", "#2e8b57", "#b8860b", "#7b4fa3", "#4a4a4a")
 INK, GRID, PAPER = "#222222", "#e3e3e3", "#ffffff"
 SCALE = 2
-"""Of a PNG, for screens of twice the density."""
+"""Pixels of a PNG per unit, for high-density screens."""
 Anchor = Literal["start", "middle", "end"]
 
 
 class UnknownFormat(ValueError):
-    """A file's name says neither .svg nor .png."""
+    """A file's name ends in neither .svg nor .png."""
 
 
 @dataclass(frozen=True)
 class Series:
-    """Points (x, y), joined where `line` is set; `notes` stand beside them, "" for none."""
+    """Points (x, y), joined if `line` is set; `notes` are texts beside them, "" for none."""
 
     name: str
     points: Sequence[tuple[float, float]]
@@ -38,8 +38,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Chart:
-    """All points must be positive; `limit` is a horizontal line and its name; `ticks` replaces those of x: where, and
-    what stands there."""
+    """All points must be positive. `limit` is a horizontal line and its name; `ticks` are positions and texts for x."""
 
     title: str
     x: str
@@ -56,7 +55,7 @@ class _Paper(Protocol):
 
 
 def write(chart: Chart, path: Path) -> None:
-    """Draw it into an .svg or .png file. Raises UnknownFormat, OSError."""
+    """Draw the chart into an .svg or .png file. Raises UnknownFormat, OSError."""
     check(path)
     if path.suffix.lower() == ".svg":
         svg = _Svg()
@@ -69,13 +68,13 @@ def write(chart: Chart, path: Path) -> None:
 
 
 def check(path: Path) -> None:
-    """Raises UnknownFormat unless the file's name ends as one of the two forms."""
+    """Raise UnknownFormat unless the file's name ends in .svg or .png."""
     if path.suffix.lower() not in (".svg", ".png"):
         raise UnknownFormat(f"{path}: a plot is written as .svg or .png")
 
 
 def ticks(low: float, high: float) -> list[float]:
-    """1, 2 and 5 times powers of ten, those within low and high; powers alone where these are many."""
+    """Return 1, 2 and 5 times powers of ten from `low` to `high`; only powers of ten for a wide range."""
     found = [
         base * 10.0**power
         for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
@@ -120,12 +119,12 @@ def _draw(chart: Chart, paper: _Paper) -> None:
 
 
 def _overlaps(note: tuple[float, float], other: tuple[float, float]) -> bool:
-    """Whether two short notes at these points would hide each other."""
+    """Whether two short notes at these points would overlap."""
     return abs(note[0] - other[0]) < 48 and abs(note[1] - other[1]) < 13
 
 
 class _Axis:
-    """Where values of a logarithmic axis lie between two edges of the drawing; the data's range and a little more."""
+    """A logarithmic axis between two edges of the drawing, slightly wider than the data's range."""
 
     def __init__(self, values: Iterable[float], begin: float, end: float) -> None:
         found = list(values) or [1.0]

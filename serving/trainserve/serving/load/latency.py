@@ -1,4 +1,4 @@
-"""What a load's latencies come to. Pure."""
+"""Statistics of a load's latencies. Pure."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import numpy as np
 from trainserve.serving.load.record import Sample
 
 STILL_WAITING = 0.02
-"""An open loop kept up when at its end no more than this share of its requests, or ten, waited for their answers."""
+"""Maximum share of an open loop's requests that may be unanswered at its end; or ten, if that is more."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Latencies in milliseconds; a percentile is None where fewer requests were seen than lie beyond it once."""
+    """Latencies in milliseconds; a percentile is None if the sample is too small for it."""
 
     requests: int
     rate: float
@@ -40,12 +40,12 @@ class Summary:
         return self.offered is None or (self.unanswered == 0 and self.waiting <= allowed)
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-able."""
+        """Return the summary for JSON."""
         return asdict(self) | {"kept_up": self.kept_up}
 
 
 def summary(sample: Sample) -> Summary:
-    """Percentiles, rate and errors of a load."""
+    """Summarize a load: percentiles, rate and errors."""
     ordered = np.sort(sample.latencies_s) * 1e3
     return Summary(
         requests=len(ordered) + sample.errors,
@@ -65,17 +65,17 @@ def summary(sample: Sample) -> Summary:
 
 
 def percentile(ordered: np.ndarray[Any, Any], percent: float) -> float | None:
-    """The smallest value that `percent` of all do not exceed; None where not one value lies beyond it."""
+    """Return the smallest value that `percent` of all do not exceed; None if the sample is too small for it."""
     count = len(ordered)
     rank = math.ceil(count * percent / 100)
     return float(ordered[rank - 1]) if 0 < rank < count else None
 
 
 def upper_median(values: Sequence[float], confidence: float = 0.9) -> float:
-    """A value that the median of what is measured does not exceed, with `confidence`; the largest where few were.
+    """Return an upper confidence bound of the median; of few values, the largest.
 
-    The k-th smallest of n is below the median with the probability that k or more of n fair coins fall heads, whatever
-    the distribution is (order statistics; David & Nagaraja, "Order Statistics", 7.1).
+    For any distribution, the k-th smallest of n values is below the median with the probability that k or more of n
+    fair coins fall heads (order statistics; David & Nagaraja, "Order Statistics", 7.1).
     """
     ordered = sorted(values)
     count = len(ordered)

@@ -1,6 +1,6 @@
-"""Load over gRPC: serialized messages over one channel, answers left serialized.
+"""Load over gRPC: serialized messages over one channel; answers are not parsed.
 
-grpc's own thread tells when an answer is there; the time is taken, and a closed loop's next request sent, in it.
+gRPC's own thread reports answers; in it the time is taken, and a closed loop's next request is sent.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ def _channel(address: str, method: str) -> Iterator[Send]:
 
 
 def _wrong(call: Any) -> str:
-    """What was wrong with a finished call, "" for nothing."""
+    """Return the error of a finished call, "" if it succeeded."""
     code = call.code()
     return "" if code.value[0] == 0 else f"{code.name}: {call.details()}"
 
 
 class _InFlight:
-    """Calls that are not answered, by number; `empty` is set while there are none."""
+    """Unanswered calls by number; `empty` is set while there are none."""
 
     def __init__(self) -> None:
         self.sent: dict[int, float] = {}
@@ -55,7 +55,7 @@ class _InFlight:
 
 
 def closed(address: str, request: Prepared, concurrency: int, seconds: float, patience: float) -> Sample:
-    """See `loops.closed`."""
+    """Run a closed loop (`loops.closed`)."""
     clock, messages, in_flight = time.perf_counter, in_turn(request), _InFlight()
     with _channel(address, request.method) as send:
         record = Recorder(clock(), seconds)
@@ -86,7 +86,7 @@ def closed(address: str, request: Prepared, concurrency: int, seconds: float, pa
 def open(
     address: str, request: Prepared, times: Sequence[float], rate: float, seconds: float, patience: float
 ) -> Sample:
-    """See `loops.open`; `times` are seconds after the start."""
+    """Run an open loop (`loops.open`); `times` are in seconds after the start."""
     clock, messages, in_flight = time.perf_counter, in_turn(request), _InFlight()
     with _channel(address, request.method) as send:
         record = Recorder(clock(), seconds)

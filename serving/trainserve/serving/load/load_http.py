@@ -1,7 +1,7 @@
-"""Load over HTTP/1.1: one thread, non-blocking sockets, epoll, and no more of an answer read than must be.
+"""Load over HTTP/1.1: one thread, non-blocking sockets, epoll, and minimal parsing of answers.
 
-Answers to one request differ in their bodies only, so an answer that begins with the last one's head and is as long
-as it is whole; any other is parsed: status and Content-Length.
+Answers to one request usually differ only in their bodies: an answer with the same head and length as the last one is
+complete; of any other, status and Content-Length are parsed.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from trainserve.serving.load.requests import Prepared, in_turn
 
 CONNECT_SECONDS = 5.0
 EXPECTED_SECONDS = 0.02
-"""An open loop connects beforehand as often as its rate needs when requests take this long."""
+"""Expected duration of a request, for the number of connections that an open loop opens beforehand."""
 MAX_CONNECTIONS = 256
-"""Of an open loop; requests beyond them wait for a free one, and their waiting counts.
+"""Maximum connections of an open loop; further requests wait for a free one, which counts as latency.
 
-Up to so many callers, Triton 2.51 with one HTTP thread was seen to send every answer that it counts.
+With this many callers, Triton 2.51 with one HTTP thread was measured to send every answer that it counts.
 """
 _READ = 1 << 16
 _END = b"\r\n\r\n"
@@ -31,8 +31,11 @@ _OK = b"200"
 
 
 class _Connection:
-    """`sent`: when its request was sent, or meant to be; `rest`: what of the request did not fit into the socket;
-    `parts`, `size`, `wanted`: what there is of an answer that is not whole, and how long it will be."""
+    """A connection and its current request.
+
+    `sent` is when the request was, or should have been, sent; `rest` the part of it that did not fit into the socket.
+    `parts` and `size` are of an incomplete answer, `wanted` is its complete size.
+    """
 
     __slots__ = ("parts", "rest", "sent", "size", "socket", "wanted")
 
@@ -44,7 +47,7 @@ class _Connection:
 
 
 class _Connections:
-    """Connections to one server, and which of them have an answer."""
+    """Connections to one server."""
 
     def __init__(self, address: str) -> None:
         host, _, port = address.rpartition(":")
@@ -69,7 +72,7 @@ class _Connections:
         return connection
 
     def send(self, connection: _Connection, message: bytes) -> None:
-        """Send as much as fits, the rest when there is room. A broken connection is told by its next event."""
+        """Send what fits now, and the rest when there is room. A broken connection is seen at its next event."""
         try:
             count = connection.socket.send(message)
         except BlockingIOError:
@@ -85,13 +88,13 @@ class _Connections:
             self._epoll.modify(connection.socket, select.EPOLLIN)
 
     def wait(self, seconds: float) -> None:
-        """Until something happens, to the microsecond: `answered`'s own timeout knows milliseconds only."""
+        """Wait for an event, with microseconds of precision: epoll's own timeout is in milliseconds."""
         select.select((self._epoll.fileno(),), (), (), max(0.0, seconds))
 
     def answered(self, seconds: float = 0) -> Iterator[tuple[_Connection, str]]:
-        """Connections whose answer is whole within `seconds`, and what was wrong with it, "" for nothing.
+        """Yield connections whose answer is complete within `seconds`, with its error, "" if it succeeded.
 
-        A connection that broke is replaced. Raises LoadFailed when that is not possible.
+        A broken connection is replaced. Raises LoadFailed if that is not possible.
         """
         for number, event in self._epoll.poll(seconds):
             connection = self._by_number[number]
@@ -136,7 +139,7 @@ class _Connections:
         self._epoll.register(connection.socket, select.EPOLLIN)
 
     def _parsed(self, connection: _Connection, data: bytes) -> str | None:
-        """What is wrong with the answer, None while it is not whole."""
+        """Return the answer's error, "" if it succeeded, None if it is incomplete."""
         connection.parts.append(data)
         connection.size += len(data)
         if connection.wanted and connection.size < connection.wanted:
@@ -166,7 +169,7 @@ class _Connections:
 
 
 def closed(address: str, request: Prepared, concurrency: int, seconds: float, patience: float) -> Sample:
-    """See `loops.closed`."""
+    """Run a closed loop (`loops.closed`)."""
     clock, messages = time.perf_counter, in_turn(request)
     with _Connections(address) as connections:
         in_flight = {connections.connect() for _ in range(concurrency)}
@@ -195,7 +198,7 @@ def closed(address: str, request: Prepared, concurrency: int, seconds: float, pa
 def open(
     address: str, request: Prepared, times: Sequence[float], rate: float, seconds: float, patience: float
 ) -> Sample:
-    """See `loops.open`; `times` are seconds after the start."""
+    """Run an open loop (`loops.open`); `times` are in seconds after the start."""
     clock, messages = time.perf_counter, in_turn(request)
     with _Connections(address) as connections:
         idle = [connections.connect() for _ in range(min(MAX_CONNECTIONS, max(8, int(rate * EXPECTED_SECONDS))))]

@@ -1,4 +1,4 @@
-"""The record of a load: what every request of it took, and how it ended."""
+"""The record of a load: the latency and the result of each request."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ import numpy as np
 
 
 class LoadFailed(Exception):
-    """The server is not there, went away, or speaks something else; the message names its address."""
+    """The server is unreachable, has gone, or speaks another protocol; the message names its address."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What one load saw.
+    """The results of one load.
 
-    `latencies_s` has one value for every request that was answered with success, and for those that were not
-    answered in the end the time they had waited by then. `seconds` is the time in which requests were sent, `finished`
-    how many were answered within it, `waiting` how many were not at its end.
+    `latencies_s` has the latency of each successful request, and the waiting time of each that got no answer. Requests
+    were sent for `seconds`; `finished` were answered in that time, and `waiting` were not.
     """
 
     latencies_s: np.ndarray[Any, np.dtype[np.float64]]
@@ -30,18 +29,18 @@ class Sample:
     unanswered: int = 0
     first_error: str = ""
     offered: float | None = None
-    """Requests per second that an open loop meant to send; None of a closed one."""
+    """Intended requests per second of an open loop; None for a closed one."""
     lag_s: float = 0.0
-    """Median delay of an open loop's sends for which a connection was free: the load generator's own part."""
+    """Median delay of an open loop's sends with a free connection: the load generator's own share of the latency."""
 
     @property
     def rate(self) -> float:
-        """Answers with success per second."""
+        """Successful answers per second."""
         return self.finished / self.seconds
 
 
 class Recorder:
-    """Collects what becomes a Sample."""
+    """Collects the results for a Sample."""
 
     def __init__(self, begun: float, seconds: float) -> None:
         self.begun, self.end = begun, begun + seconds
@@ -51,18 +50,18 @@ class Recorder:
         self.lags: list[float] = []
 
     def answered(self, sent: float, now: float) -> None:
-        """A request that was (meant to be) sent at `sent` has its answer."""
+        """Record the answer to a request that was, or should have been, sent at `sent`."""
         self.latencies.append(now - sent)
         if now < self.end:
             self.finished += 1
 
     def failed(self, words: str) -> None:
-        """A request was refused, or its connection broke."""
+        """Record a request that was refused, or whose connection broke."""
         self.errors += 1
         self.first_error = self.first_error or words
 
     def sample(self, waiting: int, unanswered: Sequence[float], offered: float | None = None) -> Sample:
-        """`unanswered`: how long those waited that were given up."""
+        """Return the Sample; `unanswered` are the waiting times of requests without an answer."""
         return Sample(
             latencies_s=np.array([*self.latencies, *unanswered]),
             seconds=self.end - self.begun,

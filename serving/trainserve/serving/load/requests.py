@@ -1,4 +1,4 @@
-"""Requests of a load as they go over the wire, encoded before it begins."""
+"""Requests of a load, encoded before it begins."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ GRPC_METHOD = "/inference.GRPCInferenceService/ModelInfer"
 
 @dataclass(frozen=True)
 class Prepared:
-    """Requests as they go over the wire, sent in turn: whole HTTP requests, or serialized gRPC messages of `method`."""
+    """Encoded requests that are sent in turn: whole HTTP requests, or serialized gRPC messages of `method`."""
 
     protocol: Protocol
     messages: tuple[bytes, ...]
@@ -26,14 +26,14 @@ class Prepared:
 
     @classmethod
     def http(cls, path: str, bodies: Sequence[bytes], headers: Mapping[str, str]) -> Prepared:
-        """POSTs of `bodies` to `path`."""
+        """Encode POSTs of `bodies` to `path`."""
         lines = [f"POST {path} HTTP/1.1", "Host: localhost", *(f"{name}: {value}" for name, value in headers.items())]
         head = "\r\n".join(lines)
         return cls("http", tuple(f"{head}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body for body in bodies))
 
     @classmethod
     def inferences(cls, protocol: Protocol, model: str, rows: Sequence[Arrays], outputs: Sequence[str]) -> Prepared:
-        """One inference request for each of `rows`, tensors as bytes: HTTP's binary form, or gRPC's raw contents."""
+        """Encode one inference request for each of `rows`, in HTTP's binary form or with gRPC's raw contents."""
         if protocol == "grpc":
             return cls("grpc", tuple(_grpc_message(model, row, outputs) for row in rows))
         encoded = [binary.encode(row, [binary.Wanted(name) for name in outputs]) for row in rows]
@@ -44,7 +44,7 @@ class Prepared:
 
 
 def in_turn(request: Prepared) -> Iterator[bytes]:
-    """The messages, over and over."""
+    """Yield the messages in turn, for ever."""
     return itertools.cycle(request.messages)
 
 

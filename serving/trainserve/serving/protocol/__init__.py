@@ -1,1 +1,1 @@
-"""The open inference protocol and Triton's own messages: what is sent to a running server, and what it answers."""
+"""The open inference protocol and Triton's own extensions, over HTTP and gRPC."""

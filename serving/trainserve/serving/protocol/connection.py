@@ -1,6 +1,6 @@
-"""One inference at a time over HTTP or gRPC, for verification: arrays in, all outputs out, one kind of error.
+"""Connections for verification over HTTP or gRPC: one inference at a time, and one class of errors.
 
-HTTP with the standard library, as the probe does it; gRPC with tritonclient.
+HTTP uses the standard library, as the probe does; gRPC uses tritonclient.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ import http.client
 from collections.abc import Callable
 from typing import Literal, Protocol
 
+from typing_extensions import override
+
 from trainserve.client.binary import NAMES
 from trainserve.serving.protocol.infer import Arrays, InferenceError, infer
 
@@ -16,51 +18,51 @@ Transport = Literal["http", "grpc"]
 
 
 class Connection(Protocol):
-    """One open connection to one model. Not for several threads at once."""
+    """An open connection to one model, for one thread at a time."""
 
     def infer(self, inputs: Arrays) -> Arrays:
-        """All wanted outputs. Raises InferenceError, whatever went wrong."""
+        """Run inference, and return all wanted outputs. Raises only InferenceError."""
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the connection."""
 
 
 Connect = Callable[[], Connection]
 
 
-class HttpConnection:
-    """The binary form over one keep-alive connection."""
+class HttpConnection(Connection):
+    """HTTP's binary form over one keep-alive connection."""
 
     def __init__(self, url: str, model: str, outputs: list[str], timeout: float) -> None:
         self._connection = http.client.HTTPConnection(url, timeout=timeout)
         self._url, self._model, self._outputs = url, model, outputs
 
+    @override
     def infer(self, inputs: Arrays) -> Arrays:
-        """All wanted outputs."""
         try:
             return infer(self._connection, self._model, inputs, self._outputs)
         except OSError as error:
             self._connection.close()
             raise InferenceError(f"{self._url}: {error.strerror or error or type(error).__name__}") from error
 
+    @override
     def close(self) -> None:
-        """Close it."""
         self._connection.close()
 
 
-class GrpcConnection:
-    """A channel of its own."""
+class GrpcConnection(Connection):
+    """gRPC over its own channel."""
 
     def __init__(self, url: str, model: str, outputs: list[str], timeout: float) -> None:
         import tritonclient.grpc as triton  # type: ignore[import-untyped]
 
         self._triton = triton
-        # One channel for each connection: by default tritonclient lets several share one.
+        # By default, tritonclient shares one channel between connections.
         self._client = triton.InferenceServerClient(url, channel_args=[("grpc.use_local_subchannel_pool", 1)])
         self._url, self._model, self._timeout, self._outputs = url, model, timeout, outputs
 
+    @override
     def infer(self, inputs: Arrays) -> Arrays:
-        """All wanted outputs."""
         from tritonclient.utils import InferenceServerException  # type: ignore[import-untyped]
 
         tensors = []
@@ -74,12 +76,12 @@ class GrpcConnection:
             raise InferenceError(f"{self._url}: {error.message()}") from error
         return {name: array for name in self._outputs if (array := result.as_numpy(name)) is not None}
 
+    @override
     def close(self) -> None:
-        """Close the channel."""
         self._client.close()
 
 
 def connector(transport: Transport, url: str, model: str, outputs: list[str], timeout: float) -> Connect:
-    """Makes connections to `model` at `url` (<host>:<port>), each inference within `timeout` seconds."""
+    """Return a function that connects to `model` at `url` (<host>:<port>); `timeout` of an inference is in seconds."""
     kind = HttpConnection if transport == "http" else GrpcConnection
     return lambda: kind(url, model, outputs, timeout)

@@ -1,7 +1,7 @@
-"""One inference over HTTP in the open inference protocol's binary form, with the standard library and numpy.
+"""Inference over HTTP in the open inference protocol's binary form, with the standard library and numpy.
 
-The probe runs beside every server and must be small, start at once and keep to its timeouts from several threads;
-of `trainserve.client` it takes the binary form alone. Everything else uses that client as a whole.
+The probe runs beside every server and must be small, start fast and keep its timeouts in several threads; of
+`trainserve.client` it uses only the binary form. Everything else uses that client as a whole.
 (https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_binary_data.md)
 """
 
@@ -17,12 +17,12 @@ from trainserve.client import binary
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 DTYPES = {name: dtype.name for name, dtype in binary.TYPES.items()}
-"""Triton's names of types to numpy's; a text, BYTES, is an object."""
+"""numpy's dtype names by Triton's names; texts (BYTES) have dtype object."""
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
 class InferenceError(Exception):
-    """The server answered with an error, or with something that is no answer. The message holds its words."""
+    """The server answered with an error, or with an invalid response. The message contains the server's."""
 
 
 def infer(
@@ -33,8 +33,10 @@ def infer(
     *,
     classes: int = 0,
 ) -> Arrays:
-    """Run one request on an open connection; the arrays of `outputs`, or with `classes` their most probable classes as
-    `value:index:label`. Raises InferenceError, or OSError when there is no server.
+    """Run inference on an open connection; returns `outputs`.
+
+    With `classes`, they are that many most probable classes as `value:index:label`. Raises InferenceError, or OSError
+    if there is no server.
     """
     try:
         return binary.decode(*ask(connection, model, inputs, [binary.Wanted(name, classes) for name in outputs]))
@@ -49,7 +51,7 @@ def ask(
     outputs: list[binary.Wanted],
     parameters: Mapping[str, Any] | None = None,
 ) -> tuple[bytes, int]:
-    """As `infer`, with `parameters` of the request: the answer's bytes, and how many of them are the JSON header."""
+    """Like `infer`, with `parameters` of the request; returns the answer's bytes and the length of its JSON header."""
     length, body = binary.encode(inputs, outputs, parameters)
     try:
         connection.request("POST", f"/v2/models/{model}/infer", body, binary.headers(length))

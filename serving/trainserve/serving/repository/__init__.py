@@ -1,1 +1,1 @@
-"""Triton's model repository: folders, config.pbtxt, flags and the settings that they follow from."""
+"""Triton's model repository: folders, config.pbtxt, flags, and the settings that determine them."""

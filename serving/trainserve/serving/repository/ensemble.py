@@ -1,8 +1,8 @@
-"""Raw images in, labels out: an ensemble around a graph that carries neither preprocessing nor labels itself.
+"""Ensembles from raw images to labels, around a graph that has neither preprocessing nor labels itself.
 
-Its steps are small ONNX graphs, so the server's own onnxruntime backend runs them like any other model:
-`<name>-preprocessing` (what the manifest says a client would do) → `<name>` → `<name>-labels` (the likeliest labels
-and their scores). A step that the graph does not need is left out. The model stays reachable under its own name.
+The steps are small ONNX graphs, which the server's onnxruntime backend runs like any other model:
+`<name>-preprocessing` (which the manifest leaves to the client) → `<name>` → `<name>-labels` (the most probable labels
+and their scores). Unneeded steps are omitted. The model is also served under its own name.
 (https://github.com/triton-inference-server/server/blob/main/docs/user_guide/ensemble_models.md)
 """
 
@@ -24,9 +24,9 @@ from trainserve.serving.sources.servable import Servable
 from trainserve.store import Preprocessing, Tensor
 
 PREPROCESSED, SCORED = "preprocessed", "scored"
-"""Names between the steps."""
+"""Names of the tensors between the steps."""
 OPSET, IR_VERSION = 13, 8
-"""Old enough for every server: onnxruntime 1.10 (Triton 22.01) takes them."""
+"""Old enough for every server: onnxruntime 1.10 (Triton 22.01) supports them."""
 _ONNX_TYPES = {
     "uint8": TensorProto.UINT8,
     "float16": TensorProto.FLOAT16,
@@ -37,7 +37,7 @@ _ONNX_TYPES = {
 
 @dataclass(frozen=True)
 class Step:
-    """A graph of ours around the model, as an .onnx file's content. `gpu`: whether it may run on one."""
+    """A generated graph around the model, as the content of an .onnx file; `gpu` says whether it may run on a GPU."""
 
     name: str
     graph: bytes
@@ -47,9 +47,9 @@ class Step:
 
 
 def steps(name: str, model: Servable, scores: str | None, wanted: Ensemble) -> tuple[Step, ...]:
-    """What surrounds a model served under `name`, in order. `scores` is its output with one value per label.
+    """Return the steps around a model served as `name`, in order. `scores` is its output with one value per label.
 
-    Raises InvalidSettings where nothing would.
+    Raises InvalidSettings if there is no step to add.
     """
     found = []
     if model.preprocessing is not None and model.preprocessing.by == "client":
@@ -58,15 +58,15 @@ def steps(name: str, model: Servable, scores: str | None, wanted: Ensemble) -> t
         (output,) = (tensor for tensor in model.outputs if tensor.name == scores)
         found.append(labels(labels_of(name), output, model.labels, wanted))
     if not found:
-        raise InvalidSettings(
-            f"settings.ensemble: model {name} has neither preprocessing that is left to the client nor labels"
-        )
+        raise InvalidSettings(f"settings.ensemble: model {name} has neither preprocessing by the client nor labels")
     return tuple(found)
 
 
 def preprocessing(name: str, takes: Tensor, told: Preprocessing) -> Step:
-    """Raw uint8 images (N, H, W, C) to what the model takes, (x * scale - mean) / std: planes (N, C, H, W) or as they
-    are. Raises InvalidSettings for a model that takes no images."""
+    """Make the step from raw uint8 images (N, H, W, C) to the model's input, (x * scale - mean) / std.
+
+    The input is channels-first (N, C, H, W) or channels-last. Raises InvalidSettings if it takes no images.
+    """
     channels = len(told.mean)
     layout = [axis for axis in (1, 3) if len(takes.shape) == 4 and takes.shape[axis] == channels]
     if not layout or takes.dtype not in ("float16", "float32"):
@@ -77,7 +77,7 @@ def preprocessing(name: str, takes: Tensor, told: Preprocessing) -> Step:
     batch, *axes = takes.shape
     planes = layout[0] == 1
     images = Tensor(name=IMAGES, dtype="uint8", shape=[batch, *axes[1:], axes[0]] if planes else [batch, *axes])
-    # Planes before the arithmetic: onnxruntime walks a last axis of a few channels 20 times as slowly as a plane.
+    # Transpose before the arithmetic: onnxruntime is 20 times slower on a last axis of a few channels.
     broadcast = (channels, 1, 1) if planes else (channels,)
     order = [0, 3, 1, 2] if planes else [0, 1, 2, 3]
     nodes = [
@@ -98,9 +98,9 @@ def preprocessing(name: str, takes: Tensor, told: Preprocessing) -> Step:
 
 
 def labels(name: str, gives: Tensor, texts: Sequence[str], wanted: Ensemble) -> Step:
-    """Scores (N, classes) to the `top` likeliest labels, as text, and their scores (N, top), the best first.
+    """Make the step from scores (N, classes) to the `top` labels and their scores, each (N, top), the best first.
 
-    Raises InvalidSettings where there are fewer labels, or the scores are no floating-point numbers.
+    Raises InvalidSettings if there are fewer labels, or the scores are not floating-point numbers.
     """
     if wanted.top > len(texts):
         raise InvalidSettings(
@@ -130,7 +130,7 @@ def labels(name: str, gives: Tensor, texts: Sequence[str], wanted: Ensemble) -> 
 
 
 def config(name: str, model: Servable, scores: str | None, around: Sequence[Step], max_batch: int) -> Any:
-    """Triton's ModelConfig of the ensemble: `around` with the model, served as `name`, in their midst."""
+    """Return the ensemble's ModelConfig: the steps `around` the model that is served as `name`."""
     pb = messages()
     first = next((step for step in around if step.inputs[0].name == IMAGES), None)
     last = next((step for step in around if step.outputs[0].name == LABELS), None)

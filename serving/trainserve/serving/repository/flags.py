@@ -1,4 +1,4 @@
-"""The flags that `trainserve serve` starts `tritonserver` with: those of a cluster's pods, and a supervisor's."""
+"""Flags with which `trainserve serve` starts `tritonserver`: those of a cluster's pods, and a supervisor's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from trainserve.api.pod import CONTROLLED_MODE, SERVING_MODE, triton_flags
 from trainserve.serving.repository import repository as repositories
 from trainserve.serving.repository.settings import Settings
 
-# A supervisor loads a model anew that does not answer, and tells by name what could not be loaded.
+# A supervisor reloads models that do not answer, and reports those that could not be loaded.
 _SUPERVISED = (*CONTROLLED_MODE, "--load-model=*")
 
 
@@ -22,10 +22,10 @@ def server_flags(
     described: bool = True,
     histogram: bool = False,
 ) -> list[str]:
-    """The flags of a server over `repository` that listens on `address` alone.
+    """Return the flags of a server with `repository` that listens only on `address`.
 
-    `described`: whether every model's config.pbtxt says all there is to say, so that no backend is asked. `histogram`:
-    whether the server has one of latencies (api/triton_releases.py).
+    `described` says whether each model's config.pbtxt is complete, so that no backend has to complete it; `histogram`,
+    whether the server has a latency histogram (api/triton_releases.py).
     """
     return [
         *triton_flags(repository, address, _SUPERVISED if supervised else SERVING_MODE, described=described),

@@ -1,4 +1,4 @@
-"""From a model and its settings to Triton's ModelConfig: built from protobuf messages, never by pasting text.
+"""Triton's ModelConfig for a model and its settings, built from protobuf messages, never from text.
 
 (https://github.com/triton-inference-server/common/blob/main/protobuf/model_config.proto)
 """
@@ -28,11 +28,10 @@ def model_config(
     versions: Collection[int] = (1,),
     buckets: Sequence[float] = (),
 ) -> Any:
-    """Triton's ModelConfig for a model served under `name`, `gpus` being those of its server.
+    """Return the ModelConfig of a model served as `name` by a server with `gpus`.
 
-    Requests are gathered up to `maxBatch` where `model` is batched (Servable.batching); else each is run as it is.
-    `versions` are those of the model in the repository, `buckets` as of `histogram`. Raises UnservableModel,
-    InvalidSettings.
+    Requests are batched up to `maxBatch` if `model` is batched (Servable.batching). `versions` are those of the model
+    in the repository, `buckets` those of `histogram`. Raises UnservableModel, InvalidSettings.
     """
     model = asked(model, settings)
     pb = messages()
@@ -64,29 +63,29 @@ def model_config(
     histogram(config, buckets)
     _override(config, settings.overrides)
     if settings.warmup and not config.model_warmup:
-        from trainserve.serving.repository import warmup  # numpy is worth its start-up time only here
+        from trainserve.serving.repository import warmup  # imports numpy, which takes time
 
         warmup.add(config, model, warmup.sample(model))
     return config
 
 
 def asked(model: Servable, settings: Settings) -> Servable:
-    """The model with what its settings say of its batch. Raises InvalidSettings where its shapes forbid that."""
+    """Return the model with its settings' batchAxis. Raises InvalidSettings if its shapes rule that out."""
     if settings.batch_axis == "first" and model.unbatchable:
         raise InvalidSettings(f"settings.batchAxis: first is not possible: {model.unbatchable}")
     return model.asked(settings.batch_axis)
 
 
 def instance_group(count: int, gpus: int) -> Any:
-    """`count` instances on each GPU, or on the CPU of a server without one."""
+    """Return a group of `count` instances on each GPU, or on the CPU of a server without GPUs."""
     group = messages().ModelInstanceGroup
     return group(count=count, kind=group.KIND_GPU if gpus else group.KIND_CPU)
 
 
 def histogram(config: Any, buckets: Sequence[float]) -> None:
-    """Has the buckets of the model's latency histogram end at these milliseconds.
+    """Set the bounds of the model's latency histogram, in milliseconds.
 
-    Without any the server, which may be too old to read such a setting, is told nothing.
+    Without `buckets` nothing is set, as the server may be too old for that setting.
     (https://github.com/triton-inference-server/server/blob/main/docs/user_guide/metrics.md#histograms)
     """
     if buckets:
@@ -96,7 +95,7 @@ def histogram(config: Any, buckets: Sequence[float]) -> None:
 
 
 def config_text(config: Any) -> str:
-    """The content of config.pbtxt."""
+    """Return the content of config.pbtxt."""
     return str(text_format.MessageToString(config))
 
 
@@ -135,9 +134,9 @@ def _versions(config: Any, settings: Settings, versions: Collection[int]) -> Non
 
 
 def _tensor_rt(config: Any, model: Servable, precision: str, gpus: int) -> None:
-    """Keys: github.com/triton-inference-server/onnxruntime_backend, README.md."""
+    """Set up TensorRT; keys are in github.com/triton-inference-server/onnxruntime_backend, README.md."""
     if not gpus:
-        raise InvalidSettings("settings.tensorRT: needs a GPU; this server has none, and TensorRT has no CPU form")
+        raise InvalidSettings("settings.tensorRT: needs a GPU; this server has none, and TensorRT does not run on CPUs")
     if precision == "int8" and (model.manifest is None or model.manifest.precision != "int8"):
         raise InvalidSettings(
             "settings.tensorRT.precision: int8 needs a graph that was exported with precision int8, whose own "
@@ -147,7 +146,7 @@ def _tensor_rt(config: Any, model: Servable, precision: str, gpus: int) -> None:
     accelerator.parameters["precision_mode"] = precision.upper()
     shapes = [tensor.shape for tensor in model.inputs]
     if model.batched and not any(size == -1 for shape in shapes for size in shape[1:]):
-        # Without a profile TensorRT builds its engine anew, for seconds, whenever a larger batch comes along
+        # Without a profile TensorRT rebuilds its engine, for seconds, whenever a larger batch arrives
         # (https://onnxruntime.ai/docs/execution-providers/TensorRT-ExecutionProvider.html, dynamic shapes).
         for bound, batch in (("min", 1), ("opt", config.max_batch_size), ("max", config.max_batch_size)):
             profile = [f"{tensor.name}:{'x'.join(map(str, [batch, *tensor.shape[1:]]))}" for tensor in model.inputs]
@@ -155,11 +154,10 @@ def _tensor_rt(config: Any, model: Servable, precision: str, gpus: int) -> None:
 
 
 def _override(config: Any, overrides: Mapping[str, Any]) -> None:
-    """Write `overrides` (protobuf's JSON form, names as in the .proto or in camelCase) over a ModelConfig.
+    """Merge `overrides` (protobuf's JSON form, names as in the .proto or in camelCase) into a ModelConfig.
 
-    The escape hatch of the settings, merged last. What protobuf does not know is refused by its name; whether the
-    server takes the whole is the server's to say (`devserver.config_check`).
-    Messages and maps are merged, lists replaced, null clears a field. Raises InvalidSettings.
+    Messages and maps are merged, lists replaced; null clears a field. Unknown fields are refused; whether the server
+    accepts the result is checked with `devserver.config_check`. Raises InvalidSettings.
     """
     given = dict(overrides)
     if "name" in given:
@@ -171,7 +169,7 @@ def _override(config: Any, overrides: Mapping[str, Any]) -> None:
                 and field.message_type.GetOptions().map_entry
                 and isinstance(given.get(name), Mapping)
             ):
-                # Otherwise one parameter given by hand would drop those of the other settings.
+                # Otherwise one overridden parameter would drop those of the other settings.
                 given[name] = json_format.MessageToDict(config).get(field.json_name, {}) | dict(given[name])
     try:
         json_format.ParseDict(given, config)

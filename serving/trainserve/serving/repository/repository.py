@@ -1,4 +1,4 @@
-"""Writes a Triton model repository: `<repository>/<model>/{config.pbtxt,labels.txt,<version>/…}` for each model."""
+"""Triton model repositories: `<repository>/<model>/{config.pbtxt,labels.txt,<version>/…}` for each model."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from trainserve.serving.sources.servable import Servable
 from trainserve.store import Batching
 
 DIGEST = "trainserve_digest"
-"""Begin of the parameters by which a configuration says what it was written from: `trainserve_digest_<version>`."""
+"""Prefix of the parameters that record the digest of each version: `trainserve_digest_<version>`."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One version of one model, and the name under which it is served. Entries of one name are its versions."""
+    """One version of a model, and the name to serve it under. Entries with the same name are versions of one model."""
 
     name: str
     model: Servable
@@ -44,23 +44,25 @@ class Entry:
 
 @dataclass(frozen=True)
 class Folder:
-    """One model of a repository: its configuration, and by their paths in its folder the files that exist already
-    (`links`) and those that are made for it (`contents`)."""
+    """One model of a repository: its configuration, and its files by their paths in the folder.
+
+    `links` are existing files, `contents` are generated ones.
+    """
 
     config: Any
     versions: tuple[int, ...] = (1,)
     links: dict[str, Path] = field(default_factory=dict)
     contents: dict[str, bytes] = field(default_factory=dict)
     ours: bool = False
-    """Whether the files lie in our cache, so that a second name for them harms nobody."""
+    """Whether the files are in our cache, so that hard links to them are harmless."""
     batching: Batching | None = None
-    """Whether requests are gathered, and why; None of an ensemble and its steps, which follow their model."""
+    """Whether requests are batched, and why; None for an ensemble and its steps, which follow their model."""
 
 
 def entries(models: Sequence[Servable], settings: Settings) -> list[Entry]:
-    """Each model under its own name. Several of one name are its versions, numbered as in the store.
+    """Return an entry for each model, under its own name; those of one name are versions, numbered as in the store.
 
-    Raises InvalidSettings where they have no such number.
+    Raises InvalidSettings if they have no such numbers.
     """
     found = []
     for model in models:
@@ -75,10 +77,10 @@ def entries(models: Sequence[Servable], settings: Settings) -> list[Entry]:
 
 
 def layout(entries: Sequence[Entry], gpus: int = 0, buckets: Sequence[float] = ()) -> list[Folder]:
-    """The models of a repository for a server with `gpus`, ensembles and their steps included.
+    """Return the models of a repository for a server with `gpus`, including ensembles and their steps.
 
-    `buckets`: the bounds of every model's latency histogram, for a server that has one (api/triton_releases.py).
-    Raises UnservableModel, InvalidSettings, and OSError where recorded samples cannot be read.
+    `buckets` are the bounds of each model's latency histogram, for a server that has one (api/triton_releases.py).
+    Raises UnservableModel, InvalidSettings, and OSError if recorded samples cannot be read.
     """
     folders: list[Folder] = []
     for name in dict.fromkeys(entry.name for entry in entries):
@@ -90,7 +92,7 @@ def layout(entries: Sequence[Entry], gpus: int = 0, buckets: Sequence[float] = (
 
 
 def of_ready(ready: ReadyRepository) -> list[Folder]:
-    """The models of a repository that somebody else wrote, each as it is. Raises OSError."""
+    """Return the models of a ready repository, each as it is. Raises OSError."""
     folders = []
     for name in ready.models:
         path = ready.folder / name
@@ -108,15 +110,15 @@ def of_ready(ready: ReadyRepository) -> list[Folder]:
 def write(
     entries: Sequence[Entry], repository: Path, gpus: int = 0, buckets: Sequence[float] = (), *, ours: bool = False
 ) -> None:
-    """Makes `repository` hold exactly these models, `ours` as of `write_folders`; raises what `layout` does."""
+    """Write these models, and no others, to `repository` (`write_folders`). Raises what `layout` raises."""
     write_folders(layout(entries, gpus, buckets), repository, ours=ours)
 
 
 def write_folders(folders: Iterable[Folder], repository: Path, *, ours: bool = False) -> None:
-    """Makes `repository` hold exactly these folders, all or none.
+    """Write these folders, and no others, to `repository`, in one step.
 
-    The graphs and their external data are copies. Of files that are `ours` they are hard links where the file system
-    has them; never of a user's own, because onnx reads no weights from a file with two names.
+    Graphs and their external data are copied, or if they are `ours`, hard-linked where the file system supports it. A
+    user's files are never hard-linked, because onnx reads no external weights from a file with two links.
     """
     aside = repository.with_name(f".{repository.name}-{secrets.token_hex(4)}")
     try:
@@ -130,7 +132,7 @@ def write_folders(folders: Iterable[Folder], repository: Path, *, ours: bool = F
 
 
 def server_flags(settings: Iterable[Settings], *, histogram: bool = False) -> list[str]:
-    """What `tritonserver` must be told besides, for the settings of all its models, and where it has a histogram."""
+    """Return additional flags of `tritonserver` for the settings of all its models, and for its latency histogram."""
     wanted = list(settings)
     return model_flags(
         response_cache=any(each.response_cache for each in wanted),
@@ -141,7 +143,7 @@ def server_flags(settings: Iterable[Settings], *, histogram: bool = False) -> li
 
 def _write(folder: Folder, path: Path, ours: bool) -> None:
     for version in folder.versions:
-        (path / str(version)).mkdir(parents=True)  # an ensemble's stays empty, and must be there
+        (path / str(version)).mkdir(parents=True)  # an ensemble's must exist too, and stays empty
     for name, source in folder.links.items():
         (path / name).parent.mkdir(parents=True, exist_ok=True)
         (_link if ours else shutil.copyfile)(source, path / name)
@@ -154,7 +156,7 @@ def _link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError as error:
-        # Another file system; one that knows no links; somebody else's file (fs.protected_hardlinks).
+        # Another file system, one without links, or another user's file (fs.protected_hardlinks).
         if error.errno not in (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK):
             raise
         shutil.copyfile(source, target)
@@ -188,13 +190,13 @@ def _model(versions: Sequence[Entry], gpus: int, buckets: Sequence[float]) -> It
 
 
 def _batching(versions: Sequence[Entry]) -> Batching:
-    """Of all versions together, for which there is one configuration: batched only where each of them is."""
+    """Return the batching of all versions, which share one configuration: batched only if each of them is."""
     found = [asked(entry.model, entry.settings).batching for entry in versions]
     return next((each for each in found if each.axis == "none"), found[-1])
 
 
 def _ensemble(name: str, model: Servable, settings: Settings, max_batch: int, gpus: int) -> Iterator[Folder]:
-    from trainserve.serving.repository import ensemble  # onnx is worth its start-up time only here
+    from trainserve.serving.repository import ensemble  # imports onnx, which takes time
 
     assert settings.ensemble is not None
     scores = model.labelled_output
@@ -217,7 +219,7 @@ def _ensemble(name: str, model: Servable, settings: Settings, max_batch: int, gp
 
 
 def _check_alike(entry: Entry, newest: Entry) -> None:
-    """One config.pbtxt describes all versions of a model."""
+    """Check that versions agree in what their common config.pbtxt describes."""
     if entry.settings != newest.settings:
         raise InvalidSettings(f"model {entry.name}: versions {entry.version} and {newest.version} differ in settings")
     for told, tensors, others in (
@@ -234,5 +236,5 @@ def _check_alike(entry: Entry, newest: Entry) -> None:
 
 
 def _label_lines(labels: Iterable[str]) -> Iterator[str]:
-    # Triton reads one label a line and knows no escape.
+    # Triton reads one label per line and has no escapes.
     return (" ".join(label.split()) + "\n" for label in labels)

@@ -1,7 +1,7 @@
-"""A model's second configuration, in which nothing is gathered, for when a trial shows that its rows are not apart.
+"""A model's second configuration, without batches, in case a trial shows that rows of a batch affect each other.
 
-It is written down beside the repository when that is laid out, because whoever makes the trial, a pod's probe, knows
-neither the model's settings nor its graph.
+It is saved beside the repository, because the probe, which makes the trial, knows neither the model's settings nor its
+graph.
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ from trainserve.store import Batching
 
 @dataclass(frozen=True)
 class Unbatched:
-    """`batching` is what is known of a model before any trial, `configs` the config.pbtxt of it and of what surrounds
-    it, by name, for after one that it did not stand; empty of a model that is not batched anyway, or is batched on its
-    user's word."""
+    """`batching` is what is known before a trial; `configs` are config.pbtxt files by model, for after a failed one.
+
+    They cover the model and its ensemble; empty for a model that is not batched anyway, or whose user demands batches.
+    """
 
     batching: Batching
     configs: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def load(cls, path: Path) -> Unbatched | None:
-        """What `save` wrote; None where nothing did."""
+        """Read what `save` wrote; None if there is no such file."""
         try:
             found: Any = json.loads(path.read_bytes())
         except FileNotFoundError:
@@ -39,12 +40,12 @@ class Unbatched:
         return cls(Batching(**found["batching"]), dict(found["configs"]))
 
     def save(self, path: Path) -> None:
-        """Write it, as a whole."""
+        """Write the file atomically."""
         content = {"batching": self.batching.model_dump(), "configs": dict(self.configs)}
         durable.write(path, json.dumps(content).encode())
 
     def apply(self, repository: Path, why: str) -> Unbatched:
-        """Have the repository say that nothing is gathered; returns what is to be known of the model then."""
+        """Write `configs` to the repository; returns the model's new state."""
         for name, text in self.configs.items():
             durable.write(repository / name / CONFIG, text.encode())
         return Unbatched(Batching(axis="none", reason=why))
@@ -57,12 +58,12 @@ class Beside:
     folder: Path
 
     def batching(self) -> Batching | None:
-        """What is known of the model; None where nothing was written down."""
+        """Return what is known of the model; None if nothing was saved."""
         found = Unbatched.load(self.folder / SharedFile.BATCHING)
         return None if found is None else found.batching
 
     def apply(self, why: str) -> bool:
-        """Have the repository say that nothing is gathered; False where nobody has written down how."""
+        """Switch the repository to configurations without batches; False if there are none."""
         found = Unbatched.load(self.folder / SharedFile.BATCHING)
         if found is None or not found.configs:
             return False
@@ -73,7 +74,7 @@ class Beside:
 def of(
     entries: Iterable[Entry], folders: Iterable[Folder], gpus: int = 0, buckets: Iterable[float] = ()
 ) -> dict[str, Unbatched]:
-    """For every model of a repository that is laid out as `folders`, by name. Raises what `layout` does."""
+    """Return the configurations without batches of each model in `folders`, by name. Raises what `layout` raises."""
     given, found = list(entries), {}
     for folder in folders:
         if folder.batching is None:
@@ -84,7 +85,7 @@ def of(
         if folder.config.max_batch_size and not vouched:
             alone = [_alone(entry) for entry in given if entry.name == name]
             laid = layout(alone, gpus, list(buckets))
-            if not any(each.config.max_batch_size for each in laid):  # else an override asks for batches
+            if not any(each.config.max_batch_size for each in laid):  # else an override demands batches
                 configs = {each.config.name: config_text(each.config) for each in laid}
         found[name] = Unbatched(folder.batching, configs)
     return found

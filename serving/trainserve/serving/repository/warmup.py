@@ -1,7 +1,7 @@
-"""Warm-up: recorded samples that Triton runs through every instance before it calls the model ready.
+"""Warm-up: recorded samples that Triton runs through each instance before the model is ready.
 
-Triton reads them from `<model>/warmup/` and runs `batch_size` requests of one sample each as one batch
-(triton-inference-server/core, src/backend_model_instance.cc); what that sets up lazily is then set up.
+Triton reads them from `<model>/warmup/` and runs `batch_size` requests of one sample each as one batch, which completes
+lazy initialization (triton-inference-server/core, src/backend_model_instance.cc).
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ Sample = Mapping[str, "np.ndarray[Any, Any]"]
 
 
 def sample(model: Servable) -> dict[str, np.ndarray[Any, Any]]:
-    """The first recorded sample, (1, …) for each input, or the first fixed batch; zeros where nothing is recorded.
+    """Return the first recorded sample, (1, …) for each input, or the first fixed batch; zeros without samples.
 
-    Raises InvalidSettings where neither says how long an axis is.
+    Raises InvalidSettings if the length of an axis is unknown.
     """
     recorded: dict[str, np.ndarray[Any, Any]] = {}
     if model.samples is not None:
@@ -40,12 +40,12 @@ def sample(model: Servable) -> dict[str, np.ndarray[Any, Any]]:
 
 
 def add(config: Any, model: Servable, given: Sample) -> None:
-    """Tell `config` to run the sample alone and, where requests are gathered, in a full batch."""
+    """Configure warm-up with the sample alone and, if requests are batched, with a full batch."""
     for batch in sorted({1, max(1, config.max_batch_size)}):
         warmup = config.model_warmup.add(name=f"batch of {batch}", batch_size=batch, count=1)
         for tensor in model.inputs:
             array = given[tensor.name]
-            # As the configuration has it: Triton knows no tensor without axes.
+            # As in the configuration: Triton has no tensors without axes.
             shape = (array.shape[1:] if config.max_batch_size else array.shape) or (1,)
             told = warmup.inputs[tensor.name]
             told.data_type = messages().DataType.Value(TYPES[tensor.dtype])
@@ -57,7 +57,7 @@ def add(config: Any, model: Servable, given: Sample) -> None:
 
 
 def files(model: Servable, given: Sample) -> dict[str, bytes]:
-    """The files that the configuration names, relative to the model's folder."""
+    """Return the files that the configuration names, by their paths in the model's folder."""
     return {
         f"{FOLDER}/{_file(model, name)}": np.ascontiguousarray(array).tobytes()
         for name, array in given.items()
@@ -66,12 +66,12 @@ def files(model: Servable, given: Sample) -> dict[str, bytes]:
 
 
 def _file(model: Servable, name: str) -> str:
-    """By position: a tensor's name may hold what a file's may not."""
+    """Name the file by the input's position: a tensor's name may not be a valid file name."""
     return f"input{[tensor.name for tensor in model.inputs].index(name)}"
 
 
 def _one(recorded: np.ndarray[Any, Any], tensor: Tensor, model: Servable) -> np.ndarray[Any, Any]:
-    """What one request holds: a row, or a fixed batch, or of a graph that is not batched a sample as a whole."""
+    """Return the data of one request: a row, a fixed batch, or for an unbatched graph a whole sample."""
     if model.batched:
         return recorded[:1]
     if recorded.ndim > len(tensor.shape):
@@ -80,7 +80,7 @@ def _one(recorded: np.ndarray[Any, Any], tensor: Tensor, model: Servable) -> np.
 
 
 def _zeros(model: Servable, tensor: Tensor) -> np.ndarray[Any, Any]:
-    """One row, whether or not requests are gathered along an open first axis."""
+    """Return zeros: one row along a first axis of any length."""
     shape = [1 if size == -1 and axis == 0 else size for axis, size in enumerate(tensor.shape)]
     if -1 in shape:
         raise InvalidSettings(

@@ -1,1 +1,1 @@
-"""Samples of a model: recorded, generated or given ones, and how answers are compared with them."""
+"""Samples of a model, recorded, synthetic or given by the user, and comparison of answers with them."""

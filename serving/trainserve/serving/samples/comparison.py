@@ -1,4 +1,4 @@
-"""Compares what a running server answered with what PyTorch gave for the same samples. Pure: arrays in, verdict out."""
+"""Comparison of a server's answers with the recorded outputs for the same samples. Pure."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ Arrays = Mapping[str, np.ndarray[Any, Any]]
 
 @dataclass(frozen=True)
 class Comparison:
-    """`max_abs` and `max_rel` are the largest differences; `worst` the sample, and `output` its output, furthest
-    outside, or nearest to, the bound |got - expected| <= atol + rtol * |expected| (numpy.isclose), with both of its
-    rows; None where there is nothing to set side by side."""
+    """The result of a comparison. `max_abs` and `max_rel` are the largest differences.
+
+    `worst` and `output` are the sample and the output furthest outside of, or nearest to, the tolerance
+    |got - expected| <= atol + rtol * |expected| (numpy.isclose); `expected` and `got` are its rows, None if an output
+    is missing or has another shape.
+    """
 
     matches: bool
     samples: int
@@ -40,11 +43,10 @@ def compare(
 ) -> Comparison:
     """Compare every output of `expected`, whose arrays have one row per answer, with `got`.
 
-    A missing output, another shape and another text do not match, nor what is no number on one side alone: a NaN is
-    only as good as a NaN (not even that unless `equal_nan`), an infinity as the same infinity. `indexes` names for an
-    output of positions (the labels of the top k) the output that they point into: what they point at is compared, at
-    twice the tolerance, so that of two classes as good as equal either may come first. `rows` are the numbers of the
-    samples, which may come more than once; by default 0, 1, 2 ….
+    A missing output, another shape or another text is a mismatch. A NaN matches only a NaN (and only if `equal_nan`),
+    an infinity only the same infinity. `indexes` maps an output of indices (the labels of the top k) to the output that
+    they index: the values there are compared, at twice the tolerance, so that of two nearly equal classes either may
+    come first. `rows` are the numbers of the samples, which may repeat; by default 0, 1, 2 ….
     """
     indexes = indexes or {}
     answers = min(len(array) for array in expected.values())
@@ -84,7 +86,7 @@ def compare(
 
 
 def unlike(expected: Arrays, got: Arrays, samples: int) -> Comparison | None:
-    """The first output that is missing or of another shape."""
+    """Return the mismatch of the first output that is missing or has another shape; None if there is none."""
     for name, truth in expected.items():
         if name not in got:
             return _unlike(samples, name, f"output {name} is missing; the server sent {', '.join(got) or 'none'}")
@@ -97,8 +99,10 @@ def unlike(expected: Arrays, got: Arrays, samples: int) -> Comparison | None:
 def differences(
     expected: np.ndarray[Any, Any], got: np.ndarray[Any, Any], *, equal_nan: bool = True
 ) -> np.ndarray[Any, Any]:
-    """How far apart two arrays of one shape are, value by value: 0 where both are the same text, infinity or NaN, and
-    infinite where only one of them is."""
+    """Return the absolute differences of two arrays of one shape.
+
+    0 if both are the same text, infinity or (with `equal_nan`) NaN; infinite if only one of them is.
+    """
     if expected.dtype.kind in "OSU" or got.dtype.kind in "OSU":
         same = [text(one) == text(other) for one, other in zip(expected.flat, got.flat, strict=True)]
         return np.where(np.array(same, bool).reshape(expected.shape), 0.0, np.inf)
@@ -112,7 +116,7 @@ def differences(
 
 
 def text(value: object) -> str:
-    """A text as a server or onnxruntime gives it."""
+    """Decode a text from a server (bytes) or onnxruntime (str)."""
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
@@ -124,7 +128,7 @@ def _sizes(expected: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def shown(row: np.ndarray[Any, Any]) -> str:
-    """The first values of a row, numbers or text."""
+    """Format the first values of a row, numbers or texts."""
     values = row.reshape(-1)
     words = ", ".join(repr(text(value)) if isinstance(value, str | bytes) else f"{value:.4g}" for value in values[:10])
     return f"[{words}{', …' if values.size > 10 else ''}]"

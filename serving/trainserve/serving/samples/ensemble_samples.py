@@ -1,7 +1,6 @@
-"""A version's recorded samples as the ensemble around its model takes and has to answer them, and what shows every one
-of its labels, those too that no sample brings among the best. Pure.
+"""Samples for the ensemble around a model, derived from its version's recorded samples, and for each of its labels.
 
-What the ensemble is made of is told in ensemble.py, which brings onnx; this file does not.
+Pure. repository/ensemble.py builds the ensemble itself; it imports onnx, which this module does not.
 """
 
 from __future__ import annotations
@@ -21,46 +20,47 @@ from trainserve.store import Preprocessing
 Array = np.ndarray[Any, Any]
 
 IMAGES, LABELS, SCORES = "images", "labels", "scores"
-"""Names of what the ensemble takes and gives."""
+"""Names of the ensemble's input and outputs."""
 TAKEN = "taken"
-"""What its last step takes: the model's scores."""
+"""Name of the last step's input: the model's scores."""
 _WHOLE = 0.1
-"""How far from a whole number a pixel may be that was normalised and back: float16 moves it by nearly as much."""
+"""Tolerance of a pixel that was normalised and restored: rounding to float16 changes it by nearly as much."""
 
 
 def name_of(name: str) -> str:
-    """Under which name the ensemble around a model is served."""
+    """Return the name of the ensemble around a model."""
     return f"{name}-ensemble"
 
 
 def labels_of(name: str) -> str:
-    """Under which name the ensemble's last step is served, which turns the model's scores into labels."""
+    """Return the name of the ensemble's last step, which turns the model's scores into labels."""
     return f"{name}-labels"
 
 
 def around(name: str, servable: Servable, recorded: Recorded) -> dict[str, Recorded]:
-    """What to send to the models around one that is served as `name`, and what has to come back, by their names; no
-    entry where that is not known."""
+    """Return samples for the ensemble around the model served as `name` and for its last step, by their names.
+
+    An entry is missing if its samples cannot be derived.
+    """
     found = {name_of(name): of_ensemble(servable, recorded), labels_of(name): of_labels(servable, recorded)}
     return {each: samples for each, samples in found.items() if samples is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Labelled(Recorded):
-    """Of an ensemble that gives labels. `outputs` is what was recorded for every class, in one array; `texts` are the
-    classes' labels."""
+    """Samples of an ensemble with labels. `outputs` has one array with a value per class, `texts` are the labels."""
 
     texts: tuple[str, ...]
 
     @property
     def names(self) -> list[str]:
-        """Of the outputs to ask for."""
+        """Names of the outputs to request."""
         return [LABELS, SCORES]
 
     def compare(self, got: Mapping[str, Array], rows: Array | None = None) -> Comparison:
-        """What was answered to the samples `rows`, by default to each one once, with what was recorded.
+        """Compare the answers to the samples `rows`, by default each once, with the recorded outputs.
 
-        Of logits the ensemble may make probabilities (`settings.ensemble.softmax`), and no version says whether.
+        The ensemble may turn logits into probabilities (`settings.ensemble.softmax`); both are accepted.
         """
         rows = np.arange(len(self)) if rows is None else rows
         (recorded,) = self.outputs.values()
@@ -71,8 +71,10 @@ class Labelled(Recorded):
 
 
 def of_ensemble(servable: Servable, recorded: Recorded) -> Recorded | None:
-    """What to send to the ensemble around `servable`, and what has to come back; None where no uint8 images are known
-    that preprocessing makes the recorded inputs of."""
+    """Return samples for the ensemble around `servable`.
+
+    None if the recorded inputs are not the preprocessed form of any uint8 images.
+    """
     inputs, told = recorded.inputs, servable.preprocessing
     if told is not None and told.by == "client":
         first, *others = inputs.items()
@@ -88,12 +90,14 @@ def of_ensemble(servable: Servable, recorded: Recorded) -> Recorded | None:
 
 
 def of_labels(servable: Servable, recorded: Recorded) -> Labelled | None:
-    """For the step that names the classes: scores (classes, classes) of which each row has another class as its best;
-    None of a model that has no labels, or more than one row of scores for each of its own."""
+    """Return samples for the step that names the classes: one row of scores per class, with that class as the best.
+
+    None without labels, or if a sample has several rows of scores.
+    """
     scores = servable.labelled_output
     if scores is None or recorded.outputs[scores].ndim != 2:
         return None
-    # Far from probabilities, so that a softmax is told from none (Labelled.compare).
+    # Not probabilities, so that Labelled.compare can tell whether there is a softmax.
     best = 4 * np.eye(len(servable.labels), dtype=recorded.outputs[scores].dtype)
     return Labelled({TAKEN: best}, {scores: best}, recorded.rtol, recorded.atol, recorded.batch, texts=servable.labels)
 
@@ -101,10 +105,10 @@ def of_labels(servable: Servable, recorded: Recorded) -> Labelled | None:
 def compare_labelled(
     texts: Sequence[str], classes: Array, got: Mapping[str, Array], rtol: float, atol: float, rows: Array
 ) -> Comparison:
-    """Compare the best labels and their scores, (N, …, top), with what was recorded for every class, (N, …, classes).
+    """Compare the best labels and their scores, (N, …, top), with recorded scores of all classes, (N, …, classes).
 
-    A score must be the best, second best … of its row, and that of the class which its label names. So of two classes
-    as good as equal either may come first, but only with its own score.
+    A score must be the best, second best … of its row, and that of the class that its label names. Of two nearly equal
+    classes either may come first, but with its own score.
     """
     top = got[SCORES].shape[-1] if SCORES in got else 1
     best = np.sort(classes, axis=-1)[..., ::-1][..., :top]
@@ -127,8 +131,10 @@ def compare_labelled(
 
 
 def _named(texts: Sequence[str], classes: Array, labels: Array) -> Array:
-    """What was recorded for the classes that `labels` name, NaN where they name none or one again. Of classes that
-    share a text (ImageNet has two cranes) the better comes first, as in the answer."""
+    """Return the recorded scores of the classes that `labels` name; NaN for an unknown label or a repeated class.
+
+    Of classes with the same label (ImageNet has two cranes), the better comes first, as in the answer.
+    """
     sharing: dict[str, list[int]] = {}
     for position, text in enumerate(texts):
         sharing.setdefault(text, []).append(position)
@@ -145,7 +151,7 @@ def _named(texts: Sequence[str], classes: Array, labels: Array) -> Array:
 
 
 def _images(given: Array, told: Preprocessing) -> Array | None:
-    """The raw uint8 images (N, H, W, C) that `told` made `given`, planes or not, of."""
+    """Return the raw uint8 images (N, H, W, C) whose preprocessed form is `given`; None if there are none."""
     channels = len(told.mean)
     if given.ndim != 4 or channels not in (given.shape[1], given.shape[3]):
         return None

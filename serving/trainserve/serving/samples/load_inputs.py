@@ -1,7 +1,7 @@
-"""What a model is sent: its recorded samples, or where there are none values that are made up in its shapes and dtypes.
+"""Inputs for a model: its recorded samples, or else synthetic values in its shapes and dtypes.
 
-Nobody says what a made-up value means: 0 is no size, no step and no scale, and a word is no number. So several kinds of
-values are made, to be tried in turn.
+The meaning of an input is unknown: 0 may not be a valid size, step or scale, nor a word a valid number. So there are
+several kinds of synthetic values, to be tried in turn.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ from trainserve.serving.samples.recorded import Recorded
 from trainserve.serving.sources.servable import Servable
 
 ROWS = 16
-"""Different requests, sent in turn."""
+"""Number of different requests, sent in turn."""
 SIZES = (1, 32, 224)
-"""Lengths that are tried for an axis of any length, where nobody says which the network takes."""
+"""Lengths to try for an axis of any length."""
 LARGEST = 1 << 24
-"""Elements, at most, of a tensor in which such an axis is longer than 1."""
+"""Maximum elements of a tensor in which such an axis is longer than 1."""
 KINDS = ("natural", "ones", "small", "zeros")
-"""Of made-up values, the likeliest first. `natural`: noise, pixels, words, and 0 or 1 for an index into something;
-`small`: 1, 2, 3, 1 …"""
+"""Kinds of synthetic values, the most likely to be valid first. `natural`: noise, pixels, words, and 0 or 1 for an
+integer, which may be an index; `small`: 1, 2, 3, 1 …"""
 
 Tensors = Sequence[tuple[str, "np.dtype[Any]", Sequence[int]]]
-"""Name, dtype and shape of each; -1 is an axis of any length."""
+"""Name, dtype and shape of each tensor; -1 is an axis of any length."""
 
 
 class ShapeUnknown(ValueError):
-    """An input has an axis of any length, and no sample says which; the message names both."""
+    """An input has an axis of any length, and there are no samples; the message names both."""
 
 
 class WrongShape(ValueError):
-    """A shape that the model's input cannot have; the message names the input and what it takes."""
+    """A shape does not fit the model's input; the message names the input and its shape."""
 
 
 def of_model(model: Servable) -> list[Arrays]:
-    """Inputs of requests of one sample each, or of one batch where the graph's is fixed. Raises ShapeUnknown."""
+    """Return inputs of requests, each with one sample or one batch of fixed size. Raises ShapeUnknown."""
     if model.samples is None or model.manifest is None:
         return random([(tensor.name, np.dtype(tensor.dtype), tensor.shape) for tensor in model.inputs])
     batch = max([1, *(tensor.shape[0] for tensor in model.inputs if tensor.shape)])
@@ -48,7 +48,7 @@ def of_model(model: Servable) -> list[Arrays]:
 
 
 def random(tensors: Tensors, seed: int = 0) -> list[Arrays]:
-    """Rows for inputs given by name, dtype and shape, whose first axis may be -1: one sample. Raises ShapeUnknown."""
+    """Return random inputs, with one row along a first axis of any length. Raises ShapeUnknown."""
     generator = np.random.default_rng(seed)
     for name, _, shape in tensors:
         if any(size < 0 for size in shape[1:]):
@@ -63,8 +63,10 @@ def random(tensors: Tensors, seed: int = 0) -> list[Arrays]:
 
 
 def attempts(tensors: Tensors, rows: int = 1) -> Iterator[Arrays]:
-    """One request after the other that such inputs may take: of every kind of values, in every length of open axes;
-    `rows` is the length of an open first one."""
+    """Yield inputs of requests to try: each kind of values, in each length for axes of any length.
+
+    `rows` is the length of a first axis of any length.
+    """
     generator = np.random.default_rng(0)
     open_axes = any(size < 0 for _, _, shape in tensors for size in shape[1:])
     for size in SIZES if open_axes else SIZES[:1]:
@@ -78,7 +80,7 @@ def attempts(tensors: Tensors, rows: int = 1) -> Iterator[Arrays]:
 def values(
     kind: str, dtype: np.dtype[Any], shape: Sequence[int], generator: np.random.Generator
 ) -> np.ndarray[Any, Any]:
-    """Values of one of the `KINDS`; texts are bytes."""
+    """Return values of one of the `KINDS`; texts are bytes."""
     if dtype.hasobject:
         text = {"natural": b"text", "ones": b"1", "small": b"2", "zeros": b""}[kind]
         return np.full(shape, text, object)
@@ -96,12 +98,12 @@ def values(
 
 
 def _filled(shape: Sequence[int], size: int, rows: int = 1) -> list[int]:
-    """The shape with `rows` for an open first axis and `size` for the others."""
+    """Return the shape with `rows` for a first axis of any length, and `size` for the others."""
     return [(rows if axis == 0 else size) if each < 0 else each for axis, each in enumerate(shape)]
 
 
 def closed(tensors: Tensors, given: Mapping[str, Sequence[int]]) -> Tensors:
-    """The inputs with the shapes of `given`, by their names. Raises WrongShape."""
+    """Return the inputs with the shapes of `given`, by input name. Raises WrongShape."""
     if unknown := sorted(given.keys() - {name for name, *_ in tensors}):
         known = ", ".join(name for name, *_ in tensors)
         raise WrongShape(f"the model has no input {', '.join(unknown)}; its inputs are {known}")

@@ -1,8 +1,8 @@
-"""Does a served network see its images through another normalisation? Pure: arrays and a function in, a fit out.
+"""Diagnosis of a served network with wrong normalisation of its images. Pure.
 
 A graph with a wrong mean, standard deviation or scale answers to an image x as the right graph answers to a*x + b,
-with an a and a b for every channel. They are found by least squares (Levenberg-Marquardt), from the conventions in
-use as starting points; a fit that explains the answers all but wholly is no accident, for it has a few numbers only.
+with an a and a b per channel. They are fitted by least squares (Levenberg-Marquardt), starting from common conventions;
+a fit of so few numbers that explains nearly all of the answers is no accident.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ Array = np.ndarray[Any, Any]
 Network = Callable[[Array], Array]
 
 EXPLAINED = 0.02
-"""Share of the difference (root mean square) that a fit may leave, on images that it was not made from."""
+"""Maximum share of the difference (root mean square) that a fit may leave, on images that it was not fitted to."""
 FITTED = 16
-"""Images that a fit is made from, of those there are."""
+"""Number of images that are fitted."""
 CHECKED = 32
-"""Others, at most, that it has to explain as well: a few numbers can be made to fit a few images."""
+"""Maximum number of other images that verify the fit, to exclude overfitting."""
 _STEPS = 15
 _GAIN = 0.9
-"""What a step must leave, at most, for another one to be worth its time: near the answer it leaves next to nothing."""
+"""Maximum share of the difference that a step may leave for another one to be worth its time."""
 _STUCK = 10.0
-"""Damping beyond which a step is too short to lead anywhere."""
+"""Damping beyond which steps are too short."""
 _STARTS = 2
-"""Conventions, of those that come nearest, that a fit begins with."""
+"""Number of conventions to start from, the nearest ones."""
 _CONVENTIONS = (
     (1.0, (0.0,), (1.0,)),  # 0 to 255
     (1 / 255, (0.0,), (1.0,)),  # 0 to 1
@@ -43,15 +43,17 @@ _CONVENTIONS = (
 
 @dataclass(frozen=True)
 class Fit:
-    """The network answers as if it were given `gain` * x + `offset`, per channel; `left` is what that leaves
-    unexplained, as a share of the difference."""
+    """The network answers as if it were given `gain` * x + `offset`, per channel.
+
+    `left` is the share of the difference that this leaves unexplained.
+    """
 
     gain: Array
     offset: Array
     left: float
 
     def in_words(self, right: Preprocessing) -> str:
-        """As mean and standard deviation at the version's own scale."""
+        """Describe the fit as mean and standard deviation at the version's own scale."""
         mean = (np.array(right.mean) - self.offset * right.scale) / self.gain
         std = np.array(right.std) / self.gain
         return (
@@ -61,12 +63,12 @@ class Fit:
 
 
 def channel_axis(shape: list[int], channels: int) -> int:
-    """The axis of an image's channels: the last where it has the length, else the second."""
+    """Return the axis of an image's channels: the last if it has that length, else the second."""
     return len(shape) - 1 if shape[-1] == channels else 1
 
 
 def fit(network: Network, images: Array, served: Array, right: Preprocessing, axis: int) -> Fit | None:
-    """How `served` (n, …), answers to `images` (n, …), come from `network`; None if no normalisation explains them."""
+    """Fit a normalisation that explains `served` (n, …), the answers to `images` (n, …); None if there is none."""
     channels = len(right.mean)
     shape = [1] * images.ndim
     shape[axis] = channels
@@ -91,7 +93,7 @@ def fit(network: Network, images: Array, served: Array, right: Preprocessing, ax
 
 
 def reversed_channels(network: Network, images: Array, served: Array, axis: int) -> bool:
-    """Whether red and blue in each other's place explain the answers."""
+    """Whether exchanged red and blue channels explain the answers."""
     if images.shape[axis] != 3:
         return False
     images, target = images[:CHECKED], spread(served[:CHECKED])
@@ -100,7 +102,7 @@ def reversed_channels(network: Network, images: Array, served: Array, axis: int)
 
 
 def _descend(residual: Callable[[Array], Array], start: Array, enough: float) -> Array:
-    """Until little enough is left, or nothing more is gained."""
+    """Minimize `residual` from `start`, until it is below `enough` or no longer decreases."""
     parameters, damping, slopes = start, 1e-3, None
     now = residual(parameters)
     for _ in range(_STEPS):
@@ -123,7 +125,7 @@ def _descend(residual: Callable[[Array], Array], start: Array, enough: float) ->
 
 
 def _start(convention: tuple[float, tuple[float, ...], tuple[float, ...]], right: Preprocessing, unit: float) -> Array:
-    """The gain and offset under which `right` does what `convention` does."""
+    """Return the gain and offset that turn the normalisation `right` into `convention`."""
     scale, mean, std = convention[0], np.array(convention[1]), np.array(convention[2])
     gain = scale * np.array(right.std) / (std * right.scale)
     offset = (np.array(right.mean) - mean * np.array(right.std) / std) / right.scale
@@ -135,7 +137,7 @@ def _fits(convention: tuple[float, tuple[float, ...], tuple[float, ...]], channe
 
 
 def spread(answers: Array) -> Array:
-    """Probabilities as centred logarithms, which is what softmax saw of them: near 0 and 1 they tell little."""
+    """Turn probabilities into centred logits, which differ more clearly near 0 and 1; other answers are unchanged."""
     flat = answers.reshape(len(answers), -1).astype(np.float64)
     if not are_probabilities(flat):
         return flat
@@ -145,7 +147,7 @@ def spread(answers: Array) -> Array:
 
 
 def are_probabilities(answers: Array) -> bool:
-    """Whether they are so along the last axis."""
+    """Whether the answers are probabilities along the last axis."""
     return bool(answers.min() >= 0 and np.allclose(answers.sum(axis=-1), 1, atol=0.01))
 
 

@@ -1,4 +1,4 @@
-"""A version's recorded samples: what is sent to a served model, and what has to come back."""
+"""Recorded samples of a model: inputs, and the outputs to expect from a server."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ TRUTH = "labels"
 
 @dataclass(frozen=True)
 class Recorded:
-    """Inputs and the outputs that were recorded for them, one row per sample in every array.
+    """Inputs and their recorded outputs, with one row per sample in every array.
 
-    `batch` is how many rows a request holds at least: 1, or the graph's fixed batch. Where `whole`, nothing is batched,
-    and every row is what one request holds, so that first axes may differ and a number may stand alone. `indexes` as
-    `verify.compare` takes it, `truth` the samples' true classes where they are known, `reference` whose outputs they
-    are (store.Parity); there may be none.
+    `batch` is the minimum number of rows of a request: 1, or the graph's fixed batch. If `whole`, nothing is batched
+    and each row is one request, so that first axes may differ and scalars are allowed. `indexes` is that of
+    `comparison.compare`; `truth` are the true classes, if known; `reference` is the source of the outputs
+    (store.Parity), of which there may be none.
     """
 
     inputs: Arrays
@@ -39,18 +39,18 @@ class Recorded:
     whole: bool = False
 
     def __len__(self) -> int:
-        """How many samples there are."""
+        """Number of samples."""
         return min(len(array) for array in (*self.inputs.values(), *self.outputs.values()))
 
     @classmethod
     def load(cls, version: Path, limit: int) -> Recorded:
-        """At most `limit` samples, in whole batches, of a version's folder. Raises ValueError if there are none."""
+        """Load at most `limit` samples from a version's folder, in whole batches. Raises ValueError without any."""
         manifest = Manifest.from_bytes((version / "manifest.json").read_bytes(), version / "manifest.json")
         return cls.of(manifest, version / SAMPLES, limit)
 
     @classmethod
     def of(cls, manifest: Manifest, file: Path | IO[bytes], limit: int) -> Recorded:
-        """As `load`, of the samples in `file`."""
+        """Load the samples in `file` (`load`)."""
         tensors = (*manifest.inputs, *manifest.outputs)
         batch = max([1, *(tensor.shape[0] for tensor in manifest.inputs if tensor.shape)])
         arrays.check(file, limits.current().bytes("samples"), str(file) if isinstance(file, Path) else SAMPLES)
@@ -79,19 +79,21 @@ class Recorded:
 
     @property
     def names(self) -> list[str]:
-        """Of the outputs to ask for."""
+        """Names of the outputs to request."""
         return list(self.outputs)
 
     def compare(self, got: Mapping[str, np.ndarray[Any, Any]], rows: np.ndarray[Any, Any] | None = None) -> Comparison:
-        """What was answered to the samples `rows`, by default to each one once, with what was recorded."""
+        """Compare the answers to the samples `rows`, by default each once, with the recorded outputs."""
         rows = np.arange(len(self)) if rows is None else rows
         expected = {name: array[rows] for name, array in self.outputs.items()}
         fitted = {name: _fitted(array, expected[name]) if name in expected else array for name, array in got.items()}
         return compare(expected, fitted, self.rtol, self.atol, self.indexes, rows)
 
     def declared(self, shapes: Mapping[str, Sequence[int]]) -> Recorded:
-        """The same with inputs of the ranks that a server declares, where its configuration writes one number for each
-        sample, or a number that stands alone, as an axis of 1 (`reshape`)."""
+        """Return the same samples with inputs of the ranks that a server declares.
+
+        Its configuration declares one number per sample, and a scalar, with an axis of 1 (`reshape`).
+        """
         ranks = {name: len(shape) + self.whole for name, shape in shapes.items()}
         inputs = {
             name: array[..., None] if ranks.get(name) == array.ndim + 1 else array
@@ -100,20 +102,20 @@ class Recorded:
         return replace(self, inputs=inputs)
 
     def requests(self, batch: int) -> list[np.ndarray[Any, Any]]:
-        """Rows of the requests of `batch` that send every sample once; those of the last begin again at the first."""
+        """Return the rows of each request of `batch` samples; the last request is filled up from the first sample."""
         batch = 1 if self.whole else batch
         return [np.arange(start, start + batch) % len(self) for start in range(0, len(self), batch)]
 
     def sent(self, rows: np.ndarray[Any, Any]) -> Arrays:
-        """The inputs of one request."""
+        """Return the inputs of one request."""
         if self.whole:
             return {name: np.asarray(array[rows[0]], array.dtype) for name, array in self.inputs.items()}
         return {name: array[rows] for name, array in self.inputs.items()}
 
     def joined(self, answers: Sequence[Mapping[str, np.ndarray[Any, Any]]]) -> Arrays:
-        """The answers to several requests as `compare` takes them: every output that is in all of them.
+        """Join the answers to several requests for `compare`: every output that all of them have.
 
-        Of answers that have not one shape the odd one stands for all: it is what `compare` has to name.
+        If their shapes differ, the deviating one stands for all, so that `compare` reports it.
         """
         found: Arrays = {}
         for name in self.names:
@@ -130,10 +132,10 @@ class Recorded:
 
 
 def _fitted(got: np.ndarray[Any, Any], expected: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """The answer without the axis of 1 in which a server gives a number that stands alone."""
+    """Remove the axis of 1 that a server adds to a scalar."""
     return got.reshape(expected.shape) if got.shape == (*expected.shape, 1) else got
 
 
 def _rows(array: np.ndarray[Any, Any]) -> int:
-    """A number that stands alone has none."""
+    """Return the number of rows; a scalar has none."""
     return len(array) if array.ndim else 0

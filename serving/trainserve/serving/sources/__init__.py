@@ -1,1 +1,1 @@
-"""The way of a model: an address, its origin, the node's cache, checked bytes, a servable model."""
+"""From an address to a servable model: its origin, the node's cache, checked bytes."""

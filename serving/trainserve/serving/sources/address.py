@@ -1,8 +1,8 @@
-"""What an address of a model means. But for links (`locate`), nothing is asked of a disk or a network.
+"""Addresses of models. Parsing accesses neither disk nor network, except for links (`locate`).
 
-/folder/of/a/version, file:///…, pvc://<claim>/…    a folder: a store version, or a ready Triton repository
-s3://bucket/prefix, gs://…, az://…                  the same in an object store
-https://host/…/<version>                            a store version (https has no folders to list)
+/folder/of/a/version, file:///…, pvc://<claim>/…    a folder: a version of the store, or a Triton repository
+s3://bucket/prefix, gs://…, az://…                  such a folder in an object store
+https://host/…/<version>                            a version of the store (https cannot list folders)
 ….onnx                                              a lone graph, with its external data beside it
 ….tar, .tar.gz, .tgz, .zip                          an archive of such a folder
 """
@@ -21,7 +21,7 @@ from trainserve.store import InvalidAddress
 OBJECT_STORES = ("s3", "gs", "az")
 ARCHIVES = (".tar", ".tar.gz", ".tgz", ".zip")
 CLAIM = Path(PodPath.STORE)
-"""Where pods mount the claim that holds the store (docs/contracts.md)."""
+"""Mount path of the claim that holds the store, in pods (docs/contracts.md)."""
 
 _VERSION = re.compile(r"(?P<root>.+)/(?P<namespace>[^/]+)/(?P<model>[^/]+)/(?P<version>[1-9][0-9]{0,8})")
 _CLAIM_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
@@ -29,31 +29,31 @@ _CLAIM_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 
 @dataclass(frozen=True)
 class Address:
-    """One model, wherever it lies. `parent`/`name` is a path of this machine, or a URL without a trailing slash."""
+    """The address of one model. `parent`/`name` is a path on this machine, or a URL without a trailing slash."""
 
     text: str
-    """As it was given: what messages say."""
+    """The address as given, for messages."""
     place: Literal["local", "https", "object"]
     kind: Literal["folder", "graph", "archive"]
     parent: str
     name: str
     confined: Path | None = None
-    """A folder that what lies there must not lead out of, by symbolic links: a claim's."""
+    """A claim's folder, which symbolic links must not lead out of."""
 
     @property
     def location(self) -> str:
-        """The whole path or URL."""
+        """The complete path or URL."""
         return f"{self.parent.rstrip('/')}/{self.name}"
 
     @property
     def version(self) -> tuple[str, str, str, int] | None:
-        """Root, namespace, model and number, where the address has the form of a store version's."""
+        """Root, namespace, model and number, if the address has the form of a version's; else None."""
         found = _VERSION.fullmatch(self.location) if self.kind == "folder" else None
         return (found["root"], found["namespace"], found["model"], int(found["version"])) if found else None
 
 
 def parse(text: str, claim: Path = CLAIM) -> Address:
-    """The address that `text` is; `claim` is where a pvc:// address's claim is mounted. Raises InvalidAddress."""
+    """Parse an address; `claim` is the mount path for pvc:// addresses. Raises InvalidAddress."""
     if not text or "\0" in text or "\n" in text:
         raise _refused(text, "a path, pvc://, s3:// or https:// address is needed")
     scheme, separator, rest = text.partition("://")
@@ -85,7 +85,7 @@ def parse(text: str, claim: Path = CLAIM) -> Address:
 
 
 def locate(text: str, claim: Path = CLAIM) -> Address:
-    """`parse`, and of a graph on this disk that is a link the file that it leads to. Raises InvalidAddress."""
+    """Parse an address, and follow the symbolic link that a local graph may be. Raises InvalidAddress."""
     at = parse(text, claim)
     if at.place != "local" or at.kind != "graph" or at.confined is not None:
         return at
@@ -104,7 +104,7 @@ def _kind(name: str) -> Literal["folder", "graph", "archive"]:
 
 
 def _inner(text: str, path: str) -> PurePosixPath:
-    """A path below a claim, a bucket or a host, which never leads out of it."""
+    """Return a path below a claim, a bucket or a host, and never out of it. Raises InvalidAddress."""
     parts = path.strip("/").split("/")
     if not parts[0]:
         raise _refused(text, "it names no model in it")

@@ -1,10 +1,10 @@
-"""A node's cache of models, by whose they are, where they came from and their digest: filled once, bounded, and nothing
-in use is ever evicted. Who knows a digest alone is lent nothing.
+"""A node's cache of models, bounded in size; a model in use is never evicted.
 
-`<folder>/<hex>/` is a model, whole; it appears by one rename. `.rooms/<key>/` is one that is being fetched; a killed
-process leaves it, and the next one that wants the same goes on with it. `.locks/` holds a file for each: an entry's
-is held shared (flock, released by the kernel when its holder dies) as long as the model is in use, a room's alone by
-who fills it. `.lock` is held for a moment by whoever counts and evicts.
+Entries are keyed by namespace, origin and digest, so that knowing a digest does not give access to a model.
+`<folder>/<hex>/` is a complete model, which appears by one rename. `.rooms/<key>/` is a model that is being fetched; if
+the process is killed, the next fetch of the same model resumes it. `.locks/` has a file for each (flock, released by
+the kernel when its holder dies): an entry's is held shared while the model is in use, a room's exclusively by the
+process that fills it. `.lock` is held briefly to count and evict.
 """
 
 from __future__ import annotations
@@ -35,41 +35,41 @@ _EVICTIONS = ".evictions"
 
 
 class CacheFull(StoreError):
-    """There is no room for a model: it is larger than the bound, or the disk and all that may be evicted."""
+    """There is no room for a model: it exceeds the cache's size, or the disk is full and nothing can be evicted."""
 
     reason = Reason.CACHE_FULL
 
 
 @dataclass(frozen=True)
 class Lease:
-    """A model in the cache that is not evicted as long as this object lives."""
+    """A model in the cache, which is not evicted while this object exists."""
 
     path: Path
     digest: str
     _lock: IO[bytes] = field(repr=False, compare=False)
 
     def close(self) -> None:
-        """It may be evicted from now on."""
+        """Allow eviction from now on."""
         self._lock.close()
 
 
 @dataclass(frozen=True)
 class Room:
-    """Where a model is put together: what is in `content` becomes the entry, the rest of `folder` is scratch."""
+    """The folder in which a model is assembled: `content` becomes the entry, the rest of `folder` is temporary."""
 
     folder: Path
     reserve: Callable[[int], None]
-    """Makes sure that so many bytes in all fit. Raises CacheFull."""
+    """Make room for that many bytes in all. Raises CacheFull."""
 
     @property
     def content(self) -> Path:
-        """What becomes the entry."""
+        """The folder that becomes the entry."""
         return self.folder / _CONTENT
 
 
 @dataclass(frozen=True)
 class Usage:
-    """Of a cache: how many models, their bytes, the bound, and how often something was evicted since it is there."""
+    """Usage of a cache: number of models, their bytes, the maximum bytes, and evictions since the cache was created."""
 
     models: int
     bytes: int
@@ -78,7 +78,7 @@ class Usage:
 
 
 class NodeCache:
-    """A folder of the node with at most `size` bytes of models."""
+    """A folder of the node with at most `size` bytes of models; `say` is called with each wait and eviction."""
 
     def __init__(
         self,
@@ -92,32 +92,33 @@ class NodeCache:
         try:
             self.folder = folder.expanduser().absolute()
         except RuntimeError:
-            raise StoreError(f"{folder}: there is no home to keep fetched models in; HOME must name one") from None
+            raise StoreError(f"{folder}: there is no home to keep fetched models in; set HOME") from None
         self.size, self._say, self._namespace, self._origin = size, say, namespace, origin
         self._locks = Locks(self.folder / ".locks", lambda: say(f"waiting for another process in {self.folder}"))
 
     def of(self, origin: str) -> NodeCache:
-        """The same cache as it is for what comes from one address: whoever may not read there finds nothing of it."""
+        """Return the view of the cache for models from `origin`: those who cannot read there do not find them."""
         return NodeCache(self.folder, self.size, self._say, namespace=self._namespace, origin=origin)
 
     def lease(self, digest: str) -> Lease | None:
-        """The model of that digest, if it is here; it counts as used just now. Raises StoreError."""
+        """Return the model with that digest, if it is here, and mark it as just used. Raises StoreError."""
         with self._errors():
             if not self._entry(digest).is_dir():
                 return None
             lock = self._locks.hold(self._name(digest), fcntl.LOCK_SH)
             try:
                 _touch(self._entry(digest))
-            except FileNotFoundError:  # evicted before the lock was ours
+            except FileNotFoundError:  # evicted before it was locked
                 lock.close()
                 return None
             return Lease(self._entry(digest), digest, lock)
 
     def fill(self, key: str, known: Callable[[], str | None], make: Callable[[Room], str]) -> Lease:
-        """The model that `make` puts into a room and whose digest it returns, or the one that `known` finds here.
+        """Return the model with the digest that `known` returns, or else the one that `make` assembles in a room.
 
-        One process at a time has the room `key`; whoever waited for it asks `known` again. What `make` has left when
-        it fails is kept for the next attempt, but for a full disk. Raises StoreError, and what `make` raises.
+        `make` returns its digest. One process at a time has the room `key`; after waiting for it, `known` is called
+        again. If `make` fails, the room is kept for the next attempt, unless the disk is full. Raises StoreError, and
+        what `make` raises.
         """
         key = self._name(key)
         with self._errors(), self._locks.alone(f"room-{key}"):
@@ -139,25 +140,25 @@ class NodeCache:
                 raise
 
     def drop(self, lease: Lease) -> None:
-        """Remove an entry whose bytes are no longer what they were."""
+        """Remove an entry whose bytes have changed."""
         lease.close()
         with self._errors(), self._counting():
             self._remove(lease.path)
 
     def note(self, key: str) -> str | None:
-        """The digest that was remembered under `key`."""
+        """Return the digest that was remembered under `key`, or None."""
         path = self.folder / ".known" / self._name(key)
         return path.read_text() if path.is_file() else None
 
     def remember(self, key: str, digest: str) -> None:
-        """Which digest something has, as long as its place says that it has not changed."""
+        """Remember a digest under `key`, which identifies an unchanged origin."""
         with self._errors():
             path = self.folder / ".known" / self._name(key)
             path.parent.mkdir(parents=True, exist_ok=True)
             durable.write(path, digest.encode())
 
     def usage(self) -> Usage:
-        """What is in it now."""
+        """Measure the current usage."""
         entries = [path for path in self.folder.glob("[!.]*") if path.is_dir()]
         return Usage(len(entries), sum(map(_bytes, entries)), self.size, self._evictions())
 
@@ -165,7 +166,7 @@ class NodeCache:
         return self.folder / self._name(digest)
 
     def _name(self, key: str) -> str:
-        """Of an entry, a room or a note: another one for each namespace and origin."""
+        """Return the file name of an entry, a room or a note, which depends on namespace and origin."""
         key = key.removeprefix("sha256:")
         if self._origin is None:
             return key
@@ -176,13 +177,13 @@ class NodeCache:
         path = self._entry(digest)
         _make_read_only(room.content)
         durable.sync_tree(room.content)
-        durable.appear(room.content, path)  # two addresses may hold the same model: whoever is first has made it
+        durable.appear(room.content, path)  # another process may have made the same entry first
         shutil.rmtree(room.folder, ignore_errors=True)
         _touch(path)
         return Lease(path, digest, lock)
 
     def _reserve(self, room: Path, size: int) -> None:
-        """Evict what was used longest ago until `size` bytes fit, on the disk and within the bound."""
+        """Evict the least recently used models until `size` bytes fit, on the disk and in the cache."""
         if size > self.size:
             raise CacheFull(f"{self.folder}: a model of {size} bytes does not fit into a cache of {self.size}")
         with self._counting():
@@ -204,14 +205,16 @@ class NodeCache:
         return [*(path for path in self.folder.glob("[!.]*") if path.is_dir()), *self.folder.glob(f"{_ROOMS}/*")]
 
     def _evict(self, room: Path) -> bool:
-        """Remove the one that was used longest ago and that nobody holds. False: there is none."""
+        """Remove the least recently used model that is not in use. False if there is none."""
         for path in sorted((path for path in self._all() if path != room), key=_used):
             name = f"room-{path.name}" if path.parent != self.folder else path.name
             with contextlib.suppress(BlockingIOError), self._locks.alone(name, fcntl.LOCK_NB):
                 self._say(f"evicting {path.name} from {self.folder}")
                 self._remove(path)
                 self._locks.forget(name)
-                (self.folder / _EVICTIONS).write_text(str(self._evictions() + 1))  # one process at a time is here
+                (self.folder / _EVICTIONS).write_text(
+                    str(self._evictions() + 1)
+                )  # only one process at a time gets here
                 return True
         return False
 
@@ -223,7 +226,7 @@ class NodeCache:
 
     def _remove(self, path: Path) -> None:
         trash = self.folder / ".trash"
-        shutil.rmtree(trash, ignore_errors=True)  # of a process that was killed while it removed something
+        shutil.rmtree(trash, ignore_errors=True)  # left by a process that was killed meanwhile
         trash.mkdir()
         with contextlib.suppress(FileNotFoundError):
             path.rename(trash / path.name)
@@ -251,7 +254,7 @@ class NodeCache:
 
 
 def _taken(path: Path) -> int:
-    """Bytes of an entry; of a room at least those that were reserved."""
+    """Return the bytes of an entry, or of a room at least those that it reserved."""
     reserved = path / _RESERVED if path.parent.name == _ROOMS else None
     try:
         return max(int(reserved.read_text()) if reserved else 0, _bytes(path))
@@ -269,7 +272,7 @@ def _bytes(folder: Path) -> int:
 
 
 def _touch(path: Path) -> None:
-    """Used now: the kernel's own time stands still for some milliseconds, in which two uses would be one."""
+    """Set the time of last use; the kernel's own timestamps advance only every few milliseconds."""
     now = time.time_ns()
     os.utime(path, ns=(now, now))
 

@@ -1,4 +1,4 @@
-"""A model on this disk, every byte of it read: its digest, its signature, and whether a server can load it."""
+"""Checks of a model on this disk: every byte's digest, the signature, and whether a server can load it."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _UNFIT = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 class Damaged(Exception):
-    """The cache's bytes are no longer those that were put there; another place has them, or will."""
+    """The cached bytes have changed; they can be fetched again."""
 
 
 def checked(request: Request, found: Found) -> Servable | ReadyRepository:
-    """The model that was found, every byte of it read. Raises Damaged, and as `source.open_model`."""
+    """Check every byte of the found model. Raises Damaged, and what `source.open_model` raises."""
     expected = request
-    if found.lease is not None:  # what the cache holds was copied out of the claim
+    if found.lease is not None:  # cached files were copied out of the claim
         expected = replace(request, digest=found.lease.digest, address=replace(request.address, confined=None))
     try:
         model = _CHECKS[found.kind](expected, found)
@@ -92,9 +92,9 @@ _CHECKS: dict[str, Callable[[Request, Found], Servable | ReadyRepository]] = {
 
 
 def _check_signature(request: Request, here: FolderOrigin, name: str, message: bytes, found: Found) -> None:
-    """Of the signature that lies here, or else of the one where the model comes from, which may be newer.
+    """Check the signature that is here, or else the one at the model's origin, which may be newer.
 
-    What was good there is kept in the cache, so that the next one needs no network. Raises SignatureRefused.
+    A valid one from the origin is kept in the cache, so that the next check needs no network. Raises SignatureRefused.
     """
     if request.key is None:
         return
@@ -104,14 +104,14 @@ def _check_signature(request: Request, here: FolderOrigin, name: str, message: b
     signature = request.signature(request.address.name + signing.SUFFIX if found.kind == "graph" else name)
     request.check_signature(message, signature)
     if signature is not None and found.lease is not None:
-        with contextlib.suppress(OSError):  # a cache that is full, or not ours to write to, is no reason to refuse
+        with contextlib.suppress(OSError):  # a full or read-only cache is no reason to refuse
             durable.write(here.folder / name, signature)
 
 
 def _name(at: Address) -> str:
-    """Under which a lone graph is served: its file's name, or its folder's where the file is just `model.onnx`.
+    """Return the name of a lone graph: its file's name, or for `model.onnx` that of its folder.
 
-    Of a repository's <model>/<version>/model.onnx that is the model's.
+    For <model>/<version>/model.onnx of a repository, it is the model's.
     """
     stem = at.name[: -len(".onnx")]
     above = Path(at.parent)

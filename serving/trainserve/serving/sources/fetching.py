@@ -1,4 +1,4 @@
-"""Places of a model on this disk: its own, or an entry of the node's cache, which is filled once."""
+"""Locations of a model on this disk: its own folder, or an entry of the node's cache, which is filled once."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from trainserve.store.names import MANIFEST
 
 
 class UnusableArchive(StoreError):
-    """An archive that is damaged, or has members that are not allowed; the message names the member."""
+    """An archive is damaged, or has a member that is not allowed; the message names it."""
 
     reason = Reason.UNSERVABLE_MODEL
 
 
 @dataclass(frozen=True)
 class Found:
-    """A model on this disk, which nobody has checked: a version's or a repository's folder, or a graph's file.
+    """A model on this disk that is not checked yet: the folder of a version or repository, or a graph's file.
 
-    `lease` is that of the cache's entry which it lies in. `spare`: it is worth asking for the next place where this
-    one's bytes are wrong.
+    `lease` is that of its cache entry, if it is in the cache. `spare` says whether there is another place to try if the
+    bytes are wrong.
     """
 
     path: Path
@@ -44,17 +44,18 @@ class Found:
 
 
 def places(request: Request, cache: NodeCache | None) -> Iterator[Found]:
-    """Where the model lies on this disk: what is local in its own place unless there is a `cache`, anything else in the
-    cache (None: the user's), put there first where it is not.
+    """Yield the places of the model on this disk: its own folder if it is local and there is no `cache`.
 
-    Whoever asks for the next place has found the one before to be damaged: it is dropped from the cache. Raises as
-    `source.open_model`.
+    Any other model is fetched into the cache (None: the user's). Asking for the next place means that the one before
+    was damaged: it is removed from the cache. Raises what `source.open_model` raises.
     """
     at = request.address
     if at.place == "local" and at.kind != "archive" and cache is None:
         yield Found(Path(at.location), _kind(request))
         return
-    cache = (cache or NodeCache()).of(at.location if at.confined is None else at.text)  # all claims are mounted alike
+    cache = (cache or NodeCache()).of(
+        at.location if at.confined is None else at.text
+    )  # all claims have the same mount path
     if request.digest is not None and (lease := cache.lease(request.digest)):
         yield _entry(request, lease, spare=True)
         cache.drop(lease)
@@ -83,7 +84,7 @@ def _has_manifest(request: Request) -> bool:
 
 
 def _expect_repository(request: Request, names: Iterable[str]) -> None:
-    """What has no folders in it is none, but perhaps what is left of a version that was never published."""
+    """Raise FileNotFoundError if `names` has no folders: it may be the rest of a version that was never published."""
     if not any("/" in name for name in names):
         raise FileNotFoundError(request.origin.where(MANIFEST))
 
@@ -115,7 +116,7 @@ def _fetch_version(request: Request, cache: NodeCache) -> Lease:
 
 
 def _fetch_other(request: Request, cache: NodeCache) -> Lease:
-    """A graph, a repository or an archive: its digest is known when all of it is here, or from an earlier time."""
+    """Fetch a graph, a repository or an archive, whose digest is known only afterwards, or from an earlier fetch."""
     names = request.patient.names() if request.address.kind == "folder" else [request.address.name]
     if request.address.kind == "folder":
         _expect_repository(request, names)
@@ -139,7 +140,7 @@ def _fetch_other(request: Request, cache: NodeCache) -> Lease:
         else:
             digest = _make_repository(request, room, names)
         alone = request.address.kind != "graph" or len(ready_repository.files(room.content)) == 1
-        # Of external data the graph's own state says nothing; and what was replaced meanwhile may come back.
+        # The graph's state does not cover its external data; and a file that changed meanwhile may change back.
         if note is not None and alone and _stats(request, names) == stats:
             cache.remember(note, digest)
         return digest
@@ -169,14 +170,14 @@ def _make_graph(request: Request, room: Room) -> str:
             _copy(request, external, room)
         onnx_graph.check(room.content / name)
     except onnx_graph.UnusableGraph:
-        shutil.rmtree(room.content)  # it came whole, and it is no graph: not to be gone on with
+        shutil.rmtree(room.content)  # a complete file that is no graph must not be resumed
         raise
     _keep_only(room.content, [name, *graph.external])
     return ready_repository.graph_digest(room.content / name, graph)
 
 
 def _keep_only(folder: Path, names: Iterable[str]) -> None:
-    """Of an earlier attempt there may be more than there is now."""
+    """Remove files of an earlier attempt that the model no longer has."""
     for name in {*ready_repository.files(folder)} - {*names}:
         (folder / name).unlink()
 
@@ -212,7 +213,7 @@ def _make_unpacked(request: Request, room: Room) -> str:
 
 
 def _inner(folder: Path) -> Path:
-    """The folder itself, or the only one in it: archives are made either way."""
+    """Return the model's folder: the unpacked folder itself, or the only folder in it."""
     entries = list(folder.iterdir())
     alone = entries[0] if len(entries) == 1 and entries[0].is_dir() else None
     is_model = alone is not None and (

@@ -1,4 +1,4 @@
-"""What a file is that was taken for an ONNX graph, by its first bytes, and what to do with it instead."""
+"""Descriptions of files that are not ONNX graphs, by their first bytes, with advice."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 HEAD = 1024
-"""Bytes that are looked at."""
+"""Bytes to read."""
 _EXPORT = "export it to ONNX first, with torch.onnx.export(model, inputs, 'model.onnx'), or train it as a TrainJob"
 _MAGIC: tuple[tuple[bytes, int, str], ...] = (
     (b"version https://git-lfs", 0, "a git-lfs pointer, not the file itself; run `git lfs pull` where it was cloned"),
@@ -18,13 +18,13 @@ _MAGIC: tuple[tuple[bytes, int, str], ...] = (
     (b"\xfd7zXZ", 0, "compressed with xz; unpack it first"),
     (b"\x28\xb5\x2f\xfd", 0, "compressed with zstd; unpack it first"),
 )
-"""Bytes, their position in the file, what they say."""
+"""Bytes, their position in the file, and the description."""
 _PROTOCOLS = (b"\x02", b"\x03", b"\x04", b"\x05")
-"""Of pickle, from the one on that begins with its number."""
+"""Pickle's protocols that begin with their number."""
 
 
 def what(content: bytes) -> str | None:
-    """Says what a file is that begins with `content`; None where nothing is known but that it is no ONNX graph."""
+    """Describe a file that begins with `content`; None if its kind is unknown."""
     for magic, position, words in _MAGIC:
         if content[position:].startswith(magic):
             return words
@@ -38,18 +38,18 @@ def what(content: bytes) -> str | None:
     if len(content) > 9 and int.from_bytes(content[:8], "little") < 1 << 32 and content[8:9] == b"{":
         return f"a safetensors file: weights without a network; {_EXPORT}"
     if text.startswith((b"{", b"[")):
-        return "JSON, perhaps a server's error; look at it"  # not told: it may come from where only a pod can look
+        return "JSON, perhaps a server's error; look at it"  # not shown: only the pod may be allowed to read it
     return None
 
 
 def of_file(path: Path) -> str | None:
-    """`what` of a file on this disk. Raises OSError."""
+    """Describe a file on this disk (`what`). Raises OSError."""
     with path.open("rb") as file:
         return what(file.read(HEAD))
 
 
 def of_folder(names: Iterable[str], folder: str) -> str:
-    """Says what a folder that is neither a version nor a repository is; `names` are what lies in it."""
+    """Describe a folder that is neither a version nor a repository; `names` are its entries."""
     found = sorted(names)
     if "config.pbtxt" in found:
         return "the folder of one model; give the repository, which is the folder around it"

@@ -1,4 +1,4 @@
-"""What a lone .onnx file says of itself: inputs, outputs, batch axis, dtypes, opset, IR version, external data."""
+"""Metadata of a lone .onnx file: inputs, outputs, batch axis, dtypes, opset, IR version, external data."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 
 class UnusableGraph(StoreError):
-    """The file is no ONNX graph that a server could load; the message names what is wrong with it."""
+    """The file is not an ONNX graph that a server can load; the message says why."""
 
     reason = Reason.UNSERVABLE_MODEL
 
 
 @dataclass(frozen=True)
 class Graph:
-    """In shapes -1 is an axis of any length. `external` are the files its weights lie in, relative to its folder.
+    """In shapes, -1 is an axis of any length. `external` are the files of its weights, relative to its folder.
 
-    `opset` is that of the standard operators, None where the graph uses others alone, as those of ai.onnx.ml.
-    `labels` and `preprocessing` are what its metadata says, as `trainserve` writes it; empty and None otherwise.
+    `opset` is that of the standard operators, None if the graph uses only others, such as those of ai.onnx.ml. `labels`
+    and `preprocessing` come from its metadata as `trainserve` writes them; empty and None if it has none.
     """
 
     inputs: tuple[Tensor, ...]
@@ -41,7 +41,7 @@ class Graph:
 
 
 def read(path: Path) -> Graph:
-    """The graph in a file, without its external data. Raises UnusableGraph, EscapingName, OSError."""
+    """Read the graph in a file, without its external data. Raises UnusableGraph, EscapingName, OSError."""
     model = _loaded(path)
     if not model.graph.node or not model.graph.output:
         raise UnusableGraph(f"{path}: {not_onnx.of_file(path) or 'not an ONNX file: it has no graph'}")
@@ -49,7 +49,7 @@ def read(path: Path) -> Graph:
         raise UnusableGraph(f"{path}: it names no opset of its operators")
     opset = next((int(each.version) for each in model.opset_import if each.domain in ("", "ai.onnx")), None)
     external = tuple(sorted({_location(path, tensor) for tensor in beside.tensors(model)}))
-    weights = {each.name for each in (*model.graph.initializer,)}
+    weights = {each.name for each in model.graph.initializer}
     notes = {entry.key: entry.value for entry in model.metadata_props}
     return Graph(
         inputs=tuple(_tensor(path, value) for value in model.graph.input if value.name not in weights),
@@ -66,9 +66,9 @@ _proven: dict[str, Batching] = {}
 
 
 def batching(path: Path, digest: str) -> Batching:
-    """Whether requests to a graph may be joined along its first axis, as far as trainserve.batching can prove it.
+    """Return whether requests may be joined along the graph's first axis, if trainserve.batching can prove it.
 
-    `digest` is that of its content, by which the answer is remembered. Raises UnusableGraph, OSError.
+    The answer is cached by `digest`, that of the graph's content. Raises UnusableGraph, OSError.
     """
     from trainserve.batching import prove
 
@@ -79,9 +79,10 @@ def batching(path: Path, digest: str) -> Batching:
 
 
 def check(path: Path) -> None:
-    """onnx's own checker, external data included. Raises UnusableGraph.
+    """Run onnx's own checker, including external data. Raises UnusableGraph.
 
-    It refuses an output without a shape, which onnxruntime takes: such a graph is checked with the shape that follows.
+    The checker refuses an output without a shape, which onnxruntime accepts: such a graph is checked with the inferred
+    shape.
     """
     import onnx
 
@@ -94,7 +95,7 @@ def check(path: Path) -> None:
         for value, known in zip(model.graph.output, outputs, strict=True):
             value.CopyFrom(known)
         onnx.checker.check_model(model)
-    except Exception as error:  # its C++ raises several
+    except Exception as error:  # onnx raises several classes
         words = " ".join(str(error).split())[:500]
         raise UnusableGraph(f"{path}: not a valid ONNX graph: {words}") from None
 
@@ -110,7 +111,7 @@ def _loaded(path: Path) -> onnx.ModelProto:
 
 
 def _outputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
-    """The outputs, those that come without a shape with the one that follows from the graph, where onnx finds it."""
+    """Return the outputs; those without a shape get the one that onnx infers, if it does."""
     import onnx
 
     def shapeless(value: onnx.ValueInfoProto) -> bool:
@@ -120,7 +121,7 @@ def _outputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
         return list(model.graph.output)
     try:
         inferred = onnx.shape_inference.infer_shapes(model).graph.output
-    except Exception:  # its C++ raises several; what is missing is told of the output then
+    except Exception:  # onnx raises several classes; a missing shape is reported later
         return list(model.graph.output)
     known = {value.name: value for value in inferred}
     return [known.get(value.name, value) if shapeless(value) else value for value in model.graph.output]
@@ -143,24 +144,19 @@ def _tensor(path: Path, value: onnx.ValueInfoProto) -> Tensor:
     if dtype not in TYPES:
         name = onnx.TensorProto.DataType.Name(tensor.elem_type).lower() if dtype else f"number {tensor.elem_type}"
         raise UnusableGraph(f"{path}: {value.name} has type {name}; must be one of {', '.join(TYPES)}")
-    return Tensor(name=value.name, dtype=dtype, shape=[_size(path, value.name, axis) for axis in tensor.shape.dim])
+    return Tensor(name=value.name, dtype=dtype, shape=[_size(axis) for axis in tensor.shape.dim])
 
 
 _ZIP_MAP = "; convert the scikit-learn model with options={'zipmap': False}, else it ends in a ZipMap"
 
 
 def _is_zip_map(value: onnx.ValueInfoProto) -> bool:
-    """Whether it is a list of maps from class to probability, as skl2onnx's classifiers give unless told otherwise."""
+    """Whether it is a list of maps from class to probability, the default output of skl2onnx's classifiers."""
     return bool(value.type.sequence_type.elem_type.HasField("map_type"))
 
 
-def _size(path: Path, name: str, axis: Any) -> int:
-    if not axis.HasField("dim_value"):
-        return -1
-    if axis.dim_value <= 0:
-        # Exporters write 0 and -1 for an axis that is open.
-        return -1
-    return int(axis.dim_value)
+def _size(axis: Any) -> int:
+    return int(axis.dim_value) if axis.dim_value > 0 else -1  # exporters also write 0 and -1 for an axis of any length
 
 
 def _location(path: Path, tensor: onnx.TensorProto) -> str:
@@ -173,7 +169,7 @@ def _location(path: Path, tensor: onnx.TensorProto) -> str:
 
 
 def _expect_text(path: Path, name: object) -> None:
-    """ONNX's messages are of protobuf 2, which gives bytes for a text that is none."""
+    """Raise UnusableGraph for a name that is not UTF-8: ONNX's protobuf 2 messages have bytes in its place."""
     if not isinstance(name, str):
         raise UnusableGraph(f"{path}: {name!r} is not a name: it is not UTF-8")
 

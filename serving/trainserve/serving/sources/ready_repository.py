@@ -1,4 +1,4 @@
-"""A Triton model repository that somebody else wrote: checked folder by folder, known by one digest."""
+"""Triton model repositories that are served as they are: checked model by model, with one digest."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ _CHUNK = 1 << 20
 
 
 class InvalidRepository(StoreError):
-    """A folder of the repository that Triton could not serve; the message names it."""
+    """A folder of the repository that Triton cannot serve; the message names it."""
 
     reason = Reason.UNSERVABLE_MODEL
 
 
 @dataclass(frozen=True)
 class ReadyRepository:
-    """A repository that is served as it is. `digest` is `sha256:<hex>` of its listing (`listing_digest`)."""
+    """A repository that is served as it is. `digest` is that of its listing (`listing_digest`)."""
 
     folder: Path
     models: tuple[str, ...]
     digest: str
     hold: object = field(default=None, repr=False, compare=False)
-    """What keeps the cache from evicting it, as long as this object lives."""
+    """Keeps the cache from evicting it while this object exists."""
 
 
 def files(folder: Path) -> list[str]:
-    """All files below a folder, sorted, without its signature. Raises EscapingName, InvalidRepository."""
+    """List all files below a folder, sorted, without its signature. Raises EscapingName, InvalidRepository."""
     found = []
     for below, folders, names in os.walk(folder):
         for name in (*folders, *names):
@@ -57,7 +57,7 @@ def files(folder: Path) -> list[str]:
 
 
 def listing_digest(entries: Iterable[tuple[str, str]]) -> str:
-    """From names and the sha256 (hex) of each: what `sha256sum` prints of them in the names' order, hashed.
+    """Return the sha256 of what `sha256sum` prints for files, given as (name, sha256 in hex), in the names' order.
 
     In a shell: `find * -type f ! -name repository.sig | LC_ALL=C sort | xargs -d '\\n' sha256sum | sha256sum`.
     """
@@ -66,7 +66,7 @@ def listing_digest(entries: Iterable[tuple[str, str]]) -> str:
 
 
 def restore_ensembles(folder: Path) -> None:
-    """Give each ensemble its version's empty folder, which object stores and many archives do not keep."""
+    """Create each ensemble's empty version folder, which object stores and many archives do not keep."""
     for config in folder.glob(f"*/{CONFIG}"):
         alone = not any(path.is_dir() for path in config.parent.iterdir())
         if alone and _config(config.parent).platform == "ensemble":
@@ -74,7 +74,7 @@ def restore_ensembles(folder: Path) -> None:
 
 
 def sha256_of(path: Path) -> str:
-    """Of a file's bytes, in hex. Raises StoreError."""
+    """Return the sha256 of a file in hex. Raises StoreError."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -83,12 +83,12 @@ def sha256_of(path: Path) -> str:
 
 
 def digest(folder: Path) -> str:
-    """Of a repository's folder; every byte is read."""
+    """Return the digest of a repository's folder; reads every byte."""
     return listing_digest((name, sha256_of(folder / name)) for name in files(folder))
 
 
 def graph_digest(path: Path, graph: onnx_graph.Graph) -> str:
-    """Of a lone graph: its file's sha256; with external data that of the listing of all its files."""
+    """Return the digest of a lone graph: its file's sha256, or with external data that of the listing of its files."""
     own = sha256_of(path)
     if not graph.external:
         return f"sha256:{own}"
@@ -97,7 +97,7 @@ def graph_digest(path: Path, graph: onnx_graph.Graph) -> str:
 
 
 def models(folder: Path, server: releases.Release | None) -> tuple[str, ...]:
-    """The names of the models in it, each checked for `server`. Raises InvalidRepository, and what a graph raises."""
+    """Check each model for `server`, and list their names. Raises InvalidRepository, and what a graph raises."""
     found = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     if (folder / CONFIG).is_file():
         raise InvalidRepository(f"{folder}: {not_onnx.of_folder([CONFIG], str(folder))}")
@@ -124,7 +124,7 @@ def _check(folder: Path, server: releases.Release | None) -> None:
 
 
 def _check_graphs(version: Path, config: Any, server: releases.Release | None) -> None:
-    """Of an onnxruntime model the graph that its config names; where there is no config, the one Triton looks for."""
+    """Check the graph that an onnxruntime model's configuration names, or the default one that Triton looks for."""
     onnx = config.backend == "onnxruntime" or config.platform == "onnxruntime_onnx"
     name = config.default_model_filename or "model.onnx"
     path = version / name
@@ -141,7 +141,7 @@ def _check_graphs(version: Path, config: Any, server: releases.Release | None) -
 
 
 def _config(folder: Path) -> Any:
-    """The parsed config.pbtxt, or an empty one where there is none: Triton then asks the backend."""
+    """Parse config.pbtxt; empty if there is none: Triton then asks the backend."""
     path = folder / CONFIG
     config = messages().ModelConfig()
     if not path.is_file():

@@ -61,11 +61,11 @@ _HIGHEST = {
 
 
 class UnknownRelease(StoreError):
-    """Nothing is known of a Triton release; the message says of which ones something is."""
+    """A Triton release is unknown; the message names the known ones."""
 
 
 class GraphTooNew(StoreError):
-    """The server's onnxruntime does not load a graph of that opset or IR version."""
+    """The server's onnxruntime cannot load a graph of that opset or IR version."""
 
     reason = Reason.UNSERVABLE_MODEL
 
@@ -81,7 +81,7 @@ class Release:
 
 
 def release(name: str) -> Release:
-    """Of `25.11`, an image such as `nvcr.io/nvidia/tritonserver:25.11-py3`, or DEVELOPMENT. Raises UnknownRelease."""
+    """Look up `25.11`, an image (`nvcr.io/nvidia/tritonserver:25.11-py3`) or DEVELOPMENT. Raises UnknownRelease."""
     if name == DEVELOPMENT:
         return _release("the development server", DEVELOPMENT_ONNXRUNTIME)
     found = release_of(name)
@@ -92,7 +92,7 @@ def release(name: str) -> Release:
 
 
 def is_known(name: str) -> bool:
-    """Whether `release` says something of it: of an image of somebody's own, or a release to come, it does not."""
+    """Whether `release` knows it; custom images and future releases are unknown."""
     try:
         return bool(release(name))
     except UnknownRelease:
@@ -100,7 +100,7 @@ def is_known(name: str) -> bool:
 
 
 def check(opset: int | None, ir_version: int, where: str, server: Release | None) -> None:
-    """Raises GraphTooNew when `server` does not load such a graph; None: nobody said which one it is."""
+    """Raise GraphTooNew if `server` cannot load such a graph; an unknown server (None) is not checked."""
     if server is None:
         return
     for what, value, highest, place in (

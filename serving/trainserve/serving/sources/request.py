@@ -1,4 +1,4 @@
-"""A request for a model: its address, the origin that it is read from, and what must be true of it there."""
+"""A request for a model: its address, its origin, and the required digest, signature and release."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from trainserve.store import DigestMismatch
 from trainserve.store.signing import PublicKey
 
 Progress = Callable[[str, int, int | None], None]
-"""Told a file's name, its bytes that are here, and all its bytes where that is known."""
+"""Called with a file's name, the bytes that are here, and its size if that is known."""
 
 
 def silent(name: str, done: int, total: int | None) -> None:
-    """For whoever watches nothing."""
+    """Ignore progress."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked of a model before it is believed."""
+    """A model's address, and the requirements that it must meet."""
 
     address: Address
     origin: Origin
@@ -35,22 +35,22 @@ class Request:
 
     @property
     def patient(self) -> Patient:
-        """The origin, asked again when a fault may pass."""
+        """The origin, with retries after faults that may pass."""
         return Patient(self.origin)
 
     def check_digest(self, found: str) -> None:
-        """Raises DigestMismatch unless `found` is what was asked for, if anything was."""
+        """Raise DigestMismatch unless `found` is the required digest, if there is one."""
         if self.digest is not None and found != self.digest:
             expected, got = self.digest.removeprefix("sha256:"), found.removeprefix("sha256:")
             raise DigestMismatch(self.address.text, expected, got)
 
     def check_signature(self, message: bytes, signature: bytes | None) -> None:
-        """Raises SignatureRefused unless it is by the key that was asked for, if one was."""
+        """Raise SignatureRefused unless the signature is by the required key, if there is one."""
         if self.key is not None:
             self.key.verify(message, signature, self.address.text)
 
     def signature(self, name: str) -> bytes | None:
-        """What lies beside the model where it comes from; None where nothing does, or nobody asks."""
+        """Read the signature at the model's origin; None if there is none, or no key is required."""
         try:
             return self.patient.read(name) if self.key is not None else None
         except FileNotFoundError:
@@ -58,7 +58,7 @@ class Request:
 
 
 def origin_of(at: Address) -> Origin:
-    """Of the folder that the address is, or of the one that its file lies in."""
+    """Return the origin for the address's folder, or for the folder of its file."""
     base = at.location if at.kind == "folder" else at.parent
     if at.place == "https":
         return HttpsOrigin(base)

@@ -1,4 +1,4 @@
-"""A model on this machine's disk, as everything that serves, checks or measures it sees it."""
+"""A checked model on this machine's disk, for everything that serves, verifies or measures it."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ SAMPLES = "samples.npz"
 
 @dataclass(frozen=True)
 class Servable:
-    """One graph whose bytes were checked: a version of the store, or a lone .onnx file.
+    """One graph whose bytes are checked: a version of the store, or a lone .onnx file.
 
-    `files` are the graph and its external data, relative to `folder`; in the shapes of `inputs` and `outputs` -1 is an
-    axis of any length, the first one the batch. `labels` and `preprocessing` are empty and None where nobody said.
+    `files` are the graph and its external data, relative to `folder`. In the shapes of `inputs` and `outputs`, -1 is an
+    axis of any length. `labels` and `preprocessing` are empty and None if unknown.
     """
 
     name: str
-    """Under which it is served unless the caller says otherwise."""
+    """The default name to serve it under."""
     folder: Path
     digest: str
     """sha256:<hex> of manifest.json, or of the lone file (with external data: of the listing of its files)."""
@@ -39,13 +39,13 @@ class Servable:
     ir_version: int | None = None
     manifest: Manifest | None = None
     batch_axis: BatchAxis = "auto"
-    """What its settings say of it."""
+    """The settings' batchAxis."""
     hold: object = field(default=None, repr=False, compare=False)
-    """What keeps the cache from evicting it, as long as this object lives."""
+    """Keeps the cache from evicting it while this object exists."""
 
     @classmethod
     def of_version(cls, folder: Path) -> Servable:
-        """Of a version's folder, whose bytes were checked. Raises OSError, StoreError."""
+        """Read a version's folder, whose bytes are checked. Raises OSError, StoreError."""
         path = folder / "manifest.json"
         content = path.read_bytes()
         manifest = Manifest.from_bytes(content, path)
@@ -65,7 +65,7 @@ class Servable:
 
     @classmethod
     def of_graph(cls, name: str, path: Path, digest: str, graph: Graph, hold: object = None) -> Servable:
-        """Of a lone .onnx file."""
+        """Describe a lone .onnx file."""
         return cls(
             name=name,
             folder=path.parent,
@@ -82,36 +82,36 @@ class Servable:
         )
 
     def at(self, folder: Path) -> Servable:
-        """The same model, of which `folder` holds a copy."""
+        """Return the same model in `folder`, which has a copy of it."""
         return replace(self, folder=folder, hold=None)
 
     @property
     def samples(self) -> Path | None:
-        """The recorded samples, where there are any."""
+        """The file of recorded samples; None if there is none."""
         path = self.folder / SAMPLES
         return path if self.manifest is not None and path.is_file() else None
 
     @property
     def labelled_output(self) -> str | None:
-        """The first output whose last axis has one value per label; None of a model without labels."""
+        """The first output whose last axis has one value per label; None without labels."""
         fitting = (tensor.name for tensor in self.outputs if tensor.shape[-1:] == [len(self.labels)])
         return next(fitting, None) if self.labels else None
 
     def asked(self, batch_axis: BatchAxis) -> Servable:
-        """The same model with what its settings say of its batch."""
+        """Return the same model with its settings' batchAxis."""
         return self if batch_axis == self.batch_axis else replace(self, batch_axis=batch_axis)
 
     @property
     def batched(self) -> bool:
-        """Whether requests are gathered: their rows are joined along the first axis of every tensor."""
+        """Whether requests are batched: joined along the first axis of every tensor."""
         return self.batching.axis == "first"
 
     @cached_property
     def batching(self) -> Batching:
-        """Whether requests are gathered, and why: as the settings say, else as the manifest does, else as is proven.
+        """Whether requests are batched, and why: by the settings, else by the manifest, else by proof.
 
-        What is not proven is not gathered: requests that are joined along an axis which is none of the batch get each
-        other's answers, and no error tells.
+        Without a proof they are not: requests that are joined along an axis that is not the batch axis get each other's
+        answers, without any error.
         """
         if self.batch_axis == "none":
             return Batching(axis="none", reason="the settings say so (batchAxis: none)")

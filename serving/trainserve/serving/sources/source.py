@@ -1,7 +1,7 @@
-"""From an address of a model to its bytes on this disk, every one of them checked.
+"""Opens models: from an address to checked bytes on this disk.
 
-What is local is served where it lies; what is not is fetched into the node's cache. Nothing of a model is loaded by a
-server before its digest matched and, where a key is given, its signature is by that key.
+Local models are used in place; others are fetched into the node's cache. A server loads a model only after its digest
+and, if a key is given, its signature are verified.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def open_servable(
     release: str | None = releases.DEVELOPMENT,
     progress: Progress = silent,
 ) -> Servable:
-    """`open_model` for whoever wants one graph. Raises InvalidAddress for a ready Triton repository."""
+    """Open a single graph (`open_model`). Raises InvalidAddress for a Triton repository."""
     model = open_model(address, cache=cache, digest=digest, key=key, release=release, progress=progress)
     if isinstance(model, ReadyRepository):
         raise InvalidAddress(
@@ -54,12 +54,12 @@ def open_model(
     progress: Progress = silent,
     claim: Path = CLAIM,
 ) -> Servable | ReadyRepository:
-    """The model at `address` (see trainserve.serving.sources.address), every byte of it checked.
+    """Fetch the model at `address` (address.py), and check every byte of it.
 
-    With `cache` also what is local goes through it; None: only what is not, and that into the user's. `digest` is what
-    the model must have, `key` whose signature it must bear, `release` the server that must be able to load it (None:
-    nobody asks). Raises InvalidAddress, ModelNotFound, VersionNotFound, DigestMismatch, SignatureRefused, GraphTooNew,
-    CacheFull, and StoreError or one of its kind for whatever else is wrong with it.
+    With `cache`, local models go through it too; without, only others do, through the user's cache. The model must have
+    the `digest`, be signed by the `key`, and be loadable by the server `release`, as far as these are given. Raises
+    InvalidAddress, ModelNotFound, VersionNotFound, DigestMismatch, SignatureRefused, GraphTooNew, CacheFull, and other
+    kinds of StoreError.
     """
     if digest is not None and not _DIGEST.fullmatch(digest):
         raise InvalidAddress(f"digest {digest!r} is not allowed; must be sha256: and 64 hex digits")
@@ -76,7 +76,7 @@ def open_model(
 
 
 def _missing(at: Address, error: FileNotFoundError) -> str:
-    """What there is instead, where the store or this disk can tell."""
+    """Describe what is there instead, if the store or this disk can tell. Raises VersionNotFound."""
     if at.version is not None and at.place != "https":
         root, namespace, model, number = at.version
         try:

@@ -1,5 +1,5 @@
-"""Which settings hold a latency objective, measured on the real server.
+"""Tuning: finds settings that meet a latency objective, by measurements on the real server.
 
-`candidates` are the settings that are tried, `search` says what to measure next, `choice` what the measurements mean;
-all three are pure. `rig` measures, `result` is what comes of it, `saved` keeps it, `tuner` puts them together.
+`candidates` generates the settings, `search` decides what to measure next, and `choice` evaluates the measurements; all
+three are pure. `rig` measures, `result` is the outcome, `saved` stores it, and `tuner` connects them.
 """

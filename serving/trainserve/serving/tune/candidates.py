@@ -1,4 +1,4 @@
-"""The settings that are tried, the most promising first. Pure."""
+"""Settings to measure, the most promising first. Pure."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from trainserve.serving.tune.trial import Candidate
 BATCHES = (64, 16, 8, 4, 32, 128)
 DELAYS = (None, "500us", "2ms", "5ms")
 LAYOUT = 0.4
-"""Of a step to another layout, which matters to every model, beside one to another batch limit or delay."""
+"""Weight of a step to another layout, relative to a step to another batch limit or delay."""
 BASE = Settings()
 DELAY_SHARE = 0.25
-"""A request may wait for company for this part of the objective at most."""
+"""Maximum queue delay as a share of the objective."""
 
 
 def layouts(cores: int, gpus: int = 0) -> list[tuple[int, int]]:
-    """Instances and the threads of each: one of one, then every way to share out the cores evenly.
+    """Return pairs of instances and threads per instance: (1, 1), then every even division of the cores.
 
-    On GPUs, which do the work there, one to four instances each.
+    With GPUs, which do the work there, one to four instances on each.
     """
     if gpus:
         return [(instances, 1) for instances in (1, 2, 3, 4)]
@@ -29,10 +29,10 @@ def layouts(cores: int, gpus: int = 0) -> list[tuple[int, int]]:
 
 
 def candidates(cores: int, *, batched: bool, p99_ms: float, base: Settings = BASE, gpus: int = 0) -> list[Candidate]:
-    """For a machine of `cores`; what is not measured is as in `base`.
+    """Return candidates for a machine with `cores`; settings that are not measured are those of `base`.
 
-    A graph without batch axis gathers nothing, so that only the layout is left to choose. Ordered by how many steps
-    each lies from (64, no delay, one instance of one thread), so that the first n are n different kinds.
+    For a graph without a batch axis only the layout varies. They are ordered by their distance in steps from (64, no
+    delay, one instance of one thread), so that the first n are of n different kinds.
     """
     delays = [each for each in DELAYS if each is None or microseconds(each) / 1e3 <= p99_ms * DELAY_SHARE]
     grid = product(
@@ -48,11 +48,11 @@ def candidates(cores: int, *, batched: bool, p99_ms: float, base: Settings = BAS
 
 
 def references(cores: int) -> list[Candidate]:
-    """What the choice is compared with.
+    """Return the settings to compare the choice with: Triton's defaults, and naive ones without batches.
 
-    Triton's defaults are those for a model.onnx without config.pbtxt on a CPU: max_batch_size 4 and dynamic batching
+    The defaults are those for a model.onnx without config.pbtxt on a CPU: max_batch_size 4 and dynamic batching
     (https://github.com/triton-inference-server/onnxruntime_backend, default-max-batch-size), two instances (its core's
-    default for onnxruntime), and onnxruntime's threads: one a core. The naive setting runs every request by itself.
+    default for onnxruntime), and onnxruntime's threads: one per core.
     """
     return [
         Candidate("defaults", _settings(BASE, 2, cores, 4, None), "defaults"),

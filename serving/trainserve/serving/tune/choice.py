@@ -1,4 +1,4 @@
-"""What the measurements mean: who holds the objective, which settings are chosen, and what would be needed. Pure."""
+"""Evaluation of measurements: which settings meet the objective, which are chosen, what would be needed. Pure."""
 
 from __future__ import annotations
 
@@ -11,15 +11,18 @@ from trainserve.serving.load.latency import upper_median
 from trainserve.serving.tune.trial import Candidate, Load, Measurement, Objective
 
 ALIKE = 0.03
-"""Rates that differ by less are one: the lower p99 decides."""
+"""Rates that differ by less count as equal; the lower p99 decides."""
 ENOUGH = 100
-"""Requests that a p99 is said of, at least; where a round has fewer, the slowest of all rounds stands for it."""
+"""Minimum number of requests for a p99; with fewer in a round, the slowest of all rounds is used."""
 
 
 @dataclass(frozen=True)
 class Held:
-    """What rounds under one load came to: medians, and `p99_upper_ms`, which the median p99 does not exceed with 90 %
-    confidence (latency.upper_median); of a slow model the slowest of all requests."""
+    """The result of several rounds under one load: medians, and an upper bound of p99.
+
+    `p99_upper_ms` is the 90 % confidence bound of the median p99 (latency.upper_median); for a slow model, the slowest
+    of all requests. `holds` says whether the objective is met.
+    """
 
     load: Load
     rate: float
@@ -32,24 +35,24 @@ class Held:
 
 @dataclass(frozen=True)
 class Row:
-    """A candidate in the table: its closed loop at the callers that all were compared at, and what it held."""
+    """A candidate in the table: its result in the closed loop of the comparison, and its confirmed result."""
 
     candidate: Candidate
     closed: Held | None
     held: Held | None
-    """The highest load it was confirmed at; where it was confirmed at none, the lowest that it failed."""
+    """The highest load at which it met the objective; if there is none, the lowest at which it failed."""
     measurements: int
     failure: str = ""
 
 
 @dataclass(frozen=True)
 class Needed:
-    """What would be needed where one replica does not do what was asked."""
+    """What would be needed if one replica does not meet the objective."""
 
     replicas: int | None
-    """For the rate asked, each replica at its share of it; None when p99 cannot be held at any rate."""
+    """Replicas for the requested rate, shared evenly; None if p99 cannot be met at any rate."""
     feasible_p99_ms: float | None
-    """The objective that could be held instead, at `at_rate`, with the margin; None when p99 is held."""
+    """An objective that can be met instead, at `at_rate`, with the margin; None if p99 is met."""
     best_p99_ms: float | None
     at_rate: float | None
     candidate: str
@@ -57,7 +60,7 @@ class Needed:
 
 
 def judged(rounds: Sequence[Measurement], objective: Objective) -> Held | None:
-    """Rounds of one candidate under one load; None where no round was answered."""
+    """Summarize rounds of one candidate under one load; None if no round was answered."""
     answered = [each for each in rounds if each.p99_ms is not None and each.p50_ms is not None]
     if not answered:
         return None
@@ -81,7 +84,7 @@ def judged(rounds: Sequence[Measurement], objective: Objective) -> Held | None:
 
 
 def rows(candidates: Sequence[Candidate], measurements: Sequence[Measurement], objective: Objective) -> list[Row]:
-    """The table, in the candidates' order; those that were never measured are left out."""
+    """Return a row for each measured candidate, in the candidates' order."""
     made = []
     for candidate in candidates:
         own = [each for each in measurements if each.trial.candidate == candidate.name]
@@ -105,9 +108,9 @@ def rows(candidates: Sequence[Candidate], measurements: Sequence[Measurement], o
 
 
 def choose(table: Sequence[Row]) -> Row | None:
-    """The highest rate held; of rates as good as equal the lowest p99. None when nothing holds.
+    """Choose the row with the highest rate, and of nearly equal rates the lowest p99; None if none meets the objective.
 
-    The naive setting is there for comparison: it refuses requests of more than one sample.
+    The naive settings are only for comparison: they refuse requests of more than one sample.
     """
     holding = [row for row in table if row.held is not None and row.held.holds and row.candidate.role != "naive"]
     if not holding:
@@ -119,7 +122,7 @@ def choose(table: Sequence[Row]) -> Row | None:
 def needed(
     table: Sequence[Row], measurements: Sequence[Measurement], objective: Objective, chosen: Row | None
 ) -> Needed | None:
-    """What is missing to what was asked; None when the choice does it alone."""
+    """Return what would be needed to meet the objective; None if one replica of the choice meets it."""
     if chosen is not None and chosen.held is not None:
         held = chosen.held.load.rate or chosen.held.rate
         if objective.rate is None or held >= objective.rate:
@@ -155,7 +158,7 @@ def needed(
 
 
 def rounded_up(value: float) -> float:
-    """To two digits, upwards."""
+    """Round up to two digits."""
     unit = 10.0 ** (math.floor(math.log10(value)) - 1)
     return float(f"{math.ceil(round(value / unit, 9)) * unit:.6g}")
 

@@ -1,4 +1,4 @@
-"""The measured table as a chart: throughput across, p99 upwards, the objective as a line."""
+"""A chart of the measured table: p99 over throughput, with the objective as a line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from trainserve.serving.tune.result import Result, described
 
 
 def chart(result: Result) -> Chart:
-    """Every candidate in the closed loop, and what was held of those that were measured to the end."""
+    """Draw every candidate in the closed loop, and the confirmed results."""
     chosen = result.choice
     closed = [row for row in result.table if row.closed is not None]
     callers = next((row.closed.load.callers for row in closed if row.closed), None)

@@ -1,5 +1,4 @@
-"""Tuning in a pod of a ModelServe: the server runs in the container beside, and the result is the termination message
-(docs/contracts.md)."""
+"""Tuning in a pod of a ModelServe, whose other container runs the server (docs/contracts.md)."""
 
 from __future__ import annotations
 
@@ -24,22 +23,22 @@ from trainserve.store import StoreError
 from trainserve.store.names import MANIFEST
 
 POLL = 0.1
-"""Seconds between two looks at a server that is not up."""
+"""Seconds between two checks of a server that is not ready."""
 
 
 class Beside:
-    """The server in the container beside (rig.Server): what brings it back is the node, if anything does."""
+    """The server in the pod's other container (rig.Server), which only the node restarts."""
 
     def __init__(self, url: str, pod_uid: str | None) -> None:
         self.url = url
         self.key = {} if pod_uid is None else {POD_HEADER: pod_uid}
 
     def ready(self) -> bool:
-        """Whether it answers."""
+        """Whether the server is ready."""
         return is_ready(self.url)
 
     def restart(self) -> None:
-        """Wait for it. Raises ServerNotReady."""
+        """Wait until the server is ready. Raises ServerNotReady."""
         deadline = time.monotonic() + READY_SECONDS
         while not self.ready():
             if time.monotonic() > deadline:
@@ -58,10 +57,13 @@ def run(
     gpus: int,
     pod_uid: str | None = None,
 ) -> Tuned | Failed:
-    """The termination message. `version` is what `fetch` made, `repository` what the server at `url` reads; it loads
-    models for whoever knows the `pod_uid`, or for anybody."""
+    """Tune the model, and return the termination message.
+
+    `version` was made by `fetch`; `repository` is that of the server at `url`, which loads models for requests with the
+    `pod_uid`, or if that is None, for any.
+    """
     server = Beside(url, pod_uid)
-    # An answer from memory says nothing of the model, and an ensemble beside it is not what is measured.
+    # Cached answers say nothing about the model, and the ensemble is not measured.
     base = settings.model_copy(update={"response_cache": False, "warmup": False, "ensemble": None})
     try:
         server.restart()
@@ -72,7 +74,7 @@ def run(
 
 
 def outcome(result: Result) -> Tuned | Failed:
-    """What a result comes to for the operator."""
+    """Turn a result into the message for the operator."""
     choice = result.choice
     if choice is not None and choice.held is not None:
         held, chosen = choice.held, choice.candidate.settings

@@ -1,4 +1,4 @@
-"""What tuning comes to: the table, the choice, and what would be needed; as JSON and back."""
+"""The result of tuning: the table, the choice, and what would be needed; as JSON and back."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Subject:
-    """What was measured, where, with what: what a result is only true of."""
+    """The model, the hardware and the server that a result holds for."""
 
     model: str
     digest: str
@@ -25,7 +25,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Result:
-    """Of one tuning. The table and all that follows from it are computed from the measurements."""
+    """The result of one tuning. The table and the choice are computed from the measurements."""
 
     subject: Subject
     objective: Objective
@@ -35,27 +35,27 @@ class Result:
 
     @property
     def table(self) -> list[Row]:
-        """Every candidate that was measured; the references last."""
+        """A row for each measured candidate; the references come last."""
         return rows(self.candidates, self.measurements, self.objective)
 
     @property
     def choice(self) -> Row | None:
-        """The row whose settings are chosen."""
+        """The row with the chosen settings."""
         return choose(self.table)
 
     @property
     def at_rate(self) -> Held | None:
-        """What the choice did at the rate that was asked for, where that is less than it holds."""
+        """The result of the choice at the requested rate, if that is less than its own."""
         asked = [each for each in self.measurements if each.trial.stage == "asked"]
         return judged(asked, self.objective) if asked else None
 
     @property
     def needed(self) -> Needed | None:
-        """What one replica of the choice lacks."""
+        """What would be needed to meet the objective; None if one replica meets it."""
         return needed(self.table, self.measurements, self.objective, self.choice)
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-able; `of_dict` reads subject, objective, candidates, measurements and seconds again."""
+        """Return the result for JSON; `of_dict` reads subject, objective, candidates, measurements and seconds."""
         choice, at_rate, lacking = self.choice, self.at_rate, self.needed
         return {
             "format": FORMAT,
@@ -75,7 +75,7 @@ class Result:
 
     @classmethod
     def of_dict(cls, found: dict[str, Any]) -> Result:
-        """Of what `as_dict` gave. Raises ValueError, KeyError, TypeError for anything else."""
+        """Read the output of `as_dict`. Raises ValueError, KeyError, TypeError for anything else."""
         if found["format"] != FORMAT:
             raise ValueError(f"format {found['format']}; must be {FORMAT}")
         return cls(
@@ -91,8 +91,7 @@ class Result:
 
 
 def wire(settings: Settings) -> dict[str, Any]:
-    """Settings as a ModelServe's spec.triton and `--settings` take them: what differs from the defaults, and always
-    the fields that were measured."""
+    """Return settings in the form of spec.triton and `--settings`: the measured ones, and others if not default."""
     batching = settings.dynamic_batching
     measured = {"maxBatch": batching.max_batch} | (
         {} if batching.max_queue_delay is None else {"maxQueueDelay": batching.max_queue_delay}
@@ -103,7 +102,7 @@ def wire(settings: Settings) -> dict[str, Any]:
 
 
 def described(settings: Settings) -> str:
-    """In one line."""
+    """Describe settings in one line."""
     batching = settings.dynamic_batching
     delay = f", delay {batching.max_queue_delay}" if batching.max_queue_delay else ""
     return f"batch {batching.max_batch}{delay}, {settings.instances} x {settings.threads} threads"
@@ -131,5 +130,5 @@ def _measurement(found: dict[str, Any]) -> Measurement:
 
 
 def best_of(table: Sequence[Row], role: str) -> Row | None:
-    """The row of a reference, `defaults` or `naive`."""
+    """Return the row of a reference, `defaults` or `naive`; None if it was not measured."""
     return next((row for row in table if row.candidate.role == role), None)

@@ -1,7 +1,7 @@
-"""Candidates on a server: one, in explicit mode, with as many of them loaded as memory allows.
+"""The test rig: a server in explicit model control mode, with as many candidates loaded as memory allows.
 
-Each candidate is a model of its own name over the same graph, so that those that are measured in turn stay loaded and
-nothing has to be loaded between two rounds. An idle model costs no processor time.
+Each candidate is a model of its own name with the same graph, so that candidates measured in turn stay loaded between
+rounds. An idle model costs no processor time.
 """
 
 from __future__ import annotations
@@ -30,25 +30,25 @@ from trainserve.serving.tune.trial import Candidate, Measurement, Trial
 
 MOST_LOADED = 8
 INSTANCE_BYTES = 128 << 20
-"""Of an instance without its weights, generously: 70 MiB were measured."""
+"""Estimated memory of an instance without its weights; 70 MiB were measured."""
 WEIGHTS_FACTOR = 3
-"""Times its file an instance may hold of a graph: weights, their packed copies, activations."""
+"""Estimated memory of an instance's weights, packed copies and activations, as a multiple of the graph's files."""
 LOAD_SECONDS = 60.0
 WARM_UP = 0.3
-"""Seconds of load by WARM_UP_CALLERS on a model that has just been loaded; before every trial one caller has a third
-of it. Both are discarded."""
+"""Seconds of load by WARM_UP_CALLERS on a model that was just loaded; before each trial, one caller runs for a third of
+it. Both are discarded."""
 WARM_UP_CALLERS = 8
 PATIENCE = 0.5
-"""Seconds, beyond as many as it sent requests, that a trial waits for its last answers."""
+"""Seconds that a trial waits for its last answers, beyond its own duration."""
 SETTLE_SECONDS = 15.0
-"""A server that has not answered by then is taken for hung, and started anew."""
+"""Timeout after which a server counts as hung, and is restarted."""
 UNMEASURED = {"response_cache": False, "warmup": False, "ensemble": None}
-"""Answers from memory say nothing of the model; the others say nothing of its latency."""
+"""Settings that would distort the model's latency, such as cached answers, or do not affect it."""
 EXPLICIT = ("--model-control-mode=explicit", COMPLETE_CONFIGURATION)
 
 
 class Server(Protocol):
-    """A server that is up, in explicit mode; it reads the folder that the rig writes its models to."""
+    """A running server in explicit model control mode, which reads the repository that the rig writes."""
 
     @property
     def url(self) -> str:
@@ -56,17 +56,17 @@ class Server(Protocol):
 
     @property
     def key(self) -> Mapping[str, str]:
-        """Headers without which it neither loads nor unloads a model."""
+        """Headers that requests to load or unload a model must have."""
 
     def ready(self) -> bool:
-        """Whether it answers."""
+        """Whether the server is ready."""
 
     def restart(self) -> None:
-        """Bring it back once it does not, without any model. Raises ServerNotReady."""
+        """Restart the server, without any loaded model. Raises ServerNotReady."""
 
 
 class Here(DevelopmentServer):
-    """A development server of the tuner's own, without the guard: what is measured is Triton."""
+    """The tuner's own development server, without the guard, so that Triton itself is measured."""
 
     def __init__(self, command: Path, repository: Path, log: Path) -> None:
         super().__init__(command, repository, log, *EXPLICIT, guard=False)
@@ -84,7 +84,7 @@ class Here(DevelopmentServer):
 
 
 class Rig:
-    """A server, and the requests that are sent to it."""
+    """A server with the candidates, and the requests to send."""
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ class Rig:
         candidates: Sequence[Candidate],
         gpus: int = 0,
     ) -> None:
-        """Writes the candidates to `repository`, which must lie in an existing folder.
+        """Write the candidates to `repository`, whose parent folder must exist.
 
         Raises ShapeUnknown, UnservableModel, InvalidSettings, OSError.
         """
@@ -111,15 +111,15 @@ class Rig:
         self._seed = 0
 
     def measure(self, trial: Trial) -> Measurement:
-        """Run a trial. A candidate that cannot be loaded or brings the server down has a failure for a measurement."""
+        """Run a trial. If the candidate cannot be loaded, or ends the server, the measurement is a failure."""
         begun = time.monotonic()
         try:
             self._load(trial.candidate)
             sample = self._sample(trial)
             if sample.unanswered:
-                self._settle(trial.candidate)  # else the next trial would wait behind what this one left
+                self._settle(trial.candidate)  # else the next trial would wait for the requests of this one
             if sample.errors and not len(sample.latencies_s):
-                self._loaded.pop(trial.candidate, None)  # a server that came back on its own has no models
+                self._loaded.pop(trial.candidate, None)  # a server that was restarted by the node has no loaded models
         except (LoadFailed, OSError, http.client.HTTPException) as error:
             if isinstance(error, TimeoutError) or not self._server.ready():
                 self._restart()
@@ -131,7 +131,7 @@ class Rig:
         patience = PATIENCE + wanted.seconds
         loops.closed(self._server.url, request, 1, WARM_UP / 3, patience=SETTLE_SECONDS)
         if wanted.rate is not None:
-            self._seed += 1  # each round has arrivals of its own
+            self._seed += 1  # different arrival times in each round
             return loops.open(
                 self._server.url, request, wanted.rate, wanted.seconds, seed=self._seed, patience=patience
             )
@@ -154,7 +154,7 @@ class Rig:
         return len(self._loaded) < MOST_LOADED and 2 * needed <= _available_bytes()
 
     def _settle(self, name: str) -> None:
-        """Wait until the server is through with requests that nobody waits for any more: it answers in order."""
+        """Wait until the server has finished the abandoned requests, which it answers in order."""
         if loops.closed(self._server.url, self._requests[name], 1, 0.0, patience=SETTLE_SECONDS).unanswered:
             self._restart()
 
@@ -169,13 +169,13 @@ class Rig:
 
 
 def _available_bytes() -> int:
-    """Memory that can be had without swapping."""
+    """Return the memory available without swapping."""
     found = re.search(r"MemAvailable:\s+([0-9]+) kB", Path("/proc/meminfo").read_text())
     return int(found[1]) << 10 if found else 0
 
 
 def _beside(model: Servable, folder: Path) -> Servable:
-    """One copy of the model in `folder`, that its candidates be links to: never to a user's own files."""
+    """Copy the model to `folder`, so that its candidates are hard links to the copy, never to a user's files."""
     copy = folder / "model"
     for file in model.files:
         (copy / file).parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Results kept on this machine: a model, the hardware and the server decide what comes out, and all name the file."""
+"""Saved tuning results; the file name depends on the model, the hardware, the server and the objective."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ FOLDER = runtime.CACHE / "tune"
 
 
 def hardware() -> dict[str, Any]:
-    """What a figure depends on: the processor's model, and the cores that this process may use."""
+    """Return the processor's model and the number of cores that this process may use."""
     return {"cpu": _cpu(), "cores": cores()}
 
 
 def cores() -> int:
-    """Cores that this process may use, by its affinity and its cgroup's quota."""
+    """Count the cores that this process may use, by its affinity and its cgroup's quota."""
     allowed = len(os.sched_getaffinity(0))
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
@@ -34,19 +34,19 @@ def cores() -> int:
 
 
 def server() -> str:
-    """The release that is measured."""
+    """Return the release of the measured server."""
     return " ".join((runtime.SERVER, *(each for each in runtime.PACKAGES if each.startswith("onnxruntime"))))
 
 
 def path(folder: Path, subject: Subject, objective: Objective, others: Any) -> Path:
-    """Where the result of tuning `subject` for `objective` is kept; `others` is what else was asked (JSON-able)."""
+    """Return the file for the result of tuning `subject` for `objective`; `others` are further parameters, for JSON."""
     question = [FORMAT, compiled.sources(), asdict(subject), asdict(objective), others]
     key = hashlib.sha256(json.dumps(question, sort_keys=True).encode()).hexdigest()
     return folder.expanduser() / subject.digest.removeprefix("sha256:")[:16] / f"{key[:16]}.json"
 
 
 def find(path: Path) -> Result | None:
-    """The result at `path`; None where there is none, or none that can be read."""
+    """Read the result at `path`; None if it is missing or unreadable."""
     try:
         return Result.of_dict(json.loads(path.read_text()))
     except (OSError, ValueError, KeyError, TypeError):
@@ -54,7 +54,7 @@ def find(path: Path) -> Result | None:
 
 
 def keep(result: Result, path: Path) -> None:
-    """Write it, whole or not at all."""
+    """Write the result atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     durable.write(path, f"{json.dumps(result.as_dict(), indent=1)}\n".encode())
 

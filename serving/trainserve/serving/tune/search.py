@@ -1,14 +1,15 @@
-"""What to measure next, in bounded time. Pure: a generator that yields trials and is sent what each of them gave.
+"""The search for settings, in bounded time. Pure: a generator that yields trials and receives their measurements.
 
-1. Calibrate, on the most promising: how many callers can wait for half the objective, by the median latency.
-2. Halve: all candidates under that closed loop; the half with the higher throughput goes on and is measured twice as
-   long, until two or three are left (successive halving: Jamieson & Talwalkar, arXiv:1502.07943). With the callers
-   fixed, throughput is callers / mean latency, the figure of a load that noise moves least.
-3. Rate: the highest open-loop rate that these, the defaults and the naive setting hold, by bisection.
-4. Confirm: rounds at that rate, one of each candidate after the other, so that what disturbs the machine disturbs all
-   alike. Who fails goes down a step and is confirmed anew, while there is time.
+1. Calibrate the most promising candidate: find the number of callers whose median latency is half the objective.
+2. Halve: measure all candidates in that closed loop; the half with the higher throughput is measured again, twice as
+   long, until two or three are left (successive halving: Jamieson & Talwalkar, arXiv:1502.07943). With fixed callers,
+   throughput is callers / mean latency, the quantity that is least affected by noise.
+3. Rate: find by bisection the highest open-loop rate at which these, the defaults and the naive settings meet the
+   objective.
+4. Confirm: run rounds at that rate, one candidate after the other, so that disturbances of the machine affect all
+   alike. A candidate that fails is confirmed again at a lower rate, while there is time.
 
-Where the objective names the callers, 3 is left out and 4 runs with them. Where it names a rate, the choice is also
+If the objective gives the callers, step 3 is omitted and step 4 uses them. If it gives a rate, the choice is also
 measured there.
 """
 
@@ -24,44 +25,44 @@ from trainserve.serving.tune.trial import Candidate, Load, Measurement, Objectiv
 
 FINALISTS, FINALISTS_OF_SLOW = 3, 2
 SLOW = 100
-"""A model is slow when its windows are longer than this part of the time: fewer are then measured to the end."""
+"""A model is slow if its windows exceed the time divided by this; then there are fewer finalists."""
 RECENT = 10
-"""Trials whose overhead is expected of the next: early ones load their candidates, later ones find them loaded."""
+"""Number of recent trials that predict the next one's overhead: early ones include loading their candidates."""
 ROUNDS = 7
-"""Of a confirmation; with so many, one may be disturbed and p99 still be bounded with 90 % (latency.upper_median)."""
+"""Rounds of a confirmation: with 7, one may be disturbed without changing the 90 % bound (latency.upper_median)."""
 MOST_CALLERS = 256
 STEPS = 5
 START = 0.7
-"""Share of its closed-loop throughput at which a candidate's rate is first tried."""
+"""First rate to try, as a share of the closed-loop throughput."""
 BUSY = 0.7
-"""Share of what a server can do at most above which nobody should plan with it: every disturbance makes a line. With
-0.8, two of four choices missed their objective when they were measured again on a shared machine (bench/tune.py)."""
+"""Maximum rate as a share of a server's maximum throughput: above it, each disturbance makes a queue. With 0.8, two of
+four choices missed their objective when they were measured again on a shared machine (bench/tune.py)."""
 STEP_UP, STEP_DOWN = 1.5, 0.85
 HALVING, RATE = 0.4, 0.3
-"""Shares of the time; the rest is for confirming."""
+"""Shares of the time for steps 2 and 3; the rest is for confirming."""
 FIRST = 0.6
-"""Share of the time for confirming that its first rounds take; the rest is for going down a step."""
+"""Share of the time for confirming that is for the first rounds; the rest is for lower rates."""
 TOLERANCE = 1.5
-"""In halving one short window decides nobody's fate: p99 may exceed the objective by this factor."""
+"""Factor by which p99 may exceed the objective in halving, since its windows are short."""
 MORE = 1.3
-"""Times ENOUGH requests are aimed at, for they come at random."""
+"""Target number of requests as a multiple of ENOUGH, since they arrive at random."""
 REQUESTS = 200
-"""That a trial should see; one window of a slow model is as long as these take, within SECONDS."""
+"""Target number of requests in one window, whose length stays within SECONDS."""
 BATCHING_GAIN = 4
-"""How many times faster a batch is expected to run than its samples one by one."""
+"""Expected speed-up of a batch over its samples one by one."""
 OBJECTIVES = 4
-"""How many times as long as the objective an open loop lasts at least, for a line that grows to be seen growing."""
+"""Minimum duration of an open loop as a multiple of the objective, so that a growing queue is visible."""
 LONG = 80
-"""For that, and to see ENOUGH requests, an open loop is no longer than this part of the time."""
+"""Maximum duration of an open loop: the time divided by this."""
 LATENCIES = 10
-"""How many times as long as a request takes a window is at least."""
+"""Minimum length of a window as a multiple of a request's latency."""
 SECONDS = (0.3, 5.0)
 Search = Generator[Trial, Measurement, None]
 
 
 @dataclass
 class _Clock:
-    """What the time was spent on, as the measurements tell it."""
+    """The time spent so far, by the measurements."""
 
     seconds: float
     spent: float = 0.0
@@ -69,12 +70,12 @@ class _Clock:
 
     @property
     def overhead(self) -> float:
-        """Seconds a trial takes beyond its load."""
+        """Expected seconds of a trial beyond its load."""
         return median(self.overheads[-RECENT:]) if self.overheads else 1.0
 
     @property
     def loading(self) -> float:
-        """Of a trial whose candidate has to be loaded."""
+        """Expected seconds of a trial beyond its load, if its candidate has to be loaded."""
         return max(self.overheads, default=1.0)
 
     def add(self, measurement: Measurement) -> None:
@@ -89,7 +90,7 @@ class _Clock:
 def search(
     candidates: Sequence[Candidate], references: Sequence[Candidate], objective: Objective, seconds: float
 ) -> Search:
-    """Trials on `candidates`, the most promising first, and on `references`, within about `seconds`."""
+    """Yield trials of `candidates`, the most promising first, and of `references`, for about `seconds`."""
     clock = _Clock(seconds)
     seen: list[Measurement] = []
 
@@ -172,16 +173,16 @@ def search(
 
 @dataclass(frozen=True)
 class Bracket:
-    """Between the highest rate that was held, 0 for none, and the lowest that was not, None for none.
+    """The range between the highest rate that met the objective (0: none) and the lowest that did not (None: none).
 
-    It begins at a share of a closed loop's `throughput`, which is more where more callers fill larger batches.
+    It starts at a share of the closed-loop `throughput`.
     """
 
     throughput: float
     low: float = 0.0
     high: float | None = None
     limit: float = math.inf
-    """Beyond which it need not be tried."""
+    """Maximum rate to try."""
 
     @property
     def next(self) -> float:
@@ -192,19 +193,19 @@ class Bracket:
 
     @property
     def best(self) -> float:
-        """The highest rate held, or where none was, the one that would be tried next."""
+        """The highest rate that met the objective, or else the rate to try next."""
         return self.low or self.next
 
     def told(self, held: bool) -> Bracket:
-        """The bracket once it is known whether `next` was held."""
+        """Return the bracket after the rate `next` was measured."""
         return replace(self, low=self.next) if held else replace(self, high=self.next)
 
 
 def bracket(candidate: Candidate, callers: int, throughput: float) -> Bracket:
-    """For a candidate that had `throughput` with `callers`.
+    """Return the initial bracket of a candidate with `throughput` in a closed loop of `callers`.
 
-    Callers that fill the batches of all instances, and a second batch of each behind it, see all that a server can do.
-    In a window that is short beside the objective a higher rate would seem to be held: its line is only beginning.
+    Callers that fill two batches of each instance measure the maximum throughput. In a short window, a higher rate
+    would seem to meet the objective, because its queue has only begun to grow.
     """
     settings = candidate.settings
     filled = callers >= 2 * settings.instances * settings.dynamic_batching.max_batch
@@ -212,7 +213,7 @@ def bracket(candidate: Candidate, callers: int, throughput: float) -> Bracket:
 
 
 def promising(candidates: Sequence[Candidate], alone_ms: float, objective: Objective) -> list[Candidate]:
-    """Those first whose largest batch may run within the objective, when a request alone takes `alone_ms`."""
+    """Sort candidates first whose largest batch may run within the objective; a single request takes `alone_ms`."""
 
     def too_large(candidate: Candidate) -> bool:
         return candidate.settings.dynamic_batching.max_batch * alone_ms / BATCHING_GAIN > objective.p99_ms
@@ -221,7 +222,7 @@ def promising(candidates: Sequence[Candidate], alone_ms: float, objective: Objec
 
 
 def affordable(count: int, finalists: int, window: float, overhead: float, seconds: float) -> int:
-    """How many candidates can be halved down in `seconds`: every rung costs the same, its loads' overhead halves."""
+    """Return how many candidates can be halved in `seconds`; each rung takes the same time, but half the loading."""
     for number in range(count, finalists, -1):
         rungs = math.ceil(math.log2(number / finalists)) + 1
         if number * (rungs * window + 2 * overhead) <= seconds:
@@ -232,14 +233,14 @@ def affordable(count: int, finalists: int, window: float, overhead: float, secon
 def better_half(
     left: Sequence[Candidate], finalists: int, seen: Sequence[Measurement], objective: Objective
 ) -> list[Candidate]:
-    """The half that goes on, at least `finalists`, in the order given."""
+    """Return the better half, but at least `finalists`, in the given order."""
     ordered = sorted(left, key=lambda each: _score(each, seen, objective), reverse=True)
     kept = {each.name for each in ordered[: max(finalists, (len(left) + 1) // 2)]}
     return [each for each in left if each.name in kept]
 
 
 def _score(candidate: Candidate, seen: Sequence[Measurement], objective: Objective) -> tuple[bool, float]:
-    """Who is near the objective comes first, by throughput; then the others, by how far from it they are."""
+    """Rank candidates near the objective first, by throughput; then the others, by their distance from it."""
     tails = [each.p99_ms for each in _halved(candidate.name, seen) if each.p99_ms is not None]
     if not tails:
         return (False, -math.inf)
@@ -267,17 +268,17 @@ def _confirmed(name: str, load: Load, seen: Sequence[Measurement], objective: Ob
 
 
 def _window(found: Measurement, seconds: float) -> float:
-    """Long enough for REQUESTS and for LATENCIES, short enough for forty of them in the time there is."""
+    """Return the length of a window: long enough for REQUESTS and LATENCIES, at most a fortieth of the time."""
     enough = max(REQUESTS / max(found.rate, 1.0), LATENCIES * (found.p50_ms or 0.0) / 1e3)
     return min(max(SECONDS[0], enough), max(SECONDS[0], min(SECONDS[1], seconds / 40)))
 
 
 def _share(clock: _Clock, until: float, count: int) -> float:
-    """Seconds of each of `count` trials, for all of them to end when the share `until` of the time is spent."""
+    """Return the seconds of each of `count` trials that together end when the share `until` of the time is spent."""
     return (until * clock.seconds - clock.spent) / count - clock.overhead
 
 
 def _confirming(rate: float, share: float, window: float, seconds: float) -> float:
-    """Seconds of one round at `rate`: its share of the time, and long enough for all rounds to see ENOUGH requests."""
+    """Return the seconds of one round at `rate`: its `share`, but long enough for ENOUGH requests in all rounds."""
     enough = min(MORE * ENOUGH / (ROUNDS * max(rate, 1e-3)), seconds / LONG)
     return min(max(enough, min(share, 20 * window)), max(SECONDS[1], seconds / 40))

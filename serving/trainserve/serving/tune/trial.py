@@ -1,4 +1,4 @@
-"""What is measured, and what was: the words that search, choice and rig share."""
+"""Trials and their measurements, which search, choice and rig share."""
 
 from __future__ import annotations
 
@@ -15,24 +15,26 @@ Stage = Literal["calibrate", "halve", "rate", "confirm", "asked"]
 
 @dataclass(frozen=True)
 class Objective:
-    """`p99_ms` is to be held at `rate` requests/s (None: at the highest rate that it can be held at), or with
-    `callers` callers that each wait for their answer."""
+    """A p99 latency to meet at `rate` requests/s (None: at the highest possible rate), or with `callers`.
+
+    Each caller waits for its answer before it sends the next request.
+    """
 
     p99_ms: float
     rate: float | None = None
     callers: int | None = None
     margin: float = 0.1
-    """How far below the objective p99 must stay to be said to hold it, as a share of it."""
+    """Share of the objective by which a measured p99 must stay below it."""
 
     @property
     def bound_ms(self) -> float:
-        """What a measured p99 must not exceed."""
+        """Maximum measured p99, in milliseconds."""
         return self.p99_ms * (1 - self.margin)
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """Settings under a short name that is also the model's in the server."""
+    """Settings under a short name, which is also the model's name in the server."""
 
     name: str
     settings: Settings
@@ -59,7 +61,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a trial gave. Latencies are None where there was no answer; `cost_s` is the time the trial took in all."""
+    """The result of a trial. Latencies are None without an answer; `cost_s` is the total duration of the trial."""
 
     trial: Trial
     rate: float = 0.0
@@ -71,11 +73,11 @@ class Measurement:
     unanswered: int = 0
     cost_s: float = 0.0
     failure: str = ""
-    """Why there is no figure: the server's words when it refused to load the settings, or a first error."""
+    """Why there is no result: the server's message if it refused the settings, or the first error."""
 
     @classmethod
     def of(cls, trial: Trial, sample: Sample, cost_s: float) -> Measurement:
-        """Of a load. Where fewer than a hundred requests were seen, p99 is the slowest of them."""
+        """Summarize a load. With fewer than a hundred requests, p99 is the slowest of them."""
         told = summary(sample)
         return cls(
             trial=trial,
@@ -91,15 +93,15 @@ class Measurement:
         )
 
     def steady(self, bound_ms: float) -> bool:
-        """Whether every request was answered, and no line was growing.
+        """Whether every request was answered, and no queue was growing.
 
-        By Little's law rate x bound requests are in the system when each takes as long as the bound; more than these
-        at the end of an open loop would have been late, whoever was answered so far.
+        By Little's law, rate x bound requests are in the system if each takes as long as the bound; if more are waiting
+        at the end of an open loop, some of them would exceed it.
         """
         rate = self.trial.load.rate
         growing = rate is not None and self.waiting > 1 + rate * bound_ms / 1e3
         return self.p99_ms is not None and not self.errors and not self.unanswered and not growing
 
     def sustained(self, bound_ms: float) -> bool:
-        """Whether it was steady with p99 within `bound_ms`."""
+        """Whether the load was steady, with p99 within `bound_ms`."""
         return self.p99_ms is not None and self.p99_ms <= bound_ms and self.steady(bound_ms)

@@ -1,4 +1,4 @@
-"""Tuning as a whole: candidates, a server, the search's trials one after the other, the result."""
+"""Tuning: runs the search's trials of candidates on a server, and returns the result."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Watch = Callable[[Measurement], Any]
 
 
 def subject(model: Servable) -> Subject:
-    """The model on this machine and this server."""
+    """Return the subject: the model on this machine and its server."""
     return Subject(model.name, model.digest, saved.hardware(), saved.server())
 
 
@@ -33,7 +33,7 @@ def tune(
     base: Settings = candidates.BASE,
     watch: Watch = lambda measurement: None,
 ) -> Result:
-    """Measure for about `seconds` on a server of its own; `watch` is told every measurement.
+    """Tune for about `seconds` on a new development server; `watch` is called with each measurement.
 
     Raises ServerNotReady, ShapeUnknown, UnservableModel, InvalidSettings.
     """
@@ -56,7 +56,7 @@ def on(
     gpus: int = 0,
     watch: Watch = lambda measurement: None,
 ) -> Result:
-    """As `tune`, on a server that reads `repository`; `cores` and `gpus` are those it has, unset: this machine's."""
+    """Tune on a server that reads `repository`, with `cores` (default: this machine's) and `gpus`."""
     begun = time.monotonic()
     cores = cores or saved.cores()
     tried = candidates.candidates(cores, batched=model.batched, p99_ms=objective.p99_ms, base=base, gpus=gpus)

@@ -1,1 +1,1 @@
-"""Verification of a served model: its answers against samples, and the cause where they differ."""
+"""Verification of a served model: comparison of its answers with samples, and the cause if they differ."""

@@ -1,10 +1,10 @@
-"""Tries through a running server whether a model's rows are answered in company as they are alone."""
+"""A trial on a running server whether the answer to a row depends on the other rows of its batch."""
 
 from __future__ import annotations
 
 import contextlib
 import http.client
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -22,11 +22,11 @@ from trainserve.serving.verification.description import Described
 from trainserve.serving.verification.questions import Question
 
 TIMEOUT = 30.0
-"""Seconds for one request of a trial."""
+"""Timeout of a request, in seconds."""
 
 
 class _Refused(Exception):
-    """The model answers a request with an error."""
+    """The model answered a request with an error."""
 
 
 class _Busy(Exception):
@@ -36,10 +36,10 @@ class _Busy(Exception):
 def trial(
     host: str, port: int, model: str, described: Described, question: Question | None, recorded: Recorded | None
 ) -> str:
-    """Why the model must not be batched, in words; empty where its rows stand alone, or nothing can be tried.
+    """Return why the model must not be batched; empty if its rows are independent, or nothing can be tried.
 
-    Rows are those that were recorded, else made of what it was asked. Raises InferenceError where the server does not
-    answer, and OSError.
+    The rows are recorded ones, or derived from `question`. Raises OSError, and InferenceError if the server does not
+    answer.
     """
     if described.max_batch < 2 or described.steps or described.sequence_idle is not None:
         return ""
@@ -64,9 +64,9 @@ def trial(
     try:
         return tried(rows, described.max_batch, ask, partial(_together, host, port, model, outputs), bounds)
     except _Busy:
-        return ""  # its queue has bounds (settings.dynamicBatching.queue): what it refuses for them says nothing
+        return ""  # the queue is bounded (settings.dynamicBatching.queue): its refusals say nothing about the model
     except _Refused as error:
-        # A row alone that the model does not answer says nothing of company.
+        # A single row that the model refuses says nothing about batches.
         return asked[-1] if asked else f"a row is refused among other callers: {error}"
     finally:
         connection.close()
@@ -74,8 +74,11 @@ def trial(
 
 @dataclass
 class Company:
-    """What a probe knows of its model in company. `unbatched`: what to do where rows do not stand alone; None where
-    that is somebody else's to see to. `mixed`: why they do not, empty where they do or nothing is known yet."""
+    """A probe's knowledge of its model in batches.
+
+    `unbatched` switches the model to a configuration without batches; None if that is not the probe's task. `mixed`
+    says why rows of a batch depend on each other; empty if they do not, or nothing is known yet.
+    """
 
     unbatched: Beside | None = None
     mixed: str = ""
@@ -90,9 +93,9 @@ class Company:
         question: Question | None,
         recorded: Recorded | None,
     ) -> None:
-        """Make a trial of a model that is right alone; one that does not stand it is to be served without batches.
+        """Make a trial of a model whose answers are right alone; if it fails, serve the model without batches.
 
-        Raises InferenceError for as long as the server has them, and where it does not answer, and OSError.
+        Raises InferenceError while the server still has batches, or if it does not answer, and OSError.
         """
         self.expect_left(described)
         self.mixed = trial(host, port, model, described, question, recorded)
@@ -101,20 +104,20 @@ class Company:
             raise InferenceError(self._leaving)
 
     def expect_left(self, described: Described) -> None:
-        """Raises InferenceError while a server has batches that it is to be started anew without."""
+        """Raise InferenceError while the server still has batches and must be restarted without them."""
         if self._leaving and described.max_batch:
             raise InferenceError(self._leaving)
         self._leaving = ""
 
     def leaving(self, host: str, port: int, model: str) -> str:
-        """Why the server must be started anew, which whoever asks for its health sees to; empty where it need not."""
+        """Return why the server must be restarted, for the liveness check; empty if it need not."""
         if self._leaving:
             with contextlib.suppress(InferenceError, OSError):
                 self.expect_left(questions.describe(f"{host}:{port}", model, TIMEOUT))
         return self._leaving
 
     def report(self, described: Described | None) -> Batching | None:
-        """Whether requests are gathered, and why; None while nothing is known of the server."""
+        """Return whether requests are batched, and why; None while nothing is known of the server."""
         if described is None or self._leaving:
             return None
         axis: Literal["first", "none"] = "first" if described.max_batch else "none"
@@ -141,7 +144,7 @@ def _asked(connection: http.client.HTTPConnection, model: str, request: Arrays, 
     except InferenceError as error:
         if str(error).startswith("status 503"):
             raise _Busy from error
-        # A batch for which there is no room is one that must not be made.
+        # A batch that the server has no memory for must not be made.
         several = any(len(array) > 1 for array in request.values())
         if questions.is_answer(error) or (several and str(error).startswith("status 5")):
             raise _Refused(str(error)) from error
@@ -149,15 +152,11 @@ def _asked(connection: http.client.HTTPConnection, model: str, request: Arrays, 
 
 
 def _together(host: str, port: int, model: str, outputs: list[str], requests: Sequence[Arrays]) -> list[Arrays]:
-    """Each request by a caller of its own."""
+    """Send the requests concurrently."""
 
     def call(request: Arrays) -> Arrays:
-        connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT)
-        try:
+        with contextlib.closing(http.client.HTTPConnection(host, port, timeout=TIMEOUT)) as connection:
             return _asked(connection, model, request, outputs)
-        finally:
-            connection.close()
 
-    one: Callable[[Arrays], Arrays] = call
     with ThreadPoolExecutor(len(requests)) as pool:
-        return list(pool.map(one, requests))
+        return list(pool.map(call, requests))

@@ -1,4 +1,4 @@
-"""What a running server says of a model, by its HTTP endpoints: loaded or not and why, tensors, labels, origin.
+"""A running server's description of a model, from its HTTP endpoints: state, tensors, labels, digest.
 
 https://github.com/triton-inference-server/server/tree/main/docs/protocol (model_repository, model_configuration and
 classification extensions)
@@ -18,19 +18,19 @@ from trainserve.serving.protocol.infer import Arrays, InferenceError, infer
 from trainserve.serving.repository.repository import DIGEST
 
 NEVER_LOADED = "never loaded"
-"""Of an ensemble whose steps are not all there the server says nothing, not even a state."""
+"""Reason of an ensemble without all of its steps, for which the server gives not even a state."""
 
 
 class NoServer(Exception):
-    """Nothing that speaks the open inference protocol answers there; the message holds the address and the words."""
+    """No server of the open inference protocol answers at the address; the message has the address and the response."""
 
 
 @dataclass(frozen=True)
 class Described:
-    """A served model. Shapes have the batch axis; `max_batch` 0 is a graph without one.
+    """A served model. Shapes include the batch axis; `max_batch` is 0 for a model without one.
 
-    `ready` false: `reason` holds the server's words, the tensors are empty and `waiting` names what else of the
-    repository is not loaded, with its reason. `steps` are those of an ensemble.
+    Unless `ready`, `reason` is the server's message, there are no tensors, and `waiting` maps the other models that are
+    not loaded to their reasons. `steps` are those of an ensemble.
     """
 
     server: str
@@ -43,21 +43,21 @@ class Described:
     digest: str | None = None
     steps: tuple[str, ...] = ()
     accelerator: str | None = None
-    """What its configuration asks to run the graph with, TensorRT for example, and in which precision."""
+    """The configured accelerator, for example TensorRT, with its options."""
     cached: bool = False
-    """Whether the server answers a repeated request from its response cache."""
+    """Whether the server has a response cache for the model."""
     sequence_idle: float | None = None
-    """Of a model that keeps a state for each sequence of requests: seconds after which one that is silent ends."""
+    """For a model with a state per sequence: seconds after which an idle sequence ends."""
 
 
 class Endpoint:
-    """A server's HTTP endpoint, <host>:<port>. Every method raises NoServer."""
+    """A server's HTTP endpoint at `url` (<host>:<port>). Every method raises NoServer."""
 
     def __init__(self, url: str, timeout: float = 10.0) -> None:
         self.url, self.timeout = url, timeout
 
     def models(self) -> dict[str, tuple[str, str]]:
-        """State (empty of what was never begun) and reason of every model of the repository."""
+        """Return state (empty if loading never began) and reason of every model of the repository."""
         found: dict[str, tuple[str, str]] = {}
         for entry in self._json("POST", "/v2/repository/index", {}):
             state = (entry.get("state", ""), entry.get("reason", "").partition("\n")[0])
@@ -66,11 +66,11 @@ class Endpoint:
         return found
 
     def ready(self, model: str) -> bool:
-        """Whether the server says that it has loaded the model."""
+        """Whether the server has loaded the model."""
         return self._call("GET", f"/v2/models/{model}/ready")[0] == http.client.OK
 
     def describe(self, model: str) -> Described:
-        """What it says of one model."""
+        """Describe one model."""
         about = self._json("GET", "/v2")
         server = f"{about.get('name', 'server')} {about.get('version', '')}".strip()
         if not self.ready(model):
@@ -82,7 +82,7 @@ class Endpoint:
             return Described(server, False, reason, {name: why for name, why in waiting.items() if name != model})
         found = self._json("GET", f"/v2/models/{model}")
         config = self._json("GET", f"/v2/models/{model}/config")
-        version = max(found.get("versions") or ["1"], key=int)  # the one that answers where none is named
+        version = max(found.get("versions") or ["1"], key=int)  # the one that answers requests without a version
         steps = [step["model_name"] for step in config.get("ensemble_scheduling", {}).get("step", [])]
         return Described(
             server,
@@ -98,13 +98,13 @@ class Endpoint:
         )
 
     def unready_steps(self, described: Described) -> dict[str, str]:
-        """Those steps of an ensemble that are not ready, with the server's reason."""
+        """Return the steps of an ensemble that are not ready, with the server's reasons."""
         models = self.models()
         missing = [step for step in described.steps if not self.ready(step)]
         return {step: models.get(step, ("", "no such model"))[1] or "not ready" for step in missing}
 
     def labels(self, model: str, output: str, classes: int, inputs: Arrays) -> list[str]:
-        """The label of every class, by the classification extension; a class without one is its number.
+        """Return the label of every class, by the classification extension; the number of a class without a label.
 
         `inputs` is one batch of one row. Raises InferenceError.
         """
@@ -145,7 +145,7 @@ class Endpoint:
 
 
 def _sequence_idle(config: dict[str, Any]) -> float | None:
-    """0 stands for a second (triton-inference-server/common, protobuf/model_config.proto)."""
+    """Return the idle timeout in seconds; 0 means a second (triton-inference-server/common, model_config.proto)."""
     batching = config.get("sequence_batching")
     return None if batching is None else (int(batching.get("max_sequence_idle_microseconds", 0)) or 1_000_000) / 1e6
 

@@ -19,7 +19,7 @@ SAMPLES = 16
 
 @dataclass(frozen=True)
 class Known:
-    """Another version of the same model, by its name, with its digest and what was recorded with it."""
+    """Another version of the same model: its name, its digest and its recorded samples."""
 
     name: str
     digest: str
@@ -28,10 +28,10 @@ class Known:
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that the rules look at.
+    """The evidence of one verification.
 
-    `served` holds the answers to every sample, alone, in the samples' order; `others` are known versions, `answer`
-    asks the server for a known version's samples, `again` for its own, alone, once more.
+    `served` are the answers to every sample, sent alone, in the samples' order. `others` are known versions; `answer`
+    sends a known version's samples to the server; `again` sends the model's own samples alone once more.
     """
 
     servable: Servable
@@ -46,17 +46,17 @@ class Evidence:
 
     @property
     def right_alone(self) -> bool:
-        """Whether single requests are answered as recorded."""
+        """Whether the answers to single requests match the recorded outputs."""
         return self._compared(self.served)
 
     @cached_property
     def reference(self) -> Reference:
-        """The version's own graph."""
+        """The version's own graph, to be run here."""
         return Reference(self.servable.folder / self.servable.graph, self.recorded)
 
     @cached_property
     def scores(self) -> str:
-        """The output that faults are told by: the first of numbers that is no list of positions. Raises NoReference."""
+        """The output to compare: the first of floating-point numbers that are not indices. Raises NoReference."""
         for name, array in self.recorded.outputs.items():
             if name not in self.recorded.indexes and array.dtype.kind == "f" and not self.recorded.whole:
                 return name
@@ -64,24 +64,24 @@ class Evidence:
 
     @cached_property
     def own(self) -> Arrays:
-        """What the version's own graph answers here. Raises NoReference."""
+        """The answers of the version's own graph, run here. Raises NoReference."""
         return self.reference.answers(self.recorded.inputs)
 
     @cached_property
     def own_alone(self) -> Arrays:
-        """What it answers to each request by itself. Raises NoReference."""
+        """Its answers to each request alone. Raises NoReference."""
         return self.reference.answers(self.recorded.inputs, alone=True)
 
     def own_is_right(self) -> bool:
-        """Whether these are what was recorded."""
+        """Whether the answers of the version's own graph match the recorded outputs."""
         return self._compared(self.own)
 
     def alike(self, one: Arrays, other: Arrays) -> bool:
-        """Whether two sets of answers to the samples are as good as equal."""
+        """Whether two sets of answers to the samples are equal within the tolerance."""
         return replace(self.recorded, outputs=one).compare(other).matches
 
     def few(self, arrays: Arrays) -> Arrays:
-        """Of the samples that edited graphs are run on."""
+        """Return the rows of the samples that edited graphs are run on."""
         return {name: array[:SAMPLES] for name, array in arrays.items()}
 
     def _compared(self, got: Arrays) -> bool:

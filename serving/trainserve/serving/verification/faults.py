@@ -1,7 +1,7 @@
-"""From what a verification saw to the likeliest fault, in words: one small function each, asked in order.
+"""Rules that find the most likely fault from a verification's evidence.
 
-Every rule returns a Fault with the evidence it rests on, or None. What needs the version's own graph runs it here, by
-plain onnxruntime (reference.py), and only once something is known to be wrong.
+Each rule is a function that returns a Fault with its evidence, or None; they are applied in order. Some run the
+version's own graph here with plain onnxruntime (reference.py), only once something is known to be wrong.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from trainserve.serving.verification.reference import NoReference
 from trainserve.serving.verification.report import Fault, Kind, Run
 
 _SAME_CLASS = 0.9
-"""Share of samples whose likeliest class rounding leaves as it was."""
+"""Minimum share of samples whose most probable class rounding does not change."""
 _DRIFT: dict[Literal["fp16", "int8"], tuple[float, float]] = {"fp16": (0.3, 3.0), "int8": (0.5, 6.0)}
-"""How the differences compare with those of weights rounded alike: activations are rounded as well."""
+"""Range of the differences, relative to those of rounded weights; activations are rounded too."""
 _ONE_SIDED = 0.99
-"""Share of the differences that one direction has to have. With less than `_DIRECTIONS` there is little to tell."""
+"""Minimum share of the differences in one direction. Fewer than `_DIRECTIONS` dimensions say little."""
 _DIRECTIONS = 4
 
 
 def likeliest(evidence: Evidence) -> Fault:
-    """The first rule that applies, from the plainest evidence to what is left when nothing explains the answers."""
+    """Apply the rules in order, from the plainest evidence on; if none applies, the weights were changed."""
     doubts: list[str] = []
     for rule in _RULES:
         try:
@@ -47,7 +47,7 @@ def likeliest(evidence: Evidence) -> Fault:
 
 
 def wrong_signature(servable: Servable, described: Described) -> Fault | None:
-    """Other inputs or outputs than the version's: another model."""
+    """Find inputs or outputs that differ from the version's: another model is served."""
     for kind, tensors, served in (
         ("input", servable.inputs, described.inputs or {}),
         ("output", servable.outputs, described.outputs or {}),
@@ -62,12 +62,12 @@ def wrong_signature(servable: Servable, described: Described) -> Fault | None:
 
 
 def claims(servable: Servable, described: Described) -> bool:
-    """Whether the server's configuration names this version, or none. A lone graph may be any version's."""
+    """Whether the server's configuration names this version, or none. A lone graph matches any version."""
     return servable.manifest is None or described.digest in (None, servable.digest)
 
 
 def wrong_version(evidence: Evidence) -> Fault | None:
-    """The server names another digest, or answers as another version does."""
+    """Find a server that names another digest, or answers like another version."""
     claimed, differs = evidence.described.digest, not claims(evidence.servable, evidence.described)
     if not differs and evidence.right_alone:
         return None
@@ -87,7 +87,7 @@ def wrong_version(evidence: Evidence) -> Fault | None:
 
 
 def wrong_ensemble(name: str, runs: Sequence[Run]) -> Fault | None:
-    """Around a model that itself is right: an ensemble, served as `name`, that makes something else of its answers."""
+    """Find a wrong ensemble, served as `name`, around a model whose own answers are right."""
     wrong = next((run for run in runs if not run.matches), None)
     if wrong is None:
         return None
@@ -98,7 +98,7 @@ def wrong_ensemble(name: str, runs: Sequence[Run]) -> Fault | None:
 
 
 def other_shapes(evidence: Evidence) -> Fault | None:
-    """Outputs of another shape than the recorded ones, where the model's metadata leave it open."""
+    """Find outputs of another shape than the recorded ones, if the model's metadata allow any length."""
     for name, expected in evidence.recorded.outputs.items():
         served = evidence.served[name]
         if served.shape not in (expected.shape, (*expected.shape, 1)):
@@ -107,7 +107,7 @@ def other_shapes(evidence: Evidence) -> Fault | None:
 
 
 def swapped_labels(evidence: Evidence) -> Fault | None:
-    """The outputs are right and the names of the classes are not."""
+    """Find wrong labels of right outputs."""
     labels = evidence.labels
     if labels is None or not labels.wrong or not evidence.right_alone:
         return None
@@ -122,7 +122,7 @@ def swapped_labels(evidence: Evidence) -> Fault | None:
 
 
 def changing_answers(evidence: Evidence) -> Fault | None:
-    """The same requests once more, alone, are answered differently: nothing can be said of the weights."""
+    """Find answers that change if the same requests are sent again: they say nothing about the weights."""
     again = evidence.again()
     if not again or evidence.alike(evidence.served, again):
         return None
@@ -139,7 +139,7 @@ def changing_answers(evidence: Evidence) -> Fault | None:
 
 
 def mixed_batches(evidence: Evidence) -> Fault | None:
-    """Single requests are answered right, and some others are not; or what is right depends on company."""
+    """Find answers that are right alone and wrong in batches, or that depend on the other rows."""
     wrong = [run for run in evidence.runs if not run.matches]
     if not wrong:
         return None
@@ -158,8 +158,7 @@ def mixed_batches(evidence: Evidence) -> Fault | None:
 
 
 def _recorded_in_company(evidence: Evidence) -> Fault | None:
-    """The server answers as the version's own graph does to each request alone, and what was recorded is what that
-    answers to several at once."""
+    """Find recorded outputs that depend on the batch: the server answers like the version's own graph does alone."""
     if not evidence.alike(evidence.own_alone, evidence.served) or evidence.alike(evidence.own_alone, evidence.own):
         return None
     return Fault(
@@ -170,7 +169,7 @@ def _recorded_in_company(evidence: Evidence) -> Fault | None:
 
 
 def version_at_fault(evidence: Evidence) -> Fault | None:
-    """The served file is the version's own, and it is the recorded outputs that it does not give."""
+    """Find a version whose own graph does not give its recorded outputs."""
     if evidence.right_alone or evidence.own_is_right():
         return None
     name = evidence.scores
@@ -184,7 +183,7 @@ def version_at_fault(evidence: Evidence) -> Fault | None:
 
 
 def wrong_normalisation(evidence: Evidence) -> Fault | None:
-    """The answers are those of the right network to images that are shifted, scaled or have red for blue."""
+    """Find answers of the right network to images that are shifted, scaled, or have red and blue exchanged."""
     right = evidence.servable.preprocessing
     if evidence.right_alone or right is None or len(evidence.recorded.inputs) != 1:
         return None
@@ -213,7 +212,7 @@ def wrong_normalisation(evidence: Evidence) -> Fault | None:
 
 
 def precision_drift(evidence: Evidence) -> Fault | None:
-    """Small differences, of the size that weights of fewer bits bring, and the classes as they were."""
+    """Find small differences, as of weights with fewer bits, that leave the classes unchanged."""
     labels = evidence.labels
     others = labels and labels.samples and (labels.same or 0) < _SAME_CLASS * labels.samples
     if evidence.right_alone or others or _one_sided(evidence):
@@ -252,10 +251,10 @@ _RULES: tuple[Callable[[Evidence], Fault | None], ...] = (
 
 
 def _one_sided(evidence: Evidence) -> bool:
-    """Whether the samples' differences, before softmax, are all but multiples of one another.
+    """Whether the samples' differences, before softmax, are nearly multiples of one another.
 
-    Rounding, which is in every weight, spreads over all directions; a change of one weight behind the last
-    convolution goes in one.
+    Rounding affects every weight, and spreads over all directions; a changed weight after the last convolution causes
+    differences in one.
     """
     recorded, served = evidence.recorded.outputs[evidence.scores], evidence.served[evidence.scores]
     difference = normalisation.spread(served) - normalisation.spread(recorded)
@@ -283,7 +282,7 @@ def _tensor(tensor: tuple[str, list[int]]) -> str:
 
 
 def _alone(served: tuple[str, list[int]], tensor: tuple[str, list[int]]) -> bool:
-    """Whether it is the tensor with an axis of 1, as which a server declares a number that stands alone."""
+    """Whether it is the tensor with an axis of 1, with which a server declares a scalar."""
     return served == (tensor[0], [*tensor[1], 1]) and len(tensor[1]) < 2
 
 

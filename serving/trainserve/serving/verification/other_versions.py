@@ -1,4 +1,4 @@
-"""Other versions of a model: what a server that answers wrongly may be serving instead."""
+"""Other versions of a model, which a server with wrong answers may be serving instead."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from trainserve.store.names import MANIFEST
 from trainserve.store.places import place
 
 VERSIONS = 8
-"""The newest ones that are looked at."""
+"""Number of newest versions to try."""
 
 
 def others(address: Address, limit: int) -> Iterator[Known]:
-    """The other versions beside the store version at `address`, newest first, each with at most `limit` samples.
+    """Yield the other versions of the model at `address`, newest first, each with at most `limit` samples.
 
-    One whose samples cannot be read is passed over; of an address that is no store version's there are none.
+    Versions with unreadable samples are skipped. An address that is not a version of the store has no others.
     """
     if address.version is None or address.place == "https":  # https has no folders to list
         return

@@ -1,7 +1,7 @@
-"""What a model is asked of which nothing was recorded: inputs that are made up, each an answerable question or not.
+"""Synthetic requests for a model without recorded samples.
 
-A model is alive when it answers. What it answers to an input that was made up for it, an error included, is known once
-that was tried: the same error again is an answer, too, and another kind of error is none.
+A model is alive if it answers. It may answer a synthetic input with an error, because the input is invalid: the same
+error again then counts as an answer, another kind of error does not.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ _NO_ANSWER = re.compile(
     r"Stub process '[^']*' is not healthy|Request for unknown model|is not ready|is being unloaded|not found, version"
     r"|out of memory|bad_alloc|[Ff]ailed to allocate|CUDA (error|failure)|CUDNN|CUBLAS",
 )
-"""Words of a server that could not ask its model, or has no room for it: nothing that an input is to blame for."""
+"""Errors that are not caused by the input: the server could not run the model, or is out of memory."""
 _PARTICULARS = re.compile(r"0x[0-9a-fA-F]+|[-+]?[0-9][0-9.,e+-]*")
 _sequences = itertools.count(int(time.time() * 1e3) << 20 & (1 << 62) - 1)
-"""Names of sequences, of which no other caller has one."""
+"""Sequence ids, different from those of other callers."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """One request, and how it was answered when it was first tried: `refusal` is the kind of error, empty of none.
+    """One request. `refusal` is the kind of error that it was first answered with; empty if there was none.
 
-    `sequence`: it is a sequence by itself, for a model that takes no other request.
+    `sequence` says that it is a sequence of its own, for a model that accepts only sequences.
     """
 
     inputs: Arrays
@@ -44,23 +44,23 @@ class Question:
     refusal: str = ""
 
     def parameters(self) -> dict[str, Any]:
-        """Of the request."""
+        """Return the request's parameters."""
         return {"sequence_id": next(_sequences), "sequence_start": True, "sequence_end": True} if self.sequence else {}
 
 
 def kind_of(error: InferenceError) -> str:
-    """The error's words without what is of this one request: numbers and addresses."""
+    """Return the error message without what is specific to one request: numbers and addresses."""
     return _PARTICULARS.sub("#", str(error))
 
 
 def is_answer(error: InferenceError) -> bool:
-    """Whether the model, or the server after a look at the request, said it."""
+    """Whether the error is an answer of the model, or of the server's check of the request."""
     words = str(error)
     return words.startswith(("status 400", "status 500", "status 422")) and _NO_ANSWER.search(words) is None
 
 
 def describe(url: str, model: str, timeout: float) -> Described:
-    """What the server says of the model. Raises InferenceError, or OSError when there is no server."""
+    """Get the server's description of a loaded model. Raises InferenceError, or OSError if there is no server."""
     try:
         described = Endpoint(url, timeout).describe(model)
     except NoServer as error:
@@ -73,33 +73,34 @@ def describe(url: str, model: str, timeout: float) -> Described:
 
 
 def unaskable(described: Described) -> str:
-    """Why nothing can be made up for a model; empty where it can."""
+    """Return why there are no synthetic inputs for a model; empty if there are."""
     odd = [f"input {name} takes {kind}" for name, (kind, _) in (described.inputs or {}).items() if kind not in DTYPES]
     return odd[0] if odd else ""
 
 
 def questions(described: Described) -> Iterator[Question]:
-    """What may be asked, the likeliest to be answered first."""
+    """Yield requests to try, the most likely to be valid first."""
     tensors = [
-        (name, np.dtype(DTYPES[datatype]), [shape[0], *shape[1:]] if shape else [])
-        for name, (datatype, shape) in (described.inputs or {}).items()
+        (name, np.dtype(DTYPES[datatype]), shape) for name, (datatype, shape) in (described.inputs or {}).items()
     ]
     for inputs in load_inputs.attempts(tensors):
         yield Question(dict(inputs), tuple(described.outputs or ()), described.sequence_idle is not None)
 
 
 def fresh(inputs: Arrays, generator: np.random.Generator) -> Arrays:
-    """Inputs that were never sent before: a response cache answers what was, whoever is dead behind it.
+    """Return new inputs, which a response cache does not know: it would answer known ones even for a dead model.
 
-    Its values in another order, those that are no whole numbers a little smaller, and texts with a few digits more, so
-    that each is likely to be one that the model takes.
+    Values are shuffled, floating-point numbers are made a little smaller, and texts get a few more digits, so that the
+    inputs are likely to be valid.
     """
     return {name: _shuffled(array, generator) for name, array in inputs.items()}
 
 
 def put(connection: http.client.HTTPConnection, model: str, question: Question, inputs: Arrays) -> None:
-    """Ask it, with these inputs in the place of its own. Raises InferenceError unless it is answered, be it with the
-    error that is known, and OSError."""
+    """Send `question` with `inputs` in place of its own. Its known error counts as an answer.
+
+    Raises InferenceError for any other error, and OSError.
+    """
     try:
         ask(connection, model, inputs, [Wanted(name) for name in question.outputs], question.parameters())
     except InferenceError as error:

@@ -1,6 +1,6 @@
-"""The version's own graph, run here by plain onnxruntime: what a server's wrong answers are held against.
+"""Reference answers: the version's own graph, run here with plain onnxruntime, to compare wrong answers with.
 
-onnx and onnxruntime are imported when they are needed, and are part of the extras `train` and `dev`.
+onnx and onnxruntime are imported only when needed, and are part of the extras `train` and `dev`.
 """
 
 from __future__ import annotations
@@ -19,47 +19,47 @@ from trainserve.serving.samples.recorded import Recorded
 from trainserve.serving.sources.servable import Servable
 
 LIMIT = 1 << 30
-"""Bytes of a graph that is edited in memory; a larger one is only run as it is."""
+"""Maximum bytes of a graph that is edited in memory; a larger one is only run unchanged."""
 _BATCH = 16
 _CONSTANTS = 16
-"""Values, at most, of a tensor that holds no weights, such as a mean for each channel."""
+"""Maximum values of a tensor that is not a weight, such as a mean per channel."""
 RTOL, ATOL = 1e-3, 1e-5
-"""Of a graph that brings no tolerance of its own: those of a version in fp32 (docs/contracts.md)."""
+"""Tolerances of a graph without its own: those of a version in fp32 (docs/contracts.md)."""
 
 
 class NoReference(Exception):
-    """The graph cannot be run or edited here; the message says why."""
+    """The graph cannot be run or edited on this machine; the message says why."""
 
 
 class Reference:
-    """A graph on this disk. Every method raises NoReference."""
+    """A graph on this disk, to be run here. Every method raises NoReference."""
 
     def __init__(self, path: Path, recorded: Recorded, outputs: Sequence[str] | None = None) -> None:
-        """Asked for the outputs of `recorded` unless for others, in requests like its own."""
+        """Requests have the form of those of `recorded`; `outputs` are by default its outputs."""
         self._path, self._outputs, self._recorded = path, list(outputs or recorded.outputs), recorded
 
     def answers(self, inputs: Arrays, *, alone: bool = False) -> Arrays:
-        """Of the graph as it is; `alone`: to each request by itself, where otherwise batches are made of several."""
+        """Run the unchanged graph; with `alone` on each request separately, else on batches of several."""
         return self._run(self._session(str(self._path)), inputs, alone=alone)
 
     def twice(self, inputs: Arrays) -> tuple[Arrays, Arrays]:
-        """The same, each request alone, asked once and once more."""
-        session = self._session(str(self._path))  # a new one would begin with the same random numbers
+        """Run the unchanged graph twice on each request alone."""
+        session = self._session(str(self._path))  # a new session would start with the same random numbers
         return self._run(session, inputs, alone=True), self._run(session, inputs, alone=True)
 
     def of_floats(self) -> Callable[[Arrays], Arrays]:
-        """The graph with every input taking float32, so that an image may have values between two integers."""
+        """Return the graph with float32 inputs, so that an image may have values between integers."""
         import onnx
 
         model = self._load()
         for tensor in model.graph.input:
             tensor.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
-        del model.graph.value_info[:]  # types of what lies between, which are others now
+        del model.graph.value_info[:]  # types of inner tensors, which have changed
         session = self._session(model.SerializeToString())
         return lambda inputs: self._run(session, {name: array.astype(np.float32) for name, array in inputs.items()})
 
     def rounded(self, precision: Literal["fp16", "int8"], inputs: Arrays) -> Arrays:
-        """Of the graph whose weights are rounded to what `precision` can hold: the least that it loses."""
+        """Run the graph with weights rounded to `precision`, which is the minimum loss of that precision."""
         from onnx import TensorProto, numpy_helper
 
         model = self._load()
@@ -93,15 +93,15 @@ class Reference:
             raise NoReference(f"onnxruntime: {str(error).splitlines()[0]}") from error
 
     def _run(self, session: Any, inputs: Arrays, *, alone: bool = False) -> Arrays:
-        """In batches; of a fixed batch the last one begins again at the first row."""
+        """Run in batches; the last batch of a fixed size is filled up from the first row."""
         asked = replace(self._recorded, inputs=inputs, outputs={name: np.empty(0) for name in self._outputs})
         rows = min(map(len, inputs.values()))
         batch = self._recorded.batch if alone or self._recorded.batch > 1 else min(_BATCH, rows)
         parts = [self._answer(session, asked.sent(taken % rows)) for taken in _taken(rows, batch, asked)]
         try:
             joined = [np.stack(each) if asked.whole else np.concatenate(each) for each in zip(*parts, strict=True)]
-        except ValueError as error:  # how much it answers depends on what it is asked
-            raise NoReference(f"its answers to several requests have not one shape: {error}") from None
+        except ValueError as error:  # the shape of an answer depends on the input
+            raise NoReference(f"its answers to several requests differ in shape: {error}") from None
         return {name: array[:rows] for name, array in zip(self._outputs, joined, strict=True)}
 
     def _answer(self, session: Any, inputs: Arrays) -> list[np.ndarray[Any, Any]]:
@@ -120,16 +120,16 @@ def _taken(rows: int, batch: int, asked: Recorded) -> Iterator[np.ndarray[Any, A
 
 
 def _as_text(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """onnxruntime takes texts, a server bytes."""
+    """Decode bytes, which a server takes, to texts, which onnxruntime takes."""
     found = np.empty(array.size, object)
     found[:] = [text(each) for each in array.flat]
     return found.reshape(array.shape)
 
 
 def recorded(servable: Servable, count: int) -> Recorded:
-    """Made-up inputs for a graph with which nothing was recorded, and onnxruntime's answers. Raises NoReference.
+    """Return synthetic samples for a graph without recorded ones, with onnxruntime's answers. Raises NoReference.
 
-    At most `count` samples, each asked alone: its answers may depend on what is asked beside it.
+    At most `count` samples, each run alone: answers may depend on the other rows of a batch.
     """
     for tensor in servable.inputs:
         if tensor.dtype not in NAMES:

@@ -1,4 +1,4 @@
-"""What a verification found, as one record: for people a table is made of it, for machines JSON."""
+"""The report of a verification; the CLI shows it as a table or as JSON."""
 
 from __future__ import annotations
 
@@ -12,39 +12,39 @@ from pydantic.alias_generators import to_camel
 
 
 class Kind(StrEnum):
-    """The faults that are told apart."""
+    """Kinds of faults."""
 
     ALTERED_FILE = "AlteredFile"
-    """A file of MODEL is not the one that was published, or its signature is not the key's."""
+    """A file of MODEL is not the published one, or is not signed by the key."""
     NOT_SERVED = "NotServed"
-    """Nothing answers at the address, or the server has not loaded the model."""
+    """No server answers at the address, or it has not loaded the model."""
     HALF_LOADED_ENSEMBLE = "HalfLoadedEnsemble"
-    """A step that the model needs is not loaded, or does not answer."""
+    """A step of the ensemble is not loaded, or does not answer."""
     WRONG_ENSEMBLE = "WrongEnsemble"
-    """The model is right, and the ensemble around it answers with something else."""
+    """The model's answers are right, those of the ensemble around it are not."""
     WRONG_VERSION = "WrongVersion"
-    """Another version, or another model, is served under the name."""
+    """The server serves another version or another model under the name."""
     SWAPPED_LABELS = "SwappedLabels"
     """The classes' labels are not those of the version."""
     WRONG_NORMALISATION = "WrongNormalisation"
-    """The right network, which sees its input shifted, scaled or with its channels reversed."""
+    """The right network gets its input shifted, scaled or with reversed channels."""
     PRECISION_DRIFT = "PrecisionDrift"
-    """The right network, computed in fewer bits than the tolerance allows."""
+    """The right network is computed with lower precision than the tolerance allows."""
     MIXED_BATCHES = "MixedBatches"
-    """Right when a request is alone, wrong in a batch or among others."""
+    """Answers are right alone, and wrong in a batch or among concurrent requests."""
     CHANGING_ANSWERS = "ChangingAnswers"
-    """The same asked twice is answered differently: by chance, or out of a state."""
+    """Answers to the same request differ: by chance, or because of a state."""
     TAMPERED_WEIGHTS = "TamperedWeights"
-    """The server's weights are not those of the version, and nothing gentler explains the answers."""
+    """The server's weights are not those of the version; nothing else explains the answers."""
     VERSION_AT_FAULT = "VersionAtFault"
-    """The served file is the version's own, and does not give what was recorded with it."""
+    """The version's own file does not give its recorded outputs."""
     INFERENCE_FAILED = "InferenceFailed"
     """The server answered with an error."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """The likeliest fault, in words, with what it was concluded from."""
+    """The most likely fault, with its evidence."""
 
     kind: Kind
     message: str
@@ -53,8 +53,11 @@ class Fault:
 
 @dataclass(frozen=True)
 class Worst:
-    """The sample furthest outside the tolerance, or nearest to it: its row in samples.npz, where in it (flat) the
-    largest difference is, and both rows. Between two texts the difference is no number."""
+    """The sample furthest outside of the tolerance, or nearest to it.
+
+    `sample` is its row in samples.npz, `position` the flat index of the largest difference, which is infinite between
+    texts.
+    """
 
     sample: int
     output: str
@@ -66,7 +69,7 @@ class Worst:
 
 @dataclass(frozen=True)
 class Run:
-    """All samples through the server in one way. Latencies are of whole requests, as this client saw them."""
+    """All samples, sent in one way. Latencies are those of whole requests, as seen by this client."""
 
     protocol: str
     batch: int
@@ -83,7 +86,7 @@ class Run:
 
 @dataclass(frozen=True)
 class WrongLabel:
-    """What the server calls class `index`."""
+    """A wrong label of class `index`."""
 
     index: int
     expected: str
@@ -92,10 +95,10 @@ class WrongLabel:
 
 @dataclass(frozen=True)
 class Labels:
-    """Names of the classes by the server's own labels, and how often the likeliest class is the recorded one.
+    """Comparison of the server's labels and classes with the recorded ones.
 
-    `same` and `samples` are None of a regression. `served_accuracy` and `recorded_accuracy` are shares of samples whose
-    likeliest class is the true one; None where the truth was not recorded.
+    `same` counts the samples with the same most probable class; None, like `samples`, for a regression. The accuracies
+    are shares of samples whose most probable class is the true one; None if the true classes are not recorded.
     """
 
     matches: bool
@@ -109,7 +112,7 @@ class Labels:
 
 @dataclass(frozen=True)
 class Files:
-    """The bytes of MODEL on this side: what they were checked against, and by whom they are signed."""
+    """The check of MODEL's files, and the key that signed them."""
 
     matches: bool
     message: str
@@ -120,9 +123,9 @@ class Files:
 
 @dataclass(frozen=True)
 class Report:
-    """One verification. Without a server `runs` is empty and `server` None.
+    """One verification. Without a server, `runs` is empty and `server` is None.
 
-    `ensemble_runs` are those through the ensemble around a model that itself is right; there may be none.
+    `ensemble_runs` are through the ensemble around a model whose own answers are right; there may be none.
     """
 
     verified: bool
@@ -147,13 +150,13 @@ class Report:
 
     @property
     def worst(self) -> Worst | None:
-        """Of all `runs`: the first that does not match, else the one with the largest difference."""
+        """The worst sample of the mismatching runs, or if all match, of all runs."""
         found = [run for run in self.runs if run.worst]
         wrong = [run for run in found if not run.matches] or found
         return max(wrong, key=lambda run: run.max_abs or 0.0).worst if wrong else None
 
     def as_json(self) -> dict[str, Any]:
-        """camelCase, null for what was not measured and for differences that are no number; one worst sample whole."""
+        """Return JSON in camelCase, with null for unmeasured and infinite values, and the rows of one worst sample."""
         found: dict[str, Any] = _plain(self)
         for run in found["runs"]:
             if run["worst"]:

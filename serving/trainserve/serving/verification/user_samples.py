@@ -1,8 +1,7 @@
-"""Real inputs that a user gives with a lone graph, `--samples FILE.npz`: an array under every input's name, and where
-the right answers are known one under every output's.
+"""Real inputs from a user for a lone graph (`--samples FILE.npz`): an array per input, and optionally per output.
 
-Of a graph with a batch axis each row is a sample. Else an array is one request as a whole; with one axis more than the
-graph has, a row of it is.
+For a graph with a batch axis, each row is a sample. Otherwise an array is one request; if it has one axis more than the
+graph's input, each row is a request.
 """
 
 from __future__ import annotations
@@ -27,13 +26,15 @@ LIMIT = 64
 
 
 class BadSamples(ValueError):
-    """The file is no samples of this graph; the message names the array."""
+    """The file does not have samples for this graph; the message names the array."""
 
 
 @dataclass(frozen=True)
 class Given:
-    """The arrays of one file, each of its tensor's dtype. `tensors` are the graph's inputs and its outputs, `graph` is
-    the graph's file where it is to be run here."""
+    """The arrays of one file, each in its tensor's dtype.
+
+    `tensors` are the graph's inputs and its outputs; `graph` is the graph's file if it is to be run here.
+    """
 
     tensors: tuple[tuple[Tensor, ...], tuple[Tensor, ...]]
     inputs: Arrays
@@ -43,21 +44,21 @@ class Given:
 
     @classmethod
     def load(cls, path: Path, model: Servable, limit: int = LIMIT) -> Given:
-        """What `path` holds for `model`. Raises BadSamples, OSError."""
+        """Read the samples at `path` for `model`. Raises BadSamples, OSError."""
         found = cls._read(path, (model.inputs, model.outputs), limit, model.folder / model.graph)
         found.recorded(batched=model.batched, answered=False)
         return found
 
     @classmethod
     def left(cls, path: Path, limit: int = LIMIT) -> Given:
-        """What an init container left at `path`, which has seen the graph and written down its tensors (`leave`)."""
+        """Read the samples at `path`, beside which an init container has saved the graph's tensors (`leave`)."""
         told = json.loads(path.with_suffix(".json").read_bytes())
         inputs, outputs = (tuple(Tensor.model_validate(each) for each in told[name]) for name in ("inputs", "outputs"))
         return cls._read(path, (inputs, outputs), limit, None)
 
     @classmethod
     def leave(cls, path: Path, model: Servable) -> None:
-        """Check the file at `path`, and write the tensors beside it. Raises BadSamples, OSError."""
+        """Check the samples at `path`, and save the model's tensors beside them. Raises BadSamples, OSError."""
         cls.load(path, model)
         inputs, outputs = (
             [each.model_dump(mode="json") for each in tensors] for tensors in (model.inputs, model.outputs)
@@ -97,8 +98,10 @@ class Given:
         return cls(tensors, _typed(path, inputs, arrays), _typed(path, outputs, arrays), limit, graph)
 
     def recorded(self, *, batched: bool, answered: bool = True) -> Recorded:
-        """The samples of a graph that is served in batches or not, with the given outputs; where there are none, with
-        onnxruntime's own where that is at hand (`answered`), else without. Raises BadSamples."""
+        """Return the samples for a graph that is served with or without batches. Raises BadSamples.
+
+        Without given outputs, they get onnxruntime's own if `answered` and it can run the graph here, else none.
+        """
         arrays = self.inputs | self.outputs
         own_inputs, own_outputs = self.tensors
         tensors = [tensor for tensor in (*own_inputs, *own_outputs) if tensor.name in arrays]
@@ -124,7 +127,7 @@ class Given:
 
 
 def _layout(tensors: Sequence[Tensor], arrays: Arrays, batched: bool) -> tuple[int, bool]:
-    """How many rows a request holds, and whether a row is a request as a whole. Raises BadSamples."""
+    """Return the rows per request, and whether each row is a whole request. Raises BadSamples."""
     firsts = {tensor.shape[0] if tensor.shape else 0 for tensor in tensors}
     fixed = firsts.pop() if len(firsts) == 1 else 0
     stacked = any(_stacked(tensors, tensor.name, arrays[tensor.name]) for tensor in tensors)
@@ -148,7 +151,7 @@ def _typed(path: Path, tensors: Sequence[Tensor], arrays: Arrays) -> Arrays:
 
 
 def _cast(path: Path, tensor: Tensor, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """In the tensor's dtype; texts as bytes."""
+    """Convert to the tensor's dtype; texts become bytes. Raises BadSamples."""
     if tensor.dtype == "object":
         if array.dtype.kind not in "SU":
             raise BadSamples(f"{path}: {tensor.name}: {array.dtype} instead of texts")

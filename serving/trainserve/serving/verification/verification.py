@@ -1,4 +1,4 @@
-"""A version's recorded samples through a running server: over HTTP and gRPC, alone, in full batches, concurrently."""
+"""Verification of a running server with a version's samples: over HTTP and gRPC, alone, in batches, concurrently."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from trainserve.serving.verification.evidence import Evidence, Known
 from trainserve.serving.verification.report import Fault, Files, Kind, Labels, Report, Run, Worst, WrongLabel
 
 REQUESTS = 32
-"""Requests of each run at least, unless `SECONDS` are over and every sample was sent."""
+"""Minimum requests of each run, unless `SECONDS` are over and every sample was sent."""
 SECONDS = 2.0
 TIMEOUT = 300.0
-"""Seconds one inference may take: nobody knows how slow the model is."""
+"""Timeout of an inference, in seconds: the model's speed is unknown."""
 SHOWN = 1000
-"""Values, at most, of the worst sample's row that a report holds; of a longer one only that of the worst position."""
+"""Maximum values of the worst sample's row in a report; of a longer row, only the worst value is reported."""
 
 Progress = Callable[[str], None]
 Rows = np.ndarray[Any, Any]
@@ -47,10 +47,10 @@ def verify(
     others: Iterable[Known] = (),
     progress: Progress = lambda line: None,
 ) -> Report:
-    """Verify what the server at `http` (and `grpc`; <host>:<port>) serves as `model`: by default under its own name.
+    """Verify the model that the server at `http` (and `grpc`; <host>:<port>) serves as `model` (default: its own name).
 
-    `batches`: by default 1 and the server's largest. `files` is what is known of the model's bytes; `others` are looked
-    at only when the answers are wrong. What is wrong is in the report, an absent server included; nothing is raised.
+    `batches` are by default 1 and the server's largest. `files` is the check of the model's files; `others` are tried
+    only if the answers are wrong. Faults are in the report, also an unreachable server; nothing is raised.
     """
     name = model or servable.name
     report = Report(
@@ -126,7 +126,7 @@ def verify(
 def _run(
     transport: Transport, connect: Connect, recorded: Recorded, batch: int, concurrency: int, repeat: bool = True
 ) -> tuple[Run, Arrays]:
-    """Every sample once, and more requests for the latency's sake; the answers to the samples, once each, in order."""
+    """Send every sample once, then more requests to measure latency; returns the answers to each sample, in order."""
     requests = recorded.requests(batch)
     wanted = max(len(requests), REQUESTS * (concurrency if concurrency > 1 else 1)) if repeat else len(requests)
     try:
@@ -156,14 +156,14 @@ def _run(
 def _ask(
     connect: Connect, recorded: Recorded, requests: Sequence[Rows], needed: int, concurrency: int
 ) -> tuple[list[tuple[Rows, Arrays]], list[float]]:
-    """The answers to `requests`, in their order, and each one's seconds; the first `needed` whatever time they take."""
+    """Return the answers to `requests`, in order, and their latencies; only the first `needed` have no time limit."""
     stop = time.monotonic() + SECONDS
 
     def work(first: int) -> list[tuple[int, Arrays, float]]:
         connection = connect()
         try:
             done = []
-            connection.infer(recorded.sent(requests[first]))  # pays for the connection, and for what is set up lazily
+            connection.infer(recorded.sent(requests[first]))  # includes the connection and lazy initialization
             for number in range(first, len(requests), concurrency):
                 if number >= needed and time.monotonic() > stop:
                     break
@@ -201,28 +201,28 @@ def _worst(result: Comparison) -> Worst | None:
 
 
 def _plain(values: np.ndarray[Any, Any]) -> list[Any]:
-    """Numbers, or texts."""
+    """Return numbers or texts, for JSON."""
     return [text(value) for value in values] if values.dtype.kind in "OSU" else values.tolist()
 
 
 def _labels(
     endpoint: Endpoint, model: str, servable: Servable, recorded: Recorded, described: Described, served: Arrays
 ) -> Labels | None:
-    """The labels that the server gives, and the classes of its answers; None of a model that has no labels."""
+    """Compare the server's labels, and the classes of its answers; None for a model without labels."""
     name = servable.labelled_output
     if name is None or name not in served:
         return None
-    # As labels.txt holds them, one a line; a class whose line is empty has none, and is called by its number.
+    # As in labels.txt, one per line; a class with an empty line has no label, and is called by its number.
     wanted = [" ".join(label.split()) or str(index) for index, label in enumerate(servable.labels)]
     wrong: list[WrongLabel] = []
-    if described.max_batch and not recorded.whole:  # of a graph without batch axis the extension takes all rows for one
+    if described.max_batch and not recorded.whole:  # without a batch axis the extension takes all rows as one
         got = endpoint.labels(model, name, len(wanted), recorded.sent(np.zeros(1, int)))
         both = enumerate(zip(wanted, got, strict=True))
         wrong = [WrongLabel(index, expected, found) for index, (expected, found) in both if expected != found]
     labels = Labels(not wrong, len(wanted), wrong)
     truth = recorded.truth
     if truth is not None and not np.issubdtype(truth.dtype, np.integer):
-        return labels  # a regression: its outputs have names, and none is the likeliest
+        return labels  # a regression: its outputs have names, but no most probable one
     if served[name].shape != recorded.outputs[name].shape:
         return labels
     classes, expected = served[name].argmax(axis=-1), recorded.outputs[name].argmax(axis=-1)
@@ -244,10 +244,10 @@ def _not_loaded(model: str, described: Described) -> Fault | None:
 
 
 def _half_loaded(endpoint: Endpoint, model: str) -> Fault | None:
-    """The ensemble around a model that itself is right: not there, because another of its steps is not."""
+    """Find an ensemble around a right model that is not loaded because another of its steps is not."""
     try:
         models = endpoint.models()
-    except NoServer:  # a server may keep its index to itself (--http-restricted-api)
+    except NoServer:  # a server may restrict its index (--http-restricted-api)
         return None
     missing = {name: why or state for name, (state, why) in models.items() if state != "READY"}
     if not missing:
@@ -269,9 +269,9 @@ def _with_ensemble(
     recorded: Recorded,
     sizes: Sequence[int],
 ) -> Report:
-    """The verdict on a model that itself is right: it is verified unless there is an ensemble around it that is wrong.
+    """Verify the ensemble around a model whose own answers are right, if there is one.
 
-    Every sample goes through that once in every size of request.
+    Every sample is sent through it once in each size of request.
     """
     fault, name = _half_loaded(endpoint, model), ensemble_samples.name_of(model)
     if fault or not endpoint.ready(name):
@@ -301,9 +301,9 @@ def _with_ensemble(
 def _wrong_labels(
     report: Report, endpoint: Endpoint, model: str, url: str, servable: Servable, recorded: Recorded, size: int
 ) -> Fault | None:
-    """What is wrong with the step of a right ensemble that names the classes, of all of which the samples show some.
+    """Find a fault of an ensemble's last step, which names the classes, with samples of every class.
 
-    It is asked where it is ours, as its name and its tensors tell.
+    Only a step with the name and the tensors that this project generates is checked.
     """
     name, samples = ensemble_samples.labels_of(model), ensemble_samples.of_labels(servable, recorded)
     if samples is None or not endpoint.ready(name):

@@ -34,11 +34,11 @@ SIZES = {
 }
 """Bytes of an element; each BYTES element is preceded by its length."""
 LARGEST = 2**31 - 1
-"""Maximum length of an axis, and number of a tensor's elements: more than a body within the limit can hold."""
+"""Maximum length of an axis, and number of a tensor's elements: more than any body can hold."""
 AXES = 32
 """Maximum number of a tensor's axes."""
 LEVELS = 64
-"""Maximum nesting of arrays and objects: a request with a tensor of `AXES` axes has less."""
+"""Maximum nesting of arrays and objects: a tensor of `AXES` axes needs less."""
 _JSON_KINDS: dict[str, tuple[set[type], str]] = {"BOOL": ({bool}, "true or false"), "BYTES": ({str}, "strings")}
 _WHOLE: tuple[set[type], str] = ({int}, "whole numbers")
 _NUMBERS: tuple[set[type], str] = ({int, float}, "numbers")
@@ -46,8 +46,10 @@ _CACHED_BYTES = 4096
 
 
 def parse(text: bytes | bytearray) -> Any:
-    """Parse a JSON body. Raises Refused, also for text that is not UTF-8 and for repeated members, which two parsers may
-    read differently, and for more than `LEVELS` levels."""
+    """Parse a JSON body of at most `LEVELS` levels. Raises Refused.
+
+    Text that is not UTF-8 and repeated members are refused too: two parsers may read them differently.
+    """
     try:
         value = json.loads(text.decode(), object_pairs_hook=_members)
     except RecursionError:
