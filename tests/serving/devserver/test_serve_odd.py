@@ -60,7 +60,7 @@ def test_lone_graphs_of_all_kinds_are_ready_and_stay_so(command: Path, tmp_path:
     try:
         steady(running, *LONE)
         (line,) = [line for line in running.said if line.startswith("reshape: ready")]
-        assert "answers inputs that are made up with an error" in line
+        assert "answers synthetic inputs with an error" in line
     finally:
         running.kill()
 

@@ -210,7 +210,7 @@ def test_clients_send_one_number_for_each_row_as_they_have_it(served: Served) ->
 
 def test_a_model_that_is_right_alone_and_wrong_in_company_is_loaded_anew_without_batches(served: Served) -> None:
     assert any(
-        line.startswith(f"{WRONG}: recovering (it is loaded anew without batches: in another order row ")
+        line.startswith(f"{WRONG}: recovering (loading it again without batches: in another order row ")
         for line in served.serving.said
     )
     assert served.said[WRONG].startswith("ready") and "not batched: in another order row" in served.said[WRONG]
@@ -229,7 +229,7 @@ def test_a_pods_probe_has_the_server_started_anew_without_batches(command: Path,
     ) as server:
         company = Company(Beside(tmp_path))
         probe = Probe("127.0.0.1", server.http_port, WRONG, Recorded.load(version.folder, 16), company=company)
-        with pytest.raises(InferenceError, match="started anew without batches: in another order"):
+        with pytest.raises(InferenceError, match="restarted without batches: in another order"):
             probe.verify()
         assert probe.verified is None
         assert "max_batch_size" not in (tmp_path / "repository" / WRONG / CONFIG).read_text()

@@ -95,7 +95,7 @@ def test_what_answers_made_up_inputs_is_ready_and_stays_alive(odd: Odd, name: st
 def test_an_error_that_was_there_from_the_beginning_is_an_answer_and_another_one_is_none(odd: Odd) -> None:
     probe = odd.probe("reshape")
     probe.verify()
-    assert "answers inputs that are made up with an error" in probe.message
+    assert "answers synthetic inputs with an error" in probe.message
     assert "Reshape" in probe.message
     assert probe.alive() == (True, "ok")
     probe.model = "nonesuch"  # as after somebody has unloaded it
@@ -279,7 +279,7 @@ def test_where_nobody_says_what_is_right_given_inputs_must_be_answered(odd: Odd,
     probe = Probe("127.0.0.1", odd.server.http_port, "words", Given.left(tmp_path / "given.npz"))
     probe.verify()
     assert (probe.verified, probe.reason) == (True, Reason.NOTHING_RECORDED)
-    assert probe.message == "the 3 given inputs are answered; no one has said what is right"
+    assert probe.message == "the 3 given inputs are answered; the right outputs are unknown"
     np.savez(tmp_path / "given.npz", word=np.array([["cat"], ["dog"]]), number=np.array([[1], [2]]))
     probe = Probe("127.0.0.1", odd.server.http_port, "words", Given.load(tmp_path / "given.npz", model))
     probe.verify()

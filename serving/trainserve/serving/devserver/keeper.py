@@ -94,7 +94,7 @@ class Keeper:
                 return
             except Exception as error:  # whatever it is, a model that serves must not go unwatched
                 traceback.print_exc()
-                self._tell("unwatched", f"it may serve, and is not watched for the moment: {error!r}")
+                self._tell("unwatched", f"it may serve, but is not watched for the moment: {error!r}")
                 self.run.over.wait(LIVENESS_SECONDS)
 
     def _watch(self) -> None:
@@ -156,7 +156,7 @@ class Keeper:
         known = self._unbatched.get(self.model)
         if known is None or not known.configs:
             return False
-        self._change(self.model, "recovering", f"it is loaded anew without batches: {why}")
+        self._change(self.model, "recovering", f"loading it again without batches: {why}")
         self._unbatched[self.model] = known.apply(self.run.repository, why)
         for name in reversed(list(known.configs)):  # an ensemble before its steps
             with contextlib.suppress(InferenceError):

@@ -20,7 +20,7 @@ from trainserve.serving.verification import questions
 from trainserve.serving.verification.questions import Question
 
 FIRST_SECONDS = 300.0
-"""Timeout of an inference of a kind that was never sent before: nobody knows yet how long it takes."""
+"""Timeout of a first inference, whose duration is unknown."""
 REMEMBERED = 16
 """Inferences whose durations set the next timeout. The first ones may include lazy initialization."""
 WINDOW = 1024

@@ -121,7 +121,7 @@ class Probe:
             return
         for rows in recorded.requests(recorded.batch):
             self._inferences.put(self.model, self._question, recorded.sent(rows), FIRST_SECONDS)
-        self._answered_unrecorded(f"the {len(recorded)} given inputs are answered; no one has said what is right")
+        self._answered_unrecorded(f"the {len(recorded)} given inputs are answered; the right outputs are unknown")
 
     def _compare(self, recorded: Recorded) -> None:
         result = self._inferences.compare(self.model, recorded)
@@ -157,14 +157,14 @@ class Probe:
             question = each
             break
         if question is not None:
-            message = "inputs made up in the declared shapes are answered; a lone graph comes without samples"
+            message = "synthetic inputs in the declared shapes are answered; a lone graph has no recorded samples"
             if question.sequence:
                 message += "; each is a sequence of its own"
         elif refused is not None:
             question, words = refused
-            message = f"it answers inputs that are made up with an error, which may be right; give samples: {words}"
+            message = f"it answers synthetic inputs with an error, which may be right; give samples: {words}"
         else:
-            message = f"it is loaded, and not asked: nothing can be made up for it ({why})"
+            message = f"it is loaded, but not verified: there are no synthetic inputs for it ({why})"
         self._question = question
         self._answered_unrecorded(message)
 

@@ -100,7 +100,7 @@ class Company:
         self.expect_left(described)
         self.mixed = trial(host, port, model, described, question, recorded)
         if self.mixed and self.unbatched is not None and self.unbatched.apply(self.mixed):
-            self._leaving = f"it is started anew without batches: {self.mixed}"
+            self._leaving = f"it must be restarted without batches: {self.mixed}"
             raise InferenceError(self._leaving)
 
     def expect_left(self, described: Described) -> None:

@@ -68,7 +68,7 @@ def describe(url: str, model: str, timeout: float) -> Described:
             raise error.__cause__ from error
         raise InferenceError(str(error)) from error
     if not described.ready or not described.outputs:
-        raise InferenceError(described.reason or "the server says nothing of the model's tensors")
+        raise InferenceError(described.reason or "the server does not describe the model's tensors")
     return described
 
 

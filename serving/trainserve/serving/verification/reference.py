@@ -133,7 +133,9 @@ def recorded(servable: Servable, count: int) -> Recorded:
     """
     for tensor in servable.inputs:
         if tensor.dtype not in NAMES:
-            raise NoReference(f"input {tensor.name} ({tensor.dtype} {tensor.shape}) takes what cannot be made up")
+            raise NoReference(
+                f"input {tensor.name} ({tensor.dtype} {tensor.shape}) has a dtype without synthetic values"
+            )
     tensors = [(tensor.name, np.dtype(tensor.dtype), tensor.shape) for tensor in servable.inputs]
     names, path = [tensor.name for tensor in servable.outputs], servable.folder / servable.graph
     refused = NoReference("it has no inputs")
