@@ -265,7 +265,7 @@ def test_a_user_may_say_what_is_batched(tmp_path: Path, name: str, axis: str, ba
 
 
 def test_what_has_no_rows_cannot_be_batched_on_anybodys_word(tmp_path: Path) -> None:
-    with pytest.raises(InvalidSettings, match="batchAxis: first is not possible: output mean is a single number"):
+    with pytest.raises(InvalidSettings, match="batchAxis: first is not possible: output mean is a scalar"):
         config_of(opened(tmp_path, "mean"), batchAxis="first")
 
 

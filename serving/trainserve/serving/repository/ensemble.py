@@ -58,7 +58,9 @@ def steps(name: str, model: Servable, scores: str | None, wanted: Ensemble) -> t
         (output,) = (tensor for tensor in model.outputs if tensor.name == scores)
         found.append(labels(labels_of(name), output, model.labels, wanted))
     if not found:
-        raise InvalidSettings(f"settings.ensemble: model {name} has neither preprocessing by the client nor labels")
+        raise InvalidSettings(
+            f"settings.ensemble: model {name} has neither preprocessing that is left to the client nor labels"
+        )
     return tuple(found)
 
 
