@@ -1,6 +1,6 @@
-"""`python -m trainserve.serving fetch|resolve|probe|tune`: what runs in the pods of a ModelServe (docs/contracts.md).
+"""Programs of a ModelServe's pods: `python -m trainserve.serving fetch|resolve|probe|tune` (docs/contracts.md).
 
-Each command imports only what it needs: it starts in a fraction of a second, on every pod.
+Each command imports only what it needs, so that it starts in a fraction of a second in every pod.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def main() -> None:
-    """What runs in the pods of a ModelServe."""
+    """Run a program of a ModelServe's pods."""
 
 
 @main.command()

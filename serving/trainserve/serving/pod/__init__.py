@@ -1,1 +1,1 @@
-"""What runs in the pods of a ModelServe (docs/contracts.md)."""
+"""Programs of a ModelServe's pods: init container, probe and resolver (docs/contracts.md)."""

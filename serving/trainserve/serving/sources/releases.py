@@ -1,4 +1,4 @@
-"""Which onnxruntime a Triton release brings, and which graphs that one loads.
+"""Triton releases: the onnxruntime of each, and the newest graphs that it can load.
 
 Releases: `ort_version` in build.py of each release branch of https://github.com/triton-inference-server/server
 (TRITON_VERSION_MAP there until 24.11). Highest opset and IR version: measured on 2026-11-22 with the wheels on PyPI,

@@ -47,7 +47,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Needed:
-    """What would be needed if one replica does not meet the objective."""
+    """Replicas or an objective that would be needed, if one replica does not meet the objective."""
 
     replicas: int | None
     """Replicas for the requested rate, shared evenly; None if p99 cannot be met at any rate."""

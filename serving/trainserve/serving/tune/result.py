@@ -51,7 +51,7 @@ class Result:
 
     @property
     def needed(self) -> Needed | None:
-        """What would be needed to meet the objective; None if one replica meets it."""
+        """The needed replicas or objective; None if one replica meets the objective."""
         return needed(self.table, self.measurements, self.objective, self.choice)
 
     def as_dict(self) -> dict[str, Any]:
