@@ -10,9 +10,9 @@ from typing import Any
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from trainserve.api.scalars.duration import microseconds
 from trainserve.api.metrics import serving as definitions
 from trainserve.api.metrics.definition import Metric as Definition
+from trainserve.api.scalars.duration import microseconds
 from trainserve.serving.sources.cache import NodeCache
 
 
