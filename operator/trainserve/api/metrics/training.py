@@ -8,74 +8,82 @@ LOSS = Metric(
     "trainserve_train_loss",
     "gauge",
     "",
-    "Mean loss of the running epoch, then of the test split: cross entropy, or the mean squared error of a regression.",
-    "NaN once a script's is no longer a number; our own loop ends the run there. Trap: it jumps when the epoch changes,"
-    " and at the end, when the split does.",
+    "Mean loss of the running epoch, then of the test split: cross entropy, or mean squared error for a regression.",
+    "It is NaN if a script's loss is NaN; our own training loop ends the run then. Trap: it jumps when the epoch"
+    " changes, and at the end, when the split changes.",
 )
 ACCURACY = Metric(
     "trainserve_train_accuracy",
     "gauge",
     "ratio 0 to 1",
-    "Share of right answers in the running epoch, then on the test split.",
-    "As above. Absent for a regression.",
+    "Share of correct answers in the running epoch, then on the test split.",
+    "It is absent for a regression. Trap: it jumps like the loss.",
 )
 SAMPLES_PER_SECOND = Metric(
     "trainserve_train_samples_per_second",
     "gauge",
     "samples/s",
     "Training samples per second over the run so far.",
-    "Trap: a mean since the start, slow to show a stall: use the rate of the next one.",
+    "Trap: it is a mean since the start, which reacts slowly to a stall: use the rate of"
+    " `trainserve_train_samples_total`.",
 )
 SAMPLES = Metric(
     "trainserve_train_samples_total",
     "counter",
     "samples",
-    "Training samples seen.",
-    "Its rate is the speed of now. Trap: begins at 0 again with each attempt that has no checkpoint to go on from.",
+    "Training samples processed.",
+    "Its rate is the current speed. Trap: it starts at 0 again with each attempt that has no checkpoint to resume"
+    " from.",
 )
 STEP_DURATION = Metric(
     "trainserve_train_step_duration_seconds",
     "summary",
     "without quantiles, seconds",
     "Optimizer steps (`_count`) and the time they took on the host (`_sum`).",
-    "The ratio of rates is the mean step. Trap: on a GPU kernels run on after the step has returned; only the mean over"
-    " many is right.",
+    "The ratio of the rates is the mean duration of a step. Trap: on a GPU, kernels run on after the step has returned;"
+    " only the mean over many steps is right.",
 )
 EPOCH = Metric(
     "trainserve_train_epoch",
     "gauge",
     "epochs",
     "The running epoch, from 1.",
-    "To see in a plot where loss and accuracy begin anew.",
+    "Plot it to see where loss and accuracy start again.",
 )
-EPOCHS = Metric("trainserve_train_epochs", "gauge", "epochs", "Epochs that the run will take.", "See above.")
+EPOCHS = Metric(
+    "trainserve_train_epochs",
+    "gauge",
+    "epochs",
+    "Epochs of the whole run.",
+    "Compare it with `trainserve_train_epoch`.",
+)
 PROGRESS = Metric(
     "trainserve_train_progress_ratio",
     "gauge",
     "ratio 0 to 1",
-    "Share of the whole run.",
-    "Trap: standing still is not always an error: evaluation takes its time.",
+    "Completed share of the whole run.",
+    "Trap: a constant value is not always an error, because evaluation takes time.",
 )
 ETA = Metric(
     "trainserve_train_eta_seconds",
     "gauge",
     "seconds",
-    "Seconds until the last training step, as the speed so far has it.",
-    "Trap: evaluation, export and publishing come after it.",
+    "Seconds until the last training step, estimated from the speed so far.",
+    "Trap: evaluation, export and publishing follow after that.",
 )
 CHECKPOINT = Metric(
     "trainserve_train_checkpoint_timestamp_seconds",
     "gauge",
     "Unix seconds",
     "When the newest checkpoint of this attempt was written, or the one that it resumed from.",
-    "`time() -` it is the work that a crash would cost. Absent without a checkpoint.",
+    "`time()` minus this is the work that a crash would lose. It is absent without a checkpoint.",
 )
 GPU_UTILIZATION = Metric(
     "trainserve_train_gpu_utilization_ratio",
     "gauge",
     "ratio 0 to 1",
     "Share of the driver's last sampling period in which a kernel ran.",
-    "Low: the data is too slow. Trap: high is not full.",
+    "A low value means that the data arrives too slowly. Trap: a high value does not mean that the GPU is fully used.",
     ("gpu",),
     (),
     "GPU",
@@ -85,7 +93,7 @@ GPU_MEMORY = Metric(
     "gauge",
     "bytes",
     "GPU memory in use, by all processes.",
-    "Trap: torch keeps what it once took.",
+    "Trap: torch keeps memory that it has allocated.",
     ("gpu",),
     (),
     "GPU",
@@ -95,14 +103,15 @@ GPU_ENERGY = Metric(
     "counter",
     "joules",
     "Energy of the whole board since the driver was loaded.",
-    "Trap: its value means nothing; take the increase. The board's, whoever else uses it.",
+    "Trap: the value itself means nothing; take the increase. It includes the energy of other users of the board.",
     ("gpu",),
     (),
     "GPU",
 )
 RUN = Group(
     "A training pod",
-    "On port 9400 of rank 0, for the whole run. The series end with the pod: what lasts is in the TrainJob's status.",
+    "Exported on port 9400 of rank 0, for the whole run. The series end with the pod; the results remain in the"
+    " TrainJob's status.",
     (
         LOSS,
         ACCURACY,
