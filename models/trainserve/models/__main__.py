@@ -1,8 +1,6 @@
 """`python -m trainserve.models CONFIG.json`: one training run, from the data to a published version.
 
-docs/contracts.md describes CONFIG.json; its default is $TRAINSERVE_CONFIG. Exit codes: 0 published, 1 bad
-configuration, 10 gate not met, 11 parity failed, 12 bad data, 13 could not publish or save, 14 lost another process of
-the run, 15 the port where they meet is taken, 143 stopped by SIGTERM. `torchrun -m trainserve.models CONFIG.json`
+docs/contracts.md describes CONFIG.json; its default is $TRAINSERVE_CONFIG. `torchrun -m trainserve.models CONFIG.json`
 trains with several processes.
 """
 
@@ -19,7 +17,7 @@ import traceback  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import TYPE_CHECKING, Any, NoReturn  # noqa: E402
 
-from trainserve.api.pod import Variable  # noqa: E402
+from trainserve.api.pod import ExitCode, Variable  # noqa: E402
 from trainserve.models import rank, result, server, telling, torchvision, workplace  # noqa: E402
 from trainserve.models.errors import ConfigError, Interrupted, RunFailed, UserError  # noqa: E402
 from trainserve.models.interrupt import Interrupt  # noqa: E402
@@ -33,7 +31,7 @@ if TYPE_CHECKING:
 def main(arguments: list[str]) -> NoReturn:
     """Run the config, write the termination message and exit."""
     if arguments in (["-h"], ["--help"]):
-        print(__doc__)
+        print(__doc__, "Exit codes:", *(f"{code:>5}  {code.sentence}" for code in ExitCode), sep="\n")
         sys.exit(0)
     interrupt, progress = Interrupt(), Progress()
     measured: dict[str, Any] = {}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from trainserve.api.duration import microseconds
+from trainserve.api.scalars.duration import microseconds
 from trainserve.serving.repository.settings import InvalidSettings, Settings, cautions
 
 

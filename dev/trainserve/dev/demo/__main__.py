@@ -19,6 +19,7 @@ from kubernetes.config import ConfigException
 from rich.console import Console
 from rich.table import Table
 
+from trainserve.api.pod import Endpoint, Port
 from trainserve.cli import endpoint
 from trainserve.client import Protocol, RequestFailed
 from trainserve.dev import binaries, prometheus
@@ -168,8 +169,8 @@ def next_steps(console: Console, client: Client, kubeconfig: Path, cluster: Clus
         "kubectl get tsj,tsm,pods",
         "kubectl describe tsj digits",
         "kubectl logs -l trainserve.io/trainjob=digits",
-        f"curl -s http://{host}:8000/v2/models/digits",
-        f"curl -s http://{host}:8002/metrics | grep ^nv_inference",
+        f"curl -s http://{host}:{Port.HTTP}/v2/models/digits",
+        f"curl -s http://{host}:{Port.METRICS}{Endpoint.METRICS} | grep ^nv_inference",
     ]
     if cluster:
         lines.append(f"curl -s {cluster.metrics_url} | grep ^trainserve_")

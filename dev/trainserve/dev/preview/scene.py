@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from trainserve.api.pod import Port
 from trainserve.dev.demo.watch import conditions
 from trainserve.dev.kube import Client
 from trainserve.dev.preview.page import PreviewError
@@ -113,7 +114,7 @@ def under_load(client: Client) -> Iterator[None]:
 
 
 def _address(client: Client, name: str) -> str:
-    return f"{client.get('Service', name)['spec']['clusterIP']}:8000"
+    return f"{client.get('Service', name)['spec']['clusterIP']}:{Port.HTTP}"
 
 
 def _send(name: str, address: str, over: threading.Event) -> None:
