@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from typing import Any
 
 import kubernetes_validate
@@ -91,8 +92,8 @@ def refused(policy: Manifest, resource: str, operation: str, new: Any, old: Any 
     """The policy's messages to a request, as the API server would evaluate it."""
     given: dict[str, Any] = {
         "request": {"operation": operation, "resource": {"resource": resource}},
-        "object": new,
-        "oldObject": old,
+        "object": json.loads(json.dumps(new)),
+        "oldObject": json.loads(json.dumps(old)),
         "variables": {},
     }
     for variable in policy["spec"]["variables"]:

@@ -7,8 +7,10 @@ from typing import Any
 
 from tests.operator.support import DIGEST, OTHER_DIGEST, SETTINGS, after, trainjob
 from trainserve.operator import labels
+from trainserve.operator.modelserve.observed import Observed
 from trainserve.operator.modelserve.plan import plan
-from trainserve.operator.plan import Object, Plan
+from trainserve.operator.objects import Object
+from trainserve.operator.plan import Plan
 from trainserve.operator.record import Digests
 
 SUFFIX, OTHER = DIGEST[7:17], OTHER_DIGEST[7:17]
@@ -56,16 +58,7 @@ class Serve:
 
     def step(self, seconds: float = 0.0) -> Plan:
         """Plan at that many seconds after NOW, and carry it out."""
-        done = plan(
-            self.object,
-            list(self.children.values()),
-            self.jobs,
-            self.answers,
-            self.chart,
-            after(seconds),
-            self.budgets,
-            self.digests,
-        )
+        done = plan(self.observed(), self.chart, after(seconds))
         for wanted in (*done.create, *done.apply):
             at_name = wanted["kind"], wanted["metadata"]["name"]
             self.children[at_name] = {**self.children.get(at_name, {}), **wanted}
@@ -73,6 +66,10 @@ class Serve:
             del self.children[delete.kind, delete.name]
         self.object = self.object | {"status": done.status}
         return done
+
+    def observed(self) -> Observed:
+        children = list(self.children.values())
+        return Observed.of(self.object, children, self.answers, self.jobs, self.digests, self.budgets)
 
     @property
     def status(self) -> Object:

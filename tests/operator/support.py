@@ -6,8 +6,10 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from trainserve.operator.plan import Object, Plan
+from trainserve.operator.objects import Object
+from trainserve.operator.plan import Plan
 from trainserve.operator.settings import Settings
+from trainserve.operator.trainjob.observed import Observed
 from trainserve.operator.trainjob.plan import plan as plan_trainjob
 
 NOW = datetime(2026, 11, 22, 16, 0, 0, tzinfo=UTC)
@@ -103,7 +105,7 @@ class Run:
 
     def step(self, seconds: float = 0.0, progress: Object | None = None) -> Plan:
         """Plan at that many seconds after NOW, and carry it out."""
-        plan = plan_trainjob(self.job, list(self.children.values()), progress, SETTINGS, after(seconds))
+        plan = plan_trainjob(Observed.of(self.job, list(self.children.values()), progress), SETTINGS, after(seconds))
         for wanted in plan.create:
             pod, name = wanted["kind"] == "Pod", wanted["metadata"]["name"]
             key = name if pod else f"{wanted['kind']}/{name}"

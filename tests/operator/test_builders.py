@@ -14,7 +14,7 @@ from trainserve.api.trainjob import TrainJobSpec
 from trainserve.operator.modelserve import builders as serving
 from trainserve.operator.modelserve.pod import DRAIN_SECONDS
 from trainserve.operator.modelserve.version import Version, read
-from trainserve.operator.plan import Object
+from trainserve.operator.objects import Object
 from trainserve.operator.settings import Settings
 from trainserve.operator.trainjob.builders import attempt_objects
 from trainserve.operator.trainjob.config import run_config

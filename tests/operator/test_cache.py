@@ -7,7 +7,7 @@ from typing import Any
 from trainserve.api import API_VERSION
 from trainserve.operator import labels
 from trainserve.operator.cache import Cache, drifted, trim
-from trainserve.operator.plan import Object
+from trainserve.operator.objects import Object
 from trainserve.operator.workqueue import Key
 
 PARENT = Key("TrainJob", "default", "digits")

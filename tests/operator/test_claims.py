@@ -18,8 +18,9 @@ from tests.operator.support import (
     failed,
     trainjob,
 )
-from trainserve.operator.modelserve.checks import first_refusal
-from trainserve.operator.plan import Object
+from trainserve.operator.blocked import Refusal
+from trainserve.operator.modelserve.checks import accepted
+from trainserve.operator.objects import Object
 from trainserve.operator.settings import Settings
 
 SCRIPT: Object = {"script": "configmap://code/train.py"}
@@ -148,7 +149,7 @@ def test_a_claim_of_what_cannot_be_pins_no_follower(number: int, uri: str | None
     serve.step()
     assert serve.deployments() == [f"digits-{SUFFIX}"]
     told = condition(serve.status, "ModelResolved")["message"]
-    assert f"passed over: digits version {number} is said to be at" in told
+    assert f"passed over: digits version {number} is reported at" in told
 
 
 def test_a_trainjob_whose_claim_cannot_be_is_not_served() -> None:
@@ -174,8 +175,9 @@ def test_a_trainjob_whose_claim_cannot_be_is_not_served() -> None:
 def test_an_address_in_the_store_has_to_lie_in_the_objects_namespace(root: str, uri: str) -> None:
     known = Settings.from_environment({"TRAINSERVE_STORE": root})
 
-    def refusal(address: str) -> Any:
-        return first_refusal(Serve(model={"uri": address, "digest": DIGEST}).object, known)
+    def refusal(address: str) -> Refusal | None:
+        judged = accepted(Serve(model={"uri": address, "digest": DIGEST}).observed(), known)
+        return judged if isinstance(judged, Refusal) else None
 
     refused = refusal(uri)
     assert refused is not None

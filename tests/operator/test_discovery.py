@@ -24,11 +24,12 @@ class Server:
 
     def __init__(self, release: str) -> None:
         self.release, self.away = release, 0
+        self.error: Exception = OSError("connection refused")
 
     async def served(self, group: str, version: str) -> set[str]:
         if self.away:
             self.away -= 1
-            raise OSError("connection refused")
+            raise self.error
         found = RELEASES[self.release].get((group, version))
         return {found, f"{found}/status"} if found else set()
 
@@ -50,6 +51,20 @@ async def test_a_server_that_is_away_is_asked_again(monkeypatch: pytest.MonkeyPa
         await found.looked.wait()
     looking.cancel()
     assert found.version("PodDisruptionBudget") == "v1beta1"
+
+
+async def test_an_error_without_text_is_logged_by_its_class(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(discovery, "RETRY", 0.01)
+    server = Server("1.33")
+    server.away, server.error = 1, TimeoutError()
+    found = Discovery(server.served)
+    looking = asyncio.create_task(found.run())
+    async with asyncio.timeout(30):
+        await found.looked.wait()
+    looking.cancel()
+    assert caplog.messages == ["discovery: TimeoutError; again in a moment"]
 
 
 async def test_an_upgraded_server_is_noticed() -> None:

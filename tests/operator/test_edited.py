@@ -22,9 +22,11 @@ from tests.operator.support import (
     trainjob,
 )
 from trainserve.operator import labels
-from trainserve.operator.plan import Object, Plan
+from trainserve.operator.objects import Object
+from trainserve.operator.plan import Plan
 from trainserve.operator.trainjob import progress
 from trainserve.operator.trainjob.names import place_of
+from trainserve.operator.trainjob.observed import Observed
 from trainserve.operator.trainjob.plan import plan
 
 LABELS: list[dict[str, str] | None] = [
@@ -36,7 +38,7 @@ LABELS: list[dict[str, str] | None] = [
 
 
 def step(job: Object, pods: list[Object], seconds: float = 0.0) -> Plan:
-    return plan(job, pods, None, SETTINGS, after(seconds))
+    return plan(Observed.of(job, pods), SETTINGS, after(seconds))
 
 
 def started(job: Object, status: Object) -> tuple[Object, list[Object]]:
@@ -59,8 +61,9 @@ def test_a_pods_labels_change_nothing(said: dict[str, str] | None, status: Objec
     job, pods = started(trainjob(workers={"nodes": 2}), status)
     edited = relabelled(pods, said)
     assert step(job, edited, 20) == step(job, pods, 20)
-    assert progress.targets(job, edited) == progress.targets(job, pods)
-    assert (status is RUNNING) == bool(progress.targets(job, edited))
+    asked = progress.targets(Observed.of(job, edited))
+    assert asked == progress.targets(Observed.of(job, pods))
+    assert (status is RUNNING) == bool(asked)
 
 
 @pytest.mark.parametrize("said", LABELS)

@@ -9,20 +9,23 @@ from typing import Any
 
 import pytest
 
+from tests.operator.serving import Serve
 from tests.operator.support import DIGEST, command_job, trainjob
 from tests.pod_security import violations
 from trainserve.api.modelserve import ModelServeSpec
 from trainserve.api.trainjob import TrainJobSpec
 from trainserve.operator import labels, shares
+from trainserve.operator.blocked import Refusal
 from trainserve.operator.cache import parents
 from trainserve.operator.modelserve import builders, tuner
-from trainserve.operator.modelserve.checks import first_refusal as refusal_of_serve
+from trainserve.operator.modelserve.checks import accepted as serve_accepted
 from trainserve.operator.modelserve.version import Version
-from trainserve.operator.plan import Object
+from trainserve.operator.objects import Object
 from trainserve.operator.settings import InvalidSetting, Settings
 from trainserve.operator.specs import InvalidSpec, parse_modelserve, parse_trainjob
 from trainserve.operator.trainjob.builders import attempt_objects
-from trainserve.operator.trainjob.checks import first_refusal as refusal_of_job
+from trainserve.operator.trainjob.checks import accepted as job_accepted
+from trainserve.operator.trainjob.observed import Observed
 from trainserve.operator.workqueue import Key
 
 JOBS: dict[str, Object] = {
@@ -307,9 +310,10 @@ def test_what_no_pod_could_have_is_refused_by_name(pod: Object, said: str) -> No
 def test_annotations_for_a_prometheus_are_refused_where_the_operator_sets_them() -> None:
     pod = {"annotations": {"prometheus.io/scrape": "false"}}
     job = trainjob(pod=pod)
-    serve = {**SERVE, "spec": {"model": {"name": "digits"}, "pod": pod}}
-    assert refusal_of_job(job, PVC) is refusal_of_serve(serve, PVC) is None
+    serve = Serve(pod=pod)
+    assert job_accepted(Observed.of(job, []), PVC) == Observed.of(job, []).spec
+    assert serve_accepted(serve.observed(), PVC) == serve.observed().spec
     scraping = Settings.from_environment({"TRAINSERVE_SCRAPE_ANNOTATIONS": "true"})
-    for refusal in (refusal_of_job(job, scraping), refusal_of_serve(serve, scraping)):
-        assert refusal is not None
+    for refusal in (job_accepted(Observed.of(job, []), scraping), serve_accepted(serve.observed(), scraping)):
+        assert isinstance(refusal, Refusal)
         assert refusal.message.startswith("spec.pod.annotations.prometheus.io/scrape: the operator sets it")

@@ -13,11 +13,12 @@ from tests.operator.test_server import DEADLINE, Cluster, cluster, engine, envir
 from trainserve.api.open_fields import MAX_BYTES
 from trainserve.operator.cache import ABRIDGED
 from trainserve.operator.engine import Engine
-from trainserve.operator.kinds import Answers
 from trainserve.operator.labels import MANAGED_BY, MANAGER
-from trainserve.operator.plan import Object, Plan
+from trainserve.operator.objects import Object
+from trainserve.operator.plan import Plan
 from trainserve.operator.rest import MERGE
 from trainserve.operator.trainjob.kind import TrainJobs
+from trainserve.operator.trainjob.observed import Observed
 
 __all__ = ["cluster", "engine", "environment"]
 pytestmark = pytest.mark.cluster
@@ -28,10 +29,10 @@ async def test_an_error_in_a_plan_is_one_objects_own(
 ) -> None:
     planned, failing = TrainJobs.plan, {"odd"}
 
-    def plan(self: TrainJobs, owner: Object, children: list[Object], answers: Answers, now: datetime) -> Plan:
-        if owner["metadata"]["name"] in failing:
+    def plan(self: TrainJobs, observed: Observed, now: datetime) -> Plan:
+        if observed.identity.name in failing:
             raise KeyError("nobody thought of this")
-        return planned(self, owner, children, answers, now)
+        return planned(self, observed, now)
 
     monkeypatch.setattr(TrainJobs, "plan", plan)
     await cluster.create("TrainJob", {**command_job(), "metadata": {"name": "odd"}})

@@ -19,15 +19,16 @@ class Api:
     def __init__(self) -> None:
         self.lease: dict[str, Any] | None = None
         self.away = False
+        self.error: Exception = ConnectionError("the API server is away")
 
     async def get_lease(self, namespace: str, name: str) -> dict[str, Any] | None:
         if self.away:
-            raise ConnectionError("the API server is away")
+            raise self.error
         return None if self.lease is None else {**self.lease, "metadata": dict(self.lease["metadata"])}
 
     async def put_lease(self, lease: dict[str, Any]) -> bool:
         if self.away:
-            raise ConnectionError("the API server is away")
+            raise self.error
         known = self.lease["metadata"]["resourceVersion"] if self.lease else None
         if lease["metadata"].get("resourceVersion") != known:
             return False
@@ -141,3 +142,15 @@ async def test_a_lease_that_another_had_meanwhile_and_let_go_ends_the_holder() -
     with pytest.raises(LeaseLost):
         async with asyncio.timeout(30):
             await task
+
+
+async def test_an_error_without_text_is_logged_by_its_class(caplog: pytest.LogCaptureFixture) -> None:
+    api = Api()
+    api.away, api.error = True, TimeoutError()
+    lease = Lease(api, "system", "host_a_1")
+    running = asyncio.create_task(lease.run())
+    async with asyncio.timeout(30):
+        while not caplog.messages:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    running.cancel()
+    assert caplog.messages == ["lease system/trainserve-operator: TimeoutError"]

@@ -22,7 +22,7 @@ from trainserve.operator.modelserve import samples as modelserve
 from trainserve.operator.modelserve import version as versions
 from trainserve.operator.modelserve.kind import ModelServes
 from trainserve.operator.modelserve.version import Version
-from trainserve.operator.plan import Object
+from trainserve.operator.objects import Object
 from trainserve.operator.sample import Sample, seconds
 from trainserve.operator.trainjob import samples as trainjobs
 from trainserve.operator.trainjob.kind import TrainJobs

@@ -21,7 +21,8 @@ from tests.operator.serving import (
     artifact,
 )
 from tests.operator.support import DIGEST, OTHER_DIGEST, at, condition, ended, failed
-from trainserve.operator.plan import Delete, Object
+from trainserve.operator.objects import Object
+from trainserve.operator.plan import Delete
 
 
 def test_a_resolved_version_gets_a_deployment_and_a_service() -> None:
@@ -214,7 +215,7 @@ def test_a_server_without_a_gpu_is_not_blamed_for_what_it_always_says() -> None:
     serve.step(5)
     progressing = condition(serve.status, "Progressing")
     assert progressing["reason"] == "CrashLoop"
-    assert progressing["message"].endswith("container triton keeps ending, last with exit code 137: killed")
+    assert progressing["message"].endswith("container triton keeps exiting, last with exit code 137: killed")
 
 
 def test_an_available_count_of_an_older_template_is_not_believed() -> None:

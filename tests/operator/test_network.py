@@ -15,7 +15,7 @@ from trainserve.api.modelserve import ModelServeSpec
 from trainserve.api.trainjob import TrainJobSpec
 from trainserve.operator.modelserve import builders
 from trainserve.operator.network import VARIABLE
-from trainserve.operator.plan import Object
+from trainserve.operator.objects import Object
 from trainserve.operator.settings import InvalidSetting, Settings
 from trainserve.operator.specs import InvalidSpec, parse_modelserve
 from trainserve.operator.trainjob.builders import attempt_objects

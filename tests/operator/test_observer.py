@@ -7,8 +7,8 @@ from typing import Any
 from tests.operator.support import trainjob
 from trainserve.api import API_VERSION
 from trainserve.operator.cache import Cache
+from trainserve.operator.objects import Object
 from trainserve.operator.observer import LIST_PAUSE, Observer, Watches
-from trainserve.operator.plan import Object
 from trainserve.operator.workqueue import Key
 
 JOB = Key("TrainJob", "default", "digits")

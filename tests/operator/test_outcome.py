@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.operator.support import NOW, PUBLISHED, after, at, ended, failed
-from trainserve.operator.plan import Object
+from trainserve.operator.objects import Object
 from trainserve.operator.trainjob.outcome import of_gang, of_pod
 
 

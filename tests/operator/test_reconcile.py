@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainserve.operator.plan import Object
+from trainserve.operator.objects import Object
 from trainserve.operator.reconcile import difference
 
 JSON = st.recursive(

@@ -11,8 +11,8 @@ from tests.operator.support import DIGEST, NOW, OTHER_DIGEST, PUBLISHED, SETTING
 from trainserve.operator import record
 from trainserve.operator.cache import Cache, trim
 from trainserve.operator.metrics import Metrics
+from trainserve.operator.objects import Object
 from trainserve.operator.observer import recorded
-from trainserve.operator.plan import Object
 from trainserve.operator.trainjob.kind import TrainJobs
 from trainserve.operator.workqueue import Key
 
@@ -71,7 +71,7 @@ def completed(name: str = "digits") -> Object:
 
 def planned(cache: Cache, job: Object) -> list[Object]:
     kind = TrainJobs(SETTINGS, cache, Metrics(cache))
-    return kind.plan(job, [], {}, NOW).record
+    return kind.plan(kind.observe(job, [], {}), NOW).record
 
 
 def test_what_a_run_has_published_is_recorded_with_its_end_and_once() -> None:

@@ -12,7 +12,7 @@ from trainserve.api.modelserve import ModelRef
 from trainserve.operator import pods
 from trainserve.operator.modelserve.resolve import Unresolved, answer_of, resolve
 from trainserve.operator.modelserve.version import Version
-from trainserve.operator.plan import Object
+from trainserve.operator.objects import Object
 
 
 def published(number: int, job: str = "run", model: str = "digits", digest: str = DIGEST) -> Object:

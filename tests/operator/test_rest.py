@@ -17,7 +17,7 @@ from kubernetes.aio.config import incluster_config
 
 from trainserve.operator import client, rest
 from trainserve.operator.api_error import ApiError, Refused, refusal
-from trainserve.operator.plan import Object
+from trainserve.operator.objects import Object
 from trainserve.operator.resources import RESOURCES, Resource
 
 Answer = Callable[[web.Request], web.Response]

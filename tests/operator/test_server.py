@@ -24,7 +24,8 @@ from trainserve.operator import client as own
 from trainserve.operator import main, rest
 from trainserve.operator.api_error import ApiError, Refused
 from trainserve.operator.engine import Engine
-from trainserve.operator.plan import Event, Object
+from trainserve.operator.objects import Object
+from trainserve.operator.plan import Event
 from trainserve.operator.resources import Resource
 from trainserve.operator.rest import MERGE, STRATEGIC
 from trainserve.operator.writes import NO_ANSWER, Write

@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from tests.operator.serving import FIRST
 from tests.operator.support import NOW, RUNNING, SETTINGS, command_job, created, ended, pod_of, trainjob
 from trainserve.operator.cache import ABRIDGED, trim
+from trainserve.operator.modelserve.observed import Observed as ServeObserved
 from trainserve.operator.modelserve.plan import plan as plan_modelserve
-from trainserve.operator.plan import Object
+from trainserve.operator.objects import Object
+from trainserve.operator.trainjob.observed import Observed
 from trainserve.operator.trainjob.plan import plan as plan_trainjob
 
 STORED = settings(
@@ -145,12 +147,12 @@ def test_a_stored_trainjob_is_planned_for_or_refused_in_words(data: st.DataObjec
     job = trainjob()
     job["spec"] = data.draw(st.sampled_from(SPECS["TrainJob"]).flatmap(edited))
     job["status"] = data.draw(st.sampled_from(STATUSES).flatmap(edited))
-    first = plan_trainjob(trainjob(), [], None, SETTINGS, NOW)
+    first = plan_trainjob(Observed.of(trainjob(), []), SETTINGS, NOW)
     node = data.draw(st.sampled_from([RUNNING, ended(0), ended(1, "no"), {}]))
     pods = [pod_of(wanted, node) for wanted in created(first, "Pod")] if data.draw(st.booleans()) else []
     for pod in pods:
         pod["metadata"]["labels"] = data.draw(st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=2))
-    planned = plan_trainjob(job, pods, None, SETTINGS, NOW)
+    planned = plan_trainjob(Observed.of(job, pods), SETTINGS, NOW)
     accepted = told(planned.status)
     fresh = not pods and not job["status"]
     assert not fresh or bool(created(planned, "Pod")) == (accepted["status"] == "True")
@@ -163,7 +165,9 @@ def test_a_stored_modelserve_is_planned_for_or_refused_in_words(data: st.DataObj
     spec = data.draw(st.sampled_from(SPECS["ModelServe"]).flatmap(edited))
     serve = trainjob(name="web") | {"kind": "ModelServe", "spec": spec}
     serve["status"] = data.draw(st.sampled_from(STATUSES).flatmap(edited))
-    planned = plan_modelserve(serve, [], [FIRST], {}, SETTINGS, NOW, "v1")
+    planned = plan_modelserve(
+        ServeObserved.of(serve, [], {}, [FIRST], lambda model, version: None, "v1"), SETTINGS, NOW
+    )
     accepted = told(planned.status)
     assert accepted["status"] == "True" or not (planned.create or planned.apply)
     assert trim("ModelServe", serve).get("spec") == spec or ABRIDGED in trim("ModelServe", serve)

@@ -21,7 +21,7 @@ from tests.operator.test_server import Cluster as Namespace
 from tests.operator.test_server import cluster, environment, operator  # noqa: F401
 from trainserve.dev import binaries
 from trainserve.dev.cluster import CHART, Cluster
-from trainserve.operator.plan import Object
+from trainserve.operator.objects import Object
 
 pytestmark = pytest.mark.cluster
 

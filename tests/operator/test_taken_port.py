@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 from tests.operator.support import RUNNING, Run, condition, ended, failed, trainjob
-from trainserve.operator.plan import Object
+from trainserve.operator.objects import Object
 from trainserve.operator.trainjob.retry import PORTS_TRIED
 
 WORKERS = {"nodes": 1, "processesPerNode": 2}
@@ -46,7 +46,7 @@ def test_torchrun_that_finds_its_port_taken_costs_no_retry_and_the_next_attempt_
     run.step(10)
     (first,) = run.status["attempts"]
     assert first["reason"] == "PortTaken"
-    assert f"port {given['PET_MASTER_PORT']}, where the gang was to meet, is taken" in first["message"]
+    assert f"port {given['PET_MASTER_PORT']}, the gang's rendezvous, is already in use" in first["message"]
     run.step(13)
     assert variables(run, "digits-2-0")["PET_MASTER_PORT"] != given["PET_MASTER_PORT"]
 

@@ -28,10 +28,12 @@ from tests.operator.support import (
 )
 from trainserve.operator import labels
 from trainserve.operator.cache import trim
-from trainserve.operator.plan import Delete, Object
+from trainserve.operator.objects import Object
+from trainserve.operator.plan import Delete
 from trainserve.operator.settings import Settings
 from trainserve.operator.specs import parse_trainjob
 from trainserve.operator.trainjob.builders import worker_pod
+from trainserve.operator.trainjob.observed import Observed
 from trainserve.operator.trainjob.plan import plan
 
 
@@ -205,7 +207,7 @@ def test_a_job_made_anew_does_not_adopt_the_pods_of_its_namesake() -> None:
     run = Run(trainjob())
     run.step()
     run.set("digits-1-0", ended(0, PUBLISHED))
-    fresh = plan(trainjob(uid="another"), list(run.children.values()), None, SETTINGS, NOW)
+    fresh = plan(Observed.of(trainjob(uid="another"), list(run.children.values())), SETTINGS, NOW)
     assert fresh.status["phase"] == "Pending"
     assert [owner["uid"] for owner in created(fresh, "Pod")[0]["metadata"]["ownerReferences"]] == ["another"]
 
@@ -213,7 +215,7 @@ def test_a_job_made_anew_does_not_adopt_the_pods_of_its_namesake() -> None:
 def test_an_operator_killed_between_creating_and_recording_takes_up_its_pods() -> None:
     run = Run(trainjob())
     (pod,) = created(run.step(), "Pod")
-    forgotten = plan(trainjob(), [pod_of(pod, ended(0, PUBLISHED))], None, SETTINGS, after(3))
+    forgotten = plan(Observed.of(trainjob(), [pod_of(pod, ended(0, PUBLISHED))]), SETTINGS, after(3))
     assert created(forgotten, "Pod") == []
     assert [attempt["number"] for attempt in forgotten.status["attempts"]] == [1]
 
@@ -307,8 +309,18 @@ def test_an_annotation_that_somebody_has_spoiled_stops_nothing(text: str) -> Non
     run = Run(trainjob())
     (pod,) = created(run.step(), "Pod")
     pod["metadata"]["annotations"][labels.SPEC_DIGESTS] = text
-    taken_up = plan(trainjob(), [pod_of(pod, RUNNING)], None, SETTINGS, after(3))
+    taken_up = plan(Observed.of(trainjob(), [pod_of(pod, RUNNING)]), SETTINGS, after(3))
     assert taken_up.status["specDigests"] == run.status["specDigests"]
+
+
+def test_a_changed_spec_starts_no_attempt_even_when_a_failure_is_noticed_late() -> None:
+    run = Run(trainjob())
+    run.step()
+    run.set("digits-1-0", ended(1, failed("UserError")))
+    run.job["spec"] = run.job["spec"] | {"trainer": {"epochs": 9}}
+    assert not run.step(3600).create
+    assert condition(run.status, "Running")["message"].endswith("no attempt starts while the spec is refused")
+    assert not run.step(3601).create
 
 
 def test_a_changed_spec_is_refused_by_field_and_what_runs_goes_on() -> None:
@@ -365,12 +377,12 @@ def test_what_cannot_be_acted_on_is_refused_and_nothing_is_touched(spec: Object,
 
 def test_checkpoints_are_refused_where_the_store_is_no_volume() -> None:
     remote = Settings.from_environment({"TRAINSERVE_STORE": "s3://bucket/models"})
-    refused = plan(trainjob(checkpoint={}), [], None, remote, NOW)
+    refused = plan(Observed.of(trainjob(checkpoint={}), []), remote, NOW)
     accepted = condition(refused.status, "Accepted")
     assert (refused.create, accepted["reason"]) == ([], "NotSupported")
     assert accepted["message"].startswith("spec.checkpoint: ")
     assert "s3://bucket/models" in accepted["message"]
-    assert plan(trainjob(), [], None, remote, NOW).create
+    assert plan(Observed.of(trainjob(), []), remote, NOW).create
 
 
 def test_a_name_that_leaves_no_room_for_the_pods_is_refused() -> None:

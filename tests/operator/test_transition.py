@@ -24,7 +24,7 @@ from tests.operator.support import (
 )
 from trainserve.api.reasons import OF_ATTEMPTS
 from trainserve.operator.modelserve import transition as modelserve
-from trainserve.operator.plan import Object
+from trainserve.operator.objects import Object
 from trainserve.operator.trainjob import transition as trainjobs
 from trainserve.operator.transition import Transition, tell
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from tests.operator.serving import FIRST, OTHER, SECOND, SUFFIX, UNSCHEDULABLE, Serve
 from tests.operator.support import at, condition, ended, failed
-from trainserve.operator.plan import Delete, Object
+from trainserve.operator.objects import Object
+from trainserve.operator.plan import Delete
 
 HELD: Object = {
     "outcome": "Tuned",
@@ -191,7 +192,7 @@ def test_an_evicted_tuner_is_made_anew() -> None:
     objective.children["Pod", name]["metadata"]["creationTimestamp"] = at(0)
     objective.children["Pod", name]["status"] = {"phase": "Failed", "reason": "Evicted"}
     assert objective.step(60).requeue_after == 240.0
-    assert condition(objective.status, "Tuned")["message"] == "the pod that measures ended without a word"
+    assert condition(objective.status, "Tuned")["message"] == "the tuning pod ended without a message"
     assert objective.step(301).delete == [Delete("Pod", name)]
 
 

@@ -16,7 +16,8 @@ from trainserve.dev.kube import Client
 from trainserve.operator import client as own
 from trainserve.operator import labels
 from trainserve.operator.blocked import Changed, NotHolding
-from trainserve.operator.plan import Event, Object
+from trainserve.operator.objects import Object
+from trainserve.operator.plan import Event
 from trainserve.operator.rest import MERGE
 
 pytestmark = pytest.mark.cluster

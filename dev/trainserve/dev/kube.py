@@ -16,7 +16,7 @@ from kubernetes.config.kube_config import KubeConfigLoader
 from urllib3.exceptions import HTTPError
 
 from trainserve.operator.api_error import ApiError, Refused, refusal
-from trainserve.operator.plan import Object
+from trainserve.operator.objects import Object
 from trainserve.operator.resources import RESOURCES, Resource
 
 __all__ = ["MERGE", "STRATEGIC", "ApiError", "Client", "Object", "Refused"]

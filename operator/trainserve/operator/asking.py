@@ -1,4 +1,4 @@
-"""The pod that asks the store which version there is, because the operator reads no storage, and what it answers."""
+"""The resolver pod, which asks the store for a version since the operator reads no storage, and its answer."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Any
 
 from trainserve.api.reasons import By, said_by
 from trainserve.operator import pods, shares
-from trainserve.operator.plan import Object
+from trainserve.operator.objects import Object
 from trainserve.operator.settings import Settings
 
 CONTAINER = "resolve"
 REASONS = said_by(By.RESOLVE)
-"""Why the store has no answer, as the pod says."""
+"""Reasons for which the pod reports no version."""
 
 
 def pod_spec(settings: Settings, namespace: str, model: str, version: int | None, *options: str) -> Object:
-    """Asks for the newest version, or whether there is this one."""
+    """Return the spec of a pod that asks for the newest version, or whether this one exists."""
     arguments = ["--store", settings.store.mounted, "--public-root", settings.store.public]
     arguments += ["--namespace", namespace, "--model", model]
     arguments += ["--version", str(version)] if version is not None else []
@@ -42,7 +42,7 @@ def pod_spec(settings: Settings, namespace: str, model: str, version: int | None
 
 
 def end_of(pod: Object) -> Mapping[str, Any] | None:
-    """How the pod ended; None while it goes on. Of an evicted pod nobody saw how."""
+    """Return how the pod ended; None while it runs. For an evicted pod only a time is known."""
     end = pods.terminated(pod, CONTAINER)
-    over = end is not None or (pod.get("status") or {}).get("phase") in ("Failed", "Succeeded")
+    over = end is not None or pods.is_over(pod)
     return {"finishedAt": pod["metadata"].get("creationTimestamp"), **(end or {})} if over else None

@@ -1,12 +1,19 @@
-"""Why something cannot be done as planned: each reason of a Blocked is one that a condition shows."""
+"""Why an object is not accepted, or something cannot be done as planned, with the reason that a condition shows."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
+
+
+class Refusal(NamedTuple):
+    """Reason and message of the condition Accepted=False."""
+
+    reason: str
+    message: str
 
 
 class Blocked(Exception):
-    """Base: the message says what stands in the way."""
+    """Base of the reasons for which a child cannot be created or changed; the message says what stands in the way."""
 
     reason: ClassVar[str]
 
@@ -30,7 +37,7 @@ class Rejected(Blocked):
 
 
 class Changed(Exception):
-    """Somebody has changed or replaced the object since the plan was made: it is to be looked at again."""
+    """The object was changed or replaced since the plan was made: it is to be looked at again."""
 
     def __init__(self, kind: str, namespace: str, name: str) -> None:
         super().__init__(f"{kind} {namespace}/{name} has changed since it was looked at")
@@ -42,4 +49,4 @@ class NotHolding(Exception):
 
 
 REJECTIONS = (400, 403, 413, 422)
-"""HTTP statuses that say so; any other failure may have nothing to do with the child."""
+"""HTTP statuses with which the API server rejects a child; other failures may have nothing to do with it."""

@@ -17,7 +17,7 @@ from typing import Any
 from trainserve.api import GROUP
 from trainserve.api.open_fields import MAX_FIELDS
 from trainserve.operator import labels, pods
-from trainserve.operator.plan import Object
+from trainserve.operator.objects import Object
 from trainserve.operator.workqueue import Key
 
 METADATA = (

@@ -21,7 +21,8 @@ from trainserve.operator.cache import trim
 from trainserve.operator.clock import ServerClock
 from trainserve.operator.discovery import APIS, Discovery
 from trainserve.operator.logs import about
-from trainserve.operator.plan import Event, Object
+from trainserve.operator.objects import Object
+from trainserve.operator.plan import Event
 from trainserve.operator.resources import RESOURCES, Resource
 from trainserve.operator.rest import APPLY, CONNECTIONS, MERGE
 from trainserve.operator.writes import ToldRequests, Written
@@ -176,7 +177,7 @@ class Client:
         if labels.is_orphan(existing):
             left = f"was left by an earlier {owner['kind']}, deleted with --cascade=orphan"
             command = f"kubectl -n {metadata['namespace']} delete {wanted['kind'].lower()} {metadata['name']}"
-            raise NameTaken(f"{_place(wanted)} {left}: nothing is made anew while it is there; {command}")
+            raise NameTaken(f"{_place(wanted)} {left}: a new one can be created only once it is deleted: {command}")
         if not labels.owned_by_namesake(existing, owner):
             raise NameTaken(f"{_place(wanted)} belongs to something else")
         if await self._uid_now(owner["kind"], metadata["namespace"], owner["name"]) == owner["uid"]:

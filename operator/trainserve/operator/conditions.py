@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, cast
 
-from trainserve.operator import times
+from trainserve.operator import statuses, times
 from trainserve.operator.said import shortened
+from trainserve.operator.statuses import Truth
 
-Truth = Literal["True", "False", "Unknown"]
 MAX_MESSAGE = 2048
 """Characters of a message that are kept: a status is read by people and stored in etcd."""
 
 
 @dataclass(frozen=True)
 class Condition:
-    """What holds now, without the times that Kubernetes' form adds."""
+    """A condition as observed now, without the times that Kubernetes' form adds."""
 
     type: str
     status: Truth
@@ -28,13 +28,13 @@ class Condition:
 
 def merge(
     existing: Iterable[Mapping[str, Any]] | None, observed: Iterable[Condition], generation: int, now: datetime
-) -> list[dict[str, Any]]:
-    """Put what was observed into the existing list.
+) -> list[statuses.Condition]:
+    """Return the existing conditions with the observed ones put in.
 
     `lastTransitionTime` moves only where `status` changed; conditions that nobody observed this time stay as they are.
     New ones are appended in the order observed, so a reader finds each where it was.
     """
-    merged = {condition["type"]: dict(condition) for condition in existing or []}
+    merged = {condition["type"]: cast(statuses.Condition, dict(condition)) for condition in existing or []}
     for condition in observed:
         before = merged.get(condition.type)
         unchanged = before is not None and before["status"] == condition.status
@@ -50,11 +50,16 @@ def merge(
 
 
 def find(conditions: Iterable[Mapping[str, Any]] | None, kind: str) -> Mapping[str, Any] | None:
-    """The condition of that type, if there is one."""
+    """Return the condition of that type, if there is one."""
     return next((condition for condition in conditions or [] if condition["type"] == kind), None)
 
 
+def reason(conditions: Iterable[Mapping[str, Any]] | None, kind: str) -> str | None:
+    """Return the condition's reason; None if it does not exist."""
+    return (find(conditions, kind) or {}).get("reason")
+
+
 def is_true(conditions: Iterable[Mapping[str, Any]] | None, kind: str) -> bool:
-    """Whether the condition exists and holds."""
+    """Return whether the condition exists and holds."""
     condition = find(conditions, kind)
     return condition is not None and condition["status"] == "True"

@@ -7,6 +7,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from trainserve.operator.logs import text_of
+
 logger = logging.getLogger(__name__)
 
 LOOK_EVERY = 300.0
@@ -56,7 +58,7 @@ class Discovery:
             try:
                 await self.look()
             except Exception as error:
-                logger.warning("discovery: %s; again in a moment", error or type(error).__name__)
+                logger.warning("discovery: %s; again in a moment", text_of(error))
                 await asyncio.sleep(RETRY)
             else:
                 await asyncio.sleep(LOOK_EVERY)

@@ -25,7 +25,7 @@ AT_LAST = 5.0
 
 
 class WatchEnded(Exception):
-    """A watch has ended for good."""
+    """A watch that has ended for good."""
 
 
 async def when_a_watch_does() -> NoReturn:
@@ -51,7 +51,7 @@ async def when_a_watch_does() -> NoReturn:
 
 
 def surely() -> None:
-    """See to it that the process ends, whatever keeps it."""
+    """End the process after AT_LAST seconds, whatever keeps it."""
     threading.Thread(target=_end, name="end of the process", daemon=True).start()
 
 

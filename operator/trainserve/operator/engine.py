@@ -17,10 +17,11 @@ from trainserve.operator import ending
 from trainserve.operator.cache import Cache
 from trainserve.operator.client import Client
 from trainserve.operator.lease import Lease
+from trainserve.operator.logs import text_of
 from trainserve.operator.metrics import Metrics
 from trainserve.operator.modelserve.kind import ModelServes
+from trainserve.operator.objects import Object
 from trainserve.operator.observer import Observer
-from trainserve.operator.plan import Object
 from trainserve.operator.poller import Poller
 from trainserve.operator.reconcile import Reconciler
 from trainserve.operator.settings import Settings
@@ -86,7 +87,7 @@ class Engine:
         try:
             await self._lease.release()
         except Exception as error:
-            logger.warning("the lease could not be released: %s", error)
+            logger.warning("the lease could not be released: %s", text_of(error))
         await self._client.close()
         self._server.shutdown()
         self._server.server_close()
@@ -131,7 +132,7 @@ class Engine:
         try:
             await part
         except Exception as error:
-            logger.error("%s: %s; the process ends", name, error, exc_info=error)
+            logger.error("%s: %s; the process ends", name, text_of(error), exc_info=error)
             self._acting.clear()
             ending.surely()
             # Kopf's own way out: it stops its watches, then calls on.cleanup.

@@ -1,13 +1,14 @@
-"""What a reconciled kind consists of: whom to ask about it, and what to do next."""
+"""The interface between the reconciler and a kind: gather what is known once, then decide from it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from trainserve.operator.conditions import Condition
-from trainserve.operator.plan import Object, Plan
+from trainserve.operator.objects import Object
+from trainserve.operator.plan import Plan
 from trainserve.operator.poller import Target
 from trainserve.operator.transition import Transition
 
@@ -15,29 +16,36 @@ Answers = Mapping[str, dict[str, Any]]
 """The latest answers of pods, by the pod's uid."""
 
 
-class Kind(Protocol):
-    """One of our kinds, as the reconciler sees it. All but `reported`, which counts, are pure."""
+Seen = TypeVar("Seen")
+"""What a pass over one object decides from: the kind's own `Observed`."""
+
+
+class Kind(Protocol[Seen]):
+    """One of our kinds, as the reconciler sees it. All methods but `reported`, which counts, are pure."""
 
     name: str
 
-    def targets(self, owner: Object, children: list[Object], answers: Answers) -> dict[str, Target]:
-        """Pods to ask, by uid."""
+    def observe(self, owner: Object, children: list[Object], answers: Answers) -> Seen:
+        """Gather and parse what is known of `owner`, once at the start of a pass."""
 
-    def unseen(self, owner: Object, children: list[Object]) -> list[str]:
-        """Names of pods that the status counts on and that are not among the children: they are gone, or somebody took
-        off the label by which the operator lists and watches pods."""
+    def targets(self, observed: Seen) -> dict[str, Target]:
+        """Return the pods to ask, by uid."""
 
-    def plan(self, owner: Object, children: list[Object], answers: Answers, now: datetime) -> Plan:
-        """The next step."""
+    def unseen(self, observed: Seen) -> list[str]:
+        """Return the names of pods that the status lists and that are not among the children: they are gone, or
+        somebody removed the label by which the operator lists and watches pods."""
+
+    def plan(self, observed: Seen, now: datetime) -> Plan:
+        """Decide the next step."""
 
     def blocked(self, owner: Object, reason: str, message: str) -> list[Condition]:
-        """What holds while a child cannot be made, for that reason."""
+        """Return the conditions that hold while a child cannot be created for this reason."""
 
     def phase(self, conditions: Iterable[Mapping[str, Any]]) -> str:
-        """The one word for these conditions."""
+        """Summarize the conditions in one word."""
 
     def transition(self, before: Object, after: Object) -> Transition | None:
-        """What the log says of a change of the status, if it is worth a line."""
+        """Return the log line for a change of the status, or None if it is not worth one."""
 
     def reported(self, owner: Object, status: Object, now: datetime) -> None:
-        """The status was written; `owner` is the object as it was before."""
+        """Count what is new after the status was written; `owner` is the object as it was before."""

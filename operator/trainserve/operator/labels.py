@@ -9,6 +9,7 @@ from typing import Any
 from trainserve.api.base import PodTemplate
 from trainserve.api.scalars import names
 from trainserve.api.scalars.names import LABEL_VALUE_PATTERN
+from trainserve.operator import objects
 
 MANAGED_BY = names.MANAGED_BY
 MANAGER = "trainserve"
@@ -35,15 +36,15 @@ OWNER_UID = "trainserve.io/owner-uid"
 
 
 def of_model(name: str | None, version: int | None = None) -> dict[str, str]:
-    """A pod's labels that say which model it is of, as far as that is known and an API server takes it: a model's name
-    in somebody else's store may be longer than a label's value."""
+    """Return the labels for a pod's model, without those that an API server would refuse: a model's name in another
+    store may be too long for a label."""
     named = {MODEL: name, MODEL_VERSION: version}
     texts = {label: str(value) for label, value in named.items() if value is not None}
     return {label: text for label, text in texts.items() if re.fullmatch(LABEL_VALUE_PATTERN, text)}
 
 
 def owner_reference(owner: Mapping[str, Any]) -> dict[str, Any]:
-    """The reference that lets the garbage collector delete a child after its owner; it never blocks the owner."""
+    """Return the reference by which the garbage collector deletes a child after its owner, which it never blocks."""
     return {
         "apiVersion": owner["apiVersion"],
         "kind": owner["kind"],
@@ -54,18 +55,18 @@ def owner_reference(owner: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_labelled(child: Mapping[str, Any]) -> bool:
-    """Whether `child` has the label by which the operator lists and watches what it made."""
-    return bool((child["metadata"].get("labels") or {}).get(MANAGED_BY) == MANAGER)
+    """Return whether `child` has the label by which the operator lists and watches what it made."""
+    return bool(objects.labels(child).get(MANAGED_BY) == MANAGER)
 
 
 def owned_by(child: Mapping[str, Any], uid: str) -> bool:
-    """Whether `child` belongs to exactly this owner, and not to an earlier object of the same name."""
+    """Return whether `child` belongs to exactly this owner, and not to an earlier object of the same name."""
     references = child["metadata"].get("ownerReferences") or []
     return any(reference["uid"] == uid for reference in references)
 
 
 def owned_by_namesake(child: Mapping[str, Any], owner: Mapping[str, Any]) -> bool:
-    """Whether we made `child` for an owner of the same kind and name as this reference's, but for another object."""
+    """Return whether we created `child` for another object of the kind and name in the reference `owner`."""
     if not is_labelled(child):
         return False
     same = ("apiVersion", "kind", "name")
@@ -74,12 +75,12 @@ def owned_by_namesake(child: Mapping[str, Any], owner: Mapping[str, Any]) -> boo
 
 
 def is_orphan(child: Mapping[str, Any]) -> bool:
-    """Whether we made `child` and its owner let go of it."""
+    """Return whether we created `child` and its owner was deleted without it."""
     return is_labelled(child) and not child["metadata"].get("ownerReferences")
 
 
 def metadata(owner: Mapping[str, Any], name: str, labels: Mapping[str, str]) -> dict[str, Any]:
-    """Metadata of a child of `owner` in its namespace."""
+    """Return the metadata of a child of `owner` in its namespace."""
     return {
         "name": name,
         "namespace": owner["metadata"]["namespace"],
@@ -89,7 +90,7 @@ def metadata(owner: Mapping[str, Any], name: str, labels: Mapping[str, str]) -> 
 
 
 def of_pod(template: PodTemplate | None, metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """A pod's metadata with the labels and annotations that its owner's spec asks for; ours win."""
+    """Return a pod's metadata with the labels and annotations of its owner's spec; ours take precedence."""
     if template is None:
         return dict(metadata)
     asked = {"labels": template.labels, "annotations": template.annotations}

@@ -14,6 +14,8 @@ import time
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from trainserve.operator.logs import text_of
+
 logger = logging.getLogger(__name__)
 
 NAME = "trainserve-operator"
@@ -68,7 +70,7 @@ class Lease:
                     mine = await self._try()
             except Exception as error:
                 level = logging.WARNING if reachable else logging.DEBUG
-                logger.log(level, "lease %s/%s: %s", self._namespace, NAME, error or type(error).__name__)
+                logger.log(level, "lease %s/%s: %s", self._namespace, NAME, text_of(error))
                 reachable, mine = False, None
             else:
                 reachable = True

@@ -72,7 +72,7 @@ BACKOFFS = (0.1, 0.3, 1.0, *[2.0] * 1800)
 
 
 class NoDiffs(kopf.DiffBaseStorage):
-    """Nothing here asks what changed between two versions, so Kopf need not copy every object several times to tell."""
+    """Storage without diffs, which nothing here uses: Kopf need not copy every object several times."""
 
     def build(self, **_: Any) -> Any:
         """No essence to compare."""
@@ -87,7 +87,7 @@ class NoDiffs(kopf.DiffBaseStorage):
 
 
 def configure(settings: kopf.OperatorSettings) -> None:
-    """Kopf's settings, as measured."""
+    """Set Kopf's settings, as measured."""
     settings.watching.server_timeout = 600
     settings.watching.client_timeout = 660
     settings.watching.chunk_size = client.CHUNK

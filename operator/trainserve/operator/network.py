@@ -1,5 +1,5 @@
-"""Who may reach the pods of a TrainJob or a ModelServe: one NetworkPolicy of each, where the chart says that there are
-any. What a policy does not name, no pod of it is reached by, where the cluster's network enforces policies."""
+"""The NetworkPolicy of a TrainJob or ModelServe, if the chart enables them: nobody else reaches its pods, provided that
+the cluster's network enforces policies."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from trainserve.api.base import ApiType
 from trainserve.api.modelserve import Peer
 from trainserve.api.refusal import problems_of
 from trainserve.operator import labels
-from trainserve.operator.plan import Object
+from trainserve.operator.objects import Object
 
 VARIABLE = "TRAINSERVE_NETWORK_POLICIES"
 KIND = "NetworkPolicy"
 
 
 class Peers(ApiType):
-    """Those who ask pods beside their users, as a NetworkPolicy names them."""
+    """Peers that reach pods besides their users, as in a NetworkPolicy."""
 
     operator: list[Peer]
     prometheus: list[Peer]
@@ -28,14 +28,14 @@ class Peers(ApiType):
 
 @dataclass(frozen=True)
 class Ports:
-    """Ports and who may reach them; no ports: all."""
+    """Ports and who may reach them; without numbers, all ports."""
 
     numbers: Sequence[int]
     peers: Sequence[Mapping[str, Any]]
 
 
 def parse(text: str) -> Peers | None:
-    """What the variable says; None: no policies. Raises ValueError with its name."""
+    """Parse the variable; None means no policies. Raises ValueError with its name."""
     if not text:
         return None
     try:
@@ -45,12 +45,12 @@ def parse(text: str) -> Peers | None:
 
 
 def written(peers: Iterable[Peer]) -> list[dict[str, Any]]:
-    """As in a NetworkPolicy."""
+    """Return the peers as JSON, as in a NetworkPolicy."""
     return [peer.model_dump(mode="json", by_alias=True, exclude_none=True) for peer in peers]
 
 
 def policy(owner: Object, label: str, allowed: Sequence[Ports]) -> Object:
-    """Lets through to the pods with that label of the owner's name what is `allowed`, and nothing else."""
+    """Return the policy that admits only `allowed` to the pods whose `label` is the owner's name."""
     name = owner["metadata"]["name"]
     return {
         "apiVersion": "networking.k8s.io/v1",
@@ -60,7 +60,7 @@ def policy(owner: Object, label: str, allowed: Sequence[Ports]) -> Object:
         "spec": {
             "podSelector": {"matchLabels": {label: name}},
             "policyTypes": ["Ingress"],
-            # A rule without peers would let everybody in.
+            # A rule without peers would admit everybody.
             "ingress": [_rule(each) for each in allowed if each.peers],
         },
     }

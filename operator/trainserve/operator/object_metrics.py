@@ -14,7 +14,7 @@ from trainserve.api.metrics.definition import Metric as Definition
 from trainserve.operator.cache import Cache
 from trainserve.operator.logs import about
 from trainserve.operator.modelserve.samples import samples as of_modelserve
-from trainserve.operator.plan import Object
+from trainserve.operator.objects import Object
 from trainserve.operator.sample import Sample
 from trainserve.operator.trainjob.samples import samples as of_trainjob
 from trainserve.operator.workqueue import Key

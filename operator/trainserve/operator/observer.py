@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from trainserve.operator import labels
+from trainserve.operator import labels, objects
 from trainserve.operator.cache import KEPT, PARENTS, Cache, parents
 from trainserve.operator.client import Client
-from trainserve.operator.plan import Object
+from trainserve.operator.logs import text_of
+from trainserve.operator.objects import Object
 from trainserve.operator.workqueue import Key
 
 logger = logging.getLogger(__name__)
@@ -97,12 +98,12 @@ class Observer:
             await asyncio.sleep(SETTLE if self.synced.is_set() else RETRY)
 
     async def list_anew(self, kind: str) -> None:
-        """Compare the cache with everything of a kind that there is."""
+        """Compare the cache with a list of all objects of a kind."""
         self._relisted.discard(kind)
         try:
             found, revision = await self._client.list(kind)
         except Exception as error:
-            logger.warning("listing %ss: %s; again in a moment", kind, error or type(error).__name__)
+            logger.warning("listing %ss: %s; again in a moment", kind, text_of(error))
             self._relisted.add(kind)
             return
         for raw in found:
@@ -128,7 +129,7 @@ class Observer:
 
 
 def concerned(kind: str, raw: Any, before: Object | None, cache: Cache) -> Iterable[Key]:
-    """Keys to look at again after a change: the object itself, the parent of a child, and who waits for a TrainJob."""
+    """Return the keys to reconcile after a change: the object, a child's parent, those that follow a TrainJob."""
     metadata = raw["metadata"]
     if kind not in PARENTS:
         return parents(kind, raw)
@@ -143,9 +144,9 @@ def concerned(kind: str, raw: Any, before: Object | None, cache: Cache) -> Itera
 
 
 def recorded(kind: str, raw: Any, cache: Cache) -> Iterable[Key]:
-    """Keys of whoever publishes or serves the model of a record of published versions that is gone."""
+    """Yield the keys of objects that publish or serve the model whose record of versions was deleted."""
     metadata = raw["metadata"]
-    model = (metadata.get("labels") or {}).get(labels.MODEL)
+    model = objects.labels(raw).get(labels.MODEL)
     if kind != "ConfigMap" or model is None:
         return
     for owner in (
@@ -158,5 +159,5 @@ def recorded(kind: str, raw: Any, cache: Cache) -> Iterable[Key]:
 
 
 def _published(job: Object) -> tuple[Any, Any]:
-    status = job.get("status") or {}
+    status = objects.status(job)
     return status.get("phase"), status.get("artifact")

@@ -1,12 +1,13 @@
-"""What a pure planning function hands to the one place that does I/O."""
+"""What a pure planning function hands to the reconciler, which alone does I/O."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
-Object = dict[str, Any]
-"""A Kubernetes object as JSON."""
+from trainserve.operator.conditions import Condition
+from trainserve.operator.objects import Object
+from trainserve.operator.statuses import Truth
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Delete:
 
 @dataclass(frozen=True)
 class Event:
-    """Something a user would ask about. `key` makes it unique within the object, so it is told once."""
+    """A Kubernetes event. `key` makes it unique within the object, so that it is posted once."""
 
     type: Literal["Normal", "Warning"]
     reason: str
@@ -39,9 +40,26 @@ class Plan:
     """Objects brought to this state by server-side apply."""
     delete: list[Delete] = field(default_factory=list)
     record: list[Object] = field(default_factory=list)
-    """ConfigMaps of nobody's to which this is added, once the rest is done."""
+    """Entries to add to ConfigMaps that have no owner, once the rest is done."""
     events: list[Event] = field(default_factory=list)
     requeue_after: float | None = None
     """Seconds until the next look, if nothing changes before."""
     urgent: bool = False
     """Whether the status is worth a write of its own now, rather than together with what follows within a second."""
+
+
+class Planner:
+    """Base of one pass over one object: collects conditions and the plan."""
+
+    def __init__(self) -> None:
+        self.conditions: list[Condition] = []
+        self.result = Plan(status={})
+
+    def _observe(self, kind: str, status: Truth, reason: str, message: str) -> None:
+        self.conditions.append(Condition(kind, status, reason, message))
+
+    def _tell(self, reason: str, message: str, key: str) -> None:
+        self.result.events.append(Event("Normal", reason, message, key))
+
+    def _warn(self, reason: str, message: str, key: str) -> None:
+        self.result.events.append(Event("Warning", reason, message, key))

@@ -1,4 +1,4 @@
-"""What training and serving pods share: placement and resources when building, failures when reading."""
+"""Common parts of training and serving pods: placement and security when building, state and failures when reading."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from trainserve.api import messages
 from trainserve.api.base import PodTemplate, Resources
 from trainserve.api.pod import PodPath, Variable
 from trainserve.api.scalars import quantity
-from trainserve.operator import said
+from trainserve.operator import conditions, objects, said
 
 GPU_PRODUCT = "nvidia.com/gpu.product"
 GPU_MEMORY = "nvidia.com/gpu.memory"
@@ -23,7 +23,7 @@ TRITON_USER = 1000
 
 
 def tmp() -> dict[str, str]:
-    """The mount of the folder where every program may write, whose container's own root is read-only."""
+    """Return the mount of /tmp, which programs may write to although their container's root is read-only."""
     return {"name": "tmp", "mountPath": PodPath.TEMPORARY}
 
 
@@ -45,7 +45,7 @@ def hardened(user: int = USER, template: PodTemplate | None = None) -> dict[str,
 
 
 def confined(spec: Mapping[str, Any], scratch: str) -> dict[str, Any]:
-    """A pod's spec with a /tmp for every container, and with a most that each of its empty folders may hold."""
+    """Return a pod's spec with a /tmp for every container, and with a size limit on each of its empty folders."""
     volumes = [*spec["volumes"], {"name": "tmp", "emptyDir": {}}]
     return {
         **spec,
@@ -62,27 +62,27 @@ def confined(spec: Mapping[str, Any], scratch: str) -> dict[str, Any]:
 
 
 def security() -> dict[str, Any]:
-    """A pod's `securityContext`."""
+    """Return a pod's `securityContext`."""
     return {
         "seccompProfile": {"type": "RuntimeDefault"},
-        # A claim is root's as a rule: it is handed to this group, which every process of the pod is in.
+        # A claim usually belongs to root: it is handed to this group, which every process of the pod is in.
         "fsGroup": USER,
         "fsGroupChangePolicy": "OnRootMismatch",
     }
 
 
 def pod_ip() -> dict[str, Any]:
-    """The variable POD_IP, the pod's own address."""
+    """Return the variable POD_IP, the pod's own address."""
     return {"name": Variable.POD_IP, "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
 
 
 def pod_uid() -> dict[str, Any]:
-    """The variable POD_UID, which nobody outside the pod and the API knows."""
+    """Return the variable POD_UID, which is known only to the pod and through the API."""
     return {"name": Variable.POD_UID, "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}}
 
 
 def placement(resources: Resources) -> dict[str, Any]:
-    """The part of a pod's spec that says where it may run."""
+    """Return the part of a pod's spec that says where it may run."""
     placed: dict[str, Any] = {}
     if resources.node_selector:
         placed["nodeSelector"] = dict(resources.node_selector)
@@ -122,23 +122,23 @@ def threads(cpu: str | None, processes: int = 1) -> list[dict[str, str]]:
 
 
 def cores(cpu: str | None) -> int | None:
-    """Whole cores of a cpu limit, at least one; None without a limit."""
+    """Return the whole cores of a cpu limit, at least one; None without a limit."""
     return None if cpu is None else max(1, int(quantity.cores(cpu)))
 
 
 def container_status(pod: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """Status of a container or init container; empty while the node has not reported it."""
-    status = pod.get("status") or {}
+    """Return the status of a container or init container; empty until the node has reported it."""
+    status = objects.status(pod)
     reported = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
     return next((container for container in reported if container["name"] == name), {})
 
 
 HEARD = "heard"
-"""Field of a cached pod: what `heard` told of it."""
+"""Field of a cached pod: the result of `heard`."""
 
 
 def heard(pod: Mapping[str, Any]) -> str | None:
-    """When the node last told how the containers are, by the API server's clock; None where that keeps no account."""
+    """Return when the node last reported the containers, by the API server's clock; None if that is not recorded."""
     told = [
         entry["time"]
         for entry in pod["metadata"].get("managedFields") or []
@@ -148,9 +148,9 @@ def heard(pod: Mapping[str, Any]) -> str | None:
 
 
 def terminated(pod: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
-    """How the container ended: now, or the last time if it was restarted since.
+    """Return how the container ended, the last time if it was restarted since; None if it never did.
 
-    `finishedAt` is when the API server heard of it, where that is known: the node's own clock may be wrong by hours.
+    `finishedAt` is when the API server heard of it, if that is known: the node's clock may be wrong by hours.
     """
     container = container_status(pod, name)
     if (end := (container.get("state") or {}).get("terminated")) is not None:
@@ -160,13 +160,13 @@ def terminated(pod: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
 
 
 def waiting(pod: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
-    """Why the container does not run yet, as the kubelet says it."""
+    """Return why the container does not run yet, in the kubelet's words."""
     reason = (container_status(pod, name).get("state") or {}).get("waiting")
     return dict(reason) if reason else None
 
 
 def message(end: Mapping[str, Any]) -> messages.Outcome | messages.Unreadable | None:
-    """The termination message if it is one of ours, or why it cannot be read."""
+    """Return the termination message if it is one of ours, or why it cannot be read."""
     read = said.read(end.get("message") or "")
     try:
         return None if read is None else messages.of(read)
@@ -175,29 +175,52 @@ def message(end: Mapping[str, Any]) -> messages.Outcome | messages.Unreadable | 
 
 
 def unschedulable(pod: Mapping[str, Any]) -> str | None:
-    """The scheduler's own words while no node fits."""
-    for condition in (pod.get("status") or {}).get("conditions") or []:
-        if condition["type"] == "PodScheduled" and condition["status"] == "False":
-            return str(condition.get("message") or condition.get("reason") or "no node fits")
-    return None
+    """Return the scheduler's words while no node fits."""
+    condition = conditions.find(objects.status(pod).get("conditions"), "PodScheduled")
+    if condition is None or condition["status"] != "False":
+        return None
+    return str(condition.get("message") or condition.get("reason") or "no node fits")
 
 
 def scheduled(pod: Mapping[str, Any]) -> bool:
-    """Whether a node was chosen."""
-    conditions = (pod.get("status") or {}).get("conditions") or []
-    return any(condition["type"] == "PodScheduled" and condition["status"] == "True" for condition in conditions)
+    """Return whether a node was chosen."""
+    return conditions.is_true(objects.status(pod).get("conditions"), "PodScheduled")
 
 
 def is_ready(pod: Mapping[str, Any]) -> bool:
-    """Whether every container passes its readiness probe."""
-    conditions = (pod.get("status") or {}).get("conditions") or []
-    return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
+    """Return whether every container passes its readiness probe."""
+    return conditions.is_true(objects.status(pod).get("conditions"), "Ready")
+
+
+def phase(pod: Mapping[str, Any]) -> str | None:
+    """Return the pod's phase; None until the API server has set it."""
+    return objects.status(pod).get("phase")
+
+
+def is_over(pod: Mapping[str, Any]) -> bool:
+    """Return whether the pod has ended, well or badly."""
+    return phase(pod) in ("Succeeded", "Failed")
+
+
+def address(pod: Mapping[str, Any]) -> str | None:
+    """Return the pod's IP address; None until it has one."""
+    return objects.status(pod).get("podIP")
 
 
 def deleting(pod: Mapping[str, Any]) -> bool:
-    """Whether the pod was told to go."""
+    """Return whether the pod is being deleted."""
     return "deletionTimestamp" in pod["metadata"]
 
 
-PULL_FAILURES = ("ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull")
-CREATE_FAILURES = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError")
+START_FAILURES = {
+    **dict.fromkeys(("ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull"), "ImagePull"),
+    **dict.fromkeys(("CreateContainerConfigError", "CreateContainerError", "RunContainerError"), "ContainerConfig"),
+}
+"""Reasons of ours by those for which a kubelet says that a container waits."""
+
+
+def start_failure(pod: Mapping[str, Any], name: str) -> tuple[str, str] | None:
+    """Return why the container cannot start: a reason of START_FAILURES, and the kubelet's words."""
+    reason = waiting(pod, name) or {}
+    failure = START_FAILURES.get(reason.get("reason", ""))
+    return None if failure is None else (failure, reason.get("message") or reason["reason"])

@@ -15,7 +15,7 @@ from typing import Any
 import aiohttp
 
 from trainserve.operator import said
-from trainserve.operator.logs import about
+from trainserve.operator.logs import about, text_of
 from trainserve.operator.workqueue import Key
 
 logger = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ class Poller:
             async with session.get(followed.target.url, allow_redirects=False) as response:
                 answer = said.read(await _body(response.content)) if response.status == 200 else None
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            logger.debug("%s %s/%s: %s: %s", *key, followed.target.url, error, extra=about(*key))
+            logger.debug("%s %s/%s: %s: %s", *key, followed.target.url, text_of(error), extra=about(*key))
             answer = None
         except Exception:
             # Whatever one pod brings about, the others are asked on.

@@ -1,24 +1,25 @@
-"""One reconcile: observe from the cache, plan, do what the plan says, write the status if it changed, tell events."""
+"""One reconcile: observe from the cache, plan, carry the plan out, write the status if it changed, post events."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable
-from contextlib import suppress
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Generic
 
 from trainserve.api.base import Conditions, StatusType
-from trainserve.operator import cache, conditions, labels, pods, recorded
+from trainserve.operator import cache, conditions, labels, objects, pods, statuses
 from trainserve.operator.api_error import ApiError
 from trainserve.operator.blocked import Blocked, Changed, Leftover
 from trainserve.operator.cache import Cache
 from trainserve.operator.client import Client
 from trainserve.operator.conditions import Condition
-from trainserve.operator.kinds import Kind
+from trainserve.operator.kinds import Kind, Seen
 from trainserve.operator.logs import about
-from trainserve.operator.plan import Event, Object, Plan
+from trainserve.operator.objects import Object
+from trainserve.operator.plan import Event, Plan
 from trainserve.operator.poller import Poller
 from trainserve.operator.transition import tell
 from trainserve.operator.workqueue import Key
@@ -33,27 +34,27 @@ INTERNAL = "Internal"
 """Reason of Accepted=False while nothing can be planned for an object."""
 UNPROCESSABLE = 422
 AGAIN = 0.2
-"""Seconds until the next look at what somebody changed while it was planned for."""
+"""Seconds until the next look at an object that changed while it was planned for."""
 CREATED_INTERVAL = 1.0
-"""Seconds until the next look at what was to be created."""
+"""Seconds until the next look at created objects."""
 UNLABELLED_INTERVAL = 2.0
 """Seconds until the next look at a pod that has lost the label by which pods are watched."""
 LEFTOVER_INTERVAL = 1.0
-"""Seconds until the next look at what an earlier owner left; its deletion is told earlier, as a rule."""
+"""Seconds until the next look at what an earlier owner left; its deletion is usually reported earlier."""
 
 
 class _Told(StatusType):
-    """What the statuses of both kinds have."""
+    """The fields that the statuses of both kinds have."""
 
     phase: str | None = None
     conditions: Conditions | None = None
 
 
-class Reconciler:
+class Reconciler(Generic[Seen]):
     """Brings objects of one kind towards what its plan says."""
 
     def __init__(
-        self, kind: Kind, cache: Cache, client: Client, poller: Poller, wrote: Callable[[str, Object], None]
+        self, kind: Kind[Seen], cache: Cache, client: Client, poller: Poller, wrote: Callable[[str, Object], None]
     ) -> None:
         self._kind, self._cache, self._client, self._poller, self._wrote = kind, cache, client, poller, wrote
         self._written: dict[str, float] = {}
@@ -75,16 +76,16 @@ class Reconciler:
             if owner is not None:
                 await self._stop(owner, children)
             return None
-        if unlabelled := await self._look_for_unlabelled(parent, owner, children):
+        async with self._reported(owner):
+            observed = self._kind.observe(owner, children, self._poller.answers(parent))
+            unseen = self._kind.unseen(observed)
+        if unlabelled := await self._look_for_unlabelled(parent, unseen, children):
             children = self._cache.children(parent)
-        answers = self._poller.answers(parent)
-        try:
-            self._poller.follow(parent, self._kind.targets(owner, children, answers))
-            plan = self._kind.plan(owner, children, answers, self._client.now())
-        except Exception as error:
-            # Whatever it is, it is this object's alone: the others are planned for, and this one is tried again.
-            await self._report(owner, self._internal(owner, error))
-            raise
+        async with self._reported(owner):
+            if unlabelled:
+                observed = self._kind.observe(owner, children, self._poller.answers(parent))
+            self._poller.follow(parent, self._kind.targets(observed))
+            plan = self._kind.plan(observed, self._client.now())
         try:
             again = await self._carry_out(parent, owner, children, plan)
             return _sooner(again, UNLABELLED_INTERVAL) if unlabelled else again
@@ -92,6 +93,15 @@ class Reconciler:
             logger.debug("%s %s/%s: %s", *parent, changed, extra=about(*parent))
             await self._look_at(changed)
             return AGAIN
+
+    @asynccontextmanager
+    async def _reported(self, owner: Object) -> AsyncIterator[None]:
+        """Show an error of planning on its object, which is tried again; it does not concern the other objects."""
+        try:
+            yield
+        except Exception as error:
+            await self._report(owner, self._internal(owner, error))
+            raise
 
     async def _carry_out(self, parent: Key, owner: Object, children: list[Object], plan: Plan) -> float | None:
         try:
@@ -105,13 +115,13 @@ class Reconciler:
         again = await self._report(owner, plan)
         if not plan.create:
             return again
-        # Of what was there already, all that happened since may be known by now: then no event wakes anybody.
+        # An object that existed already may have changed before it was known: no event reports that again.
         return _sooner(again, CREATED_INTERVAL)
 
-    async def _look_for_unlabelled(self, parent: Key, owner: Object, children: list[Object]) -> bool:
-        """Read pods that no watch tells of: their owner reference and name decide whose they are, and whoever owns the
-        namespace may have taken off the label by which they are watched. Answers whether there are any."""
-        names = self._kind.unseen(owner, children)
+    async def _look_for_unlabelled(self, parent: Key, unseen: list[str], children: list[Object]) -> bool:
+        """Read the pods that no watch reports, and return whether there are any: somebody may have removed the label
+        by which pods are watched, but owner reference and name decide whose they are."""
+        names = list(unseen)
         for child in children:
             if child["kind"] == "Pod" and not labels.is_labelled(child):
                 self._cache.drop("Pod", child)
@@ -130,26 +140,25 @@ class Reconciler:
                     await self._client.delete(child)
 
     def _internal(self, owner: Object, error: Exception) -> Plan:
-        """What is told of an object that nothing can be planned for: an error of ours, or something that nobody thought
-        of. What else its status says stays."""
-        generation, said = int(owner["metadata"].get("generation", 1)), f"{type(error).__name__}: {error}"
-        words = f"the operator cannot plan for it and tries again: {said}"
+        """Return the plan that reports an unexpected error of planning; the rest of the status stays."""
+        generation, said = objects.generation(owner), f"{type(error).__name__}: {error}"
+        words = f"the operator failed to plan for this object and will try again: {said}"
         observed = [Condition("Accepted", "False", INTERNAL, words)]
-        before = recorded.status(owner, _Told)
+        before = statuses.readable(owner, _Told)
         merged = conditions.merge(before.get("conditions"), observed, generation, self._client.now())
-        status = {**(owner.get("status") or {}), "conditions": merged, "observedGeneration": generation}
+        status = {**objects.status(owner), "conditions": merged, "observedGeneration": generation}
         if "phase" not in before:
             status["phase"] = "Refused"
         return Plan(status, events=[Event("Warning", INTERNAL, words, f"{INTERNAL}-{generation}")])
 
     def forget(self, uid: str) -> None:
-        """The object is gone."""
+        """Drop what is remembered of an object that is gone."""
         self._written.pop(uid, None)
         self._told.pop(uid, None)
         self._untold.pop(uid, None)
 
     async def _look_at(self, changed: Changed) -> None:
-        """Learn what became of an object that is no longer as it was planned for: its watch may be behind."""
+        """Read an object that changed while it was planned for, since its watch may be behind."""
         known = self._cache.get(changed.kind, changed.namespace, changed.name)
         fresh = await self._client.get(changed.kind, changed.namespace, changed.name)
         if fresh is not None:
@@ -171,12 +180,12 @@ class Reconciler:
             self._cache.put(entry["kind"], await self._client.record(entry))
 
     def _blocked(self, owner: Object, error: Blocked) -> Plan:
-        """What was planned did not come about, so nothing of it may be recorded but what stands in its way."""
-        before, generation = owner.get("status") or {}, int(owner["metadata"].get("generation", 1))
+        """Return the plan that records only what blocked the original one, none of whose results came about."""
+        before, generation = objects.status(owner), objects.generation(owner)
         observed = self._kind.blocked(owner, error.reason, str(error))
         merged = conditions.merge(before.get("conditions"), observed, generation, self._client.now())
         status = {**before, "conditions": merged, "phase": self._kind.phase(merged), "observedGeneration": generation}
-        # What is on its way out is nothing to warn of.
+        # An object that is being deleted is no reason to warn.
         told = [] if isinstance(error, Leftover) else [self._warning(error, generation)]
         return Plan(status, events=told)
 
@@ -185,7 +194,7 @@ class Reconciler:
 
     async def _report(self, owner: Object, plan: Plan) -> float | None:
         uid = owner["metadata"]["uid"]
-        change = difference(owner.get("status") or {}, plan.status)
+        change = difference(objects.status(owner), plan.status)
         if not change:
             await self._tell(owner)
             return plan.requeue_after
@@ -196,8 +205,8 @@ class Reconciler:
             written = await self._client.write_status(owner, change)
         except ApiError as error:
             if error.status == UNPROCESSABLE:
-                # A server before 1.30 holds the whole object against the schema: it was stored under another one.
-                words = f"the API server takes no status of it until its spec is mended: {error.message}"
+                # A server before 1.30 validates the whole object, which was stored under another schema.
+                words = f"the API server refuses the status until the spec is valid: {error.message}"
                 self._untold[uid] = [
                     Event("Warning", "StatusRefused", words, f"status-{owner['metadata']['generation']}")
                 ]
@@ -209,10 +218,10 @@ class Reconciler:
         self._wrote(self._kind.name, written)
         try:
             self._kind.reported(owner, plan.status, self._client.now())
-            if (transition := self._kind.transition(owner.get("status") or {}, plan.status)) is not None:
+            if (transition := self._kind.transition(objects.status(owner), plan.status)) is not None:
                 tell(logger, owner, transition)
         except Exception as error:
-            # Of a status that somebody has edited not all can be told; it is written.
+            # A status that was edited by hand may be unreadable; it has been written anyway.
             logger.debug("%s: the change of its status cannot be told: %r", uid, error)
         self._untold[uid] += plan.events
         await self._tell(owner)

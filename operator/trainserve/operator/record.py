@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from trainserve.operator import labels
 from trainserve.operator.cache import Cache
-from trainserve.operator.plan import Object
+from trainserve.operator.objects import Object
 
 Digests = Callable[[str, int], str | None]
 """The digest under which a version of a model was published; None where nobody has recorded one."""
@@ -21,12 +21,12 @@ PAGE = 1000
 
 
 def name_of(model: str, version: int) -> str:
-    """`trainserve-versions.<model>.<page>`: a model's name holds no dot."""
+    """Return `trainserve-versions.<model>.<page>`; a model's name holds no dot."""
     return f"trainserve-versions.{model}.{version // PAGE}"
 
 
 def digests(cache: Cache, namespace: str) -> Digests:
-    """What the operator's watches know of one namespace's record."""
+    """Return a look-up in one namespace's record, as far as the operator's watches know it."""
 
     def digest(model: str, version: int) -> str | None:
         page = cache.get("ConfigMap", namespace, name_of(model, version)) or {}
@@ -37,7 +37,7 @@ def digests(cache: Cache, namespace: str) -> Digests:
 
 
 def missing(known: Digests, namespace: str, model: str, version: int, digest: str) -> list[Object]:
-    """The entry that is to be made of a version, as a ConfigMap that holds it alone; none where there is one."""
+    """Return the entry to add for a version, as a ConfigMap that holds it alone; none if it exists."""
     if known(model, version) is not None:
         return []
     return [

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from trainserve.api import GROUP, VERSION
-from trainserve.operator.plan import Object
+from trainserve.operator.objects import Object
 
 
 class Resource(NamedTuple):

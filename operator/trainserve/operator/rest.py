@@ -18,7 +18,7 @@ from kubernetes.aio.config import load_incluster_config
 from kubernetes.aio.config.kube_config import KubeConfigLoader
 
 from trainserve.operator.api_error import refusal
-from trainserve.operator.plan import Object
+from trainserve.operator.objects import Object
 
 JSON = "application/json"
 MERGE = "application/merge-patch+json"

@@ -17,12 +17,12 @@ class Sample(NamedTuple):
 
 
 def sample(metric: Metric, value: Any, *labels: Any) -> Sample:
-    """Raises TypeError or ValueError for what is no number."""
+    """Return the sample. Raises TypeError or ValueError if `value` is no number."""
     return Sample(metric, tuple([_text(label) for label in labels]), float(value))
 
 
 def seconds(instant: Any) -> float:
-    """Unix time of an instant as Kubernetes writes it."""
+    """Return the Unix time of an instant as Kubernetes writes it."""
     return times.from_text(instant).timestamp()
 
 

@@ -14,8 +14,8 @@ from trainserve.api.pod import Endpoint, PodPath, Variable
 from trainserve.api.scalars import quantity
 from trainserve.api.scalars.quantity import InvalidQuantity
 from trainserve.operator import network
+from trainserve.operator.blocked import Refusal
 from trainserve.operator.network import Peers
-from trainserve.operator.refusal import Refusal
 from trainserve.operator.shares import Shares
 from trainserve.operator.shares import parse as parse_shares
 from trainserve.operator.store import StoreRoot
@@ -29,12 +29,12 @@ TRITON_IMAGE = "nvcr.io/nvidia/tritonserver:26.08-py3"
 
 
 class InvalidSetting(ValueError):
-    """An environment variable that cannot be meant."""
+    """An environment variable with an invalid value."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """See docs/contracts.md, "The operator's process"."""
+    """The settings of docs/contracts.md, "The operator's process"."""
 
     store: StoreRoot
     store_secret: str | None
@@ -121,11 +121,11 @@ class Settings:
         )
 
     def bounds(self) -> list[dict[str, str]]:
-        """`env` of containers that read files which somebody else may have made."""
+        """Return `env` of containers that read files from others."""
         return [{"name": Variable.LIMITS, "value": self.limits.replace("$", "$$")}] if self.limits else []
 
     def scrape(self, port: int) -> dict[str, str]:
-        """The annotations of a pod whose metrics are at that port."""
+        """Return the annotations of a pod whose metrics are at that port."""
         if not self.scrape_annotations:
             return {}
         return {"prometheus.io/scrape": "true", "prometheus.io/port": str(port), "prometheus.io/path": Endpoint.METRICS}
@@ -148,12 +148,12 @@ class Settings:
         return "FallbackToLogsOnError" if self.store_secret is None else "File"
 
     def credential_volumes(self) -> list[dict[str, Any]]:
-        """The pod's volume of the same Secret: a certificate authority or a .netrc is read from a file."""
+        """Return the pod's volume of the same Secret: a certificate authority or a .netrc is read from a file."""
         if self.store_secret is None:
             return []
         return [{"name": "credentials", "secret": {"secretName": self.store_secret, "optional": True}}]
 
     def credential_mounts(self) -> list[dict[str, Any]]:
-        """Of the containers that `store_credentials` is given to."""
+        """Return the mount of that volume, for the containers that get `store_credentials`."""
         mount = {"name": "credentials", "mountPath": PodPath.CREDENTIALS, "readOnly": True}
         return [mount] if self.store_secret is not None else []

@@ -13,13 +13,13 @@ from trainserve.api.base import ApiType, Resources
 from trainserve.api.refusal import problems_of
 from trainserve.api.scalars import quantity
 from trainserve.api.scalars.quantity import Cores, Memory
-from trainserve.operator.plan import Object
+from trainserve.operator.objects import Object
 
 GPU = "nvidia.com/gpu"
 
 
 class Amounts(ApiType):
-    """As in a container's `requests` or `limits`."""
+    """The `requests` or `limits` of a container."""
 
     cpu: Cores | None = None
     memory: Memory | None = None
@@ -42,13 +42,13 @@ class Share(ApiType):
 
 
 def _share(cpu: tuple[str, str], memory: tuple[str, str]) -> Share:
-    """Request and limit of each."""
+    """Return the share with request and limit of each."""
     requests, limits = (Amounts(cpu=cpu[each], memory=memory[each]) for each in (0, 1))
     return Share(requests=requests, limits=limits)
 
 
 class Shares(ApiType):
-    """By the container's name. How much each really uses is in docs/operations.md."""
+    """The shares by the container's name. docs/operations.md lists measured usage."""
 
     trainer: Share = _share(cpu=("250m", "2"), memory=("512Mi", "4Gi"))
     triton: Share = _share(cpu=("250m", "2"), memory=("512Mi", "4Gi"))
@@ -59,7 +59,7 @@ class Shares(ApiType):
 
 
 def parse(text: str) -> Shares:
-    """The shares that a JSON object says, the others as they are. Raises ValueError."""
+    """Parse a JSON object of shares; the others keep their defaults. Raises ValueError."""
     try:
         return Shares.model_validate_json(text)
     except ValidationError as error:
@@ -85,7 +85,7 @@ def of_helper(share: Share, beside: Object | None = None) -> Object:
 
 
 def cpu_limit(resources: Resources, share: Share) -> str | None:
-    """Of a container that trains or serves; None: it may use the whole node."""
+    """Return the cpu limit of a container that trains or serves; None if it may use the whole node."""
     limit: str | None = of_workload(resources, share).get("limits", {}).get("cpu")
     return limit
 
@@ -104,6 +104,6 @@ def _times(amounts: Amounts, count: int) -> dict[str, str]:
 
 
 def _larger(amounts: dict[str, str], others: dict[str, str]) -> dict[str, str]:
-    """Of each amount that both have the larger one; others stay as they are."""
+    """Return `amounts` with each replaced by the larger of both."""
     both = {name: others[name] for name in amounts if name in others}
     return amounts | {name: text for name, text in both.items() if quantity.value(text) > quantity.value(amounts[name])}

@@ -83,18 +83,18 @@ class StoreRoot:
         ]
 
     def path_of(self, uri: str) -> str | None:
-        """`<namespace>/<model>/<version>` of a public address, or None when it is not in this store."""
+        """Return `<namespace>/<model>/<version>` of a public address; None if it is not in this store."""
         prefix = f"{self.public}/"
         path = uri.rstrip("/").removeprefix(prefix)
         inside = uri.startswith(prefix) and len(path.split("/")) == 3 and ".." not in path.split("/")
         return path if inside else None
 
     def address(self, namespace: str, model: str, version: int) -> str:
-        """The one public address that a version has."""
+        """Return the only public address of a version."""
         return f"{self.public}/{namespace}/{model}/{version}"
 
     def is_at(self, uri: str, namespace: str, model: str, version: int) -> bool:
-        """Whether this is that version's address: whoever claims another one is not believed."""
+        """Return whether `uri` is the address of that version, the only one that is believed."""
         return version <= LAST_VERSION and uri == self.address(namespace, model, version)
 
     def foreign(self, uri: str, namespace: str) -> bool:

@@ -9,7 +9,7 @@ DISAGREE = timedelta(seconds=5)
 
 
 def to_text(instant: datetime) -> str:
-    """`2026-11-22T16:00:00Z`."""
+    """Return `2026-11-22T16:00:00Z`."""
     return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -19,7 +19,6 @@ def from_text(text: str) -> datetime:
 
 
 def left(since: datetime, span: timedelta, now: datetime) -> timedelta:
-    """What is left of a span that began at `since`; nothing of one that is yet to begin: a clock that was wrong said
-    so."""
+    """Return the rest of a span that began at `since`; zero if it lies ahead, which only a wrong clock can report."""
     rest = since + span - now
     return rest if timedelta() < rest <= span + DISAGREE else timedelta()

@@ -5,17 +5,23 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from trainserve.operator.logs import about
-from trainserve.operator.plan import Object
+from trainserve.operator.objects import Object
 
 NEW = "New"
 """Phase of an object without a status."""
 
 
+def phase(status: Mapping[str, Any]) -> str:
+    """Return the phase; NEW without a status."""
+    return str(status.get("phase") or NEW)
+
+
 @dataclass(frozen=True)
 class Transition:
-    """From one phase to another, or to the same for another reason or with another attempt or version."""
+    """A change from one phase to another, or of the reason, attempt or version within a phase."""
 
     before: str
     after: str
@@ -32,7 +38,7 @@ class Transition:
 
 
 def tell(logger: logging.Logger, owner: Object, transition: Transition) -> None:
-    """Write the line; its parts are fields of it as well."""
+    """Write the line, whose parts are also its fields."""
     kind, metadata = owner["kind"], owner["metadata"]
     namespace, name, uid = metadata["namespace"], metadata["name"], metadata["uid"]
     fields = {"from": transition.before, "to": transition.after, "reason": transition.reason, **transition.details}

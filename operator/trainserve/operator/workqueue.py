@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from trainserve.operator.logs import about
+from trainserve.operator.logs import about, text_of
 
 logger = logging.getLogger(__name__)
 
@@ -181,8 +181,7 @@ class Workers:
                 requeue_after = await self._reconcile(key)
         except Exception as error:
             delay = self._queue.add_after_failure(key, time.monotonic())
-            said = error or type(error).__name__
-            logger.warning("%s %s/%s: %s; again in %.1f s", *key, said, delay, extra=about(*key))
+            logger.warning("%s %s/%s: %s; again in %.1f s", *key, text_of(error), delay, extra=about(*key))
             logger.debug("%s %s/%s: the error in full", *key, exc_info=error, extra=about(*key))
         else:
             self._queue.forget_failures(key)

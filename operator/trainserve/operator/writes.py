@@ -14,7 +14,7 @@ from kubernetes.aio.client.rest import RESTResponse
 from trainserve.operator.blocked import NotHolding
 from trainserve.operator.clock import ServerClock
 from trainserve.operator.logs import about
-from trainserve.operator.plan import Object
+from trainserve.operator.objects import Object
 from trainserve.operator.rest import APPLY, JSON, TIMEOUT, Requests
 
 logger = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ import aiohttp
 from kubernetes.aio.client import Configuration
 
 from trainserve.operator.api_error import ApiError, Refused, refusal
-from trainserve.operator.plan import Object
+from trainserve.operator.objects import Object
 from trainserve.operator.rest import STRATEGIC, Requests
 
 __all__ = ["Client", "EventKind", "Object", "Refused"]

@@ -1,5 +1,4 @@
-"""The children of a ModelServe: a Deployment per version, the Service, the pod that asks the store. See
-docs/contracts.md."""
+"""The children of a ModelServe: a Deployment per version, the Service, the resolver pod. See docs/contracts.md."""
 
 from __future__ import annotations
 
@@ -8,13 +7,13 @@ import json
 
 from trainserve.api.modelserve import ModelServeSpec
 from trainserve.api.pod import Port
-from trainserve.operator import asking, labels, network
+from trainserve.operator import asking, labels, network, objects
 from trainserve.operator.cache import drifted
 from trainserve.operator.modelserve import pod
 from trainserve.operator.modelserve import version as versions
 from trainserve.operator.modelserve.version import Version
 from trainserve.operator.network import Peers
-from trainserve.operator.plan import Object
+from trainserve.operator.objects import Object
 from trainserve.operator.settings import Settings
 
 APPLIED = "trainserve.io/applied"
@@ -22,17 +21,17 @@ APPLIED = "trainserve.io/applied"
 
 
 def deployment_name(serve: str, version: Version) -> str:
-    """`<serve>-<ten digits of the digest>`."""
+    """Return `<serve>-<ten digits of the digest>`."""
     return f"{serve}-{version.suffix}"
 
 
 def resolver_name(serve: Object) -> str:
-    """One per generation: another spec is another question."""
-    return f"{serve['metadata']['name']}-resolve-{serve['metadata'].get('generation', 1)}"
+    """Return the resolver's name, one per generation, since another spec may mean another version."""
+    return f"{serve['metadata']['name']}-resolve-{objects.generation(serve)}"
 
 
 def deployment(serve: Object, spec: ModelServeSpec, version: Version, settings: Settings) -> Object:
-    """Everything that serves one version."""
+    """Return the Deployment that serves one version."""
     name = serve["metadata"]["name"]
     selected = {labels.MODELSERVE: name, labels.VERSION: version.suffix}
     metadata = labels.metadata(serve, deployment_name(name, version), selected)
@@ -72,12 +71,12 @@ def _template(
 
 
 def template_digest(deployment: Object) -> str:
-    """What the annotation `TEMPLATE` of the pods says that this Deployment makes."""
+    """Return the annotation `TEMPLATE` of this Deployment's pods."""
     return str(deployment["spec"]["template"]["metadata"]["annotations"][labels.TEMPLATE])
 
 
 def service(serve: Object, suffix: str) -> Object:
-    """The stable address; `suffix` is the version that takes traffic."""
+    """Return the Service, the stable address; `suffix` is the version that takes traffic."""
     name = serve["metadata"]["name"]
     wanted = {
         "apiVersion": "v1",
@@ -95,7 +94,7 @@ def service(serve: Object, suffix: str) -> Object:
 
 
 def network_policy(serve: Object, spec: ModelServeSpec, peers: Peers) -> Object:
-    """Who may reach the pods: users those who are named, Triton's metrics Prometheus, the probe both of ours."""
+    """Return the policy: clients reach HTTP and gRPC, Prometheus the metrics, operator and Prometheus the probe."""
     clients = [{"podSelector": {}}] if spec.clients is None else network.written(spec.clients)
     prometheus = network.written(peers.prometheus)
     allowed = [
@@ -107,7 +106,7 @@ def network_policy(serve: Object, spec: ModelServeSpec, peers: Peers) -> Object:
 
 
 def disruption_budget(serve: Object, api_version: str) -> Object:
-    """Lets a drain take one replica at a time. Pods that ask the store are not meant: no controller counts them."""
+    """Return the budget by which a drain evicts one replica at a time; it does not select resolver pods."""
     name = serve["metadata"]["name"]
     serving = {
         "matchLabels": {labels.MODELSERVE: name},
@@ -123,7 +122,7 @@ def disruption_budget(serve: Object, api_version: str) -> Object:
 
 
 def resolver_pod(serve: Object, spec: ModelServeSpec, settings: Settings) -> Object:
-    """Asks the store which version is meant."""
+    """Return the pod that asks the store which version is meant."""
     ref, metadata = spec.model, serve["metadata"]
     own = labels.metadata(serve, resolver_name(serve), {labels.MODELSERVE: metadata["name"]})
     return {
@@ -135,15 +134,15 @@ def resolver_pod(serve: Object, spec: ModelServeSpec, settings: Settings) -> Obj
 
 
 def stamped(wanted: Object, annotation: str = APPLIED) -> Object:
-    """The object with a digest of itself."""
+    """Return the object with a digest of itself as an annotation."""
     canonical = json.dumps(wanted, sort_keys=True, separators=(",", ":"))
     digest = hashlib.sha256(canonical.encode()).hexdigest()[:16]
-    metadata = wanted["metadata"]
-    return wanted | {"metadata": metadata | {"annotations": (metadata.get("annotations") or {}) | {annotation: digest}}}
+    annotations = objects.annotations(wanted) | {annotation: digest}
+    return wanted | {"metadata": wanted["metadata"] | {"annotations": annotations}}
 
 
 def is_applied(wanted: Object, known: Object | None) -> bool:
-    """Whether the known object was made from exactly this, and nobody has changed it since."""
+    """Return whether the known object was applied from exactly this, and not changed since."""
     stamp = wanted["metadata"]["annotations"][APPLIED]
-    made = known is not None and (known["metadata"].get("annotations") or {}).get(APPLIED) == stamp
+    made = known is not None and objects.annotations(known).get(APPLIED) == stamp
     return made and known is not None and not drifted(known)

@@ -1,4 +1,4 @@
-"""What a version's pods say about it: whether it is verified, how fast it answers, what keeps it from serving."""
+"""A version's health from its pods: whether it is verified, how fast it answers, what keeps it from serving."""
 
 from __future__ import annotations
 
@@ -10,49 +10,49 @@ from trainserve.api import messages
 from trainserve.api.messages import Failed, Report, Unreadable
 from trainserve.api.pod import Endpoint, Port
 from trainserve.api.reasons import By, Reason, said_by
-from trainserve.operator import pods
+from trainserve.operator import objects, pods
 from trainserve.operator.conditions import Condition
 from trainserve.operator.kinds import Answers
-from trainserve.operator.plan import Object
+from trainserve.operator.objects import Object
 from trainserve.operator.poller import Target
 
 UNVERIFIED_EVERY = 0.5
 VERIFIED_EVERY = 30.0
-"""Seconds between two questions to a pod's probe."""
+"""Seconds between two requests to a pod's probe."""
 
 UNSCHEDULABLE = "Unschedulable"
 REPLICA_FAILURE = "ReplicaFailure"
-"""Condition of a Deployment some of whose pods the API server does not take, and our reason for it."""
+"""Condition of a Deployment whose pods the API server rejects, and our reason for it."""
 VERIFIED_BY_READINESS = Condition(
     "Verified",
     "True",
     Reason.SAMPLES_MATCH,
-    "every pod is ready, and a probe lets it be so only once the samples match",
+    "every pod is ready, which its probe allows only once the samples match",
 )
 FETCH_REASONS = said_by(By.FETCH)
-"""Why the init container gives up, as it says itself."""
+"""Reasons for which the init container gives up, in its own words."""
 _WRONG_BYTES = (Reason.DIGEST_MISMATCH, Reason.SIGNATURE_REFUSED, Reason.VERSION_MISMATCH)
 _ERROR = re.compile(r"^[EF]\d{4} \S+ +\d+ \S+\] (.*)$", re.MULTILINE)
-"""Of Triton's log: `E1122 22:27:23.091307 25581 model_repository_manager.cc:1460] "Poll failed …"`."""
+"""An error in Triton's log: `E1122 22:27:23.091307 25581 model_repository_manager.cc:1460] "Poll failed …"`."""
 _HARMLESS = "CudaDriverHelper has not been initialized"
-"""What it calls an error on every machine without a GPU."""
+"""Logged as an error on every machine without a GPU."""
 _CONSEQUENCE = "contains models that are not available"
-"""What it says of an ensemble after it has said what is wrong with a step of it."""
+"""Logged of an ensemble after the actual error of one of its steps."""
 
 
 class Trouble(NamedTuple):
-    """Why a version does not become ready."""
+    """Reason and message for which a version does not become ready."""
 
     reason: str
     message: str
 
 
 def targets(serving: Iterable[Object], answers: Answers) -> dict[str, Target]:
-    """The probe of every pod that has an address, often until it has verified its samples."""
+    """Return the probe of every running pod, asked more often until it has verified its samples."""
     asked = {}
     for pod in serving:
-        address = (pod.get("status") or {}).get("podIP")
-        if address and (pod["status"].get("phase") == "Running") and not pods.deleting(pod):
+        address = pods.address(pod)
+        if address and pods.phase(pod) == "Running" and not pods.deleting(pod):
             report = messages.answered(Report, answers.get(pod["metadata"]["uid"]))
             verified = report is not None and report.verified is True and pods.is_ready(pod)
             every = VERIFIED_EVERY if verified else UNVERIFIED_EVERY
@@ -61,7 +61,7 @@ def targets(serving: Iterable[Object], answers: Answers) -> dict[str, Target]:
 
 
 def verified(serving: Sequence[Object], answers: Answers) -> Condition:
-    """The condition `Verified`: every pod that has judged its version must have found it right."""
+    """Return the condition `Verified`: no pod may have found a mismatch."""
     for pod in serving:
         trouble = fetch_failure(pod)
         if trouble is not None and trouble.reason in _WRONG_BYTES:
@@ -82,7 +82,7 @@ def verified(serving: Sequence[Object], answers: Answers) -> Condition:
 
 
 def batched(serving: Sequence[Object], answers: Answers) -> Condition | None:
-    """The condition `Batched`, as a pod's probe says it: whether requests are gathered, and why; None until one has."""
+    """Return the condition `Batched`, as the first probe that reports it says; None before."""
     for report in _reports(serving, answers):
         if (told := report.batching) is not None:
             joined = told.axis == "first"
@@ -92,7 +92,7 @@ def batched(serving: Sequence[Object], answers: Answers) -> Condition | None:
 
 
 def latency(serving: Sequence[Object], answers: Answers) -> dict[str, float] | None:
-    """The slowest pod's figures, in milliseconds: percentiles of several pods cannot be added up."""
+    """Return the slowest pod's percentiles, in milliseconds; those of several pods cannot be combined."""
     reports = _reports(serving, answers)
     told = {"p50Ms": [report.p50_ms for report in reports], "p99Ms": [report.p99_ms for report in reports]}
     known = {name: [figure for figure in figures if figure is not None] for name, figures in told.items()}
@@ -100,7 +100,7 @@ def latency(serving: Sequence[Object], answers: Answers) -> dict[str, float] | N
 
 
 def trouble(serving: Sequence[Object], answers: Answers) -> Trouble | None:
-    """The first reason found for which a pod is not ready."""
+    """Return the first reason found for which a pod is not ready."""
     for pod in serving:
         if pods.is_ready(pod) or pods.deleting(pod):
             continue
@@ -113,12 +113,12 @@ def trouble(serving: Sequence[Object], answers: Answers) -> Trouble | None:
 
 
 def refused_pods(deployment: Mapping[str, Any]) -> Trouble | None:
-    """Why pods of a Deployment are not even made, in the API server's words: a quota, Pod Security, a policy."""
-    status = deployment.get("status") or {}
-    if status.get("observedGeneration", 0) < deployment["metadata"].get("generation", 1):
-        return None  # it speaks of an earlier template
+    """Return why pods of a Deployment are not created, in the API server's words: a quota, Pod Security, a policy."""
+    status = objects.status(deployment)
+    if status.get("observedGeneration", 0) < objects.generation(deployment):
+        return None  # it is about an earlier template
     for condition in status.get("conditions") or []:
-        # The second is of the ReplicaSet itself, of which a quota may count the number.
+        # The second is about the ReplicaSet itself: a quota may limit their number.
         failed = condition["type"] == REPLICA_FAILURE and condition["status"] == "True"
         if failed or (condition["status"] == "False" and condition.get("reason") == "ReplicaSetCreateError"):
             return Trouble(REPLICA_FAILURE, str(condition.get("message") or condition.get("reason")))
@@ -126,23 +126,20 @@ def refused_pods(deployment: Mapping[str, Any]) -> Trouble | None:
 
 
 def why_not_running(pod: Object, *containers: str) -> Trouble | None:
-    """What keeps a pod from running one of these containers, as the scheduler and the node say it."""
+    """Return what keeps a pod from running one of these containers, in the words of the scheduler or the node."""
     message = pods.unschedulable(pod)
     if message is not None:
         return Trouble(UNSCHEDULABLE, message)
     for name in containers:
         waiting, end = pods.waiting(pod, name) or {}, pods.terminated(pod, name)
-        said = f"container {name}: {waiting.get('message') or waiting.get('reason')}"
-        if waiting.get("reason") in pods.PULL_FAILURES:
-            return Trouble("ImagePull", said)
-        if waiting.get("reason") in pods.CREATE_FAILURES:
-            return Trouble("ContainerConfig", said)
+        if (failure := pods.start_failure(pod, name)) is not None:
+            return Trouble(failure[0], f"container {name}: {failure[1]}")
         if end is not None and end.get("reason") == "OOMKilled":
             return Trouble(Reason.OUT_OF_MEMORY, f"container {name} used more memory than its limit")
         if waiting.get("reason") == "CrashLoopBackOff":
             code = end.get("exitCode") if end else None
             words = _last_line(end)
-            return Trouble("CrashLoop", f"container {name} keeps ending, last with exit code {code}{words}")
+            return Trouble("CrashLoop", f"container {name} keeps exiting, last with exit code {code}{words}")
     return None
 
 
@@ -152,7 +149,7 @@ def _reports(serving: Sequence[Object], answers: Answers) -> list[Report]:
 
 
 def _refused_by_server(pod: Object) -> Trouble | None:
-    """Why Triton ended by itself: the last error that it wrote, such as that of a configuration it does not take."""
+    """Return the last error that Triton logged before it exited, such as an invalid configuration."""
     end = pods.terminated(pod, "triton")
     if end is None or not end.get("exitCode") or end.get("reason") == "OOMKilled":
         return None
@@ -170,7 +167,7 @@ def _last_line(end: Mapping[str, Any] | None) -> str:
 
 
 def fetch_failure(pod: Mapping[str, Any]) -> Trouble | None:
-    """Why nothing was fetched."""
+    """Return why the init container fetched nothing."""
     end = pods.terminated(pod, "fetch")
     if end is None or end.get("exitCode") == 0:
         return None

@@ -1,5 +1,4 @@
-"""What a ModelServe needs next: a pure function of its spec, its status, its children, the TrainJobs beside it and the
-time."""
+"""The next step of a ModelServe: a pure function of what was observed and of the time."""
 
 from __future__ import annotations
 
@@ -7,81 +6,55 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from trainserve.api import modelserve_status
 from trainserve.api.modelserve import ModelServeSpec
-from trainserve.api.modelserve_status import ModelServeStatus
 from trainserve.api.pod import Port
 from trainserve.api.reasons import Reason
-from trainserve.operator import conditions, recorded, times
-from trainserve.operator.conditions import Condition
+from trainserve.operator import conditions, objects, times
+from trainserve.operator.blocked import Refusal
 from trainserve.operator.discovery import APIS
-from trainserve.operator.kinds import Answers
 from trainserve.operator.modelserve import builders, health, tuning
 from trainserve.operator.modelserve import version as versions
-from trainserve.operator.modelserve.checks import first_refusal
-from trainserve.operator.modelserve.children import Children
+from trainserve.operator.modelserve.checks import accepted
+from trainserve.operator.modelserve.observed import Observed
 from trainserve.operator.modelserve.resolution import plan_resolution
 from trainserve.operator.modelserve.version import Version
-from trainserve.operator.plan import Delete, Event, Object, Plan
-from trainserve.operator.record import Digests, missing
+from trainserve.operator.objects import Object
+from trainserve.operator.plan import Delete, Plan, Planner
+from trainserve.operator.record import missing
 from trainserve.operator.settings import Settings
-from trainserve.operator.specs import parse_modelserve
+from trainserve.operator.statuses import ModelServeStatus
 
 HISTORY = 10
 """Versions that the status remembers."""
 DRAIN = timedelta(seconds=2)
-"""Between moving the Service and deleting what it pointed to: every node must have heard of it."""
+"""Pause between moving the Service and deleting the old Deployment, for every node to learn of it."""
 GUARDED = "DisruptionBudget"
 """Condition of a ModelServe of several replicas: whether a PodDisruptionBudget guards them."""
 
 
-def plan(
-    serve: Object,
-    children: list[Object],
-    jobs: Iterable[Object],
-    answers: Answers,
-    settings: Settings,
-    now: datetime,
-    budgets: str | None,
-    digests: Digests = lambda model, version: None,
-) -> Plan:
-    """Decide the next step. `jobs` are the namespace's TrainJobs, `answers` the reports of the serving pods by uid,
-    `budgets` the version in which the cluster has PodDisruptionBudgets, `digests` those that versions were published
-    under."""
-    serve = serve | {"status": recorded.status(serve, ModelServeStatus)}
-    return _Planner(serve, Children.of(serve, children), jobs, answers, settings, now, budgets, digests).plan()
+def plan(observed: Observed, settings: Settings, now: datetime) -> Plan:
+    """Decide the next step."""
+    return _Planner(observed, settings, now).plan()
 
 
-class _Planner:
-    """One pass over one ModelServe: reads what was observed, collects into `result`."""
+class _Planner(Planner):
+    """One pass over one ModelServe: reads `seen`, collects into `result`."""
 
-    def __init__(
-        self,
-        serve: Object,
-        children: Children,
-        jobs: Iterable[Object],
-        answers: Answers,
-        settings: Settings,
-        now: datetime,
-        budgets: str | None,
-        digests: Digests,
-    ) -> None:
-        self.serve, self.children, self.jobs, self.answers = serve, children, jobs, answers
-        self.settings, self.now, self.budgets, self.digests = settings, now, budgets, digests
-        self.name, self.namespace = serve["metadata"]["name"], serve["metadata"]["namespace"]
-        self.generation = int(serve["metadata"].get("generation", 1))
-        self.old: Object = serve.get("status") or {}
-        self.status: Object = dict(self.old)
-        self.observed: list[Condition] = []
-        self.result = Plan(status={})
+    def __init__(self, seen: Observed, settings: Settings, now: datetime) -> None:
+        super().__init__()
+        self.seen, self.settings, self.now = seen, settings, now
+        self.serve, self.children, self.answers = seen.raw, seen.children, seen.answers
+        self.old, self.status = seen.status, seen.status.copy()
+        self.namespace, self.name, _, self.generation = seen.identity
 
     def plan(self) -> Plan:
-        refusal = first_refusal(self.serve, self.settings)
-        if refusal is not None:
-            self._observe("Accepted", "False", refusal.reason, refusal.message)
-            self._warn(refusal.reason, refusal.message, f"{refusal.reason}-{self.generation}")
+        spec = accepted(self.seen, self.settings)
+        if isinstance(spec, Refusal):
+            self._observe("Accepted", "False", spec.reason, spec.message)
+            self._warn(spec.reason, spec.message, f"{spec.reason}-{self.generation}")
             return self._finish()
         self._observe("Accepted", "True", "Accepted", "the spec is valid")
-        spec = parse_modelserve(self.serve)
         target = self._resolve(spec)
         if target is not None:
             tuned = self._tune(spec, target)
@@ -92,8 +65,8 @@ class _Planner:
         return self._finish()
 
     def _resolve(self, spec: ModelServeSpec) -> Version | None:
-        found = plan_resolution(self.serve, spec, self.jobs, self.children, self.settings, self.now, self.digests)
-        self.observed.append(found.condition)
+        found = plan_resolution(self.seen, spec, self.settings, self.now)
+        self.conditions.append(found.condition)
         self.result.create += found.create
         self.result.delete += found.delete
         self.result.requeue_after = found.requeue_after
@@ -101,32 +74,31 @@ class _Planner:
             self._warn(found.condition.reason, found.condition.message, f"{found.condition.reason}-{self.generation}")
         for told in found.passed_over:
             self._warn("PassedOver", told, f"passed-over-{self.generation}")
-        version = found.version
-        if version is not None and version.number is not None and spec.model.uri is None:
-            # What a TrainJob of an earlier release published, or somebody by hand, is known from here on.
-            self.result.record += missing(self.digests, self.namespace, version.model, version.number, version.digest)
-        return version
+        target, known = found.version, self.seen.digests
+        if target is not None and target.number is not None and spec.model.uri is None:
+            # Records also what a TrainJob of an earlier release published, or somebody by hand.
+            self.result.record += missing(known, self.namespace, target.model, target.number, target.digest)
+        return target
 
     def _tune(self, spec: ModelServeSpec, target: Version) -> ModelServeSpec | None:
-        """The spec to serve with; None while an objective's settings are being measured."""
+        """Return the spec to serve with; None while an objective's settings are being measured."""
         if spec.slo is None:
             self.status.pop("tuning", None)
             self.result.delete += [Delete("Pod", name) for name in self.children.tuners]
             if conditions.find(self.old.get("conditions"), tuning.TUNED) is not None:
                 self._observe(tuning.TUNED, "False", "NotNeeded", "spec.slo is not set")
             return spec
-        step = tuning.step(self.serve, spec, spec.slo, target, self.children, self.settings, self.now)
-        self.observed.append(step.condition)
+        step = tuning.step(self.seen, spec, spec.slo, target, self.settings, self.now)
+        self.conditions.append(step.condition)
         self.result.create += step.create
         self.result.delete += step.delete
         self.result.requeue_after = step.requeue_after or self.result.requeue_after
         if step.tuning is not None:
             self.status["tuning"] = step.tuning
+        key = f"{step.condition.reason}-{target.suffix}-{self.generation}"
         if step.condition.status == "True" and self.old.get("tuning") != step.tuning:
-            told = f"{step.condition.reason}-{target.suffix}-{self.generation}"
-            self.result.events.append(Event("Normal", step.condition.reason, step.condition.message, told))
+            self._tell(step.condition.reason, step.condition.message, key)
         if step.condition.status == "False":
-            key = f"{step.condition.reason}-{target.suffix}-{self.generation}"
             self._warn(step.condition.reason, step.condition.message, key)
         if step.spec is None:
             self._observe("Progressing", "True", "Tuning", step.condition.message)
@@ -149,16 +121,16 @@ class _Planner:
         serving = self.children.pods_from(builders.template_digest(wanted))
         judged = health.verified(serving, self.answers)
         if judged.status != "Unknown" or judged.reason == Reason.NOTHING_RECORDED or not ready or not spec.replicas:
-            self.observed.append(judged)
+            self.conditions.append(judged)
         elif target.number is not None and not _verified_before(self.old, target):
-            # The pods have not been asked yet (or not again, by a restarted operator): being ready says it all.
-            self.observed.append(health.VERIFIED_BY_READINESS)
+            # The pods have not reported yet (or not to a restarted operator): readiness implies it.
+            self.conditions.append(health.VERIFIED_BY_READINESS)
         if (batched := health.batched(serving, self.answers)) is not None:
-            self.observed.append(batched)
+            self.conditions.append(batched)
         self._settle(target, known, ready=ready, serving=serving)
 
     def _settle(self, target: Version, deployment: Object | None, *, ready: bool, serving: list[Object]) -> None:
-        """`deployment` is the target's as it was applied; None where it was not yet."""
+        """Report the rollout. `deployment` is the target's; None if it is not applied as wanted yet."""
         if ready:
             self._observe("Progressing", "False", "UpToDate", str(target))
             self._take_traffic(target)
@@ -174,31 +146,31 @@ class _Planner:
         self._warn(trouble.reason, f"{target}: {trouble.message}{kept}", f"{trouble.reason}-{target.suffix}")
 
     def _trouble(self, serving: list[Object], deployment: Object | None) -> health.Trouble | None:
-        """What keeps pods of a Deployment from being ready, or from being made, and will not pass by itself."""
+        """Return what keeps pods of a Deployment from being ready or created, unless it will pass by itself."""
         found = health.trouble(serving, self.answers) or (health.refused_pods(deployment) if deployment else None)
-        # What a pod that has measured holds is free once it has gone: the service is to have it.
+        # The service gets what a tuning pod holds once that pod has gone.
         passing = (health.UNSCHEDULABLE, health.REPLICA_FAILURE) if self.children.tuners else ()
         return None if found is not None and found.reason in passing else found
 
     def _guard(self, spec: ModelServeSpec) -> None:
-        """Keep a drain from taking every replica at once."""
+        """Keep a drain from evicting every replica at once."""
         if spec.replicas < 2:
             if self.children.budget is not None:
                 self.result.delete.append(Delete("PodDisruptionBudget", self.name))
             if conditions.find(self.old.get("conditions"), GUARDED) is not None:
-                self._observe(GUARDED, "False", "NotNeeded", "there are no two replicas to keep apart")
-        elif self.budgets is None:
+                self._observe(GUARDED, "False", "NotNeeded", "fewer than 2 replicas: no PodDisruptionBudget is needed")
+        elif self.seen.budgets is None:
             api = APIS["PodDisruptionBudget"]
             message = f"this cluster does not serve {api.named()}: a drain may take every replica at once"
             self._observe(GUARDED, "False", "ApiMissing", message)
         else:
-            wanted = builders.disruption_budget(self.serve, f"policy/{self.budgets}")
+            wanted = builders.disruption_budget(self.serve, f"policy/{self.seen.budgets}")
             if not builders.is_applied(wanted, self.children.budget):
                 self.result.apply.append(wanted)
             self._observe(GUARDED, "True", "Guarded", "a drain takes one replica at a time")
 
     def _shield(self, spec: ModelServeSpec) -> None:
-        """Say who may reach the pods, where the chart wants it said."""
+        """Restrict who may reach the pods, if the chart enables network policies."""
         known = self.children.policy
         if self.settings.peers is not None:
             wanted = builders.network_policy(self.serve, spec, self.settings.peers)
@@ -211,8 +183,7 @@ class _Planner:
         history = list(self.old.get("history") or [])
         if not history or history[-1]["digest"] != target.digest:
             history.append({"version": target.number, "digest": target.digest, "time": times.to_text(self.now)})
-            message = f"{target} takes traffic"
-            self.result.events.append(Event("Normal", "Serving", message, f"serving-{target.suffix}-{len(history)}"))
+            self._tell("Serving", f"{target} takes traffic", f"serving-{target.suffix}-{len(history)}")
             self.result.urgent = True
         self.status |= {"history": history[-HISTORY:], "version": target.number, "digest": target.digest}
 
@@ -228,17 +199,17 @@ class _Planner:
             self.result.delete += [Delete("Deployment", name) for name in old]
 
     def _report_traffic(self, spec: ModelServeSpec, target: Version | None) -> None:
-        """What the version that the Service points to can do now."""
+        """Report readiness and latency of the version that the Service selects."""
         active = self.children.active()
         pods_there = self.children.pods_of(active) if active else []
         deployment = self._active_deployment()
-        ready = int(((deployment or {}).get("status") or {}).get("readyReplicas") or 0)
+        ready = int(objects.status(deployment or {}).get("readyReplicas") or 0)
         self.status["replicas"] = {"desired": spec.replicas, "ready": ready}
         host = f"{self.name}.{self.namespace}.svc"
         self.status |= {"url": f"http://{host}:{Port.HTTP}", "grpcUrl": f"{host}:{Port.GRPC}"}
         serving = self._active_version()
         if ready > 0 and serving is not None and serving != target and "digest" not in self.status:
-            # A newer one is on its way already, and this one has begun to serve meanwhile.
+            # It became ready while a newer version was already being rolled out.
             self.status |= {"version": serving.number, "digest": serving.digest}
         if (measured := health.latency(pods_there, self.answers)) is not None:
             self.status["latency"] = measured
@@ -254,7 +225,7 @@ class _Planner:
             self._observe("Ready", "False", reason, message)
 
     def _active_deployment(self) -> Object | None:
-        """The Deployment that the Service points to."""
+        """Return the Deployment that the Service selects."""
         return self.children.deployments.get(f"{self.name}-{self.children.active()}")
 
     def _active_version(self) -> Version | None:
@@ -262,23 +233,17 @@ class _Planner:
         return None if deployment is None else versions.read(deployment)
 
     def _finish(self) -> Plan:
-        merged = conditions.merge(self.old.get("conditions"), self.observed, self.generation, self.now)
+        merged = conditions.merge(self.old.get("conditions"), self.conditions, self.generation, self.now)
         self.status |= {"conditions": merged, "observedGeneration": self.generation, "phase": phase(merged)}
-        parsed = ModelServeStatus.model_validate(self.status)
+        parsed = modelserve_status.ModelServeStatus.model_validate(self.status)
         self.result.status = parsed.model_dump(mode="json", by_alias=True, exclude_none=True)
         if self.result.status["phase"] != self.old.get("phase"):
             self.result.urgent = True
         return self.result
 
-    def _observe(self, kind: str, status: conditions.Truth, reason: str, message: str) -> None:
-        self.observed.append(Condition(kind, status, reason, message))
-
-    def _warn(self, reason: str, message: str, key: str) -> None:
-        self.result.events.append(Event("Warning", reason, message, key))
-
 
 def phase(known: Iterable[Mapping[str, Any]]) -> str:
-    """One word for a reader: Refused, Waiting, Starting, Updating, Ready, Degraded or Failed."""
+    """Return the printer column's word: Refused, Waiting, Starting, Updating, Ready, Degraded or Failed."""
     found = {condition["type"]: condition for condition in known}
     progressing = found.get("Progressing", {})
     serving = found.get("Ready", {})
@@ -297,17 +262,16 @@ def phase(known: Iterable[Mapping[str, Any]]) -> str:
 
 
 def _available(deployment: Object, replicas: int) -> bool:
-    """Whether the pods of the Deployment's newest template all take part, and no older ones do (as `kubectl rollout
-    status` judges it)."""
-    status = deployment.get("status") or {}
+    """Return whether all pods are available and of the newest template, by the rules of `kubectl rollout status`."""
+    status = objects.status(deployment)
     updated = status.get("updatedReplicas") or 0
     return (
-        status.get("observedGeneration", 0) >= deployment["metadata"].get("generation", 1)
+        status.get("observedGeneration", 0) >= objects.generation(deployment)
         and updated >= replicas
         and (status.get("replicas") or 0) <= updated
         and (status.get("availableReplicas") or 0) >= updated
     )
 
 
-def _verified_before(status: Object, target: Version) -> bool:
+def _verified_before(status: ModelServeStatus, target: Version) -> bool:
     return status.get("digest") == target.digest and conditions.is_true(status.get("conditions"), "Verified")

@@ -42,11 +42,11 @@ STARTUP_SECONDS = 600
 """A large model may take long to load."""
 
 _LAST_WORDS = {"terminationMessagePolicy": "FallbackToLogsOnError"}
-"""What a container that ends without a message of its own wrote last stands in the pod's status."""
+"""The end of the log becomes the message of a container that ends without its own."""
 
 
 def pod_spec(spec: ModelServeSpec, version: Version, settings: Settings, namespace: str) -> dict[str, Any]:
-    """Everything that one replica consists of; it reads nothing of the store but what `namespace` has there."""
+    """Return the spec of one replica, which can read only the folder of `namespace` in the store."""
     shared = {"name": "shared", "mountPath": PodPath.SHARED}
     volumes, mounts = _source(version, settings, namespace)
     if spec.model.samples is not None:
@@ -68,14 +68,14 @@ def pod_spec(spec: ModelServeSpec, version: Version, settings: Settings, namespa
 
 
 def settings_argument(triton: Triton) -> str:
-    """What a pod is told of `spec.triton`, as JSON."""
-    # Or the kubelet would put the store's credentials wherever a manifest says $(AWS_SECRET_ACCESS_KEY).
+    """Return `spec.triton` as the JSON that a pod is given."""
+    # Otherwise the kubelet would expand a $(AWS_SECRET_ACCESS_KEY) in a manifest to the store's credentials.
     return triton.settings_json().replace("$", r"\u0024")
 
 
 def client_flags(image: str, closed: str = CLOSED) -> list[str]:
-    """What Triton is told about its clients. The endpoints that are `closed` to them are open to who sends the pod's
-    uid, which nobody outside its namespace knows."""
+    """Return Triton's flags about clients. Endpoints in `closed` require the pod's uid, which is known only inside its
+    namespace."""
     if not takes_client_flags(image):
         return []
     restricted = f"{closed}:{POD_HEADER}={Variable.POD_UID.reference}"
@@ -93,7 +93,7 @@ def server_flags(triton: Triton, image: str) -> list[str]:
 
 
 def _source(version: Version, settings: Settings, namespace: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Volumes and mounts of what is fetched from, and of the node's cache."""
+    """Return volumes and mounts of the model's source and of the node's cache."""
     if settings.store.path_of(version.uri) is not None:
         volumes, mounts = settings.store.volumes(), settings.store.mounts(namespace, read_only=True)
     else:
@@ -136,7 +136,7 @@ def _fetch(
 
 
 def _cache(settings: Settings) -> list[str]:
-    """Options of whoever uses the node's cache."""
+    """Return the options of programs that use the node's cache."""
     if settings.node_cache is None:
         return []
     return ["--cache", PodPath.NODE_CACHE, "--cache-size", str(int(quantity.memory(settings.node_cache_size)))]
@@ -151,12 +151,12 @@ def _image(spec: ModelServeSpec, settings: Settings) -> str:
 
 
 def _objective(spec: ModelServeSpec) -> list[str]:
-    """Options of whoever counts latencies. Without an objective there are none, so that such pods stay as they are."""
+    """Return the options of programs that count latencies; none without an objective, which changes no such pod."""
     return [] if spec.slo is None else ["--p99", spec.slo.p99]
 
 
 def _plain(text: str) -> str:
-    """An argument in which the kubelet finds no reference to a variable."""
+    """Return the argument with `$` escaped, so that the kubelet expands no variable in it."""
     return text.replace("$", "$$")
 
 

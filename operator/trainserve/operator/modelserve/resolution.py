@@ -17,10 +17,11 @@ from trainserve.api.reasons import Reason
 from trainserve.operator import asking, conditions, pods, times
 from trainserve.operator.conditions import Condition
 from trainserve.operator.modelserve import builders, health
-from trainserve.operator.modelserve.children import Children
+from trainserve.operator.modelserve.observed import Observed
 from trainserve.operator.modelserve.resolve import Unresolved, answer_of, published, resolve
 from trainserve.operator.modelserve.version import Version
-from trainserve.operator.plan import Delete, Object
+from trainserve.operator.objects import Object
+from trainserve.operator.plan import Delete
 from trainserve.operator.record import Digests
 from trainserve.operator.settings import Settings
 from trainserve.operator.store import StoreRoot
@@ -35,7 +36,7 @@ ASK_AGAIN = (timedelta(seconds=5), timedelta(minutes=5))
 
 @dataclass
 class Resolution:
-    """The version that is meant, if it is known, and the next step."""
+    """The version to serve, if it is known, and the next step."""
 
     condition: Condition
     version: Version | None = None
@@ -43,29 +44,21 @@ class Resolution:
     delete: list[Delete] = field(default_factory=list)
     requeue_after: float | None = None
     passed_over: list[str] = field(default_factory=list)
-    """What the store has beside the version and is none: told once, while the pod that saw it is there."""
+    """Entries of the store that are no versions, reported while the pod that saw them exists."""
 
 
-def plan_resolution(
-    serve: Object,
-    spec: ModelServeSpec,
-    jobs: Iterable[Object],
-    children: Children,
-    settings: Settings,
-    now: datetime,
-    digests: Digests,
-) -> Resolution:
-    """`jobs` are the namespace's TrainJobs, `digests` those that its versions were published under."""
-    ref, metadata, jobs = spec.model, serve["metadata"], list(jobs)
-    known = _Known(settings.store, metadata["namespace"], digests)
-    asked = _Asked.of(serve, ref, children, known)
+def plan_resolution(observed: Observed, spec: ModelServeSpec, settings: Settings, now: datetime) -> Resolution:
+    """Decide which version `spec`, as it was parsed, means, and the next step towards knowing it."""
+    ref, name, children, jobs = spec.model, observed.identity.name, observed.children, observed.jobs
+    known = _Known(settings.store, observed.identity.namespace, observed.digests)
+    asked = _Asked.of(observed, ref, known)
     served = [version for version in children.versions() if settings.store.path_of(version.uri) is not None]
     refused = {version: why for version in (*published(jobs), *served) if (why := known.objection(version)) is not None}
-    found = resolve(metadata["name"], ref, jobs, served, asked.answer, refused)
+    found = resolve(name, ref, jobs, served, asked.answer, refused)
     if isinstance(found, Unresolved):
         resolution = Resolution(_unresolved(found, asked))
         if found.ask_store:
-            _ask_store(resolution, serve, spec, asked, children, settings, now)
+            _ask_store(resolution, observed, spec, asked, settings, now)
         return resolution
     if ref.uri is None and found in refused:
         return Resolution(Condition("ModelResolved", "False", *refused[found]))
@@ -73,18 +66,18 @@ def plan_resolution(
     if _needs_no_store(ref) or asked.settled:
         resolution = Resolution(Condition("ModelResolved", "True", "Resolved", said), found)
         resolution.passed_over = asked.passed_over
-        if asked.recorded and builders.deployment_name(metadata["name"], found) in children.deployments:
-            # The Deployment remembers the version from here on, and the status that the store was asked.
-            resolution.delete += [Delete("Pod", name) for name in children.resolvers]
+        if asked.recorded and builders.deployment_name(name, found) in children.deployments:
+            # From here on the Deployment holds the version, and the status that the store was asked.
+            resolution.delete += [Delete("Pod", resolver) for resolver in children.resolvers]
         return resolution
     waiting = f"; the store cannot be asked for a newer one: {asked.failure}" if asked.failure else "; asking the store"
     resolution = Resolution(Condition("ModelResolved", "True", PROVISIONAL, said + waiting), found)
-    _ask_store(resolution, serve, spec, asked, children, settings, now)
+    _ask_store(resolution, observed, spec, asked, settings, now)
     return resolution
 
 
 def _passed_over(ref: ModelRef, found: Version, refused: Mapping[Version, health.Trouble]) -> Iterable[str]:
-    """What is said of newer versions of a model that is followed, which are not taken."""
+    """Yield a message for each newer version of a followed model that is not taken."""
     for version, why in refused.items():
         if version.model == ref.name and ref.version is None and (version.number or 0) > (found.number or 0):
             yield f"passed over: {why.message}"
@@ -92,17 +85,17 @@ def _passed_over(ref: ModelRef, found: Version, refused: Mapping[Version, health
 
 @dataclass(frozen=True)
 class _Known:
-    """What is known of a namespace's versions, whoever names one: where they lie, and the digests that they had."""
+    """Where the versions of a namespace are stored, and the digests under which they were published."""
 
     store: StoreRoot
     namespace: str
     digests: Digests
 
     def objection(self, version: Version) -> health.Trouble | None:
-        """Why a version is not taken."""
+        """Return why a version is not taken; None if it is."""
         if not self.store.is_at(version.uri, self.namespace, version.model, version.number or 0):
             place = f"{self.store.public}/{self.namespace}/{version.model}"
-            return health.Trouble("NotInStore", f"{version} is said to be at {version.uri}, not in {place}")
+            return health.Trouble("NotInStore", f"{version} is reported at {version.uri}, which is not in {place}")
         expected = self.digests(version.model, version.number or 0)
         if expected in (None, version.digest):
             return None
@@ -111,7 +104,7 @@ class _Known:
 
 @dataclass(frozen=True)
 class _Asked:
-    """What became of asking the store for this generation."""
+    """The state of the question to the store for this generation."""
 
     pod: Object | None
     ended: Mapping[str, Any] | None
@@ -121,14 +114,14 @@ class _Asked:
     """The condition as it was, if it answered the same question."""
 
     @classmethod
-    def of(cls, serve: Object, ref: ModelRef, children: Children, known: _Known) -> _Asked:
-        pod = children.resolver(builders.resolver_name(serve))
+    def of(cls, observed: Observed, ref: ModelRef, known: _Known) -> _Asked:
+        pod = observed.children.resolvers.get(builders.resolver_name(observed.raw))
         ended = asking.end_of(pod) if pod else None
         answer = answer_of(pods.message(ended), str(ref.name)) if ended else None
         if isinstance(answer, Version) and (why := known.objection(answer)) is not None:
             answer = Unresolved(why.reason, why.message, ask_store=True)
-        before = conditions.find((serve.get("status") or {}).get("conditions"), "ModelResolved")
-        same = before is not None and before.get("observedGeneration") == serve["metadata"].get("generation", 1)
+        before = conditions.find(observed.status.get("conditions"), "ModelResolved")
+        same = before is not None and before.get("observedGeneration") == observed.identity.generation
         return cls(
             pod=pod,
             ended=ended,
@@ -146,12 +139,12 @@ class _Asked:
 
     @property
     def recorded(self) -> bool:
-        """Whether the status says so already: it is not written with every step."""
+        """Whether the status says so already: not every pass writes it."""
         return self.before is not None and self.before["reason"] == "Resolved"
 
     @property
     def passed_over(self) -> list[str]:
-        """What lies in the store and is no version, as the pod that asked says it."""
+        """Entries of the store that are no versions, as the resolver pod reports them."""
         said = pods.message(self.ended) if self.ended else None
         told = said.passed_over if isinstance(said, Resolved) else None
         return [f"passed over: {each}" for each in told or []]
@@ -173,7 +166,7 @@ def _unresolved(found: Unresolved, asked: _Asked) -> Condition:
         and asked.before is not None
         and asked.before["reason"] in {*asking.REASONS, CHANGED}
     ):
-        # While the store is asked again, the last answer is worth more than that it is being asked.
+        # While the store is asked again, the last answer is more useful than "Resolving".
         return Condition("ModelResolved", "False", asked.before["reason"], asked.before["message"])
     if found.reason == "Resolving" and asked.trouble is not None:
         return Condition("ModelResolved", "False", asked.trouble.reason, f"{found.message}: {asked.trouble.message}")
@@ -182,17 +175,17 @@ def _unresolved(found: Unresolved, asked: _Asked) -> Condition:
 
 def _ask_store(
     resolution: Resolution,
-    serve: Object,
+    observed: Observed,
     spec: ModelServeSpec,
     asked: _Asked,
-    children: Children,
     settings: Settings,
     now: datetime,
 ) -> None:
-    others = [name for name in children.resolvers if name != builders.resolver_name(serve)]
+    own = builders.resolver_name(observed.raw)
+    others = [name for name in observed.children.resolvers if name != own]
     resolution.delete += [Delete("Pod", name) for name in others]
     if asked.pod is None:
-        resolution.create.append(builders.resolver_pod(serve, spec, settings))
+        resolution.create.append(builders.resolver_pod(observed.raw, spec, settings))
     elif asked.ended is not None and not pods.deleting(asked.pod):
         finished = times.from_text(asked.ended["finishedAt"])
         since = times.from_text(asked.before["lastTransitionTime"]) if asked.before else finished

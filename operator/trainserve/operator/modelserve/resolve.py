@@ -1,5 +1,4 @@
-"""Which version a ModelServe means, from what TrainJobs report, what is served already, and what a resolver pod
-answered."""
+"""The version that a ModelServe means, from TrainJobs' statuses, what is served, and a resolver pod's answer."""
 
 from __future__ import annotations
 
@@ -9,22 +8,22 @@ from dataclasses import dataclass
 from trainserve.api import messages
 from trainserve.api.modelserve import ModelRef
 from trainserve.api.reasons import Reason
-from trainserve.operator import asking, conditions
+from trainserve.operator import asking, conditions, statuses
 from trainserve.operator.modelserve.version import Version
-from trainserve.operator.plan import Object
+from trainserve.operator.objects import Object
 
 LONE_GRAPH = ".onnx"
-"""How the address of a graph ends that is no version of a store."""
+"""Suffix of the address of a lone graph, which is no version of a store."""
 
 
 @dataclass(frozen=True)
 class Unresolved:
-    """No version yet, and why."""
+    """The reason why no version is known yet."""
 
     reason: str
     message: str
     ask_store: bool = False
-    """Whether the store may know: then a pod is to look, since the operator reads no storage."""
+    """Whether to ask the store by a pod, since the operator reads no storage."""
 
 
 def resolve(
@@ -35,8 +34,11 @@ def resolve(
     answer: Version | Unresolved | None,
     refused: Collection[Version] = (),
 ) -> Version | Unresolved:
-    """`serve` is the ModelServe's name, `jobs` are the namespace's TrainJobs, `served` the versions of its own store
-    that it has Deployments for, `answer` is the resolver pod's. A name means none of the `refused`."""
+    """Return the version that `ref` means, or why none is known.
+
+    `serve` is the ModelServe's name, `jobs` are the namespace's TrainJobs, `served` the versions of the store that have
+    Deployments, `answer` the resolver pod's. A model's name means none of the versions in `refused`.
+    """
     if ref.uri is not None:
         return _from_address(serve, ref.uri, ref.digest or "")
     if ref.train_job is not None:
@@ -57,7 +59,7 @@ def resolve(
 
 
 def answer_of(message: messages.Outcome | messages.Unreadable | None, model: str) -> Version | Unresolved:
-    """What a resolver pod's termination message says; that there is no answer where it left none that can be read."""
+    """Return the answer in a resolver pod's termination message; Unresolved if it left none that can be read."""
     match message:
         case messages.Resolved():
             return Version(model=model, number=message.version, uri=message.uri, digest=message.digest)
@@ -65,7 +67,7 @@ def answer_of(message: messages.Outcome | messages.Unreadable | None, model: str
             return Unresolved(reason, message.message or reason, ask_store=True)
         case messages.Unreadable():
             return Unresolved(Reason.STORE_ERROR, str(message), ask_store=True)
-    return Unresolved(Reason.STORE_ERROR, "the pod that asks the store ended without an answer", ask_store=True)
+    return Unresolved(Reason.STORE_ERROR, "the resolver pod ended without an answer", ask_store=True)
 
 
 def _from_address(serve: str, uri: str, digest: str) -> Version:
@@ -83,20 +85,21 @@ def _from_job(name: str, jobs: Iterable[Object], served: Sequence[Version]) -> V
     found = next(iter(published([job])), None)
     if found is not None:
         return found
-    known = (job.get("status") or {}).get("conditions")
+    status = statuses.of_trainjob(job)
+    known = status.get("conditions")
     failed = conditions.find(known, "Failed")
     if failed is not None and failed["status"] == "True":
         return Unresolved("TrainJobFailed", f"TrainJob {name} failed: {failed['reason']}: {failed['message']}")
     if conditions.is_true(known, "Complete"):
         return Unresolved("TrainJobPublishedNothing", f"TrainJob {name} is complete and has no output.model")
-    phase = (job.get("status") or {}).get("phase") or "Pending"
+    phase = status.get("phase") or "Pending"
     return Unresolved("TrainJobNotComplete", f"TrainJob {name} is not complete yet (phase {phase})")
 
 
 def published(jobs: Iterable[Object]) -> Iterable[Version]:
-    """What TrainJobs say that they have published."""
+    """Yield the versions that TrainJobs report as published."""
     for job in jobs:
-        artifact = (job.get("status") or {}).get("artifact")
+        artifact = statuses.of_trainjob(job).get("artifact")
         model = (job["spec"].get("output") or {}).get("model")
         if artifact and model:
             yield Version(

@@ -5,33 +5,38 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from trainserve.api import latency_buckets
+from trainserve.api.base import Resources
 from trainserve.api.metrics import operator as metrics
+from trainserve.api.modelserve import ModelServeSpec
 from trainserve.api.scalars.duration import seconds as duration
 from trainserve.api.triton import DynamicBatching, Triton
-from trainserve.operator import conditions
+from trainserve.operator import conditions, objects, statuses
 from trainserve.operator.modelserve import version as versions
-from trainserve.operator.modelserve.transition import phase, reason, short
-from trainserve.operator.plan import Object
+from trainserve.operator.modelserve.transition import reason, short
+from trainserve.operator.objects import Object
 from trainserve.operator.sample import Sample, sample, seconds
+from trainserve.operator.statuses import ModelServeStatus
+from trainserve.operator.transition import phase
 
 TRUTH = {"True": 1, "False": 0}
+GPUS = Resources.model_fields["gpus"].default
 
 
 def samples(serve: Object, children: list[Object]) -> Iterator[Sample]:
-    """At most SERIES_LIMIT of them."""
-    metadata, spec, status = serve["metadata"], serve.get("spec") or {}, serve.get("status") or {}
+    """Yield at most SERIES_LIMIT of them."""
+    metadata, spec, status = serve["metadata"], objects.spec(serve), statuses.of_modelserve(serve)
     own = metadata["namespace"], metadata["name"]
     version, digest = status.get("version"), short(status.get("digest") or "")
     layout = _layout(spec, status)
     yield sample(metrics.MODELSERVE_INFO, 1, *own, _model(spec, status, children), version, digest, *layout)
     yield sample(metrics.MODELSERVE_PHASE, 1, *own, phase(status), reason(status))
-    replicas = spec.get("replicas", 1)
+    replicas = spec.get("replicas", ModelServeSpec.model_fields["replicas"].default)
     yield sample(metrics.MODELSERVE_DESIRED, replicas, *own)
     yield sample(metrics.MODELSERVE_READY, (status.get("replicas") or {}).get("ready", 0), *own)
     verified = conditions.find(status.get("conditions"), "Verified") or {}
     if (truth := TRUTH.get(verified.get("status", ""))) is not None:
         yield sample(metrics.MODELSERVE_VERIFIED, truth, *own)
-    yield sample(metrics.MODELSERVE_GPUS, (spec.get("resources") or {}).get("gpus", 0) * replicas, *own)
+    yield sample(metrics.MODELSERVE_GPUS, (spec.get("resources") or {}).get("gpus", GPUS) * replicas, *own)
     if slo := spec.get("slo"):
         yield from _objective(own, float(duration(slo["p99"])))
     if history := status.get("history"):
@@ -46,14 +51,14 @@ def _objective(own: tuple[str, str], objective: float) -> Iterator[Sample]:
         yield sample(metrics.MODELSERVE_OBJECTIVE_BUCKET, 1, *own, family, bound)
 
 
-def _model(spec: Object, status: Object, children: list[Object]) -> str | None:
+def _model(spec: Object, status: ModelServeStatus, children: list[Object]) -> str | None:
     """The name under which Triton serves what takes traffic, as its Deployment says; else the name that is followed."""
     served = (versions.read(child) for child in children if child["kind"] == "Deployment")
     names = (version.model for version in served if version is not None and version.digest == status.get("digest"))
     return next(names, (spec.get("model") or {}).get("name"))
 
 
-def _layout(spec: Object, status: Object) -> tuple[int, int]:
+def _layout(spec: Object, status: ModelServeStatus) -> tuple[int, int]:
     """Instances and largest batch: those that hold the objective, else those that are written down."""
     triton, tuning = spec.get("triton") or {}, status.get("tuning") or {}
     batching = triton.get("dynamicBatching") or {}

@@ -1,4 +1,4 @@
-"""What changed between two statuses of a ModelServe, as pure functions: for the log and for what is counted."""
+"""Changes between two statuses of a ModelServe, for the log and for counters, as pure functions."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Literal
 
-from trainserve.operator import conditions, times
-from trainserve.operator.plan import Object
-from trainserve.operator.transition import NEW, Transition
+from trainserve.operator import conditions, statuses, times
+from trainserve.operator.objects import Object
+from trainserve.operator.transition import Transition, phase
 
 DIGITS = 12
 """Of a digest that are written where people read it."""
@@ -18,7 +18,7 @@ _BEHIND = {"Refused": "Accepted", "Waiting": "ModelResolved", "Ready": "Ready"}
 
 
 def transition(before: Object, after: Object) -> Transition | None:
-    """The line that is worth writing, if there is one."""
+    """Return the transition, or None if it is not worth a log line."""
     state, known = _state(after), _state(before)
     if state == known:
         return None
@@ -30,46 +30,42 @@ def transition(before: Object, after: Object) -> Transition | None:
     return Transition(known[0], state[0], state[1], details)
 
 
-def phase(status: Object) -> str:
-    """The phase, of an object without a status too."""
-    return str(status.get("phase") or NEW)
-
-
-def reason(status: Object) -> str:
-    """The reason of the condition behind the phase; empty where there is none."""
-    known: Iterable[Mapping[str, Any]] = status.get("conditions") or []
+def reason(status: Mapping[str, Any]) -> str:
+    """Return the reason of the condition that the phase comes from; empty if there is none."""
+    known = status.get("conditions")
     behind = _BEHIND.get(phase(status))
     if behind is None:
-        progressing = (conditions.find(known, "Progressing") or {}).get("reason")
+        progressing = conditions.reason(known, "Progressing")
         behind = "Ready" if progressing in (None, UP_TO_DATE) else "Progressing"
-    return str((conditions.find(known, behind) or {}).get("reason") or "")
+    return conditions.reason(known, behind) or ""
 
 
 def short(digest: str) -> str:
-    """The first digits."""
+    """Return the first digits of a digest."""
     return digest.removeprefix("sha256:")[:DIGITS]
 
 
 def rollout(before: Object, after: Object) -> Literal["completed", "failed"] | None:
-    """How a rollout ended by this change: a version has taken traffic, or it has begun to be kept from it."""
+    """Return how a rollout ended by this change: completed when a version has taken traffic, failed when it cannot."""
     if took_traffic(before, after) is not None:
         return "completed"
     return "failed" if _failing(after) and not _failing(before) else None
 
 
 def took_traffic(before: Object, after: Object) -> Mapping[str, Any] | None:
-    """The history's newest entry, if it is new."""
+    """Return the newest entry of the history if it is new."""
     newest = _newest(after)
     return None if newest is None or newest == _newest(before) else newest
 
 
 def publish_to_serving(serve: Object, digest: str, jobs: Iterable[Object], now: datetime) -> float | None:
-    """Seconds from the end of the TrainJob that published this version, which has just taken traffic, where the
-    ModelServe follows what TrainJobs publish and was there before. `jobs` are the namespace's."""
-    statuses = [job.get("status") or {} for job in jobs if _follows(serve, job)]
-    ends = [
-        status.get("completionTime") for status in statuses if (status.get("artifact") or {}).get("digest") == digest
-    ]
+    """Return the seconds since the TrainJob that published this version ended, when the version takes traffic.
+
+    None unless the ModelServe follows what TrainJobs publish and was created before that end. `jobs` are the
+    namespace's.
+    """
+    found = [statuses.of_trainjob(job) for job in jobs if _follows(serve, job)]
+    ends = [status.get("completionTime") for status in found if (status.get("artifact") or {}).get("digest") == digest]
     published = [times.from_text(end) for end in ends if end is not None]
     made = times.from_text(serve["metadata"]["creationTimestamp"])
     # A node's clock may be ahead of ours.

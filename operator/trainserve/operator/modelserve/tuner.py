@@ -9,20 +9,20 @@ from trainserve.api.pod import CONTROLLED_MODE, SERVING_MODE, PodPath, Port, Sha
 from trainserve.operator import labels, pods, shares
 from trainserve.operator.modelserve import pod as serving
 from trainserve.operator.modelserve.version import Version
-from trainserve.operator.plan import Object
+from trainserve.operator.objects import Object
 from trainserve.operator.settings import Settings
 
 DEADLINE_SECONDS = 3600
-"""More than a tuner takes, a large model's start included."""
+"""More than a tuner takes, including the start of a large model."""
 
 
 def name_of(serve: Object, key: str) -> str:
-    """One for each question."""
+    """Return the pod's name, one per key of a tuning."""
     return f"{serve['metadata']['name']}-tune-{key}"
 
 
 def pod(serve: Object, name: str, spec: ModelServeSpec, slo: Slo, target: Version, settings: Settings) -> Object:
-    """Measures one version on the hardware that it is to be served with."""
+    """Return the pod that measures one version on the hardware that will serve it."""
     wanted = serving.pod_spec(spec, target, settings, serve["metadata"]["namespace"])
     triton, _ = wanted["containers"]
     metadata = labels.metadata(serve, name, {labels.MODELSERVE: serve["metadata"]["name"]})
@@ -40,7 +40,7 @@ def pod(serve: Object, name: str, spec: ModelServeSpec, slo: Slo, target: Versio
 
 
 def _server(triton: dict[str, Any]) -> dict[str, Any]:
-    """Triton as it serves, but that it loads what the tuner asks for, and nobody else."""
+    """Return the serving container of Triton, changed to load what the tuner alone asks for."""
     probes = ("startupProbe", "readinessProbe", "livenessProbe", "lifecycle")
     own = {*SERVING_MODE, *serving.client_flags(triton["image"])}
     command = [argument for argument in triton["command"] if argument not in own]

@@ -18,9 +18,10 @@ from trainserve.api.reasons import Reason
 from trainserve.operator import pods, shares, times
 from trainserve.operator.conditions import Condition
 from trainserve.operator.modelserve import health, tuner
-from trainserve.operator.modelserve.children import Children
+from trainserve.operator.modelserve.observed import Observed
 from trainserve.operator.modelserve.version import Version
-from trainserve.operator.plan import Delete, Object
+from trainserve.operator.objects import Object
+from trainserve.operator.plan import Delete
 from trainserve.operator.said import as_status
 from trainserve.operator.settings import Settings
 
@@ -29,12 +30,12 @@ TUNED = "Tuned"
 HELD, NOT_REACHABLE, FAILED = "ObjectiveHeld", "NotReachable", Reason.TUNING_FAILED
 CHOSEN = ("instances", "threads")
 TRY_AGAIN = timedelta(minutes=5)
-"""After a pod ended without saying why: nobody's settings are at fault."""
+"""Pause after a tuning pod ended without saying why: the settings are not at fault."""
 
 
 @dataclass
 class Step:
-    """`spec` is what to serve with, None while it is being measured; `tuning` what the status remembers."""
+    """The result of a step: `spec` to serve with, None while it is being measured, and `tuning` for the status."""
 
     condition: Condition
     spec: ModelServeSpec | None = None
@@ -45,26 +46,20 @@ class Step:
 
 
 def step(
-    serve: Object,
-    spec: ModelServeSpec,
-    slo: Slo,
-    target: Version,
-    children: Children,
-    settings: Settings,
-    now: datetime,
+    observed: Observed, spec: ModelServeSpec, slo: Slo, target: Version, settings: Settings, now: datetime
 ) -> Step:
-    """The next step towards settings that hold `slo` for this version."""
-    key = key_of(spec, slo, target, settings)
-    remembered = (serve.get("status") or {}).get("tuning") or {}
+    """Return the next step towards settings that hold `slo` for this version; `spec` is the parsed one."""
+    key, tuners = key_of(spec, slo, target, settings), observed.children.tuners
+    remembered = observed.status.get("tuning") or {}
     if remembered.get("key") == key:
-        # What was learnt is written down: the pods that found it out may go.
-        done = [Delete("Pod", name) for name in children.tuners]
+        # The result is in the status: the pods that measured it are no longer needed.
+        done = [Delete("Pod", name) for name in tuners]
         return Step(_condition(remembered), chosen(spec, remembered), remembered, delete=done)
-    name = tuner.name_of(serve, key)
-    others = [Delete("Pod", other) for other in children.tuners if other != name]
-    pod = children.tuners.get(name)
+    name = tuner.name_of(observed.raw, key)
+    others = [Delete("Pod", other) for other in tuners if other != name]
+    pod = tuners.get(name)
     if pod is None:
-        wanted = tuner.pod(serve, name, spec, slo, target, settings)
+        wanted = tuner.pod(observed.raw, name, spec, slo, target, settings)
         return Step(_measuring(slo, target), create=[wanted], delete=others)
     end = pods.terminated(pod, "tune")
     answer = pods.message(end) if end else None
@@ -73,12 +68,10 @@ def step(
         del told["outcome"], told["formatVersion"]
         tuning = {"key": key, "objective": slo.p99, **told}
         return Step(_condition(tuning), chosen(spec, tuning), tuning, delete=others)
-    over = end is not None or (pod.get("status") or {}).get("phase") in ("Failed", "Succeeded")
-    if over:
+    if end is not None or pods.is_over(pod):
         failed = _failed(pod, end, spec, others, now)
         if failed.condition.reason == FAILED and answer is not None:
-            # It would fail again. Remembered, so that the pod may go: its server runs on, and holds what the service
-            # may need.
+            # It would fail again. Record that, so that the pod, whose server still holds a GPU, can be deleted.
             failed.tuning = {"key": key, "objective": slo.p99, "held": False, "reason": FAILED}
             failed.tuning["message"] = str(failed.condition.message)
         return failed
@@ -89,7 +82,7 @@ def step(
 
 
 def key_of(spec: ModelServeSpec, slo: Slo, target: Version, settings: Settings) -> str:
-    """Ten digits that are others when anything is that the answer depends on."""
+    """Return ten digits that change with anything that the result depends on."""
     resources = spec.resources.model_dump(exclude={"tolerations"})
     if spec.resources.cpu is None:
         resources["cpu"] = shares.cpu_limit(spec.resources, settings.shares.triton)
@@ -98,12 +91,12 @@ def key_of(spec: ModelServeSpec, slo: Slo, target: Version, settings: Settings) 
 
 
 def chosen(spec: ModelServeSpec, tuning: Mapping[str, Any]) -> ModelServeSpec:
-    """The spec with the settings that hold the objective; as it is where none do."""
+    """Return the spec with the settings that hold the objective; unchanged if none do."""
     if not tuning.get("held"):
         return spec
     batching = spec.triton.dynamic_batching
     if "maxBatch" in tuning:
-        # Sizes that were preferred to other batches mean nothing to these.
+        # Preferred sizes were chosen for another largest batch.
         change = {"max_batch": tuning["maxBatch"], "max_queue_delay": tuning.get("maxQueueDelay")}
         batching = batching.model_copy(update=change | {"preferred_batch_sizes": None})
     layout = {name: tuning[name] for name in CHOSEN if name in tuning}
@@ -111,7 +104,7 @@ def chosen(spec: ModelServeSpec, tuning: Mapping[str, Any]) -> ModelServeSpec:
 
 
 def _kept(spec: ModelServeSpec) -> Object:
-    """What the tuner does not choose."""
+    """Return the settings that the tuner does not choose."""
     batching = {"dynamic_batching": {"max_batch", "max_queue_delay", "preferred_batch_sizes"}}
     return spec.triton.model_dump(exclude={**dict.fromkeys(CHOSEN, True), "image": True, **batching})
 
@@ -129,14 +122,14 @@ def _condition(tuning: Mapping[str, Any]) -> Condition:
 def _failed(
     pod: Object, end: Mapping[str, Any] | None, spec: ModelServeSpec, others: list[Delete], now: datetime
 ) -> Step:
-    """The service comes before the objective: it starts with the settings as they are written."""
+    """Serve with the settings as written: the service comes before the objective."""
     said = pods.message(end) if end else None
-    # Of a server that has died the tuner knows only that nobody answers any more.
+    # When the server has died, the tuner knows only that it no longer answers.
     trouble = health.fetch_failure(pod) or health.why_not_running(pod, "triton")
     told = said.message if isinstance(said, Failed) else str(said) if isinstance(said, Unreadable) else None
     words = (trouble.message if trouble else None) or told or (end or {}).get("message")
     reason = trouble.reason if trouble else FAILED
-    failed = Step(Condition(TUNED, "False", reason, words or "the pod that measures ended without a word"), spec)
+    failed = Step(Condition(TUNED, "False", reason, words or "the tuning pod ended without a message"), spec)
     failed.delete += others
     if said is None and trouble is None:
         finished = (end or {}).get("finishedAt") or pod["metadata"].get("creationTimestamp")

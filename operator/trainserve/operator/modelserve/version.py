@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from trainserve.operator import said
+from trainserve.operator import objects, said
 
 ANNOTATION = "trainserve.io/served-version"
 """On a Deployment: the version it serves, so that it outlives the TrainJob that published it."""
@@ -39,13 +39,13 @@ class Version:
 
 
 def write(version: Version) -> str:
-    """As the annotation holds it."""
+    """Return the text of the annotation."""
     return json.dumps(asdict(version), sort_keys=True)
 
 
 def read(deployment: Mapping[str, Any]) -> Version | None:
-    """The version that a Deployment of ours serves; None where somebody has made the annotation unreadable."""
-    text = (deployment["metadata"].get("annotations") or {}).get(ANNOTATION) or ""
+    """Return the version that a Deployment serves; None if its annotation cannot be read."""
+    text = objects.annotations(deployment).get(ANNOTATION) or ""
     written = said.read(text)
     try:
         return None if written is None else Version(**written)

@@ -1,19 +1,19 @@
-"""How many attempts a status lists: a cluster that goes on preempting must not make it grow without bound."""
+"""The attempts that a status lists: their number is bounded however often a cluster preempts."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from trainserve.api.reasons import Reason, Retry, retry_after
-from trainserve.operator.plan import Object
+from trainserve.operator.statuses import Attempt
 
 LISTED = 20
 NEWEST = 10
 """Always listed, as is the first."""
 
 
-def bounded(attempts: Sequence[Object]) -> tuple[list[Object], int]:
-    """The attempts to list, and how many were left out.
+def bounded(attempts: Sequence[Attempt]) -> tuple[list[Attempt], int]:
+    """Return the attempts to list, and how many were left out.
 
     Only faults of the cluster are left out: the others, and taken ports after the first few, are counted against
     `policy.retries`, which bounds them. Pods are listed of the latest attempt alone; those of an earlier one were
@@ -21,7 +21,7 @@ def bounded(attempts: Sequence[Object]) -> tuple[list[Object], int]:
     """
     candidates = [attempt for attempt in attempts[1:-NEWEST] if _is_fault_of_the_cluster(attempt.get("reason"))]
     left_out = candidates[: max(0, len(attempts) - LISTED)]
-    listed = [dict(attempt) for attempt in attempts if attempt not in left_out]
+    listed = [attempt.copy() for attempt in attempts if attempt not in left_out]
     for attempt in listed[:-1]:
         attempt.pop("pods", None)
     return listed, len(left_out)

@@ -9,7 +9,7 @@ from trainserve.api.pod import PodPath, Port, Variable
 from trainserve.api.trainjob import TrainJobSpec
 from trainserve.operator import labels, network, pods, shares
 from trainserve.operator.network import Peers
-from trainserve.operator.plan import Object
+from trainserve.operator.objects import Object
 from trainserve.operator.settings import Settings
 from trainserve.operator.trainjob import gang
 from trainserve.operator.trainjob.config import mounted, run_config
@@ -22,7 +22,7 @@ CONFIG_FILE = PodPath.CONFIG.removeprefix(f"{PodPath.CONFIG_FOLDER}/")
 
 
 def attempt_objects(job: Object, spec: TrainJobSpec, attempt: int, settings: Settings) -> list[Object]:
-    """Everything an attempt consists of, in the order of creation."""
+    """Return all objects of an attempt, in the order of creation."""
     objects = [] if settings.peers is None else [network_policy(job, settings.peers)]
     objects += [] if _is_command(spec) else [config_map(job, spec, attempt, settings)]
     if spec.workers.nodes > 1:
@@ -31,7 +31,7 @@ def attempt_objects(job: Object, spec: TrainJobSpec, attempt: int, settings: Set
 
 
 def config_map(job: Object, spec: TrainJobSpec, attempt: int, settings: Settings) -> Object:
-    """The run's whole configuration, so that it can be repeated by hand."""
+    """Return the ConfigMap with the run's whole configuration, by which it can be repeated by hand."""
     text = json.dumps(run_config(job, spec, attempt, settings), indent=1, sort_keys=True)
     return {
         "apiVersion": "v1",
@@ -42,7 +42,7 @@ def config_map(job: Object, spec: TrainJobSpec, attempt: int, settings: Settings
 
 
 def network_policy(job: Object, peers: Peers) -> Object:
-    """The gang meets on ports of its own choice; progress and metrics are ours."""
+    """Return the policy: all ports between the gang's pods, and the progress port for operator and Prometheus."""
     name = job["metadata"]["name"]
     allowed = [
         network.Ports((), [{"podSelector": {"matchLabels": {labels.TRAINJOB: name}}}]),
@@ -52,7 +52,7 @@ def network_policy(job: Object, peers: Peers) -> Object:
 
 
 def headless_service(job: Object, attempt: int) -> Object:
-    """Names the gang's pods for each other, before they are ready: that is when they meet."""
+    """Return the Service that gives the gang's pods names for their rendezvous, before they are ready."""
     return {
         "apiVersion": "v1",
         "kind": "Service",
@@ -67,7 +67,7 @@ def headless_service(job: Object, attempt: int) -> Object:
 
 
 def worker_pod(job: Object, spec: TrainJobSpec, attempt: int, rank: int, settings: Settings) -> Object:
-    """One worker of the gang; `rank` is the pod's, of its processes torchrun counts the ranks."""
+    """Return one worker of the gang; `rank` is the pod's, and torchrun numbers its processes."""
     metadata = _metadata(job, pod_name(job["metadata"]["name"], attempt, rank), attempt)
     metadata["labels"] |= {labels.RANK: str(rank), **labels.of_model(spec.output.model if spec.output else None)}
     metadata["annotations"] = {labels.SPEC_DIGESTS: json.dumps(spec_digests(spec), sort_keys=True)}

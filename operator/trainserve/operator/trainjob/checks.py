@@ -1,40 +1,38 @@
-"""Reasons not to accept a TrainJob: a chain of small pure functions, one subject each; the first that objects is
-heard."""
+"""Reasons not to accept a TrainJob: a chain of small pure functions; the first objection is the one that is shown."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Mapping
 
 from trainserve.api.open_fields import MAX_BYTES
 from trainserve.api.support import unsupported
 from trainserve.api.trainjob import IMMUTABLE, TrainJobSpec
-from trainserve.operator.plan import Object
-from trainserve.operator.refusal import Refusal
+from trainserve.operator.blocked import Refusal
 from trainserve.operator.settings import Settings
-from trainserve.operator.specs import InvalidSpec, parse_trainjob
 from trainserve.operator.trainjob import unknown_names
 from trainserve.operator.trainjob.digests import spec_digests
+from trainserve.operator.trainjob.observed import Observed
 
 
-def first_refusal(job: Object, settings: Settings) -> Refusal | None:
-    """The first objection, in the order in which a user would fix them."""
-    try:
-        spec = parse_trainjob(job)
-    except InvalidSpec as error:  # the schema refuses most of it earlier, on servers that can
-        return Refusal("Invalid", str(error))
+def accepted(observed: Observed, settings: Settings) -> TrainJobSpec | Refusal:
+    """Return the spec, or the first objection to it, in the order in which a user would fix them."""
+    spec = observed.spec
+    if isinstance(spec, Refusal):
+        return spec
     return (
         _too_long(spec)
         or _not_supported(spec)
         or unknown_names.refuse(spec)
         or _no_place_for_checkpoints(spec, settings)
         or settings.refuse_scrape(spec.pod)
-        or _spec_changed(spec, (job.get("status") or {}).get("specDigests"))
+        or _spec_changed(spec, observed.status.get("specDigests"))
+        or spec
     )
 
 
 def _too_long(spec: TrainJobSpec) -> Refusal | None:
-    """Options are handed to a pod, and read by everybody's operator on the way: all together they have a bound."""
+    """Object to options that are too large together: every watcher of the object parses them."""
     options = [part.options for part in (spec.model, spec.dataset) if part is not None and part.options]
     size = sum(len(json.dumps(each, ensure_ascii=False).encode(errors="replace")) for each in options)
     if size <= MAX_BYTES:
@@ -44,13 +42,13 @@ def _too_long(spec: TrainJobSpec) -> Refusal | None:
 
 
 def _not_supported(spec: TrainJobSpec) -> Refusal | None:
-    """The fields that the API has, and that this operator would ignore."""
+    """Object to the fields that the API has and that this operator would ignore."""
     problems = unsupported(spec)
     return Refusal("NotSupported", "\n".join(problems)) if problems else None
 
 
 def _no_place_for_checkpoints(spec: TrainJobSpec, settings: Settings) -> Refusal | None:
-    """Checkpoints are files of a mounted volume, which a store in an object store is not."""
+    """Object to checkpoints with a store that is not a mounted volume, since they are files."""
     if spec.checkpoint is None or settings.store.is_mounted:
         return None
     return Refusal(
@@ -60,8 +58,8 @@ def _no_place_for_checkpoints(spec: TrainJobSpec, settings: Settings) -> Refusal
     )
 
 
-def _spec_changed(spec: TrainJobSpec, started_with: dict[str, Any] | None) -> Refusal | None:
-    """A run is one spec: once its first attempt has started, with these digests, only policy may change."""
+def _spec_changed(spec: TrainJobSpec, started_with: Mapping[str, str] | None) -> Refusal | None:
+    """Object to a change of anything but policy after the first attempt, which started with these digests."""
     if started_with is None:
         return None
     current = spec_digests(spec)
@@ -73,6 +71,6 @@ def _spec_changed(spec: TrainJobSpec, started_with: dict[str, Any] | None) -> Re
     named = ", ".join(f"spec.{field}" for field in changed)
     return Refusal(
         "SpecChanged",
-        f"{named}: {IMMUTABLE}. What runs goes on as it was and no further attempt starts. Put it back, or train again "
-        "as a new TrainJob with the same output.model.",
+        f"{named}: {IMMUTABLE}. The running attempt continues and no further attempt starts. Restore it, or create "
+        "a new TrainJob with the same output.model.",
     )

@@ -5,21 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from trainserve.api.trainjob import TrainJobSpec
-from trainserve.operator.plan import Object
+from trainserve.operator.objects import Object
 from trainserve.operator.settings import Settings
 from trainserve.operator.trainjob.volumes import path_of
 
 
 def run_config(job: Object, spec: TrainJobSpec, attempt: int, settings: Settings) -> dict[str, Any]:
-    """What a training pod reads (`trainserve.models.config`): what differs from the defaults."""
+    """Return the configuration for `trainserve.models.config`, without fields at their defaults."""
     metadata = job["metadata"]
     said = spec.model_dump(
         mode="json",
         by_alias=True,
         exclude_none=True,
-        # Images of an earlier release know fewer fields: what is as it is by default need not be known to them.
+        # Images of an earlier release know fewer fields, and refuse those that they do not know.
         exclude_defaults=True,
-        # What the operator alone acts on.
+        # Sections that only the operator acts on.
         exclude={"policy": True, "resources": True, "workers": True, "pod": True, "model": {"image", "command"}},
     )
     for name, uri in mounted(spec).items():
@@ -31,7 +31,7 @@ def run_config(job: Object, spec: TrainJobSpec, attempt: int, settings: Settings
             case "script":
                 said["model"]["script"] = path_of(name, uri)
     if spec.checkpoint is not None:
-        # The uid, not the attempt: what one attempt saved is what the next goes on from.
+        # By uid, not by attempt: an attempt resumes from what the one before saved.
         said["checkpoint"]["folder"] = settings.store.checkpoints(metadata["namespace"], metadata["uid"])
     return {
         "job": {
@@ -46,7 +46,7 @@ def run_config(job: Object, spec: TrainJobSpec, attempt: int, settings: Settings
 
 
 def mounted(spec: TrainJobSpec) -> dict[str, str]:
-    """Addresses of the spec that become volumes, by the volume's name."""
+    """Return the addresses of the spec that become volumes, by the volume's name."""
     named = {
         "data": spec.dataset.uri if spec.dataset else None,
         "pretrained": spec.model.pretrained.uri if spec.model.pretrained else None,

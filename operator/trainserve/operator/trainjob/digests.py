@@ -11,7 +11,7 @@ DIGITS = 12
 
 
 def spec_digests(spec: TrainJobSpec) -> dict[str, str]:
-    """The first digits of the sha256 of each field of the spec, policy aside.
+    """Return the first digits of the sha256 of each field of the spec except policy.
 
     Fields at their defaults do not count, so neither writing a default out nor an operator that knows more fields is a
     change.

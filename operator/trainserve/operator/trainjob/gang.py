@@ -1,4 +1,4 @@
-"""Several processes that train one model: how they find each other. torchrun starts those of one pod."""
+"""Several processes that train one model, and how they find each other; torchrun starts those of one pod."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from trainserve.api.pod import Variable
 from trainserve.api.trainjob import TrainJobSpec
 from trainserve.operator import labels
-from trainserve.operator.plan import Object
+from trainserve.operator.objects import Object
 from trainserve.operator.trainjob.names import attempt_name, pod_name
 
 FIRST_PORT, PORTS = 29500, 3000
@@ -16,23 +16,23 @@ FIRST_PORT, PORTS = 29500, 3000
 
 
 def processes(spec: TrainJobSpec) -> int:
-    """Processes in each pod."""
+    """Return the number of processes in each pod."""
     return spec.workers.processes(spec.resources.gpus)
 
 
 def is_gang(spec: TrainJobSpec) -> bool:
-    """Whether there is more than one process."""
+    """Return whether there is more than one process."""
     return spec.workers.nodes * processes(spec) > 1
 
 
 def port(job: Object, attempt: int) -> int:
-    """Where the gang meets. Gangs that share a network (that of the development cluster's node) do not meet others."""
+    """Return the rendezvous port, which differs between gangs that share a network, as on the development cluster."""
     digest = hashlib.sha256(f"{job['metadata']['uid']}/{attempt}".encode()).digest()
     return FIRST_PORT + int.from_bytes(digest[:4]) % PORTS
 
 
 def rendezvous(job: Object, spec: TrainJobSpec, attempt: int, rank: int) -> list[dict[str, str]]:
-    """torchrun's own variables (torch.distributed.run: every option is also read from PET_<OPTION>).
+    """Return torchrun's own variables (torch.distributed.run reads every option also from PET_<OPTION>).
 
     Rank 0's pod is where the gang meets. A process that fails ends its pod: the operator restarts the gang as new pods.
     """
@@ -50,7 +50,7 @@ def rendezvous(job: Object, spec: TrainJobSpec, attempt: int, rank: int) -> list
 
 
 def place(pod: Object, job: Object, attempt: int) -> None:
-    """Give a pod of several the name by which the others find it, on another node than theirs where there is one."""
+    """Give a gang's pod the host name by which the others find it, and prefer a node of its own."""
     selector = {labels.TRAINJOB: job["metadata"]["name"], labels.ATTEMPT: str(attempt)}
     term = {"labelSelector": {"matchLabels": selector}, "topologyKey": "kubernetes.io/hostname"}
     apart = {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "podAffinityTerm": term}]}

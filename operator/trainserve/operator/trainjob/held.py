@@ -1,53 +1,37 @@
-"""Whether the store holds what a run says that it has published. A user's own code may say anything: a pod of ours
-looks, before anybody takes the version."""
+"""The check that the store holds what a run of a user's own code reports as published, before the version is served."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from trainserve.api.messages import Failed, Resolved, Unreadable
 from trainserve.api.reasons import Reason
 from trainserve.operator import asking, labels, pods
-from trainserve.operator.plan import Object
+from trainserve.operator.objects import Object
 from trainserve.operator.settings import Settings
 from trainserve.operator.trainjob.outcome import Outcome
 
-SUFFIX = "-check"
-"""How the name of that pod ends, and no other of a TrainJob's."""
 PATIENCE_SECONDS = 30
-"""How long that pod looks for a version: another node may see a moment later what was published on one."""
+"""Time for which that pod looks for a version: a version may become visible on other nodes a moment later."""
 
 
 _ABSENT = (Reason.MODEL_NOT_FOUND, Reason.VERSION_NOT_FOUND, Reason.VERSION_MISMATCH)
-"""What that pod says where the store has no such version."""
+"""Reasons that the pod reports if the store has no such version."""
 
 
-def is_asked(job: Object) -> bool:
-    """Whether the run was of a user's own code."""
-    model = job["spec"].get("model") or {}
-    return "script" in model or "image" in model
-
-
-def pod_name(job: str, attempt: int) -> str:
-    """Of the pod that looks."""
-    return f"{job}-{attempt}{SUFFIX}"
-
-
-def pod(job: Object, attempt: int, artifact: dict[str, Any], settings: Settings) -> Object:
-    """Looks whether the store holds this version."""
-    metadata, model = job["metadata"], job["spec"]["output"]["model"]
-    wait = ("--wait", str(PATIENCE_SECONDS))
+def pod(job: Object, name: str, model: str, version: int, settings: Settings) -> Object:
+    """Return the pod that looks whether the store holds this version."""
+    metadata, wait = job["metadata"], ("--wait", str(PATIENCE_SECONDS))
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": labels.metadata(job, pod_name(metadata["name"], attempt), {labels.TRAINJOB: metadata["name"]}),
-        "spec": asking.pod_spec(settings, metadata["namespace"], model, artifact["version"], *wait),
+        "metadata": labels.metadata(job, name, {labels.TRAINJOB: metadata["name"]}),
+        "spec": asking.pod_spec(settings, metadata["namespace"], model, version, *wait),
     }
 
 
-def judged(outcome: Outcome, artifact: dict[str, Any], looked: Object) -> Outcome | None:
-    """The outcome, or what it is instead; None while the pod looks, or where it could not."""
+def judged(outcome: Outcome, artifact: Object, looked: Object) -> Outcome | None:
+    """Return the outcome, corrected if the store disagrees; None while the pod looks, or if it could not."""
     end = asking.end_of(looked)
     answer = pods.message(end) if end else None
     if isinstance(answer, Resolved):
@@ -63,12 +47,12 @@ def judged(outcome: Outcome, artifact: dict[str, Any], looked: Object) -> Outcom
 
 
 def is_over(looked: Object) -> bool:
-    """Whether the pod has ended, in whichever way."""
+    """Return whether the pod has ended, well or badly."""
     return asking.end_of(looked) is not None
 
 
 def why_not(looked: Object) -> str:
-    """What is known of a pod that has given no answer."""
+    """Return what is known of a pod that has given no answer; may be empty."""
     end, waiting = asking.end_of(looked), pods.waiting(looked, asking.CONTAINER) or {}
     told = pods.message(end) if end else None
     said = told.message if isinstance(told, Failed) else told if isinstance(told, Unreadable) else None

@@ -6,77 +6,81 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from trainserve.operator import conditions, record, times
+from typing_extensions import override
+
+from trainserve.operator import conditions, objects, record, times
 from trainserve.operator.cache import Cache
 from trainserve.operator.conditions import Condition
 from trainserve.operator.counters import Counters
-from trainserve.operator.kinds import Answers
-from trainserve.operator.plan import Object, Plan
+from trainserve.operator.kinds import Answers, Kind
+from trainserve.operator.objects import Object
+from trainserve.operator.plan import Plan
 from trainserve.operator.poller import Target
 from trainserve.operator.settings import Settings
-from trainserve.operator.trainjob import progress, recorded, state, transition
+from trainserve.operator.trainjob import progress, state, transition
 from trainserve.operator.trainjob.names import place_of
+from trainserve.operator.trainjob.observed import Observed
 from trainserve.operator.trainjob.plan import plan
 from trainserve.operator.transition import Transition
 
 
-class TrainJobs:
-    """Binds the pure functions of this room to the operator's settings."""
+class TrainJobs(Kind[Observed]):
+    """The pure functions of this package, bound to the operator's settings."""
 
     name = "TrainJob"
 
     def __init__(self, settings: Settings, cache: Cache, metrics: Counters) -> None:
         self._settings, self._cache, self._metrics = settings, cache, metrics
 
-    def targets(self, owner: Object, children: list[Object], answers: Answers) -> dict[str, Target]:
-        """Rank 0 of the running attempt."""
-        return progress.targets(owner, children)
+    @override
+    def observe(self, owner: Object, children: list[Object], answers: Answers) -> Observed:
+        return Observed.of(owner, children, progress.latest(answers))
 
-    def unseen(self, owner: Object, children: list[Object]) -> list[str]:
-        """The latest attempt's pods that are not among the children, until the run has ended."""
-        known = recorded.status(owner)
-        if any(conditions.is_true(known.get("conditions"), kind) for kind in ("Complete", "Failed")):
+    @override
+    def targets(self, observed: Observed) -> dict[str, Target]:
+        return progress.targets(observed)
+
+    @override
+    def unseen(self, observed: Observed) -> list[str]:
+        if any(conditions.is_true(observed.status.get("conditions"), kind) for kind in ("Complete", "Failed")):
             return []
-        seen = {child["metadata"]["name"] for child in children if child["kind"] == "Pod"}
         # Anybody with the right to may have edited the status: no name is asked for that is not a worker's.
-        name = owner["metadata"]["name"]
-        latest = {pod for attempt in (known.get("attempts") or [])[-1:] for pod in attempt["pods"]}
-        return sorted(pod for pod in latest - seen if place_of(name, pod) is not None)
+        latest = {pod for attempt in (observed.status.get("attempts") or [])[-1:] for pod in attempt["pods"]}
+        return sorted(pod for pod in latest - observed.names if place_of(observed.identity.name, pod) is not None)
 
-    def plan(self, owner: Object, children: list[Object], answers: Answers, now: datetime) -> Plan:
-        """The next step of one run."""
-        planned = plan(owner, children, progress.latest(answers), self._settings, now)
-        planned.record = self._unrecorded(owner, planned.status)
+    @override
+    def plan(self, observed: Observed, now: datetime) -> Plan:
+        planned = plan(observed, self._settings, now)
+        planned.record = self._unrecorded(observed, planned.status)
         return planned
 
-    def _unrecorded(self, owner: Object, status: Object) -> list[Object]:
-        """What the run has published, unless it is recorded already."""
-        model, artifact = (owner["spec"].get("output") or {}).get("model"), status.get("artifact")
+    def _unrecorded(self, observed: Observed, status: Object) -> list[Object]:
+        """Return the entry for what the run has published; none if it is recorded already."""
+        model, artifact = observed.outline.model, status.get("artifact")
         if not (model and artifact and conditions.is_true(status.get("conditions"), "Complete")):
             return []
-        namespace = owner["metadata"]["namespace"]
+        namespace = observed.identity.namespace
         if not self._settings.store.is_at(artifact["uri"], namespace, model, artifact["version"]):
             return []  # the store was another one then
         known = record.digests(self._cache, namespace)
         return record.missing(known, namespace, model, artifact["version"], artifact["digest"])
 
+    @override
     def blocked(self, owner: Object, reason: str, message: str) -> list[Condition]:
-        """There is no pod that a node could be found for."""
         accepted = Condition("Accepted", "True", "Accepted", "the spec is valid")
         return [accepted, Condition("Scheduled", "False", reason, message)]
 
+    @override
     def phase(self, conditions: Iterable[Mapping[str, Any]]) -> str:
-        """See `state.phase`."""
         return state.phase(conditions)
 
+    @override
     def transition(self, before: Object, after: Object) -> Transition | None:
-        """See `transition.transition`."""
         return transition.transition(before, after)
 
+    @override
     def reported(self, owner: Object, status: Object, now: datetime) -> None:
-        """Count what is new: how long the job waited, once it is first seen to run or to have run; how attempts ended;
-        what was published."""
-        before = owner.get("status") or {}
+        before = objects.status(owner)
         if not transition.has_run(before) and transition.has_run(status):
             created = times.from_text(owner["metadata"]["creationTimestamp"])
             self._metrics.pending.observe((now - created).total_seconds())

@@ -1,5 +1,4 @@
-"""What became of an attempt, read from its pods: termination messages, exit codes, and what the node and scheduler
-did."""
+"""The outcome of an attempt, from its pods: termination messages, exit codes, actions of node and scheduler."""
 
 from __future__ import annotations
 
@@ -12,13 +11,13 @@ from typing import Any
 from trainserve.api.messages import Failed, Published, Trained, Unreadable
 from trainserve.api.reasons import By, Reason, Retry, said_by
 from trainserve.api.reported import Said
-from trainserve.operator import pods, times
+from trainserve.operator import objects, pods, times
 from trainserve.operator.said import as_status, shortened
 
 CONTAINER = "trainer"
 
 EXPLAIN = timedelta(seconds=10)
-"""How long the other pods of a gang have to say why."""
+"""Time for the other pods of a gang to report the cause."""
 
 POD_REASONS = {
     "Preempting": Reason.PREEMPTED,
@@ -37,10 +36,10 @@ DISRUPTIONS = {"DeletionByTaintManager": Reason.NODE_LOST, "DeletionByPodGC": Re
 """Reasons of the condition DisruptionTarget (Kubernetes 1.26 on); every other one means preempted or evicted."""
 
 _OF_RUNS = said_by(By.RUN) - {Reason.INTERRUPTED, Reason.PORT_TAKEN}
-"""What a run is believed of itself. A fault of the cluster, which uses up no retry, is not among it; that the very port
-is taken which it was given, is believed a few times (`retry`)."""
+"""Reasons that a run may report of itself: no fault of the cluster, which would use up no retry. That its given port is
+taken is believed a few times (`retry`)."""
 _TORCHRUN_CANNOT_LISTEN = re.compile(r"\bport: (\d+),.*\bEADDRINUSE\b")
-"""The last line of torchrun's log, which ends with 1 before it has started any process."""
+"""The last line of torchrun's log; it exits with 1 before it has started any process."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +56,11 @@ class Outcome:
     result: dict[str, Any] | None = None
     artifact: dict[str, Any] | None = None
     passed_over: str = ""
-    """What lies in the store beside the version and is none, in the run's words."""
+    """Entries of the store beside the version that are no versions, in the run's words."""
 
     @property
     def infrastructure(self) -> bool:
-        """Whether the cluster is to blame, rather than the run."""
+        """Whether the cluster is at fault rather than the run."""
         return self.reason.retry is Retry.FREE
 
     @property
@@ -70,13 +69,15 @@ class Outcome:
         return self.reason.retry is Retry.NEVER
 
     def explains(self, now: datetime) -> bool:
-        """Whether EXPLAIN is not over yet; there is none where nobody saw the end."""
+        """Return whether EXPLAIN is not over yet; it never begins if nobody saw the end."""
         return self.finished is not None and times.left(times.from_text(self.finished), EXPLAIN, now) > timedelta()
 
 
 def believed(outcome: Outcome, is_at: Callable[[str, int], bool]) -> Outcome:
-    """The outcome, but no success of a run that claims a version where it cannot have published one. `is_at` tells
-    whether an address is that of a version of the run's own model."""
+    """Return the outcome, or InvalidResult if the run claims a version where it cannot have published one.
+
+    `is_at` says whether an address is that of a version of the run's own model.
+    """
     artifact = outcome.artifact
     if artifact is None or is_at(artifact["uri"], artifact["version"]):
         return outcome
@@ -90,12 +91,11 @@ def believed(outcome: Outcome, is_at: Callable[[str, int], bool]) -> Outcome:
 
 
 def of_pod(pod: Mapping[str, Any]) -> Outcome | None:
-    """The pod's outcome; None while it goes on."""
-    status = pod.get("status") or {}
+    """Return the pod's outcome; None while it runs."""
     end = pods.terminated(pod, CONTAINER)
-    if status.get("phase") == "Succeeded":
+    if pods.phase(pod) == "Succeeded":
         return _succeeded(end or {})
-    if status.get("phase") == "Failed":
+    if pods.phase(pod) == "Failed":
         return _disturbed(pod) or _failed(end, pod)
     waiting = pods.waiting(pod, CONTAINER)
     if waiting is not None and waiting.get("reason") == "InvalidImageName":
@@ -104,11 +104,11 @@ def of_pod(pod: Mapping[str, Any]) -> Outcome | None:
 
 
 def of_gang(names: list[str], found: Mapping[str, Mapping[str, Any]], now: datetime) -> Outcome | None:
-    """The attempt's outcome from its pods by name, rank 0 first; None while it goes on.
+    """Return the attempt's outcome from its pods by name, rank 0 first; None while it runs.
 
-    One failed pod ends the gang. When several failed, a fault of the cluster explains the others (a lost peer makes
-    the rest fail with errors of their own), and so does what only the run itself can find wrong; else the pod that
-    failed first does. A pod that only lost its peers leaves them EXPLAIN to say why.
+    One failed pod ends the gang. When several failed, the cause is a fault of the cluster (the others fail because
+    they lose a peer), else a deterministic failure, else the failure that came first. If a pod only lost its peers,
+    they have EXPLAIN to report the cause.
     """
     ends = [of_pod(found[name]) if name in found else _vanished(name) for name in names]
     failures = [end for end in ends if end is not None and not end.succeeded]
@@ -119,7 +119,7 @@ def of_gang(names: list[str], found: Mapping[str, Mapping[str, Any]], now: datet
 
 
 def _weight(end: Outcome) -> tuple[bool, bool, bool, str]:
-    """The one that explains the others comes first."""
+    """Return the sort key by which the failure that explains the others comes first."""
     return (not end.infrastructure, not end.deterministic, end.reason == Reason.RANK_LOST, end.finished or "~")
 
 
@@ -143,7 +143,7 @@ def _succeeded(end: Mapping[str, Any]) -> Outcome:
 
 
 def _kept(told: Said | None) -> dict[str, Any] | None:
-    """In the form that the status has; None where nothing was told."""
+    """Return the JSON form that the status has; None if nothing was reported."""
     return (as_status(told) or None) if told is not None else None
 
 
@@ -159,32 +159,35 @@ def _failed(end: Mapping[str, Any] | None, pod: Mapping[str, Any]) -> Outcome:
     if end.get("reason") == "OOMKilled":
         return Outcome(Reason.OUT_OF_MEMORY, "the container used more memory than its limit", code, finished)
     if (port := _rendezvous_port(pod)) and port == _taken_port(end, told.reason):
-        words = f"port {port}, where the gang was to meet, is taken in rank 0's network"
+        words = f"port {port}, the gang's rendezvous, is already in use in rank 0's network"
         return Outcome(Reason.PORT_TAKEN, words, code, finished, progress=progress, result=result)
     reason = next((known for known in _OF_RUNS if known == told.reason), None)
     if reason is not None:
         return Outcome(reason, told.message or reason, code, finished, progress=progress, result=result)
-    # torchrun exits 1 when it is told to stop, whatever its processes answered.
+    # torchrun exits with 1 when it is stopped, whatever its processes exited with.
     if pods.deleting(pod):
         return Outcome(Reason.INTERRUPTED, "the pod was told to stop", code, finished, progress=progress, result=result)
     if told.reason == Reason.INTERRUPTED or code == Reason.INTERRUPTED.exit_code:
-        # Else a command that ends itself in this way would be started anew without end.
+        # Otherwise a command that exits like this by itself would be restarted for ever.
         return Outcome(
-            Reason.USER_ERROR, f"exit code {code}: the run stopped, and nobody had told its pod to", code, finished
+            Reason.USER_ERROR,
+            f"exit code {code}: the run stopped although its pod was not being deleted",
+            code,
+            finished,
         )
     text = str(said) if isinstance(said, Unreadable) else (end.get("message") or "").strip()
     return Outcome(Reason.USER_ERROR, f"exit code {code}" + (f": {text[-800:]}" if text else ""), code, finished)
 
 
 def _rendezvous_port(pod: Mapping[str, Any]) -> str | None:
-    """The port that a pod of a gang was told to meet on (`gang.rendezvous`)."""
-    containers = (pod.get("spec") or {}).get("containers") or []
+    """Return the rendezvous port that a pod of a gang was given (`gang.rendezvous`)."""
+    containers = objects.spec(pod).get("containers") or []
     variables = (each for container in containers for each in container.get("env") or ())
     return next((each.get("value") for each in variables if each.get("name") == "PET_MASTER_PORT"), None)
 
 
 def _taken_port(end: Mapping[str, Any], reason: Any) -> str | None:
-    """The port that is taken, by torchrun's log or in the run's own words; None where the end had another cause."""
+    """Return the port that is taken, from torchrun's log or the run's message; None if the cause was another."""
     text = end.get("message") or ""
     found = re.search(r"\bport (\d+)\b", text) if reason == Reason.PORT_TAKEN else _TORCHRUN_CANNOT_LISTEN.search(text)
     return found[1] if found else None

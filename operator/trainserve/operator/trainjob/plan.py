@@ -1,97 +1,84 @@
-"""What a TrainJob needs next: a pure function of its spec, its status, its pods and the time."""
+"""The next step of a TrainJob: a pure function of what was observed and of the time."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any
 
+from trainserve.api import trainjob_status
 from trainserve.api.reasons import Reason
-from trainserve.api.trainjob_status import TrainJobStatus
-from trainserve.operator import conditions, labels, pods, said, times
-from trainserve.operator.conditions import Condition
-from trainserve.operator.plan import Delete, Event, Object, Plan
+from trainserve.api.trainjob import TrainJobSpec
+from trainserve.operator import conditions, labels, objects, pods, said, times
+from trainserve.operator.blocked import Refusal
+from trainserve.operator.objects import Object
+from trainserve.operator.plan import Delete, Plan, Planner
 from trainserve.operator.settings import Settings
-from trainserve.operator.specs import parse_trainjob
-from trainserve.operator.trainjob import held, recorded, retry
+from trainserve.operator.statuses import Attempt
+from trainserve.operator.trainjob import held, retry
 from trainserve.operator.trainjob.attempts import bounded
 from trainserve.operator.trainjob.builders import attempt_objects
-from trainserve.operator.trainjob.checks import first_refusal
+from trainserve.operator.trainjob.checks import accepted
 from trainserve.operator.trainjob.digests import spec_digests
-from trainserve.operator.trainjob.names import place_of
+from trainserve.operator.trainjob.names import check_name
+from trainserve.operator.trainjob.observed import Observed
 from trainserve.operator.trainjob.outcome import EXPLAIN, Outcome, believed, of_gang
 from trainserve.operator.trainjob.state import observe, phase
 
 FORCE_AFTER = timedelta(seconds=60)
-"""Past its grace period, a pod that is still there is on a node that does not answer."""
+"""A pod that is there this long after its grace period is on a node that does not answer."""
 
 
-def plan(
-    job: Object, children: list[Object], progress: Mapping[str, Any] | None, settings: Settings, now: datetime
-) -> Plan:
-    """Decide the next step. `progress` is what rank 0 of the current attempt said last, if it was asked."""
-    return _Planner(job | {"status": recorded.status(job)}, children, progress, settings, now).plan()
+def plan(observed: Observed, settings: Settings, now: datetime) -> Plan:
+    """Decide the next step."""
+    return _Planner(observed, settings, now).plan()
 
 
-class _Planner:
-    """One pass over one job: reads `job` and `children`, collects into `result`."""
+class _Planner(Planner):
+    """One pass over one job: reads `seen`, collects into `result`."""
 
-    def __init__(
-        self,
-        job: Object,
-        children: list[Object],
-        progress: Mapping[str, Any] | None,
-        settings: Settings,
-        now: datetime,
-    ) -> None:
-        self.stored, self.job = job, job | {"spec": recorded.sections(job)}
-        self.settings, self.now, self.progress = settings, now, progress
-        self.name, self.uid = job["metadata"]["name"], job["metadata"]["uid"]
-        self.old: Object = job.get("status") or {}
-        self.status: Object = dict(self.old)
-        self.attempts: list[Object] = [dict(attempt) for attempt in self.old.get("attempts") or []]
-        own = [child for child in children if child["kind"] == "Pod" and labels.owned_by(child, self.uid)]
-        self.looks = {pod["metadata"]["name"]: pod for pod in own if pod["metadata"]["name"].endswith(held.SUFFIX)}
-        self.pods = {name: pod for pod in own if (name := pod["metadata"]["name"]) not in self.looks}
-        self.places = {name: place for name in self.pods if (place := place_of(self.name, name)) is not None}
-        self.observed: list[Condition] = []
-        self.result = Plan(status={})
+    def __init__(self, seen: Observed, settings: Settings, now: datetime) -> None:
+        super().__init__()
+        self.seen, self.settings, self.now = seen, settings, now
+        self.pods, self.old, self.status = seen.pods, seen.status, seen.status.copy()
+        self.attempts = [attempt.copy() for attempt in self.old.get("attempts") or []]
+        self.spec: TrainJobSpec | None = None
+        """The spec if it is accepted: without it no attempt starts, and what runs goes on."""
 
     def plan(self) -> Plan:
-        refusal = first_refusal(self.stored, self.settings)
-        if refusal is None:
-            self._observe("Accepted", "True", "Accepted", "the spec is valid")
+        spec = accepted(self.seen, self.settings)
+        if isinstance(spec, Refusal):
+            self._observe("Accepted", "False", spec.reason, spec.message)
+            self._warn(spec.reason, spec.message, f"{spec.reason}-{self.seen.identity.generation}")
         else:
-            self._observe("Accepted", "False", refusal.reason, refusal.message)
-            self._warn(refusal.reason, refusal.message, f"{refusal.reason}-{self._generation}")
+            self._observe("Accepted", "True", "Accepted", "the spec is valid")
+            self.spec = spec
         known = self.old.get("conditions")
         succeeded = next((attempt for attempt in self.attempts if attempt.get("reason") == Reason.SUCCEEDED), None)
         if succeeded is not None and not conditions.is_true(known, "Complete"):
-            # Whatever else the status says: a replica whose view was old may have written over the end.
+            # The status may lack the end: a replica with an outdated view may have overwritten it.
             self._succeed(succeeded, self.status.get("artifact"))
         elif any(conditions.is_true(known, kind) for kind in ("Complete", "Failed")):
             self._stop(self._alive())
         else:
-            self._advance(accepted=refusal is None)
+            self._advance()
         return self._finish()
 
-    def _advance(self, *, accepted: bool) -> None:
+    def _advance(self) -> None:
         latest = self.attempts[-1] if self.attempts else None
-        unrecorded = max((attempt for attempt, _ in self.places.values()), default=0)
+        unrecorded = max((attempt for attempt, _ in self.seen.places.values()), default=0)
         outcome = self._outcome(latest) if latest else None
         if latest is not None and outcome is not None and outcome.succeeded:
             self._follow(latest)
         elif unrecorded > (latest["number"] if latest else 0):
             # The operator died, or its status write was lost, between creating these pods and recording them.
-            self._take_up(unrecorded, latest, accepted)
+            self._take_up(unrecorded, latest)
         elif latest is None:
-            self._start(1, accepted)
+            self._start(1)
         elif "completionTime" not in latest:
             self._follow(latest)
         else:
-            self._after(latest, accepted)
+            self._after(latest)
 
-    def _take_up(self, number: int, latest: Object | None, accepted: bool) -> None:
+    def _take_up(self, number: int, latest: Attempt | None) -> None:
         if latest is not None and "completionTime" not in latest:
             outcome = self._outcome(latest)
             if outcome is None or outcome.succeeded:
@@ -99,11 +86,11 @@ class _Planner:
                 return
             self._close(latest, outcome)
             self._warn(latest["reason"], _failure(latest), f"attempt-{latest['number']}")
-        if accepted:
-            self._start(number, accepted)
+        if self.spec is not None:
+            self._start(number)
         else:
-            # What runs goes on, even if no more can be made of the spec as it is now.
-            ranks = {name: rank for name, (attempt, rank) in self.places.items() if attempt == number}
+            # What runs continues although the spec as it is now is refused.
+            ranks = {name: rank for name, (attempt, rank) in self.seen.places.items() if attempt == number}
             self._record(number, sorted(ranks, key=ranks.__getitem__))
 
     def _record(self, number: int, names: list[str]) -> None:
@@ -113,102 +100,106 @@ class _Planner:
         self._observe("Running", "False", "Pending", "the pods are starting")
         self.result.urgent = True
         if any(name in self.pods for name in names):
-            self.result.requeue_after = 0.0  # it may have ended long ago, and nothing tells of that again
+            self.result.requeue_after = 0.0  # it may have ended already, which no event reports again
 
-    def _start(self, number: int, accepted: bool) -> None:
-        if not accepted:
+    def _start(self, number: int) -> None:
+        if self.spec is None:
             return
-        spec = parse_trainjob(self.job)
-        objects = attempt_objects(self.job, spec, number, self.settings)
-        names = [wanted["metadata"]["name"] for wanted in objects if wanted["kind"] == "Pod"]
-        self.result.create = [wanted for wanted in objects if wanted["metadata"]["name"] not in self.pods]
-        self.status.setdefault("specDigests", self._digests_of_first_pod() or spec_digests(spec))
+        gang = attempt_objects(self.seen.raw, self.spec, number, self.settings)
+        names = [wanted["metadata"]["name"] for wanted in gang if wanted["kind"] == "Pod"]
+        self.result.create = [wanted for wanted in gang if wanted["metadata"]["name"] not in self.pods]
+        self.status.setdefault("specDigests", self._digests_of_first_pod() or spec_digests(self.spec))
         self._record(number, names)
 
     def _digests_of_first_pod(self) -> dict[str, str] | None:
         for pod in self.pods.values():
-            digests = said.read((pod["metadata"].get("annotations") or {}).get(labels.SPEC_DIGESTS) or "")
+            digests = said.read(objects.annotations(pod).get(labels.SPEC_DIGESTS) or "")
             if digests is not None:
                 return {field: str(digest) for field, digest in digests.items()}
         return None
 
-    def _follow(self, attempt: Object) -> None:
+    def _follow(self, attempt: Attempt) -> None:
         outcome = self._outcome(attempt)
         if outcome is None:
-            if any((self.pods[name].get("status") or {}).get("phase") == "Failed" for name in attempt["pods"]):
+            gang = [self.pods[name] for name in attempt["pods"]]
+            if any(pods.phase(pod) == "Failed" for pod in gang):
                 self.result.requeue_after = EXPLAIN.total_seconds()
-            self.observed += observe([self.pods[name] for name in attempt["pods"]])
+            self.conditions += observe(gang)
             self._tell_if_unschedulable(attempt)
-            if self.progress is not None:
-                self.status["progress"] = dict(self.progress)
-            self._stop_lost([self.pods[name] for name in attempt["pods"]])
+            if self.seen.progress is not None:
+                self.status["progress"] = dict(self.seen.progress)
+            self._stop_lost(gang)
             return
-        # Who publishes nothing can claim to have done so all the same.
-        publishes = self.job["spec"].get("output") is not None
-        if outcome.succeeded and outcome.artifact is not None and publishes and held.is_asked(self.job):
-            found = self._looked(attempt, outcome, outcome.artifact)
+        model = self.seen.outline.model
+        if outcome.succeeded and outcome.artifact is not None and model is not None and self.seen.outline.has_own_code:
+            found = self._checked(attempt, outcome, outcome.artifact, model)
             if found is None:
                 return
             outcome = found
         self._close(attempt, outcome)
-        for field in ("progress", "result", *(["artifact"] if publishes else [])):
-            if (reported := getattr(outcome, field)) is not None:
-                self.status[field] = reported
+        if outcome.progress is not None:
+            self.status["progress"] = outcome.progress
+        if outcome.result is not None:
+            self.status["result"] = outcome.result
+        # A run that publishes nothing can still claim to have published.
+        if outcome.artifact is not None and model is not None:
+            self.status["artifact"] = outcome.artifact
         self.result.urgent = True
         if outcome.succeeded:
             self._complete(attempt, outcome)
         else:
-            self._after(attempt, accepted=True)
+            self._after(attempt)
 
-    def _outcome(self, attempt: Object) -> Outcome | None:
-        outcome, output = of_gang(attempt["pods"], self.pods, self.now), self.job["spec"].get("output")
-        if outcome is None or output is None:
+    def _outcome(self, attempt: Attempt) -> Outcome | None:
+        outcome, model = of_gang(attempt["pods"], self.pods, self.now), self.seen.outline.model
+        if outcome is None or model is None:
             return outcome
-        store, namespace = self.settings.store, self.job["metadata"]["namespace"]
-        return believed(outcome, lambda uri, version: store.is_at(uri, namespace, output["model"], version))
+        store, namespace = self.settings.store, self.seen.identity.namespace
+        return believed(outcome, lambda uri, version: store.is_at(uri, namespace, model, version))
 
-    def _looked(self, attempt: Object, outcome: Outcome, artifact: dict[str, Any]) -> Outcome | None:
-        """The outcome once a pod has looked whether the store holds this version; None while it does."""
-        name = held.pod_name(self.name, attempt["number"])
-        said = f"the store is asked for version {artifact['version']}"
-        look = self.looks.get(name)
-        if look is None:
-            self.result.create.append(held.pod(self.job, attempt["number"], artifact, self.settings))
+    def _checked(self, attempt: Attempt, outcome: Outcome, artifact: Object, model: str) -> Outcome | None:
+        """Return the outcome once a pod has checked whether the store holds this version; None before."""
+        name = check_name(self.seen.identity.name, attempt["number"])
+        message = f"checking that the store holds version {artifact['version']}"
+        check = self.seen.store_checks.get(name)
+        if check is None:
+            self.result.create.append(held.pod(self.seen.raw, name, model, artifact["version"], self.settings))
             found = None
         else:
-            found, why = held.judged(outcome, artifact, look), held.why_not(look)
-            said = f"{said}: {why}" if why else said
-            if (found is not None or held.is_over(look)) and not pods.deleting(look):
-                # Once it has answered it may go; one that could not ask makes way for another.
+            found, why = held.judged(outcome, artifact, check), held.why_not(check)
+            message = f"{message}: {why}" if why else message
+            if (found is not None or held.is_over(check)) and not pods.deleting(check):
+                # With an answer it is no longer needed; without one, the next pod asks again.
                 self.result.delete.append(Delete("Pod", name))
         if found is None:
-            self._observe("Published", "Unknown", "Checking", said)
+            self._observe("Published", "Unknown", "Checking", message)
         return found
 
-    def _close(self, attempt: Object, outcome: Outcome) -> None:
-        """Write down how the latest attempt ended."""
+    def _close(self, attempt: Attempt, outcome: Outcome) -> None:
+        """Record how the latest attempt ended."""
         ended = min(times.from_text(outcome.finished), self.now) if outcome.finished else self.now
         attempt["completionTime"] = times.to_text(ended)
         attempt["reason"] = outcome.reason
         attempt.pop("message", None)
-        attempt |= {"message": said.shortened(outcome.message, 1000)} if outcome.message else {}
-        attempt |= {"exitCode": outcome.exit_code} if outcome.exit_code is not None else {}
+        if outcome.message:
+            attempt["message"] = said.shortened(outcome.message, 1000)
+        if outcome.exit_code is not None:
+            attempt["exitCode"] = outcome.exit_code
         self.attempts[-1] = attempt
 
-    def _complete(self, attempt: Object, outcome: Outcome) -> None:
-        output = self.job["spec"].get("output")
-        if output is not None and outcome.artifact is None:
+    def _complete(self, attempt: Attempt, outcome: Outcome) -> None:
+        if self.seen.outline.model is not None and outcome.artifact is None:
             attempt["reason"] = Reason.NOTHING_PUBLISHED
-            attempt["message"] = "the pod ended well but reported no published version"
+            attempt["message"] = "the pod succeeded but reported no published version"
             self._fail(attempt, "")
         else:
             self._succeed(attempt, outcome.artifact, outcome.passed_over)
 
-    def _succeed(self, attempt: Object, artifact: Object | None, passed_over: str = "") -> None:
-        # A fast pod may never have been seen waiting or running.
+    def _succeed(self, attempt: Attempt, artifact: Object | None, passed_over: str = "") -> None:
+        # A fast pod may never have been observed waiting or running.
         self._observe("Scheduled", "True", "Scheduled", "every pod had a node")
         self._observe("Running", "False", "Finished", f"attempt {attempt['number']} has ended")
-        if self.job["spec"].get("output") is not None and artifact is not None:
+        if self.seen.outline.model is not None and artifact is not None:
             message = f"version {artifact['version']} at {artifact['uri']}"
             message += f"; passed over: {passed_over}" if passed_over else ""
             self._observe("Published", "True", "Published", message)
@@ -219,9 +210,9 @@ class _Planner:
         self.status["completionTime"] = attempt["completionTime"]
         self._tell("Complete", f"attempt {attempt['number']} succeeded", "complete")
 
-    def _after(self, attempt: Object, accepted: bool) -> None:
-        """The latest attempt has failed: stop what is left of the gang, then try again or give up."""
-        decision = retry.decide(self.attempts, int((self.job["spec"].get("policy") or {}).get("retries", 3)))
+    def _after(self, attempt: Attempt) -> None:
+        """Stop what is left of the failed latest attempt, then try again or give up."""
+        decision = retry.decide(self.attempts, self.seen.outline.retries)
         alive = self._alive()
         self._stop(alive)
         if isinstance(decision, retry.GiveUp):
@@ -235,31 +226,32 @@ class _Planner:
             when = times.to_text(decision.at)
             self._observe("Running", "False", attempt["reason"], f"{failure}; attempt {number} starts at {when}")
             self.result.requeue_after = pause.total_seconds()
+        elif self.spec is None:
+            why = "no attempt starts while the spec is refused"
+            self._observe("Running", "False", attempt["reason"], f"{failure}; {why}")
         else:
-            self._start(number, accepted)
+            self._start(number)
         self._warn(attempt["reason"], failure, f"attempt-{attempt['number']}")
 
-    def _fail(self, attempt: Object, because: str) -> None:
+    def _fail(self, attempt: Attempt, because: str) -> None:
         message = attempt.get("message") or attempt["reason"]
         message = f"{message} ({because})" if because else message
         self._observe("Running", "False", "Finished", f"attempt {attempt['number']} has ended")
-        if self.job["spec"].get("output") is not None:
+        if self.seen.outline.model is not None:
             self._observe("Published", "False", attempt["reason"], "nothing was published")
         self._observe("Failed", "True", attempt["reason"], message)
         self.status["completionTime"] = attempt["completionTime"]
         self._warn(attempt["reason"], message, "failed")
 
     def _alive(self) -> list[Object]:
-        return [
-            pod for pod in self.pods.values() if (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed")
-        ]
+        return [pod for pod in self.pods.values() if not pods.is_over(pod)]
 
     def _stop(self, alive: list[Object]) -> None:
         self.result.delete += [Delete("Pod", pod["metadata"]["name"]) for pod in alive if not pods.deleting(pod)]
         self._stop_lost(alive)
 
     def _stop_lost(self, found: list[Object]) -> None:
-        """Delete for good what was told to go and stays, on a node that does not answer."""
+        """Force the deletion of pods that outlive it on a node that does not answer."""
         for pod in filter(pods.deleting, found):
             lost_at = times.from_text(pod["metadata"]["deletionTimestamp"]) + FORCE_AFTER
             if lost_at <= self.now:
@@ -268,38 +260,25 @@ class _Planner:
                 wait = (lost_at - self.now).total_seconds()
                 self.result.requeue_after = min(wait, self.result.requeue_after or wait)
 
-    def _tell_if_unschedulable(self, attempt: Object) -> None:
-        for condition in self.observed:
+    def _tell_if_unschedulable(self, attempt: Attempt) -> None:
+        for condition in self.conditions:
             if condition.type == "Scheduled" and condition.reason == "Unschedulable":
                 self._warn("Unschedulable", condition.message, f"unschedulable-{attempt['number']}")
 
     def _finish(self) -> Plan:
-        before = self.old.get("conditions")
-        merged = conditions.merge(before, self.observed, self._generation, self.now)
-        self.status |= {"conditions": merged, "observedGeneration": self._generation, "phase": phase(merged)}
+        generation = self.seen.identity.generation
+        merged = conditions.merge(self.old.get("conditions"), self.conditions, generation, self.now)
+        self.status |= {"conditions": merged, "observedGeneration": generation, "phase": phase(merged)}
         if self.attempts:
             self.status["attempts"], dropped = bounded(self.attempts)
             if dropped:
                 self.status["attemptsDropped"] = dropped + (self.old.get("attemptsDropped") or 0)
-        parsed = TrainJobStatus.model_validate(self.status)
+        parsed = trainjob_status.TrainJobStatus.model_validate(self.status)
         self.result.status = parsed.model_dump(mode="json", by_alias=True, exclude_none=True)
         if self.result.status["phase"] != self.old.get("phase") and self.result.status["phase"] == "Refused":
             self.result.urgent = True
         return self.result
 
-    @property
-    def _generation(self) -> int:
-        return int(self.job["metadata"].get("generation", 1))
 
-    def _observe(self, kind: str, status: conditions.Truth, reason: str, message: str) -> None:
-        self.observed.append(Condition(kind, status, reason, message))
-
-    def _tell(self, reason: str, message: str, key: str) -> None:
-        self.result.events.append(Event("Normal", reason, message, key))
-
-    def _warn(self, reason: str, message: str, key: str) -> None:
-        self.result.events.append(Event("Warning", reason, message, key))
-
-
-def _failure(attempt: Object) -> str:
+def _failure(attempt: Attempt) -> str:
     return f"attempt {attempt['number']} failed: {attempt.get('message') or attempt['reason']}"

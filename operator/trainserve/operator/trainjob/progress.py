@@ -1,4 +1,4 @@
-"""Live progress: whom to ask, and what becomes of the answer."""
+"""Live progress: the pod to ask, and the answer in the form of the status."""
 
 from __future__ import annotations
 
@@ -8,36 +8,25 @@ from typing import Any
 from trainserve.api import messages
 from trainserve.api.pod import Endpoint, Port
 from trainserve.api.reported import Progress
-from trainserve.operator import labels
-from trainserve.operator.plan import Object
+from trainserve.operator import pods
 from trainserve.operator.poller import Target
 from trainserve.operator.said import as_status
-from trainserve.operator.trainjob.names import place_of
+from trainserve.operator.trainjob.observed import Observed
 
 EVERY = 2.0
-"""Seconds between two questions to one run."""
+"""Seconds between two requests to one run."""
 
 
-def targets(job: Object, children: list[Object]) -> dict[str, Target]:
-    """Rank 0 of the attempt that runs. A user's own command is not asked: it need not answer."""
-    if (job["spec"].get("model") or {}).get("command") is not None:
+def targets(observed: Observed) -> dict[str, Target]:
+    """Return rank 0 of the attempt that runs. A user's own command is not asked, since it need not answer."""
+    if observed.outline.has_command:
         return {}
-    running = [
-        pod
-        for pod in children
-        if pod["kind"] == "Pod"
-        and labels.owned_by(pod, job["metadata"]["uid"])
-        and (place_of(job["metadata"]["name"], pod["metadata"]["name"]) or (0, None))[1] == 0
-        and (pod.get("status") or {}).get("phase") == "Running"
-        and pod["status"].get("podIP")
-    ]
-    return {
-        pod["metadata"]["uid"]: Target(f"http://{pod['status']['podIP']}:{Port.PROGRESS}{Endpoint.PROGRESS}", EVERY)
-        for pod in running
-    }
+    first = (observed.pods[name] for name, (_, rank) in observed.places.items() if rank == 0)
+    running = {pod["metadata"]["uid"]: pods.address(pod) for pod in first if pods.phase(pod) == "Running"}
+    return {uid: Target(f"http://{ip}:{Port.PROGRESS}{Endpoint.PROGRESS}", EVERY) for uid, ip in running.items() if ip}
 
 
 def latest(answers: Mapping[str, dict[str, Any]]) -> dict[str, Any] | None:
-    """The status field `progress`; None when nobody has answered in its form."""
+    """Return the status field `progress`; None without a valid answer."""
     told = (messages.answered(Progress, answer) for answer in answers.values() if answer)
     return next((as_status(progress) for progress in told if progress is not None), None)

@@ -9,14 +9,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import takewhile
-from typing import Any
 
 from trainserve.api.reasons import Reason, Retry, retry_after
 from trainserve.operator import times
+from trainserve.operator.statuses import Attempt
 
 BACKOFF_BASE = timedelta(seconds=2)
 RESTART_BASE = timedelta(seconds=1)
@@ -25,12 +25,10 @@ AT_ONCE = timedelta(seconds=60)
 PORTS_TRIED = 5
 """Ports, of thousands, that may be taken in the attempts of one job without using up a retry."""
 
-Attempt = Mapping[str, Any]
-
 
 @dataclass(frozen=True)
 class Again:
-    """Another attempt is due at this instant."""
+    """Another attempt, due at this instant."""
 
     at: datetime
 
@@ -60,7 +58,7 @@ def decide(attempts: Sequence[Attempt], retries: int) -> Again | GiveUp:
 
 
 def _counted(attempts: Sequence[Attempt]) -> list[Attempt]:
-    """Those that use up a retry."""
+    """Return the attempts that use up a retry."""
     taken = [attempt for attempt in attempts if attempt.get("reason") == Reason.PORT_TAKEN][PORTS_TRIED:]
     return [attempt for attempt in attempts if not _is_free(attempt) or attempt in taken]
 

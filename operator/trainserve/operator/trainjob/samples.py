@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from trainserve.api.base import Resources
 from trainserve.api.metrics import operator as metrics
-from trainserve.operator.plan import Object
+from trainserve.api.trainjob import Workers
+from trainserve.operator import objects, statuses
+from trainserve.operator.objects import Object
 from trainserve.operator.sample import Sample, sample, seconds
-from trainserve.operator.trainjob.transition import phase, reason
+from trainserve.operator.statuses import Attempt, TrainJobStatus
+from trainserve.operator.trainjob.transition import reason
+from trainserve.operator.transition import phase
 
 OVER = ("Complete", "Failed", "Refused")
 """Phases in which nothing is asked for."""
 
 
 def samples(job: Object) -> Iterator[Sample]:
-    """At most SERIES_LIMIT of them."""
-    metadata, spec, status = job["metadata"], job.get("spec") or {}, job.get("status") or {}
+    """Yield at most SERIES_LIMIT of them."""
+    metadata, spec, status = job["metadata"], objects.spec(job), statuses.of_trainjob(job)
     own = metadata["namespace"], metadata["name"]
     model = (spec.get("output") or {}).get("model")
     yield sample(metrics.TRAINJOB_INFO, 1, *own, _network(spec), model)
@@ -23,14 +28,15 @@ def samples(job: Object) -> Iterator[Sample]:
     yield sample(metrics.TRAINJOB_CREATED, seconds(metadata["creationTimestamp"]), *own)
     yield from _attempts(own, status.get("attempts") or [])
     if phase(status) not in OVER:
-        gpus = (spec.get("resources") or {}).get("gpus", 0) * (spec.get("workers") or {}).get("nodes", 1)
-        yield sample(metrics.TRAINJOB_GPUS, gpus, *own)
+        gpus = (spec.get("resources") or {}).get("gpus", Resources.model_fields["gpus"].default)
+        nodes = (spec.get("workers") or {}).get("nodes", Workers.model_fields["nodes"].default)
+        yield sample(metrics.TRAINJOB_GPUS, gpus * nodes, *own)
     yield from _figures(own, status)
     if artifact := status.get("artifact"):
         yield sample(metrics.TRAINJOB_VERSION, artifact["version"], *own, model)
 
 
-def _attempts(own: tuple[str, str], attempts: list[Object]) -> Iterator[Sample]:
+def _attempts(own: tuple[str, str], attempts: list[Attempt]) -> Iterator[Sample]:
     yield sample(metrics.TRAINJOB_ATTEMPTS, attempts[-1]["number"] if attempts else 0, *own)
     ended = next((attempt for attempt in reversed(attempts) if "completionTime" in attempt), None)
     if ended is not None:
@@ -38,7 +44,7 @@ def _attempts(own: tuple[str, str], attempts: list[Object]) -> Iterator[Sample]:
         yield sample(metrics.TRAINJOB_ATTEMPT_END, when, *own, ended["number"], ended.get("reason"))
 
 
-def _figures(own: tuple[str, str], status: Object) -> Iterator[Sample]:
+def _figures(own: tuple[str, str], status: TrainJobStatus) -> Iterator[Sample]:
     progress, result = status.get("progress") or {}, status.get("result") or {}
     if (percent := progress.get("percent")) is not None:
         yield sample(metrics.TRAINJOB_PROGRESS, percent / 100, *own)

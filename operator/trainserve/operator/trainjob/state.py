@@ -1,4 +1,4 @@
-"""What a TrainJob's pods and conditions amount to."""
+"""A TrainJob's conditions from its pods, and its phase from its conditions."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Any
 
 from trainserve.operator import conditions, pods
 from trainserve.operator.conditions import Condition
-from trainserve.operator.plan import Object
+from trainserve.operator.objects import Object
 from trainserve.operator.trainjob.outcome import CONTAINER
 
 
 def observe(gang: Sequence[Object]) -> list[Condition]:
-    """`Scheduled` and `Running` of an attempt that goes on."""
+    """Return the conditions `Scheduled` and `Running` of an attempt that goes on."""
     return [_scheduled(gang), _running(gang)]
 
 
 def phase(known: Iterable[Mapping[str, Any]]) -> str:
-    """One word for the printer column: Refused, Pending, Unschedulable, Running, Restarting, Complete or Failed."""
+    """Return the printer column's word: Refused, Pending, Unschedulable, Running, Restarting, Complete or Failed."""
     found = {condition["type"]: condition for condition in known}
     if conditions.is_true(found.values(), "Complete"):
         return "Complete"
@@ -49,12 +49,9 @@ def _scheduled(gang: Sequence[Object]) -> Condition:
 
 def _running(gang: Sequence[Object]) -> Condition:
     for pod in gang:
-        waiting = pods.waiting(pod, CONTAINER) or {}
-        said = f"{pod['metadata']['name']}: {waiting.get('message') or waiting.get('reason')}"
-        if waiting.get("reason") in pods.PULL_FAILURES:
-            return Condition("Running", "False", "ImagePull", said)
-        if waiting.get("reason") in pods.CREATE_FAILURES:
-            return Condition("Running", "False", "ContainerConfig", said)
-    if all((pod.get("status") or {}).get("phase") in ("Running", "Succeeded") for pod in gang):
+        if (failure := pods.start_failure(pod, CONTAINER)) is not None:
+            reason, message = failure
+            return Condition("Running", "False", reason, f"{pod['metadata']['name']}: {message}")
+    if all(pods.phase(pod) in ("Running", "Succeeded") for pod in gang):
         return Condition("Running", "True", "Running", "every pod runs")
     return Condition("Running", "False", "Pending", "the pods are starting")

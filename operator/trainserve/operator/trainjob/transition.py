@@ -1,13 +1,13 @@
-"""What changed between two statuses of a TrainJob, as pure functions: for the log and for what is counted."""
+"""Changes between two statuses of a TrainJob, for the log and for counters, as pure functions."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from trainserve.operator import conditions
-from trainserve.operator.plan import Object
-from trainserve.operator.transition import NEW, Transition
+from trainserve.operator.objects import Object
+from trainserve.operator.transition import Transition, phase
 
 _BEHIND = {
     "Complete": "Complete",
@@ -21,8 +21,7 @@ _BEHIND = {
 
 
 def transition(before: Object, after: Object) -> Transition | None:
-    """The line that is worth writing, if there is one. An attempt that follows another has the reason for which that
-    one ended."""
+    """Return the transition, or None if it is not worth a log line; a new attempt has the reason why the last ended."""
     state, known = _state(after), _state(before)
     if state == known:
         return None
@@ -35,35 +34,30 @@ def transition(before: Object, after: Object) -> Transition | None:
     return Transition(known[0], now, because, details)
 
 
-def phase(status: Object) -> str:
-    """The phase, of an object without a status too."""
-    return str(status.get("phase") or NEW)
-
-
-def reason(status: Object) -> str:
-    """The reason of the condition behind the phase; empty where there is none."""
-    known: Iterable[Mapping[str, Any]] = status.get("conditions") or []
+def reason(status: Mapping[str, Any]) -> str:
+    """Return the reason of the condition that the phase comes from; empty if there is none."""
+    known = status.get("conditions")
     behind = _BEHIND.get(phase(status))
     if behind is None:
-        # What waits does so for its pods to be made, or else for them to start.
-        scheduled = (conditions.find(known, "Scheduled") or {}).get("reason")
+        # It waits for its pods to be scheduled, and after that for them to start.
+        scheduled = conditions.reason(known, "Scheduled")
         behind = "Running" if scheduled in (None, "Pending", "Scheduled") else "Scheduled"
-    return str((conditions.find(known, behind) or {}).get("reason") or "")
+    return conditions.reason(known, behind) or ""
 
 
 def ended(before: Object, after: Object) -> list[str]:
-    """Reasons of the attempts whose end is new."""
+    """Return the reasons of the attempts whose end is new."""
     known = _ends(before)
     return [reason for number, reason in _ends(after).items() if number not in known]
 
 
 def published(before: Object, after: Object) -> bool:
-    """Whether a version is new."""
+    """Return whether a version is new."""
     return after.get("artifact") is not None and after["artifact"] != before.get("artifact")
 
 
 def has_run(status: Object) -> bool:
-    """Whether the job runs or has run."""
+    """Return whether the job runs or has run."""
     known = status.get("conditions")
     attempts = status.get("attempts") or []
     again = len(attempts) > 1 or any("completionTime" in each for each in attempts)

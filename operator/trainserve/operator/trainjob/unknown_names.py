@@ -1,4 +1,4 @@
-"""Names that the catalogue does not have, and options that what it has does not take: known before a pod is made."""
+"""Names that are not in the catalogue, and options that its entries do not take, found before a pod is created."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trainserve.api.model_source import ModelSource
 from trainserve.api.refusal import problems_of
 from trainserve.api.training import Dataset, Trainer
 from trainserve.api.trainjob import TrainJobSpec
-from trainserve.operator.refusal import Refusal
+from trainserve.operator.blocked import Refusal
 
 _OF_OPTIMIZERS = {"momentum": ("sgd",)}
 """Fields of the trainer that some optimizers alone use. They may be at their defaults with any: a server fills these
@@ -21,7 +21,7 @@ in."""
 
 
 def refuse(spec: TrainJobSpec) -> Refusal | None:
-    """Every such name and option in `spec`, with the closest known names; None if all are known."""
+    """Return a refusal with every such name and option and the closest known names; None if all are known."""
     problems = [*_of_model(spec.model), *_of_dataset(spec.dataset), *_of_trainer(spec.trainer)]
     return Refusal("Invalid", "\n".join(problems)) if problems else None
 

@@ -1,6 +1,6 @@
-"""What a training pod is given to read and write: volumes, where they are mounted, and what the paths in them are.
+"""Volumes of a training pod, where they are mounted, and the paths in them.
 
-A claim becomes one volume however often it is named: a kubelet waits for ever for the second volume of one claim
+A claim becomes one volume however often it is named, since a kubelet waits for ever for a second volume of a claim
 (kubernetes/kubernetes#132921).
 """
 
@@ -19,7 +19,7 @@ CLAIM, CONFIG_MAP = "pvc://", "configmap://"
 
 
 def path_of(name: str, address: str) -> str:
-    """Where a pod finds what an address means that it mounts as `name`; any other address as it is."""
+    """Return the path of an address that a pod mounts as `name`; any other address unchanged."""
     if not address.startswith((CLAIM, CONFIG_MAP)):
         return address
     _, _, path = address.partition("://")[2].partition("/")
@@ -35,16 +35,16 @@ class Volumes:
     _claims: dict[str, str] = field(default_factory=dict)
 
     def scratch(self, name: str, path: str, **empty_dir: str) -> None:
-        """An empty folder of the pod's own."""
+        """Add an empty folder."""
         self._add({"name": name, "emptyDir": empty_dir}, {"mountPath": path})
 
     def shared_memory(self, memory: str | None) -> None:
-        """A quarter of the container's limit, to which what lies there counts; without one, what the kubelet allows."""
+        """Add /dev/shm with a quarter of the container's memory limit, to which it counts, else of any size."""
         size = {} if memory is None else {"sizeLimit": str(max(RUNTIMES_OWN, int(quantity.memory(memory)) // 4))}
         self.scratch("shm", PodPath.SHARED_MEMORY, medium="Memory", **size)
 
     def store(self, store: StoreRoot, namespace: str) -> None:
-        """The namespace's part of the model store, to publish into."""
+        """Add the namespace's folder of the model store, writable."""
         self.volumes += store.volumes()
         self.mounts += store.mounts(namespace, read_only=False)
         for volume in store.volumes():
@@ -52,11 +52,11 @@ class Volumes:
                 self._claims[claim["claimName"]] = volume["name"]
 
     def config_map(self, name: str, config_map: str, path: str) -> None:
-        """The entries of a ConfigMap as files."""
+        """Add the entries of a ConfigMap as read-only files."""
         self._add({"name": name, "configMap": {"name": config_map}}, {"mountPath": path, "readOnly": True})
 
     def readable(self, name: str, address: str) -> None:
-        """What `pvc://<claim>/<path>` or `configmap://<name>/<file>` means, read-only at `path_of`; else nothing."""
+        """Add the volume of a `pvc://<claim>/<path>` or `configmap://<name>/<file>`, read-only at `path_of`."""
         source, _, _ = address.partition("://")[2].partition("/")
         if address.startswith(CONFIG_MAP):
             self.config_map(name, source, f"{PodPath.MOUNTS}/{name}")
