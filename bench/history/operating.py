@@ -13,7 +13,7 @@ from bench.history.fleet import REPLICAS, Job, Serve
 from bench.history.series import Series, Values
 from bench.history.serving import Maker, histogram, python_bounds, scrape
 from trainserve.api.latency_buckets import objective_buckets
-from trainserve.api.metrics import operator as M
+from trainserve.api.metrics import objects, operator
 from trainserve.api.metrics.definition import Metric
 
 KINDS = ("TrainJob", "ModelServe")
@@ -35,20 +35,20 @@ def of_job(clock: Clock, job: Job) -> Iterator[Series]:
         return Series(metric.name, {**labels, **more}, first, min(until, past), values)
 
     end, reason = ("Complete", "Succeeded") if job.succeeds else ("Failed", "CrashLoop")
-    yield series(M.TRAINJOB_INFO, 1.0, network=job.network, model=job.model)
-    yield series(M.TRAINJOB_PHASE, 1.0, created, began, phase="Unschedulable", reason="Unschedulable")
-    yield series(M.TRAINJOB_PHASE, 1.0, began, ended, phase="Running", reason="Running")
-    yield series(M.TRAINJOB_PHASE, 1.0, ended, phase=end, reason=reason)
-    yield series(M.TRAINJOB_CREATED, round(job.created, 0))
-    yield series(M.TRAINJOB_ATTEMPTS, 1.0)
-    yield series(M.TRAINJOB_GPUS, float(job.gpus), created, ended)
-    yield series(M.TRAINJOB_ATTEMPT_END, round(job.ended, 0), ended, attempt="1", reason=reason)
+    yield series(objects.TRAINJOB_INFO, 1.0, network=job.network, model=job.model)
+    yield series(objects.TRAINJOB_PHASE, 1.0, created, began, phase="Unschedulable", reason="Unschedulable")
+    yield series(objects.TRAINJOB_PHASE, 1.0, began, ended, phase="Running", reason="Running")
+    yield series(objects.TRAINJOB_PHASE, 1.0, ended, phase=end, reason=reason)
+    yield series(objects.TRAINJOB_CREATED, round(job.created, 0))
+    yield series(objects.TRAINJOB_ATTEMPTS, 1.0)
+    yield series(objects.TRAINJOB_GPUS, float(job.gpus), created, ended)
+    yield series(objects.TRAINJOB_ATTEMPT_END, round(job.ended, 0), ended, attempt="1", reason=reason)
     for first, until, final in ((began, min(ended, past), False), (ended, past, True)):
         if first < until:
             yield from _progress(clock.times[first:until], job, labels, first, until, final)
     if job.succeeds:
-        yield series(M.TRAINJOB_VERSION, float(job.version), ended, model=job.model)
-        yield series(M.TRAINJOB_ENERGY, round((job.ended - job.began) * 300.0 * job.gpus, 0), ended)
+        yield series(objects.TRAINJOB_VERSION, float(job.version), ended, model=job.model)
+        yield series(objects.TRAINJOB_ENERGY, round((job.ended - job.began) * 300.0 * job.gpus, 0), ended)
 
 
 def _progress(
@@ -56,9 +56,9 @@ def _progress(
 ) -> Iterator[Series]:
     done = np.floor(100 * (times - job.began) / (job.ended - job.began)) / 100
     values: dict[str, Values] = {
-        M.TRAINJOB_PROGRESS.name: 1.0 if final else done,
-        M.TRAINJOB_PROGRESS_TIME.name: round(job.ended, 0) if final else times.astype(float),
-        M.TRAINJOB_ACCURACY.name: 0.97 if final else 0.6 + 0.37 * done,
+        objects.TRAINJOB_PROGRESS.name: 1.0 if final else done,
+        objects.TRAINJOB_PROGRESS_TIME.name: round(job.ended, 0) if final else times.astype(float),
+        objects.TRAINJOB_ACCURACY.name: 0.97 if final else 0.6 + 0.37 * done,
     }
     for name, series in values.items():
         yield Series(name, labels, first, until, series)
@@ -76,17 +76,17 @@ def of_serve(clock: Clock, serve: Serve) -> Iterator[Series]:
         first, until = clock.index(release.began), min(clock.index(release.ended), past)
         known = {"version": str(release.version), "digest": release.digest[:12]}
         shape = {"model": serve.model, "instances": "1", "max_batch": "32"}
-        yield series(M.MODELSERVE_INFO, 1.0, first, until, **known, **shape)
-        yield series(M.MODELSERVE_SINCE, float(round(release.began)), first, until, **known)
-    yield series(M.MODELSERVE_PHASE, 1.0, phase="Ready", reason="Serving")
-    yield series(M.MODELSERVE_DESIRED, float(REPLICAS))
-    yield series(M.MODELSERVE_READY, float(REPLICAS))
-    yield series(M.MODELSERVE_VERIFIED, 1.0)
-    yield series(M.MODELSERVE_GPUS, float(REPLICAS))
+        yield series(objects.MODELSERVE_INFO, 1.0, first, until, **known, **shape)
+        yield series(objects.MODELSERVE_SINCE, float(round(release.began)), first, until, **known)
+    yield series(objects.MODELSERVE_PHASE, 1.0, phase="Ready", reason="Serving")
+    yield series(objects.MODELSERVE_DESIRED, float(REPLICAS))
+    yield series(objects.MODELSERVE_READY, float(REPLICAS))
+    yield series(objects.MODELSERVE_VERIFIED, 1.0)
+    yield series(objects.MODELSERVE_GPUS, float(REPLICAS))
     if serve.objective:
-        yield series(M.MODELSERVE_OBJECTIVE, serve.objective)
+        yield series(objects.MODELSERVE_OBJECTIVE, serve.objective)
         for family, bound in objective_buckets(serve.objective):
-            yield series(M.MODELSERVE_OBJECTIVE_BUCKET, 1.0, family=family, le=bound)
+            yield series(objects.MODELSERVE_OBJECTIVE_BUCKET, 1.0, family=family, le=bound)
 
 
 def of_process(clock: Clock, jobs: Sequence[Job], serves: Sequence[Serve]) -> Iterator[Series]:
@@ -102,32 +102,32 @@ def of_process(clock: Clock, jobs: Sequence[Job], serves: Sequence[Serve]) -> It
 
     for kind in KINDS:
         reconciles = random.poisson(steps * 0.2).astype(float)
-        yield series(M.RECONCILES.name, np.cumsum(reconciles), kind=kind, result="success")
+        yield series(operator.RECONCILES.name, np.cumsum(reconciles), kind=kind, result="success")
         errors = np.cumsum(random.poisson(steps * 1e-4)).astype(float)
-        yield series(M.RECONCILES.name, errors, kind=kind, result="error")
-        yield from _histogram(series, M.RECONCILE_DURATION, reconciles, 0.012, kind=kind)
-        yield series(M.STATUS_WRITES.name, np.cumsum(random.poisson(steps * 0.05)).astype(float), kind=kind)
-        yield series(M.WATCH_RESTARTS.name, np.floor(np.arange(past) / 240), kind=kind)
+        yield series(operator.RECONCILES.name, errors, kind=kind, result="error")
+        yield from _histogram(series, operator.RECONCILE_DURATION, reconciles, 0.012, kind=kind)
+        yield series(operator.STATUS_WRITES.name, np.cumsum(random.poisson(steps * 0.05)).astype(float), kind=kind)
+        yield series(operator.WATCH_RESTARTS.name, np.floor(np.arange(past) / 240), kind=kind)
         for verb, code in (("apply", "200"), ("create", "201"), ("patch", "200"), ("patch", "409"), ("delete", "200")):
             writes = np.cumsum(random.poisson(steps * 0.02)).astype(float)
-            yield series(M.API_WRITES.name, writes, verb=verb, kind=kind, code=code)
-    yield from _histogram(series, M.PENDING, created, 240.0)
-    yield from _histogram(series, M.PUBLISH_TO_SERVING, created, 25.0)
+            yield series(operator.API_WRITES.name, writes, verb=verb, kind=kind, code=code)
+    yield from _histogram(series, operator.PENDING, created, 240.0)
+    yield from _histogram(series, operator.PUBLISH_TO_SERVING, created, 25.0)
     for reason in ("Succeeded", "CrashLoop", "OOMKilled", "NodeLost"):
-        yield series(M.ATTEMPTS.name, np.floor(ended * (0.94 if reason == "Succeeded" else 0.02)), reason=reason)
-    yield series(M.PUBLISHED.name, np.floor(ended * 0.94))
-    yield series(M.ROLLOUTS.name, np.floor(ended / 7), outcome="completed")
-    yield series(M.ROLLOUTS.name, np.floor(ended / 90), outcome="failed")
+        yield series(operator.ATTEMPTS.name, np.floor(ended * (0.94 if reason == "Succeeded" else 0.02)), reason=reason)
+    yield series(operator.PUBLISHED.name, np.floor(ended * 0.94))
+    yield series(operator.ROLLOUTS.name, np.floor(ended / 7), outcome="completed")
+    yield series(operator.ROLLOUTS.name, np.floor(ended / 90), outcome="failed")
     gauges: list[tuple[Metric, Values]] = [
-        (M.QUEUE_DEPTH, random.poisson(1.5, past).astype(float)),
-        (M.QUEUE_AGE, np.round(random.exponential(0.2, past), 3)),
-        (M.LEADING, 1.0),
-        (M.MEMORY, np.linspace(1.2e8, 1.4e8, past).round()),
-        (M.STARTED, float(clock.start - 1000)),
-        (M.CPU, np.round(np.cumsum(steps) * 0.04, 2)),
-        (M.VIRTUAL_MEMORY, 9.0e8),
-        (M.OPEN_FILES, 24.0),
-        (M.MOST_FILES, 1_048_576.0),
+        (operator.QUEUE_DEPTH, random.poisson(1.5, past).astype(float)),
+        (operator.QUEUE_AGE, np.round(random.exponential(0.2, past), 3)),
+        (operator.LEADING, 1.0),
+        (operator.MEMORY, np.linspace(1.2e8, 1.4e8, past).round()),
+        (operator.STARTED, float(clock.start - 1000)),
+        (operator.CPU, np.round(np.cumsum(steps) * 0.04, 2)),
+        (operator.VIRTUAL_MEMORY, 9.0e8),
+        (operator.OPEN_FILES, 24.0),
+        (operator.MOST_FILES, 1_048_576.0),
     ]
     for metric, value in gauges:
         yield series(metric.name, value)
@@ -164,9 +164,9 @@ def _phases(times: NDArray[np.int64], jobs: Sequence[Job], serves: Sequence[Serv
             "Complete": good,
             "Failed": bad,
         }.items():
-            yield each(M.TRAINJOBS_BY_PHASE, namespace, phase, count)
+            yield each(operator.TRAINJOBS_BY_PHASE, namespace, phase, count)
     for namespace, number in Counter(serve.namespace for serve in serves).items():
-        yield each(M.MODELSERVES_BY_PHASE, namespace, "Ready", float(number))
+        yield each(operator.MODELSERVES_BY_PHASE, namespace, "Ready", float(number))
 
 
 def _reached(times: NDArray[np.int64], when: Sequence[float]) -> NDArray[np.float64]:

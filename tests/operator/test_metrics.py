@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.operator.support import DIGEST, NOW, OTHER_DIGEST, SETTINGS, at, trainjob
 from trainserve.api import latency_buckets
-from trainserve.api.metrics import operator as definitions
+from trainserve.api.metrics import objects, operator
 from trainserve.operator.cache import Cache
 from trainserve.operator.discovery import Discovery
 from trainserve.operator.metrics import Metrics
@@ -132,14 +132,14 @@ def values(samples: Iterable[Sample]) -> dict[str, Any]:
 
 def test_every_metric_that_is_defined_is_exported_and_no_other_under_its_kind() -> None:
     metrics = Metrics(cached(job(), serve()))
-    groups = (definitions.PROCESS, definitions.TRAINJOBS, definitions.MODELSERVES)
+    groups = (operator.PROCESS, objects.TRAINJOBS, objects.MODELSERVES)
     defined = {metric.name: (metric.kind, metric.help) for group in groups for metric in group.metrics}
     exported = {}
     for family in read(metrics):
         if not family.name.endswith("_created"):
             name = f"{family.name}_total" if family.type == "counter" else family.name
             exported[name] = (family.type, family.documentation)
-            assert family.samples or name == definitions.API_WRITES.name, "nothing can be foreseen of writes alone"
+            assert family.samples or name == operator.API_WRITES.name, "nothing can be foreseen of writes alone"
     assert exported == defined
 
 
@@ -314,7 +314,7 @@ def test_a_thousand_objects_add_no_series_but_their_own_few_which_go_with_them()
     named = Counter(dict(labels).get("trainjob") or dict(labels).get("modelserve") for _, labels in found)
     del named[None]
     assert len(named) == 2000
-    assert max(named.values()) <= definitions.SERIES_LIMIT
+    assert max(named.values()) <= objects.SERIES_LIMIT
     for kind in ("TrainJob", "ModelServe"):
         for known in cache.all(kind):
             cache.drop(kind, known)

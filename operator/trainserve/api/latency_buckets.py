@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 from decimal import Decimal
 
-from trainserve.api.metrics import triton
 from trainserve.api.metrics.serving import INFERENCE_DURATION
+from trainserve.api.metrics.triton.latencies import HISTOGRAM
 
 PROBE = INFERENCE_DURATION.name
-TRITON = triton.HISTOGRAM
+TRITON = HISTOGRAM
 """Histograms of a serving pod: the probe's, in seconds, and Triton's, in milliseconds."""
 DEFAULT = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 """Seconds: 0.5 ms to 2 s."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from trainserve.api.metrics import operator as definitions
+from trainserve.api.metrics import objects, operator
 from trainserve.api.metrics.definition import Metric as Definition
 from trainserve.operator.cache import Cache
 from trainserve.operator.logs import about
@@ -33,9 +33,9 @@ class ObjectMetrics(Collector):
         replaced rather than changed."""
         if not self._leading():
             return
-        jobs, serves = definitions.TRAINJOBS.metrics, definitions.MODELSERVES.metrics
-        yield from families(jobs, definitions.TRAINJOB_PHASE, definitions.TRAINJOBS_BY_PHASE, self._trainjobs())
-        yield from families(serves, definitions.MODELSERVE_PHASE, definitions.MODELSERVES_BY_PHASE, self._modelserves())
+        jobs, serves = objects.TRAINJOBS.metrics, objects.MODELSERVES.metrics
+        yield from families(jobs, objects.TRAINJOB_PHASE, operator.TRAINJOBS_BY_PHASE, self._trainjobs())
+        yield from families(serves, objects.MODELSERVE_PHASE, operator.MODELSERVES_BY_PHASE, self._modelserves())
 
     def _trainjobs(self) -> Iterator[Sample]:
         for job in self._cache.all("TrainJob"):

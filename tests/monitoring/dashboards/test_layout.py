@@ -14,7 +14,7 @@ from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from tests.monitoring.dashboards.boards import BOARDS, PANELS, overlaps
-from trainserve.api.metrics import operator as metrics
+from trainserve.api.metrics import objects as metrics
 from trainserve.dev.dashboards import build, links, palette
 from trainserve.dev.dashboards.__main__ import main
 

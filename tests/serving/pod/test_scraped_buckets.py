@@ -18,7 +18,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from trainserve.api.latency_buckets import PROBE, TRITON, bounds, objective_buckets, triton_bounds
-from trainserve.api.metrics.operator import MODELSERVE_OBJECTIVE_BUCKET
+from trainserve.api.metrics.objects import MODELSERVE_OBJECTIVE_BUCKET
 from trainserve.dev import prometheus
 from trainserve.serving.devserver.server import free_ports
 from trainserve.serving.pod.metrics import ProbeMetrics

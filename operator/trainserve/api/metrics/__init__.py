@@ -7,7 +7,7 @@ answers a scrape before anything heavy is loaded.
 
 from __future__ import annotations
 
-from trainserve.api.metrics import operator, serving, training
+from trainserve.api.metrics import objects, operator, serving, training
 from trainserve.api.metrics.definition import Group, Metric
 
 GROUPS: tuple[Group, ...] = (
@@ -15,8 +15,8 @@ GROUPS: tuple[Group, ...] = (
     serving.CACHE,
     serving.TUNING,
     operator.PROCESS,
-    operator.TRAINJOBS,
-    operator.MODELSERVES,
+    objects.TRAINJOBS,
+    objects.MODELSERVES,
     training.RUN,
 )
 """In the order of docs/metrics.md."""

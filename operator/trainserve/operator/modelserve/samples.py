@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from trainserve.api import latency_buckets
 from trainserve.api.base import Resources
-from trainserve.api.metrics import operator as metrics
+from trainserve.api.metrics import objects as metrics
 from trainserve.api.modelserve import ModelServeSpec
 from trainserve.api.scalars.duration import seconds as duration
 from trainserve.api.triton import DynamicBatching, Triton

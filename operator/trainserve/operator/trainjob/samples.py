@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from trainserve.api.base import Resources
-from trainserve.api.metrics import operator as metrics
+from trainserve.api.metrics import objects as metrics
 from trainserve.api.trainjob import Workers
 from trainserve.operator import objects, statuses
 from trainserve.operator.objects import Object
