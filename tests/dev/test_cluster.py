@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import itertools
 import json
 import os
@@ -11,28 +10,24 @@ import socket
 import subprocess
 import sys
 import time
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 import yaml
 
-from trainserve.dev import addresses, binaries, etcd_data, process, state
+from tests.dev.control_plane import CONTROL_PLANE, admin, keep, kept, operator, pids, processes, recorded, wait_for
+from trainserve.dev import addresses, binaries, state
 from trainserve.dev.cluster import CHART, Cluster
 from trainserve.dev.components import PORTS
 from trainserve.dev.controlplane import SCHEDULER_CONFIG_V1BETA2
-from trainserve.dev.kube import ApiError, Client
-from trainserve.dev.run import ClusterError
+from trainserve.dev.kube import ApiError
 
 pytestmark = [
     pytest.mark.cluster,
     pytest.mark.skipif(bool(os.environ.get("KUBECONFIG")), reason="KUBECONFIG names a cluster; none is started"),
 ]
-CONTROL_PLANE = ("etcd", "apiserver", "controller-manager", "scheduler")
-HANG = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -50,47 +45,6 @@ def up(cluster: Cluster) -> Cluster:
     """The shared cluster with all of the control plane running, whatever the test before did to it."""
     cluster.up(*CONTROL_PLANE)
     return cluster
-
-
-@pytest.fixture
-def other(tmp_path: Path) -> Iterator[Cluster]:
-    """A cluster of the test's own, not yet up."""
-    one = Cluster(tmp_path / "cluster")
-    try:
-        yield one
-    finally:
-        one.down()
-
-
-def admin(cluster: Cluster) -> Client:
-    return Client(cluster.kubeconfig)
-
-
-def operator(cluster: Cluster) -> Client:
-    return Client(cluster.operator_kubeconfig)
-
-
-def pids(cluster: Cluster) -> dict[str, int | None]:
-    return {name: status.pid for name, status in cluster.status().items() if status.state == "running"}
-
-
-def processes(cluster: Cluster) -> list[process.Process]:
-    return process.marked(f"{cluster.directory}:")
-
-
-def wait_for(condition: Callable[[], Any], what: str) -> None:
-    give_up = time.monotonic() + HANG
-    while not condition():
-        assert time.monotonic() < give_up, f"not so after {HANG} s: {what}"
-        time.sleep(0.02)
-
-
-def keep(cluster: Cluster, name: str) -> None:
-    admin(cluster).create("ConfigMap", {"metadata": {"name": name}, "data": {"kept": "yes"}})
-
-
-def kept(cluster: Cluster, name: str) -> bool:
-    return bool(admin(cluster).get("ConfigMap", name)["data"] == {"kept": "yes"})
 
 
 def test_up_serves_the_kinds_of_trainserve(up: Cluster) -> None:
@@ -238,114 +192,6 @@ def test_two_clusters_side_by_side_know_nothing_of_each_other(up: Cluster, other
     assert kept(up, "mine")
 
 
-def test_down_leaves_nothing_running_and_the_next_up_has_the_data(other: Cluster) -> None:
-    other.up(*CONTROL_PLANE)
-    keep(other, "before-down")
-    other.down()
-    assert processes(other) == []
-    assert {status.state for status in other.status().values()} == {"stopped"}
-    assert all(map(addresses.is_free, recorded(other).addresses.ports.values()))
-    other.up(*CONTROL_PLANE)
-    assert kept(other, "before-down")
-
-
-def test_down_stops_what_runs_even_when_its_record_is_gone(other: Cluster) -> None:
-    other.up("etcd")
-    other.layout.state.unlink()
-    other.down()
-    assert processes(other) == []
-
-
-def test_down_ends_the_processes_of_pods_even_when_the_agent_was_killed(other: Cluster) -> None:
-    other.up()
-    client = admin(other)
-    sleep = {"name": "main", "image": "ignored", "command": ["sleep", "86399"]}
-    client.create("Pod", {"metadata": {"name": "sleeper"}, "spec": {"containers": [sleep]}})
-    wait_for(lambda: client.get("Pod", "sleeper")["status"].get("phase") == "Running", "the pod to run")
-    assert len(sleepers()) == 1
-    other.kill("agent")
-    assert len(sleepers()) == 1
-    other.down()
-    assert sleepers() == []
-    assert processes(other) == []
-
-
-def sleepers() -> list[int]:
-    """Processes of the test's pod; those that are dead and merely not yet waited for have no command line any more."""
-    return [each.pid for each in psutil.process_iter(["cmdline"]) if each.info["cmdline"] == ["sleep", "86399"]]
-
-
-def test_down_of_a_folder_that_was_never_up_does_nothing(tmp_path: Path) -> None:
-    Cluster(tmp_path / "nothing").down()
-    assert not (tmp_path / "nothing").exists()
-
-
-def test_a_component_that_cannot_start_is_named_with_its_log(other: Cluster) -> None:
-    torn = other.layout.etcd / "member" / "snap" / "db"
-    torn.parent.mkdir(parents=True)
-    torn.write_bytes(b"not a database")
-    with pytest.raises(ClusterError, match=rf"etcd ended before it was ready: .+ \(see {other.layout.log('etcd')}\)"):
-        other.up("etcd")
-
-
-WRITTEN_BY_ETCD_3_5 = (
-    "eNpjYQCDFg4WATBDDsJv4mAUmH3463d+KRGO53PX71m3cNXuGIE1rxt/9m08sD2YgYEPpo5V4OPZi1v4pVg4GEAm5ELEmzmYBO61"
-    "tO/ikkoGmsQowagUDZKXgJul5F2tlJmiZGVmZmZkZmlhamZsYGJgZmlsaWmoo1SQmloUGuRTrGQVrZRRUlJgpa9vaGSuZwCEhlbG"
-    "xsYWBkqxOkp5ibmpSlZKFUq1QAshrmdg4GAW6F56rZFZig1oL4MEIz9EuBHonjNPvwoAhRkEmCSYGGZCxNuB4j9eTX3JJtXHCJZh"
-    "Vmpl5Gh8d/388qMvPp9jFGIOCA2RUtM30M9NzU1KLSrWN002N0u0NEhMNbdISk5NNddPLCkpykwqLUktVjKpRjhKRyk5JzM1rwSf"
-    "P8wtlWJrNRiMGCwYPBgCGCIYEhgyGAoYKhgaGKHeYZBA+Ov7lP52Fik+oIvhoSjB7AOLPyaBWYenbuSXcgJ7g0XJiqMFzRdcQF+U"
-    "Ab2QmZ+nxGqsZ6pngMdqJHv3z7mwmgnNXhYAdHWQ+A=="
-)
-"""The log of an etcd 3.5.16 that was started and stopped, by zlib and base64; it has no snapshot."""
-
-
-def test_data_of_a_newer_etcd_are_told_with_what_to_do(other: Cluster) -> None:
-    printed = subprocess.run([binaries.prepare().etcd, "--version"], capture_output=True, text=True, check=True).stdout
-    own = printed.split()[2]
-    if tuple(map(int, own.split(".")[:2])) >= (3, 5):
-        pytest.skip(f"etcd {own} reads what 3.5 wrote")
-    log = other.layout.etcd / "member" / "wal" / f"{16 * '0'}-{16 * '0'}.wal"
-    log.parent.mkdir(parents=True)
-    (other.layout.etcd / "member" / "snap").mkdir()
-    log.write_bytes(zlib.decompress(base64.b64decode(WRITTEN_BY_ETCD_3_5)))
-    with pytest.raises(ClusterError) as told:
-        other.up("etcd")
-    data = other.layout.etcd
-    assert str(told.value).startswith(f"etcd 3.5 has written the data in {data}, and ")
-    assert f"is etcd {own}, which does not read what a newer one wrote. Put etcd 3.5 or newer on PATH" in str(
-        told.value
-    )
-    assert f"remove {data} (see {other.layout.log('etcd')})" in str(told.value)
-
-
-@pytest.mark.parametrize(
-    ("line", "versions"),
-    [
-        (
-            '{"level":"fatal","ts":"2026-11-30T03:22:53.833Z","caller":"membership/cluster.go:795","msg":"invalid '
-            'downgrade; server version is lower than determined cluster version","current-server-version":"3.5.16",'
-            '"determined-cluster-version":"3.6","stacktrace":"go.etcd.io/etcd"}',
-            ("3.6", "3.5.16"),
-        ),
-        (
-            "2017-10-16 21:07:10.975303 C | membership: cluster cannot be downgraded (current version: 3.0.17 is lower "
-            "than determined cluster version: 3.1).",
-            ("3.1", "3.0.17"),
-        ),
-        ('{"level":"fatal","msg":"discovery failed","error":"listen tcp 127.0.0.1:33380: bind"}', None),
-    ],
-)
-def test_only_etcds_words_of_newer_data_are_explained(line: str, versions: tuple[str, str] | None) -> None:
-    said = etcd_data.explained(line, "/usr/bin/etcd", Path("/data"))
-    if versions is None:
-        assert said is None
-    else:
-        assert said is not None
-        assert said.startswith(
-            f"etcd {versions[0]} has written the data in /data, and /usr/bin/etcd is etcd {versions[1]}"
-        )
-
-
 def test_unknown_components_are_refused_with_the_known_ones(other: Cluster) -> None:
     with pytest.raises(ValueError, match="unknown components kubelet; there are etcd, apiserver"):
         other.up("kubelet")
@@ -392,12 +238,6 @@ def test_a_rule_that_the_chart_drops_is_dropped_from_the_running_cluster(up: Clu
     operator(up).list("Pod")
     with pytest.raises(ApiError, match="cannot list resource"):
         operator(up).list("ConfigMap")
-
-
-def recorded(cluster: Cluster) -> state.State:
-    current = state.load(cluster.layout.state)
-    assert current is not None
-    return current
 
 
 def test_the_record_says_where_everything_is(up: Cluster) -> None:

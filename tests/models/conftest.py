@@ -20,6 +20,8 @@ import pytest
 if TYPE_CHECKING:
     from trainserve.models.progress import Progress
 
+    from .data_servers import HttpsServer
+
 # Set before torch is imported: the tests share two cores with whatever else runs.
 os.environ["OMP_NUM_THREADS"] = "1"
 
@@ -237,3 +239,32 @@ def run_script(
             return ScriptRun(script, progress or Progress(), terminal, Interrupt(), {}).execute().wire()
 
     return execute
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache of data sets, of this process and its children."""
+    monkeypatch.setenv("TRAINSERVE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture(scope="module")
+def module_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator["HttpsServer"]:
+    from .data_servers import HttpsServer
+
+    server = HttpsServer(tmp_path_factory.mktemp("server"))
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def server(module_server: "HttpsServer", monkeypatch: pytest.MonkeyPatch) -> Iterator["HttpsServer"]:
+    """As new, trusted by this process and its children."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(module_server.authority))
+    module_server.files.clear()
+    module_server.gets.clear()
+    module_server.halfway.clear()
+    yield module_server
+    module_server.held.set()
+    module_server.states, module_server.password, module_server.cut = True, None, False
+    module_server.leads_to = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from pathlib import Path
 from typing import Any
@@ -78,3 +79,7 @@ def kept(cache: Path) -> list[str]:
     """What the cache holds: entries, and parts that nobody sees."""
     entries = [path.name for path in cache.iterdir() if path.name not in ("locks", "known", "partial")]
     return sorted(entries + [f"partial/{path.name}" for path in cache.glob("partial/*")])
+
+
+def sha256(content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"

@@ -55,3 +55,25 @@ def test_once_it_is_too_late_it_is_only_noted(interrupt: Interrupt) -> None:
     interrupt.too_late()
     terminate()
     assert interrupt.requested
+
+
+def test_sigterm_raises_at_once_outside_of_training() -> None:
+    interrupt = Interrupt()
+    with pytest.raises(Interrupted):
+        interrupt._signalled(15, None)
+
+
+def test_sigterm_waits_for_a_check_inside_of_training_and_is_not_forgotten() -> None:
+    interrupt = Interrupt()
+    reached = False
+    with pytest.raises(Interrupted), interrupt.at_checks_only():
+        interrupt._signalled(15, None)
+        reached = True
+    assert reached
+
+
+def test_sigterm_after_publishing_began_is_too_late() -> None:
+    interrupt = Interrupt()
+    interrupt.too_late()
+    interrupt._signalled(15, None)
+    assert interrupt.requested

@@ -2,16 +2,13 @@
 
 import re
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from trainserve.models import data, device, optim, precision, speedup, zoo
+from trainserve.models import data, optim, precision, zoo
 from trainserve.models.config import Trainer, parse
 from trainserve.models.data.dataset import Dataset
 from trainserve.models.distributed import Alone
@@ -21,8 +18,7 @@ from trainserve.models.evaluate import evaluate
 from trainserve.models.interrupt import Interrupt
 from trainserve.models.network import Network
 from trainserve.models.rank import Rank
-from trainserve.models.sampling import Sampling, chance
-from trainserve.models.speedup import Way
+from trainserve.models.sampling import Sampling
 from trainserve.models.train import Report, train
 
 CPU = torch.device("cpu")
@@ -86,30 +82,6 @@ def test_the_convnet_is_the_classic_one_written_faster(digits: Dataset) -> None:
     classic = torch.max_pool2d(torch.relu(convolution(images)), 2).permute(0, 2, 3, 1).flatten(1)
     assert torch.equal(body(images), head(torch.relu(hidden(classic))))
     assert sum(parameter.numel() for parameter in body.parameters()) == 320 + 692_352 + 1290
-
-
-@pytest.mark.parametrize(
-    ("files", "cores"),
-    [
-        ({"cpu.max": "150000 100000"}, 1.5),
-        ({"cpu.max": "max 100000"}, None),
-        ({"cpu/cpu.cfs_quota_us": "200000", "cpu/cpu.cfs_period_us": "100000"}, 2.0),
-        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None),
-        ({}, None),
-    ],
-)
-def test_the_cpu_limit_is_read_from_the_cgroup(tmp_path: Path, files: dict[str, str], cores: float | None) -> None:
-    for name, content in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(content + "\n")
-    assert device.cpu_limit(tmp_path) == cores
-
-
-def test_omp_num_threads_is_what_the_pod_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert device.threads() == 3
-    monkeypatch.setenv("OMP_NUM_THREADS", "many")
-    assert device.threads() >= 1
 
 
 def test_the_loop_stops_within_a_step_when_asked(digits: Dataset) -> None:
@@ -299,89 +271,6 @@ def test_bf16_learns_and_leaves_weights_in_fp32() -> None:
     assert evaluate(network, little(), CPU).accuracy == 1.0
 
 
-def test_a_faster_way_is_taken_for_its_shape_alone_and_leaves_no_trace_in_the_weights() -> None:
-    module, images, said = SlowNorm(), torch.rand(8, 1), []
-    before = {name: value.clone() for name, value in module.state_dict().items()}
-    ways = [
-        Way("wasteful", lambda module, images: lambda images: module(module(images)), 1e-6),
-        Way("quick", lambda module, images: lambda images: module.norm(images), 1e-6),
-        Way("broken", lambda module, images: 1 / 0, 1e-6),
-        Way("long to prepare", lambda module, images: module, 3600.0),
-    ]
-    chosen = speedup.fastest(module, images, 10_000, ways, said.append)
-    assert re.fullmatch(
-        r"speed: forward and backward take eager \S+ ms, wasteful \S+ ms, quick \S+ ms, broken failed "
-        r"\(ZeroDivisionError\), long to prepare not tried, the run is too short; using quick",
-        said[0],
-    )
-    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
-    calls = module.calls
-    chosen(images)
-    assert module.calls == calls
-    chosen(images[:5])
-    assert module.calls == calls + 1
-
-
-class SlowNorm(torch.nn.Module):
-    """Wastes its time before it normalises."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.norm, self.calls = torch.nn.BatchNorm1d(1), 0
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        self.calls += 1
-        for _ in range(300):
-            torch.rand(10)
-        return self.norm(images)
-
-
-def test_on_a_cpu_nothing_is_tried() -> None:
-    module = SlowNorm()
-    assert speedup.fastest(module, torch.rand(8, 1), 10**9) is module
-    assert module.calls == 0
-
-
-@pytest.mark.parametrize(("eager", "taken", "steps", "worth"), [(1, 0.5, 100, True), (1, 0.99, 10_000, False)])
-def test_a_way_is_taken_only_when_it_gains_more_than_it_costs(
-    eager: float, taken: float, steps: int, worth: bool
-) -> None:
-    way = Way("way", lambda module, images: module, 40)
-    assert speedup.worth_taking(way, eager, taken, steps) is worth
-    assert not speedup.worth_taking(way, eager, taken, 40)
-
-
-@given(st.integers(1, 200), st.integers(1, 64), st.integers(1, 9), st.integers(1, 5), st.integers(0, 2**32 - 1))
-@settings(max_examples=60)
-def test_every_sample_is_in_one_part_of_one_process_and_weighs_the_same(
-    count: int, batch: int, accumulate: int, processes: int, seed: int
-) -> None:
-    batch = min(batch, count)
-    ranks = [Sampling(count, batch, accumulate, seed, rank, processes).steps(epoch=2) for rank in range(processes)]
-    seen: list[int] = []
-    for step in zip(*ranks, strict=True):
-        weights = dict[int, float]()
-        for part in (part for parts in step for part in parts if part.counted):
-            for sample in part.samples.tolist():
-                weights[sample] = part.weight / len(part.samples) / processes
-        assert list(weights.values()) == pytest.approx([1 / len(weights)] * len(weights))
-        seen += weights
-    assert sorted(seen) == list(range(count))
-
-
-def test_an_epoch_goes_on_where_it_was_left() -> None:
-    sampling = Sampling(50, 8, 1, seed=3)
-    later = [parts[0].samples.tolist() for parts in sampling.steps(4, done=3)]
-    assert later == [parts[0].samples.tolist() for parts in sampling.steps(4)][3:]
-    assert later != [parts[0].samples.tolist() for parts in sampling.steps(5, done=3)]
-
-
-def test_what_chance_gives_for_one_purpose_says_nothing_of_another() -> None:
-    drawn = {chance(seed, purpose, number) for seed in (0, 1) for purpose in ("order", "step") for number in range(50)}
-    assert len(drawn) == 200
-    assert all(0 <= seed < 2**63 for seed in drawn)
-
-
 @pytest.mark.parametrize(("rank", "text"), [(Rank(0, 61), "61 processes are not allowed; must be <= the 60 training")])
 def test_more_processes_than_samples_are_refused(rank: Rank, text: str) -> None:
     world = Alone()
@@ -399,10 +288,3 @@ def test_processes_whose_devices_differ_are_told_to_name_the_precision() -> None
     network = Network(little().normalisation(), zoo.build("convnet", {}, (8, 8, 1), 3))
     with pytest.raises(UserError, match=r'^trainer\.precision: "fp32" is tf32 for rank 0 and fp32 for rank 0, whose'):
         train(network, little(), Trainer(precision="fp32"), CPU, lambda report: None, Interrupt(), Other())
-
-
-def test_processes_share_the_cores_of_their_pod(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(device, "cpu_limit", lambda cgroup: 7.5)
-    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(16)))
-    assert [device.threads(processes) for processes in (1, 2, 3, 100)] == [8, 4, 2, 1]
