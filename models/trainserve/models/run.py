@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainserve import store
-from trainserve.api import reported
 from trainserve.api.messages import Message
-from trainserve.api.pod import Variable
 from trainserve.models import builder, checkpoint, data, device, energy, gates, nvml, result, warmup
 from trainserve.models.config import Config
 from trainserve.models.curves import Curves
 from trainserve.models.energy import Energy, EnergyMeter
-from trainserve.models.errors import PublishFailed
 from trainserve.models.gates import Scores
 from trainserve.models.interrupt import Interrupt
 from trainserve.models.progress import Progress
+from trainserve.models.publication import Publication
 from trainserve.models.rank import Rank
 from trainserve.models.rapl import Rapl
+from trainserve.models.scratch import scratch_folder, written_to
 from trainserve.models.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -67,6 +64,7 @@ class Run:
         self.config, self.progress, self.terminal, self.interrupt = config, progress, terminal, interrupt
         self.measured = measured
         self.rank = rank or Rank()
+        self.publication = Publication(config, progress, terminal, interrupt, measured, self.rank)
         self.exporter_loading: threading.Thread | None = None
         self.drawing_loading: threading.Thread | None = None
         self.curves = Curves()
@@ -79,9 +77,9 @@ class Run:
 
         Raises RunFailed or Interrupted; then nothing is published.
         """
-        if (earlier := self._published_before()) is not None:
+        if (earlier := self.publication.earlier()) is not None:
             return earlier
-        self._expect_a_writable_output()
+        self.publication.expect_writable()
         if self.rank.size == 1:
             return self._execute(None)
         from trainserve.models.distributed import gang_of
@@ -255,7 +253,8 @@ class Run:
         metrics = store.Metrics(accuracy=self.measured["accuracy"], loss=self.measured["loss"])
         draft = artifact.draft(self.config, dataset, metrics, store.Energy(**self.measured["energy"]))
         draft = draft.model_copy(update={"curves": self._recorded})
-        return self._send({**files, **self._report(draft, artifact, lambda: self._known(dataset), scratch)}, draft)
+        report = self._report(draft, artifact, lambda: self._known(dataset), scratch)
+        return self.publication.send({**files, **report}, draft, self.last_step)
 
     @cached_property
     def _recorded(self) -> store.Curves | None:
@@ -299,68 +298,6 @@ class Run:
             (scratch / store.REPORT).write_bytes(content)
         return {store.REPORT: scratch / store.REPORT}
 
-    def _send(self, files: Mapping[str, Path], draft: store.ManifestDraft) -> Message:
-        assert self.config.output is not None and self.config.store is not None
-        self.interrupt.too_late()
-        job, root, public = self.config.job, self.config.store.root, self.config.store.public_root
-        try:
-            published = store.publish(root, job.namespace, self.config.output.model, files, draft, public)
-        except store.StoreError as error:
-            raise PublishFailed(str(error)) from error
-        after = time.perf_counter() - self.last_step
-        self.terminal.say(f"published: {published.uri} {published.digest}, {after:.2f} s after the last training step")
-        return self._published(published)
-
-    def _published_before(self) -> Message | None:
-        """The termination message if an earlier attempt published and its message was lost, else None."""
-        config = self.config
-        if config.output is None or config.store is None or config.job.uid is None:
-            return None
-        root, job, public = config.store.root, config.job, config.store.public_root
-        try:
-            published = store.published_by(root, job.namespace, config.output.model, config.job.uid, public)
-        except store.StoreError as error:
-            raise PublishFailed(str(error)) from error
-        if published is None:
-            return None
-        metrics = published.manifest.metrics
-        self.measured.update(accuracy=metrics.accuracy, loss=metrics.loss)
-        self.terminal.say(
-            f"published before: {published.uri} {published.digest}, by an earlier attempt of this TrainJob"
-        )
-        return self._published(published)
-
-    def _expect_a_writable_output(self) -> None:
-        """Raise PublishFailed, before training, if the version could not be published."""
-        if self.config.output is None or self.config.store is None:
-            return
-        try:
-            store.expect_writable(self.config.store.root, self.config.job.namespace, self.config.output.model)
-        except store.StoreError as error:
-            raise PublishFailed(str(error)) from error
-
-    def _published(self, published: store.Published) -> Message:
-        self.progress.update(percent=100)
-        if self.config.checkpoint is not None and self.rank.first:
-            checkpoint.discard(Path(self.config.checkpoint.folder))
-        manifest = published.manifest
-        for each in published.passed_over:
-            self.terminal.say(f"passed over: {each}")
-        told: dict[str, Any] = {}
-        if manifest.parity.max_abs is not None and manifest.parity.max_rel is not None:
-            told["parity"] = reported.MeasuredParity(max_abs=manifest.parity.max_abs, max_rel=manifest.parity.max_rel)
-        artifact = reported.Artifact(
-            uri=published.uri,
-            version=published.version,
-            digest=published.digest,
-            bytes=published.bytes,
-            opset=manifest.opset,
-            precision=manifest.precision,
-            **told,
-        )
-        passed = {"passed_over": [*published.passed_over]} if published.passed_over else {}
-        return result.published(self.progress, self.measured, artifact=artifact, **passed)
-
 
 def _told(error: Exception) -> str:
     """The error in one line."""
@@ -387,24 +324,3 @@ def _load(gpus: tuple[str, ...]) -> dict[str, Any]:
         "gpu_utilization": round(sum(load.utilization for load in loads) / len(loads), 3),
         "gpu_memory_bytes": sum(load.memory_used for load in loads),
     }
-
-
-@contextlib.contextmanager
-def scratch_folder() -> Iterator[Path]:
-    """The folder $TRAINSERVE_OUTPUT, by default a temporary one."""
-    if given := os.environ.get(Variable.OUTPUT):
-        with written_to(Path(given)):
-            Path(given).mkdir(parents=True, exist_ok=True)
-        yield Path(given)
-        return
-    with tempfile.TemporaryDirectory(prefix="trainserve-") as folder:
-        yield Path(folder)
-
-
-@contextlib.contextmanager
-def written_to(path: Path) -> Iterator[None]:
-    """Inside, an OSError becomes PublishFailed naming the path."""
-    try:
-        yield
-    except OSError as error:
-        raise PublishFailed(f"cannot write {error.filename or path}: {error.strerror or error}") from error

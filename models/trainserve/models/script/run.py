@@ -21,7 +21,8 @@ from trainserve.models.interrupt import Interrupt
 from trainserve.models.progress import Progress
 from trainserve.models.rank import Rank
 from trainserve.models.rapl import Rapl
-from trainserve.models.run import Run, scratch_folder, written_to
+from trainserve.models.run import Run
+from trainserve.models.scratch import scratch_folder, written_to
 from trainserve.models.script import program, running
 from trainserve.models.script.config import ScriptConfig
 from trainserve.models.script.keras import KerasWatch
@@ -61,9 +62,9 @@ class ScriptRun(Run):
 
         Raises RunFailed or Interrupted; then nothing is published.
         """
-        if (earlier := self._published_before()) is not None:
+        if (earlier := self.publication.earlier()) is not None:
             return earlier
-        self._expect_a_writable_output()
+        self.publication.expect_writable()
         with scratch_folder() as scratch:
             if self.rank.first:
                 with written_to(scratch):
@@ -163,7 +164,8 @@ class ScriptRun(Run):
         metrics = store.Metrics(accuracy=made.accuracy, loss=made.loss)
         draft = made.draft(self.config, metrics, store.Energy(**self.measured["energy"]))
         draft = draft.model_copy(update={"curves": self._recorded})
-        return self._send({**files, **self._report(draft, made, lambda: self._known_of(made.tested()), scratch)}, draft)
+        report = self._report(draft, made, lambda: self._known_of(made.tested()), scratch)
+        return self.publication.send({**files, **report}, draft, self.last_step)
 
     def _known(self, dataset: Dataset) -> Known:
         """Facts for the report on the model and samples that the script left."""
