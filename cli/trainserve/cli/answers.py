@@ -14,7 +14,7 @@ from trainserve.cli.table import table
 
 Format = Literal["table", "json", "csv"]
 Figure = Literal["probability", "score"]
-"""What ranks the classes: a probability, or a score of any range, such as a logit."""
+"""Kind of number that ranks the classes: a probability, or a score of any range, such as a logit."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ class RunFailed(Exception):
 
     @property
     def exit_code(self) -> int:
-        """What the process ends with."""
+        """Exit code of the process."""
         assert self.reason.exit_code is not None
         return self.reason.exit_code
 

@@ -26,12 +26,12 @@ from trainserve.models.state_dicts import Ambiguous, Found, Stored, find, stored
 
 FIELD = "model.pretrained"
 _SHOWN = 5
-"""Tensors named in an error."""
+"""Maximum number of tensors named in an error."""
 _GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
 
 
 def located(config: Pretrained, folder: Path, watch: Watch) -> tuple[Path, str]:
-    """The path of the file, fetched into the cache if only a URI is given, and the user's name of it.
+    """Return the path of the file, fetched into the cache if only a URI is given, and the user's name of it.
 
     A relative path is resolved against `folder`. Raises DataError if it cannot be read or has another digest.
     """
@@ -56,7 +56,7 @@ def _refuse_a_folder(uri: str, is_folder: bool) -> None:
 
 
 def load(network: nn.Module, path: Path, name: str) -> str:
-    """Load the weights in the file into `network`; returns a summary line. `name`: the user's name of the file.
+    """Load the weights in the file into `network`; return a summary line. `name` is the user's name of the file.
 
     Raises what `read` raises, and ConfigError naming the tensors that do not fit.
     """
@@ -87,7 +87,7 @@ def load(network: nn.Module, path: Path, name: str) -> str:
 
 
 def _found(file: Stored, own: Mapping[str, Tensor], name: str) -> Found:
-    """The network's tensors in `file`. Raises ConfigError if there are none, or two equally good sets."""
+    """Return the network's tensors in `file`. Raises ConfigError if there are none, or two equally good sets."""
     try:
         found = find(file, own)
     except Ambiguous as two:
@@ -104,7 +104,7 @@ def _found(file: Stored, own: Mapping[str, Tensor], name: str) -> Found:
 
 
 def _tied(own: Mapping[str, Tensor], present: Set[str]) -> set[str]:
-    """Names of tensors that share memory with one in `present`: safetensors stores only one of them."""
+    """Return the names of tensors that share memory with one in `present`: safetensors stores only one of them."""
     memory = {_memory(own[each]) for each in present if own[each].numel()}
     return {each for each, tensor in own.items() if _memory(tensor) in memory}
 
@@ -136,7 +136,7 @@ def read(path: Path, name: str) -> Stored:
 
 
 def _another(start: bytes) -> str | None:
-    """What a file without weights is, judged by its first bytes; None if it may hold weights."""
+    """Describe a file without weights by its first bytes; return None if it may contain weights."""
     if start.startswith(b"version https://git-lfs"):
         return "a git-lfs pointer, not the file it stands for; run `git lfs pull` where it was cloned"
     if start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
@@ -185,7 +185,7 @@ def _torch(path: Path, name: str) -> Mapping[str, Any]:
 
 
 def _head(network: nn.Module) -> set[str]:
-    """Names of the parameters of the last layer that has parameters."""
+    """Return the names of the parameters of the last layer that has parameters."""
     names = [name for name, _ in network.named_parameters()]
     return {name for name in names if name.rpartition(".")[0] == names[-1].rpartition(".")[0]}
 

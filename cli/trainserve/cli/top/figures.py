@@ -21,7 +21,7 @@ Histogram = Mapping[float, float]
 
 @dataclass(frozen=True)
 class Served:
-    """What one server has counted for its model since it started."""
+    """Counts of one server for its model since it started."""
 
     requests: float
     latency: Histogram | None = None

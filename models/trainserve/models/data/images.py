@@ -44,7 +44,7 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Found:
-    """What was found below `root`, with notes for the user."""
+    """Labels and pictures found below `root`, with notes for the user."""
 
     root: str
     labels: list[str]
