@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from tests.api.specs import WHOLE_SPECS
 from trainserve.api.scalars import quantity
-from trainserve.dev.kube import MERGE, ApiError, Client, Refused
+from trainserve.dev.kube import MERGE, ApiError, Client, Refused, Request
 from trainserve.operator.crds import modelserve_crd, trainjob_crd
 from trainserve.operator.resources import Resource
 
@@ -244,7 +244,7 @@ def install(client: Client, kind: str, definition: Schema, mark: str) -> Resourc
     while True:
         with contextlib.suppress(Refused):  # not served yet
             probe = resource.typed({"metadata": {"name": "probe"}, "spec": SMALLEST[kind], mark: True})
-            if client.send("POST", resource.path(client.namespace), probe, {"dryRun": "All"}).get(mark):
+            if client.send(Request("POST", resource.path(client.namespace), probe, {"dryRun": "All"})).get(mark):
                 return resource
         assert time.monotonic() < give_up, f"the server does not take up {mark}"
         time.sleep(0.05)
@@ -262,14 +262,14 @@ def test_status_and_finalizers_of_stored_objects_are_written_after_the_upgrade(
 
     def change(patch: Schema, name: str, subresource: str | None = None) -> Schema:
         path = resource.path(client.namespace, name, subresource)
-        return client.send("PATCH", path, patch, content_type=MERGE)
+        return client.send(Request("PATCH", path, patch, content_type=MERGE))
 
     @settings(WHOLE_SPECS, max_examples=ROUNDS, database=None, phases=[Phase.generate])
     @given(values(fields["spec"]), values(fields["status"]))
     def store(spec: Any, status: Any) -> None:
         name = f"object-{len(stored)}"
         created = resource.typed({"metadata": {"name": name}, "spec": spec})
-        client.send("POST", resource.path(client.namespace), created)
+        client.send(Request("POST", resource.path(client.namespace), created))
         stored.append(name)
         change({"status": status}, name, "status")
 

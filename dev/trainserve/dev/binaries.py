@@ -1,4 +1,4 @@
-"""Where the control plane's programs come from: installed, cached, downloaded, or built here.
+"""Programs of the control plane: installed, cached, downloaded, or built here.
 
 kube-apiserver, kube-controller-manager and kube-scheduler are taken together, from the first source that has all
 three, because versions must not be mixed: a folder of KUBEBUILDER_ASSETS or PATH; the cache; Kubernetes' own release
@@ -70,7 +70,7 @@ def kubectl() -> Path:
 def prepare(
     progress: Progress = SILENT, *, cache: Path | None = None, environment: Mapping[str, str] = os.environ
 ) -> Binaries:
-    """Finds the programs, fetching or building what is missing. Raises BinariesUnavailable."""
+    """Find the programs, fetching or building what is missing. Raises BinariesUnavailable."""
     cache = cache or default_cache()
     folders = search_path(environment)
     kubernetes = installed_kubernetes(folders) or cached_kubernetes(cache)
@@ -112,17 +112,17 @@ def cached_etcd(cache: Path) -> Path | None:
 
 
 def has_programs(folder: Path) -> bool:
-    """Whether `folder` has all three Kubernetes programs."""
+    """Return whether `folder` has all three Kubernetes programs."""
     return all(is_program(folder / name) for name in PROGRAMS)
 
 
 def is_program(path: Path) -> bool:
-    """Whether `path` is a file that may be executed."""
+    """Return whether `path` is a file that may be executed."""
     return path.is_file() and os.access(path, os.X_OK)
 
 
 def fetch_kubernetes(cache: Path, task: Task, lock: int) -> Path:
-    """Brings the three programs into the cache; the caller holds the lock, whose descriptor is `lock`."""
+    """Bring the three programs into the cache; the caller holds the lock, whose descriptor is `lock`."""
     target = cache / "kubernetes" / CACHED
     answers = []
     for source in (fetch.download_kubernetes, fetch.build_kubernetes):
@@ -136,7 +136,7 @@ def fetch_kubernetes(cache: Path, task: Task, lock: int) -> Path:
 
 
 def fetch_etcd(cache: Path, task: Task) -> Path:
-    """Brings etcd into the cache; the caller holds the lock."""
+    """Bring etcd into the cache; the caller holds the lock."""
     try:
         fetch.unpack_etcd(cache / "etcd", task)
     except fetch.FetchError as error:
@@ -152,5 +152,5 @@ def kubernetes_version(folder: Path) -> tuple[int, int]:
 
 
 def knows_no_fsync(etcd: Path) -> bool:
-    """Whether etcd has the flag --unsafe-no-fsync: one that does not ends with status 2."""
+    """Return whether etcd has the flag --unsafe-no-fsync: one that does not ends with status 2."""
     return subprocess.run([etcd, "--unsafe-no-fsync", "--version"], capture_output=True, check=False).returncode == 0

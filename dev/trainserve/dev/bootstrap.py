@@ -1,5 +1,5 @@
-"""What an API server is given: TrainServe's kinds, the operator's ServiceAccount with exactly the chart's role, and
-Prometheus' ServiceAccount."""
+"""Objects that the API server needs: TrainServe's kinds, the operator's ServiceAccount with exactly the chart's role,
+and Prometheus' ServiceAccount."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from pathlib import Path
 
 import yaml
 
-from trainserve.dev.kube import KINDS, ApiError, Client, Object
+from trainserve.dev.kube import KINDS, ApiError, Client, Object, Request, is_true
 from trainserve.dev.state import SYSTEM_NAMESPACE
 
 OPERATOR = "trainserve-operator"
 ROLE = "trainserve-dev-operator"
-"""Not the chart's name for it, so that the chart can be installed beside."""
+"""Name of the operator's role; it differs from the chart's, so that the chart can be installed too."""
 PROMETHEUS = "prometheus"
 """Name of Prometheus' ServiceAccount, and of its role."""
 TOKEN_SECONDS = 365 * 24 * 3600
 
 
 class BootstrapError(Exception):
-    """The API server refused what it was given, or did not do in time what it always does; the message says what."""
+    """The API server refused an object, or did not become usable in time; the message says which."""
 
 
 def operator_objects(files: Path) -> list[Object]:
@@ -47,7 +47,7 @@ def operator_objects(files: Path) -> list[Object]:
 
 
 def prometheus_objects() -> list[Object]:
-    """Prometheus' account and rights: to find pods, and no more."""
+    """Return Prometheus' account and rights: to find pods, and no more."""
     return _account(PROMETHEUS, PROMETHEUS, [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]}])
 
 
@@ -73,7 +73,7 @@ def custom_resource_definitions(folder: Path) -> list[Object]:
 
 
 def put(client: Client, wanted: Object) -> None:
-    """Creates an object, or replaces the one of that name. Raises BootstrapError when it is refused.
+    """Create an object, or replace the one of that name. Raises BootstrapError when it is refused.
 
     Not server-side apply, which Kubernetes 1.20 refuses for CRDs with fields that it does not know; a write drops them.
     Namespaces and service accounts are left as they are: the control plane keeps its own notes in them.
@@ -98,7 +98,7 @@ def _created(client: Client, wanted: Object) -> bool:
 
 
 def bootstrap(client: Client, chart: Path, seconds: float = 60.0) -> None:
-    """Applies the CRDs and the operator's rights, and returns once TrainJobs can be created. Raises BootstrapError."""
+    """Apply the CRDs and the operator's rights, and return once TrainJobs can be created. Raises BootstrapError."""
     definitions = custom_resource_definitions(chart / "files" / "crds")
     for wanted in [*definitions, *operator_objects(chart / "files")]:
         put(client, wanted)
@@ -111,22 +111,20 @@ def bootstrap(client: Client, chart: Path, seconds: float = 60.0) -> None:
 def account_token(client: Client, account: str) -> str:
     """A token of a ServiceAccount of the system's namespace. Raises ApiError."""
     path = KINDS["ServiceAccount"].path(SYSTEM_NAMESPACE, account, "token")
-    return str(client.send("POST", path, {"spec": {"expirationSeconds": TOKEN_SECONDS}})["status"]["token"])
+    return str(client.send(Request("POST", path, {"spec": {"expirationSeconds": TOKEN_SECONDS}}))["status"]["token"])
 
 
 def _established(client: Client, name: str) -> bool:
-    definition = client.get("CustomResourceDefinition", name)
-    conditions = (definition.get("status") or {}).get("conditions") or []
-    return any(each["type"] == "Established" and each["status"] == "True" for each in conditions)
+    return is_true(client.get("CustomResourceDefinition", name), "Established")
 
 
 def accepts_pods(client: Client) -> bool:
-    """Whether namespace `default` has its service account, without which no pod is admitted."""
+    """Return whether namespace `default` has its service account, without which no pod is admitted."""
     return client.find("ServiceAccount", "default", "default") is not None
 
 
 def wait(condition: Callable[[], bool], what: str, seconds: float) -> None:
-    """Returns once `condition` holds; raises BootstrapError after `seconds`."""
+    """Return once `condition` holds; raise BootstrapError after `seconds`."""
     give_up = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > give_up:

@@ -28,7 +28,7 @@ PORT_ATTEMPTS = 3
 
 @dataclass(frozen=True)
 class Status:
-    """What became of one component."""
+    """State of one component."""
 
     component: str
     state: str
@@ -70,18 +70,18 @@ class Cluster:
 
     @property
     def metrics_url(self) -> str:
-        """Where the operator serves its metrics. Raises ClusterError before the first `up`."""
+        """Return the URL of the operator's metrics. Raises ClusterError before the first `up`."""
         return f"http://127.0.0.1:{self._state().addresses.ports['metrics']}/metrics"
 
     @property
     def prometheus_url(self) -> str:
-        """Where Prometheus answers. Raises ClusterError before the first `up`."""
+        """Return the URL of Prometheus. Raises ClusterError before the first `up`."""
         return f"http://127.0.0.1:{self._state().addresses.ports['prometheus']}"
 
     def up(self, *components: str) -> None:
-        """Brings up the components, what they need, and what had died; by default all but operator and Prometheus.
+        """Bring up the components, what they need, and what had died; by default all but operator and Prometheus.
 
-        Returns once each is ready. A component that runs with another command than it would get now is started anew.
+        Returns once each is ready. A component that runs with another command is restarted.
         Raises ClusterError, binaries.BinariesUnavailable, addresses.AddressesUnavailable.
         """
         asked = _known(components) or DEFAULT
@@ -101,7 +101,7 @@ class Cluster:
                             raise
 
     def start(self, component: str) -> None:
-        """Starts one component, after `kill` or a crash, and returns once it is ready. Raises ClusterError."""
+        """Start one component, after `kill` or a crash, and return once it is ready. Raises ClusterError."""
         _known([component])
         self._state()
         with self._locked(), self.progress.task(f"cluster {self.directory}") as task:
@@ -114,7 +114,7 @@ class Cluster:
                 run.await_ready(name)
 
     def kill(self, component: str) -> None:
-        """Ends one component with SIGKILL, as a crash would. Raises ClusterError if it was never started."""
+        """End one component with SIGKILL, as a crash would. Raises ClusterError if it was never started."""
         _known([component])
         started = self._state().processes.get(component)
         if started is None:
@@ -122,7 +122,7 @@ class Cluster:
         process.stop([started], grace=0)
 
     def down(self) -> None:
-        """Stops every component and every process of a pod. What the cluster holds stays, for the next `up`."""
+        """Stop every component and every process of a pod. The cluster's data stay for the next `up`."""
         if not self.directory.is_dir():
             return
         with self._locked():
@@ -137,7 +137,7 @@ class Cluster:
                 state.save(self.layout.state, current)
 
     def status(self) -> dict[str, Status]:
-        """What became of each component."""
+        """Return the state of each component, by name."""
         current = state.load(self.layout.state)
         started = current.processes if current else {}
         return {name: Status.of(name, started.get(name), self.layout.log(name)) for name in COMPONENTS}
@@ -160,7 +160,7 @@ class Cluster:
         register = binaries.default_cache() / "clusters.json"
         claimed = addresses.claim(register, self.directory, current.addresses.number if current else None)
         current = current or State(claimed)
-        if current.starting:  # whoever started it was killed before its pid was written down
+        if current.starting:  # the command that started it was killed before the pid was recorded
             component, command = current.starting
             marked = process.marked(mark(self.directory, component))
             process.stop(each for each in marked if each.command == command)
@@ -170,7 +170,7 @@ class Cluster:
         return current
 
     def _leave_taken_ports(self, current: State, wanted: Iterable[str]) -> None:
-        """Moves components that are to be started off ports which others listen on."""
+        """Move components that are to be started off ports which others listen on."""
         ports = current.addresses.ports
         idle = [name for name in wanted if name not in current.processes or not current.processes[name].alive]
         taken = {port for name in idle for port in PORTS[name] if not addresses.is_free(ports[port])}
@@ -200,6 +200,6 @@ def _known(components: Sequence[str]) -> Sequence[str]:
 
 
 def recorded_gpus(directory: Path) -> int:
-    """How many GPUs the cluster in `directory` was last brought up with, or would be by default."""
+    """Return the number of GPUs of the cluster's last `up` in `directory`, or the default number."""
     current = state.load(Layout(directory.absolute()).state)
     return current.simulated_gpus if current else DEFAULT_GPUS

@@ -1,4 +1,4 @@
-"""The parts of a cluster: what each is started with, which ports it listens on, and how it says that it is ready."""
+"""The components of a cluster: their commands, their ports, and how their readiness is asked."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from trainserve.dev.prometheus.config import Surroundings
 from trainserve.dev.state import SYSTEM_NAMESPACE, kubeconfig, write
 
 STAGES = (("etcd",), ("apiserver",), ("controller-manager", "scheduler", "agent"), ("operator", "prometheus"))
-"""In the order of starting; those of one stage start together."""
+"""Components in the order in which they start; those of one stage start together."""
 STORE_SECRET = "trainserve-store"  # noqa: S105 (its name)
 """A Secret that a namespace may have, for training pods whose data needs credentials."""
 SHARES = {
@@ -33,8 +33,7 @@ SHARES = {
         ("tune", "1", "1Gi"),
     )
 }
-"""The chart's `pods.resources`, but for requests: this machine is the only node, and small pods are to fit in side by
-side."""
+"""The chart's `pods.resources`, except for requests: this machine is the only node, and many small pods must fit."""
 COMPONENTS = tuple(component for stage in STAGES for component in stage)
 PORTS = {
     "etcd": ("etcd", "etcd-peer"),
@@ -57,12 +56,12 @@ def with_needs(components: Iterable[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class Component:
-    """How to run one part."""
+    """Command, ports and readiness check of one component."""
 
     command: list[str]
     ready: Callable[[], bool]
     environment: dict[str, str] = field(default_factory=dict)
-    """Beside what the starter's own environment has."""
+    """Variables in addition to the starter's own environment."""
 
 
 class Layout:
@@ -80,7 +79,7 @@ class Layout:
         self.prometheus = folder / "prometheus"
 
     def log(self, component: str) -> Path:
-        """Where a component's output goes."""
+        """Return the path of a component's log."""
         return self.folder / "logs" / f"{component}.log"
 
     def kubeconfig_of(self, component: str) -> Path:
@@ -89,12 +88,12 @@ class Layout:
 
     @property
     def prometheus_config(self) -> Path:
-        """Prometheus' configuration; the rule files that it names lie beside it."""
+        """Return the path of Prometheus' configuration; its rule files lie beside it."""
         return self.prometheus / "prometheus.yml"
 
     @property
     def prometheus_token(self) -> Path:
-        """What Prometheus shows to the API server."""
+        """Return the path of the bearer token that Prometheus sends to the API server."""
         return self.prometheus / "token"
 
     @property
@@ -113,7 +112,7 @@ class Components:
         self.server = f"https://127.0.0.1:{addresses.ports['apiserver']}"
 
     def write_files(self) -> None:
-        """Kubeconfigs of the administrator and the control plane, and the scheduler's settings."""
+        """Write the kubeconfigs of the administrator and the control plane, and the scheduler's settings."""
         layout = self.layout
         for user, path in (
             ("admin", layout.kubeconfig),
@@ -128,11 +127,11 @@ class Components:
         layout.store.mkdir(exist_ok=True)
 
     def write_kubeconfig(self, path: Path, user: str, token: str) -> None:
-        """Writes a kubeconfig for this cluster."""
+        """Write a kubeconfig for this cluster."""
         write(path, yaml.safe_dump(kubeconfig(self.server, self.pki.ca.read_bytes(), user, token), sort_keys=False))
 
     def component(self, name: str) -> Component:
-        """How to run the component of that name."""
+        """Return the command and readiness check of the component with that name."""
         build: dict[str, Callable[[], Component]] = {
             "etcd": self._etcd,
             "apiserver": self._apiserver,
@@ -171,7 +170,7 @@ class Components:
         command += ["--kubeconfig", str(self.layout.kubeconfig), "--directory", str(self.layout.folder)]
         command += ["--simulated-gpus", str(self.simulated_gpus), "--pod-cidr", str(self.addresses.pods)]
         command += ["--kubelet-port", str(self.addresses.ports["kubelet"])]
-        for folder in (Path(sys.executable).parent, default_cache() / "bin"):  # what images would bring
+        for folder in (Path(sys.executable).parent, default_cache() / "bin"):  # programs that images would contain
             command += ["--path-prepend", str(folder)]
         url = f"https://127.0.0.1:{self.addresses.ports['kubelet']}/healthz"
         return Component(command, lambda: get(url) is not None and node_is_ready(self._ask_api("/api/v1/nodes")))
@@ -205,13 +204,13 @@ class Components:
         return Component(command, lambda: get(url) is not None)
 
     def prometheus_surroundings(self) -> Surroundings:
-        """What Prometheus' configuration has to know of this cluster."""
+        """Return the facts of this cluster that Prometheus' configuration needs."""
         operator = f"127.0.0.1:{self.addresses.ports['metrics']}"
         return Surroundings(self.server, self.pki.ca, self.layout.prometheus_token, operator)
 
 
 def node_is_ready(nodes: bytes | None) -> bool:
-    """Whether any node of the API server's answer, a NodeList in JSON, is ready for pods."""
+    """Return whether any node of the API server's answer, a NodeList in JSON, is ready for pods."""
     listed = json.loads(nodes)["items"] if nodes else []
     conditions = [each for node in listed for each in node["status"].get("conditions", [])]
     return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)

@@ -1,4 +1,4 @@
-"""What each program of the control plane is started with. Pure: addresses and files in, argument lists out.
+"""Command lines of the control plane's programs. Pure: addresses and files in, argument lists out.
 
 Every flag here is known to Kubernetes 1.20 up to the newest, but for the few that are chosen by version.
 """
@@ -19,10 +19,10 @@ SCHEDULER_CONFIG_V1 = (1, 25)
 SCHEDULER_CONFIG_V1BETA2 = (1, 22)
 """The releases from which these versions of kubescheduler.config.k8s.io are served; before them it was v1beta1."""
 DISABLED_CONTROLLERS = ("endpoint", "endpointslice", "endpointslicemirroring")
-"""Pods' addresses are loopback addresses, which Endpoints refuse: the node finds a Service's pods by itself."""
+"""Endpoints refuse loopback addresses, which pods have here: the node finds a Service's pods by itself."""
 NODE_GRACE = "50s"
-"""How long a node may be silent before it is taken for lost: Kubernetes' own default since 1.32, and more than an API
-server that is away for a while, with the controllers' back-off after it, makes of every node at once."""
+"""Time without a heartbeat after which a node counts as lost: Kubernetes' default since 1.32. It exceeds the silence of
+every node that an outage of the API server causes, with the controllers' back-off after it."""
 
 
 def etcd(binaries: Binaries, pki: Pki, addresses: Addresses, data: Path) -> list[str]:
@@ -38,7 +38,7 @@ def etcd(binaries: Binaries, pki: Pki, addresses: Addresses, data: Path) -> list
         f"--data-dir={data}",
         "--name=trainserve-dev",
         "--heartbeat-interval=20",
-        "--election-timeout=200",  # milliseconds; a single member waits for nobody, but waits this long
+        "--election-timeout=200",  # milliseconds; a single member has no peers, but still waits this long
         f"--listen-client-urls={client}",
         f"--advertise-client-urls={client}",
         f"--listen-peer-urls={peer}",

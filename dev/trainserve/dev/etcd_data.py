@@ -13,7 +13,7 @@ _REFUSED = (
 
 
 def explained(last_words: str, program: str, data: Path) -> str | None:
-    """Says what to do if etcd ended because a newer release wrote its data; None if it ended for another reason."""
+    """Say what to do if etcd ended because a newer release wrote its data; None if it ended for another reason."""
     found = next((match for each in _REFUSED if (match := each.search(last_words))), None)
     if found is None:
         return None

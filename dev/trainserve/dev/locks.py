@@ -11,7 +11,7 @@ from pathlib import Path
 
 @contextmanager
 def held(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[int]:
-    """Holds the lock file `path` (created if absent) for the block; calls `waiting` once if another holds it.
+    """Hold the lock file `path` (created if absent) for the block; call `waiting` once if another holds it.
 
     Yields the file descriptor: a child that inherits it keeps the lock held until it ends too (flock(2): the lock
     belongs to the open file, not to the process), so work that outlives a killed parent is not begun a second time.

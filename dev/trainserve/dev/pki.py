@@ -1,4 +1,4 @@
-"""The cluster's keys and certificates, made once: the certificate authority, who serves, who calls, and the key that
+"""The cluster's keys and certificates, made once: those of the authority, of servers and of clients, and the key that
 signs service account tokens. All keys are ECDSA on P-256, which Kubernetes accepts everywhere and which take a
 millisecond to make.
 """
@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 ORGANIZATION = "trainserve-dev"
-"""Of whom no RBAC group is meant by a certificate."""
+"""Organization in certificates of users without a group; RBAC grants nothing to it."""
 API_SERVER_NAMES = (
     "localhost",
     "kubernetes",
@@ -57,7 +57,7 @@ class Pki:
 def ensure(folder: Path, service_address: str) -> Pki:
     """The cluster's keys, made now if `folder` is absent; `service_address` is the clusterIP of Service `kubernetes`.
 
-    They are made in a folder beside and renamed into place, so a kill leaves all of them or none.
+    They are made in a temporary folder that is then renamed, so a kill leaves all of them or none.
     """
     if not folder.exists():
         partial = folder.with_name(f".{folder.name}.partial")
@@ -78,7 +78,7 @@ def _write_all(pki: Pki, service_address: str) -> None:
         ("apiserver", "kube-apiserver", "", [*API_SERVER_NAMES, *loopback, service_address]),
         ("etcd", "etcd", "", ["localhost", *loopback]),
         ("kubelet", "system:node:trainserve-dev", "system:nodes", ["localhost", *loopback]),
-        # It serves nobody, but Go takes no certificate whose list of names is critical, as trustme's is, and empty.
+        # Not a server's, but trustme marks the list of names critical, and Go refuses a critical list that is empty.
         ("kubelet-client", "kube-apiserver-kubelet-client", "system:masters", ["kube-apiserver-kubelet-client"]),
     ):
         issued = authority.issue_cert(

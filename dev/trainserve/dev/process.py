@@ -15,13 +15,13 @@ import psutil
 
 GRACE_SECONDS = 10.0
 CLOCK_SECONDS = 2.0
-"""How far two readings of one start time may differ: the kernel counts from boot, and the clock may be set since."""
+"""Tolerance in seconds between two readings of a start time: the kernel counts from boot, and the clock may be set."""
 MARK = "TRAINSERVE_DEV_COMPONENT"
 """Environment variable that names a component's cluster and part: it finds one that was never written down."""
 KILLED_SECONDS = 30.0
 POLL_SECONDS = 0.01
 _children: list[subprocess.Popen[bytes]] = []
-"""What this very process started: its children stay zombies until it asks for their status."""
+"""Processes that this process started: they stay zombies until it asks for their status."""
 
 
 class StillRunning(Exception):
@@ -30,7 +30,7 @@ class StillRunning(Exception):
 
 @dataclass(frozen=True)
 class Process:
-    """A started program. The pid alone would not do: the kernel gives it to another program later."""
+    """A started program. The pid alone does not identify it: the kernel reuses pids."""
 
     pid: int
     started: float
@@ -39,7 +39,7 @@ class Process:
 
     @property
     def alive(self) -> bool:
-        """Whether this very program still runs."""
+        """Return whether this very program still runs."""
         for child in _children:
             child.poll()
         try:
@@ -50,7 +50,7 @@ class Process:
             return False
 
     def send(self, number: signal.Signals) -> None:
-        """Sends a signal to this very program, if it still runs."""
+        """Send a signal to this very program, if it still runs."""
         if self.alive:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, number)
@@ -59,7 +59,7 @@ class Process:
 def start(
     command: Sequence[str], *, mark: str, log: Path, environment: Mapping[str, str], folder: Path | None = None
 ) -> Process:
-    """Starts a program in a session of its own, appending its output to `log`. Raises OSError."""
+    """Start a program in a session of its own, appending its output to `log`. Raises OSError."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         child = subprocess.Popen(
@@ -76,7 +76,7 @@ def start(
 
 
 def stop(processes: Iterable[Process], grace: float = GRACE_SECONDS) -> None:
-    """Ends programs together: SIGTERM, then SIGKILL for those that are left after `grace` seconds."""
+    """End programs together: SIGTERM, then SIGKILL for those that are left after `grace` seconds."""
     left = [process for process in processes if process.alive]
     for number, seconds in ((signal.SIGTERM, grace), (signal.SIGKILL, KILLED_SECONDS)):
         if seconds > 0:
@@ -95,7 +95,7 @@ def _left_after(processes: list[Process], seconds: float) -> list[Process]:
 
 
 def marked(prefix: str) -> list[Process]:
-    """Running programs whose mark begins with `prefix`: components, and children that inherited their environment."""
+    """Return running programs whose mark begins with `prefix`: components, and children with their environment."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -107,7 +107,7 @@ def marked(prefix: str) -> list[Process]:
 
 
 def last_words(log: Path) -> str:
-    """The last line of a log that says something, shortened to fit a message."""
+    """Return the last line of a log that is not empty, shortened to fit a message."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - 8192))

@@ -1,4 +1,4 @@
-"""How long steps tell that they are alive: a bar on a terminal, plain lines anywhere else.
+"""Progress of long steps: a bar on a terminal, plain lines anywhere else.
 
 A long-running function takes a `Progress` and opens a `task` for each thing that it waits for. On a terminal the task
 is a line with a spinner (or a bar, once a total is known) and becomes one line with its time when it is done. In a log
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 
 
 class Task(Protocol):
-    """One thing that is waited for."""
+    """A step that takes time."""
 
     def update(self, detail: str, completed: float | None = None, total: float | None = None) -> None:
-        """Says what it waits for now; `completed` of `total` (in any one unit) when that is known."""
+        """Show what the task waits for now, and `completed` of `total` (in any one unit) if known."""
 
 
 class Progress(Protocol):
-    """Where tasks are shown."""
+    """A display of tasks."""
 
     def task(self, name: str) -> AbstractContextManager[Task]:
-        """Shows a task for as long as the block runs; its time is shown if the block ends well."""
+        """Show a task for as long as the block runs; its time is shown if the block ends well."""
 
     def note(self, text: str) -> None:
-        """Shows one line that stands for itself."""
+        """Show one line that belongs to no task."""
 
 
 class _Silent:
@@ -75,12 +75,12 @@ class ConsoleProgress:
         self.console = console
 
     def note(self, text: str) -> None:
-        """Prints `text` as a line."""
+        """Print `text` as a line."""
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     @contextmanager
     def task(self, name: str) -> Iterator[Task]:
-        """Shows `name` with what it waits for, then its time."""
+        """Show `name` with what it waits for, then its time."""
         started = time.monotonic()
         if self.console.is_terminal:
             with _columns(self.console) as bars:

@@ -19,7 +19,7 @@ POLL_SECONDS = 0.05
 
 
 class ClusterError(Exception):
-    """The cluster cannot be brought to what was asked; the message names the component, its log and what it said."""
+    """The cluster cannot reach the wanted state; the message names the component, its log and its last line."""
 
 
 class PortTaken(ClusterError):
@@ -27,12 +27,12 @@ class PortTaken(ClusterError):
 
 
 def mark(folder: Path, component: str) -> str:
-    """What every process of a component has in its environment (process.MARK)."""
+    """Return the mark in the environment of every process of a component (process.MARK)."""
     return f"{folder}:{component}"
 
 
 class Run:
-    """One command's work on a cluster, whose lock the caller holds."""
+    """The work of one command on a cluster whose lock the caller holds."""
 
     def __init__(self, layout: Layout, current: State, binaries: Binaries, progress: Progress, task: Task) -> None:
         self.layout, self.state, self.progress, self.task = layout, current, progress, task
@@ -41,7 +41,7 @@ class Run:
         self.started: dict[str, float] = {}
 
     def start(self, name: str) -> None:
-        """Starts a component, unless it runs already with the command that it would get."""
+        """Start a component, unless it already runs with the same command."""
         component = self.components.component(name)
         running = self.state.processes.get(name)
         if running and running.alive:
@@ -63,7 +63,7 @@ class Run:
         state.save(self.layout.state, self.state)
 
     def await_ready(self, name: str, seconds: float = READY_SECONDS) -> None:
-        """Returns once the component says that it is ready. Raises ClusterError when it ends or takes too long."""
+        """Return once the component says that it is ready. Raises ClusterError when it ends or takes too long."""
         ready = self.components.component(name).ready
         started, log = self.state.processes[name], self.layout.log(name)
         self.task.update(f"waiting for {name}")
@@ -84,7 +84,7 @@ class Run:
         self.progress.note(f"{name}: {told} (pid {started.pid})")
 
     def bootstrap(self, chart: Path) -> None:
-        """Gives the API server what TrainServe needs, and the operator its kubeconfig. Raises ClusterError."""
+        """Give the API server what TrainServe needs, and the operator its kubeconfig. Raises ClusterError."""
         from trainserve.dev import bootstrap, kube  # here, because Kubernetes' client takes a while to import
 
         self.task.update("applying CRDs and the operator's role")
@@ -97,9 +97,9 @@ class Run:
         self.components.write_kubeconfig(self.layout.operator_kubeconfig, bootstrap.OPERATOR, token)
 
     def configure_prometheus(self, chart: Path) -> None:
-        """Gives Prometheus its account and the chart's scrape objects and rules. Raises ClusterError.
+        """Give Prometheus its account and the chart's scrape objects and rules. Raises ClusterError.
 
-        One that runs with another configuration is stopped before its files change: it is started anew then.
+        A Prometheus that runs with another configuration is stopped before its files change, and started again later.
         """
         from trainserve.dev import bootstrap, kube
 

@@ -1,4 +1,4 @@
-"""What a development cluster remembers between commands: `cluster.json` and its kubeconfigs."""
+"""State of a development cluster between commands: `cluster.json` and its kubeconfigs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trainserve.dev.process import Process
 
 CONTEXT = "trainserve-dev"
 SYSTEM_NAMESPACE = "trainserve-system"
-"""Where the operator's ServiceAccount and its lease are."""
+"""Namespace of the operator's ServiceAccount and its lease."""
 DEFAULT_GPUS = 2
 
 
@@ -37,7 +37,7 @@ def load(path: Path) -> State | None:
     except FileNotFoundError:
         return None
     return State(
-        # A cluster of an earlier release has no port yet for what came later.
+        # A cluster of an earlier release lacks ports that later releases added.
         addresses=Addresses(content["number"], {**block(content["number"]), **content["ports"]}),
         processes={
             name: Process(each["pid"], each["started"], tuple(each["command"]))
@@ -49,7 +49,7 @@ def load(path: Path) -> State | None:
 
 
 def save(path: Path, state: State) -> None:
-    """Writes `path`, whole or not at all."""
+    """Write `path`, whole or not at all."""
     addresses = state.addresses
     content = {
         "number": addresses.number,
@@ -78,7 +78,7 @@ def kubeconfig(server: str, certificate_authority: bytes, user: str, token: str)
 
 
 def write(path: Path, content: str) -> None:
-    """Writes a file that only its owner may read, whole or not at all; one that has this content is left alone."""
+    """Write a file that only its owner may read, whole or not at all; a file with this content is left alone."""
     if path.exists() and path.read_text() == content:
         return
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -103,7 +103,7 @@ class Agent:
                 self._host.names_changed.set()
 
     def _restore(self) -> None:
-        """Set aside what pods of a former agent hold, before any new pod can be given it."""
+        """Reserve the addresses and GPUs that pods of a former agent hold, before any new pod is admitted."""
         for path in (self._host.directory / "pods").iterdir():
             record = PodFolder(path).load()
             if record.get("ip"):
@@ -123,7 +123,7 @@ class Agent:
         await asyncio.to_thread(remove_pod_folders, worker.folder.path)
 
     async def _forget_unlisted(self, listed: set[str]) -> None:
-        """Pods whose objects vanished unseen: end them, those of a former agent included."""
+        """End pods whose objects were deleted unseen, those of a former agent included."""
         for uid, worker in self._workers.items():
             if uid not in listed:
                 worker.gone()

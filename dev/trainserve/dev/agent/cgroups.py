@@ -51,7 +51,7 @@ class Cgroups:
             return []
 
     def out_of_memory(self, container: str) -> bool:
-        """Whether the kernel killed a process of the container for reaching its memory limit."""
+        """Return whether the kernel killed a process of the container for reaching its memory limit."""
         events = "memory.events" if self._unified else "memory.oom_control"
         group = self._root / ("" if self._unified else "memory") / self._name / container
         with contextlib.suppress(OSError):
@@ -109,8 +109,10 @@ def remove_all(directory: Path, root: Path = ROOT) -> None:
 
 
 def _weigh(parent: Path, file: str, process: int, most: int) -> None:
-    """Give the containers together the weight of one process for each, as many as there are cores at most (as a
-    kubelet's pods have, beside which the rest of the node goes on); by default it is that of one process."""
+    """Weigh the containers together as one process each, with at most as many as there are cores.
+
+    A kubelet's pods are weighed likewise. By default all of them together would weigh as much as one process.
+    """
     containers = sum(each.is_dir() for each in parent.iterdir())
     with contextlib.suppress(OSError):
         (parent / file).write_text(str(min(process * min(containers, os.cpu_count() or 1), most)))

@@ -1,4 +1,4 @@
-"""What a forked child of the launcher does until it is the container's command: cgroups, sandbox, streams, exec."""
+"""Steps of a forked child of the launcher until it is the container's command: cgroups, sandbox, streams, exec."""
 
 import contextlib
 import os
@@ -55,7 +55,7 @@ def become_command(output: int, main: int, namespace: int, request: dict[str, An
 
 
 def _reset() -> None:
-    """Nothing of the launcher's is left to the command: signals, session, file mode."""
+    """Reset signals, session and umask, so that the command inherits none of the launcher's."""
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)

@@ -44,7 +44,7 @@ class Client:
         return await self._requests.send("POST", path, body)
 
     async def patch(self, path: str, body: Object) -> Object:
-        """Strategic merge patch. Raises Refused, aiohttp.ClientError."""
+        """Apply a strategic merge patch. Raises Refused, aiohttp.ClientError."""
         return await self._requests.send("PATCH", path, body, content_type=STRATEGIC)
 
     async def delete(self, path: str, body: Object) -> None:
@@ -52,7 +52,7 @@ class Client:
         await self._requests.send("DELETE", path, body)
 
     async def watch(self, path: str, **params: str) -> AsyncIterator[tuple[EventKind, Object]]:
-        """Every object of a collection and every change to it, for ever; through restarts of the API server.
+        """Yield every object of a collection and every change, without end, also across restarts of the API server.
 
         After each listing comes `("SYNCED", list)`: what was known and is not in `list["items"]` has been deleted.
         """
@@ -66,13 +66,13 @@ class Client:
                 async for kind, item in self._follow(path, listing["metadata"]["resourceVersion"], params):
                     yield kind, item
             except (Refused, aiohttp.ClientError, TimeoutError, OSError) as error:
-                if str(error) != told:  # an outage is said once, not at every attempt
+                if str(error) != told:  # an outage is logged once, not at every attempt
                     logger.warning("watch of %s: %s", path, error)
                 told = str(error)
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _follow(self, path: str, version: str, params: dict[str, str]) -> AsyncIterator[tuple[EventKind, Object]]:
-        """Changes after `version`, over as many watches as it takes, until the server has forgotten that version."""
+        """Yield changes after `version`, over as many watches as needed, until the server has dropped that version."""
         while True:
             query = params | {
                 "watch": "true",

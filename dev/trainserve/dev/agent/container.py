@@ -138,7 +138,7 @@ class ContainerWorker:
         self._collect(attempt)
 
     async def _run(self, attempt: Attempt, backoff: float) -> Terminated:
-        """One attempt, from wherever it stands to its end."""
+        """Run one attempt, from wherever it stands, to its end."""
         self._attempt = attempt
         if attempt.ended():
             return self._collect(attempt)
@@ -146,7 +146,7 @@ class ContainerWorker:
             process = await self._configured(attempt)
             if not attempt.folder.exists():
                 attempt.create(backoff=backoff)
-            # Whoever stops the container meanwhile must know whether there is a process to stop.
+            # `stop`, called meanwhile, must know whether there is a process to stop.
             self._starting = asyncio.create_task(self._host.runtime.start(attempt.folder, process))
             await asyncio.shield(self._starting)
             if attempt.ended() and attempt.started_at() is None:
@@ -163,9 +163,9 @@ class ContainerWorker:
             ready=self.record.ready or not probed,
         )
         self._host.logs.begin(attempt)
-        tasks = [asyncio.create_task(self._watch_health(attempt, started_at))]
+        tasks = [asyncio.create_task(self._watch_health(started_at))]
         if fresh and (hook := self.spec.get("lifecycle", {}).get("postStart")):
-            tasks.append(asyncio.create_task(self._post_start(attempt, hook)))
+            tasks.append(asyncio.create_task(self._post_start(hook)))
         try:
             await self._host.runtime.wait(attempt.folder)
         finally:
@@ -173,7 +173,7 @@ class ContainerWorker:
         return self._collect(attempt)
 
     async def _configured(self, attempt: Attempt) -> Process:
-        """The attempt's process, waiting as long as what it refers to does not exist."""
+        """Return the attempt's process; wait until the objects exist to which it refers."""
         tries = 0
         while True:
             try:
@@ -207,8 +207,8 @@ class ContainerWorker:
             self.record = record
             self._changed()
 
-    async def _watch_health(self, attempt: Attempt, started_at: float) -> None:
-        """Probe: startup first, then readiness and liveness beside each other."""
+    async def _watch_health(self, started_at: float) -> None:
+        """Probe: startup first, then readiness and liveness at the same time."""
         unhealthy = asyncio.Event()
 
         def doubt(kind: str) -> Callable[[str], None]:
@@ -232,11 +232,8 @@ class ContainerWorker:
         tasks = []
         try:
             if "startupProbe" in self.spec and not self.record.started:
-                tasks.append(
-                    asyncio.create_task(
-                        self._watch_startup(attempt, delay(self.spec["startupProbe"]), doubt("Startup"))
-                    )
-                )
+                startup = self._watch_startup(delay(self.spec["startupProbe"]), doubt("Startup"))
+                tasks.append(asyncio.create_task(startup))
                 await tasks[0]
                 if not self.record.started:
                     return
@@ -249,12 +246,12 @@ class ContainerWorker:
             if "livenessProbe" in self.spec:
                 tasks.append(watch("livenessProbe", healthy=True, changed=lambda ok, _: unhealthy.set()))
                 await unhealthy.wait()
-                await self._kill_unhealthy(attempt, "failed liveness probe")
+                await self._kill_unhealthy("failed liveness probe")
             await asyncio.gather(*tasks)
         finally:
             await cancel(tasks)
 
-    async def _watch_startup(self, attempt: Attempt, delay: float, failed: Callable[[str], None]) -> None:
+    async def _watch_startup(self, delay: float, failed: Callable[[str], None]) -> None:
         """Return once the container has started; kill it when it does not."""
         probe = self.spec["startupProbe"]
         await asyncio.sleep(delay)
@@ -265,26 +262,26 @@ class ContainerWorker:
             if not success:
                 failed(message)
                 if belief.run >= probe.get("failureThreshold", 3):
-                    await self._kill_unhealthy(attempt, "failed startup probe")
+                    await self._kill_unhealthy("failed startup probe")
                     return
             if not belief.healthy:
                 await asyncio.sleep(probe.get("periodSeconds", 10))
         self._set(started=True)
 
-    async def _kill_unhealthy(self, attempt: Attempt, why: str) -> None:
+    async def _kill_unhealthy(self, why: str) -> None:
         self._host.warn(self._pod, "Killing", f"Container {self.name} {why}, will be restarted")
-        await self._stop_attempt(attempt)
+        await self._stop_gracefully()
 
-    async def _stop_attempt(self, attempt: Attempt) -> None:
+    async def _stop_gracefully(self) -> None:
         grace = float(self._pod["spec"].get("terminationGracePeriodSeconds", 30))
         await self.stop(grace, asyncio.Event())
 
-    async def _post_start(self, attempt: Attempt, hook: Object) -> None:
+    async def _post_start(self, hook: Object) -> None:
         if not await self._run_hook("PostStart", hook):
-            await self._stop_attempt(attempt)
+            await self._stop_gracefully()
 
     async def _run_hook(self, kind: str, hook: Object) -> bool:
-        """Run a lifecycle hook; whether it succeeded."""
+        """Run a lifecycle hook; return whether it succeeded."""
         try:
             if action := hook.get("exec"):
                 code, output = await self._execute(action["command"])

@@ -25,7 +25,7 @@ class ConfigError(Exception):
 
 @dataclass(frozen=True)
 class PodFacts:
-    """What downward references may ask about. `allocatable` is the node's, by resource name."""
+    """Facts of a pod for downward API references. `allocatable` is the node's, by resource name."""
 
     pod: Object
     pod_ip: str
@@ -93,7 +93,7 @@ async def _from_source(source: Object, container: Object, facts: PodFacts, fetch
 
 
 def field_value(path: str, facts: PodFacts) -> str:
-    """The value of a downward `fieldPath`. Raises ConfigError for a path that Kubernetes has not."""
+    """The value of a downward `fieldPath`. Raises ConfigError for a path that Kubernetes does not have."""
     metadata, spec = facts.pod["metadata"], facts.pod["spec"]
     plain = {
         "metadata.name": metadata["name"],
@@ -120,7 +120,7 @@ def field_value(path: str, facts: PodFacts) -> str:
 
 
 def resource_value(reference: Object, container: Object, facts: PodFacts) -> str:
-    """The value of a `resourceFieldRef`, divided and rounded up; a limit that is not set is what the node has."""
+    """The value of a `resourceFieldRef`, divided and rounded up; an unset limit is the node's allocatable amount."""
     kind, _, resource = reference["resource"].partition(".")
     resources = container.get("resources", {})
     text = resources.get(kind, {}).get(resource)

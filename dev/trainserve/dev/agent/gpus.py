@@ -65,14 +65,14 @@ def discover(simulated: int) -> Gpus:
 
 
 class Allocator:
-    """Which pod (by uid) has which GPUs; a GPU has one pod at a time."""
+    """Assignment of GPUs to pods, by uid; a GPU belongs to one pod at a time."""
 
     def __init__(self, ids: Iterable[str]) -> None:
         self._free = list(ids)
         self._held: dict[str, list[str]] = {}
 
     def restore(self, uid: str, devices: Sequence[str]) -> None:
-        """Give a pod back what a former agent had given it."""
+        """Give a pod back the GPUs that a former agent had given it."""
         self._held[uid] = [device for device in devices if device in self._free]
         self._free = [device for device in self._free if device not in devices]
 
@@ -87,7 +87,7 @@ class Allocator:
         return self._held[uid]
 
     def release(self, uid: str) -> None:
-        """The pod's GPUs are free again."""
+        """Free the pod's GPUs."""
         self._free += self._held.pop(uid, [])
 
 
@@ -97,7 +97,7 @@ def requested(container: Mapping[str, Any]) -> int:
 
 
 def shares(pod: Mapping[str, Any], devices: Sequence[str]) -> dict[str, list[str]]:
-    """Each container's part of its pod's GPUs: distinct where they run together, shared by init containers."""
+    """Return each container's GPUs: distinct for containers that run together, shared by init containers."""
     parts = {each["name"]: list(devices[: requested(each)]) for each in pod["spec"].get("initContainers", ())}
     taken = 0
     for each in pod["spec"]["containers"]:

@@ -1,4 +1,4 @@
-"""What all pods of the node share: API access, processes, names, devices, addresses."""
+"""Resources that all pods of the node share: API access, processes, names, devices, addresses."""
 
 import asyncio
 import contextlib
@@ -37,7 +37,7 @@ class AddressPool:
         self._next = self._cycle()
 
     def take(self, wanted: str = "") -> str:
-        """A free address, `wanted` if that is one. Raises RuntimeError when the range is used up."""
+        """Return a free address: `wanted` if it is free. Raises RuntimeError when the range is used up."""
         if wanted and ipaddress.IPv4Address(wanted) in self._network and wanted not in self._taken:
             self._taken.add(wanted)
             return wanted
@@ -52,7 +52,7 @@ class AddressPool:
         self._taken.add(address)
 
     def release(self, address: str) -> None:
-        """The address is free again."""
+        """Free an address."""
         self._taken.discard(address)
 
     def _cycle(self) -> Iterator[str]:
@@ -84,7 +84,7 @@ class Host:
     _telling: set[asyncio.Task[None]] = field(default_factory=set)
 
     def base_environment(self, hostname: str) -> dict[str, str]:
-        """What an image would have set, and how to reach the API server."""
+        """Return the variables that an image would set, and those with which to reach the API server."""
         values = {
             "PATH": ":".join([*map(str, self.path_prepend), SYSTEM_PATH]),
             "HOME": "/root",
@@ -105,7 +105,7 @@ class Host:
 
     @property
     def image_folders(self) -> set[Path]:
-        """Where the programs are that a pod's image would have brought, this checkout included."""
+        """Return the folders of programs that a pod's image would contain, this checkout included."""
         checkout, python = Path(__file__).parents[4], Path(sys.base_prefix)
         return {checkout, python, *(folder.parent for folder in self.path_prepend)}
 
@@ -132,7 +132,7 @@ class Host:
         return token
 
     def warn(self, pod: Object, reason: str, message: str) -> None:
-        """A Warning Event on the pod, each once. What fails to be told is only logged."""
+        """Create a Warning Event on the pod, each once. A failure to create it is only logged."""
         key = (pod["metadata"]["uid"], reason, message)
         if key not in self._told:
             self._told.add(key)
@@ -141,7 +141,7 @@ class Host:
             task.add_done_callback(self._telling.discard)
 
     def forget(self, uid: str) -> None:
-        """A pod is gone: nothing about it need be remembered."""
+        """Forget everything about a pod that is gone."""
         self._told = {key for key in self._told if key[0] != uid}
 
     async def _tell(self, pod: Object, reason: str, message: str) -> None:

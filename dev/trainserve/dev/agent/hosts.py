@@ -64,7 +64,7 @@ def own_lines(pod: Object, address: str) -> str:
 
 
 def selects(selector: Mapping[str, str], labels: Mapping[str, str]) -> bool:
-    """Whether a Service's selector matches; an empty one matches nothing."""
+    """Return whether a Service's selector matches; an empty one matches nothing."""
     return bool(selector) and all(labels.get(key) == value for key, value in selector.items())
 
 

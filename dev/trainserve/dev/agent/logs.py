@@ -26,7 +26,7 @@ BLOCK_BYTES = 1 << 16
 
 @dataclass(frozen=True)
 class LogRequest:
-    """What a reader asks for; `since` is a Unix time in seconds."""
+    """Options of a request for a log; `since` is a Unix time in seconds."""
 
     follow: bool = False
     tail_lines: int | None = None
@@ -36,7 +36,7 @@ class LogRequest:
 
 
 class LogWatcher:
-    """Notices when containers write; keeps their indexes and wakes those who follow."""
+    """Watches the logs of containers; maintains their indexes and wakes followers."""
 
     def __init__(self) -> None:
         self._inotify = Inotify()
@@ -46,16 +46,16 @@ class LogWatcher:
         self._sizes: dict[Path, int] = {}
 
     async def run(self) -> None:
-        """Follow the logs, for ever."""
+        """Follow the logs, without end."""
         async for event in self._inotify:
             if event.watch is not None and event.mask & Mask.MODIFY:
                 path = Path(event.watch.path)
-                self._watches.pop(path, None)  # it was for one event
+                self._watches.pop(path, None)  # it was a one-shot watch
                 self._note(path)
                 asyncio.get_running_loop().call_later(PAUSE_SECONDS, self._resume, path)
 
     def begin(self, attempt: Attempt) -> None:
-        """A container runs."""
+        """Begin to watch the log of a container that runs."""
         path = attempt.log
         if path not in self._ended:
             self._ended[path] = asyncio.Event()
@@ -64,7 +64,7 @@ class LogWatcher:
             self._resume(path)
 
     def end(self, attempt: Attempt) -> None:
-        """A container has ended: its log is complete."""
+        """Stop watching the log of a container that has ended: it is complete."""
         path = attempt.log
         if path in self._ended:
             self._note(path)
@@ -103,7 +103,7 @@ class LogWatcher:
 
 
 def read_index(attempt: Attempt) -> list[tuple[int, float]]:
-    """The index: sizes with the times at which they had been reached."""
+    """Read the index: sizes in bytes, each with the Unix time by which it had been reached."""
     try:
         data = attempt.log.with_name("log.times").read_bytes()
     except FileNotFoundError:
@@ -112,22 +112,22 @@ def read_index(attempt: Attempt) -> list[tuple[int, float]]:
 
 
 def indexed_size(attempt: Attempt) -> int:
-    """How much of the log the index covers."""
+    """Return the size in bytes of the part of the log that the index covers."""
     return max((size for size, _ in read_index(attempt)), default=0)
 
 
 def time_at(index: list[tuple[int, float]], offset: int, otherwise: float) -> float:
-    """When the byte at `offset` had been written."""
+    """Return the Unix time by which the byte at `offset` had been written, `otherwise` if it is not indexed."""
     return next((when for size, when in index if size > offset), otherwise)
 
 
 def offset_since(index: list[tuple[int, float]], since: float) -> int:
-    """Where in the log that begins which was written at `since` or later."""
+    """Return the offset in the log from which everything was written at `since` (Unix time) or later."""
     return max((size for size, when in index if when < since), default=0)
 
 
 def tail_offset(path: Path, lines: int) -> int:
-    """Where the last `lines` lines of a file begin."""
+    """Return the offset at which the last `lines` lines of a file begin."""
     with path.open("rb") as file:
         position = file.seek(0, os.SEEK_END)
         if lines <= 0 or position == 0:
@@ -176,7 +176,7 @@ async def read_log(watcher: LogWatcher, attempt: Attempt, request: LogRequest) -
 
 
 def _stamp(attempt: Attempt, lines: list[bytes], offset: int) -> bytes:
-    """Lines that begin at `offset`, each with the time it was written before it."""
+    """Prefix each of `lines`, which begin at `offset`, with the time at which it was written."""
     index, now = read_index(attempt), time.time()
     stamped = []
     for line in lines:

@@ -1,4 +1,4 @@
-"""The Node object: what this machine offers, that it is alive, and where its kubelet port is."""
+"""The Node object: resources of this machine, heartbeats, and the address of its kubelet port."""
 
 import asyncio
 import logging
@@ -42,13 +42,13 @@ class Machine:
 
     @classmethod
     def observe(cls, directory: Path, simulated_gpus: int) -> "Machine":
-        """This machine; the disk is the one that holds `directory`."""
+        """Return the facts of this machine; the disk is the one that holds `directory`."""
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         cpus = len(os.sched_getaffinity(0))
         return cls(cpus, memory, shutil.disk_usage(directory).total, gpus.discover(simulated_gpus))
 
     def allocatable(self) -> dict[str, str]:
-        """Resources by name, as Kubernetes quantities."""
+        """Return the resources by name, as Kubernetes quantities."""
         resources = {
             "cpu": str(self.cpus),
             "memory": f"{self.memory // 1024}Ki",
@@ -144,7 +144,7 @@ async def register(client: Client, node: Object) -> None:
 
 
 async def heartbeat(client: Client, name: str) -> None:
-    """Renew the node's Lease every 10 s, and say Ready again where an outage made the control plane doubt it."""
+    """Renew the node's Lease every 10 s, and report Ready again after an outage that looked like a lost node."""
     collection = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
     while True:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,6 +1,6 @@
 """One pod on the node, from the moment it is bound until its object is gone.
 
-All it decides is in the modules it uses (status, restart, probes, volumes, environment); here is the order of things.
+Decisions are in the modules that it uses (status, restart, probes, volumes, environment); this is their sequence.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ Object = dict[str, Any]
 
 # Long enough for a command that ends at once to be reported once, short enough for nobody to notice.
 REPORT_DELAY_SECONDS = 0.01
-# A pod that has not started by then says so; most have, and are spared a status of their own for it.
+# After this delay a pod that has not started reports it; most have started, which saves a status write.
 PATIENCE_SECONDS = 0.2
 
 logger = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ class PodWorker:
         return f"{self.pod['metadata']['namespace']}/{self.pod['metadata']['name']}"
 
     def update(self, pod: Object) -> None:
-        """Take in a newer version of the Pod."""
+        """Adopt a newer version of the Pod."""
         if int(pod["metadata"]["resourceVersion"]) >= int(self.pod["metadata"]["resourceVersion"]):
             self.pod = pod
             if self._written is not None and status_conditions(pod) != status_conditions({"status": self._written}):
@@ -76,12 +76,12 @@ class PodWorker:
             self._deleted.set()
 
     def gone(self) -> None:
-        """The Pod's object no longer exists: nothing may run for it."""
+        """End the pod: its object no longer exists."""
         self._gone.set()
         self._deleted.set()
 
     async def run(self) -> None:
-        """Do all that is to be done for this pod. Returns when its object is gone and nothing of it runs."""
+        """Run the pod. Returns when its object is gone and none of its processes runs."""
         if not is_terminal(self.pod):
             reporter = asyncio.create_task(self._report())
             try:
@@ -227,7 +227,7 @@ class PodWorker:
         return VolumeMaker(self._fetch, volume, self._host.request_token)
 
     async def _configure(self, container: Object, attempt: Attempt) -> Process:
-        """Everything a container's process needs, from the API server as it is now."""
+        """Return all that a container's process needs, from the API server's present objects."""
         facts, name = self._facts(), hostname(self.pod)
         env = await environment.environment(container, facts, self._host.base_environment(name), self._fetch)
         # Last, so that no manifest can reach another pod's devices.
@@ -274,7 +274,7 @@ class PodWorker:
             await self._write_status()
 
     async def _write_status(self) -> None:
-        """Bring the Pod's status up to date, trying until it is or the Pod is gone."""
+        """Write the Pod's status, with retries until it is written or the Pod is gone."""
         metadata = self.pod["metadata"]
         path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}"
         async with self._writing:

@@ -1,4 +1,4 @@
-"""Probes: how one check is made, and when results in a row change what is believed of a container."""
+"""Probes: single checks, and the change of a container's health after consecutive results."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ Execute = Callable[[list[str]], Awaitable[tuple[int, str]]]
 
 @dataclass(frozen=True)
 class Belief:
-    """What a probe has made believed (`healthy`), and how many results in a row (`run`) said `last`."""
+    """State of a probe: `healthy`, and the number `run` of consecutive results equal to `last`."""
 
     healthy: bool
     last: bool | None = None
@@ -24,7 +24,7 @@ class Belief:
 
 
 def judge(belief: Belief, success: bool, probe: Object) -> Belief:
-    """The belief after one more result: it changes after `failureThreshold` or `successThreshold` in a row."""
+    """Return the state after one more result: it changes after `failureThreshold` or `successThreshold` in a row."""
     run = belief.run + 1 if success == belief.last else 1
     threshold = probe.get("successThreshold", 1) if success else probe.get("failureThreshold", 3)
     return Belief(success if run >= threshold else belief.healthy, success, run)
@@ -40,7 +40,7 @@ class Prober:
         self._execute = execute
 
     async def check(self, probe: Object) -> tuple[bool, str]:
-        """One check, within the probe's timeout: whether it succeeded, and what it said."""
+        """Make one check, within the probe's timeout; return whether it succeeded, and its message."""
         try:
             async with asyncio.timeout(probe.get("timeoutSeconds", 1)):
                 return await self._check(probe)
@@ -67,7 +67,7 @@ class Prober:
         return True, ""
 
     async def http_get(self, action: Object) -> tuple[int, str]:
-        """Status and the first 200 characters of what an `httpGet` answers. Raises OSError, aiohttp.ClientError."""
+        """Return status and first 200 characters of an `httpGet`'s answer. Raises OSError, aiohttp.ClientError."""
         host = action.get("host") or self._pod_ip
         scheme, path = action.get("scheme", "HTTP").lower(), action.get("path", "/").lstrip("/")
         url = f"{scheme}://{host}:{self._port(action['port'])}/{path}"
@@ -106,7 +106,7 @@ async def watch(
     changed: Callable[[bool, str], None],
     failed: Callable[[str], None],
 ) -> None:
-    """Check every period for ever, after `delay` seconds; `changed` hears of a new belief, `failed` of failures."""
+    """Check every period without end, after `delay` seconds; `changed` gets each new state, `failed` each failure."""
     await asyncio.sleep(delay)
     belief = Belief(healthy)
     while True:

@@ -1,4 +1,4 @@
-"""What /proc says about processes: which one a pid means, and which ones live in a container's sandbox."""
+"""Processes by /proc: identity of a pid over time, and members of a container's sandbox."""
 
 import contextlib
 import os
@@ -37,7 +37,7 @@ def kill_members(namespace: int) -> None:
 
 
 def using(folder: Path) -> list[int]:
-    """Processes of other mount namespaces with something below `folder` mounted: containers, found without records."""
+    """Return processes of other mount namespaces that mount something below `folder`: containers without a record."""
     device, inside = _location(folder)
     own = Path("/proc/self/ns/mnt").stat().st_ino
     verdicts = {own: False}
@@ -61,7 +61,7 @@ def kill_using(folder: Path) -> int:
 
 
 def _kill_all(find: Callable[[], list[int]]) -> int:
-    # More than one round: some may fork meanwhile. Not for ever: one that hangs in the kernel dies once it is let go.
+    # More than one round: some may fork meanwhile. A limited number: one that hangs in the kernel dies when it returns.
     killed: set[int] = set()
     give_up = time.monotonic() + KILL_SECONDS
     while (pids := find()) and time.monotonic() < give_up:

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 def backends(service: Object, port: Object, pods: Iterable[tuple[Object, str]]) -> list[Address]:
-    """Where connections to a Service's port may go: the ready pods it selects, in a stable order."""
+    """Return the backends of a Service's port: the ready pods that it selects, in a stable order."""
     selector = service["spec"].get("selector") or {}
     publish = service["spec"].get("publishNotReadyAddresses", False)
     found = []

@@ -1,4 +1,4 @@
-"""What the agent knows of each container, and where it lies on disk so that a restarted agent knows it again.
+"""Records of pods and containers, on disk, so that a restarted agent finds them again.
 
 `pods/<uid>/pod.json`                              the Pod's address and devices
 `pods/<uid>/hosts`                                 its /etc/hosts
@@ -20,7 +20,7 @@ TERMINATION_BYTES = 4096
 
 @dataclass(frozen=True)
 class Waiting:
-    """Not started: reason and message as `kubectl describe pod` shows them."""
+    """State of a container that has not started, with reason and message as `kubectl describe pod` shows them."""
 
     reason: str = "ContainerCreating"
     message: str = ""
@@ -28,14 +28,14 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Running:
-    """Started at a Unix time in seconds."""
+    """State of a container that runs, with its start as a Unix time in seconds."""
 
     started_at: float
 
 
 @dataclass(frozen=True)
 class Terminated:
-    """Ended; times are Unix times in seconds, 0 where it never ran."""
+    """State of a container that has ended; times are Unix times in seconds, 0 if it never ran."""
 
     exit_code: int
     reason: str
@@ -63,7 +63,7 @@ class ContainerRecord:
 
 
 def ran_seconds(ended: Terminated) -> float:
-    """How long a container ran; one that could not be started ran for no time."""
+    """Return for how many seconds a container ran; 0 if it could not be started."""
     return ended.finished_at - ended.started_at if ended.started_at else 0.0
 
 
@@ -75,7 +75,7 @@ class Attempt:
 
     @property
     def number(self) -> int:
-        """0 for the first start; later the restart count."""
+        """Number of the attempt: 0 for the first start, then the restart count."""
         return int(self.folder.name)
 
     @property
@@ -117,15 +117,15 @@ class Attempt:
         return started_at
 
     def ended(self) -> bool:
-        """Whether its end is on record."""
+        """Return whether its end is on record."""
         return (self.folder / "exit.json").exists()
 
     def mark_out_of_memory(self) -> None:
-        """Remember that the kernel killed it for its memory limit, which nobody can ask once its cgroup is gone."""
+        """Record that the kernel killed it for its memory limit: after the removal of its cgroup this is unknown."""
         (self.folder / "out-of-memory").touch()
 
     def result(self, *, policy: str) -> Terminated:
-        """How it ended. `policy` is the container's terminationMessagePolicy."""
+        """Return how the attempt ended. `policy` is the container's terminationMessagePolicy."""
         exited = _load(self.folder / "exit.json")
         code: int = exited["exitCode"]
         message = termination_message(self, policy, failed=code != 0)

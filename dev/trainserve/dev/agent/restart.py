@@ -1,4 +1,4 @@
-"""When a container that ended is started again: restart policy and kubelet's exponential backoff."""
+"""Restarts of containers: restart policy, and the kubelet's exponential backoff."""
 
 FIRST_SECONDS = 10.0
 LONGEST_SECONDS = 300.0
@@ -7,7 +7,7 @@ FORGET_SECONDS = 2 * LONGEST_SECONDS
 
 
 def should_restart(policy: str, exit_code: int) -> bool:
-    """Whether a container that exited with `exit_code` starts again under `restartPolicy`."""
+    """Return whether a container that exited with `exit_code` starts again under `restartPolicy`."""
     return policy == "Always" or (policy == "OnFailure" and exit_code != 0)
 
 

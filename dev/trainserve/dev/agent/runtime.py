@@ -1,4 +1,4 @@
-"""The agent's side of the launcher: start, signal, exec, and to be told when a container has ended."""
+"""The agent's side of the launcher: start, signal and exec, and notification when a container has ended."""
 
 import asyncio
 import contextlib
@@ -32,12 +32,12 @@ class Process:
     mounts: Sequence[Mount]
     cgroups: Sequence[Path] = field(default=())
     read_only: bool = False
-    """Whether it writes to its volumes alone."""
+    """Whether its root file system is read-only: it can write to its volumes only."""
 
 
 @dataclass(frozen=True)
 class CommandResult:
-    """How a command run in a container ended; `output` is the first 10 KiB of both streams."""
+    """Result of a command in a container; `output` is the first 10 KiB of both streams."""
 
     exit_code: int
     output: str
@@ -55,7 +55,7 @@ class Runtime:
         self._connected = asyncio.Event()
 
     async def run(self) -> None:
-        """Keep a launcher running and listen to it, for ever."""
+        """Keep a launcher running and listen to it, without end."""
         while True:
             reader = await self._connect()
             self._connected.set()

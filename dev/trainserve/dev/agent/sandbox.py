@@ -62,7 +62,7 @@ def parse_mountinfo(text: str) -> list[MountPoint]:
 
 
 def visible_mounts(points: Iterable[MountPoint], *, hide: str) -> list[MountPoint]:
-    """Mounts a container needs beside the root: parents first, the last one at a path, none at or under `hide`."""
+    """Return mounts of a container besides its root: parents first, the last one at a path, none at or under `hide`."""
     latest = {point.path: point for point in points}
     kept = [point for path, point in latest.items() if path != "/" and not f"{path}/".startswith(f"{hide}/")]
     recursive = [point.path for point in kept if _is_kernels(point)]
@@ -85,7 +85,7 @@ def unmount(target: str) -> None:
 
 
 def become_subreaper() -> None:
-    """Orphans among this process's descendants become its children (prctl(2))."""
+    """Make orphans among this process's descendants its children (prctl(2))."""
     _check(_libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl(PR_SET_CHILD_SUBREAPER)")
 
 
@@ -131,7 +131,7 @@ def enter(stage: str, hide: str, hostname: str, mounts: Sequence[Mount]) -> list
 
 
 def make_read_only(overlays: Iterable[str], mounts: Iterable[Mount]) -> None:
-    """As `readOnlyRootFilesystem` does: the `mounts` stay as they are."""
+    """Make the root read-only, for `readOnlyRootFilesystem`; `mounts` stay as they are."""
     volumes = {each["target"] for each in mounts}
     for path in overlays:
         if path not in volumes and os.path.ismount(path):  # a volume may lie above it and hide it

@@ -87,7 +87,7 @@ def parse_query(query: Mapping[str, str]) -> LogRequest:
 
 
 def _tls(directory: Path, address: str) -> ssl.SSLContext:
-    """Any certificate will do: without --kubelet-certificate-authority the API server verifies none."""
+    """Return a TLS context; without --kubelet-certificate-authority the API server does not verify its certificate."""
     path = directory / "kubelet.pem"
     path.touch(mode=0o600)
     trustme.CA().issue_cert(address).private_key_and_cert_chain_pem.write_to_path(path)

@@ -84,7 +84,7 @@ def container_status(record: ContainerRecord) -> Object:
 
 
 def is_ready(pod: Object) -> bool:
-    """Whether a Service sends new connections to the Pod."""
+    """Return whether a Service sends new connections to the Pod."""
     if pod["metadata"].get("deletionTimestamp"):
         return False
     conditions = pod.get("status", {}).get("conditions", [])
@@ -92,7 +92,7 @@ def is_ready(pod: Object) -> bool:
 
 
 NODES_OWN = ("Initialized", "Ready", "ContainersReady")
-"""Conditions that the node writes; others are of the scheduler, or of whoever evicts."""
+"""Conditions that the node writes; others belong to the scheduler, or to the evicting controller."""
 
 
 def status_conditions(pod: Object) -> dict[str, str]:
@@ -102,7 +102,7 @@ def status_conditions(pod: Object) -> dict[str, str]:
 
 
 def is_terminal(pod: Object) -> bool:
-    """Whether the Pod has ended for good."""
+    """Return whether the Pod has ended for good."""
     return pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
 
 

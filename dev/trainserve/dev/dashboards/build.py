@@ -12,24 +12,24 @@ from trainserve.dev.dashboards.boards import fleet, modelserve, operator, trainj
 from trainserve.dev.dashboards.layout import Board, assembled
 
 FOLDER = Path(__file__).parents[4] / "charts" / "trainserve" / "dashboards"
-"""Where the written files are committed."""
+"""Folder of the committed files."""
 BOARDS: dict[str, Callable[[], Board]] = {
     "fleet": fleet.board,
     "trainjob": trainjob.board,
     "modelserve": modelserve.board,
     "operator": operator.board,
 }
-"""By the name of the file."""
+"""Boards by the name of the file."""
 
 
 def text(name: str) -> str:
-    """The JSON of one board; the same at every call, and for every machine."""
+    """Return the JSON of one board; the same at every call, on every machine."""
     dashboard = assembled(BOARDS[name]())
     return json.dumps(dashboard, cls=JSONEncoder, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def write(folder: Path = FOLDER) -> list[Path]:
-    """Writes the files and returns their paths."""
+    """Write the files and return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.json" for name in BOARDS]
     for path in paths:
@@ -38,6 +38,6 @@ def write(folder: Path = FOLDER) -> list[Path]:
 
 
 def stale(folder: Path = FOLDER) -> list[Path]:
-    """The files that are missing, or are not what would be written."""
+    """Return the files that are missing or differ from what `write` would write."""
     paths = [folder / f"{name}.json" for name in BOARDS]
     return [path for path in paths if not path.exists() or path.read_text() != text(path.stem)]

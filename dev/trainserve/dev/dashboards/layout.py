@@ -16,7 +16,7 @@ from trainserve.dev.dashboards.variables import Variable, datasource
 
 @dataclass(frozen=True)
 class Section:
-    """Panels under one title. Those side by side are equally high, and together 24 columns wide."""
+    """Panels under one title. Panels in one row are equally high, and together 24 columns wide."""
 
     title: str
     panels: Sequence[Panel]
@@ -24,7 +24,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Board:
-    """What is a board's own; the rest is the same for all of them."""
+    """The parts of a board in which boards differ."""
 
     uid: str
     description: str
@@ -35,7 +35,7 @@ class Board:
 
 
 def assembled(board: Board) -> Dashboard:
-    """The dashboard as Grafana takes it."""
+    """Return the dashboard in Grafana's form."""
     title = links.TITLES[board.uid]
     made = builders.Dashboard(title).uid(board.uid).description(board.description).tags(["trainserve"])
     made.time(board.since, "now").refresh("30s").timezone("browser").tooltip(DashboardCursorSync.CROSSHAIR)

@@ -1,4 +1,4 @@
-"""Where the boards lead: to each other, and from a row of a table to the board of the object in it."""
+"""Links between the boards, and from a row of a table to the board of the object in it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FLEET, TRAINJOB, MODELSERVE, OPERATOR = (
     "trainserve-modelserve",
     "trainserve-operator",
 )
-"""The boards' uids, which addresses hold: they never change."""
+"""The boards' uids. They never change, as URLs contain them."""
 TITLES = {
     FLEET: "TrainServe / Fleet",
     TRAINJOB: "TrainServe / TrainJob",
@@ -22,17 +22,17 @@ TITLES = {
 
 
 def boards(here: str) -> list[Builder[DashboardLink]]:
-    """Links to all boards but this one, with the data source and the time that are chosen here."""
+    """Return links to all boards except `here`; they keep the chosen data source and time range."""
     return [_board(uid) for uid in TITLES if uid != here]
 
 
 def to_trainjob() -> DynamicConfigValue:
-    """From a table's column to the board of the row's TrainJob; the table has the columns Namespace and TrainJob."""
+    """Return a link to the board of the row's TrainJob; the table has the columns Namespace and TrainJob."""
     return _row("Open this TrainJob", TRAINJOB, "trainjob", "TrainJob")
 
 
 def to_modelserve() -> DynamicConfigValue:
-    """As `to_trainjob`, of a ModelServe."""
+    """Return the same link for a ModelServe."""
     return _row("Open this ModelServe", MODELSERVE, "modelserve", "ModelServe")
 
 

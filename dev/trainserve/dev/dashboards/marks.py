@@ -9,8 +9,8 @@ from trainserve.dev.dashboards.panels import DATASOURCE
 
 
 def mark(name: str, expr: str, text: str, *, colour: str, tags: str = "") -> builders.AnnotationQuery:
-    """One mark for each series of `expr`, at the time that its value is, in Unix seconds."""
-    # Grafana takes the value for milliseconds.
+    """Return an annotation with one mark for each series of `expr`, at the Unix time in seconds that is its value."""
+    # Grafana expects milliseconds.
     target = prometheus.Dataquery().expr(f"{expr} * 1000").ref_id("Anno").datasource(DATASOURCE)
     marks = builders.AnnotationQuery().name(name).datasource(DATASOURCE).enable(True).icon_color(colour)
     marks.target(target).use_value_for_time(True).title_format(name).text_format(text)

@@ -1,4 +1,4 @@
-"""What the boards hold the services to; the alert rules have the same figures (a test compares them)."""
+"""Objectives of the services; the alert rules have the same figures (a test compares them)."""
 
 from __future__ import annotations
 
@@ -8,4 +8,4 @@ ERROR_BUDGET = 0.001
 SLOW_BUDGET = 0.01
 """Share of requests that may be slower than a ModelServe's p99 objective: what p99 means."""
 FAST_BURN, SLOW_BURN = 14.4, 6.0
-"""Times the budget at which somebody is woken: 2 % of a month's budget in an hour, 5 % in six hours."""
+"""Burn rates at which an alert fires: 2 % of a month's budget in an hour, 5 % in six hours."""

@@ -26,7 +26,7 @@ SECOND = "purple"
 THIRD = "super-light-blue"
 FOURTH = "super-light-purple"
 NEUTRAL = "text"
-"""Of the theme's own text."""
+"""Colour of the theme's own text."""
 
 KINDS = {"TrainJob": ACCENT, "ModelServe": SECOND}
 PHASES = {
@@ -43,26 +43,26 @@ PHASES = {
     "Refused": FAILURE,
     "Failed": FAILURE,
 }
-"""Every phase of a TrainJob and of a ModelServe."""
+"""Colours of all phases of a TrainJob and of a ModelServe."""
 
 
 def fixed(colour: str) -> builders.FieldColor:
-    """One colour for all series."""
+    """Return a setting with one colour for all series."""
     return builders.FieldColor().mode(FieldColorModeId.FIXED).fixed_color(colour)
 
 
 def by_threshold() -> builders.FieldColor:
-    """The colour of the threshold that the value has reached."""
+    """Return a setting with the colour of the threshold that the value has reached."""
     return builders.FieldColor().mode(FieldColorModeId.THRESHOLDS)
 
 
 def in_turn() -> builders.FieldColor:
-    """Colours of Grafana's own palette, from its first on: by name, a lone series may be brown."""
+    """Return a setting with Grafana's palette in its order: by name, the only series may be brown."""
     return builders.FieldColor().mode(FieldColorModeId.PALETTE_CLASSIC)
 
 
 def of_kinds(*suffixes: str) -> dict[str, str]:
-    """Colours of series that are named by kind and one of the suffixes; the first is the pale one of two."""
+    """Return the colours of series named by kind and a suffix; the first of two suffixes gets the paler colour."""
     pale = {"TrainJob": THIRD, "ModelServe": FOURTH} if len(suffixes) > 1 else KINDS
     return {
         f"{kind}{suffix}": (pale if at == 0 else KINDS)[kind] for kind in KINDS for at, suffix in enumerate(suffixes)
@@ -70,18 +70,18 @@ def of_kinds(*suffixes: str) -> dict[str, str]:
 
 
 def override(colour: str) -> DynamicConfigValue:
-    """The colour of one series, as a property of an override."""
+    """Return the colour of one series as a property of an override."""
     return DynamicConfigValue("color", {"mode": "fixed", "fixedColor": colour})
 
 
 def steps(base: str, *more: tuple[float, str]) -> builders.ThresholdsConfig:
-    """Thresholds: `base` below the first value, then each colour from its value on."""
+    """Return thresholds: `base` below the first value, then each colour from its value on."""
     listed = [Threshold(None, base), *(Threshold(value, colour) for value, colour in more)]
     return builders.ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(listed)
 
 
 def phase_mapping() -> ValueMap:
-    """Phases as texts in their colours."""
+    """Return a mapping of phases to texts in their colours."""
     listed = enumerate(PHASES.items())
     return ValueMap({phase: ValueMappingResult(phase, colour, index=at) for at, (phase, colour) in listed})
 

@@ -1,4 +1,4 @@
-"""The makers of panels: all that is the same for every panel of a kind is said here, once."""
+"""Builders of panels, with all that panels of one kind have in common."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ LEAST_TOP = {
     units.SECONDS: 0.01,
     units.PER_SECOND: 1,
 }
-"""Unit → what an axis reaches at least: where all is 0, Grafana's own goes to 100, which is 10,000 %."""
+"""Least upper end of an axis, by unit: Grafana's default for values of 0 is 100, which is 10,000 % for a ratio."""
 Panel = timeseries.Panel | stat.Panel | table.Panel | heatmap.Panel
 
 
@@ -58,7 +58,7 @@ class Query:
     legend: str = ""
     colour: str | None = None
     dashed: bool = False
-    """A line that something is held to, not a measurement."""
+    """Whether it is a limit, not a measurement."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Column:
     properties: Sequence[DynamicConfigValue] = field(default_factory=tuple)
 
     def source(self, queries: int) -> str:
-        """The column's name before it is renamed, where there are so many queries."""
+        """Return the column's name before it is renamed, in a table of `queries` queries."""
         return self.label if self.value is None else _value(self.value, queries)
 
 
@@ -94,7 +94,7 @@ def graph(
     empty: str = "no data",
     colours: dict[str, str] | None = None,
 ) -> timeseries.Panel:
-    """Lines over time. `thresholds` are drawn as dashed lines; `colours` are of series by name."""
+    """Build lines over time. `thresholds` are drawn as dashed lines; `colours` maps names of series to colours."""
     panel = timeseries.Panel().title(title).id(_number(title)).description(description).datasource(DATASOURCE)
     panel.span(width).height(height).unit(unit).no_value(empty).color_scheme(palette.in_turn())
     panel.targets([_target(query, at) for at, query in enumerate(queries)])
@@ -141,7 +141,7 @@ def figure(
     both: bool = False,
     empty: str = "none",
 ) -> stat.Panel:
-    """One figure of now. With `names`, the series' name in its place; with `both`, or of several queries, beside it."""
+    """Build one present figure. `names` shows the series' name instead; `both`, or several queries, shows it beside."""
     panel = stat.Panel().title(title).id(_number(title)).description(description).datasource(DATASOURCE)
     panel.span(width).height(height).unit(unit).no_value(empty).color_scheme(palette.by_threshold())
     panel.targets([_target(query, at, instant=True) for at, query in enumerate(queries)])
@@ -172,7 +172,7 @@ def listing(
     descending: bool = False,
     empty: str = "none",
 ) -> table.Panel:
-    """A table of now: the queries' series, joined by the labels that all of them have."""
+    """Build a table of present values: the queries' series, joined by their common labels."""
     panel = table.Panel().title(title).id(_number(title)).description(description).datasource(DATASOURCE)
     panel.span(width).height(height).no_value(empty)
     panel.targets([_target(Query(expr), at, instant=True, rows=True) for at, expr in enumerate(queries)])
@@ -197,7 +197,7 @@ def listing(
 def heat(
     title: str, description: str, expr: str, *, unit: str, width: int = 12, height: int = 8, empty: str = "no data"
 ) -> heatmap.Panel:
-    """A histogram's buckets over time."""
+    """Build a heat map of a histogram's buckets over time."""
     panel = heatmap.Panel().title(title).id(_number(title)).description(description).datasource(DATASOURCE)
     panel.span(width).height(height).unit(unit).no_value(empty)
     target = _target(Query(expr, "{{le}}"), 0).format(PromQueryFormat.HEATMAP)
@@ -208,12 +208,12 @@ def heat(
 
 
 def _value(at: int, queries: int) -> str:
-    """What Grafana calls the column of a query's values: a lone query's has no letter."""
+    """Return Grafana's name of the column with a query's values: it has no letter if there is only one query."""
     return f"Value #{ascii_uppercase[at]}" if queries > 1 else "Value"
 
 
 def _number(title: str) -> int:
-    """An id that stays as long as the title does, whatever is put before the panel."""
+    """Return an id that depends on the title only, not on the panel's position."""
     return zlib.crc32(title.encode()) % 1_000_000 + 1
 
 

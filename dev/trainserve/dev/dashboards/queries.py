@@ -16,7 +16,7 @@ Kind = Literal["panel", "variable", "annotation"]
 _VARIABLE = re.compile(r"\$\{(\w+)(?::\w+)?\}|\$(\w+)")
 _LABEL_VALUES = re.compile(r"label_values\((?P<selector>.+), *(?P<label>\w+)\)")
 INTERVALS = {"__rate_interval": "1m", "__interval": "15s", "__range": "1h", "__range_s": "3600"}
-"""What Grafana fills in by itself, for an hour on a screen's width, where scrapes are 15 seconds apart."""
+"""Values of Grafana's built-in variables for one hour on a screen's width and a scrape interval of 15 seconds."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Query:
     """Whether the panel asks for now only, and not for the whole range."""
     label: str = ""
     source: str = ""
-    """As it is written in the file."""
+    """The query as written in the file."""
 
 
 def read(folder: Path) -> dict[str, dict[str, Any]]:

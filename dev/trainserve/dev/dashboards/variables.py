@@ -9,11 +9,11 @@ from trainserve.dev.dashboards.panels import DATASOURCE
 
 Variable = builders.DatasourceVariable | builders.QueryVariable
 ANY = ".+"
-"""What All stands for: shorter than a list of a thousand names."""
+"""Value of the choice All: it keeps queries shorter than a list of a thousand names would."""
 
 
 def datasource() -> Variable:
-    """Which Prometheus; Grafana's default one at first."""
+    """Return the variable for the Prometheus data source; its default is Grafana's."""
     variable = builders.DatasourceVariable("datasource").label("Data source").type("prometheus")
     return variable.description("The Prometheus that scrapes TrainServe.")
 
@@ -21,7 +21,7 @@ def datasource() -> Variable:
 def chosen(
     name: str, label: str, description: str, query: str, *, several: bool = False, hidden: bool = False
 ) -> Variable:
-    """A label's values. With `several`, more than one can be chosen, or all, as it is at first."""
+    """Return a variable of a label's values. `several` allows more than one, or All, which is then the default."""
     variable = builders.QueryVariable(name).label(label).description(description).datasource(DATASOURCE)
     # The form that Grafana's own editor writes: 1 stands for a query of label values.
     variable.query({"qryType": 1, "query": query, "refId": "PrometheusVariableQueryEditor-VariableQuery"})

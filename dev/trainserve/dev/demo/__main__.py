@@ -30,7 +30,7 @@ from trainserve.dev.demo import monitoring
 from trainserve.dev.demo.requests import Answers, ask
 from trainserve.dev.demo.watch import DemoError, conditions, follow
 from trainserve.dev.helm import HelmUnavailable, helm
-from trainserve.dev.kube import Client, Object, Refused
+from trainserve.dev.kube import Client, Object, Refused, is_true
 from trainserve.dev.locks import held
 from trainserve.dev.progress import ConsoleProgress, Progress
 from trainserve.dev.prometheus import PrometheusUnavailable
@@ -55,7 +55,7 @@ SHOWN = 10
 
 
 def kubectl(*arguments: str) -> None:
-    """Runs kubectl as a user would, showing the command and what it prints."""
+    """Run kubectl as a user would, showing the command and what it prints."""
     click.echo(f"$ kubectl {' '.join(arguments)}")
     done = subprocess.run([binaries.kubectl(), *arguments], check=False)
     if done.returncode:
@@ -63,29 +63,26 @@ def kubectl(*arguments: str) -> None:
 
 
 def finished(job: Object) -> bool:
-    """Whether a TrainJob has come to its end, good or bad."""
-    now = conditions(job)
-    return any(now.get(kind, {}).get("status") == "True" for kind in ("Complete", "Failed")) or (
-        now.get("Accepted", {}).get("status") == "False"
-    )
+    """Return whether a TrainJob has come to its end, good or bad."""
+    refused = conditions(job).get("Accepted", {}).get("status") == "False"
+    return refused or is_true(job, "Complete") or is_true(job, "Failed")
 
 
 def serves(version: int) -> Any:
-    """A predicate: this ModelServe is ready and takes traffic with `version`."""
+    """Return a predicate of a ModelServe: whether it is ready and takes traffic with `version`."""
 
     def ready(serve: Object) -> bool:
-        is_ready = conditions(serve).get("Ready", {}).get("status") == "True"
-        return is_ready and serve["status"].get("version") == version
+        return is_true(serve, "Ready") and serve["status"].get("version") == version
 
     return ready
 
 
 def train(console: Console, client: Client) -> Object:
-    """Applies the TrainJob and follows it to its end; returns it. Raises DemoError unless it published a version."""
-    kubectl("delete", "tsj", "digits", "--ignore-not-found")  # a run's spec is immutable: train anew
+    """Apply the TrainJob and follow it to its end; return it. Raises DemoError unless it published a version."""
+    kubectl("delete", "tsj", "digits", "--ignore-not-found")  # the spec is immutable: a new run needs a new object
     kubectl("apply", "-f", str(EXAMPLE / "trainjob.yaml"))
     job = follow(console, client, "TrainJob", "digits", finished, 300)
-    if conditions(job).get("Complete", {}).get("status") != "True":
+    if not is_true(job, "Complete"):
         raise DemoError("the TrainJob did not complete; its conditions above say why")
     artifact, result = job["status"]["artifact"], job["status"]["result"]
     console.print(
@@ -99,7 +96,7 @@ def train(console: Console, client: Client) -> Object:
 
 
 def predictions(console: Console, answers: list[Answers], labels: Any) -> None:
-    """Prints the first predictions against their labels, then accuracy and latency for each protocol."""
+    """Print the first predictions against their labels, then accuracy and latency for each protocol."""
     http, grpc = answers
     table = Table("image", "label", "HTTP", "gRPC", "probability", title="Predictions against labels")
     for row in range(SHOWN):
@@ -123,7 +120,7 @@ def predictions(console: Console, answers: list[Answers], labels: Any) -> None:
 
 
 def check_answers(console: Console, job: Object) -> int:
-    """Sends the test split over HTTP and gRPC; returns how many requests that took.
+    """Send the test split over HTTP and gRPC; return how many requests that took.
 
     Raises DemoError unless the answers of both are as accurate as the run reported.
     """
@@ -145,7 +142,7 @@ def check_answers(console: Console, job: Object) -> int:
 
 
 def watch(console: Console, url: str, sent: int) -> None:
-    """Shows that Prometheus sees what runs, and has counted the requests that were sent. Raises DemoError."""
+    """Show that Prometheus scrapes the running pods and has counted the `sent` requests. Raises DemoError."""
     targets = Table("job", "target", "of", "state", title="What Prometheus scrapes")
     for target in sorted(monitoring.await_targets(url, 60), key=lambda each: str(each["labels"]["job"])):
         labels = target["labels"]
@@ -161,7 +158,7 @@ def watch(console: Console, url: str, sent: int) -> None:
 
 
 def next_steps(console: Console, client: Client, kubeconfig: Path, cluster: Cluster | None, watched: bool) -> None:
-    """What a newcomer may want to look at now."""
+    """Print suggestions for what to look at next."""
     host = client.get("Service", "digits")["spec"].get("clusterIP", "")
     console.print("\nThe cluster is still up. Look around:", style="bold")
     lines = [
@@ -184,7 +181,7 @@ def next_steps(console: Console, client: Client, kubeconfig: Path, cluster: Clus
 
 
 def monitors(console: Console, progress: Progress) -> tuple[str, ...]:
-    """The component Prometheus, or nothing where it is not to be had, which is said."""
+    """Return the component Prometheus, or nothing, with a line about it, if it is not available."""
     try:
         prometheus.prepare_discovering(progress)
         helm(progress=progress)
@@ -207,7 +204,7 @@ def connect(console: Console) -> tuple[Path, Cluster | None, bool]:
 
 
 def demo(console: Console) -> None:
-    """The steps; raises DemoError at the first that does not hold."""
+    """Run all steps. Raises DemoError at the first that fails."""
     console.rule("1  a Kubernetes cluster and the operator")
     kubeconfig, cluster, watched = connect(console)
     os.environ["KUBECONFIG"] = str(kubeconfig)  # for kubectl, here and behind the command line's own functions

@@ -12,7 +12,7 @@ import urllib3
 from trainserve.dev.demo.watch import DemoError
 
 JOBS = ("trainserve-operator", "trainserve-probe", "trainserve-triton")
-"""What is scraped while a model is served and nothing trains."""
+"""Scrape jobs with targets while a model is served and nothing trains."""
 TIMEOUT = 5.0
 """Seconds for an answer of Prometheus."""
 Target = dict[str, Any]
@@ -20,7 +20,7 @@ Found = TypeVar("Found")
 
 
 def await_targets(url: str, deadline: float) -> list[Target]:
-    """The targets, once there are some of all JOBS and each answers. Raises DemoError after `deadline` seconds."""
+    """Return the targets once all JOBS have some and each answers. Raises DemoError after `deadline` seconds."""
 
     def look() -> list[Target] | None:
         targets: list[Target] = _ask(f"{url}/api/v1/targets?state=active")["activeTargets"]
@@ -31,7 +31,7 @@ def await_targets(url: str, deadline: float) -> list[Target]:
 
 
 def await_value(url: str, query: str, least: float, deadline: float) -> float:
-    """The query's one value, once it is as large as `least`. Raises DemoError after `deadline` seconds."""
+    """Return the query's single value once it is at least `least`. Raises DemoError after `deadline` seconds."""
 
     def look() -> float | None:
         result = _ask(f"{url}/api/v1/query", query=query)["result"]

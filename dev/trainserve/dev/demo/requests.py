@@ -14,7 +14,7 @@ from trainserve.client import Client, Protocol
 
 @dataclass(frozen=True)
 class Answers:
-    """What came back for n images: the predicted class of each, its probability, and how long each took."""
+    """Answers for n images: predicted class, its probability, and duration of the request."""
 
     protocol: Protocol
     predictions: NDArray[np.int64]
@@ -31,7 +31,7 @@ class Answers:
 
 
 def ask(protocol: Protocol, address: str, model: str, images: NDArray[Any]) -> Answers:
-    """Asks for each of `images` (n, height, width, channels) alone, over `protocol`, at host:port."""
+    """Ask for each of `images` (n, height, width, channels) alone, over `protocol`, at host:port."""
     probabilities, milliseconds = [], []
     with Client(address, protocol) as client:
         known = client.model(model)

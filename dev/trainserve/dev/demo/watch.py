@@ -12,7 +12,7 @@ from trainserve.dev.kube import Client, Object, Refused
 
 
 class DemoError(Exception):
-    """A step of the demo did not hold; the message says which and what was seen."""
+    """A step of the demo failed; the message says which and what was seen."""
 
 
 def conditions(thing: Object) -> dict[str, Object]:
@@ -21,7 +21,7 @@ def conditions(thing: Object) -> dict[str, Object]:
 
 
 def changes(before: dict[str, Object], now: dict[str, Object]) -> Iterator[str]:
-    """What a reader should hear about: a condition that appeared, or changed its status or reason."""
+    """Describe each condition that is new or has another status or reason."""
     for name, condition in now.items():
         old = before.get(name, {})
         if (old.get("status"), old.get("reason")) != (condition["status"], condition["reason"]):
@@ -37,7 +37,7 @@ def follow(
     ended: Callable[[Object], bool],
     deadline: float,
 ) -> Object:
-    """Reports an object's changes until `ended` says so; returns it then. Raises DemoError after `deadline` seconds."""
+    """Report an object's changes until `ended` says so; return it then. Raises DemoError after `deadline` seconds."""
     label = f"{kind.lower()}/{name}"
     give_up = time.monotonic() + deadline
     seen: dict[str, Object] = {}
@@ -80,7 +80,7 @@ def follow(
 
 
 def describe(progress: Object) -> str:
-    """The TrainJob's progress in a few words: epoch 3/5, loss, accuracy, images per second."""
+    """Return the TrainJob's progress in a few words: epoch 3/5, loss, accuracy, images per second."""
     parts = []
     if progress.get("epoch") is not None:
         parts.append(f"epoch {progress['epoch']}/{progress.get('epochs')}")

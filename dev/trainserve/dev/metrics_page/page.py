@@ -1,4 +1,4 @@
-"""From definitions to Markdown. Pure, but for the template that is read."""
+"""Markdown from definitions of metrics. Pure, but for the template that is read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PLACES = {"{{ Triton's metrics }}": triton.GROUPS, "{{ our metrics }}": metrics
 
 
 def page() -> str:
-    """The whole of docs/metrics.md."""
+    """Return the whole of docs/metrics.md."""
     text = TEMPLATE.read_text()
     for place, groups in _PLACES.items():
         text = text.replace(place, "\n\n".join(section(group) for group in groups))
@@ -25,13 +25,13 @@ def page() -> str:
 
 
 def section(group: Group) -> str:
-    """A heading, what holds for all of its metrics, and each of them."""
+    """Return the group's heading, the text for all of its metrics, and an entry for each of them."""
     lines = [f"## {group.title}", "", *_wrapped(group.text), ""]
     return "\n".join([*lines, *(line for metric in group.metrics for line in entry(metric))])
 
 
 def entry(metric: Metric) -> Iterator[str]:
-    """An item of a list, in three paragraphs: its name and nature, what it is, how it is read."""
+    """Yield the lines of a list item in three paragraphs: name and kind, meaning, use."""
     for text, indent, end in (
         (f"`{metric.name}` · *{', '.join(_facts(metric))}*", "- ", "\\"),
         (metric.help, "  ", "\\"),
@@ -60,7 +60,7 @@ def _listed(labels: Iterable[str]) -> str:
 
 
 def _wrapped(text: str, indent: str = "") -> list[str]:
-    """At most one column less than WIDTH, for the backslash that ends a line of Markdown."""
+    """Wrap to one column less than WIDTH, for the backslash that ends a line of Markdown."""
     hanging = " " * len(indent)
     return textwrap.wrap(
         text,

@@ -1,4 +1,4 @@
-"""`python -m trainserve.dev.preview`: pictures of the committed dashboards, for README and for whoever changes them.
+"""`python -m trainserve.dev.preview`: pictures of the committed dashboards, for README and for developers of them.
 
 Without --prometheus a development cluster of its own trains and serves for a while first, and is taken down afterwards.
 """
@@ -24,7 +24,7 @@ DASHBOARDS = CHART / "dashboards"
 PICTURES = Path("docs/img")
 MINUTES = 10.0
 GPUS = 4
-"""One trains, one serves, and a rollout needs two beside them: to measure, and to start the new version."""
+"""GPUs of the cluster: one trains, one serves, and a rollout needs two more, to tune and to start the new version."""
 SCRAPE = "2"
 """Seconds between two scrapes in the development cluster (trainserve.dev.prometheus.config)."""
 TRAINJOB = {"var-namespace": scene.NAMESPACE, "var-trainjob": scene.NIGHT}
@@ -44,11 +44,11 @@ PICTURED = (
 @click.option("--range", "since", default="", metavar="now-15m", help="The boards' time. Unset: what the cluster ran.")
 @click.option("--out", default=PICTURES, show_default=True, type=click.Path(path_type=Path), help="The folder.")
 def main(prometheus: str | None, minutes: float, since: str, out: Path) -> None:
-    """Draws the pictures."""
+    """Draw the pictures."""
     console = Console()
     progress = ConsoleProgress(console)
     try:
-        page.chromium()  # before anything takes minutes
+        page.chromium()  # before the steps that take minutes
         folder = page.install(progress)
         if prometheus:
             drawn = draw(progress, folder, prometheus, since or "now-15m", out)
@@ -63,7 +63,7 @@ def main(prometheus: str | None, minutes: float, since: str, out: Path) -> None:
 
 
 def staged(progress: Progress, folder: Path, scratch: Path, minutes: float, since: str, out: Path) -> list[Path]:
-    """The pictures of a cluster that is brought up for them."""
+    """Draw the pictures from a cluster that is brought up for them."""
     cluster = Cluster(scratch, simulated_gpus=GPUS, progress=progress)
     try:
         cluster.up(*DEFAULT, "operator", "prometheus")
@@ -75,7 +75,7 @@ def staged(progress: Progress, folder: Path, scratch: Path, minutes: float, sinc
 
 
 def draw(progress: Progress, folder: Path, prometheus: str, since: str, out: Path) -> list[Path]:
-    """All pictures, from that Prometheus."""
+    """Draw all pictures, from that Prometheus."""
     with progress.task("pictures"):
         common = {"range": since, "scrape": SCRAPE, "now": f"{time.time() * 1000:.0f}"}  # now, however long it takes
         shots = [page.Shot(shot.file, shot.dashboard, {**common, **shot.parameters}) for shot in PICTURED]

@@ -25,7 +25,7 @@ NODE = (20, 19)
 
 
 class PreviewError(Exception):
-    """No pictures; the message says what is missing or what the page said."""
+    """The pictures cannot be drawn; the message says what is missing, or is the page's."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Shot:
 
 
 def install(progress: Progress = SILENT, cache: Path | None = None) -> Path:
-    """The folder of the page with all that it needs; a new one whenever the lock file changes. Raises PreviewError."""
+    """Return the folder of the page and its dependencies, a new one for each lock file. Raises PreviewError."""
     check_node(node_version())
     lock = SOURCE / "package-lock.json"
     folder = (cache or default_cache()) / f"preview-{hashlib.sha256(lock.read_bytes()).hexdigest()[:12]}"
@@ -57,7 +57,7 @@ def install(progress: Progress = SILENT, cache: Path | None = None) -> Path:
 
 
 def shoot(folder: Path, shots: Sequence[Shot], prometheus: str, dashboards: Path, out: Path) -> list[Path]:
-    """Takes the pictures, with data from the Prometheus at that URL, and writes them to `out`. Raises PreviewError."""
+    """Take the pictures, with data from the Prometheus at that URL, and write them to `out`. Raises PreviewError."""
     environment = {**os.environ, "CHROMIUM": str(chromium()), "PROMETHEUS_URL": prometheus}
     environment["DASHBOARDS"] = str(dashboards.absolute())
     with TemporaryDirectory(prefix="trainserve-preview-") as scratch:
@@ -77,7 +77,7 @@ def shoot(folder: Path, shots: Sequence[Shot], prometheus: str, dashboards: Path
 
 
 def chromium() -> Path:
-    """Chromium: the environment's CHROMIUM, else one on PATH. Raises PreviewError."""
+    """Return the path of Chromium: the environment's CHROMIUM, else one on PATH. Raises PreviewError."""
     found = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
     if not found:
         raise PreviewError("no chromium: apt-get install --no-install-recommends chromium fonts-dejavu")
@@ -85,13 +85,13 @@ def chromium() -> Path:
 
 
 def node_version() -> str:
-    """What `node --version` prints, and an empty string where there is no node."""
+    """Return what `node --version` prints; an empty string if there is no node."""
     node = shutil.which("node")
     return subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout if node else ""
 
 
 def check_node(version: str) -> None:
-    """Raises PreviewError unless `version`, as `node --version` prints it, is new enough."""
+    """Raise PreviewError unless `version`, as `node --version` prints it, is new enough."""
     found = re.match(r"v(\d+)\.(\d+)", version)
     if not found or (int(found[1]), int(found[2])) < NODE:
         needed = ".".join(map(str, NODE))

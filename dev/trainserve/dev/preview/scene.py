@@ -1,4 +1,4 @@
-"""What happens on the cluster while the pictures' data is gathered: jobs of every fate, and two services under load.
+"""Load on the cluster while the pictures' data is gathered: jobs with every outcome, and two services under load.
 
 `digits-night` trains all the time and loses its pod once; `digits-weekly` publishes a second version, which both
 services roll out; `digits-strict` misses its gate; `digits-large` waits for GPUs that no node has. The service `digits`
@@ -19,7 +19,7 @@ import numpy as np
 
 from trainserve.api.pod import Port
 from trainserve.dev.demo.watch import conditions
-from trainserve.dev.kube import Client
+from trainserve.dev.kube import Client, is_true
 from trainserve.dev.preview.page import PreviewError
 from trainserve.dev.progress import Task
 from trainserve.serving.load import loops
@@ -30,13 +30,13 @@ NAMESPACE = "default"
 NIGHT, SERVED = "digits-night", "digits"
 """The TrainJob and the ModelServe of which pictures are taken."""
 RATES = {"digits": (45.0, 0.5, 240.0), "digits-mobile": (12.0, 0.7, 150.0)}
-"""ModelServe → requests per second in the mean, how far they swing about it, and in how many seconds."""
+"""ModelServe → mean requests per second, amplitude as a share of it, and period in seconds."""
 SERVES: dict[str, dict[str, Any]] = {
     "digits": {"model": {"name": "digits"}, "slo": {"p99": "50ms", "measureSeconds": 10}, "resources": {"gpus": 1}},
     "digits-mobile": {"model": {"name": "digits"}, "replicas": 2},
 }
 SAMPLES = 1437
-"""Of the digits' training part."""
+"""Number of training samples of the digits."""
 LEARNT = 2e-3
 """Learning rate times epochs, with which the loss falls for about as long as the run takes."""
 ROWS = 4
@@ -61,12 +61,12 @@ def night(samples: float) -> dict[str, Any]:
 
 
 def rate(mean: float, swing: float, period: float, seconds: float) -> float:
-    """Requests per second at a time: a wave about the mean."""
+    """Return the requests per second at a time: a wave about the mean."""
     return mean * (1 + swing * math.sin(2 * math.pi * seconds / period))
 
 
 def play(kubeconfig: Path, minutes: float, task: Task) -> None:
-    """Everything up to the moment of the pictures. Raises PreviewError."""
+    """Play everything up to the moment of the pictures. Raises PreviewError."""
     client = Client(kubeconfig, NAMESPACE)
     for name, spec in SERVES.items():
         _create(client, "ModelServe", name, spec)
@@ -99,7 +99,7 @@ def play(kubeconfig: Path, minutes: float, task: Task) -> None:
 
 @contextmanager
 def under_load(client: Client) -> Iterator[None]:
-    """Sends requests to both services for as long as the block runs."""
+    """Send requests to both services for as long as the block runs."""
     over = threading.Event()
     addresses = {name: _address(client, name) for name in RATES}
     threads = [threading.Thread(target=_send, args=(*item, over), daemon=True) for item in addresses.items()]
@@ -133,10 +133,10 @@ def _create(client: Client, kind: str, name: str, spec: dict[str, Any]) -> None:
 
 
 def _is_true(client: Client, kind: str, name: str, condition: str) -> bool:
-    found = conditions(client.get(kind, name))
-    if found.get("Failed", {}).get("status") == "True":
-        raise PreviewError(f"{name} failed: {found['Failed']['message']}")
-    return bool(found.get(condition, {}).get("status") == "True")
+    thing = client.get(kind, name)
+    if is_true(thing, "Failed"):
+        raise PreviewError(f"{name} failed: {conditions(thing)['Failed']['message']}")
+    return is_true(thing, condition)
 
 
 def _wait(holds: Callable[[], bool], what: str, more: float = 0) -> None:

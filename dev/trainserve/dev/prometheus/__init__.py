@@ -2,7 +2,7 @@
 
 `prometheus()` and `promtool()` are the installed ones or those of Debian's package; `prepare_discovering()` is a folder
 with both that know how to find pods, for the cluster; `prometheus3()` and `promtool3()` are version 3. Each raises
-PrometheusUnavailable with the reason where it is not to be had; a test that needs one skips with that reason.
+PrometheusUnavailable with the reason if it is not available; a test that needs one skips with that reason.
 """
 
 from trainserve.dev.prometheus.programs import (

@@ -1,4 +1,4 @@
-"""The development cluster's configuration of Prometheus, made from what the chart renders. Pure, but for `rendered`."""
+"""The development cluster's configuration of Prometheus, made from the rendered chart. Pure, except for `rendered`."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from trainserve.dev.prometheus.scrape import Object, endpoint_labels, only, pod_
 from trainserve.dev.state import SYSTEM_NAMESPACE
 
 INTERVAL = "2s"
-"""How often everything is scraped and every rule evaluated: whoever looks has waited for a minute at most."""
+"""Interval of scrapes and of rule evaluation; short, so that a user sees figures within seconds."""
 RELEASE = "trainserve"
 MONITORING = {"enabled": True, "interval": INTERVAL, "dashboards": {"enabled": False}}
 
 
 class ChartNotRendered(Exception):
-    """helm refused the chart; the message is what it said."""
+    """helm refused the chart; the message is helm's."""
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What the configuration has to know of the cluster."""
+    """Facts of the cluster that the configuration needs."""
 
     server: str
     """The API server's address."""
@@ -38,7 +38,7 @@ class Surroundings:
 
 
 def rendered(chart: Path) -> list[Object]:
-    """What the chart installs where the Prometheus operator is. Raises ChartNotRendered, helm.HelmUnavailable."""
+    """Return the chart's objects for the Prometheus operator. Raises ChartNotRendered, helm.HelmUnavailable."""
     settings = ["--set-json", f"monitoring={json.dumps(MONITORING)}"]
     command = [str(helm()), "template", RELEASE, str(chart), "--namespace", SYSTEM_NAMESPACE, *settings]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -48,7 +48,7 @@ def rendered(chart: Path) -> list[Object]:
 
 
 def files(objects: list[Object], around: Surroundings) -> dict[str, str]:
-    """File name → content: `prometheus.yml` and a rule file for each PrometheusRule. Raises scrape.Untranslated."""
+    """Return contents by file name: `prometheus.yml`, and one for each PrometheusRule. Raises scrape.Untranslated."""
     rules = {f"{each['metadata']['name']}.rules.yml": _rules(each) for each in _of_kind(objects, "PrometheusRule")}
     configuration = {
         "global": {"scrape_interval": INTERVAL, "evaluation_interval": INTERVAL},

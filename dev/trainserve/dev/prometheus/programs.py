@@ -1,4 +1,4 @@
-"""Where Prometheus comes from: PATH, else Debian's packages, unpacked into the cache and never installed.
+"""Programs of Prometheus: from PATH, else from Debian's packages, unpacked into the cache and never installed.
 
 Installing one would start a service. Three of them are wanted: that of this machine's release, the oldest that our
 rules and dashboards are held to; one that discovers pods, which Debian 12's own cannot; and version 3, of Debian's
@@ -31,7 +31,7 @@ _DISCOVERY = "scrape_configs: [{job_name: pods, kubernetes_sd_configs: [{role: p
 
 
 class PrometheusUnavailable(Exception):
-    """A program of Prometheus is not to be had; the message says what was tried."""
+    """A program of Prometheus is not available; the message says what was tried."""
 
 
 def prometheus() -> Path:
@@ -90,7 +90,7 @@ def version(program: Path) -> tuple[int, int]:
 
 
 def discovers_pods(folder: Path) -> bool:
-    """Whether the Prometheus there was built with Kubernetes' service discovery, which its promtool says."""
+    """Return whether the Prometheus there was built with Kubernetes' service discovery, which its promtool says."""
     with tempfile.NamedTemporaryFile("w", suffix=".yml") as file:
         file.write(_DISCOVERY)
         file.flush()

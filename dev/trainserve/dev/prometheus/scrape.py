@@ -32,7 +32,7 @@ class Untranslated(Exception):
 def pod_monitor(monitor: Object, discovery: Object) -> list[Object]:
     """The scrape_configs of a PodMonitor, one for each endpoint. Raises Untranslated.
 
-    `discovery` says how Prometheus reaches the API server: the part of kubernetes_sd_configs that no monitor says.
+    `discovery` says how Prometheus reaches the API server: the part of kubernetes_sd_configs that no monitor contains.
     """
     where, spec = _named(monitor), monitor["spec"]
     only(where, spec, "selector", "namespaceSelector", "podMetricsEndpoints")
@@ -89,7 +89,7 @@ def service_monitor(monitor: Object, discovery: Object) -> list[Object]:
 
 
 def endpoint_labels(service: Object, port: str, pod: str) -> dict[str, str]:
-    """What discovery by role endpoints says of a Service's port behind which that pod stands."""
+    """Return the labels that discovery by role `endpoints` gives a Service's port with that pod behind it."""
     metadata = service["metadata"]
     labels = {_meta("service_label", name): value for name, value in metadata.get("labels", {}).items()}
     present = {_meta("service_labelpresent", name): "true" for name in metadata.get("labels", {})}
@@ -107,7 +107,7 @@ def endpoint_labels(service: Object, port: str, pod: str) -> dict[str, str]:
 
 
 def only(where: str, given: Mapping[str, Any], *known: str) -> None:
-    """Raises Untranslated if `given`, which stands at `where`, has a field that is not among the known ones."""
+    """Raise Untranslated if `given`, which stands at `where`, has a field that is not among the known ones."""
     if unknown := sorted(set(given) - set(known)):
         raise Untranslated(f"{where}: {', '.join(unknown)}: not translated")
 

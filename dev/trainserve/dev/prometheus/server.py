@@ -1,4 +1,4 @@
-"""How Prometheus is started. Pure."""
+"""Command line of Prometheus. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ RETENTION = {"time": "2d", "size": "512MB"}
 
 
 def command(program: Path, configuration: Path, data: Path, port: int) -> list[str]:
-    """Prometheus (2 or 3) on loopback, with its samples in the folder `data`, the oldest of which go."""
+    """Return the command of Prometheus 2 or 3 on loopback; samples are in the folder `data`, old ones are deleted."""
     return [
         str(program),
         f"--config.file={configuration}",

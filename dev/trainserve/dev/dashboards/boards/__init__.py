@@ -1,1 +1,1 @@
-"""One room for each board."""
+"""The boards, a module or package each."""

@@ -1,4 +1,4 @@
-"""Fleet: everything at a glance, and the way to each object's own board."""
+"""Fleet: everything at a glance, with links to each object's own board."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NAMESPACES = 'label_values({__name__=~"trainserve_(trainjob|modelserve)_info"}, 
 
 
 def board() -> Board:
-    """What runs, waits and why; GPUs; whether services hold their objectives; energy; versions."""
+    """Build the board of all objects: running and waiting jobs, GPUs, services' objectives, energy, versions."""
     return Board(
         links.FLEET,
         "What runs, what waits and why; GPUs asked for and used; services against their objectives; energy; versions.",

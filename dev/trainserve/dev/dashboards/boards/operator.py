@@ -1,4 +1,4 @@
-"""Operator: whether it keeps up, what it writes, and what came of it."""
+"""Operator: load, writes, and outcomes of the objects."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from trainserve.dev.dashboards.panels import Query, figure, graph
 from trainserve.dev.dashboards.variables import chosen
 
 SCOPE = 'namespace="$namespace",job="trainserve-operator"'
-"""By its job: where pods' annotations are followed too, the operator is scraped twice."""
+"""Label matchers by job: a Prometheus that also scrapes annotated pods scrapes the operator twice."""
 RATE = "[$__rate_interval]"
 OWN = f"and on (namespace, pod) trainserve_leading{{{SCOPE}}}"
 """Keeps series of the operator's processes: others in its namespace export process_* too."""
 
 
 def board() -> Board:
-    """The operator's processes."""
+    """Build the board of the operator's processes."""
     return Board(
         links.OPERATOR,
         "TrainServe's operator: whether it keeps up, what it writes to the API server, and what came of it.",

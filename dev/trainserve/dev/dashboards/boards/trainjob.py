@@ -1,4 +1,4 @@
-"""TrainJob: how one training goes, how fast, on what, and what its attempts came to."""
+"""TrainJob: progress, speed, devices and attempts of one training."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from trainserve.dev.dashboards.variables import chosen
 NAMESPACE = 'namespace="$namespace"'
 JOB = f'{NAMESPACE},trainjob="$trainjob"'
 PODS = f'{NAMESPACE},pod=~"$trainjob-[0-9]+-[0-9]+"'
-"""Of all ranks of all attempts."""
+"""Label matchers of all ranks of all attempts."""
 ATTEMPT = "attempt {{attempt}}"
 ENDED = f"trainserve_trainjob_attempt_end_timestamp_seconds{{{JOB}}}"
 GONE = "its pod is gone"
 
 
 def board() -> Board:
-    """One TrainJob."""
+    """Build the board of one TrainJob."""
     return Board(
         links.TRAINJOB,
         "One TrainJob: how its training goes, how fast, on what, and what its attempts came to.",

@@ -1,4 +1,4 @@
-"""ModelServe: what one service answers, how fast, from how many servers, and of which version."""
+"""ModelServe: the requests, latency, servers and version of one service."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trainserve.dev.dashboards.variables import chosen
 
 
 def board() -> Board:
-    """One ModelServe."""
+    """Build the board of one ModelServe."""
     return Board(
         links.MODELSERVE,
         "One ModelServe: what it answers, how fast, from how many servers, and of which version.",

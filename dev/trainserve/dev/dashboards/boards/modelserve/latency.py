@@ -1,4 +1,4 @@
-"""How fast the service answers, and how its requests are batched."""
+"""Latency of the service, and batching of its requests."""
 
 from __future__ import annotations
 

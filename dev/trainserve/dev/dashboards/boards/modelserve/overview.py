@@ -1,4 +1,4 @@
-"""What the service answers now, and over time."""
+"""State of the service now, and its traffic over time."""
 
 from __future__ import annotations
 
