@@ -1,4 +1,4 @@
-"""How fast the committed dashboards are at a user's scale: a Prometheus that has a week of 1,000 TrainJobs behind it.
+"""Speed of the committed dashboards at a user's scale: a Prometheus with a week of 1,000 TrainJobs.
 
 history   made up (bench/history): 7 days; 1,000 TrainJobs of 1 to 3 hours, none of them deleted; 50 ModelServes of
           2 pods, each rolled out every few days; a GPU for every pod, seen by Triton, the training pod and
@@ -51,13 +51,13 @@ PIXELS, WARM, BOARD, CONNECTIONS, SLOWEST = 1000, 5, 3, 6, 12
 GOAL = 1.0
 """Seconds that 95 of 100 queries over a board's default range may take."""
 RANGES: dict[str, int | None] = {"default": None, "24 h": DAY, "7 d": 7 * DAY}
-"""Seconds; None for the board's own."""
+"""Range in seconds by name; None is the board's own."""
 UNITS = {"m": 60, "h": HOUR, "d": DAY}
 
 
 @dataclass(frozen=True)
 class Timed:
-    """What one query took."""
+    """Duration of one query."""
 
     board: str
     title: str
@@ -113,7 +113,7 @@ def chosen(clock: Clock, trainjobs: int, modelserves: int) -> dict[str, dict[str
 
 
 def send(server: Server, query: Query, span: Span) -> int:
-    """Asks for one query; returns the number of series that came."""
+    """Ask for one query; return the number of series that came."""
     first = END - span.seconds
     if query.kind == "variable":
         return len(server.labels(query.label, query.expr, first, END))
@@ -126,14 +126,14 @@ def send(server: Server, query: Query, span: Span) -> int:
 
 
 def seconds(server: Server, query: Query, span: Span) -> tuple[float, int]:
-    """How long one query took, until its answer was read, and its series."""
+    """Return the seconds until one query's answer was read, and the number of its series."""
     began = time.perf_counter()
     series = send(server, query, span)
     return time.perf_counter() - began, series
 
 
 def timed(server: Server, asked: Sequence[Query], span: Span) -> list[Timed]:
-    """Each query alone: all of them for the first time, then again."""
+    """Time each query alone: all of them for the first time, then again."""
     cold = [seconds(server, query, span) for query in asked]
     warm = [[seconds(server, query, span)[0] for query in asked] for _ in range(WARM)]
     return [
@@ -160,7 +160,7 @@ def p95(values: Sequence[float]) -> float:
 
 
 def figures(name: str, found: Sequence[Timed]) -> list[Bar]:
-    """Of the panels' queries over one range."""
+    """Return the figures of the panels' queries over one range."""
     panels = [each for each in found if each.kind == "panel"]
     goal = GOAL if name == "default" else None
     warm = [value for each in panels for value in each.warm]
@@ -185,7 +185,7 @@ def slowest(name: str, found: Sequence[Timed]) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Makes the history if it is not there, measures, reports."""
+    """Make the history if it is not there, measure, report."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--trainjobs", type=int, default=TRAINJOBS)
     parser.add_argument("--modelserves", type=int, default=MODELSERVES)
@@ -200,7 +200,7 @@ def main() -> None:
     counted = 0
     empty: set[str] = set()
     for name, length in RANGES.items():
-        with running(data) as server:  # started anew for each, so that the first query is the first
+        with running(data) as server:  # restarted for each, so that the first query is the first
             found: list[Timed] = []
             for uid, board in queries.read(BOARDS).items():
                 span = Span(length or since(board["time"]["from"]))
@@ -226,7 +226,7 @@ def main() -> None:
 
 
 def used() -> dict[str, str]:
-    """Versions."""
+    """Return the versions of the programs used."""
     printed = subprocess.run([prometheus(), "--version"], capture_output=True, text=True, check=True).stdout
     return {**versions("grafana-foundation-sdk", "numpy"), "prometheus": printed.split()[2]}
 

@@ -1,4 +1,4 @@
-"""A gang that crashes 20 times: does torchrun bring it back every time, and does it end as if nothing had happened?
+"""Restarts of a gang that crashes 20 times: whether torchrun restarts it each time, and its weights end the same.
 
 One torchrun of 2 processes (gloo) trains the convnet on the digits for 42 epochs. In each of its first 20 lives, on
 alternate ranks, a process kills itself (SIGKILL) 3 steps after a checkpoint; torchrun starts both anew, they meet
@@ -28,7 +28,7 @@ CRASHES, EPOCHS, STEPS_AFTER = 20, 42, 3
 
 
 def main() -> None:
-    """Both gangs, one after the other."""
+    """Run both gangs, one after the other."""
     with tempfile.TemporaryDirectory() as folder:
         lives, crashed, seconds = _torchrun(Path(folder) / "crashing", CRASHES)
         _, whole, _ = _torchrun(Path(folder) / "whole", 0)
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def _torchrun(folder: Path, crashes: int) -> tuple[int, str, float]:
-    """How often the gang was started, a digest of its weights, and the seconds it took."""
+    """Run a gang; return its number of starts, a digest of its weights, and the seconds it took."""
     folder.mkdir()
     worker = [__spec__.name, "--worker", str(folder), str(crashes)]
     options = ["--nproc-per-node=2", "--standalone", f"--max-restarts={crashes}", "--monitor-interval=0.1"]
@@ -56,7 +56,7 @@ def _torchrun(folder: Path, crashes: int) -> tuple[int, str, float]:
 
 
 def _worker(folder: Path, crashes: int) -> None:
-    """One process of the gang."""
+    """Train as one process of the gang."""
     import contextlib
 
     import torch
@@ -80,7 +80,7 @@ def _worker(folder: Path, crashes: int) -> None:
 
         asked = 0
 
-        @property  # type: ignore[override]
+        @property
         def requested(self) -> bool:
             self.asked += 1
             if life < crashes and own.rank == life % 2 and self.asked == per_epoch + STEPS_AFTER:

@@ -1,4 +1,4 @@
-"""What one core can do at most: how fast it multiplies and copies, and what that allows a training step.
+"""Limits of one core: its speed of multiplication and of copies, and the training steps that these allow.
 
 `arithmetic`: floating-point operations of forward and backward at the speed of the fastest large matrix product or
 convolution. `traffic`: bytes that the operators of a step read and write, each tensor counted once per operator, at the
@@ -31,14 +31,14 @@ class Core:
 
 @dataclass(frozen=True)
 class Step:
-    """Per image, of one training step."""
+    """Work of one training step, per image."""
 
     flops: float
     bytes: float
 
 
 def core() -> Core:
-    """The best of a few tries each: what else runs on the machine is no limit of the core."""
+    """Measure a core; the best of a few tries counts, since other load on the machine is no limit of the core."""
     return Core(
         fp32=max(_product(torch.float32), _convolution(torch.float32)),
         bf16=max(_product(torch.bfloat16), _convolution(torch.bfloat16)),
@@ -48,7 +48,7 @@ def core() -> Core:
 
 
 def step(model: nn.Module, images: Tensor, labels: Tensor, bf16: bool) -> Step:
-    """Of `model` (images to logits) with cross entropy and Adam, fused, on a batch."""
+    """Count the work of a training step of `model` (images to logits) with cross entropy and fused Adam, on a batch."""
     optimizer = torch.optim.Adam(model.parameters(), fused=True)
 
     def once() -> None:
@@ -58,7 +58,7 @@ def step(model: nn.Module, images: Tensor, labels: Tensor, bf16: bool) -> Step:
         nn.functional.cross_entropy(logits.float(), labels).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
-    once()  # Adam makes its state in the first one
+    once()  # the first step creates Adam's state
     with FlopCounterMode(display=False) as flops:
         once()
     with _Traffic() as traffic:
@@ -66,9 +66,9 @@ def step(model: nn.Module, images: Tensor, labels: Tensor, bf16: bool) -> Step:
     return Step(flops.get_total_flops() / len(labels), traffic.bytes / len(labels))
 
 
-class _Traffic(TorchDispatchMode):
+class _Traffic(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.bytes = 0
 
     def __torch_dispatch__(

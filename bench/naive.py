@@ -1,4 +1,4 @@
-"""What training is measured against: the loop that every tutorial has, and the models as tutorials write them.
+"""Baseline of training: the usual loop of tutorials, and models as tutorials write them.
 
 The data are float tensors before the clock starts, which flatters it: a folder of images, or torchvision's transforms,
 would make each sample slower. Everything else is PyTorch's default: fp32, NCHW, Adam, `loss.item()` in every step.
@@ -22,24 +22,24 @@ from trainserve.models.torchvision import declare_operators
 
 @dataclass
 class Pace:
-    """When how many images had been trained on, steps or seconds apart; what came before the first step's end is left
-    out, because it pays for what torch sets up once."""
+    """Times at which numbers of images had been trained on; all before the end of the first step is left out, because
+    torch sets itself up in it."""
 
     moments: list[tuple[float, int]] = field(default_factory=list)
 
     def reached(self, images: int) -> None:
-        """So many images in all."""
+        """Note the total number of images until now."""
         self.moments.append((time.perf_counter(), images))
 
     @property
     def images_per_second(self) -> float:
-        """Over all but the first step."""
+        """Return the images per second over all steps but the first."""
         (start, first), (end, last) = self.moments[0], self.moments[-1]
         return (last - first) / (end - start)
 
 
 def convnet() -> nn.Module:
-    """The classic first CNN, for 28x28x1 images."""
+    """Build the classic first CNN, for 28x28x1 images."""
     return nn.Sequential(
         nn.Conv2d(1, 32, 3),
         nn.ReLU(),
@@ -52,7 +52,7 @@ def convnet() -> nn.Module:
 
 
 def timm_resnet18() -> nn.Module:
-    """timm's, its stem replaced as everybody does for 32x32 images."""
+    """Build timm's network, with the stem replaced as usual for 32x32 images."""
     declare_operators()  # timm imports torchvision
     import timm
 
@@ -62,7 +62,7 @@ def timm_resnet18() -> nn.Module:
 
 
 def tensors(images: object, targets: object) -> TensorDataset:
-    """uint8 NHWC images as NCHW floats 0..1, with their targets."""
+    """Convert uint8 NHWC images to NCHW floats from 0 to 1, with their targets."""
     floats = torch.as_tensor(images).permute(0, 3, 1, 2).contiguous().float() / 255
     return TensorDataset(floats, torch.as_tensor(targets))
 
@@ -98,12 +98,12 @@ def accuracy(model: nn.Module, data: TensorDataset) -> float:
 
 
 def installed(package: str) -> bool:
-    """Whether it can be imported."""
+    """Return whether the package can be imported."""
     return find_spec(package) is not None
 
 
 def lightning(model: nn.Module, data: TensorDataset, batch: int = 64) -> Pace:
-    """The same loop through PyTorch Lightning's Trainer, everything switched off that only reports."""
+    """Train with PyTorch Lightning's Trainer, everything switched off that only reports."""
     declare_operators()  # Lightning imports torchvision where there is one
     import lightning
 
@@ -120,8 +120,15 @@ def lightning(model: nn.Module, data: TensorDataset, batch: int = 64) -> Pace:
             return torch.optim.Adam(model.parameters())
 
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    trainer = lightning.Trainer(accelerator="cpu", devices=1, max_epochs=1, enable_model_summary=False, **quiet)
+    trainer = lightning.Trainer(
+        accelerator="cpu",
+        devices=1,
+        max_epochs=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         module = Module()

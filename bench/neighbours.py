@@ -1,4 +1,4 @@
-"""How long a neighbour waits: 1,500 TrainJobs at once in one namespace, then one in each of five others.
+"""Wait of a neighbour: 1,500 TrainJobs at once in one namespace, then one in each of five others.
 
 The API server is real, nothing runs beside it but the operator; figures are seconds from before a neighbour's create
 call until its first status can be read. All of them share this machine's cores with the API server.
@@ -22,7 +22,7 @@ GOAL = 1.0
 
 
 def main() -> None:
-    """Both, and what of the crowd had a status by then."""
+    """Measure both, and how many jobs of the crowd had a status by then."""
     with api_server() as (client, kubeconfig):
         replicas = Replicas(kubeconfig, kubeconfig.parent)
         try:
@@ -46,13 +46,13 @@ def main() -> None:
 
 
 def create(client: Client, namespace: str, name: str) -> None:
-    """A TrainJob of a command."""
+    """Create a TrainJob of a command."""
     spec = {"model": {"image": "any", "command": ["true"]}}
     client.create("TrainJob", {"metadata": {"name": name, "namespace": namespace}, "spec": spec})
 
 
 def first_status(client: Client, namespace: str) -> float:
-    """Seconds until a job that is made now has one."""
+    """Return the seconds until a job that is created now has a status."""
     began = time.monotonic()
     create(client, namespace, "one")
     while not told(client.get("TrainJob", "one", namespace)):
@@ -61,7 +61,7 @@ def first_status(client: Client, namespace: str) -> float:
 
 
 def told(job: Any) -> bool:
-    """Whether it has a status."""
+    """Return whether the job has a status."""
     return bool((job.get("status") or {}).get("conditions"))
 
 

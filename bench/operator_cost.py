@@ -1,4 +1,4 @@
-"""What the operator of one checkout costs beside another's: CPU time per reconcile, memory at rest and with 1,000
+"""Cost of the operator of one checkout compared with another's: CPU time per reconcile, memory at rest and with 1,000
 TrainJobs.
 
 Both take turns, each time on an API server of its own with nothing beside it but a stand-in for the kubelet, which ends
@@ -33,7 +33,7 @@ MIB = 2**20
 
 
 class Cost(NamedTuple):
-    """Of one turn."""
+    """Figures of one turn."""
 
     rest: float
     """MiB before there is any job."""
@@ -49,7 +49,7 @@ class Cost(NamedTuple):
 
 
 def turn(checkout: Path) -> Cost:
-    """The operator of that checkout, with all the jobs."""
+    """Run the operator of that checkout with all the jobs."""
     python = checkout.absolute() / ".venv" / "bin" / "python"
     with api_server() as (client, kubeconfig):
         replicas = Replicas(kubeconfig, kubeconfig.parent, python=str(python))

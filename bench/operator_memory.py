@@ -35,9 +35,9 @@ from trainserve.dev.cluster import CHART, Cluster
 
 COUNT = 5000
 DEADLINE = 3600.0
-"""Seconds until all are known."""
+"""Deadline in seconds until all are known."""
 WORKING = 60.0
-"""Seconds of work on them thereafter: each is read anew, refused and told so."""
+"""Seconds of work on them afterwards: each is read again, refused, and its status says so."""
 
 
 def main() -> None:
@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def _options() -> Iterator[dict[str, Any]]:
-    """Of one TrainJob after the other, each as large as it may be."""
+    """Yield the options of one TrainJob after the other, each as large as allowed."""
     rng = random.Random(0)
     while True:
         yield _filled("w" * (MAX_BYTES // MAX_FIELDS - 20), rng)
@@ -87,7 +87,7 @@ def _size(options: dict[str, Any]) -> int:
 
 
 def _store(folder: Path) -> None:
-    """Put them into etcd, as an API server would have: it would take half an hour."""
+    """Put the TrainJobs into etcd as the API server would, which would take half an hour."""
     pki, port = folder / "pki", json.loads((folder / "cluster.json").read_text())["ports"]["etcd"]
     verify = ssl.create_default_context(cafile=str(pki / "ca.crt"))
     verify.load_cert_chain(pki / "etcd.crt", pki / "etcd.key")
@@ -114,7 +114,7 @@ def _base64(text: str) -> str:
 
 
 def _until_all_are_known(cluster: Cluster) -> float:
-    """Seconds until the operator counts every TrainJob among its own metrics."""
+    """Return the seconds until the operator's own metrics count every TrainJob."""
     start = time.monotonic()
     while _counted(cluster) < COUNT:
         assert time.monotonic() - start < DEADLINE, f"{_counted(cluster):.0f} of {COUNT} are known"
@@ -130,7 +130,7 @@ def _counted(cluster: Cluster) -> float:
 
 
 def _peak(cluster: Cluster) -> int:
-    """Most bytes of memory that the operator has had."""
+    """Return the operator's peak memory in bytes."""
     lines = Path(f"/proc/{cluster.status()['operator'].pid}/status").read_text().splitlines()
     (kilobytes,) = (line.split()[1] for line in lines if line.startswith("VmHWM:"))
     return int(kilobytes) * 1024

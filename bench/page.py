@@ -22,7 +22,7 @@ WIDTH = 120
 
 
 def filled(page: str, results: Path = RESULTS) -> str:
-    """The page with the tables of what was measured last."""
+    """Return the page with the tables of the newest results."""
 
     def section(found: re.Match[str]) -> str:
         result = json.loads((results / f"{found[2]}.json").read_text())

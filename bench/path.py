@@ -1,4 +1,4 @@
-"""How fast the main path is, on a development cluster of its own with the operator under the chart's role.
+"""Speed of the main path, on a development cluster of its own with the operator under the chart's role.
 
 apply -> worker process started    n = 50 jobs, one after another; from before the API's create call until the worker's
                                    own clock, which it prints as its first act
@@ -27,31 +27,25 @@ import psutil
 from bench.report import Bar, report, versions
 from trainserve import client as serving
 from trainserve.dev.cluster import Cluster
-from trainserve.dev.kube import ApiError, Client, Object
+from trainserve.dev.kube import ApiError, Client, Object, is_true
 
 HANG = 600.0
 STARTS, RUNS, SERVES, MANY = 50, 3, 5, 1000
 
 
 def create(client: Client, kind: str, name: str, spec: Object) -> None:
-    """Creates a TrainJob or ModelServe in the namespace default."""
+    """Create a TrainJob or ModelServe in the namespace default."""
     client.create(kind, {"metadata": {"name": name}, "spec": spec})
 
 
-def condition(thing: Any, kind: str) -> str:
-    """The status of one condition, or an empty string."""
-    found = [c for c in (thing.get("status") or {}).get("conditions") or [] if c["type"] == kind]
-    return str(found[0]["status"]) if found else ""
-
-
 def wait(client: Client, kind: str, name: str, wanted: str) -> Object:
-    """The object once its condition `wanted` is True."""
+    """Wait for the object's condition `wanted` to be True, and return the object."""
     give_up = time.monotonic() + HANG
     while time.monotonic() < give_up:
         thing = client.get(kind, name)
-        if condition(thing, wanted) == "True":
+        if is_true(thing, wanted):
             return thing
-        if condition(thing, "Failed") == "True":
+        if is_true(thing, "Failed"):
             break
         time.sleep(0.05)
     raise SystemExit(f"{kind} {name} did not become {wanted}: {thing.get('status')}")
@@ -63,7 +57,7 @@ def log(client: Client, job: str) -> list[str]:
 
 
 def apply_to_process(client: Client) -> list[float]:
-    """Milliseconds from create call to the worker's first act, for each of STARTS jobs."""
+    """Measure the milliseconds from create call to the worker's first act, for each of STARTS jobs."""
     times = []
     for number in range(STARTS):
         name = f"start-{number}"
@@ -76,7 +70,7 @@ def apply_to_process(client: Client) -> list[float]:
 
 
 def step_to_published(client: Client) -> list[float]:
-    """Seconds from the last training step to the published manifest, as the pod's own clock had them."""
+    """Measure the seconds from the last training step to the published manifest, by the pod's own clock."""
     times = []
     for number in range(RUNS):
         name = f"train-{number}"
@@ -96,7 +90,7 @@ def step_to_published(client: Client) -> list[float]:
 
 
 def apply_to_answer(client: Client) -> list[float]:
-    """Seconds from create call to the first right answer through the Service."""
+    """Measure the seconds from create call to the first right answer through the Service."""
     from trainserve.models.config import Dataset
     from trainserve.models.data import load
 
@@ -116,7 +110,7 @@ def apply_to_answer(client: Client) -> list[float]:
 
 
 def right(client: Client, name: str, images: Any, labels: Any) -> bool:
-    """Whether the service answers and at least 15 of 16 labels are right."""
+    """Return whether the service answers and at least 15 of 16 labels are right."""
     try:
         spec = client.get("Service", name)["spec"]
         with serving.Client(f"{spec['clusterIP']}:8000", retries=0) as server:
@@ -127,7 +121,7 @@ def right(client: Client, name: str, images: Any, labels: Any) -> bool:
 
 
 def many(client: Client, operator: psutil.Process) -> tuple[float, float, float]:
-    """(wall seconds until 1000 no-op jobs are Complete, operator CPU seconds, operator peak RSS in MB)."""
+    """Measure 1000 no-op jobs: wall seconds until all are Complete, operator CPU seconds, operator peak RSS in MB."""
     before = operator.cpu_times()
     peak = 0.0
     began = time.monotonic()
@@ -136,7 +130,7 @@ def many(client: Client, operator: psutil.Process) -> tuple[float, float, float]
         list(pool.map(lambda i: create(client, "TrainJob", f"many-{i}", spec), range(MANY)))
     while True:
         peak = max(peak, operator.memory_info().rss / 1e6)
-        done = sum(condition(job, "Complete") == "True" for job in client.list("TrainJob") if "many-" in name_of(job))
+        done = sum(is_true(job, "Complete") for job in client.list("TrainJob") if "many-" in name_of(job))
         if done == MANY:
             break
         if time.monotonic() - began > HANG:
@@ -153,7 +147,7 @@ def name_of(thing: Any) -> str:
 
 
 def main() -> None:
-    """Measures all four on one cluster and reports."""
+    """Measure all four on one cluster and report."""
     with tempfile.TemporaryDirectory(prefix="trainserve-bench-") as folder:
         cluster = Cluster(Path(folder), simulated_gpus=2)
         try:

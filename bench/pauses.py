@@ -1,5 +1,5 @@
-"""Two replicas of the operator of which the one that acts is stopped (SIGSTOP) in the middle of its work: is a job
-lost, or trained twice, when it wakes?
+"""Pauses of the leading one of two replicas of the operator, by SIGSTOP in the middle of its work: whether a job is
+lost or trained twice when it continues.
 
 Ten rounds of ten TrainJobs. In each the holder of the Lease is stopped for 10 to 60 s while its jobs start, run and
 end, and is woken again. The API server is real; the pods' states are written as a kubelet would. A replica that ends is
@@ -59,16 +59,16 @@ class Replicas:
     ended: int = 0
     python: str = sys.executable
     metrics: str = ""
-    """Where the newest one serves its metrics."""
+    """URL of the newest replica's metrics."""
 
     def keep(self, count: int = 2) -> None:
-        """So many of them, whatever became of earlier ones."""
+        """Keep `count` replicas running, in place of those that ended."""
         alive = [process for process in self.running if process.poll() is None]
         self.ended += len(self.running) - len(alive)
         self.running = alive + [self._start() for _ in range(count - len(alive))]
 
     def holder(self, client: Client) -> int | None:
-        """Process id of the one that holds the Lease; None while that is nobody, or one that has ended."""
+        """Return the process id of the replica that holds the Lease; None if none does, or it has ended."""
         try:
             spec = client.get("Lease", LEASE, SYSTEM).get("spec") or {}
         except ApiError:
@@ -77,7 +77,7 @@ class Replicas:
         return pid if any(process.pid == pid and process.poll() is None for process in self.running) else None
 
     def stop(self) -> None:
-        """End them, those that are stopped too."""
+        """End the replicas, those stopped by a signal too."""
         for process in self.running:
             process.send_signal(signal.SIGCONT)
             process.terminate()
@@ -111,13 +111,13 @@ class Kubelet(threading.Thread):
         """Job by the pod's uid."""
 
     def run(self) -> None:
-        """Until `stop`."""
+        """Run pods until `stop` is called."""
         while not self._over.wait(0.1):
             for pod in self._client.list("Pod", self._namespace):
                 self._act(pod)
 
     def stop(self) -> None:
-        """No more."""
+        """Stop running pods."""
         self._over.set()
         self.join()
 
@@ -153,20 +153,20 @@ class Kubelet(threading.Thread):
 
 @dataclass
 class Counts:
-    """What became of the jobs of the rounds."""
+    """Outcomes of the jobs of all rounds."""
 
     jobs: int = 0
     complete: int = 0
     failed: int = 0
-    """With Failed=True, whatever else they say."""
+    """Number of jobs with Failed=True, whatever their other conditions."""
     again: int = 0
-    """With a second attempt or a second pod."""
+    """Number of jobs with a second attempt or a second pod."""
     told: list[str] = field(default_factory=list)
-    """What is wrong, by job."""
+    """Descriptions of what is wrong, by job."""
 
 
 def play(client: Client, replicas: Replicas, jobs: int, pause: float, counts: Counts) -> None:
-    """One round in a namespace of its own."""
+    """Play one round in a namespace of its own."""
     namespace = f"pauses-{counts.jobs}"
     make_namespace(client, namespace)
     wait(lambda: replicas.holder(client), "a replica holds the lease")
@@ -183,7 +183,7 @@ def play(client: Client, replicas: Replicas, jobs: int, pause: float, counts: Co
     os.kill(holder, signal.SIGSTOP)
     time.sleep(pause)
     os.kill(holder, signal.SIGCONT)
-    # The woken one finds out, or goes on; whatever it then does is over within this time.
+    # The resumed replica notices or continues; what it then does is over within this time.
     time.sleep(5 * replicas.times.get("RETRY_EVERY", 1.0))
 
     def is_over() -> bool:
@@ -198,13 +198,13 @@ def play(client: Client, replicas: Replicas, jobs: int, pause: float, counts: Co
 
 
 def make_namespace(client: Client, name: str) -> None:
-    """With the account that pods need, which no controller makes here."""
+    """Create a namespace with the ServiceAccount that pods need, which no controller creates here."""
     client.create("Namespace", {"metadata": {"name": name}})
     client.create("ServiceAccount", {"metadata": {"name": "default", "namespace": name}})
 
 
 def going_on(client: Client, namespace: str) -> list[str]:
-    """Jobs that have not ended, well or badly."""
+    """Return the jobs that have not ended."""
     jobs = client.list("TrainJob", namespace)
     return [job["metadata"]["name"] for job in jobs if not _true(job) & {"Complete", "Failed"}]
 
@@ -228,7 +228,7 @@ def _true(job: Any) -> set[str]:
 
 
 def wait(until: Callable[[], Any], what: str) -> None:
-    """Raises SystemExit when it does not come about."""
+    """Wait until `until` holds. Raises SystemExit if it does not within the time."""
     give_up = time.monotonic() + HANG
     while not until():
         if time.monotonic() > give_up:
@@ -238,7 +238,7 @@ def wait(until: Callable[[], Any], what: str) -> None:
 
 @contextlib.contextmanager
 def api_server() -> Iterator[tuple[Client, Path]]:
-    """An API server with TrainServe's kinds and no controllers, for an administrator; and the file of his access."""
+    """Run an API server with TrainServe's kinds and no controllers; yield an administrator's client and kubeconfig."""
     with tempfile.TemporaryDirectory(prefix="trainserve-bench-") as folder:
         cluster = Cluster(Path(folder))
         try:
@@ -253,7 +253,7 @@ def api_server() -> Iterator[tuple[Client, Path]]:
 
 
 def main() -> None:
-    """All rounds on an API server of its own."""
+    """Play all rounds on an API server of its own."""
     random.seed(0)
     counts = Counts()
     with api_server() as (client, kubeconfig):

@@ -1,4 +1,4 @@
-"""What every benchmark ends with: one table on the terminal, and the same figures as JSON under bench/results/."""
+"""Report of a benchmark: a table on the terminal, and the same figures as JSON under bench/results/."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RESULTS = Path(__file__).parent / "results"
 
 @dataclass(frozen=True)
 class Bar:
-    """A figure and what it has to reach: `goal` None for a figure that is only reported."""
+    """A figure and its goal; `goal` is None for a figure that is only reported."""
 
     name: str
     value: float
@@ -28,14 +28,14 @@ class Bar:
 
     @property
     def ok(self) -> bool | None:
-        """Whether the goal is reached; None without a goal."""
+        """Return whether the goal is reached; None without a goal."""
         if self.goal is None:
             return None
         return bool(self.value <= self.goal if self.better == "less" else self.value >= self.goal)  # not numpy's
 
 
 def machine() -> dict[str, Any]:
-    """The machine as far as figures depend on it."""
+    """Return the properties of the machine on which figures depend."""
     model = next(
         (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
         platform.processor(),
@@ -58,7 +58,7 @@ def versions(*packages: str) -> dict[str, str]:
 def report(
     name: str, bars: list[Bar], n: dict[str, int], used: dict[str, str], *, write: bool = True, **details: Any
 ) -> bool:
-    """Prints the table, writes bench/results/<name>.json if it is whole; returns whether every goal is reached."""
+    """Print the table, write bench/results/<name>.json if it is whole; return whether every goal is reached."""
     console = Console()
     table = Table("figure", "value", "goal", "", title=name)
     for bar in bars:

@@ -1,4 +1,4 @@
-"""What callers lose while pods of a ModelServe come and go: nothing.
+"""Requests that callers lose while pods of a ModelServe come and go; the goal is none.
 
 Three replicas on a development cluster. Callers ask one request after another through the Service and never twice:
 over gRPC with a kept channel, over HTTP with kept connections, and over HTTP with a new connection for each request.
@@ -46,8 +46,8 @@ HEADERS = {"Content-Type": "application/octet-stream", "Inference-Header-Content
 
 
 def over_grpc(host: str) -> Callable[[], None]:
-    """One request over a channel that is kept."""
-    import tritonclient.grpc as triton
+    """Return a function that sends one request over a kept channel."""
+    import tritonclient.grpc as triton  # type: ignore[import-untyped]
 
     client = triton.InferenceServerClient(f"{host}:8001", channel_args=[("grpc.use_local_subchannel_pool", 1)])
     given = triton.InferInput("images", [1, 28, 28, 1], "UINT8")
@@ -56,7 +56,7 @@ def over_grpc(host: str) -> Callable[[], None]:
 
 
 def over_http(host: str, *, kept: bool) -> Callable[[], None]:
-    """One request over a connection that is kept, or of its own."""
+    """Return a function that sends one request over a kept connection, or over a new one each time."""
     connection = http.client.HTTPConnection(host, 8000, timeout=30)
 
     def ask() -> None:
@@ -76,8 +76,8 @@ def over_http(host: str, *, kept: bool) -> Callable[[], None]:
 
 
 def call(kind: str, host: str, counted: Any, failures: Any, stop: Any) -> None:
-    """A process of callers of one kind."""
-    connect = {
+    """Call from one process, with all callers of one kind."""
+    connect: Callable[[], Callable[[], None]] = {
         "grpc": lambda: over_grpc(host),
         "kept": lambda: over_http(host, kept=True),
         "new": lambda: over_http(host, kept=False),
@@ -106,10 +106,10 @@ class Disturbed:
     def __init__(self, client: Client, cluster: Cluster) -> None:
         self.client, self.cluster = client, cluster
         self.number, self.delay = 1, 0
-        """The version that it is told to serve, and the queue delay in microseconds."""
+        """Version in its spec, and queue delay in microseconds."""
 
     def patch(self, spec: dict[str, Any]) -> None:
-        """Change its spec."""
+        """Change the ModelServe's spec."""
         self.client.patch("ModelServe", NAME, {"spec": spec})
 
     def settled(self, replicas: int = 3, seconds: float = 240.0) -> None:
@@ -133,7 +133,7 @@ class Disturbed:
         raise SystemExit(f"{NAME} did not settle: {serve.get('status')}")
 
     def version(self) -> None:
-        """Another version takes its place."""
+        """Roll out another version."""
         self._take_the_other_version()
         self.settled()
 
@@ -142,13 +142,13 @@ class Disturbed:
         self.patch({"model": {"version": self.number}})
 
     def setting(self) -> None:
-        """A changed setting."""
+        """Change a setting."""
         self.delay += 1
         self.patch({"triton": {"dynamicBatching": {"maxQueueDelay": f"{self.delay}us"}}})
         self.settled()
 
     def eviction(self) -> None:
-        """Every pod is evicted, as soon as the disruption budget allows it."""
+        """Evict every pod, each as soon as the disruption budget allows it."""
         for pod in self.client.list("Pod", selector=SELECTOR):
             self._evict(pod["metadata"]["name"])
             self.settled()
@@ -164,14 +164,14 @@ class Disturbed:
             time.sleep(0.5)
 
     def scale(self) -> None:
-        """One replica fewer, then again as many."""
+        """Scale down by one replica, then up again."""
         self.patch({"replicas": 2})
         self.settled(2)
         self.patch({"replicas": 3})
         self.settled()
 
     def outage(self) -> None:
-        """Another version, with the API server away in the middle."""
+        """Roll out another version, with the API server down in the middle."""
         self._take_the_other_version()
         time.sleep(2)
         self.cluster.kill("apiserver")

@@ -1,5 +1,5 @@
-"""How fast requests are answered: ours through Triton, beside models that do nothing (the server's ceiling), a plain
-onnxruntime loop (the limit), FastAPI + onnxruntime, MLServer and KServe's Python server.
+"""Speed of requests: ours through Triton, beside models that do nothing (the server's ceiling), a plain onnxruntime
+loop (the limit), FastAPI + onnxruntime, MLServer and KServe's Python server.
 
 The models are the zoo's with random weights, exported as a run exports them: the convnet (28x28x1, one onnxruntime
 thread) and ResNet-50 (224x224x3, as many threads as cores). One image a request. Over HTTP wrk is the client of all;
@@ -44,7 +44,7 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-import onnxruntime
+import onnxruntime  # type: ignore[import-untyped]
 import psutil
 
 from bench import zoo
@@ -60,12 +60,12 @@ from trainserve.serving.sources.source import open_servable
 
 ROUNDS, SECONDS = 7, 1
 LARGE_SECONDS = 3
-"""Of a load on ResNet-50, which answers a few dozen requests a second."""
+"""Seconds of a load on ResNet-50, which answers a few dozen requests a second."""
 PEERS = ("fastapi", "fastapi + uvloop", "kserve", "mlserver")
 
 
 class Loop:
-    """Plain onnxruntime in this process, in a loop: what nothing that serves can be faster than."""
+    """Plain onnxruntime in a loop in this process: the limit of every server."""
 
     def __init__(self, model: str, threads: int) -> None:
         options = onnxruntime.SessionOptions()
@@ -74,7 +74,7 @@ class Loop:
         self._image = picture(model)
 
     def figures(self, batch: int, seconds: float) -> Figures:
-        """Images per second, and what a run takes."""
+        """Return images per second, and the latency of a run."""
         given = {"images": self._image.repeat(batch, axis=0)}
         self._session.run(None, given)
         times: list[float] = []
@@ -88,13 +88,13 @@ class Loop:
 
 
 def processes(server: DevelopmentServer) -> list[psutil.Process]:
-    """Triton's and its backends'."""
+    """Return the processes of Triton and of its backends."""
     assert server.process is not None
     return psutil.Process(server.process.pid).children(recursive=True)
 
 
 def cpu_seconds(server: DevelopmentServer) -> float:
-    """User and system time that the server and its backends have used so far."""
+    """Return the CPU seconds, user and system, of the server and its backends until now."""
     return sum(sum(process.cpu_times()[:2]) for process in processes(server))
 
 
@@ -112,7 +112,7 @@ def server_mib(folder: Path, model: str) -> tuple[float, float]:
 
 
 class Measured:
-    """What every round gave, by row name."""
+    """Results of all rounds, by row name."""
 
     def __init__(self) -> None:
         self.loads: dict[str, list[Figures]] = defaultdict(list)
@@ -137,7 +137,7 @@ def row(target: Target, concurrency: int) -> str:
 
 
 def measure(folder: Path, rounds: int, seconds: int) -> Measured:
-    """The first round warms up and is thrown away."""
+    """Measure `rounds` rounds; the first one warms up and is thrown away."""
     measured = Measured()
     small, large = Loop("convnet", 1), Loop("resnet50", os.cpu_count() or 1)
     with running(folder) as (ours, targets):
@@ -171,7 +171,7 @@ def _load(
 
 
 def goals(measured: Measured) -> list[Bar]:
-    """What issue 4 asks for, on two cores."""
+    """Return the figures with goals, those of issue 4, on two cores."""
     ours = "convnet triton binary c={}"
     peers = [name for name in measured.loads if name.startswith(tuple(f"convnet {peer} " for peer in PEERS))]
     peers = [name for name in peers if name.endswith(" c=32")]
@@ -206,7 +206,7 @@ def goals(measured: Measured) -> list[Bar]:
 
 
 def figures(measured: Measured) -> list[Bar]:
-    """Everything that was measured."""
+    """Return all figures."""
     bars = []
     for name in measured.loads:
         bars.append(Bar(name, measured.rate(name), "images/s" if " in a loop" in name else "req/s"))
@@ -221,7 +221,7 @@ def figures(measured: Measured) -> list[Bar]:
 
 
 def main() -> bool:
-    """Measures, prints and writes; returns whether every goal is reached."""
+    """Measure, print and write; return whether every goal is reached."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--seconds", type=int, default=SECONDS, help="of each load")

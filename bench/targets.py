@@ -1,4 +1,4 @@
-"""What bench/serving.py measures: the servers, all up at once, and how each is asked."""
+"""Targets of bench/serving.py: the servers, all up at once, and the client of each."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Target:
     often: bool = False
 
     def measure(self, concurrency: int, seconds: int, folder: Path) -> Figures:
-        """Loads the server; its client is wrk over HTTP, trainserve.serving.load over gRPC."""
+        """Load the server; its client is wrk over HTTP, trainserve.serving.load over gRPC."""
         image = picture(self.model)
         if self.form == "gRPC":
             asked = Prepared.inferences("grpc", self.model, [{"images": image}], ["probabilities"])
@@ -98,7 +98,7 @@ class Target:
 
 
 def picture(model: str) -> np.ndarray[Any, Any]:
-    """The one image that is asked about, (1, H, W, C) uint8."""
+    """Return the image of all requests, (1, H, W, C) uint8."""
     shape, _ = zoo.SHAPES[model]
     return np.random.default_rng(0).integers(0, 256, (1, *shape), dtype=np.uint8)
 

@@ -1,4 +1,4 @@
-"""How fast a run trains on one thread of a CPU, beside the loop that every tutorial has (bench/naive.py).
+"""Speed of training on one thread of a CPU, beside the usual loop of tutorials (bench/naive.py).
 
 limits    what one core multiplies and copies, and what that allows per second (bench/limits.py)
 convnet   28x28, batch 64: images/s of ours and of the naive loop; 12,800 images of Fashion-MNIST a round
@@ -54,11 +54,11 @@ CONVNET_IMAGES, RESNET_IMAGES, LARGE_IMAGES = 12_800, 384, 7_000
 CPU = torch.device("cpu")
 FASHION = Path(__file__).parent.parent / "examples/fashion-mnist/config.json"
 Section = tuple[list[Bar], dict[str, Any]]
-"""Figures, and what each round measured."""
+"""Figures, and the measurements of each round."""
 
 
 def section_limits() -> Section:
-    """Of the core, and of both networks' training steps on it."""
+    """Return the limits of the core, and of both networks' training steps on it."""
     core = limits.core()
     bars = [
         Bar("one core, fp32 peak", core.fp32 / 1e9, "GFLOP/s"),
@@ -78,7 +78,7 @@ def section_limits() -> Section:
 
 
 def cost(model: str, shape: tuple[int, int, int]) -> limits.Step:
-    """Of a training step as ours makes it."""
+    """Count the work of a training step as ours makes it."""
     network = zoo.build(model, {}, shape, 10).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     images = torch.rand(64, shape[2], *shape[:2]).to(memory_format=torch.channels_last)
     return limits.step(network, images, torch.arange(64) % 10, bf16=True)
@@ -120,7 +120,7 @@ def section_resnet18() -> Section:
 
 
 def section_fashion() -> Section:
-    """From the start of the training to the accuracy that the goal asks for."""
+    """Measure the time from the start of training to the accuracy of the goal."""
     wanted = json.loads(FASHION.read_text())
     dataset = data.load(config.Dataset(name="fashion-mnist"), seed=0)
     tensors = naive.tensors(dataset.train_images, dataset.train_targets)
@@ -148,7 +148,7 @@ def section_fashion() -> Section:
 
 
 def section_start() -> Section:
-    """A whole process, from its start."""
+    """Measure a whole process, from its start."""
     rounds: dict[str, list[float]] = {"first step, s": [], "import torch, s": [], "export, s": []}
     wanted = {"model": {"name": "convnet"}, "dataset": {"name": "digits"}}
     for _ in range(ROUNDS["start"]):
@@ -187,7 +187,7 @@ def section_memory() -> Section:
 
 
 def ours(model: str, dataset: Dataset, on: torch.device = CPU, **trainer: Any) -> tuple[Pace, Network]:
-    """A run of the real trainer."""
+    """Run the real trainer."""
     chosen = config.parse(
         {
             "model": {"name": model},
@@ -203,12 +203,12 @@ def ours(model: str, dataset: Dataset, on: torch.device = CPU, **trainer: Any) -
 
 
 def plain_resnet18() -> torch.nn.Module:
-    """The zoo's, as PyTorch has a network by default: NCHW."""
+    """Build the zoo's network in PyTorch's default layout, NCHW."""
     return zoo.build("resnet18", {}, (32, 32, 3), 10).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload,no-any-return]
 
 
 def compared(name: str, section: str, ways: dict[str, Callable[[], Pace]], goal: float) -> Section:
-    """Images/s of each way, and of ours in multiples of the naive one."""
+    """Compare ways by images/s, and ours as a multiple of the naive one."""
     rounds: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(ROUNDS[section]):
         for way, once in ways.items():
@@ -219,7 +219,7 @@ def compared(name: str, section: str, ways: dict[str, Callable[[], Pace]], goal:
 
 
 def process(wanted: dict[str, Any], **environment: str) -> tuple[dict[str, float], float]:
-    """One run of the command: when each event was first told (seconds since 1970), and its peak RSS in MB."""
+    """Run the command; return the Unix time at which each event was first reported, and the peak RSS in MB."""
     with tempfile.TemporaryDirectory(prefix="trainserve-bench-") as folder:
         path = Path(folder) / "config.json"
         path.write_text(json.dumps({**wanted, "log": {"format": "json"}}))
@@ -227,7 +227,7 @@ def process(wanted: dict[str, Any], **environment: str) -> tuple[dict[str, float
             run = subprocess.Popen(
                 [sys.executable, "-m", "trainserve.models", str(path)], stdout=out, env={**os.environ, **environment}
             )
-            # Not wait4's ru_maxrss: what starts as a copy of this process begins with this process's own peak.
+            # Not wait4's ru_maxrss: a forked process inherits this process's own peak.
             peak = 0.0
             while run.poll() is None:
                 peak = max(peak, _peak(run.pid))
@@ -260,7 +260,7 @@ SECTIONS = {
 
 
 def main(asked: list[str]) -> None:
-    """Measures the sections asked for, all of them when none is, and reports."""
+    """Measure the sections asked for, all of them when none is, and report."""
     if unknown := set(asked) - set(SECTIONS):
         raise SystemExit(f"no section {', '.join(sorted(unknown))}; there are: {', '.join(SECTIONS)}")
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""How fast a run trains on one NVIDIA GPU. Without one it is skipped, and figures of an earlier run stay as they are.
+"""Speed of training on one NVIDIA GPU. Without one it is skipped, and figures of an earlier run stay as they are.
 
 resnet50  224x224, batch 256, 2,048 random images: ours (bf16, data on the device, the trainer's own speed trial before
           the first step) beside a loop like torchvision's reference (fp32 with TF32 convolutions, NCHW, DataLoader
@@ -45,7 +45,7 @@ PEAK = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 12
 
 
 class Decoded(Dataset[tuple[Tensor, int]]):
-    """As torchvision's datasets with ToTensor and Normalize: a float image at a time."""
+    """Data set like torchvision's with ToTensor and Normalize: it decodes one float image at a time."""
 
     def __init__(self, images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> None:
         self.images, self.labels = images, labels
@@ -59,7 +59,7 @@ class Decoded(Dataset[tuple[Tensor, int]]):
 
 
 def random_images(count: int, size: int, classes: int) -> Data:
-    """Nothing to learn; training them costs what training pictures costs."""
+    """Return random images: training on them costs as much as training on pictures."""
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (count, size, size, 3), dtype=np.uint8)
     labels = np.arange(count) % classes
@@ -67,7 +67,7 @@ def random_images(count: int, size: int, classes: int) -> Data:
 
 
 def reference(data: Data, steps: int) -> Pace:
-    """The loop of torchvision's references/classification, its defaults; `steps` steps of it."""
+    """Run `steps` steps of the loop of torchvision's references/classification, with its defaults."""
     model = zoo.build("resnet50", {}, data.shape, len(data.labels)).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     model.cuda().train()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
@@ -142,7 +142,7 @@ def small(gpu: torch.device) -> tuple[list[Bar], dict[str, Any]]:
 
 
 def main() -> None:
-    """Measures both and reports."""
+    """Measure both and report."""
     used = versions("torch", "numpy", "nvidia-ml-py")
     if not torch.cuda.is_available():
         path, reason = RESULTS / "training_gpu.json", "no NVIDIA GPU: torch.cuda.is_available() is False"

@@ -1,4 +1,4 @@
-"""Whether tuning keeps its word, on the convnet and on ResNet-50 (random weights, 224x224), on this machine.
+"""Quality of tuning, on the convnet and on ResNet-50 (random weights, 224x224), on this machine.
 
 held       each model is tuned twice in a row, nothing reused; the rate at which the choice holds the
            objective, beside that of Triton's defaults (batches of 4, two instances, onnxruntime's threads) and of the
@@ -44,7 +44,7 @@ ALIKE = 0.1
 
 @dataclass(frozen=True)
 class Task:
-    """What is tuned, for how long each time, and how long a load lasts when it is measured again."""
+    """A model to tune, the duration of a tuning, and that of a load when it is measured again."""
 
     model: str
     objective: Objective
@@ -59,7 +59,7 @@ TASKS = (
 
 
 def measured(task: Task) -> tuple[list[Bar], dict[str, Any]]:
-    """Figures of one model, and what they are made of. Raises SystemExit when nothing holds the objective."""
+    """Measure one model; return its figures and details. Raises SystemExit if nothing holds the objective."""
     model = open_servable(str(zoo.exported(task.model)))
     results = [tuner.tune(runtime.install(), model, task.objective, task.seconds) for _ in range(2)]
     rows = [result.choice for result in results]
@@ -102,7 +102,7 @@ def measured(task: Task) -> tuple[list[Bar], dict[str, Any]]:
 def measure_again(
     model: Servable, candidates: Sequence[Candidate], rates: dict[str, float], callers: int, window: float
 ) -> list[Measurement]:
-    """Rounds in turns: every candidate in the closed loop, and at its rate where it has one."""
+    """Measure rounds in turns: every candidate in the closed loop, and at its rate if it has one."""
     found = []
     with tempfile.TemporaryDirectory(prefix="trainserve-bench-") as name:
         repository = Path(name) / "repository"
@@ -138,7 +138,7 @@ def _reference(result: Result, role: str) -> Row:
 
 
 def _ratio(model: str, results: Sequence[Result], role: str) -> Bar:
-    """Of the two tunings' ratios the smaller one."""
+    """Return the smaller one of the two tunings' ratios."""
     ratios = [_rate(result.choice) / _rate(_reference(result, role)) for result in results if result.choice is not None]
     return Bar(f"{model}: choice / {role}, rate held", min(ratios), "", 1.0, "more")
 
@@ -153,7 +153,7 @@ def _line(row: Row) -> dict[str, Any]:
 
 
 def main() -> bool:
-    """Measures, prints and writes; returns whether every goal is reached."""
+    """Measure, print and write; return whether every goal is reached."""
     wanted = sys.argv[1:] or [task.model for task in TASKS]
     bars: list[Bar] = []
     details: dict[str, Any] = {}

@@ -19,7 +19,7 @@ class Figures(NamedTuple):
 
 
 def install() -> None:
-    """From Debian, where it is not there."""
+    """Install wrk from Debian if it is missing."""
     if shutil.which("wrk") is None:
         subprocess.run(["apt-get", "install", "-y", "-qq", "wrk"], check=True, stdout=subprocess.DEVNULL)
 

@@ -10,7 +10,7 @@ import trainserve.models
 
 CACHE = Path("~/.cache/trainserve/bench-models").expanduser()
 SHAPES = {"convnet": ((28, 28, 1), 10), "resnet50": ((224, 224, 3), 1000)}
-"""Of one image (H, W, C), and how many classes."""
+"""Shape of one image (H, W, C), and number of classes, by model."""
 
 
 def exported(name: str) -> Path:
@@ -28,7 +28,7 @@ def exported(name: str) -> Path:
 
 
 def _sources() -> str:
-    """Changes with the code that models and exports are made by."""
+    """Return a digest of the code that builds and exports models."""
     (room,) = trainserve.models.__path__
     digest = hashlib.sha256()
     for file in sorted(Path(room).rglob("*.py")):

@@ -53,11 +53,11 @@ SERVED: dict[str, dict[str, Any]] = {
     "stays-long": {"name": "long", "version": 1},
 }
 JOBS, AT_ONCE = 20, 5
-"""TrainJobs in all, and how many of them go on at a time."""
+"""Number of TrainJobs in all, and of those at a time."""
 EPOCHS = (20, 80)
 SETTLE_SECONDS = 1800.0
 ENDING_SECONDS = 20.0
-"""How long after a fault has been undone a loss may come of it."""
+"""Seconds after the end of a fault in which a loss may result from it."""
 
 
 def job_spec(model: str, epochs: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The faults: which there are, how long each may last, when and to whom it happens, and how it is undone.
+"""The faults: kinds, durations, times, victims, and how each is undone.
 
 The bounds are what the product promises to survive:
 
@@ -11,7 +11,7 @@ The bounds are what the product promises to survive:
   the same error twice in a row, the second within a minute, ends the job (docs/contracts.md). So of one job a process
   is killed once at most, and the store is not filled again while a job goes on which that has failed before.
 
-What a kubelet or systemd would do is done here: whatever is killed, or ends by itself, is started anew.
+As a kubelet or systemd would, this module restarts whatever is killed or ends by itself.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Fault(NamedTuple):
     name: str
     seconds: float
     offset: int
-    """How wrong the clock is, in seconds; other faults have no use for it."""
+    """Error of the clock in seconds, for faults of the clock."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class NobodyThere(Exception):
 
 
 def deck(chance: random.Random, bounds: Mapping[str, Bounds]) -> Iterator[Fault]:
-    """Faults without end, in an order by chance in which none comes much more often than another."""
+    """Yield faults without end, in a random order in which none comes much more often than another."""
     while True:
         for name in chance.sample(sorted(bounds), len(bounds)):
             yield Fault(name, chance.uniform(*bounds[name]), chance.randint(-DAY, DAY))
@@ -122,7 +122,7 @@ class Faults:
         self.happened: list[Happened] = []
         self.skipped: Counter[str] = Counter()
         self.revived: Counter[str] = Counter()
-        """Components that ended though nobody had killed them, and were started anew."""
+        """Components that ended by themselves and were restarted."""
         self._threads = [
             threading.Thread(target=self._lane, args=(number, bounds, gaps), daemon=True)
             for number, (bounds, gaps) in enumerate(LANES)
@@ -291,7 +291,7 @@ def _attempts(job: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _counted(job: Mapping[str, Any]) -> int:
-    """How many of its retries a job that goes on has used up."""
+    """Return the number of retries that a running job has used up."""
     reasons = [attempt.get("reason") for attempt in _attempts(job)]
     return sum(reason is not None and retry_after(reason) is not Retry.FREE for reason in reasons)
 
@@ -310,7 +310,7 @@ def _fill_up(path: Path) -> None:
 
 @contextlib.contextmanager
 def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Set these variables for the block; none of them is set outside it."""
+    """Set these variables within the block only."""
     os.environ.update(values)
     try:
         yield

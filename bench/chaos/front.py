@@ -38,7 +38,7 @@ class Front:
         self.port = server.sockets[0].getsockname()[1]
 
     def cut(self, seconds: float = 0.0) -> int:
-        """Reset all connections, and for so long every new one. Returns how many there were."""
+        """Reset all connections, and every new one for `seconds`. Returns the number of those that were open."""
         self._closed_until = time.monotonic() + seconds
         cut = list(self._open)
         for writer in cut:
@@ -68,7 +68,7 @@ class Front:
                 side.close()
 
     async def _connect(self) -> Streams | None:
-        """To the next backend that takes a connection; None when none does."""
+        """Connect to the next backend that accepts a connection; return None if none does."""
         backends = list(self._backends())
         first = next(self._turn) % len(backends) if backends else 0
         for address in backends[first:] + backends[:first]:

@@ -1,4 +1,4 @@
-"""Callers of the ModelServes: who asks how, what came back, and whether it was right.
+"""Callers of the ModelServes: their requests, the answers, and whether these were right.
 
 Each asks one request after another, a fixed pause after each answer, by the product's own client, whose retries are
 the documented ones (docs/serving.md): a request is lost when a call of it ends in an error. An answer is right when it
@@ -42,7 +42,7 @@ class Loss:
 
 @dataclass
 class Count:
-    """How many requests one caller sent, and what came back."""
+    """Counts of one caller: requests, answers and losses."""
 
     sent: int = 0
     answered: int = 0
@@ -61,7 +61,7 @@ class Answers:
         self._look()
 
     def _look(self) -> bool:
-        """Whether there are versions that were not known."""
+        """Look for new versions; return whether there are any."""
         new = set(store.versions(self._root, self._namespace, self._model)) - set(self._versions)
         for version in new:
             folder = self._root / self._namespace / self._model / str(version)
@@ -73,7 +73,7 @@ class Answers:
         return self._versions[1].sent(np.asarray([row]))
 
     def right(self, got: Arrays, row: int) -> bool:
-        """Whether a version recorded that."""
+        """Return whether any version recorded the answer `got` for this row."""
         return self._known(got, row) or (self._look() and self._known(got, row))
 
     def _known(self, got: Arrays, row: int) -> bool:

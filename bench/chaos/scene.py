@@ -1,5 +1,5 @@
-"""The scene of it all: a development cluster whose operator reaches the API server through a front of ours, whose
-store is a small file system, and whose ModelServes are asked through fronts that know their ready pods."""
+"""The scene: a development cluster whose operator reaches the API server through a proxy of ours, whose store is a
+small file system, and whose ModelServes are asked through proxies that know their ready pods."""
 
 from __future__ import annotations
 
@@ -69,31 +69,31 @@ class Scene:
             subprocess.run(["umount", "-l", str(self.cluster.store)], check=False)
 
     def clock(self) -> str:
-        """How long it has been going on, to begin a line with."""
+        """Return the time since the start, as the beginning of a line."""
         return f"{time.monotonic() - self.began:6.0f} s"
 
     def ports(self, serve: str) -> tuple[int, int]:
-        """Where a ModelServe is asked over HTTP and gRPC, on 127.0.0.1."""
+        """Return the ports of a ModelServe for HTTP and gRPC, on 127.0.0.1."""
         http, grpc = self._fronts[serve]
         return http.port, grpc.port
 
     def cut_operator(self, seconds: float) -> int:
-        """The operator's connections are reset, and new ones too for so long. How many there were."""
+        """Reset the operator's connections, and new ones for `seconds`. Returns the number of those that were open."""
         cut = self._in_loop(partial(self._operators.cut, seconds))
         time.sleep(seconds)
         return cut
 
     def cut_callers(self, serve: str) -> int:
-        """The connections of a ModelServe's callers are reset. How many there were."""
+        """Reset the connections of a ModelServe's callers. Returns their number."""
         return sum(self._in_loop(front.cut) for front in self._fronts[serve])
 
     def pods(self, kind: str) -> list[Object]:
-        """The pods of all TrainJobs, or of all ModelServes, that nobody has told to end."""
+        """Return the pods of all TrainJobs, or of all ModelServes, that are not being deleted."""
         found = self.client.list("Pod", selector=f"trainserve.io/{kind}")
         return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
 
     def ready_pods(self, serve: str) -> list[Object]:
-        """Those of a ModelServe that take requests."""
+        """Return the pods of a ModelServe that take requests."""
         return [pod for pod in self.pods("modelserve") if _serves(pod, serve)]
 
     def jobs_going_on(self) -> list[Object]:
@@ -101,7 +101,7 @@ class Scene:
         return [job for job in self.client.list("TrainJob") if not over(job)]
 
     def patiently(self, call: Callable[[], T], seconds: float = 300.0) -> T:
-        """What a call of the API server answers once it answers anything; 404 and 409 are answers."""
+        """Repeat a call until the API server answers, and return the answer; 404 and 409 are answers."""
         give_up = time.monotonic() + seconds
         while True:
             try:
@@ -122,12 +122,12 @@ class Scene:
         return [(host, port) for host in self._ready[serve]]
 
     def _watch(self) -> None:
-        """Keep up with which pods are ready, as far as the API server tells."""
+        """Watch which pods are ready, as far as the API server is reachable."""
         while not self._over.wait(0.5):
             try:
                 pods = self.pods("modelserve")
             except AWAY:
-                continue  # what was known holds
+                continue  # the last known pods stay
             for name in self.serves:
                 self._ready[name] = sorted(pod["status"]["podIP"] for pod in pods if _serves(pod, name))
 
@@ -145,7 +145,7 @@ class Scene:
 
 
 def _serves(pod: Object, serve: str) -> bool:
-    """Whether it is a server of that ModelServe, and ready."""
+    """Return whether the pod is a server of that ModelServe, and ready."""
     named = any(container["name"] == "triton" for container in pod["spec"]["containers"])
     conditions = pod.get("status", {}).get("conditions") or []
     ready = any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)

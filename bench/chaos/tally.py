@@ -1,4 +1,4 @@
-"""What became of the jobs, their versions and the ModelServes: pure, of objects and of what the store holds."""
+"""Outcome of the jobs, their versions and the ModelServes. Pure: objects and the content of the store in."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Version:
     number: int
     digest: str
     uid: str | None
-    """Of the TrainJob that it names."""
+    """Uid of the TrainJob that its manifest names."""
     whole: bool
 
 
@@ -34,15 +34,15 @@ class Jobs:
     failed: int = 0
     going_on: int = 0
     twice: int = 0
-    """With more than one version."""
+    """Number of jobs with more than one version."""
     unpublished: int = 0
-    """Complete, without a version in the store."""
+    """Number of Complete jobs without a version in the store."""
     verified: int = 0
-    """Complete with one version whose bytes are whole, and whose digest the status and the record have, too."""
+    """Number of Complete jobs with one version, whole, with the digest that the status and the record have."""
     gaps: int = 0
-    """Numbers that are missing among a model's versions."""
+    """Number of gaps among the numbers of models' versions."""
     attempts: Counter[str] = field(default_factory=Counter)
-    """By the reason with which they ended."""
+    """Attempts by the reason with which they ended."""
     told: list[str] = field(default_factory=list)
 
 
@@ -53,12 +53,12 @@ def true_conditions(thing: Object) -> set[str]:
 
 
 def over(job: Object) -> bool:
-    """Whether a job has ended, well or badly."""
+    """Return whether a job has ended, well or badly."""
     return bool(true_conditions(job) & {"Complete", "Failed"})
 
 
 def count(jobs: Iterable[Object], versions: Iterable[Version], recorded: Mapping[tuple[str, int], str]) -> Jobs:
-    """What became of the jobs. `recorded` are the digests of the namespace's record, by model and number."""
+    """Count the outcomes of the jobs. `recorded` are the digests of the namespace's record, by model and number."""
     found, by_uid = Jobs(), defaultdict[str | None, list[Version]](list)
     numbers = defaultdict[str, set[int]](set)
     for version in versions:
@@ -124,7 +124,7 @@ def published(root: Path, namespace: str) -> list[Version]:
 
 
 def leftovers(root: Path, namespace: str) -> list[str]:
-    """What lies among the versions and is none, but for each model's lock; and checkpoints of whatever job."""
+    """List files among the versions that are no version or lock, and all checkpoints."""
     models = [each for each in (root / namespace).iterdir() if each.is_dir()]
     among = [path for model in models for path in model.iterdir() if not path.name.isdigit() and path.name != ".lock"]
     checkpoints = (root / ".checkpoints" / namespace).glob("*")

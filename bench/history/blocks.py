@@ -22,7 +22,7 @@ Making = Callable[[Clock], Iterable[Series]]
 
 
 def cluster(trainjobs: int, modelserves: int, clock: Clock) -> Iterable[Series]:
-    """Every series that is scraped."""
+    """Yield every series that is scraped."""
     jobs, serves = fleet.jobs(clock, trainjobs), fleet.serves(clock, modelserves)
     return chain(
         operating.of_process(clock, jobs, serves),
@@ -37,7 +37,7 @@ def cluster(trainjobs: int, modelserves: int, clock: Clock) -> Iterable[Series]:
 
 
 def write(clock: Clock, series: Making, folder: Path) -> int:
-    """Writes blocks of all the series into `folder` and returns the number of samples.
+    """Write blocks of all the series into `folder` and return the number of samples.
 
     `series` is called in processes of their own, once for each block.
     """
@@ -68,5 +68,5 @@ def _block(clock: Clock, series: Making, folder: Path, window: tuple[int, int]) 
 
 
 def linked(source: Path, target: Path) -> None:
-    """Makes the blocks of one folder appear in another, without a copy of their bytes."""
+    """Make the blocks of one folder appear in another, without a copy of their bytes."""
     shutil.copytree(source, target, copy_function=os.link, dirs_exist_ok=True)

@@ -24,13 +24,13 @@ GENERATORS = (
     API / "latency_buckets.py",
     *API.glob("metrics/*.py"),
 )
-"""What the scraped series depend on."""
+"""Modules on which the scraped series depend."""
 
 
 def data(trainjobs: int, modelserves: int, days: float) -> tuple[Path, dict[str, Any]]:
     """The folder for a Prometheus, and what is in it: `series`, `samples`, what is recorded, `seconds` to make it."""
     folder = default_cache() / "history" / f"{trainjobs}-{modelserves}-{days:g}"
-    for left in folder.glob(".text-*"):  # by one that was killed
+    for left in folder.glob(".text-*"):  # left by a killed process
         shutil.rmtree(left)
     clock = Clock(round(days * DAY))
     scraped = _scraped(folder, clock, trainjobs, modelserves)
@@ -75,12 +75,12 @@ def _record(folder: Path, clock: Clock) -> dict[str, Any]:
 
 
 def digest(paths: Iterable[Path]) -> str:
-    """Of the files' contents."""
+    """Return a digest of the files' contents."""
     return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(paths))).hexdigest()[:12]
 
 
 def _noted(note: Path, by: str) -> dict[str, Any] | None:
-    """What was noted, if it was made of the same files."""
+    """Return the note, if it was made from the same files."""
     told = dict(json.loads(note.read_text())) if note.exists() else {}
     return told if told.get("by") == by else None
 

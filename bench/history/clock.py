@@ -21,7 +21,7 @@ class Clock:
     """Scrapes every `coarse` seconds, and every `fine` seconds in the last `recent` ones."""
 
     seconds: int
-    """From the first scrape until now."""
+    """Time from the first scrape until now."""
     coarse: int = 60
     fine: int = 15
     recent: int = 6 * HOUR
@@ -34,7 +34,7 @@ class Clock:
 
     @cached_property
     def times(self) -> NDArray[np.int64]:
-        """Every scrape, ascending, in Unix seconds."""
+        """Return the times of all scrapes, ascending, in Unix seconds."""
         turn = self.end - self.recent
         return np.concatenate([np.arange(self.start, turn, self.coarse), np.arange(turn, self.end, self.fine)])
 

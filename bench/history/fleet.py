@@ -1,4 +1,4 @@
-"""What there is in the made-up cluster: namespaces, TrainJobs, ModelServes and their pods, and when each is there."""
+"""Objects of the made-up cluster: namespaces, TrainJobs, ModelServes and their pods, with their lifetimes."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ class Job:
 
     @property
     def network(self) -> str:
-        """What it trains."""
+        """Return the name of the network that it trains."""
         return NETWORKS[self.number % len(NETWORKS)]
 
     @property
     def version(self) -> int:
-        """What it publishes."""
+        """Return the number of the version that it publishes."""
         return self.number // 200 + 1
 
     @property
@@ -68,7 +68,7 @@ class Release:
     digest: str
 
     def pods(self, serve: str) -> list[str]:
-        """Their names."""
+        """Return the names of the pods."""
         return [f"{serve}-{self.digest[:10]}-{self.digest[10 + 5 * at :][:5]}" for at in range(REPLICAS)]
 
 

@@ -26,7 +26,7 @@ HERE = {"namespace": "trainserve-system", **TARGET}
 
 
 def of_job(clock: Clock, job: Job) -> Iterator[Series]:
-    """From the TrainJob's creation on: it is never deleted."""
+    """Yield a TrainJob's series, from its creation on: it is never deleted."""
     created, began, ended = (clock.index(when) for when in (job.created, job.began, job.ended))
     past = len(clock.times)
     labels = {"namespace": job.namespace, "trainjob": job.name, **TARGET}
@@ -65,7 +65,7 @@ def _progress(
 
 
 def of_serve(clock: Clock, serve: Serve) -> Iterator[Series]:
-    """All the time, since the ModelServe is never deleted."""
+    """Yield a ModelServe's series, for all the time: it is never deleted."""
     past = len(clock.times)
     labels = {"namespace": serve.namespace, "modelserve": serve.name, **TARGET}
 
@@ -90,7 +90,7 @@ def of_serve(clock: Clock, serve: Serve) -> Iterator[Series]:
 
 
 def of_process(clock: Clock, jobs: Sequence[Job], serves: Sequence[Serve]) -> Iterator[Series]:
-    """What has no object's name in it."""
+    """Yield the series of the operator's process, which have no object's name."""
     times, past = clock.times, len(clock.times)
     random = np.random.default_rng(5)
     steps = np.diff(times, prepend=times[0] - 15).astype(float)
@@ -170,5 +170,5 @@ def _phases(times: NDArray[np.int64], jobs: Sequence[Job], serves: Sequence[Serv
 
 
 def _reached(times: NDArray[np.int64], when: Sequence[float]) -> NDArray[np.float64]:
-    """How many of `when` are over at each of `times`."""
+    """Return how many of `when` have passed at each of `times`."""
     return np.searchsorted(np.sort(np.asarray(when)), times, side="right").astype(float)

@@ -33,7 +33,7 @@ class Rule:
     labels: Mapping[str, str]
 
     def needs(self, other: Rule) -> bool:
-        """Whether its expression reads what `other` records."""
+        """Return whether its expression reads what `other` records."""
         return other is not self and re.search(rf"(?<![\w:]){re.escape(other.record)}(?![\w:])", self.expr) is not None
 
 
@@ -58,7 +58,7 @@ def levels(rules: Sequence[Rule]) -> list[list[Rule]]:
 
 
 def ask(server: Server, rules: Sequence[Rule], clock: Clock, path: Path) -> int:
-    """Writes what the rules record at every point to `path`; returns the number of series."""
+    """Write what the rules record at every point to `path`; return the number of series."""
     answers = []
     for rule in rules:
         found = server.ask(

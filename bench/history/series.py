@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Values: TypeAlias = NDArray[np.float64] | float
-"""One for each scrape, or the same for all of them."""
+"""A value for each scrape, or one for all of them."""
 
 
 @dataclass(frozen=True)
@@ -38,5 +38,5 @@ class Series:
 
 
 def number(value: float) -> str:
-    """As an exporter writes it: whole numbers in full, others to six digits."""
+    """Format a value as an exporter does: whole numbers in full, others to six digits."""
     return str(int(value)) if value.is_integer() else f"{value:.6g}"

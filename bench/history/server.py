@@ -24,7 +24,7 @@ MERGED = 1800.0
 
 
 class Server:
-    """Its HTTP API."""
+    """HTTP API of a Prometheus."""
 
     def __init__(self, url: str, data: Path) -> None:
         self.url, self.data = url, data
@@ -45,14 +45,14 @@ class Server:
             return list(json.load(answer)["data"])
 
     def memory(self) -> int:
-        """Its resident memory in bytes."""
+        """Return its resident memory in bytes."""
         with urllib.request.urlopen(f"{self.url}/metrics") as answer:
             lines = answer.read().decode().splitlines()
         (line,) = [line for line in lines if line.startswith("process_resident_memory_bytes ")]
         return round(float(line.split()[1]))
 
     def ready(self) -> bool:
-        """Whether it answers queries."""
+        """Return whether it answers queries."""
         try:
             with urllib.request.urlopen(f"{self.url}/-/ready", timeout=5) as answer:
                 return bool(answer.status == 200)
@@ -60,7 +60,7 @@ class Server:
             return False
 
     def merged(self) -> bool:
-        """Whether no two of its blocks are of the same time."""
+        """Return whether no two of its blocks are of the same time."""
         spans = sorted(_span(meta) for meta in self.data.glob("*/meta.json"))
         return all(earlier[1] <= later[0] for earlier, later in pairwise(spans))
 
@@ -87,13 +87,13 @@ def running(data: Path) -> Iterator[Server]:
 
 
 def merge(data: Path) -> None:
-    """Has a Prometheus merge blocks of the same time in `data`, as it does by itself a minute after its start."""
+    """Have a Prometheus merge blocks of the same time in `data`, as it does by itself a minute after its start."""
     with running(data) as server:
         until(server.merged, MERGED, f"the blocks in {data} are not merged")
 
 
 def until(holds: Any, seconds: float, otherwise: str, process: subprocess.Popen[bytes] | None = None) -> None:
-    """Waits until `holds()`. Raises RuntimeError after `seconds`, or when `process` has ended."""
+    """Wait until `holds()`. Raises RuntimeError after `seconds`, or when `process` has ended."""
     give_up = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > give_up or (process and process.poll() is not None):

@@ -26,7 +26,7 @@ GIBIBYTE = 1 << 30
 
 
 def pods(clock: Clock, serve: Serve) -> Iterator[Series]:
-    """Every series of every pod that the ModelServe had."""
+    """Yield every series of every pod that the ModelServe had."""
     for release in serve.releases:
         first, past = clock.index(release.began), clock.index(release.ended)
         if first < past:
@@ -51,7 +51,7 @@ def _pod(
 
 
 def scrape(labels: Mapping[str, str], first: int, past: int, samples: int) -> Iterator[Series]:
-    """What Prometheus says itself of each scrape of a target."""
+    """Yield the series that Prometheus itself adds to each scrape of a target."""
     for name, value in {
         "up": 1.0,
         "scrape_samples_scraped": float(samples),
@@ -135,7 +135,7 @@ def histogram(
 
 
 def python_bounds(edges: Sequence[float]) -> dict[float, str]:
-    """Bounds with the labels that the Python client writes."""
+    """Map bounds to the labels that the Python client writes."""
     return {edge: floatToGoString(edge) for edge in edges}
 
 

@@ -16,7 +16,7 @@ EPOCHS = 30
 
 
 def pod(clock: Clock, job: Job) -> Iterator[Series]:
-    """Every series of rank 0's pod, while it runs."""
+    """Yield every series of rank 0's pod, while it runs."""
     first, past = clock.index(job.began), clock.index(job.ended)
     if first >= past:
         return

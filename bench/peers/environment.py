@@ -1,4 +1,4 @@
-"""Builds a peer's virtual environment once, and runs its program."""
+"""Peers: virtual environments, each built once, and programs that run in them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Peer:
     packages: tuple[str, ...]
 
     def install(self) -> Path:
-        """Its interpreter, in an environment with exactly its packages; killed half-way, it is built anew."""
+        """Return its interpreter, in an environment with exactly its packages; a partial environment is built anew."""
         folder = CACHE / self.name
         stamp = folder / "stamp"
         wanted = "\n".join(self.packages)
@@ -42,7 +42,7 @@ class Peer:
 
     @contextlib.contextmanager
     def serving(self, model: Path, name: str, folder: Path, *options: str) -> Iterator[tuple[str, str]]:
-        """<host>:<port> of its HTTP and its gRPC endpoint while `model` is served as `name`; logs go to `folder`."""
+        """Serve `model` as `name`; yield <host>:<port> of its HTTP and its gRPC endpoint. Logs go to `folder`."""
         http, grpc = free_ports(2)
         program = Path(__file__).with_name(f"{self.name}_server.py")
         command = [str(self.install()), str(program), str(model), name, str(http), str(grpc), *options]

@@ -6,7 +6,7 @@ Options: `loop=` and `http=` are uvicorn's, `threads=` onnxruntime's. No gRPC.
 import sys
 
 import numpy as np
-import onnxruntime
+import onnxruntime  # type: ignore[import-untyped]
 import uvicorn
 from fastapi import FastAPI, Request, Response
 
@@ -21,14 +21,14 @@ app = FastAPI()
 
 @app.post("/infer")
 async def infer(request: Request) -> Response:
-    """Raw bytes in and out."""
+    """Answer raw bytes with raw bytes."""
     images = np.frombuffer(await request.body(), np.uint8).reshape(-1, *taken.shape[1:])
     return Response(session.run(None, {taken.name: images})[0].tobytes(), media_type="application/octet-stream")
 
 
 @app.post(f"/v2/models/{name}/infer")
 async def infer_json(request: Request) -> dict[str, object]:
-    """The v2 protocol's JSON."""
+    """Answer the v2 protocol's JSON."""
     (tensor,) = (await request.json())["inputs"]
     images = np.array(tensor["data"], np.uint8).reshape(tensor["shape"])
     (answer,) = session.run(None, {taken.name: images})

@@ -5,7 +5,7 @@ Options: `threads=` is onnxruntime's.
 
 import sys
 
-import onnxruntime
+import onnxruntime  # type: ignore[import-untyped]
 
 path, name, port, grpc_port = sys.argv[1:5]
 given = dict(option.split("=") for option in sys.argv[5:])
@@ -16,7 +16,7 @@ from kserve.utils.utils import get_predict_response  # noqa: E402
 
 
 class Onnx(Model):
-    """One graph."""
+    """A predictor of one graph."""
 
     def load(self) -> bool:
         """As KServe asks."""
@@ -27,7 +27,12 @@ class Onnx(Model):
         self.ready = True
         return True
 
-    async def predict(self, payload: InferRequest, headers=None, response_headers=None) -> InferResponse:
+    async def predict(
+        self,
+        payload: InferRequest,
+        headers: dict[str, str] | None = None,
+        response_headers: dict[str, str] | None = None,
+    ) -> InferResponse:
         """As KServe asks."""
         (answer,) = self.session.run(None, {self.taken.name: payload.inputs[0].as_numpy()})
         return get_predict_response(payload, answer, self.name)

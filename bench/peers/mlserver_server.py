@@ -8,7 +8,7 @@ import asyncio
 import sys
 
 import numpy as np
-import onnxruntime
+import onnxruntime  # type: ignore[import-untyped]
 from mlserver import MLModel, MLServer, ModelSettings, Settings
 from mlserver.codecs import NumpyCodec
 from mlserver.types import InferenceRequest, InferenceResponse
@@ -18,7 +18,7 @@ given = dict(option.split("=") for option in sys.argv[5:])
 
 
 class Onnx(MLModel):
-    """One graph."""
+    """A runtime of one graph."""
 
     async def load(self) -> bool:
         """As MLServer asks."""
@@ -36,7 +36,7 @@ class Onnx(MLModel):
 
 
 async def main() -> None:
-    """Serves until it is told to end."""
+    """Serve until told to end."""
     server = MLServer(
         Settings(
             host="127.0.0.1",
