@@ -38,7 +38,7 @@ check: setup-python ## check format, lint, spelling, types, who may import whom,
 	.venv/bin/ruff check .
 	.venv/bin/codespell
 	.venv/bin/clang-format --dry-run --Werror serving/trainserve/serving/devserver/backend/*/*.*
-	.venv/bin/mypy $(PORTIONS) bench
+	.venv/bin/mypy $(PORTIONS) bench tests
 	.venv/bin/lint-imports
 	@$(PYTHON) -m trainserve.dev.dashboards --check
 	@$(PYTHON) -m trainserve.dev.metrics_page --check

@@ -28,9 +28,10 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from bench.report import Bar, report, versions
-from trainserve.api import API_VERSION, GROUP, quantity
+from trainserve.api import API_VERSION, GROUP
 from trainserve.api.metrics.operator import TRAINJOBS_BY_PHASE
 from trainserve.api.open_fields import MAX_BYTES, MAX_FIELDS, MAX_ITEMS
+from trainserve.api.scalars import quantity
 from trainserve.dev.cluster import CHART, Cluster
 
 COUNT = 5000

@@ -25,7 +25,7 @@ hypothesis.settings.load_profile("trainserve")
 TOGETHER = (
     r"tests/cluster/",
     r"tests/dev/agent/",
-    r"tests/(api/test_(open_fields|quantity|server|upgrade)|operator/test_(ending|server|two_replicas))\.py",
+    r"tests/(api/test_(open_fields|quantity|server|upgrade)|operator/test_(ending|server|server_counts|two_replicas))\.py",
 )
 """Tests that share a cluster, the last ones the API server below. An idle cluster takes a tenth of a core."""
 

@@ -6,7 +6,6 @@ program there sees what a fresh installation would.
 
 from __future__ import annotations
 
-import os
 import re
 import tomllib
 import venv
@@ -46,7 +45,7 @@ def closure(*extras: str) -> dict[str, Distribution]:
 
 def size(packages: Iterable[Distribution]) -> int:
     """Bytes that their files take on a disk, with bytecode, which is 1.3 times as large as its source."""
-    files = {Path(os.fspath(each.locate_file(path))) for each in packages for path in each.files or ()}
+    files = {Path(str(each.locate_file(path))) for each in packages for path in each.files or ()}
     lengths = [(file.suffix, file.stat().st_size) for file in files if file.suffix != ".pyc" and file.exists()]
     lengths += [(".pyc", int(length * 1.3)) for suffix, length in lengths if suffix == ".py"]
     return sum(-(-length // BLOCK) * BLOCK for _, length in lengths)
@@ -58,7 +57,7 @@ def environment(folder: Path, *extras: str) -> Path:
     (site,) = folder.glob("lib/python*/site-packages")
     shared = Counter(name for each in distributions() for name in _tops(each))
     for each in closure(*extras).values():
-        here = Path(os.fspath(each.locate_file("")))
+        here = Path(str(each.locate_file("")))
         for name in _tops(each):
             deeper = [name] if shared[name] == 1 else sorted(_below(each, name))
             for path in deeper:

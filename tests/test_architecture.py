@@ -16,7 +16,7 @@ def drawn(page: str) -> list[str]:
     found: list[str] = []
     above: list[str] = []
     for line in drawing.splitlines():
-        indent, name = re.match(r"( *)([\w./-]+)/( |$)", line).group(1, 2)  # type: ignore[union-attr]
+        indent, name = re.match(r"( *)([\w./-]+)/( |$)", line).group(1, 2)
         above = [*above[: len(indent) // 2], name]
         found.append("/".join(above))
     return found

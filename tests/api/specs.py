@@ -52,7 +52,7 @@ def _values(schema: Schema, definitions: dict[str, Schema]) -> st.SearchStrategy
             (model,) = (model for model in _subclasses(ApiType) if model.__name__ == name)
             return _accepted(model, definitions[name], definitions)
         case {"anyOf": choices}:
-            return st.one_of(_values(choice, definitions) for choice in choices if choice != {"type": "null"})
+            return st.one_of([_values(choice, definitions) for choice in choices if choice != {"type": "null"}])
         case {"const": value}:
             return st.just(value)
         case {"enum": values}:
@@ -110,7 +110,7 @@ def _accepted(model: type[ApiType], schema: Schema, definitions: dict[str, Schem
 
 def _open(schema: Schema, depth: int) -> st.SearchStrategy[Any]:
     """What a value without a type may be, down to that depth."""
-    values = st.booleans() | st.integers(-(2**31), 2**31) | st.text(max_size=5)
+    values: st.SearchStrategy[Any] = st.booleans() | st.integers(-(2**31), 2**31) | st.text(max_size=5)
     if depth and schema["maxItems"]:
         values |= st.lists(_open(schema["items"], depth - 1), max_size=2)
     if depth and schema["maxProperties"]:

@@ -1,18 +1,25 @@
 """The examples work as they stand: nothing in them is refused or unsupported."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from trainserve.api import API_VERSION
+from trainserve.api.modelserve import ModelServeSpec
 from trainserve.api.support import unsupported
+from trainserve.api.trainjob import TrainJobSpec
 from trainserve.operator.specs import parse_modelserve, parse_trainjob
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 MANIFESTS = sorted(path for path in EXAMPLES.rglob("*.yaml") if EXAMPLES / "monitoring" not in path.parents)
 """Those of Kubernetes: examples/monitoring configures Prometheus, Grafana and docker compose."""
-PARSERS = {"TrainJob": parse_trainjob, "ModelServe": parse_modelserve}
+PARSERS: dict[str, Callable[[Any], TrainJobSpec | ModelServeSpec]] = {
+    "TrainJob": parse_trainjob,
+    "ModelServe": parse_modelserve,
+}
 
 
 @pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: str(path.relative_to(EXAMPLES)))

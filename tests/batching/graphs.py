@@ -31,8 +31,8 @@ def tensor(name: str, axes: Axes | None, elem_type: int = TensorProto.FLOAT) -> 
 
 def node(operator: str, takes: str, gives: str, **attributes: Any) -> onnx.NodeProto:
     """A node, its inputs and outputs as one text each; - is one that is left out."""
-    names = [[each if each != "-" else "" for each in text.split()] for text in (takes, gives)]
-    return helper.make_node(operator, *names, **attributes)
+    inputs, outputs = ([each if each != "-" else "" for each in text.split()] for text in (takes, gives))
+    return helper.make_node(operator, inputs, outputs, **attributes)
 
 
 def model(

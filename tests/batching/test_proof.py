@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
-import hypothesis
-import hypothesis.strategies as st
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
 from tests.batching.graphs import B, model, node, numbers, tensor, weight
+from tests.batching.rows import assert_rows_stand_alone
 from trainserve.batching import prove
 
 X, Y = tensor("x", [B, 4]), tensor("y", [B, 4])
+
+
 IMAGE = tensor("x", [B, 3, 8, 8])
+
+
 SEQUENCE = tensor("x", [B, 5, 4])
+
 
 BATCHES: dict[str, onnx.ModelProto] = {
     "linear": model([node("Gemm", "x w b", "y")], [X], [Y], [weight("w", 4, 4), weight("b", 4)]),
@@ -108,6 +108,7 @@ BATCHES: dict[str, onnx.ModelProto] = {
         [weight("w", 4, 3), numbers("labels", [7, 8, 9]), numbers("all", [-1])], ai_onnx_ml=1,
     ),
 }  # fmt: skip
+
 
 NONE: dict[str, tuple[onnx.ModelProto, str]] = {
     "a sequence whose first axis is time": (
@@ -248,138 +249,3 @@ def test_what_does_not_is_told_with_the_operator_that_mixes_rows(graph: onnx.Mod
     assert not found.first
     with pytest.raises(AssertionError, match=words):
         raise AssertionError(found.reason)
-
-
-# What is proven, onnxruntime answers so: small networks of operators that are put together at random.
-
-AXES = st.integers(-3, 2)
-STEPS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
-    "Relu": st.just({}),
-    "Softmax": st.fixed_dictionaries({"axis": AXES}),
-    "LayerNormalization": st.fixed_dictionaries({"axis": AXES}),
-    "LpNormalization": st.fixed_dictionaries({"axis": AXES}),
-    "CumSum": st.fixed_dictionaries({"axis": AXES}),
-    "ReduceMean": st.fixed_dictionaries({"axis": AXES}),
-    "Transpose": st.fixed_dictionaries({"perm": st.permutations([0, 1, 2])}),
-    "Reshape": st.fixed_dictionaries({"to": st.sampled_from(
-        [[0, 0, -1], [-1, 4, 3], [3, -1, 4], [4, 3, -1], [0, -1, 1], [1, -1, 4], [12, -1, 1], [2, 6, -1], [-1, 2, 6]]
-    )}),
-    "Slice": st.fixed_dictionaries({"axis": AXES, "from": st.integers(-2, 1), "to": st.integers(1, 4)}),
-    "Split": st.fixed_dictionaries({"axis": AXES}),
-    "Gather": st.fixed_dictionaries({"axis": AXES}),
-    "MatMul": st.fixed_dictionaries({"turned": st.booleans()}),
-    "Add": st.fixed_dictionaries({"perm": st.permutations([0, 1, 2])}),
-    "Concat": st.fixed_dictionaries({"axis": AXES}),
-    "Tile": st.fixed_dictionaries({"axis": AXES}),
-    "Pad": st.fixed_dictionaries({"axis": AXES}),
-    "GRU": st.just({}),
-    "Conv": st.just({}),
-}  # fmt: skip
-
-
-@hypothesis.given(st.lists(st.sampled_from(sorted(STEPS)), min_size=1, max_size=6), st.data())
-@hypothesis.settings(max_examples=100, deadline=None, suppress_health_check=list(hypothesis.HealthCheck))
-def test_of_whatever_is_put_together_only_what_keeps_rows_apart_is_proven(
-    steps: Sequence[str], data: st.DataObject
-) -> None:
-    graph = put_together([(step, data.draw(STEPS[step])) for step in steps])
-    if prove(graph).first and is_answered(graph):
-        assert_rows_stand_alone(graph)
-
-
-def put_together(steps: Sequence[tuple[str, dict[str, Any]]]) -> onnx.ModelProto:
-    nodes, weights, name = [], [], "x"
-    for at, (step, given) in enumerate(steps):
-        made = f"v{at}"
-        axis = numbers(f"axis{at}", [given.get("axis", 0)])
-        match step:
-            case "Relu" | "Softmax" | "LpNormalization":
-                new = [node(step, name, made, **given)]
-            case "LayerNormalization":
-                weights.append(numbers(f"one{at}", [1], np.float32))
-                new = [node(step, f"{name} one{at}", made, **given)]
-            case "CumSum" | "ReduceMean":
-                weights.append(axis)
-                new = [node(step, f"{name} axis{at}", made)]
-            case "Transpose":
-                new = [node(step, name, made, perm=given["perm"])]
-            case "Reshape":
-                weights.append(numbers(f"to{at}", given["to"]))
-                new = [node(step, f"{name} to{at}", made)]
-            case "Slice":
-                weights += [axis, numbers(f"from{at}", [given["from"]]), numbers(f"to{at}", [given["to"]])]
-                new = [node(step, f"{name} from{at} to{at} axis{at}", made)]
-            case "Split":
-                new = [node(step, name, f"{made} rest{at}", axis=given["axis"], num_outputs=2)]
-            case "Gather":
-                weights.append(numbers(f"which{at}", [0]))
-                new = [node(step, f"{name} which{at}", made, axis=given["axis"])]
-            case "MatMul":
-                new = [node("Transpose", name, f"t{at}", perm=[0, 2, 1])]
-                new += [node(step, f"{name} t{at}" if given["turned"] else f"t{at} {name}", made)]
-            case "Add":
-                new = [node("Transpose", name, f"t{at}", perm=given["perm"]), node(step, f"{name} t{at}", made)]
-            case "Concat":
-                new = [node(step, f"{name} {name}", made, axis=given["axis"])]
-            case "Tile":
-                repeats = [1, 1, 1]
-                repeats[given["axis"]] = 2
-                weights.append(numbers(f"to{at}", repeats))
-                new = [node(step, f"{name} to{at}", made)]
-            case "Pad":
-                pads = [0] * 6
-                pads[given["axis"] % 3] = 1
-                weights.append(numbers(f"to{at}", pads))
-                new = [node(step, f"{name} to{at}", made)]
-            case "GRU":
-                weights += [weight(f"w{at}", 1, 9, 4), weight(f"r{at}", 1, 9, 3), numbers(f"to{at}", [1])]
-                new = [node(step, f"{name} w{at} r{at}", f"g{at} last{at}", hidden_size=3)]
-                new += [node("Squeeze", f"g{at} to{at}", made)]
-            case _:
-                weights.append(weight(f"w{at}", 3, 3, 1))
-                new = [node("Conv", f"{name} w{at}", made)]
-        nodes += new
-        name = made
-    return model(
-        [*nodes, node("Identity", name, "y")], [tensor("x", [B, 3, 4])], [tensor("y", [B, None, None])], weights
-    )
-
-
-def loaded(graph: onnx.ModelProto) -> tuple[onnxruntime.InferenceSession, dict[str, np.ndarray[Any, Any]]]:
-    """The graph in onnxruntime, and five rows for it."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    generator = np.random.default_rng(0)
-    return session, {each.name: sample(each, generator) for each in session.get_inputs()}
-
-
-def is_answered(graph: onnx.ModelProto) -> bool:
-    """Whether one row alone is: of weights that do not fit, onnx's inference says nothing."""
-    try:
-        session, given = loaded(graph)
-        session.run(None, {name: array[:1] for name, array in given.items()})
-    except Exception:
-        return False
-    return True
-
-
-def assert_rows_stand_alone(graph: onnx.ModelProto) -> None:
-    """By onnxruntime: five rows together, in another order, and each alone."""
-    session, given = loaded(graph)
-    together = session.run(None, given)
-    order = np.array([3, 1, 4, 0, 2])
-    turned = session.run(None, {name: array[order] for name, array in given.items()})
-    alone = [session.run(None, {name: array[[row]] for name, array in given.items()}) for row in range(5)]
-    for at, whole in enumerate(together):
-        equal = np.testing.assert_array_equal if whole.dtype == object else np.testing.assert_allclose
-        bounds: dict[str, Any] = {} if whole.dtype == object else {"rtol": 1e-4, "atol": 1e-5}
-        equal(turned[at], whole[order], **bounds)
-        equal(np.concatenate([each[at] for each in alone]), whole, **bounds)
-
-
-def sample(tensor: Any, generator: np.random.Generator) -> np.ndarray[Any, Any]:
-    shape = [5, *(size if isinstance(size, int) else 5 for size in tensor.shape[1:])]
-    if tensor.type == "tensor(int64)":
-        return generator.integers(0, 5, shape)
-    return generator.normal(size=shape).astype(np.float32)

@@ -54,8 +54,7 @@ def test_everything_that_is_scraped_is_named_as_the_pods_name_it(render: Render)
         "trainserve-probe": ["probe"],
         "trainserve-operator": ["metrics"],
     }
-    assert Port.METRICS == 8002
-    assert (Port.PROBE, Port.PROGRESS) == (9401, 9400)
+    assert [int(port) for port in (Port.METRICS, Port.PROBE, Port.PROGRESS)] == [8002, 9401, 9400]
 
 
 def test_every_object_has_the_interval_and_the_labels_that_were_asked_for(render: Render) -> None:

@@ -24,10 +24,12 @@ class Finished:
     err: str
 
 
+Trainserve = Callable[..., Finished]
+"""Of the fixture below: takes the command's arguments in order, and environment variables by name."""
+
+
 @pytest.fixture
-def trainserve(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Callable[..., Finished]:
+def trainserve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Trainserve:
     """Runs `trainserve` with arguments in an empty folder, in this process: what it prints and exits with."""
 
     def run(*arguments: object, **environment: str) -> Finished:

@@ -1,18 +1,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from tests.cli.conftest import Finished
+from tests.cli.conftest import Trainserve
 from trainserve.cli.target import is_server
 from trainserve.serving.devserver.server import DevelopmentServer
-
-Run = Callable[..., Finished]
 
 
 @pytest.mark.parametrize("text", ["127.0.0.1:8000", "http://a.b:8000", "grpc://[::1]:8001", "localhost:8000/"])
@@ -28,7 +25,7 @@ def test_all_else_is_a_model(text: str) -> None:
 
 
 def test_a_running_server_is_measured_at_each_concurrency(
-    trainserve: Run, server: DevelopmentServer, tmp_path: Path
+    trainserve: Trainserve, server: DevelopmentServer, tmp_path: Path
 ) -> None:
     done = trainserve("bench", server.url, "--concurrency", "1,4", "--seconds", "0.3", "--plot", "a.png", "-o", "json")
     assert done.status == 0, done.err
@@ -41,13 +38,15 @@ def test_a_running_server_is_measured_at_each_concurrency(
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_rate_over_grpc_is_a_table_of_it(trainserve: Run, server: DevelopmentServer) -> None:
+def test_a_rate_over_grpc_is_a_table_of_it(trainserve: Trainserve, server: DevelopmentServer) -> None:
     done = trainserve("bench", f"grpc://{server.grpc_url}", "--rate", "50/s", "--seconds", "0.4")
     assert done.status == 0, done.err
     assert "digits over grpc" in done.out and "50/s" in done.out
 
 
-def test_a_model_is_served_for_the_bench_with_the_settings_given(trainserve: Run, root: Path, tmp_path: Path) -> None:
+def test_a_model_is_served_for_the_bench_with_the_settings_given(
+    trainserve: Trainserve, root: Path, tmp_path: Path
+) -> None:
     (tmp_path / "settings.yaml").write_text("instances: 1\ndynamicBatching: {maxBatch: 4}\n")
     version = root / "default/digits/1"
     done = trainserve(
@@ -67,7 +66,7 @@ def identity(path: Path, name: str, kind: int) -> Path:
 
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
 def test_a_model_of_text_is_measured_with_words_that_are_made_up(
-    trainserve: Run, tmp_path: Path, protocol: str
+    trainserve: Trainserve, tmp_path: Path, protocol: str
 ) -> None:
     graph = identity(tmp_path / "words.onnx", "words", TensorProto.STRING)
     options = ["--shape", "words:2,3", "--protocol", protocol, "--concurrency", "1", "--seconds", "0.2", "-o", "json"]
@@ -77,7 +76,7 @@ def test_a_model_of_text_is_measured_with_words_that_are_made_up(
     assert load["rate"] > 0 and load["errors"] == 0
 
 
-def test_an_axis_of_any_length_is_asked_for_and_then_checked(trainserve: Run, tmp_path: Path) -> None:
+def test_an_axis_of_any_length_is_asked_for_and_then_checked(trainserve: Trainserve, tmp_path: Path) -> None:
     graph = identity(tmp_path / "tokens.onnx", "tokens", TensorProto.INT64)
     for options, words in (
         ([], "input tokens: shape [-1, -1] has an axis of any length"),
@@ -105,7 +104,7 @@ def test_an_axis_of_any_length_is_asked_for_and_then_checked(trainserve: Run, tm
     ],
 )
 def test_what_cannot_be_measured_is_refused_in_one_line(
-    trainserve: Run, arguments: list[str], status: int, words: str
+    trainserve: Trainserve, arguments: list[str], status: int, words: str
 ) -> None:
     done = trainserve("bench", *arguments)
     assert (done.status, done.out) == (status, "")

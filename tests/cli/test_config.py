@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import onnx
@@ -10,10 +9,8 @@ import pytest
 from google.protobuf import text_format
 
 from tests.batching.graphs import B, model, node, numbers, tensor
-from tests.cli.conftest import Finished
+from tests.cli.conftest import Trainserve
 from trainserve.serving.protocol.triton_types import messages
-
-Command = Callable[..., Finished]
 
 
 @pytest.fixture
@@ -27,7 +24,7 @@ def settings(folder: Path, text: str) -> Path:
     return path
 
 
-def test_the_text_of_one_model_is_a_whole_config_pbtxt(trainserve: Command, version: Path, tmp_path: Path) -> None:
+def test_the_text_of_one_model_is_a_whole_config_pbtxt(trainserve: Trainserve, version: Path, tmp_path: Path) -> None:
     path = settings(tmp_path, "dynamicBatching: {maxBatch: 12}\nresponseCache: true\n")
     finished = trainserve("config", version, "--settings", path)
     assert (finished.status, finished.err) == (0, "")
@@ -37,7 +34,7 @@ def test_the_text_of_one_model_is_a_whole_config_pbtxt(trainserve: Command, vers
 
 
 def test_a_release_with_a_latency_histogram_is_told_its_buckets_and_the_check_leaves_them_out(
-    trainserve: Command, version: Path
+    trainserve: Trainserve, version: Path
 ) -> None:
     finished = trainserve("config", version, "--release", "26.08", "--p99", "20ms", "--check")
     assert finished.status == 0, finished.err
@@ -50,13 +47,15 @@ def test_a_release_with_a_latency_histogram_is_told_its_buckets_and_the_check_le
     assert "model_metrics" not in trainserve("config", version).out
 
 
-def test_an_unknown_release_and_an_objective_that_is_none_are_usage_errors(trainserve: Command, version: Path) -> None:
+def test_an_unknown_release_and_an_objective_that_is_none_are_usage_errors(
+    trainserve: Trainserve, version: Path
+) -> None:
     assert "'19.01' is not known; known are" in trainserve("config", version, "--release", "19.01").err
     assert "'soon' is not a duration" in trainserve("config", version, "--release", "26.08", "--p99", "soon").err
 
 
 def test_all_models_of_an_ensemble_are_printed_and_taken_by_the_server(
-    trainserve: Command, version: Path, tmp_path: Path
+    trainserve: Trainserve, version: Path, tmp_path: Path
 ) -> None:
     finished = trainserve("config", version, "--settings", settings(tmp_path, "ensemble: {top: 2}"), "--check")
     assert finished.status == 0, finished.err
@@ -70,7 +69,7 @@ def test_all_models_of_an_ensemble_are_printed_and_taken_by_the_server(
     )
 
 
-def test_a_graph_that_is_not_batched_says_why(trainserve: Command, tmp_path: Path) -> None:
+def test_a_graph_that_is_not_batched_says_why(trainserve: Trainserve, tmp_path: Path) -> None:
     x, y = tensor("x", [B, 4]), tensor("y", [B, 4])
     onnx.save(model([node("CumSum", "x zero", "y")], [x], [y], [numbers("zero", 0)]), tmp_path / "summed.onnx")
     finished = trainserve("config", tmp_path / "summed.onnx")
@@ -83,7 +82,7 @@ def test_a_graph_that_is_not_batched_says_why(trainserve: Command, tmp_path: Pat
 
 
 def test_what_the_server_does_not_take_is_told_in_its_words_with_exit_1(
-    trainserve: Command, version: Path, tmp_path: Path
+    trainserve: Trainserve, version: Path, tmp_path: Path
 ) -> None:
     path = settings(tmp_path, "overrides: {max_batch_size: -1}")
     finished = trainserve("config", version, "--settings", path, "--check")
@@ -95,7 +94,7 @@ def test_what_the_server_does_not_take_is_told_in_its_words_with_exit_1(
 
 
 def test_a_ready_repository_is_printed_and_checked_as_it_is(
-    trainserve: Command, fetched: Path, version: Path, tmp_path: Path
+    trainserve: Trainserve, fetched: Path, version: Path, tmp_path: Path
 ) -> None:
     finished = trainserve("config", fetched / "repository", "--check")
     assert finished.status == 0, finished.err
@@ -107,7 +106,7 @@ def test_a_ready_repository_is_printed_and_checked_as_it_is(
     assert (finished.status, "a ready repository has its own configuration" in finished.err) == (2, True)
 
 
-def test_two_versions_of_a_model_are_one_configuration(trainserve: Command, root: Path, tmp_path: Path) -> None:
+def test_two_versions_of_a_model_are_one_configuration(trainserve: Trainserve, root: Path, tmp_path: Path) -> None:
     path = settings(tmp_path, "versionPolicy: [1, 2]")
     versions = [root / f"default/digits/{number}" for number in (1, 2)]
     finished = trainserve("config", *versions, "--settings", path)
@@ -126,7 +125,7 @@ def test_two_versions_of_a_model_are_one_configuration(trainserve: Command, root
     ],
 )
 def test_settings_that_cannot_be_followed_are_one_line_and_exit_2(
-    trainserve: Command, version: Path, tmp_path: Path, text: str, words: str
+    trainserve: Trainserve, version: Path, tmp_path: Path, text: str, words: str
 ) -> None:
     finished = trainserve("config", version, "--settings", settings(tmp_path, text))
     assert (finished.status, finished.out) == (2, "")

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from trainserve.cli.endpoint import candidates, not_ready
+from trainserve.client import Protocol
 
 SERVICE = {"spec": {"clusterIP": "127.96.0.7"}}
 
@@ -18,7 +21,7 @@ SERVICE = {"spec": {"clusterIP": "127.96.0.7"}}
     ],
 )
 def test_the_serves_own_url_is_tried_before_its_service(
-    status: dict, service: dict, protocol: str, found: list[str]
+    status: dict[str, Any], service: dict[str, Any], protocol: Protocol, found: list[str]
 ) -> None:
     assert candidates({"status": status}, service, protocol) == found
 

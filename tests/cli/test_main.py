@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.conftest import Trainserve
+
 
 @pytest.mark.parametrize("command", [[], ["predict"], ["models"], ["models", "ls"], ["models", "show"]])
-def test_help_shows_usage_and_an_example(trainserve, command: list[str]) -> None:
+def test_help_shows_usage_and_an_example(trainserve: Trainserve, command: list[str]) -> None:
     finished = trainserve(*command, "--help")
     assert (finished.status, finished.err) == (0, "")
     assert finished.out.startswith("Usage: trainserve")
@@ -41,7 +43,7 @@ def test_help_shows_usage_and_an_example(trainserve, command: list[str]) -> None
         (["train"], "No such command 'train'"),
     ],
 )
-def test_a_wrong_call_is_one_line_and_exit_2(trainserve, arguments: list[str], words: str) -> None:
+def test_a_wrong_call_is_one_line_and_exit_2(trainserve: Trainserve, arguments: list[str], words: str) -> None:
     finished = trainserve(*arguments)
     assert (finished.status, finished.out) == (2, "")
     (line,) = finished.err.splitlines()
@@ -49,7 +51,7 @@ def test_a_wrong_call_is_one_line_and_exit_2(trainserve, arguments: list[str], w
     assert words in line
 
 
-def test_no_command_shows_the_commands(trainserve) -> None:
+def test_no_command_shows_the_commands(trainserve: Trainserve) -> None:
     finished = trainserve()
     assert finished.status == 2
     assert "predict" in finished.err

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.conftest import Trainserve
 from trainserve import store
 from trainserve.store import Published
 
 
-def test_ls_shows_each_model_with_its_newest_version(trainserve, root: Path) -> None:
+def test_ls_shows_each_model_with_its_newest_version(trainserve: Trainserve, root: Path) -> None:
     finished = trainserve("models", "ls", "--store", root)
     assert finished.status == 0
     header, row = finished.out.splitlines()
@@ -18,25 +19,27 @@ def test_ls_shows_each_model_with_its_newest_version(trainserve, root: Path) -> 
     assert "0.9700" in row
 
 
-def test_ls_as_json_from_the_store_of_the_environment(trainserve, root: Path) -> None:
+def test_ls_as_json_from_the_store_of_the_environment(trainserve: Trainserve, root: Path) -> None:
     (model,) = json.loads(trainserve("models", "ls", "-o", "json", TRAINSERVE_STORE=str(root)).out)
     assert (model["name"], model["versions"], model["accuracy"]) == ("digits", [1, 2], 0.97)
     assert model["bytes"] > 0
     assert model["digest"].startswith("sha256:")
 
 
-def test_ls_of_nothing_says_so(trainserve, root: Path) -> None:
+def test_ls_of_nothing_says_so(trainserve: Trainserve, root: Path) -> None:
     finished = trainserve("models", "ls", "--store", root, "-n", "nobody")
     assert (finished.status, finished.out) == (0, "")
     assert "no models in namespace nobody" in finished.err
 
 
-def test_show_lists_the_versions(trainserve, root: Path) -> None:
+def test_show_lists_the_versions(trainserve: Trainserve, root: Path) -> None:
     lines = trainserve("models", "show", "digits", "--store", root).out.splitlines()
     assert [line.split()[0] for line in lines] == ["VERSION", "1", "2"]
 
 
-def test_show_one_version_tells_what_its_manifest_says(trainserve, root: Path, published: Published) -> None:
+def test_show_one_version_tells_what_its_manifest_says(
+    trainserve: Trainserve, root: Path, published: Published
+) -> None:
     finished = trainserve("models", "show", "digits", "--version", "1", "--store", root)
     assert published.digest in finished.out
     assert "images uint8 [-1, 28, 28, 1]" in finished.out
@@ -46,7 +49,7 @@ def test_show_one_version_tells_what_its_manifest_says(trainserve, root: Path, p
     assert shown["manifest"] == published.manifest.model_dump(by_alias=True)
 
 
-def test_what_does_not_exist_is_one_line_and_exit_2(trainserve, root: Path) -> None:
+def test_what_does_not_exist_is_one_line_and_exit_2(trainserve: Trainserve, root: Path) -> None:
     version = trainserve("models", "show", "digits", "--version", "7", "--store", root)
     model = trainserve("models", "show", "letters", "--store", root)
     assert (version.status, version.err) == (
@@ -58,7 +61,7 @@ def test_what_does_not_exist_is_one_line_and_exit_2(trainserve, root: Path) -> N
 
 
 def test_show_tells_how_right_the_exported_file_is(
-    trainserve, root: Path, published: Published, tmp_path: Path
+    trainserve: Trainserve, root: Path, published: Published, tmp_path: Path
 ) -> None:
     fields = {name: getattr(published.manifest, name) for name in store.ManifestDraft.model_fields}
     metrics = store.Metrics(accuracy=0.97, loss=0.1, exported_accuracy=0.965, exported_loss=0.11)
@@ -85,7 +88,7 @@ def reported(published: Published, tmp_path: Path) -> Path:
     return root
 
 
-def test_a_version_beside_the_name_is_the_same_as_the_option(trainserve, root: Path) -> None:
+def test_a_version_beside_the_name_is_the_same_as_the_option(trainserve: Trainserve, root: Path) -> None:
     option = trainserve("models", "show", "digits", "--version", "1", "--store", root)
     beside = trainserve("models", "show", "digits/1", "--store", root)
     both = trainserve("models", "show", "digits/1", "--version", "1", "--store", root)
@@ -104,14 +107,16 @@ def test_a_version_beside_the_name_is_the_same_as_the_option(trainserve, root: P
         (["digits/7"], "model digits: version 7 does not exist; published: 1, 2"),
     ],
 )
-def test_a_version_that_is_none_is_named(trainserve, root: Path, arguments: list[str], complaint: str) -> None:
+def test_a_version_that_is_none_is_named(
+    trainserve: Trainserve, root: Path, arguments: list[str], complaint: str
+) -> None:
     finished = trainserve("models", "show", *arguments, "--store", root)
     assert finished.status == 2
     assert finished.err.startswith(f"trainserve: {complaint}")
     assert finished.err.count("\n") == 1
 
 
-def test_show_draws_the_curves(trainserve, reported: Path) -> None:
+def test_show_draws_the_curves(trainserve: Trainserve, reported: Path) -> None:
     shown = trainserve("models", "show", "small/2", "--store", reported, "-n", "team").out
     assert "curves:      loss      2.5    █▁ 0.125\n" in shown
     assert "             accuracy  0.25   ▁█ 0.9375\n" in shown
@@ -120,7 +125,7 @@ def test_show_draws_the_curves(trainserve, reported: Path) -> None:
 
 @pytest.mark.parametrize("name", ["small/2", "small"])
 def test_the_report_is_written_out_in_the_place_of_what_was_there(
-    trainserve, reported: Path, tmp_path: Path, name: str
+    trainserve: Trainserve, reported: Path, tmp_path: Path, name: str
 ) -> None:
     file = tmp_path / "out/report of small.html"
     file.parent.mkdir()
@@ -132,7 +137,7 @@ def test_the_report_is_written_out_in_the_place_of_what_was_there(
     assert [path.name for path in file.parent.iterdir()] == [file.name]
 
 
-def test_a_version_without_a_report_says_so(trainserve, reported: Path, tmp_path: Path) -> None:
+def test_a_version_without_a_report_says_so(trainserve: Trainserve, reported: Path, tmp_path: Path) -> None:
     finished = trainserve("models", "show", "small/1", "--report", "x.html", "--store", reported, "-n", "team")
     assert (finished.status, finished.out) == (1, "")
     assert finished.err.startswith("trainserve: model small: version 1 has no report.html: it was published by an earl")
@@ -140,7 +145,7 @@ def test_a_version_without_a_report_says_so(trainserve, reported: Path, tmp_path
     assert not (tmp_path / "x.html").exists()
 
 
-def test_a_report_that_was_changed_is_refused(trainserve, reported: Path, tmp_path: Path) -> None:
+def test_a_report_that_was_changed_is_refused(trainserve: Trainserve, reported: Path, tmp_path: Path) -> None:
     (reported / "team/small/2/report.html").write_bytes(b"<script>")
     finished = trainserve("models", "show", "small/2", "--report", "x.html", "--store", reported, "-n", "team")
     assert (finished.status, finished.out) == (1, "")
@@ -153,7 +158,7 @@ def test_a_report_that_was_changed_is_refused(trainserve, reported: Path, tmp_pa
     [(".", 2, "'.' is a directory"), ("absent/x.html", 1, "cannot write absent/x.html: No such file or directory")],
 )
 def test_a_place_that_takes_no_report_is_named(
-    trainserve, reported: Path, file: str, status: int, complaint: str
+    trainserve: Trainserve, reported: Path, file: str, status: int, complaint: str
 ) -> None:
     finished = trainserve("models", "show", "small/2", "--report", file, "--store", reported, "-n", "team")
     assert finished.status == status

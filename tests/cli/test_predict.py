@@ -8,11 +8,13 @@ import sys
 import urllib.request
 from io import BytesIO, StringIO, TextIOWrapper
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.cli.conftest import Trainserve
 from tests.serving.graphs import convnet
 from tests.serving.versions import LABELS, answers, images
 from trainserve.files.pictures import FORMATS
@@ -39,7 +41,7 @@ def urls(server: DevelopmentServer) -> list[str]:
 
 @pytest.mark.parametrize("form", [0, 1, 2])
 def test_an_image_gets_its_label_and_probability(
-    trainserve, server: DevelopmentServer, sample: Path, form: int
+    trainserve: Trainserve, server: DevelopmentServer, sample: Path, form: int
 ) -> None:
     finished = trainserve("predict", sample, "--url", urls(server)[form])
     ((label, probability),) = expected(images(1))
@@ -48,7 +50,7 @@ def test_an_image_gets_its_label_and_probability(
 
 
 def test_arrays_of_more_rows_than_a_batch_are_answered_row_by_row(
-    trainserve, server: DevelopmentServer, fetched: Path, tmp_path: Path
+    trainserve: Trainserve, server: DevelopmentServer, fetched: Path, tmp_path: Path
 ) -> None:
     np.save(tmp_path / "many.npy", images(70, seed=5))
     finished = trainserve(
@@ -56,7 +58,7 @@ def test_arrays_of_more_rows_than_a_batch_are_answered_row_by_row(
     )
     results = json.loads(finished.out)
     assert len(results) == 70 + 64
-    found = [(each["label"], pytest.approx(each["probability"], rel=1e-4)) for each in results]
+    found: list[Any] = [(each["label"], pytest.approx(each["probability"], rel=1e-4)) for each in results]
     assert expected(images(70, seed=5)) + expected(images(64)) == found
     assert [(each["file"], each["row"]) for each in results[69:71]] == [
         ("many.npy", 69),
@@ -65,7 +67,7 @@ def test_arrays_of_more_rows_than_a_batch_are_answered_row_by_row(
 
 
 def test_a_photo_is_brought_to_the_models_size_and_mode_and_that_is_said(
-    trainserve, server: DevelopmentServer, tmp_path: Path
+    trainserve: Trainserve, server: DevelopmentServer, tmp_path: Path
 ) -> None:
     photo = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
     Image.fromarray(photo).save(tmp_path / "photo.jpg")
@@ -74,7 +76,7 @@ def test_a_photo_is_brought_to_the_models_size_and_mode_and_that_is_said(
     assert finished.err == "trainserve: photo.jpg: converted RGB to greyscale, resized 64x48 to 28x28\n"
 
 
-def test_one_sample_needs_no_batch_axis(trainserve, server: DevelopmentServer, tmp_path: Path) -> None:
+def test_one_sample_needs_no_batch_axis(trainserve: Trainserve, server: DevelopmentServer, tmp_path: Path) -> None:
     np.save(tmp_path / "one.npy", images(1)[0])
     finished = trainserve("predict", "one.npy", "--url", server.url)
     assert finished.out.splitlines()[1].split()[2] == expected(images(1))[0][0]
@@ -90,7 +92,7 @@ def save(folder: Path, *names: str) -> np.ndarray:
 
 
 def test_a_folder_stands_for_the_images_in_and_below_it_in_order(
-    trainserve, server: DevelopmentServer, tmp_path: Path
+    trainserve: Trainserve, server: DevelopmentServer, tmp_path: Path
 ) -> None:
     pixels = save(tmp_path / "photos", "b.png", "a/2.png", "a/1.bmp", ".hidden.png", ".cache/3.png")
     (tmp_path / "photos" / "notes.txt").write_text("not asked for")
@@ -104,7 +106,7 @@ def test_a_folder_stands_for_the_images_in_and_below_it_in_order(
 
 
 def test_one_bad_file_names_itself_and_the_others_are_answered(
-    trainserve, server: DevelopmentServer, tmp_path: Path
+    trainserve: Trainserve, server: DevelopmentServer, tmp_path: Path
 ) -> None:
     pixels = save(tmp_path, "1.png", "2.png", "3.png")
     (tmp_path / "2.png").write_bytes(b"no image")
@@ -118,7 +120,9 @@ def test_one_bad_file_names_itself_and_the_others_are_answered(
     ]
 
 
-def test_the_most_probable_labels_in_every_form(trainserve, server: DevelopmentServer, sample: Path) -> None:
+def test_the_most_probable_labels_in_every_form(
+    trainserve: Trainserve, server: DevelopmentServer, sample: Path
+) -> None:
     row = answers(convnet(), images(1))[0]
     order = np.argsort(-row)[:3]
     table, document, lines = (
@@ -135,7 +139,7 @@ def test_the_most_probable_labels_in_every_form(trainserve, server: DevelopmentS
 
 @pytest.mark.parametrize("kind", ["image", "npy", "npz"])
 def test_standard_input_is_an_image_or_an_array(
-    trainserve, server: DevelopmentServer, sample: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+    trainserve: Trainserve, server: DevelopmentServer, sample: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     content = BytesIO()
     if kind == "npy":
@@ -151,7 +155,7 @@ def test_standard_input_is_an_image_or_an_array(
 
 
 def test_standard_input_that_is_neither_is_one_line_and_exit_2(
-    trainserve, server: DevelopmentServer, monkeypatch: pytest.MonkeyPatch
+    trainserve: Trainserve, server: DevelopmentServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "stdin", TextIOWrapper(BytesIO(b"hello")))
     finished = trainserve("predict", "-", "--url", server.url)
@@ -161,7 +165,7 @@ def test_standard_input_that_is_neither_is_one_line_and_exit_2(
 
 
 def test_files_can_be_named_in_a_list(
-    trainserve, server: DevelopmentServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trainserve: Trainserve, server: DevelopmentServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save(tmp_path, "1.png", "with blank.png", "below/3.png")
     monkeypatch.setattr(sys, "stdin", TextIOWrapper(BytesIO(b"with blank.png\n\nbelow\n")))
@@ -169,7 +173,9 @@ def test_files_can_be_named_in_a_list(
     assert [each["file"] for each in json.loads(finished.out)] == ["1.png", "with blank.png", "below/3.png"]
 
 
-def test_a_request_holds_as_many_rows_as_asked_for(trainserve, server: DevelopmentServer, tmp_path: Path) -> None:
+def test_a_request_holds_as_many_rows_as_asked_for(
+    trainserve: Trainserve, server: DevelopmentServer, tmp_path: Path
+) -> None:
     def requests() -> float:
         with urllib.request.urlopen(server.metrics_url) as response:
             lines = response.read().decode().splitlines()
@@ -182,7 +188,7 @@ def test_a_request_holds_as_many_rows_as_asked_for(trainserve, server: Developme
 
 
 def test_several_addresses_share_the_work_and_one_that_is_down_costs_nothing(
-    trainserve, server: DevelopmentServer, tmp_path: Path
+    trainserve: Trainserve, server: DevelopmentServer, tmp_path: Path
 ) -> None:
     np.save(tmp_path / "many.npy", images(70, seed=5))
     finished = trainserve(
@@ -210,7 +216,7 @@ def test_output_that_nobody_reads_is_no_error_message(server: DevelopmentServer,
     ],
 )
 def test_an_array_that_does_not_fit_is_refused_naming_both_shapes(
-    trainserve, server: DevelopmentServer, tmp_path: Path, content: np.ndarray, words: str
+    trainserve: Trainserve, server: DevelopmentServer, tmp_path: Path, content: np.ndarray, words: str
 ) -> None:
     np.save(tmp_path / "array.npy", content)
     finished = trainserve("predict", "array.npy", "--url", server.url)
@@ -233,7 +239,7 @@ def test_an_array_that_does_not_fit_is_refused_naming_both_shapes(
     ],
 )
 def test_a_file_that_cannot_be_read_is_one_line_and_exit_2(
-    trainserve, server: DevelopmentServer, tmp_path: Path, name: str, content: bytes | None, words: str
+    trainserve: Trainserve, server: DevelopmentServer, tmp_path: Path, name: str, content: bytes | None, words: str
 ) -> None:
     if content is not None:
         (tmp_path / name).write_bytes(content)
@@ -244,7 +250,7 @@ def test_a_file_that_cannot_be_read_is_one_line_and_exit_2(
 
 
 def test_an_archive_without_the_input_names_what_it_holds(
-    trainserve, server: DevelopmentServer, tmp_path: Path
+    trainserve: Trainserve, server: DevelopmentServer, tmp_path: Path
 ) -> None:
     np.savez(tmp_path / "other.npz", pictures=images(1))
     finished = trainserve("predict", "other.npz", "--url", server.url)
@@ -252,14 +258,16 @@ def test_an_archive_without_the_input_names_what_it_holds(
     assert "no array named images, which the model takes; the file has pictures" in finished.err
 
 
-def test_a_failed_request_is_one_line_and_exit_1(trainserve, server: DevelopmentServer, sample: Path) -> None:
+def test_a_failed_request_is_one_line_and_exit_1(
+    trainserve: Trainserve, server: DevelopmentServer, sample: Path
+) -> None:
     finished = trainserve("predict", sample, "--url", "127.0.0.1:1")
     assert (finished.status, finished.out, len(finished.err.splitlines())) == (1, "", 1)
     assert "127.0.0.1:1: Connection refused" in finished.err
 
 
 def test_a_model_that_is_not_served_is_answered_with_those_that_are(
-    trainserve, server: DevelopmentServer, sample: Path
+    trainserve: Trainserve, server: DevelopmentServer, sample: Path
 ) -> None:
     finished = trainserve("predict", sample, "--url", server.url, "--model", "letters")
     assert (finished.status, finished.out, len(finished.err.splitlines())) == (2, "", 1)
@@ -267,7 +275,7 @@ def test_a_model_that_is_not_served_is_answered_with_those_that_are(
 
 
 def test_every_way_to_damage_an_archive_is_one_line_and_exit_2(
-    trainserve, server: DevelopmentServer, tmp_path: Path
+    trainserve: Trainserve, server: DevelopmentServer, tmp_path: Path
 ) -> None:
     np.savez_compressed(tmp_path / "whole.npz", images=images(1))
     whole = (tmp_path / "whole.npz").read_bytes()
@@ -278,7 +286,9 @@ def test_every_way_to_damage_an_archive_is_one_line_and_exit_2(
         assert (finished.status, len(finished.err.splitlines())) == (2, 1), content
 
 
-def test_a_cluster_that_cannot_be_reached_is_one_line_and_exit_1(trainserve, sample: Path, tmp_path: Path) -> None:
+def test_a_cluster_that_cannot_be_reached_is_one_line_and_exit_1(
+    trainserve: Trainserve, sample: Path, tmp_path: Path
+) -> None:
     finished = trainserve("predict", sample, "--serve", "digits", KUBECONFIG=str(tmp_path / "none"))
     assert (finished.status, finished.out, len(finished.err.splitlines())) == (1, "", 1)
     assert finished.err.startswith("trainserve: kubectl ")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.cli.conftest import Trainserve
 from tests.serving.graphs import convnet
 from tests.serving.versions import LABELS, answers
 from trainserve.cli.inputs import load
@@ -60,7 +61,7 @@ def test_a_picture_is_asked_as_it_was_trained_on(tmp_path: Path, name: str, mode
 
 
 def test_sixteen_bits_and_floats_get_the_answer_of_the_eight_bit_picture_and_it_is_said(
-    trainserve, server: DevelopmentServer, tmp_path: Path
+    trainserve: Trainserve, server: DevelopmentServer, tmp_path: Path
 ) -> None:
     square = SHADES[:28]
     Image.fromarray(square.astype(np.uint16) * 257).save(tmp_path / "deep.png")
@@ -73,7 +74,7 @@ def test_sixteen_bits_and_floats_get_the_answer_of_the_eight_bit_picture_and_it_
 
 
 def test_a_picture_on_its_side_is_asked_upright_and_it_is_said(
-    trainserve, server: DevelopmentServer, tmp_path: Path
+    trainserve: Trainserve, server: DevelopmentServer, tmp_path: Path
 ) -> None:
     square = SHADES[:28]
     stored = Image.fromarray(square).transpose(Image.Transpose.ROTATE_90)
@@ -85,14 +86,14 @@ def test_a_picture_on_its_side_is_asked_upright_and_it_is_said(
 
 
 def test_a_picture_without_a_pictures_name_is_one_by_its_content(
-    trainserve, server: DevelopmentServer, tmp_path: Path
+    trainserve: Trainserve, server: DevelopmentServer, tmp_path: Path
 ) -> None:
     Image.fromarray(SHADES[:28]).save(tmp_path / "upload", "PNG")
     finished = trainserve("predict", "upload", "--url", server.url)
     assert (finished.status, finished.err) == (0, "")
 
 
-def test_a_truncated_picture_is_named(trainserve, server: DevelopmentServer, tmp_path: Path) -> None:
+def test_a_truncated_picture_is_named(trainserve: Trainserve, server: DevelopmentServer, tmp_path: Path) -> None:
     whole = encoded(Image.fromarray(COLOURS), "JPEG")
     (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) // 2])
     finished = trainserve("predict", "cut.jpg", "--url", server.url)

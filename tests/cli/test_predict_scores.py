@@ -11,6 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from tests.cli.conftest import Trainserve
 from tests.serving.versions import images
 from trainserve.serving.devserver.server import DevelopmentServer
 from trainserve.serving.repository import repository
@@ -38,7 +39,7 @@ def logits(tmp_path: Path, start: Callable[..., DevelopmentServer]) -> Developme
 
 
 def test_logits_are_called_scores_in_every_form(
-    trainserve: Callable[..., object], logits: DevelopmentServer, tmp_path: Path
+    trainserve: Trainserve, logits: DevelopmentServer, tmp_path: Path
 ) -> None:
     pixels = images(1)
     np.save(tmp_path / "one.npy", pixels)

@@ -13,6 +13,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from tests.cli.conftest import Trainserve
 from tests.serving.versions import fetch, images
 from trainserve import store
 from trainserve.serving.devserver.server import DevelopmentServer
@@ -70,7 +71,9 @@ def regression(tmp_path: Path, start: Callable[..., DevelopmentServer]) -> Devel
     return start(into / "repository", "--disable-auto-complete-config")
 
 
-def test_a_regressions_values_have_a_column_each(trainserve, regression: DevelopmentServer, tmp_path: Path) -> None:
+def test_a_regressions_values_have_a_column_each(
+    trainserve: Trainserve, regression: DevelopmentServer, tmp_path: Path
+) -> None:
     np.save(tmp_path / "three.npy", images(3, seed=4))
     expected = truth(images(3, seed=4))
     table, document, lines = (

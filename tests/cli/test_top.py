@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from tests.cli.conftest import Trainserve
 from tests.cluster.support import wait_for
 from trainserve.cli.top import pods
 from trainserve.cli.top.terminal import Terminal
@@ -46,7 +47,7 @@ clusters: [{{name: gone, cluster: {{server: "http://127.0.0.1:{port}"}}}}]
         (["--interval", "nan"], "nan is not a number of seconds"),
     ],
 )
-def test_a_wrong_call_is_one_line_and_exit_2(trainserve, arguments: list[str], words: str) -> None:
+def test_a_wrong_call_is_one_line_and_exit_2(trainserve: Trainserve, arguments: list[str], words: str) -> None:
     finished = trainserve("top", *arguments)
     assert (finished.status, finished.out) == (2, "")
     (line,) = finished.err.splitlines()
@@ -54,7 +55,7 @@ def test_a_wrong_call_is_one_line_and_exit_2(trainserve, arguments: list[str], w
     assert words in line
 
 
-def test_without_a_cluster_kubectls_words_are_the_error(trainserve, tmp_path: Path) -> None:
+def test_without_a_cluster_kubectls_words_are_the_error(trainserve: Trainserve, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     nobody = tmp_path / "kubeconfig"
@@ -116,7 +117,7 @@ async def test_a_look_that_fails_for_a_reason_of_our_own_ends_the_view_with_it()
             await terminal.watch()
 
 
-def test_a_kubeconfig_that_is_none_is_one_line(trainserve, tmp_path: Path) -> None:
+def test_a_kubeconfig_that_is_none_is_one_line(trainserve: Trainserve, tmp_path: Path) -> None:
     (tmp_path / "kubeconfig").write_text("{")
     finished = trainserve("top", KUBECONFIG=str(tmp_path / "kubeconfig"))
     assert (finished.status, finished.out) == (1, "")

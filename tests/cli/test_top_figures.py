@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +14,8 @@ from trainserve.cli.top.figures import LEAST, P99, Served
 from trainserve.cli.top.history import LATENCY_SECONDS, RATE_SECONDS, History, Scrape
 
 INF = math.inf
+near: Callable[[float], Any] = pytest.approx
+"""Stands for a number inside of an expected value."""
 BOUNDS = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
 
 TRITON = b"""\
@@ -182,7 +186,7 @@ def test_rates_of_pods_are_added_and_their_latencies_pooled() -> None:
         history.add(pod, server(2.0, 100.0 + 2 * speed, {1.0: 10.0, 2.0: 20.0, INF: 20.0}))
     rate, p99 = history.figures(["a", "b", "gone"])
     assert rate == pytest.approx(15.0)
-    assert p99 == P99(pytest.approx(1.98), "server")
+    assert p99 == P99(near(1.98), "server")
 
 
 def test_one_pods_failure_costs_its_own_share_alone() -> None:
@@ -191,7 +195,7 @@ def test_one_pods_failure_costs_its_own_share_alone() -> None:
     history.add("a", server(1.0, 7.0))
     history.add("b", Scrape(0.0, None, None))
     history.add("b", Scrape(1.0, None, None))
-    assert history.figures(["a", "b"]) == (pytest.approx(7.0), None)
+    assert history.figures(["a", "b"]) == (near(7.0), None)
     assert history.figures(["b"]) == (None, None)
 
 
@@ -199,7 +203,7 @@ def test_where_the_servers_have_no_histogram_the_probes_is_taken() -> None:
     history = History()
     history.add("a", Scrape(0.0, Served(0.0), {1.0: 0.0, 2.0: 0.0, INF: 0.0}))
     history.add("a", Scrape(30.0, Served(30.0), {1.0: 0.0, 2.0: 30.0, INF: 30.0}))
-    assert history.figures(["a"])[1] == P99(pytest.approx(1.99), "probe")
+    assert history.figures(["a"])[1] == P99(near(1.99), "probe")
 
 
 def test_a_rate_is_of_the_last_seconds_and_nothing_is_kept_for_longer_than_a_minute() -> None:

@@ -1,12 +1,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Finished
+from tests.cli.conftest import Trainserve
 from tests.serving.simulated import REFERENCES, Behaviour, Simulated, named, run
 from trainserve.serving.repository.settings import Settings
 from trainserve.serving.sources.servable import Servable
@@ -14,8 +13,6 @@ from trainserve.serving.tune import saved, tuner
 from trainserve.serving.tune.result import Result, wire
 from trainserve.serving.tune.search import search
 from trainserve.serving.tune.trial import Objective
-
-Run = Callable[..., Finished]
 
 
 def kept(version: Path, cache: Path, objective: Objective) -> None:
@@ -27,7 +24,7 @@ def kept(version: Path, cache: Path, objective: Objective) -> None:
     saved.keep(result, saved.path(cache, subject, objective, [4.0, wire(Settings())]))
 
 
-def test_what_was_measured_is_shown_again_with_its_choice(trainserve: Run, root: Path, tmp_path: Path) -> None:
+def test_what_was_measured_is_shown_again_with_its_choice(trainserve: Trainserve, root: Path, tmp_path: Path) -> None:
     kept(root / "default/digits/1", tmp_path / "cache", Objective(40.0))
     asked = ("tune", root / "default/digits/1", "--p99", "40ms", "--cache", "cache")
     done = trainserve(*asked, "--plot", "table.svg")
@@ -43,7 +40,7 @@ def test_what_was_measured_is_shown_again_with_its_choice(trainserve: Run, root:
 
 
 def test_an_objective_that_nothing_holds_is_exit_1_with_what_would_be_needed(
-    trainserve: Run, root: Path, tmp_path: Path
+    trainserve: Trainserve, root: Path, tmp_path: Path
 ) -> None:
     kept(root / "default/digits/1", tmp_path / "cache", Objective(1.0))
     done = trainserve("tune", root / "default/digits/1", "--p99", "1ms", "--cache", "cache")
@@ -53,7 +50,7 @@ def test_an_objective_that_nothing_holds_is_exit_1_with_what_would_be_needed(
     assert (done.status, done.out) == (1, "") and "is feasible" in done.err
 
 
-def test_a_rate_that_needs_more_replicas_is_told_so(trainserve: Run, root: Path, tmp_path: Path) -> None:
+def test_a_rate_that_needs_more_replicas_is_told_so(trainserve: Trainserve, root: Path, tmp_path: Path) -> None:
     kept(root / "default/digits/1", tmp_path / "cache", Objective(40.0, rate=5000.0))
     done = trainserve("tune", root / "default/digits/1", "--p99", "40ms", "--rate", "5000/s", "--cache", "cache")
     assert done.status == 0 and "5000/s needs" in done.out and "replicas" in done.out
@@ -71,7 +68,7 @@ def test_a_rate_that_needs_more_replicas_is_told_so(trainserve: Run, root: Path,
     ],
 )
 def test_a_question_that_makes_no_sense_is_refused_in_one_line(
-    trainserve: Run, arguments: list[str], words: str
+    trainserve: Trainserve, arguments: list[str], words: str
 ) -> None:
     done = trainserve("tune", *arguments)
     assert (done.status, done.out) == (2, "")

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from tests.cli.conftest import Finished
+from tests.cli.conftest import Trainserve
 from trainserve import store
 from trainserve.serving.devserver.server import DevelopmentServer
-
-Command = Callable[..., Finished]
 
 
 @pytest.fixture
@@ -38,7 +35,7 @@ def keys(tmp_path: Path) -> tuple[Ed25519PrivateKey, Path]:
 
 
 def test_a_right_server_is_verified_over_both_protocols(
-    trainserve: Command, root: Path, server: DevelopmentServer
+    trainserve: Trainserve, root: Path, server: DevelopmentServer
 ) -> None:
     finished = trainserve("verify", server.url, root / "default/digits/1", "--grpc-url", server.grpc_url)
     assert (finished.status, finished.err) == (0, "")
@@ -56,7 +53,7 @@ def test_a_right_server_is_verified_over_both_protocols(
 
 
 def test_the_report_is_json_and_says_what_was_not_asked(
-    trainserve: Command, root: Path, server: DevelopmentServer
+    trainserve: Trainserve, root: Path, server: DevelopmentServer
 ) -> None:
     finished = trainserve("verify", server.url, root / "default/digits/1", "--samples", "8", "-o", "json")
     report = json.loads(finished.out)
@@ -67,7 +64,7 @@ def test_the_report_is_json_and_says_what_was_not_asked(
 
 
 def test_another_version_exits_1_and_names_the_worst_sample(
-    trainserve: Command, root: Path, server: DevelopmentServer
+    trainserve: Trainserve, root: Path, server: DevelopmentServer
 ) -> None:
     finished = trainserve("verify", server.url, root / "default/digits/2", "--model", "digits", "-o", "json")
     report = json.loads(finished.out)
@@ -81,7 +78,7 @@ def test_another_version_exits_1_and_names_the_worst_sample(
     assert "worst    sample 17, probabilities[" in shown
 
 
-def test_without_a_server_every_byte_is_checked(trainserve: Command, root: Path, copied: Path) -> None:
+def test_without_a_server_every_byte_is_checked(trainserve: Trainserve, root: Path, copied: Path) -> None:
     assert trainserve("verify", root / "default/digits/1").out.splitlines()[-1] == "verified"
     content = bytearray((copied / "samples.npz").read_bytes())
     content[-1] ^= 1
@@ -92,7 +89,7 @@ def test_without_a_server_every_byte_is_checked(trainserve: Command, root: Path,
     assert "samples.npz: expected sha256:" in finished.out
 
 
-def test_an_altered_file_is_found_before_a_server_is_asked(trainserve: Command, copied: Path) -> None:
+def test_an_altered_file_is_found_before_a_server_is_asked(trainserve: Trainserve, copied: Path) -> None:
     (copied / "model.onnx").write_bytes(b"something else")
     finished = trainserve("verify", "127.0.0.1:1", copied, "-o", "json")
     report = json.loads(finished.out)
@@ -100,7 +97,7 @@ def test_an_altered_file_is_found_before_a_server_is_asked(trainserve: Command, 
 
 
 def test_with_a_key_the_signature_counts(
-    trainserve: Command, copied: Path, keys: tuple[Ed25519PrivateKey, Path]
+    trainserve: Trainserve, copied: Path, keys: tuple[Ed25519PrivateKey, Path]
 ) -> None:
     private, public = keys
     unsigned = trainserve("verify", copied, "--key", public)
@@ -115,14 +112,14 @@ def test_with_a_key_the_signature_counts(
 
 
 def test_a_lone_graph_is_held_against_onnxruntimes_own_answers(
-    trainserve: Command, root: Path, server: DevelopmentServer
+    trainserve: Trainserve, root: Path, server: DevelopmentServer
 ) -> None:
     finished = trainserve("verify", server.url, root / "default/digits/1/model.onnx", "--model", "digits")
     assert finished.status == 0, finished.out
     assert "onnxruntime's answers, as no others were recorded" in finished.out
 
 
-def test_no_server_is_not_verified(trainserve: Command, root: Path) -> None:
+def test_no_server_is_not_verified(trainserve: Trainserve, root: Path) -> None:
     finished = trainserve("verify", "127.0.0.1:1", root / "default/digits/1")
     assert finished.status == 1
     assert "NotServed: no inference server answers at 127.0.0.1:1" in finished.out
@@ -141,7 +138,7 @@ def test_no_server_is_not_verified(trainserve: Command, root: Path) -> None:
         (["ROOT/default/digits/1", "--key", "nowhere.pem"], "nowhere.pem: cannot be read"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_2(trainserve: Command, root: Path, arguments: list[str], words: str) -> None:
+def test_bad_input_is_one_line_and_exit_2(trainserve: Trainserve, root: Path, arguments: list[str], words: str) -> None:
     finished = trainserve("verify", *(each.replace("ROOT", str(root)) for each in arguments))
     assert (finished.status, finished.out) == (2, "")
     assert words in finished.err

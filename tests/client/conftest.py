@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
-from tests.client.fronts import Front, GrpcFront, HttpFront, Tls
+from tests.client.fronts import Begin, Front, GrpcFront, HttpFront, Tls
 from tests.serving.conftest import command, fetched, published, root, server, start
 from trainserve.client import Protocol
 from trainserve.serving.devserver.server import DevelopmentServer
@@ -21,7 +21,7 @@ def protocol(request: pytest.FixtureRequest) -> Protocol:
 
 
 @pytest.fixture
-def front(server: DevelopmentServer) -> Iterator[Callable[..., Front]]:
+def front(server: DevelopmentServer) -> Iterator[Begin]:
     """Starts a front of the session's server that does what its script says, request by request."""
     with contextlib.ExitStack() as stack:
 

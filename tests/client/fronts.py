@@ -26,12 +26,21 @@ Tls = tuple[Path, Path]
 
 
 class Front(Protocol):
-    """`requests` and `connections` it saw, at `url`."""
+    """Counts the `requests` and `connections` that come to `url`; `asked` is set by the first request.
+
+    `headers` are those of the last request; none over gRPC.
+    """
 
     url: str
     port: int
     requests: int
     connections: int
+    headers: dict[str, str]
+    asked: threading.Event
+
+
+Begin = Callable[..., Front]
+"""Of the fixture `front`: takes a protocol, then the script, an entry a request."""
 
 
 class HttpFront:
@@ -134,7 +143,8 @@ class GrpcFront:
 
     def __init__(self, behind: str, script: list[Any], tls: Tls | None) -> None:
         self.script, self.requests, self.connections = script, 0, 0
-        self.over = threading.Event()
+        self.headers: dict[str, str] = {}
+        self.asked, self.over = threading.Event(), threading.Event()
         self.channel = grpc.insecure_channel(behind)
         self.server = grpc.server(ThreadPoolExecutor(4), handlers=[_Handler(self)])
         if tls:
@@ -166,6 +176,7 @@ class _Handler(grpc.GenericRpcHandler):
 
         def answer(request: bytes, context: Any) -> bytes:
             front.requests += 1
+            front.asked.set()
             act = front.script.pop(0) if front.script else None
             if act == "hang":
                 front.over.wait()

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from trainserve.client import BadInput
+from trainserve.client import BadInput, Protocol
 from trainserve.client.addresses import Target, parse
 
 
@@ -20,7 +22,9 @@ from trainserve.client.addresses import Target, parse
         (["grpcs://a", "grpc://b:2"], None, "grpc", [("a", 443, True), ("b", 2)]),
     ],
 )
-def test_an_address_says_host_port_and_protocol(given, protocol, meant, targets) -> None:
+def test_an_address_says_host_port_and_protocol(
+    given: str | list[str], protocol: Protocol | None, meant: Protocol, targets: list[tuple[Any, ...]]
+) -> None:
     assert parse(given, protocol) == ([Target(*each) for each in targets], meant)
 
 
@@ -42,7 +46,7 @@ def test_an_address_says_host_port_and_protocol(given, protocol, meant, targets)
         (["http://a:1", "grpc://b:2"], "'grpc://b:2' is a grpc address; must be http"),
     ],
 )
-def test_what_is_no_address_is_refused_with_what_is_allowed(given, words: str) -> None:
+def test_what_is_no_address_is_refused_with_what_is_allowed(given: str | list[str], words: str) -> None:
     with pytest.raises(BadInput) as refused:
         parse(given, None)
     assert words in str(refused.value)

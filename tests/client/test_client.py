@@ -7,10 +7,12 @@ import socket
 import subprocess
 import sys
 import time
+from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.client.fronts import Begin
 from tests.serving.graphs import convnet
 from tests.serving.versions import LABELS, answers, images
 from trainserve.client import (
@@ -77,7 +79,7 @@ def test_plain_and_asynchronous_clients_work_beside_each_other(server: Developme
         assert len(asyncio.run(ask())) == 1
 
 
-def test_connections_are_used_again(front, server: DevelopmentServer) -> None:
+def test_connections_are_used_again(front: Begin, server: DevelopmentServer) -> None:
     before = front("http")
     with Client(before.url) as client:
         for _ in range(20):
@@ -86,7 +88,7 @@ def test_connections_are_used_again(front, server: DevelopmentServer) -> None:
     assert before.requests > 20
 
 
-def test_no_room_at_first_is_asked_again(front, protocol: Protocol) -> None:
+def test_no_room_at_first_is_asked_again(front: Begin, protocol: Protocol) -> None:
     script = ["UNAVAILABLE"] * 2 if protocol == "grpc" else [503, 429]
     before = front(protocol, *script)
     with Client(before.url, protocol) as client:
@@ -95,7 +97,7 @@ def test_no_room_at_first_is_asked_again(front, protocol: Protocol) -> None:
 
 
 @pytest.mark.parametrize("fault", ["reset", "cut", 502])
-def test_a_connection_that_breaks_before_the_whole_answer_is_asked_again(front, fault: object) -> None:
+def test_a_connection_that_breaks_before_the_whole_answer_is_asked_again(front: Begin, fault: object) -> None:
     before = front("http", fault)
     with Client(before.url) as client:
         assert client.predict("digits", images(1)).labels == tuple(LABELS)
@@ -111,14 +113,16 @@ def test_a_connection_that_breaks_before_the_whole_answer_is_asked_again(front, 
         ("grpc", "INTERNAL", ServerFault),
     ],
 )
-def test_any_other_error_is_told_at_once(front, protocol: Protocol, fault: object, kind: type[Exception]) -> None:
+def test_any_other_error_is_told_at_once(
+    front: Begin, protocol: Protocol, fault: object, kind: type[Exception]
+) -> None:
     before = front(protocol, fault)
     with Client(before.url, protocol) as client, pytest.raises(kind, match="as the script says"):
         client.models()
     assert before.requests == 1
 
 
-def test_a_server_that_stays_away_is_told_after_as_many_retries_as_allowed(front, protocol: Protocol) -> None:
+def test_a_server_that_stays_away_is_told_after_as_many_retries_as_allowed(front: Begin, protocol: Protocol) -> None:
     before = front(protocol, *[503 if protocol == "http" else "UNAVAILABLE"] * 9)
     with Client(before.url, protocol, retries=2) as client, pytest.raises(Unavailable, match="as the script says"):
         client.models()
@@ -138,7 +142,7 @@ def test_a_name_that_does_not_exist_is_an_error_that_names_it() -> None:
         client.models()
 
 
-def test_a_server_that_never_answers_is_given_up_at_the_deadline(front, protocol: Protocol) -> None:
+def test_a_server_that_never_answers_is_given_up_at_the_deadline(front: Begin, protocol: Protocol) -> None:
     before = front(protocol, "hang")
     began = time.monotonic()
     with Client(before.url, protocol, timeout=0.3) as client, pytest.raises(DeadlineExceeded, match=r"within 0\.3 s"):
@@ -154,12 +158,12 @@ def test_a_listener_that_nobody_serves_is_given_up_at_the_deadline(protocol: Pro
             client.models()
 
 
-def test_an_answer_that_never_ends_is_given_up_at_the_deadline(front) -> None:
+def test_an_answer_that_never_ends_is_given_up_at_the_deadline(front: Begin) -> None:
     with Client(front("http", "drip").url, timeout=0.3) as client, pytest.raises(DeadlineExceeded):
         client.models()
 
 
-def test_retries_and_the_waits_between_them_keep_to_the_deadline(front, protocol: Protocol) -> None:
+def test_retries_and_the_waits_between_them_keep_to_the_deadline(front: Begin, protocol: Protocol) -> None:
     before = front(protocol, *[503 if protocol == "http" else "UNAVAILABLE"] * 10_000)
     began = time.monotonic()
     with Client(before.url, protocol, timeout=0.5, retries=10_000) as client, pytest.raises(RequestFailed):
@@ -168,13 +172,13 @@ def test_retries_and_the_waits_between_them_keep_to_the_deadline(front, protocol
     assert 1 <= before.requests < 20
 
 
-def test_the_deadline_is_that_of_all_batches_together(front) -> None:
+def test_the_deadline_is_that_of_all_batches_together(front: Begin) -> None:
     before = front("http", None, None, None, *["hang"] * 9)
     with Client(before.url, timeout=0.5) as client, pytest.raises(DeadlineExceeded):
         client.predict("digits", images(100))
 
 
-def test_a_call_that_is_cancelled_leaves_the_client_of_use(server: DevelopmentServer, front) -> None:
+def test_a_call_that_is_cancelled_leaves_the_client_of_use(server: DevelopmentServer, front: Begin) -> None:
     async def ask() -> list[str]:
         async with AsyncClient(front("http", "hang").url) as client:
             hanging = asyncio.create_task(client.models())
@@ -233,7 +237,7 @@ print([each.name for each in threading.enumerate()].count("trainserve-client"))
         ({"pictures": images(1)}, "the model takes inputs images; given pictures"),
     ],
 )
-def test_what_does_not_fit_is_refused_before_it_is_sent(server: DevelopmentServer, inputs, words: str) -> None:
+def test_what_does_not_fit_is_refused_before_it_is_sent(server: DevelopmentServer, inputs: Any, words: str) -> None:
     with Client(server.url) as client, pytest.raises(BadInput, match=words):
         client.predict("digits", inputs)
 

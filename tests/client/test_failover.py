@@ -14,6 +14,7 @@ import numpy as np
 import psutil
 import pytest
 
+from tests.client.fronts import Begin
 from tests.serving.graphs import convnet
 from tests.serving.versions import answers, images
 from trainserve.client import AsyncClient, Client, DeadlineExceeded, Protocol, addresses, replicas
@@ -133,7 +134,7 @@ def test_a_replica_that_is_told_to_end_in_a_stream_of_requests_loses_none(pair: 
 
 
 def test_a_replica_that_hangs_costs_the_request_it_holds_and_no_other(
-    server: DevelopmentServer, front, protocol: Protocol, monkeypatch: pytest.MonkeyPatch
+    server: DevelopmentServer, front: Begin, protocol: Protocol, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(replicas, "FIRST_REST", HANG)
     hanging = front(protocol, *["hang"] * 20)
@@ -167,7 +168,7 @@ def test_a_replica_that_takes_no_connection_is_left_for_another(
         assert client.models() == ["digits"]
 
 
-def test_every_address_behind_a_name_takes_its_share(front, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_address_behind_a_name_takes_its_share(front: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
     first = front("http")
     second = front("http", host="127.0.0.2", port=first.port)
     known = socket.getaddrinfo
@@ -182,7 +183,7 @@ def test_every_address_behind_a_name_takes_its_share(front, monkeypatch: pytest.
     assert first.headers["host"] == f"two:{first.port}"
 
 
-async def test_the_slower_replica_is_asked_less(front, server: DevelopmentServer) -> None:
+async def test_the_slower_replica_is_asked_less(front: Begin, server: DevelopmentServer) -> None:
     slow = front("http", "hang")
     async with AsyncClient([slow.url, server.url]) as client:
         held = asyncio.create_task(client.models())

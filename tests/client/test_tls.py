@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.cli.conftest import Finished, trainserve
-from tests.client.fronts import Front, Tls
+from tests.cli.conftest import Trainserve, trainserve
+from tests.client.fronts import Begin, Front, Tls
 from tests.serving.graphs import convnet
 from tests.serving.versions import answers, images
 from trainserve.client import AsyncClient, Client, Protocol, Unavailable
@@ -45,7 +44,7 @@ def url(front: Front, protocol: Protocol, host: str = "localhost") -> str:
 @pytest.mark.usefixtures("trusted")
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
 def test_a_server_that_a_trusted_authority_vouches_for_is_asked(
-    front: Callable[..., Front], tls: Tls, protocol: Protocol, host: str
+    front: Begin, tls: Tls, protocol: Protocol, host: str
 ) -> None:
     with Client(url(front(protocol, tls=tls), protocol, host)) as client:
         seen = client.predict("digits", images(70))
@@ -53,7 +52,7 @@ def test_a_server_that_a_trusted_authority_vouches_for_is_asked(
 
 
 @pytest.mark.usefixtures("trusted")
-async def test_connections_are_used_again_over_tls_too(front: Callable[..., Front], tls: Tls) -> None:
+async def test_connections_are_used_again_over_tls_too(front: Begin, tls: Tls) -> None:
     there = front("http", tls=tls)
     async with AsyncClient(url(there, "http")) as client:
         for _ in range(5):
@@ -61,9 +60,7 @@ async def test_connections_are_used_again_over_tls_too(front: Callable[..., Fron
     assert (there.requests, there.connections) == (8, 1)  # metadata, configuration and labels once, five inferences
 
 
-def test_a_server_of_an_unknown_authority_is_sent_nothing(
-    front: Callable[..., Front], tls: Tls, protocol: Protocol
-) -> None:
+def test_a_server_of_an_unknown_authority_is_sent_nothing(front: Begin, tls: Tls, protocol: Protocol) -> None:
     there = front(protocol, tls=tls)
     with Client(url(there, protocol), retries=1) as client, pytest.raises(Unavailable) as failed:
         client.models()
@@ -73,7 +70,7 @@ def test_a_server_of_an_unknown_authority_is_sent_nothing(
 
 @pytest.mark.usefixtures("trusted")
 def test_a_server_with_another_hosts_certificate_is_sent_nothing(
-    front: Callable[..., Front], keys: pki.Pki, protocol: Protocol
+    front: Begin, keys: pki.Pki, protocol: Protocol
 ) -> None:
     there = front(protocol, tls=(keys.certificate("kubelet-client"), keys.key("kubelet-client")))
     with Client(url(there, protocol), retries=1) as client, pytest.raises(Unavailable):
@@ -82,7 +79,7 @@ def test_a_server_with_another_hosts_certificate_is_sent_nothing(
 
 
 @pytest.mark.usefixtures("trusted")
-def test_a_server_that_speaks_no_tls_is_not_asked_without(front: Callable[..., Front], protocol: Protocol) -> None:
+def test_a_server_that_speaks_no_tls_is_not_asked_without(front: Begin, protocol: Protocol) -> None:
     there = front(protocol)
     with Client(url(there, protocol), retries=1) as client, pytest.raises(Unavailable) as failed:
         client.models()
@@ -92,7 +89,7 @@ def test_a_server_that_speaks_no_tls_is_not_asked_without(front: Callable[..., F
 
 @pytest.mark.usefixtures("trusted")
 def test_predict_takes_such_an_address(
-    front: Callable[..., Front], tls: Tls, protocol: Protocol, tmp_path: Path, trainserve: Callable[..., Finished]
+    front: Begin, tls: Tls, protocol: Protocol, tmp_path: Path, trainserve: Trainserve
 ) -> None:
     np.save(tmp_path / "three.npy", images(3))
     done = trainserve("predict", "three.npy", "--url", url(front(protocol, tls=tls), protocol), "-o", "csv")
@@ -101,7 +98,7 @@ def test_predict_takes_such_an_address(
 
 
 def test_a_certificate_that_is_not_trusted_is_told_in_one_line(
-    front: Callable[..., Front], tls: Tls, protocol: Protocol, tmp_path: Path
+    front: Begin, tls: Tls, protocol: Protocol, tmp_path: Path
 ) -> None:
     np.save(tmp_path / "three.npy", images(3))
     address = url(front(protocol, tls=tls), protocol)
@@ -115,7 +112,7 @@ def test_a_certificate_that_is_not_trusted_is_told_in_one_line(
 
 @pytest.mark.parametrize("command", [("verify", "https://a:1", "/nowhere"), ("bench", "grpcs://a:1")])
 def test_what_measures_or_verifies_a_server_itself_says_that_it_does_not(
-    command: tuple[str, ...], trainserve: Callable[..., Finished]
+    command: tuple[str, ...], trainserve: Trainserve
 ) -> None:
     done = trainserve(*command)
     assert done.status == 2

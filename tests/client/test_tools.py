@@ -7,6 +7,7 @@ import re
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ def address(server: DevelopmentServer, protocol: Protocol) -> str:
     return server.url if protocol == "http" else server.grpc_url
 
 
-def tensors(protocol: Protocol, array: np.ndarray, **wanted: int) -> tuple[list, list]:
+def tensors(protocol: Protocol, array: np.ndarray[Any, Any], **wanted: int) -> tuple[list[Any], list[Any]]:
     """tritonclient's own inputs and requested outputs."""
     library = tritonclient.http if protocol == "http" else tritonclient.grpc
     given = library.InferInput("images", list(array.shape), "UINT8")

@@ -13,7 +13,8 @@ from typing import Any
 
 from trainserve.dev import binaries
 from trainserve.dev.cluster import Cluster
-from trainserve.dev.kube import Client, Object, Refused
+from trainserve.dev.kube import Client, Refused
+from trainserve.dev.kube import Object as Object
 
 HANG = 420.0
 """Seconds after which a wait is taken for a hang; nothing here is measured against it."""

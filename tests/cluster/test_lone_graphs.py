@@ -8,6 +8,7 @@ import re
 import urllib.request
 from collections.abc import Iterator
 from hashlib import sha256
+from typing import Any
 
 import numpy as np
 import onnx
@@ -28,8 +29,8 @@ def scalars() -> onnx.ModelProto:
         helper.make_node("Greater", ["x", "threshold"], ["over"]),
         helper.make_node("ReduceMean", ["x"], ["mean"], keepdims=0),
     ]
-    inputs = [("x", TensorProto.FLOAT, ["batch", 4]), ("threshold", TensorProto.FLOAT, [])]
-    outputs = [("over", TensorProto.BOOL, ["batch", 4]), ("mean", TensorProto.FLOAT, [])]
+    inputs: list[odd_graphs.Tensor] = [("x", TensorProto.FLOAT, ["batch", 4]), ("threshold", TensorProto.FLOAT, [])]
+    outputs: list[odd_graphs.Tensor] = [("over", TensorProto.BOOL, ["batch", 4]), ("mean", TensorProto.FLOAT, [])]
     return odd_graphs.graph(nodes, inputs, outputs)
 
 
@@ -42,7 +43,7 @@ def serves(kube: Kube, dev_cluster: Cluster, tmp_path_factory: pytest.TempPathFa
     graphs = {"scalars": scalars(), "words": odd_graphs.words(), "slow": odd_graphs.slow(2500)}
     for name, model in graphs.items():
         onnx.save(model, folder / f"{name}.onnx")
-    right = {
+    right: dict[str, Any] = {
         "word": np.array([["cat"], ["cow"]]),
         "number": np.array([[1], [0]]),
         "german": np.array([["Katze"], ["?"]]),

@@ -35,7 +35,7 @@ def test_progress_reaches_the_status_at_least_every_five_seconds(kube: Kube, tra
 
 
 def test_the_operators_figures_can_be_scraped(kube: Kube, dev_cluster: Cluster, training: str) -> None:
-    found: dict[str, Object] = {}
+    found: dict[str, list[tuple[str, dict[str, str], float]]] = {}
 
     def scraped() -> bool:
         with urllib.request.urlopen(dev_cluster.metrics_url, timeout=10) as answer:

@@ -3,122 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
-import pty
 import re
 import signal
 import socket
-import struct
 import subprocess
-import sys
-import termios
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
 import pytest
 import yaml
 
-from tests.cluster.support import HANG, Kube, Object, digits, is_true, wait_for
+from tests.cluster.support import HANG, Kube, Object, digits, wait_for
+from tests.cluster.top import Screen, rows, top
 from trainserve.dev.cluster import Cluster
 from trainserve.models import server
 from trainserve.models.progress import Progress
 
-PROGRAM = Path(sys.executable).parent / "trainserve"
 NETWORK = "10.213.77"
 """Of a network of this machine's own: API servers send nothing to 127.0.0.0/8."""
-SLOW = {"epochs": 20_000, "batchSize": 16, "learningRate": 1e-4}
-TINY = {"name": "synthetic", "options": {"shape": [8, 8, 1], "classes": 3, "samples": 300}}
-
-
-def top(kubeconfig: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    kept = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "TERM")}
-    return subprocess.run(
-        [str(PROGRAM), "top", *arguments],
-        env={**kept, "KUBECONFIG": str(kubeconfig), **environment},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=HANG,
-        check=False,
-    )
-
-
-def rows(printed: str, kind: str) -> dict[str, dict[str, str]]:
-    """The rows of one table, by name and heading; what is right of WHY is one cell."""
-    lines = iter(printed.splitlines())
-    heading = next(line.split() for line in lines if kind in line.split())
-    found = {}
-    for line in lines:
-        if not line:
-            break
-        cells = re.split(r" +", line, maxsplit=len(heading) - 1)
-        found[cells[heading.index(kind)]] = dict(zip(heading, cells, strict=False))
-    return found
-
-
-@pytest.fixture
-def load() -> Iterator[Callable[[str], None]]:
-    """Starts to ask the model at an address, again and again, until the test ends."""
-    over, threads = threading.Event(), []
-
-    def start(address: str) -> None:
-        tensor = {"name": "images", "shape": [1, 8, 8, 1], "datatype": "UINT8", "data": np.zeros(64, int).tolist()}
-        body = json.dumps({"inputs": [tensor]}).encode()
-
-        def ask() -> None:
-            while not over.wait(0.02):
-                request = urllib.request.Request(f"http://{address}:8000/v2/models/tiny/infer", body)
-                with contextlib.suppress(OSError), urllib.request.urlopen(request, timeout=30) as answer:
-                    answer.read()
-
-        threads.append(threading.Thread(target=ask, daemon=True))
-        threads[-1].start()
-
-    yield start
-    over.set()
-    for thread in threads:
-        thread.join(HANG)
-
-
-def test_a_run_and_a_service_under_load_are_shown_with_their_figures(kube: Kube, load: Callable[[str], None]) -> None:
-    tiny = {"dataset": TINY, "output": {"model": "tiny"}}
-    kube.create("TrainJob", "first", digits(**tiny))
-    kube.create("ModelServe", "tiny", {"model": {"name": "tiny"}})
-    kube.finished("first")
-    kube.wait("ModelServe", "tiny", lambda serve: is_true(serve, "Ready"))
-    kube.create("TrainJob", "long", digits(**tiny, trainer=SLOW))
-    load(kube.kubectl("get", "service", "tiny", "-o", "jsonpath={.spec.clusterIP}").stdout)
-    printed = ""
-
-    def shown() -> bool:
-        nonlocal printed
-        finished = top(kube.kubeconfig, "--once", "--namespace", kube.namespace)
-        assert finished.returncode == 0, finished.stderr
-        printed = finished.stdout
-        run, serve = rows(printed, "TRAINJOB").get("long", {}), rows(printed, "MODELSERVE").get("tiny", {})
-        return "-" not in (run["LOSS"], run["ACC"], run["IMG/S"], run["ETA"], serve["REQ/S"], serve["P99"])
-
-    wait_for(shown, HANG, lambda: printed)
-    run, first = (rows(printed, "TRAINJOB")[name] for name in ("long", "first"))
-    assert run["PHASE"] == "Running"
-    assert re.fullmatch(r"[0-9]+/20000", run["EPOCH"])
-    assert float(run["IMG/S"].replace(",", "")) > 0
-    assert (first["PHASE"], first["EPOCH"], first["TRY"]) == ("Complete", "1/1", "1")
-    assert list(rows(printed, "TRAINJOB")) == ["long", "first"], "what runs comes first"
-    serve = rows(printed, "MODELSERVE")["tiny"]
-    assert (serve["PHASE"], serve["READY"], serve["VERSION"]) == ("Ready", "1/1", "1")
-    assert float(serve["REQ/S"].replace(",", "")) > 2, "more than the probe's own"
-    assert re.fullmatch(r">?~?[0-9.]+m?s", serve["P99"])
-    assert "no figures" not in printed
-    kube.delete("TrainJob", "long")
 
 
 @pytest.fixture(scope="module")
@@ -380,54 +288,6 @@ def test_who_may_list_neither_kind_is_told_so_in_one_line(team: Kube, tmp_path: 
     assert (finished.returncode, finished.stdout) == (1, "")
     (line,) = finished.stderr.splitlines()
     assert line.startswith("trainserve: Error from server (Forbidden): trainjobs.trainserve.io is forbidden: User")
-
-
-class Screen:
-    """`trainserve top` on a terminal of its own."""
-
-    def __init__(self, kubeconfig: Path, folder: Path, *arguments: str) -> None:
-        self.printed = b""
-        self.process, self._terminal = -1, -1
-        environment = os.environ | {"KUBECONFIG": str(kubeconfig), "TERM": "xterm", "TMPDIR": str(folder)}
-        environment.pop("COLUMNS", None)
-        self.process, self._terminal = pty.fork()
-        if self.process == 0:
-            signal.signal(signal.SIGINT, signal.SIG_DFL)  # tests that run in the background were told to ignore it
-            os.execve(str(PROGRAM), [str(PROGRAM), "top", *arguments], environment)
-        self.resize(30, 120)
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        with contextlib.suppress(OSError):  # the other end is closed
-            while part := os.read(self._terminal, 65536):
-                self.printed += part
-
-    def resize(self, lines: int, columns: int) -> None:
-        fcntl.ioctl(self._terminal, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
-
-    def wait(self, words: str, since: int = 0) -> None:
-        wait_for(lambda: words.encode() in self.printed[since:], HANG, lambda: repr(self.printed[since:]))
-
-    def press(self, key: str) -> int:
-        """Returns how much had been printed before."""
-        before = len(self.printed)
-        os.write(self._terminal, key.encode())
-        return before
-
-    def ended(self) -> int:
-        """The exit status, once it has ended."""
-        ended, status = 0, 0
-
-        def over() -> bool:
-            nonlocal ended, status
-            ended, status = os.waitpid(self.process, os.WNOHANG)
-            return ended == self.process
-
-        wait_for(over, HANG, lambda: repr(self.printed[-2000:]))
-        self._reader.join(HANG)
-        os.close(self._terminal)
-        return os.waitstatus_to_exitcode(status)
 
 
 def runs(process: psutil.Process) -> bool:

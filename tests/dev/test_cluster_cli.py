@@ -10,6 +10,7 @@ import pytest
 
 from trainserve.dev import addresses, state
 from trainserve.dev.cluster import Cluster
+from trainserve.dev.process import Process
 from trainserve.dev.state import State
 
 
@@ -86,7 +87,7 @@ def test_status_ends_with_1_when_a_component_has_died(folder: Path) -> None:
     assert current is not None
     gone = subprocess.Popen(["true"])
     gone.wait()
-    current.processes["etcd"] = state.Process(gone.pid, 0.0, ("true",))
+    current.processes["etcd"] = Process(gone.pid, 0.0, ("true",))
     state.save(folder / "cluster.json", current)
     shown = dev("status", "--directory", str(folder))
     assert shown.stdout.startswith(f"etcd                died     {gone.pid}")

@@ -25,7 +25,7 @@ STUBBORN = (
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    started = []
+    started: list[Process] = []
 
     def start_python(code: str, mark: str = "test") -> Process:
         log = tmp_path / f"{len(started)}.log"

@@ -206,9 +206,7 @@ def write_script(tmp_path: Path) -> Callable[[str], Path]:
 
 
 @pytest.fixture
-def run_script(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_script: Callable[[str], Path]
-) -> Iterator[RunScript]:
+def run_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_script: Callable[[str], Path]) -> RunScript:
     """Runs a script in this process as a pod would: its termination message, or what was raised."""
     from trainserve.models.interrupt import Interrupt
     from trainserve.models.progress import Progress

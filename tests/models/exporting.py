@@ -32,7 +32,7 @@ def dataset(shape: tuple[int, int, int] = (8, 8, 1), classes: int = 5, count: in
 def regression(shape: tuple[int, int, int] = (8, 8, 1), outputs: int = 2) -> Dataset:
     """The targets are the classes' numbers, negative in the second column."""
     classes = dataset(shape)
-    targets = {
+    targets: dict[str, Any] = {
         part: np.stack([getattr(classes, part), -getattr(classes, part)], 1)[:, :outputs].astype(np.float32)
         for part in ("train_targets", "test_targets")
     }
@@ -63,7 +63,7 @@ def learnt(data: Dataset, body: nn.Module, steps: int = 60) -> nn.Module:
     optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
     for _ in range(steps):
         optimizer.zero_grad()
-        loss(network.logits(images), targets).backward()
+        loss(network.logits(images), targets).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     return body.eval()
 

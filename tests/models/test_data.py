@@ -117,7 +117,11 @@ def test_the_values_of_a_regression_are_split_by_the_share(stripes: Write) -> No
     y = np.random.default_rng(0).normal(size=(60, 2))
     dataset = load(path=str(stripes(y=y)), task="regression", split={"test": 0.25})
     assert (dataset.train_targets.shape, dataset.test_targets.shape) == ((45, 2), (15, 2))
-    assert (dataset.task, dataset.labels, dataset.train_targets.dtype) == ("regression", ["0", "1"], np.float32)
+    assert (dataset.task, dataset.labels, dataset.train_targets.dtype) == (
+        "regression",
+        ["0", "1"],
+        np.dtype(np.float32),
+    )
     both = np.concatenate([dataset.train_targets, dataset.test_targets])
     assert np.array_equal(np.sort(both, axis=0), np.sort(y.astype(np.float32), axis=0))
 

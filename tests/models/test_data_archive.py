@@ -4,6 +4,7 @@ import io
 import tarfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,7 +61,8 @@ def test_an_image_in_an_archive_is_named_by_its_place_there(tmp_path: Path) -> N
     root = folder(tmp_path / "pets")
     (root / "train/dog/0012.png").write_text("hello")
     path = archive(tmp_path / "pets.zip", root)
-    for given in ({"path": str(path)}, {"uri": f"file://{path}"}):
+    places: list[dict[str, Any]] = [{"path": str(path)}, {"uri": f"file://{path}"}]
+    for given in places:
         named = f"{next(iter(given.values()))}/pets/train/dog/0012.png"
         with pytest.raises(DataError, match=f"^{named}: not a picture that can be read .*: it begins with 68656c6c"):
             load(**given)

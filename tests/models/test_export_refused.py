@@ -92,9 +92,8 @@ def test_a_body_that_is_not_to_be_halved_is_refused_in_fp16(tmp_path: Path) -> N
 
 def test_an_operator_that_onnxruntime_lacks_is_named(tmp_path: Path) -> None:
     node = helper.make_node("Det", ["x"], ["y"])
-    values = [
-        helper.make_tensor_value_info(name, TensorProto.DOUBLE, ["n", 2, 2][: 3 if name == "x" else 1]) for name in "xy"
-    ]
+    shapes: dict[str, list[str | int | None]] = {"x": ["n", 2, 2], "y": ["n"]}
+    values = [helper.make_tensor_value_info(name, TensorProto.DOUBLE, shape) for name, shape in shapes.items()]
     model = helper.make_model(
         helper.make_graph([node], "g", values[:1], values[1:]),
         opset_imports=[helper.make_opsetid("", 18)],

@@ -153,7 +153,8 @@ def test_a_file_of_the_scripts_own_with_one_output_has_the_accuracy_of_two_class
     made = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
     onnx.save(made, tmp_path / "model.onnx")
     values = np.array(answers, np.float32)
-    np.savez(tmp_path / "samples.npz", **{"in": values, "out": values, "labels": np.array(labels)})
+    arrays: dict[str, Any] = {"in": values, "out": values, "labels": np.array(labels)}
+    np.savez(tmp_path / "samples.npz", **arrays)
     assert own_graph.take(tmp_path, parse({"model": {"script": "a.py"}}, tmp_path)).accuracy == accuracy
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from pydantic import BaseModel
 
 from tests.operator.support import SETTINGS, trainjob
 from trainserve.api.trainjob import TrainJobSpec
@@ -26,7 +27,7 @@ from trainserve.operator.trainjob.config import run_config
 ROOT = Path(__file__).parents[2]
 KEPT = sorted((Path(__file__).parent / "released").glob("*.json"))
 RELEASED = {path.stem: json.loads(path.read_text()) for path in KEPT}
-TODAY = {"config": Config, "script": ScriptConfig}
+TODAY: dict[str, type[BaseModel]] = {"config": Config, "script": ScriptConfig}
 RELEASES = [(release, kind) for release in RELEASED for kind in TODAY]
 Schema = dict[str, Any]
 

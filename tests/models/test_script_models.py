@@ -128,7 +128,7 @@ def test_what_acts_on_an_export_of_ours_is_refused_for_the_scripts_own(tmp_path:
 
 def a_graph() -> onnx.ModelProto:
     """out = abs(in), (N, 3) float32."""
-    batch = ["n", 3]
+    batch: list[str | int | None] = ["n", 3]
     given, answer = (onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, batch) for name in ("in", "out"))
     graph = onnx.helper.make_graph([onnx.helper.make_node("Abs", ["in"], ["out"])], "abs", [given], [answer])
     return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)

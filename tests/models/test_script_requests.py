@@ -4,6 +4,7 @@ with samples that onnxruntime answers as they say, one request at a time."""
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -17,6 +18,7 @@ from trainserve.models.script import own_graph
 from trainserve.models.script.config import parse
 from trainserve.models.script.own_graph import OwnGraph
 from trainserve.serving.repository import repository
+from trainserve.serving.repository.settings import Settings
 from trainserve.serving.samples.recorded import Recorded
 from trainserve.serving.sources.servable import Servable
 
@@ -54,7 +56,7 @@ GRAPHS: dict[str, tuple[onnx.ModelProto, str]] = {
 }  # fmt: skip
 
 
-def taken(tmp_path: Path, graph: onnx.ModelProto, **samples: np.ndarray) -> OwnGraph:
+def taken(tmp_path: Path, graph: onnx.ModelProto, **samples: Any) -> OwnGraph:
     onnx.save(graph, tmp_path / "model.onnx")
     if samples:
         np.savez(tmp_path / "samples.npz", **samples)
@@ -79,7 +81,7 @@ def answered(made: OwnGraph, tmp_path: Path) -> Recorded:
         answers.append(dict(zip(recorded.names, found, strict=True)))
     compared = recorded.compare(recorded.joined(answers))
     assert compared.matches, compared.message
-    (folder,) = repository.layout(repository.entries([Servable.of_version(version)], repository.Settings()))
+    (folder,) = repository.layout(repository.entries([Servable.of_version(version)], Settings()))
     assert (folder.config.max_batch_size > 0) == (made.batching.axis == "first")
     assert all(each.dims for each in (*folder.config.input, *folder.config.output))
     return recorded

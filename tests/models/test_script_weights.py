@@ -18,7 +18,7 @@ from .conftest import RunScript
 
 TABLE = np.arange(12, dtype=np.float32).reshape(3, 4)
 ROW = np.array([[1, 0, 2]], np.float32)
-BATCH = ["n", 3], ["n", 4]
+BATCH: tuple[list[str | int | None], list[str | int | None]] = (["n", 3], ["n", 4])
 
 
 def outside(folder: Path, name: str, file: str) -> Any:

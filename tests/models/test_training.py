@@ -54,7 +54,8 @@ def test_another_seed_gives_other_weights(digits: Dataset) -> None:
 @pytest.mark.parametrize(("optimizer", "rate"), [("adam", 1e-3), ("adamw", 1e-3), ("sgd", 0.05)])
 def test_every_optimizer_learns_the_digits(digits: Dataset, optimizer: str, rate: float) -> None:
     network, _ = trained(digits, epochs=3, optimizer=optimizer, learningRate=rate)
-    assert evaluate(network, digits, CPU).accuracy > 0.9
+    accuracy = evaluate(network, digits, CPU).accuracy
+    assert accuracy is not None and accuracy > 0.9
 
 
 def test_every_sample_is_seen_once_an_epoch_and_reported(digits: Dataset) -> None:
@@ -139,7 +140,7 @@ def test_every_schedule_learns_with_every_optimizer(optimizer: str, schedule: st
 @pytest.mark.parametrize("momentum", [0, 0.9])
 @pytest.mark.parametrize("steps", [1, 2, 3, 10])
 def test_onecycle_ends_where_the_run_does_however_short(steps: int, momentum: float) -> None:
-    config = Trainer(optimizer="sgd", schedule="onecycle", learningRate=0.5, momentum=momentum)
+    config = Trainer(optimizer="sgd", schedule="onecycle", learning_rate=0.5, momentum=momentum)
     rates = [optim.rate_at(config, step, steps) for step in range(1, steps + 1)]
     assert max(rates) <= 0.5
     if steps == 10:
@@ -149,16 +150,18 @@ def test_onecycle_ends_where_the_run_does_however_short(steps: int, momentum: fl
 
 
 def test_cosine_falls_from_the_learning_rate_to_nothing() -> None:
-    config = Trainer(schedule="cosine", learningRate=0.2)
+    config = Trainer(schedule="cosine", learning_rate=0.2)
     rates = [optim.rate_at(config, step, 100) for step in (1, 51, 100)]
     assert rates == pytest.approx([0.2, 0.1, 0.0], abs=1e-3)
 
 
 def test_weight_decay_and_momentum_reach_the_optimizer() -> None:
     weight = torch.nn.Parameter(torch.ones(1))
-    group = optim.optimizer([weight], Trainer(optimizer="sgd", momentum=0.5, weightDecay=0.1)).param_groups[0]
+    group = optim.optimizer([weight], Trainer(optimizer="sgd", momentum=0.5, weight_decay=0.1)).param_groups[0]
     assert (group["momentum"], group["weight_decay"], group["fused"]) == (0.5, 0.1, True)
-    assert optim.optimizer([weight], Trainer(optimizer="adamw", weightDecay=0.1)).param_groups[0]["weight_decay"] == 0.1
+    assert (
+        optim.optimizer([weight], Trainer(optimizer="adamw", weight_decay=0.1)).param_groups[0]["weight_decay"] == 0.1
+    )
 
 
 def test_what_is_frozen_stays_as_it_is() -> None:
@@ -193,7 +196,7 @@ def test_the_average_forgets_the_first_weights_at_once_and_counts_as_it_says() -
 
 
 def test_augmented_images_differ_from_epoch_to_epoch_and_are_the_same_in_every_run() -> None:
-    augmented = {"epochs": 3, "augment": {"crop": 2, "flip": True}}
+    augmented: dict[str, Any] = {"epochs": 3, "augment": {"crop": 2, "flip": True}}
     assert weights(fitted(little(), **augmented)) == weights(fitted(little(), **augmented))
     assert weights(fitted(little(), **augmented)) != weights(fitted(little(), epochs=3))
 
@@ -226,7 +229,7 @@ def test_a_loss_that_is_no_number_names_its_first_step_and_that_steps_rate() -> 
     images = little().train_images.astype(np.float32)
     network = Network(little().normalisation(), zoo.build("convnet", {"channels": 4, "hidden": 8}, (8, 8, 1), 3))
     images[17] = float("nan")
-    config = Trainer(batchSize=4, epochs=2, optimizer="sgd", learningRate=0.1, schedule="cosine", seed=1)
+    config = Trainer(batch_size=4, epochs=2, optimizer="sgd", learning_rate=0.1, schedule="cosine", seed=1)
     order = [parts[0].samples.tolist() for parts in Sampling(60, 4, 1, seed=1).steps(epoch=1)]
     step = 1 + next(number for number, samples in enumerate(order) if 17 in samples)
     text = f"trainer.learningRate: loss is nan at step {step} with rate {optim.rate_at(config, step, 30):g}; must be"

@@ -1,10 +1,12 @@
 """The loop on an NVIDIA GPU; skipped where there is none."""
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
 
+from trainserve.api.training import Augment
 from trainserve.models import device, speedup, zoo
 from trainserve.models.config import Trainer
 from trainserve.models.evaluate import evaluate
@@ -25,10 +27,12 @@ def gpu() -> torch.device:
 
 
 @pytest.mark.parametrize("precision", ["auto", "fp32", "tf32", "bf16"])
-def test_every_precision_learns_and_leaves_the_flags_as_they_were(gpu: torch.device, precision: str) -> None:
+def test_every_precision_learns_and_leaves_the_flags_as_they_were(
+    gpu: torch.device, precision: Literal["auto", "fp32", "tf32", "bf16"]
+) -> None:
     before = torch.backends.cuda.matmul.fp32_precision
     trained = Network(little().normalisation(), zoo.build("convnet", {}, (8, 8, 1), 3)).to(gpu)
-    config = Trainer(epochs=20, batchSize=16, learningRate=0.01, precision=precision)
+    config = Trainer(epochs=20, batch_size=16, learning_rate=0.01, precision=precision)
     train(trained, little(), config, gpu, lambda report: None, Interrupt())
     assert evaluate(trained, little(), gpu).accuracy == 1.0
     assert torch.backends.cuda.matmul.fp32_precision == before
@@ -44,7 +48,7 @@ def test_a_recorded_pass_gives_what_the_pass_itself_gives(gpu: torch.device) -> 
     module.zero_grad()
     recorded = speedup._graphs(module, images)
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
-    recorded(images).square().mean().backward()
+    recorded(images).square().mean().backward()  # type: ignore[no-untyped-call]
     for parameter, gradient in zip(module.parameters(), expected, strict=True):
         torch.testing.assert_close(parameter.grad, gradient, rtol=1e-3, atol=1e-5)
 
@@ -61,7 +65,7 @@ def test_a_run_goes_on_from_its_checkpoint(gpu: torch.device, tmp_path: Path) ->
     said: list[str] = []
     for epochs in (3, 3):
         with checkpoints(tmp_path, said.append) as saved:
-            config = Trainer(epochs=epochs, ema=0.9, augment={"crop": 1, "flip": True})
+            config = Trainer(epochs=epochs, ema=0.9, augment=Augment(crop=1, flip=True))
             trained = network().to(gpu)
             train(trained, little(), config, gpu, lambda _: None, Interrupt(), checkpoints=saved, say=said.append)
     assert any(line.startswith("resumed: after step 3 of 3") for line in said)

@@ -112,8 +112,14 @@ WRONG: list[tuple[Callable[[], nn.Module], type[RunFailed], str]] = [
 def test_a_graph_that_is_right_as_it_is_is_not_simplified_first(
     monkeypatch: pytest.MonkeyPatch, precision: str, simplified: bool
 ) -> None:
-    optimize, calls = torch.onnx.ONNXProgram.optimize, []
-    monkeypatch.setattr(torch.onnx.ONNXProgram, "optimize", lambda made: calls.append(made) or optimize(made))
+    optimize = torch.onnx.ONNXProgram.optimize
+    calls: list[torch.onnx.ONNXProgram] = []
+
+    def counted(made: torch.onnx.ONNXProgram) -> Any:
+        calls.append(made)
+        return optimize(made)
+
+    monkeypatch.setattr(torch.onnx.ONNXProgram, "optimize", counted)
     try_to_export(body(nn.ReLU()), precision=precision)
     assert bool(calls) is simplified
 
@@ -163,12 +169,15 @@ class Drawing(nn.Module):
 
 def test_neither_the_network_nor_chance_is_changed() -> None:
     network = body(Drawing()).train()
-    before, states = copy.deepcopy(network.state_dict()), (random.getstate(), np.random.get_state()[1].tolist())
+    before, states = (
+        copy.deepcopy(network.state_dict()),
+        (random.getstate(), np.random.get_state(legacy=False)["state"]["key"].tolist()),
+    )
     generator = torch.get_rng_state()
     try_to_export(network)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
-    assert network.training and network[1].norm.training
-    assert (random.getstate(), np.random.get_state()[1].tolist()) == states
+    assert network.training and network.get_submodule("1.norm").training
+    assert (random.getstate(), np.random.get_state(legacy=False)["state"]["key"].tolist()) == states
     assert torch.equal(torch.get_rng_state(), generator)
 
 

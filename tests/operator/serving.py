@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.operator.support import DIGEST, OTHER_DIGEST, SETTINGS, after, trainjob
+from tests.operator.support import DIGEST, OTHER_DIGEST, SETTINGS, after, ended, trainjob
 from trainserve.operator import labels
 from trainserve.operator.modelserve.observed import Observed
 from trainserve.operator.modelserve.plan import plan
@@ -115,3 +115,10 @@ class Serve:
         serve.make_ready(SUFFIX)
         serve.step(5)
         return serve
+
+
+RESOLVER = "digits-resolve-1"
+
+
+def answer_resolver(serve: Serve, exit_code: int, message: Object) -> None:
+    serve.children["Pod", RESOLVER]["status"] = ended(exit_code, message, container="resolve")

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.operator.live import DEADLINE, Cluster
 from tests.operator.support import RUNNING, command_job, condition, trainjob
-from tests.operator.test_server import DEADLINE, Cluster, cluster, engine, environment
 from trainserve.api.open_fields import MAX_BYTES
 from trainserve.operator.cache import ABRIDGED
 from trainserve.operator.engine import Engine
@@ -20,7 +20,6 @@ from trainserve.operator.rest import MERGE
 from trainserve.operator.trainjob.kind import TrainJobs
 from trainserve.operator.trainjob.observed import Observed
 
-__all__ = ["cluster", "engine", "environment"]
 pytestmark = pytest.mark.cluster
 
 

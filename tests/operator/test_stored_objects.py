@@ -36,7 +36,7 @@ SCALARS = (
     | st.text(max_size=5)
     | st.sampled_from(["1" * 26, "9" * 40 + "n", "1." + "0" * 60, "1e999999", "", "True", "../..", "x" * 5000])
 )
-NESTED = st.integers(1, 60).flatmap(lambda depth: st.sampled_from([_nested(depth, each) for each in ([], {})]))
+NESTED = st.integers(1, 60).flatmap(lambda depth: st.sampled_from([_nested(depth, kind) for kind in (list, dict)]))
 ANY = (
     st.recursive(
         SCALARS,
@@ -98,10 +98,10 @@ STATUSES: list[Object] = [
 ]
 
 
-def _nested(depth: int, around: Any) -> Any:
+def _nested(depth: int, kind: type) -> Any:
     value: Any = 1
     for _ in range(depth):
-        value = [value] if isinstance(around, list) else {"a": value}
+        value = [value] if kind is list else {"a": value}
     return value
 
 

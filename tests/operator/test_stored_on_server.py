@@ -16,9 +16,9 @@ import aiohttp
 import pytest
 
 from tests.api.test_upgrade import RELEASED
+from tests.operator.live import Cluster as Namespace
+from tests.operator.live import operator
 from tests.operator.support import command_job, condition, trainjob
-from tests.operator.test_server import Cluster as Namespace
-from tests.operator.test_server import cluster, environment, operator  # noqa: F401
 from trainserve.dev import binaries
 from trainserve.dev.cluster import CHART, Cluster
 from trainserve.operator.objects import Object
@@ -48,12 +48,12 @@ def kubeconfig(tmp_path: Path) -> Iterator[Path]:
 
 
 async def test_an_object_that_todays_schema_refuses_is_told_of_and_stops_nobody(
-    cluster: Namespace,  # noqa: F811
-    environment: str,  # noqa: F811
+    cluster: Namespace,
+    environment: str,
     kubeconfig: Path,
 ) -> None:
     nested: Object = {"in": {"kept": [1]}}
-    stored = {
+    stored: dict[str, Object] = {
         "nested": {"dataset": {"name": "digits", "options": {"a": nested}}},
         "digits26": {"resources": {"memory": "1" * 26}},
     }
@@ -65,10 +65,10 @@ async def test_an_object_that_todays_schema_refuses_is_told_of_and_stops_nobody(
         await cluster.wait("TrainJob", "beside", lambda job: job["status"]["phase"] == "Pending")
         for name in stored:
             await told(cluster, name)
-    assert [pod["metadata"]["name"] for pod in await cluster.list("Pod")] == ["beside-1-0"]
+    assert [pod["metadata"]["name"] for pod in await cluster.objects("Pod")] == ["beside-1-0"]
 
 
-async def create(cluster: Namespace, job: Object) -> None:  # noqa: F811
+async def create(cluster: Namespace, job: Object) -> None:
     """Create the job; what is created waits until the server has taken up its definition."""
     async with asyncio.timeout(180.0):
         while True:
@@ -79,7 +79,7 @@ async def create(cluster: Namespace, job: Object) -> None:  # noqa: F811
                 return
 
 
-async def told(cluster: Namespace, name: str) -> None:  # noqa: F811
+async def told(cluster: Namespace, name: str) -> None:
     """Wait until the object's status, or an event where the server takes no status of it, says that it is refused."""
     async with asyncio.timeout(60.0):
         while True:
@@ -87,7 +87,7 @@ async def told(cluster: Namespace, name: str) -> None:  # noqa: F811
             if job is not None and job.get("status"):
                 assert condition(job["status"], "Accepted")["status"] == "False"
                 return
-            events = await cluster.list("Event")
+            events = await cluster.objects("Event")
             if any(each["reason"] == "StatusRefused" and each["involvedObject"]["name"] == name for each in events):
                 return
             await asyncio.sleep(0.1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -124,25 +124,29 @@ class Service:
     def step(self, seconds: float = 0.0) -> str | None:
         self.serve.step(seconds)
         told = modelserve.transition(self.before, self.serve.status)
-        self.outcome = modelserve.rollout(self.before, self.serve.status)
+        self._outcome = modelserve.rollout(self.before, self.serve.status)
         self.before = self.serve.status
         return None if told is None else told.words()
+
+    def outcome(self) -> Literal["completed", "failed"] | None:
+        """Return how the rollout ended with the last step; None if it did not."""
+        return self._outcome
 
 
 def test_a_service_that_follows_a_model_tells_each_version() -> None:
     service = Service(FIRST, model={"trainJob": "one"})
     assert service.step() == "New -> Starting: RollingOut"
-    assert (service.step(1), service.outcome) == (None, None)
+    assert (service.step(1), service.outcome()) == (None, None)
     service.serve.make_ready(SUFFIX)
     assert service.step(5) == f"Starting -> Ready: Serving, version 1, digest {SHORT}"
-    assert service.outcome == "completed"
-    assert (service.step(6), service.outcome) == (None, None)
+    assert service.outcome() == "completed"
+    assert (service.step(6), service.outcome()) == (None, None)
     service.serve.jobs = [SECOND]
     service.serve.object["spec"]["model"]["trainJob"] = "two"
     assert service.step(10) == f"Ready -> Updating: RollingOut, version 1, digest {SHORT}"
     service.serve.make_ready(OTHER)
     assert service.step(15) == f"Updating -> Ready: Serving, version 2, digest {OTHER_SHORT}"
-    assert service.outcome == "completed"
+    assert service.outcome() == "completed"
 
 
 def test_a_rollout_that_fails_is_told_and_counted_once_and_again_when_it_is_mended() -> None:
@@ -150,11 +154,11 @@ def test_a_rollout_that_fails_is_told_and_counted_once_and_again_when_it_is_mend
     service.step()
     service.serve.add_pod(SUFFIX, {"phase": "Pending", "conditions": [UNSCHEDULABLE]})
     assert service.step(1) == "Starting -> Failed: Unschedulable"
-    assert service.outcome == "failed"
-    assert (service.step(2), service.outcome) == (None, None)
+    assert service.outcome() == "failed"
+    assert (service.step(2), service.outcome()) == (None, None)
     service.serve.make_ready(SUFFIX)
     assert service.step(5) == f"Failed -> Ready: Serving, version 1, digest {SHORT}"
-    assert service.outcome == "completed"
+    assert service.outcome() == "completed"
 
 
 def test_a_service_whose_model_is_not_there_waits_and_says_why() -> None:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from bench.pauses import Counts, Replicas, play
+from tests.operator.live import Cluster, operator
 from tests.operator.support import command_job, ended, trainjob
-from tests.operator.test_server import Cluster, cluster, environment, operator  # noqa: F401
 from trainserve.dev.kube import Client
 from trainserve.operator import client as own
 from trainserve.operator import labels
@@ -63,7 +63,7 @@ def service(job: Object, port: int) -> Object:
 
 @pytest.mark.parametrize("name", WRITES)
 async def test_a_write_that_was_planned_from_an_older_version_writes_nothing(
-    cluster: Cluster,  # noqa: F811
+    cluster: Cluster,
     writer: Callable[..., own.Client],
     name: str,
 ) -> None:
@@ -81,7 +81,7 @@ async def test_a_write_that_was_planned_from_an_older_version_writes_nothing(
 
 
 async def test_a_replica_whose_lease_is_not_current_writes_nothing_but_the_lease(
-    cluster: Cluster,  # noqa: F811
+    cluster: Cluster,
     writer: Callable[..., own.Client],
 ) -> None:
     job = await cluster.create("TrainJob", command_job()) | {"kind": "TrainJob", "apiVersion": "trainserve.io/v1alpha1"}
@@ -96,14 +96,14 @@ async def test_a_replica_whose_lease_is_not_current_writes_nothing_but_the_lease
     with pytest.raises(NotHolding):
         await client.tell(job, Event("Normal", "Told", "nothing", "nothing"))
     assert (await cluster.get("TrainJob", "digits") or {})["metadata"]["resourceVersion"] == before
-    assert await cluster.list("Event") == []
+    assert await cluster.objects("Event") == []
     lease = {"metadata": {"name": "a-lease", "namespace": cluster.namespace}, "spec": {"holderIdentity": "me"}}
     assert await client.put_lease(lease)
 
 
 async def test_a_pod_that_was_there_already_and_ended_is_seen_though_no_event_tells_of_it_again(
-    cluster: Cluster,  # noqa: F811
-    environment: str,  # noqa: F811
+    cluster: Cluster,
+    environment: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     create, loop = own.Client.create, asyncio.get_running_loop()
@@ -126,8 +126,8 @@ async def test_a_pod_that_was_there_already_and_ended_is_seen_though_no_event_te
 
 
 async def test_what_somebody_changed_meanwhile_is_looked_at_again_and_kept(
-    cluster: Cluster,  # noqa: F811
-    environment: str,  # noqa: F811
+    cluster: Cluster,
+    environment: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     write_status, loop, conflicts = own.Client.write_status, asyncio.get_running_loop(), ["first"]

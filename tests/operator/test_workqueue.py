@@ -216,7 +216,7 @@ def test_no_key_waits_for_more_than_one_turn_of_every_other_namespace(added: lis
     keys = [Key("TrainJob", namespace, str(number)) for namespace, number in added]
     for key in keys:
         queue.add(key, 0)
-    taken = [key for _ in set(keys) if (key := queue.take(1)) is not None]
+    taken = [each for _ in set(keys) if (each := queue.take(1)) is not None]
     assert sorted(taken) == sorted(set(keys))
     for namespace in "abc":
         own = [place for place, key in enumerate(taken) if key.namespace == namespace]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from trainserve.operator.client import KINDS
-from trainserve.operator.writes import APPLY, Write, write_of
+from trainserve.operator.rest import APPLY
+from trainserve.operator.writes import Write, write_of
 
 MERGE = "application/merge-patch+json"
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.operator.live import Cluster, process
 from tests.operator.support import RUNNING, command_job, ended
-from tests.operator.test_server import Cluster, cluster, environment, process  # noqa: F401
 from trainserve.operator import times
 
 pytestmark = pytest.mark.cluster
@@ -28,8 +28,8 @@ def failed_at(finished: datetime) -> dict[str, Any]:
 @pytest.mark.skipif(LIBRARY is None, reason="libfaketime is not installed (dev/setup.sh)")
 @pytest.mark.parametrize("offset", ["+1h", "-1h", "+1d", "-1d"])
 async def test_no_pod_is_killed_early_and_no_retry_is_late(
-    cluster: Cluster,  # noqa: F811
-    environment: str,  # noqa: F811
+    cluster: Cluster,
+    environment: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     offset: str,

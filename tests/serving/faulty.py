@@ -48,7 +48,7 @@ def network(*, mean: tuple[float, ...] = MEAN, std: tuple[float, ...] = STD, see
         helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
     ]
     weights = [
-        numpy_helper.from_array(np.float32(1 / 255), "scale"),
+        numpy_helper.from_array(np.array(1 / 255, np.float32), "scale"),
         numpy_helper.from_array(np.array(mean, np.float32), "mean"),
         numpy_helper.from_array(np.array(std, np.float32), "std"),
         weight("filters", 16, 3, 3, 3, gain=2),

@@ -29,7 +29,7 @@ def convnet(*, batch: int | None = None, seed: int = 0) -> onnx.ModelProto:
         helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
     ]
     weights = [
-        numpy_helper.from_array(np.float32(1 / 255), "scale"),
+        numpy_helper.from_array(np.array(1 / 255, np.float32), "scale"),
         weight("filters", 32, 1, 3, 3),
         weight("dense1", 128, 32 * 13 * 13),
         weight("dense2", 10, 128),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -20,10 +21,10 @@ def graph(
     ml: int = 0,
 ) -> onnx.ModelProto:
     """A graph of opset 17, with `ml` of the version of ai.onnx.ml."""
-    values = [[helper.make_tensor_value_info(*each) for each in tensors] for tensors in (inputs, outputs)]
+    given, made = ([helper.make_tensor_value_info(*each) for each in tensors] for tensors in (inputs, outputs))
     opsets = [helper.make_opsetid("", 17), *([helper.make_opsetid("ai.onnx.ml", ml)] if ml else [])]
-    made = helper.make_graph(nodes, "odd", *values, list(weights))
-    return helper.make_model(made, opset_imports=opsets, ir_version=8)
+    whole = helper.make_graph(nodes, "odd", given, made, list(weights))
+    return helper.make_model(whole, opset_imports=opsets, ir_version=8)
 
 
 def logarithms() -> onnx.ModelProto:
@@ -33,24 +34,24 @@ def logarithms() -> onnx.ModelProto:
 
 def words() -> onnx.ModelProto:
     """A text in, its text and number out."""
-    numbers = {"keys_strings": ["cat", "dog"], "values_int64s": [1, 2], "default_int64": 0}
-    texts = {"keys_int64s": [1, 2], "values_strings": ["Katze", "Hund"], "default_string": "?"}
+    numbers: dict[str, Any] = {"keys_strings": ["cat", "dog"], "values_int64s": [1, 2], "default_int64": 0}
+    texts: dict[str, Any] = {"keys_int64s": [1, 2], "values_strings": ["Katze", "Hund"], "default_string": "?"}
     nodes = [
         helper.make_node("LabelEncoder", ["word"], ["number"], domain="ai.onnx.ml", **numbers),
         helper.make_node("LabelEncoder", ["number"], ["german"], domain="ai.onnx.ml", **texts),
     ]
-    outputs = [("number", INT64, ["batch", 1]), ("german", STRING, ["batch", 1])]
+    outputs: list[Tensor] = [("number", INT64, ["batch", 1]), ("german", STRING, ["batch", 1])]
     return graph(nodes, [("word", STRING, ["batch", 1])], outputs, ml=2)
 
 
 def labels() -> onnx.ModelProto:
     """A text for each row of numbers, without an axis of its own, as scikit-learn's converter writes it."""
-    linear = {"coefficients": [1.0, 0.0, 0.0, 1.0], "intercepts": [0.0, 0.0], "multi_class": 0}
+    linear: dict[str, Any] = {"coefficients": [1.0, 0.0, 0.0, 1.0], "intercepts": [0.0, 0.0], "multi_class": 0}
     inputs, made = ["x"], ["label", "scores"]
     node = helper.make_node(
         "LinearClassifier", inputs, made, domain="ai.onnx.ml", classlabels_strings=["cat", "dog"], **linear
     )
-    outputs = [("label", STRING, ["batch"]), ("scores", FLOAT, ["batch", 2])]
+    outputs: list[Tensor] = [("label", STRING, ["batch"]), ("scores", FLOAT, ["batch", 2])]
     return graph([node], [("x", FLOAT, ["batch", 2])], outputs, ml=1)
 
 
@@ -60,7 +61,7 @@ def image_and_size(*, size_first: bool = False) -> onnx.ModelProto:
         helper.make_node("ReduceMean", ["image"], ["m"], axes=[1, 2, 3], keepdims=0),
         helper.make_node("Mul", ["size", "m"], ["scaled"]),
     ]
-    inputs = [("image", FLOAT, [1, 3, 4, 4]), ("size", FLOAT, [2])]
+    inputs: list[Tensor] = [("image", FLOAT, [1, 3, 4, 4]), ("size", FLOAT, [2])]
     return graph(nodes, inputs[::-1] if size_first else inputs, [("scaled", FLOAT, [2])])
 
 

@@ -110,7 +110,11 @@ def test_no_name_leads_out_of_the_store(name: str, tmp_path_factory: pytest.Temp
     root = tmp_path_factory.getbasetemp()
     allowed = 1 <= len(name) <= 63 and set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
     allowed = allowed and not name.startswith("-") and not name.endswith("-")
-    for attempt in (lambda: store.versions(root, name, "digits"), lambda: store.versions(root, "default", name)):
+    attempts: list[Callable[[], list[int]]] = [
+        lambda: store.versions(root, name, "digits"),
+        lambda: store.versions(root, "default", name),
+    ]
+    for attempt in attempts:
         if allowed:
             assert attempt() == []
         else:

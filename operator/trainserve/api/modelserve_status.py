@@ -121,7 +121,8 @@ class ModelServeStatus(StatusType):
     tuning: Tuning | None = None
     history: list[HistoryEntry] | None = None
 
-    @computed_field
+    @computed_field  # type: ignore[prop-decorator]  # mypy takes no decorator above a property
+    @property
     def columns(self) -> ModelServeColumns:
         """Derived from replicas and latency, for the printer columns; written and never read."""
         p99_ms = self.latency.p99_ms if self.latency else None

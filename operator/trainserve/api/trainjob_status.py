@@ -88,7 +88,8 @@ class TrainJobStatus(StatusType):
     result: Result | None = None
     artifact: Artifact | None = None
 
-    @computed_field
+    @computed_field  # type: ignore[prop-decorator]  # mypy takes no decorator above a property
+    @property
     def columns(self) -> TrainJobColumns:
         """Derived from progress and result, for the printer columns; written and never read."""
         progress, result = self.progress or Progress(), self.result or Result()

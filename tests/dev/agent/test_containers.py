@@ -2,8 +2,10 @@
 
 import base64
 import json
+from functools import partial
 from ipaddress import ip_address, ip_network
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -107,7 +109,7 @@ def test_volumes_of_every_kind_are_mounted_as_asked_for(node: Node, tmp_path: Pa
             },
         },
     ]
-    mounts = [{"name": each["name"], "mountPath": f"/mounted/{each['name']}"} for each in volumes]
+    mounts: list[dict[str, Any]] = [{"name": each["name"], "mountPath": f"/mounted/{each['name']}"} for each in volumes]
     mounts.append({"name": "map", "mountPath": "/etc/one-file", "subPath": "deep/a"})
     mounts.append({"name": "host", "mountPath": "/mounted/read-only", "readOnly": True})
     script = """
@@ -187,7 +189,7 @@ def test_pods_have_distinct_gpus_and_wait_for_one_that_is_free(node: Node) -> No
         node.run(f"gpu-{index}", "sh", "-c", script, resources=limits)
     for index in range(3):
         node.ready(f"gpu-{index}")
-    assert {until(lambda index=index: node.log(f"gpu-{index}"), "no log") for index in range(3)} == {
+    assert {until(partial(node.log, f"gpu-{index}"), "no log") for index in range(3)} == {
         "0\n",
         "1\n",
         "2\n",

@@ -4,6 +4,7 @@ import http.client
 import json
 import urllib.request
 from collections import Counter
+from functools import partial
 
 import pytest
 
@@ -102,8 +103,12 @@ def test_peers_find_each_other_by_name_whichever_starts_first(node: Node) -> Non
         )
     # They stay: the name of a pod that has ended would be gone.
     addresses = [node.ready(f"gang-{rank}")["status"]["podIP"] for rank in (0, 1)]
+
+    def found_all(rank: int) -> bool:
+        return len(node.log(f"gang-{rank}").splitlines()) == len(names)
+
     for rank in (0, 1):
-        until(lambda rank=rank: len(node.log(f"gang-{rank}").splitlines()) == len(names), "not every name is found")
+        until(partial(found_all, rank), "not every name is found")
         found = [line.split()[0] for line in node.log(f"gang-{rank}").splitlines()]
         assert found[:3] == [addresses[0], addresses[1], addresses[1]]
     for rank in (0, 1):

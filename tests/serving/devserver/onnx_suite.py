@@ -65,6 +65,7 @@ def of_files() -> Iterator[Case]:
     """The cases that are files, with the first set of inputs of each."""
     for kind in KINDS:
         for test in load_model_tests(kind=kind):
+            assert test.model_dir is not None
             model = onnx.load(Path(test.model_dir) / "model.onnx")
             paths = sorted(
                 (Path(test.model_dir) / "test_data_set_0").glob("input_*.pb"), key=lambda path: int(path.stem[6:])

@@ -202,7 +202,8 @@ def test_a_graph_of_any_file_name_is_found(start: Start, tmp_path: Path) -> None
 
 def test_several_inputs_empty_ones_and_any_bytes_as_text(start: Start, tmp_path: Path) -> None:
     value = helper.make_tensor_value_info
-    numbers, texts = ["batch", "columns"], ["batch", 1]
+    numbers: list[str | int | None] = ["batch", "columns"]
+    texts: list[str | int | None] = ["batch", 1]
     graph = helper.make_graph(
         [helper.make_node("Add", ["a", "a"], ["twice"]), helper.make_node("Identity", ["t"], ["same"])],
         "several",
@@ -283,7 +284,10 @@ def test_tensors_without_axes_are_described_and_answered_without_a_configuration
     save(graph(), tmp_path / "models", "alone")
     save(graph("batch"), tmp_path / "models", "each")
     with Client(start(tmp_path / "models").url) as client:
-        for name, given, shape in (("alone", np.float32([3]), ()), ("each", np.float32([[3], [4]]), (2, 1))):
+        for name, given, shape in (
+            ("alone", np.array([3], np.float32), ()),
+            ("each", np.array([[3], [4]], np.float32), (2, 1)),
+        ):
             model = client.model(name)
             assert (model.max_batch > 0) == (name == "each")
             answer = client.infer(model, {"x": given})["y"]

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.serving.devserver.test_guard import INFER, Raw, of
+from tests.serving.devserver.raw_requests import INFER, Raw, of
 from tests.serving.graphs import convnet
 from tests.serving.versions import answers, images
 from trainserve.serving.devserver.guard.tensors import SIZES

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -83,7 +84,7 @@ def test_a_model_of_sequences_is_asked_sequences_of_its_own(command: Path, tmp_p
 
 def test_given_samples_say_whether_a_lone_graph_is_right(command: Path, tmp_path: Path) -> None:
     onnx.save(odd_graphs.image_and_size(), tmp_path / "net.onnx")
-    inputs = {"image": np.full((1, 3, 4, 4), 2.0), "size": np.array([3.0, 5.0])}
+    inputs: dict[str, Any] = {"image": np.full((1, 3, 4, 4), 2.0), "size": np.array([3.0, 5.0])}
     np.savez(tmp_path / "right.npz", **inputs, scaled=np.array([6.0, 10.0]))
     np.savez(tmp_path / "wrong.npz", **inputs, scaled=np.array([6.0, 11.0]))
     np.savez(tmp_path / "few.npz", image=inputs["image"])
@@ -125,7 +126,8 @@ def test_a_watcher_that_fails_says_so_and_goes_on(
     ports = [f"--http-port={http_port}", f"--grpc-port={grpc_port}", f"--metrics-port={metrics_port}"]
     flags = server_flags(tmp_path / "models", "127.0.0.1", [], supervised=True, described=False)
     changes: list[Change] = []
-    stopped, failed = threading.Event(), []
+    stopped = threading.Event()
+    failed: list[Keeper] = []
 
     def tell(change: Change) -> None:
         changes.append(change)

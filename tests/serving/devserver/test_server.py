@@ -64,7 +64,8 @@ def test_metadata_and_labels_can_be_read_by_any_client(server: DevelopmentServer
     with Client(address(server, protocol), protocol) as client:
         assert client.models() == ["digits"]
         model = client.model("digits")
-        assert [(each.name, each.dtype, each.shape) for each in model.inputs] == [("images", "uint8", (-1, 28, 28, 1))]
+        expected = [("images", np.dtype("uint8"), (-1, 28, 28, 1))]
+        assert [(each.name, each.dtype, each.shape) for each in model.inputs] == expected
         assert client.labels(model, model.outputs[0], {"images": images(1)}) == LABELS
 
 

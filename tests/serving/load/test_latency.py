@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -7,8 +9,9 @@ from trainserve.serving.load.latency import percentile, summary, upper_median
 from trainserve.serving.load.record import Sample
 
 
-def sample(latencies: object, **others: object) -> Sample:
-    return Sample(np.asarray(latencies, float), **({"seconds": 2.0, "finished": 100, "waiting": 0} | others))
+def sample(latencies: object, **others: Any) -> Sample:
+    given: dict[str, Any] = {"seconds": 2.0, "finished": 100, "waiting": 0}
+    return Sample(np.asarray(latencies, float), **(given | others))
 
 
 def test_a_percentile_is_a_value_that_was_measured_and_needs_one_beyond_it() -> None:

@@ -79,7 +79,11 @@ def test_a_closed_loop_leaves_them_out() -> None:
 
 
 def test_a_rate_that_the_server_cannot_reach_is_told_as_such() -> None:
-    with serving(lambda _: time.sleep(0.01) or OK) as address:
+    def slow(_: int) -> bytes:
+        time.sleep(0.01)
+        return OK
+
+    with serving(slow) as address:
         sample = loops.open(address, REQUEST, rate=400, seconds=0.5, patience=0.2)
     told = summary(sample)
     assert not told.kept_up

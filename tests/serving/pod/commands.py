@@ -6,9 +6,10 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 
-def run(*arguments: str | Path, **environment: str) -> tuple[int, dict, str]:
+def run(*arguments: str | Path, **environment: str) -> tuple[int, dict[str, Any], str]:
     """Exit status, the termination message on stdout, and stderr."""
     command = [sys.executable, "-m", "trainserve.serving", *map(str, arguments)]
     finished = subprocess.run(command, capture_output=True, text=True, check=False, env=environment or None)

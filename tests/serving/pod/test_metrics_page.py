@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.operator.test_metrics import cached, job, serve
+from tests.operator.metrics_support import cached, job, serve
 from tests.serving import faulty
 from trainserve.api import metrics
 from trainserve.api.metrics import triton
@@ -31,10 +31,10 @@ from trainserve.operator.writes import Write
 from trainserve.serving.devserver.server import DevelopmentServer
 from trainserve.serving.pod.collectors import CacheMetrics, TuneMetrics
 from trainserve.serving.pod.probe import Probe
+from trainserve.serving.protocol.connection import connector
 from trainserve.serving.protocol.infer import InferenceError
 from trainserve.serving.samples.recorded import Recorded
 from trainserve.serving.sources.cache import NodeCache
-from trainserve.serving.verification.verification import connector
 
 PAGE = page.PATH.read_text()
 ENTRY = re.compile(r"^- `(?P<name>\w+)` · \*(?P<kind>\w+)(?P<more>[^*]*)\*\\$", re.MULTILINE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -88,7 +89,7 @@ def test_fetch_refuses_changed_bytes_naming_both_digests(root: Path, published: 
     ],
 )
 def test_fetch_fails_by_name_on_settings_that_this_model_or_pod_cannot_follow(
-    root: Path, published: Published, tmp_path: Path, settings: dict, gpus: str, words: str
+    root: Path, published: Published, tmp_path: Path, settings: dict[str, Any], gpus: str, words: str
 ) -> None:
     arguments = ["--settings", json.dumps(settings), "--gpus", gpus]  # the last one given counts
     status, outcome, _ = run(*fetching(root, tmp_path / "run", published.digest), *arguments)
@@ -116,7 +117,7 @@ def test_fetch_refuses_a_path_that_is_no_version(root: Path, published: Publishe
     assert "is not <namespace>/<model>/<version>" in errors
 
 
-def resolving(root: Path, *more: str) -> tuple[int, dict, str]:
+def resolving(root: Path, *more: str) -> tuple[int, dict[str, Any], str]:
     return run("resolve", "--store", root, "--public-root", "pvc://models", "--namespace", "default", *more)
 
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -27,6 +28,7 @@ from trainserve.serving.repository.settings import Settings
 from trainserve.store import Published
 
 Start = Callable[..., DevelopmentServer]
+Begin = Callable[..., "Running"]
 
 
 @dataclass
@@ -57,12 +59,12 @@ class Running:
             time.sleep(0.02)
         return time.monotonic() - begun
 
-    def report(self) -> dict:
+    def report(self) -> dict[str, Any]:
         return json.loads(self.get("/report")[1])
 
 
 @pytest.fixture
-def probe(tmp_path: Path) -> Iterator[Callable[[Path, DevelopmentServer], Running]]:
+def probe(tmp_path: Path) -> Iterator[Begin]:
     """Starts a probe of a server with a fetched version's folder; it is stopped with the test."""
     started: list[Running] = []
 
@@ -84,7 +86,7 @@ def probe(tmp_path: Path) -> Iterator[Callable[[Path, DevelopmentServer], Runnin
         each.process.wait(10)
 
 
-def test_a_right_server_is_verified_with_its_samples(server: DevelopmentServer, fetched: Path, probe) -> None:
+def test_a_right_server_is_verified_with_its_samples(server: DevelopmentServer, fetched: Path, probe: Begin) -> None:
     running = probe(fetched / "version", server)
     running.wait_for("/readyz", 200)
     report = running.report()
@@ -97,7 +99,7 @@ def test_a_right_server_is_verified_with_its_samples(server: DevelopmentServer, 
 
 
 def test_who_leaves_before_the_probe_answers_leaves_nothing_in_its_log(
-    server: DevelopmentServer, fetched: Path, probe
+    server: DevelopmentServer, fetched: Path, probe: Begin
 ) -> None:
     running = probe(fetched / "version", server)
     host, port = running.address.split(":")
@@ -110,7 +112,7 @@ def test_who_leaves_before_the_probe_answers_leaves_nothing_in_its_log(
 
 
 def test_a_server_that_answers_otherwise_never_becomes_ready(
-    server: DevelopmentServer, root: Path, tmp_path: Path, probe
+    server: DevelopmentServer, root: Path, tmp_path: Path, probe: Begin
 ) -> None:
     digest = store.resolve(root, "default", "digits", 2).digest
     outcome = fetch(root, "digits", 2, digest, tmp_path, Settings())
@@ -130,7 +132,7 @@ def test_a_server_that_answers_otherwise_never_becomes_ready(
 
 
 def test_the_ensemble_is_verified_before_the_pod_is_ready(
-    start: Start, root: Path, published: Published, tmp_path: Path, probe
+    start: Start, root: Path, published: Published, tmp_path: Path, probe: Begin
 ) -> None:
     settings = Settings.of_json('{"ensemble": {"top": 2}}')
     fetch(root, "digits", 1, published.digest, tmp_path, settings)
@@ -139,7 +141,9 @@ def test_the_ensemble_is_verified_before_the_pod_is_ready(
     assert running.report()["message"].endswith("; digits-ensemble is right, too; digits-labels is right, too")
 
 
-def test_a_server_that_lacks_the_ensemble_never_becomes_ready(server: DevelopmentServer, fetched: Path, probe) -> None:
+def test_a_server_that_lacks_the_ensemble_never_becomes_ready(
+    server: DevelopmentServer, fetched: Path, probe: Begin
+) -> None:
     running = probe(fetched / "version", server, "--ensemble")
     wait = time.monotonic() + 20
     while running.report()["reason"] == "Waiting":
@@ -151,7 +155,7 @@ def test_a_server_that_lacks_the_ensemble_never_becomes_ready(server: Developmen
 
 
 def test_a_killed_backend_process_fails_liveness_within_5_s_and_a_restart_heals_it(
-    start: Start, fetched: Path, tmp_path: Path, probe
+    start: Start, fetched: Path, tmp_path: Path, probe: Begin
 ) -> None:
     python_models.write(tmp_path / "in-python", "digits", convnet())
     server = start(tmp_path / "in-python")
@@ -175,7 +179,7 @@ def test_a_killed_backend_process_fails_liveness_within_5_s_and_a_restart_heals_
     assert (running.get("/readyz")[0], dead.exists()) == (200, False)
 
 
-def test_the_probe_waits_for_a_server_that_comes_later(start: Start, fetched: Path, probe) -> None:
+def test_the_probe_waits_for_a_server_that_comes_later(start: Start, fetched: Path, probe: Begin) -> None:
     server = start()
     server.kill()
     running = probe(fetched / "version", server)

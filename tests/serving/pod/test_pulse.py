@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 
+import pytest
+
 from tests.serving.serving import wait_until
 from trainserve.serving.pod import pulse
 from trainserve.serving.pod.pulse import Pulse, Verdict
@@ -46,7 +48,7 @@ def test_a_death_that_nobody_waited_for_is_told_to_who_asks_next() -> None:
     assert asked.times == 2
 
 
-def test_a_slow_one_has_a_rest(monkeypatch) -> None:
+def test_a_slow_one_has_a_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pulse, "SLOW", 0.0)
     monkeypatch.setattr(pulse, "REST", 1e9)
     asked = Asked()

@@ -8,6 +8,7 @@ import subprocess
 import time
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -80,7 +81,7 @@ def test_a_version_is_resolved_fetched_and_verified_on_a_server(
     options = [*serving, "probe", *here, "--listen", f"127.0.0.1:{port}"]
     probe = subprocess.Popen([str(python), *map(str, options)])
     try:
-        report = {}
+        report: dict[str, Any] = {}
         until = time.monotonic() + 60
         while not report.get("verified"):
             assert probe.poll() is None and time.monotonic() < until, report

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from trainserve.serving.repository.repository import server_flags, write
 Ask = Callable[[str], AbstractContextManager[Gated]]
 
 ONE_BY_ONE = {"maxBatch": 1}
-SETTINGS = {
+SETTINGS: dict[str, dict[str, Any]] = {
     "plain": {"dynamicBatching": {"maxBatch": 4}},
     "patient": {"dynamicBatching": {"maxBatch": 4, "preferredBatchSizes": [3], "maxQueueDelay": "1s"}},
     "full": {"dynamicBatching": ONE_BY_ONE | {"queue": {"size": 3}}, "priorities": {"levels": 2}},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from trainserve.serving.sources.servable import Servable
 from trainserve.serving.verification.reference import Reference
 from trainserve.serving.verification.verification import verify
 
-VARIANTS = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "topk": {"topK": 3},
     "fp16": {"precision": "fp16", "topK": 2},
     "int8": {"precision": "int8", "topK": 2},
@@ -86,7 +87,7 @@ def test_it_is_served_as_pytorch_answered(probe: Callable[[str], Probe], name: s
     verified = probe(name)
     verified.verify()
     assert verified.verified, verified.message
-    assert len(verified.recorded) == 64
+    assert verified.recorded is not None and len(verified.recorded) == 64
     assert verified.max_abs is not None
     assert verified.max_abs < {"fp16": 0.01, "int8": 0.1}.get(name, 1e-4)
 
@@ -108,6 +109,7 @@ def test_every_kind_is_verified_in_full_over_both_protocols(
 def test_a_wider_tolerance_still_tells_one_model_from_another(probe: Callable[[str], Probe], name: str) -> None:
     other = probe(name)
     rolled = np.roll(other.recorded.outputs["probabilities"], 1, axis=1)
+    assert other.recorded is not None
     other.recorded = replace(other.recorded, outputs={**other.recorded.outputs, "probabilities": rolled})
     other.verify()
     assert other.verified is False

@@ -6,6 +6,7 @@ import io
 import tarfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 VERSION = "default/digits/1"
 
@@ -21,7 +22,7 @@ def packed(folder: Path, suffix: str, around: str = "") -> bytes:
             for name in sorted(names(folder)):
                 archive.write(folder / name, around + name)
     else:
-        fast = {} if suffix == ".tar" else {"compresslevel": 1}
+        fast: dict[str, Any] = {} if suffix == ".tar" else {"compresslevel": 1}
         with tarfile.open(fileobj=out, mode="w" if suffix == ".tar" else "w:gz", **fast) as archive:
             archive.add(folder, around or ".")
     return out.getvalue()

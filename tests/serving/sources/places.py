@@ -22,7 +22,8 @@ class RangeServer(HttpsServer):
 
     def reset(self) -> None:
         """As it was in the beginning."""
-        self.files, self.gets, self.ranges = {}, [], []
+        self.files, self.gets = {}, []
+        self.ranges: list[str] = []
         self.cuts: list[int] = []
         self.statuses: list[int] = []
         self.states, self.leads_to, self.password = True, None, None
@@ -30,7 +31,6 @@ class RangeServer(HttpsServer):
         self.halfway.clear()
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
-        self.ranges: list[str] = []
         self.lock = threading.Lock()
         self.reset()
         owner = self

@@ -124,7 +124,7 @@ def _waiting(both: list[subprocess.Popen[str]], lines: list[str]) -> Iterator[su
         found = selector.select(60)
         assert found, "nobody waited"
         for key, _ in found:
-            assert key.fileobj.readline().startswith("waiting for another process")  # type: ignore[union-attr]
+            assert key.fileobj.readline().startswith("waiting for another process")
             yield key.data
 
 

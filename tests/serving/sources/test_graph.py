@@ -6,6 +6,7 @@ import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import hypothesis.strategies as st
@@ -28,7 +29,7 @@ Write = Callable[..., Path]
 
 def relu(opset: int = 15, ir_version: int = 8, **inputs: object) -> onnx.ModelProto:
     """One Relu between x and y; `inputs` replaces the fields of x."""
-    value = {"elem_type": TensorProto.FLOAT, "shape": ["batch", 4], **inputs}
+    value: dict[str, Any] = {"elem_type": TensorProto.FLOAT, "shape": ["batch", 4], **inputs}
     graph = helper.make_graph(
         [helper.make_node("Relu", ["x"], ["y"])],
         "relu",

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -142,7 +143,7 @@ def test_who_answers_others_meanwhile_is_busy_and_not_dead(odd: Odd, monkeypatch
 
 def test_a_fault_of_the_probes_own_is_told_and_ends_nobody(odd: Odd, monkeypatch: pytest.MonkeyPatch) -> None:
     probe = odd.probe("found")
-    monkeypatch.setattr(probe, "_verify", lambda: {}["nothing"])
+    monkeypatch.setattr(probe, "_verify", lambda: dict[str, int]()["nothing"])
     stopped = threading.Event()
     thread = threading.Thread(target=probe.verify_when_due, args=(stopped,))
     thread.start()
@@ -201,7 +202,7 @@ def test_given_inputs_are_held_against_the_given_answers_or_onnxruntimes(odd: Od
     image, size = np.full((1, 3, 4, 4), 2.0, np.float32), np.array([3.0, 5.0])
     model = open_servable(str(odd.folder / "image-and-size.onnx"))
 
-    def probed(**arrays: np.ndarray) -> Probe:
+    def probed(**arrays: Any) -> Probe:
         np.savez(tmp_path / "given.npz", **arrays)
         probe = Probe("127.0.0.1", odd.server.http_port, "image-and-size", Given.load(tmp_path / "given.npz", model))
         probe.verify()
@@ -237,7 +238,7 @@ def test_given_inputs_are_held_against_the_given_answers_or_onnxruntimes(odd: Od
     ],
 )
 def test_given_samples_that_are_none_are_refused_by_the_arrays_name(
-    odd: Odd, tmp_path: Path, arrays: dict[str, np.ndarray], words: str
+    odd: Odd, tmp_path: Path, arrays: dict[str, Any], words: str
 ) -> None:
     np.savez(tmp_path / "given.npz", **arrays)
     with pytest.raises(BadSamples, match=words):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import onnx
@@ -28,7 +29,9 @@ def test_a_fixed_batch_takes_any_number_of_rows(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("precision", "least", "most"), [("fp16", 1e-6, 1e-3), ("int8", 1e-4, 1e-1)])
-def test_rounded_weights_answer_a_little_otherwise(tmp_path: Path, precision: str, least: float, most: float) -> None:
+def test_rounded_weights_answer_a_little_otherwise(
+    tmp_path: Path, precision: Literal["fp16", "int8"], least: float, most: float
+) -> None:
     model, inputs = faulty.network(), {"images": faulty.images(8)}
     onnx.save(model, tmp_path / "model.onnx")
     reference = Reference(tmp_path / "model.onnx", Recorded(inputs, faulty.answered(inputs), 1e-3, 1e-5))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from trainserve.serving.verification.report import Kind, Report
 from trainserve.serving.verification.verification import verify
 from trainserve.store import Published
 
-IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+IMAGENET: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
 
 NAMELESS = ["ant", "", "cat", " ", *faulty.LABELS[4:]]
@@ -102,7 +103,10 @@ def test_a_right_server_is_verified_over_both_protocols_alone_in_batches_and_con
         *(("http", 1, 1), ("http", 16, 1), ("http", 1, 8)),
         *(("grpc", 1, 1), ("grpc", 16, 1), ("grpc", 1, 8)),
     ]
-    assert all(run.matches and run.requests >= 4 and 0 < run.p50_ms <= run.p99_ms for run in report.runs)
+    assert all(
+        run.matches and run.requests >= 4 and run.p50_ms and run.p99_ms and 0 < run.p50_ms <= run.p99_ms
+        for run in report.runs
+    )
     assert (report.labels.matches, report.labels.same, report.labels.served_accuracy) == (True, 64, 1.0)
 
 

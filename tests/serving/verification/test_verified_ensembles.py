@@ -206,7 +206,7 @@ def test_an_ensemble_around_a_right_model_that_does_not_answer_names_its_steps(e
 
 def test_an_ensemble_is_not_asked_where_the_recorded_inputs_are_of_no_images(ensembles: Ensembles) -> None:
     servable, recorded = ensembles.bare
-    noise = np.random.default_rng(0).standard_normal(recorded.inputs["planes"].shape).astype(np.float32)
+    noise = np.array(np.random.default_rng(0).standard_normal(recorded.inputs["planes"].shape), np.float32)
     made_up = replace(recorded, inputs={"planes": noise})
     answers = Reference(servable.folder / "model.onnx", made_up).answers(made_up.inputs)
     report = verify(ensembles.server.url, None, servable, replace(made_up, outputs=answers), model="bare")
