@@ -17,6 +17,9 @@ demo-down: setup-python ## stop everything that the demo started
 	@$(PYTHON) -m trainserve.dev down
 
 # Which tests these are, tests/conftest.py decides: by the fixtures that a test asks for and by the time that it took.
+# Python keeps its bytecode here, even where the environment says otherwise (PYTHONDONTWRITEBYTECODE, as in many
+# containers): without it each worker compiles 300 modules anew and adds pytest's account of each assertion to them.
+unit: export PYTHONDONTWRITEBYTECODE :=
 unit: setup-python ## run the quick tests, which need no server, in about a minute
 	$(PYTHON) -m pytest -m unit --numprocesses 2 --dist loadfile --max-worker-restart 0 $(PYTEST_ARGS)
 
