@@ -31,7 +31,7 @@ TOGETHER = (
 
 
 STARTING = frozenset(
-    {"kubeconfig", "cluster", "node", "monitored", "command", "start_pod", "run_helm", "execute", "run_script"}
+    {"kubeconfig", "cluster", "node", "monitored", "command", "start_pod", "run_helm", "execute", "run_script", "s3"}
 )
 """Fixtures that start a server or a whole training run, or name a program that `make setup` alone brings: who asks for
 one is no unit test."""

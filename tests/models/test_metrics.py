@@ -17,7 +17,6 @@ from trainserve.models.progress import Progress
 
 from .conftest import RunScript
 from .scripts import PUBLISH
-from .small_run import finished
 
 EVERYWHERE = {metric.name for metric in training.RUN.metrics if not metric.only}
 ON_A_GPU = {metric.name for metric in training.RUN.metrics if metric.only == "GPU"}
@@ -106,6 +105,8 @@ def test_a_script_exports_what_it_reports(run_script: RunScript) -> None:
 def test_the_checkpoints_time_is_told_when_it_is_written_and_when_it_is_gone_on_from(tmp_path: Path) -> None:
     from trainserve.models.checkpoint import opened
     from trainserve.models.config import Checkpoint
+
+    from .small_run import finished
 
     finished(tmp_path)
     newest = max(tmp_path.glob("step-*.pt"))
