@@ -9,14 +9,19 @@ from __future__ import annotations
 import json
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jsonschema
 import pytest
 import yaml
-from pydantic import BaseModel
+from hypothesis import assume, given, reject, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel, ValidationError
 
+from tests.api.specs import WHOLE_SPECS, specs
 from tests.operator.support import SETTINGS, trainjob
+from trainserve.api.base import ApiType
+from trainserve.api.support import unsupported
 from trainserve.api.trainjob import TrainJobSpec
 from trainserve.models.config import Config, parse
 from trainserve.models.errors import ConfigError
@@ -101,6 +106,33 @@ def test_these_images_take_what_an_older_operator_wrote_and_read_the_same(
     assert full["trainer"]["epochs"], "older operators wrote every default"
     read = parse_script if is_whole(short) else parse
     assert read(full, tmp_path).model_dump() == read(short, tmp_path).model_dump()
+
+
+SECTIONS = {
+    name: section
+    for name, field in TrainJobSpec.model_fields.items()
+    for section in (field.annotation, *get_args(field.annotation))
+    if isinstance(section, type) and issubclass(section, ApiType) and name in Config.model_fields
+}
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+@settings(WHOLE_SPECS, max_examples=60)
+@given(data=st.data())
+def test_older_images_take_whatever_this_operator_writes_of_a_section_but_for_fields_that_they_do_not_know(
+    section: str, data: st.DataObject
+) -> None:
+    spec = {"model": {"name": "convnet"}, "dataset": {"name": "digits"}, "output": {"model": "digits"}}
+    spec[section] = data.draw(specs(SECTIONS[section]))
+    try:
+        assume(not unsupported(TrainJobSpec.model_validate(spec)))
+    except ValidationError:
+        reject()  # a rule of several sections, such as that a whole script needs no data set
+    config = written(spec)
+    for release in RELEASED:
+        validator = jsonschema.Draft202012Validator(RELEASED[release][kind_of(config)])
+        other = [error for error in validator.iter_errors(config) if error.validator != "additionalProperties"]
+        assert [error.message for error in other] == []
 
 
 def default(field: Schema) -> Any:
