@@ -53,7 +53,7 @@ def commands(version: tuple[int, int] = (1, 20), no_fsync: bool = True) -> dict[
         ("kube-controller-manager", "--leader-elect=false"),
         ("kube-controller-manager", "--use-service-account-credentials"),
         ("kube-controller-manager", "--root-ca-file=/c/pki/ca.crt"),
-        ("kube-controller-manager", "--node-monitor-grace-period=40s"),
+        ("kube-controller-manager", "--node-monitor-grace-period=50s"),
         ("kube-scheduler", "--config=/c/scheduler.json"),
     ],
 )
