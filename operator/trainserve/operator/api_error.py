@@ -1,4 +1,4 @@
-"""Refusals of the API server, as exceptions with its own words."""
+"""Refusals of the API server, as exceptions with the server's own messages."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 
 
 class Refused(Exception):
-    """A request was answered with an HTTP status of 400 or more; the message is what the answer says."""
+    """A request got an HTTP status of 400 or more; the message is that of the response."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -22,8 +22,11 @@ class ApiError(Refused):
 
 
 def refusal(status: int, body: bytes) -> Refused:
-    """The error for an answer. One without a Status object, which may lack its `kind`, is not the API server's word
-    about the object asked for: it comes from a proxy, or from a path that the server does not have."""
+    """Return the error for a response: ApiError if it holds a Status object (which may lack its `kind`), else Refused.
+
+    A response without a Status object does not concern the requested object: it comes from a proxy, or from a path that
+    the server does not have.
+    """
     text = body.decode(errors="replace").strip()
     try:
         said = json.loads(text)

@@ -1,4 +1,4 @@
-"""The resolver pod, which asks the store for a version since the operator reads no storage, and its answer."""
+"""The resolver pod, which looks a version up in the store because the operator reads no storage, and its result."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from trainserve.operator.settings import Settings
 
 CONTAINER = "resolve"
 REASONS = said_by(By.RESOLVE)
-"""Reasons for which the pod reports no version."""
+"""Reasons that the pod may report instead of a version."""
 
 
 def pod_spec(settings: Settings, namespace: str, model: str, version: int | None, *options: str) -> Object:
-    """Return the spec of a pod that asks for the newest version, or whether this one exists."""
+    """Return the spec of a pod that looks up `version` of `model`, or the newest version if it is None.
+
+    `options` are further arguments of `trainserve.serving resolve`.
+    """
     arguments = ["--store", settings.store.mounted, "--public-root", settings.store.public]
     arguments += ["--namespace", namespace, "--model", model]
     arguments += ["--version", str(version)] if version is not None else []
@@ -42,7 +45,7 @@ def pod_spec(settings: Settings, namespace: str, model: str, version: int | None
 
 
 def end_of(pod: Object) -> Mapping[str, Any] | None:
-    """Return how the pod ended; None while it runs. For an evicted pod only a time is known."""
+    """Return how the pod's container terminated; None while it runs. For an evicted pod only a time is known."""
     end = pods.terminated(pod, CONTAINER)
     over = end is not None or pods.is_over(pod)
     return {"finishedAt": pod["metadata"].get("creationTimestamp"), **(end or {})} if over else None

@@ -1,4 +1,4 @@
-"""Why an object is not accepted, or something cannot be done as planned, with the reason that a condition shows."""
+"""Obstacles to accepting an object or executing its plan, with the reason that a condition shows."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ class Refusal(NamedTuple):
 
 
 class Blocked(Exception):
-    """Base of the reasons for which a child cannot be created or changed; the message says what stands in the way."""
+    """Base of the errors for a child that cannot be created or changed; the message names the obstacle."""
 
     reason: ClassVar[str]
 
 
 class NameTaken(Blocked):
-    """The child's name belongs to an object that is not ours."""
+    """The child's name belongs to an object of another owner."""
 
     reason = "NameTaken"
 
 
 class Leftover(Blocked):
-    """The child's name still belongs to what an earlier owner of the same name left, which is being deleted."""
+    """The child's name still belongs to a child of an earlier owner of the same name, which is being deleted."""
 
     reason = "Replacing"
 
 
 class Rejected(Blocked):
-    """The API server does not take the child: a quota, an admission policy, or something in it that is invalid."""
+    """The API server rejects the child because of a quota, an admission policy or an invalid field."""
 
     reason = "Rejected"
 
 
 class Changed(Exception):
-    """The object was changed or replaced since the plan was made: it is to be looked at again."""
+    """The object was changed or replaced since the plan was made and must be read again."""
 
     def __init__(self, kind: str, namespace: str, name: str) -> None:
         super().__init__(f"{kind} {namespace}/{name} has changed since it was looked at")
@@ -45,8 +45,8 @@ class Changed(Exception):
 
 
 class NotHolding(Exception):
-    """The lease was not renewed in time: another replica may act, so this one writes nothing."""
+    """The Lease was not renewed in time: another replica may act, so this one must not write."""
 
 
 REJECTIONS = (400, 403, 413, 422)
-"""HTTP statuses with which the API server rejects a child; other failures may have nothing to do with it."""
+"""HTTP statuses with which the API server rejects a child; other errors may have causes unrelated to the child."""

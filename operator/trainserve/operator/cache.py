@@ -1,9 +1,9 @@
-"""What the operator knows of the cluster: plain dictionaries, filled by the same watches that fill the queue.
+"""The operator's view of the cluster: plain dictionaries, filled by the same watches that fill the queue.
 
-A cache may lag behind the API server, but never behind the operator's own writes, whose answers are put in as well.
-Objects are trimmed to what planning reads: a thousand jobs with their pods are to fit in a few megabytes. Of a large
-spec only the outline stays, and whoever plans for the object itself reads it anew: what a tenant may write into an
-object is no measure of the operator's memory.
+A cache may lag behind the API server, but never behind the operator's own writes, whose responses are put in as well.
+Objects are trimmed to what planning reads, so that a thousand jobs with their pods fit in a few megabytes. For a large
+spec only an outline is kept, and the reconciler reads the object again before it plans for it: the size of the objects
+that tenants write must not determine the operator's memory.
 """
 
 from __future__ import annotations
@@ -42,18 +42,18 @@ KEPT = {
     "PodDisruptionBudget": (),
     "NetworkPolicy": (),
 }
-"""Kinds that are cached, each with the fields kept beside metadata."""
+"""Kinds that are cached, each with the fields kept besides metadata."""
 PARENTS = ("TrainJob", "ModelServe")
 APPLIED = "applied"
-"""Field of a cached object: its `state` when this process applied it last; none if it has not yet."""
+"""Field of a cached object: its `state` when this process last applied it; absent if it has not yet."""
 ABRIDGED = "abridged"
-"""Field of a cached object of ours of whose spec only the outline is kept."""
+"""Field of a cached TrainJob or ModelServe that holds only the outline of its spec."""
 WHOLE = 4096
-"""Bytes, as JSON, of a spec that is kept as it is."""
+"""Largest size of a spec, in bytes of JSON, that is kept unchanged."""
 OUTLINE = 256
-"""Characters of a text that stays in an outline: of a name, say, of a model, a job or a quantity."""
+"""Longest string, in characters, that stays in an outline, such as the name of a model or a job, or a quantity."""
 LEVELS = 4
-"""Of objects within a spec that stay in an outline."""
+"""Levels of nested objects of a spec that stay in an outline."""
 REFERENCE = ("apiVersion", "kind", "name", "uid")
 POD_STATUS = (
     "phase",
@@ -68,16 +68,16 @@ POD_STATUS = (
 
 
 class Cache:
-    """Objects by kind, namespace and name, and children by the parent that their owner reference names."""
+    """Index of objects by kind, namespace and name, and of children by the parent that their owner reference names."""
 
     def __init__(self) -> None:
         self._objects: dict[str, dict[tuple[str, str], Object]] = {kind: {} for kind in KEPT}
         self._children: defaultdict[Key, dict[tuple[str, str], Object]] = defaultdict(dict)
 
     def put(self, kind: str, raw: Mapping[str, Any], *, applied: bool = False) -> bool:
-        """Take an object in, unless what is known of it is as new; answer whether it was news.
+        """Store an object unless the cached one is at least as new; return whether it was stored.
 
-        `applied`: it is the answer to an apply of our own. Of what is not watched nothing is kept.
+        `applied` marks the response to an apply of this process. Kinds outside KEPT are ignored.
         """
         if kind not in KEPT:
             return False
@@ -100,7 +100,7 @@ class Cache:
         return True
 
     def drop(self, kind: str, raw: Mapping[str, Any]) -> None:
-        """The object is gone, unless one of the same name has taken its place meanwhile."""
+        """Remove a deleted object, unless another one of the same name has replaced it meanwhile."""
         at = _identity(raw)
         known = self._objects[kind].get(at)
         if known is None or not _same_object(known, raw):
@@ -116,28 +116,28 @@ class Cache:
                 del self._children[parent]
 
     def get(self, kind: str, namespace: str, name: str) -> Object | None:
-        """The object, if it is known."""
+        """Return the object, or None if it is not cached."""
         return self._objects[kind].get((namespace, name))
 
     def all(self, kind: str) -> list[Object]:
-        """Every known object of a kind."""
+        """Return every cached object of a kind."""
         return list(self._objects[kind].values())
 
     def in_namespace(self, kind: str, namespace: str) -> Iterator[Object]:
-        """Known objects of a kind in one namespace."""
+        """Iterate over the cached objects of a kind in one namespace."""
         return (found for (place, _), found in self._objects[kind].items() if place == namespace)
 
     def children(self, parent: Key) -> list[Object]:
-        """Objects whose owner reference names this parent, those of an earlier object of the same name included."""
+        """Return objects whose owner reference names `parent`, including those of an earlier object of that name."""
         return list(self._children.get(parent, {}).values())
 
     def child(self, parent: Key, kind: str, name: str) -> Object | None:
-        """One of them."""
+        """Return the child of that kind and name, or None if it is not cached."""
         return self._children.get(parent, {}).get((kind, name))
 
 
 def trim(kind: str, raw: Mapping[str, Any]) -> Object:
-    """Keep what planning reads; of what is trimmed already, all."""
+    """Return the object with only what planning reads; an object that is already trimmed stays as it is."""
     metadata = {field: raw["metadata"][field] for field in METADATA if field in raw["metadata"]}
     for field in ("labels", "annotations"):
         if field in metadata:
@@ -163,13 +163,13 @@ def trim(kind: str, raw: Mapping[str, Any]) -> Object:
 
 
 def _ours(named: Mapping[str, str]) -> dict[str, str]:
-    """Labels or annotations that the operator itself has set; a pod has its owner's own besides."""
+    """Return the labels or annotations that the operator sets; a pod may also have those that its owner's spec adds."""
     ours = (name for name in named if name.partition("/")[0] == GROUP or name == labels.MANAGED_BY)
     return {name: named[name] for name in ours}
 
 
 def _whole(spec: Any) -> Any | None:
-    """The spec, unless it is large, or deeper than anything reads."""
+    """Return the spec, or None if it is too large or too deeply nested."""
     try:
         return spec if len(json.dumps(spec)) <= WHOLE else None
     except RecursionError:
@@ -177,7 +177,7 @@ def _whole(spec: Any) -> Any | None:
 
 
 def _outline(value: Any, levels: int) -> Any:
-    """The short texts and the numbers of a spec: by these it is told what it is about."""
+    """Return the short strings and the numbers of a spec, which are enough to identify its model, job and amounts."""
     if isinstance(value, dict):
         fields = islice(value.items(), MAX_FIELDS) if levels else ()
         return {name: _outline(inner, levels - 1) for name, inner in fields if len(name) <= OUTLINE}
@@ -187,25 +187,28 @@ def _outline(value: Any, levels: int) -> Any:
 
 
 def _digests(data: Mapping[str, str]) -> dict[str, str]:
-    """Of the record of published versions, which somebody may have edited: no more than the operator writes there."""
+    """Return the entries of a record of published versions, limited in number and length to what the operator writes:
+    users may have edited the ConfigMap."""
     plausible = ((name, text) for name, text in data.items() if len(name) < 10 and len(text) < 80)
     return dict(islice(plausible, 1000))
 
 
 def state(cached: Mapping[str, Any]) -> Any:
-    """What changes whenever somebody changes what was applied; a Service has no generation, and seldom changes."""
+    """Return a value that changes with every change to the applied fields: the generation, or the resourceVersion for a
+    Service, which has no generation and seldom changes."""
     return cached["metadata"].get("generation") or cached["metadata"].get("resourceVersion")
 
 
 def drifted(cached: Mapping[str, Any]) -> bool:
-    """Whether somebody may have changed the object since this process applied it."""
+    """Return whether the object may have been changed since this process applied it."""
     return bool(cached.get(APPLIED) != state(cached))
 
 
 def parents(kind: str, child: Mapping[str, Any]) -> list[Key]:
-    """Keys of the objects that a child's owner references name: its labels anybody may edit who may edit pods.
+    """Return the keys of the objects that a child's owner references name.
 
-    A serving pod's owner is a ReplicaSet, `<serve>-<ten digits>-<hash>`.
+    Labels do not decide, since everyone who may edit pods may change them. A serving pod's owner is a ReplicaSet,
+    `<serve>-<ten digits>-<hash>`.
     """
     if kind in PARENTS:
         return []
@@ -227,5 +230,5 @@ def _same_object(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 
 def _revision(raw: Mapping[str, Any]) -> int:
-    # Comparable as integers for one resource: KEP-5504, and true of every API server on etcd before it.
+    # Revisions of one resource compare as integers: KEP-5504, and so did every earlier API server on etcd.
     return int(raw["metadata"]["resourceVersion"])

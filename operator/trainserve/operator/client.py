@@ -1,4 +1,4 @@
-"""The few ways in which the operator writes to the API server, over the official client."""
+"""The operator's reads and writes on the API server, over the official client."""
 
 from __future__ import annotations
 
@@ -30,27 +30,29 @@ from trainserve.operator.writes import ToldRequests, Written
 logger = logging.getLogger(__name__)
 
 CHUNK = 50
-"""Objects that are listed at once: each may be as large as etcd takes, and is far larger when it has been parsed."""
+"""Objects per page of a list: each may be as large as etcd allows, and takes far more memory once it is parsed."""
 TOKEN_LIFETIME = timedelta(minutes=30)
-"""After this Kopf reads a ServiceAccount's token file again; the kubelet renews it well before it expires."""
+"""Time after which Kopf reads a ServiceAccount's token file again; the kubelet renews it well before it expires."""
 USER_AGENT = "trainserve-operator"
 
 KINDS = {resource.plural: kind for kind, resource in RESOURCES.items()}
 KINDS |= {api.plural: kind for kind, api in APIS.items()}
-"""By plural, as the path of a request has it."""
+"""Kinds by the plural that stands in the path of a request."""
 OWN_KINDS = ("TrainJob", "ModelServe")
 MANAGER = {"fieldManager": labels.MANAGER}
-"""Query of every write: who manages the fields that it sets."""
+"""Query of every write: the manager of the fields that it sets."""
 
 
 async def kube_config() -> Configuration:
-    """The file that KUBECONFIG names, else the pod's own ServiceAccount."""
+    """Return the configuration from the file that KUBECONFIG names, or else from the pod's own ServiceAccount."""
     return await rest.configuration(os.environ.get("KUBECONFIG"))
 
 
 async def kopf_session(config: Configuration) -> kopf.AiohttpSession:
-    """Kopf's HTTP session with a bounded pool (unlimited, it grows to hundreds of megabytes with a thousand objects),
-    and a token that is read again before it expires."""
+    """Return Kopf's HTTP session, with a bounded connection pool and a token that is read again before it expires.
+
+    An unbounded pool grows to hundreds of megabytes with a thousand objects.
+    """
     token = await rest.bearer(config)
     session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=CONNECTIONS, ssl=RESTClientObject(config).ssl_context),
@@ -65,10 +67,10 @@ async def kopf_session(config: Configuration) -> kopf.AiohttpSession:
 
 
 class Client:
-    """Reads and writes of plain JSON objects, under one field manager.
+    """Reader and writer of plain JSON objects, under one field manager.
 
-    A write names the resourceVersion of the object that it was planned from: where somebody was faster it raises
-    Changed, and nothing is written. Where `may_write` says no, no write but that of a Lease goes out.
+    A write names the resourceVersion of the object that it was planned from: if the object has changed since, it raises
+    Changed and writes nothing. While `may_write` returns False, only the Lease is written.
     """
 
     def __init__(
@@ -78,19 +80,19 @@ class Client:
         may_write: Callable[[], bool] = lambda: True,
         namespaces: Sequence[str] = (),
     ) -> None:
-        """`namespaces`: those that may be listed; none: all."""
+        """Connect to the server of `config`; list only `namespaces`, or all if it is empty."""
         self._namespaces: Sequence[str | None] = namespaces or (None,)
         self._clock = ServerClock()
         self._requests = ToldRequests(config, USER_AGENT, KINDS, written, may_write, self._clock)
         self.discovery = Discovery(self._served)
 
     def now(self) -> datetime:
-        """This instant by the API server's clock."""
+        """Return the current time by the API server's clock."""
         return self._clock.now()
 
     async def list(self, kind: str) -> tuple[list[Object], int]:
-        """Every object of a kind that concerns us, as the cache keeps it, and the revision at which that was so (the
-        oldest of several)."""
+        """Return every object of a kind that concerns the operator, as the cache keeps it, and the revision of the list
+        (the oldest one if there are several namespaces)."""
         if kind in APIS and self.discovery.version(kind) is None:
             return [], 0
         selector = {} if kind in OWN_KINDS else {"labelSelector": labels.SELECTOR}
@@ -108,7 +110,7 @@ class Client:
         return objects, min(revisions)
 
     async def get(self, kind: str, namespace: str, name: str) -> Object | None:
-        """The object as it is now, or None."""
+        """Return the object as the server has it now, or None if it does not exist."""
         resource = self._resource(kind)
         if kind in OWN_KINDS:  # they are listed and watched: no right to `get` one is needed
             query = {"fieldSelector": f"metadata.name={name}"}
@@ -122,7 +124,7 @@ class Client:
             raise
 
     async def create(self, wanted: Object) -> Object:
-        """Create the object, or answer the existing one if its owner is the same. Raises Blocked."""
+        """Create the object, or return the existing one if it has the same owner. Raises Blocked."""
         try:
             return await self._create(wanted["kind"], wanted)
         except ApiError as error:
@@ -134,9 +136,9 @@ class Client:
         return existing
 
     async def apply(self, wanted: Object, known: Object | None) -> Object:
-        """Bring the object to this state by server-side apply. Raises Blocked, or Changed.
+        """Bring the object to the state `wanted` by server-side apply and return it. Raises Blocked or Changed.
 
-        `known`: the object as the caller has seen it, with the same owner.
+        `known` is the object as the caller has seen it, with the same owner.
         """
         known = known or await self._ours(wanted)
         body = wanted if known is None else _planned_from(known, wanted)
@@ -150,8 +152,7 @@ class Client:
             raise _told(wanted, error) from error
 
     async def record(self, wanted: Object) -> Object:
-        """Add to a ConfigMap that nobody owns what it does not hold yet; what it holds stays. Raises Blocked, or
-        Changed."""
+        """Add missing entries to a ConfigMap without an owner; existing entries stay. Raises Blocked or Changed."""
         metadata = wanted["metadata"]
         place = metadata["namespace"], metadata["name"]
         known = await self.get("ConfigMap", *place)
@@ -185,19 +186,22 @@ class Client:
         raise Leftover(f"{_place(wanted)} of an earlier {owner['kind']} of that name is being deleted")
 
     async def _uid_now(self, kind: str, namespace: str, name: str) -> str | None:
-        """Of an owner, not from the cache: a replica that lags behind must not take the newer one's child for old."""
+        """Return an owner's uid as the server has it now, or None if it does not exist.
+
+        The cache does not answer this: a replica that lags behind must not treat a newer owner's child as a leftover.
+        """
         found = await self.get(kind, namespace, name)
         return None if found is None else str(found["metadata"]["uid"])
 
     async def _delete_exactly(self, kind: str, existing: Object) -> None:
-        """Delete this object and no other that may have its name by now; what it made goes after it."""
+        """Delete this object, with its dependents, but no other one that may have its name by now."""
         if "deletionTimestamp" not in existing["metadata"]:
             await self._delete(kind, existing, {"preconditions": {"uid": existing["metadata"]["uid"]}})
 
     async def delete(self, child: Object, *, force: bool = False) -> None:
-        """Delete a child as it was seen; one that is gone already is as good. Raises Changed.
+        """Delete a child as it was seen, or do nothing if it no longer exists. Raises Changed.
 
-        `force` does not wait for a node that may never answer again.
+        With `force`, do not wait for a node that may never respond again.
         """
         metadata = child["metadata"]
         seen = {"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]}
@@ -206,7 +210,7 @@ class Client:
             raise Changed(child["kind"], metadata["namespace"], metadata["name"])
 
     async def _delete(self, kind: str, existing: Object, options: dict[str, Any]) -> int:
-        """The answer's HTTP status: 404 and 409 are for the caller to judge."""
+        """Delete the object and return the HTTP status: 200, or 404 or 409 for the caller to handle."""
         metadata = existing["metadata"]
         path = self._resource(kind).path(metadata["namespace"], metadata["name"])
         try:
@@ -218,9 +222,9 @@ class Client:
         return 200
 
     async def write_status(self, owner: Object, change: Object) -> Object | None:
-        """Merge `change` into the status; None when the object is gone. Raises Changed.
+        """Merge `change` into the status and return the object; None if it no longer exists. Raises Changed.
 
-        A list is merged as a whole: it must be of the same version as the rest.
+        A list is replaced as a whole, so it must come from the same version of the object as the rest.
         """
         metadata = owner["metadata"]
         seen = {"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]}
@@ -235,9 +239,10 @@ class Client:
             raise
 
     async def tell(self, owner: Object, event: Event) -> None:
-        """Post an event about `owner`. Its name follows from what it says, so telling it twice is one event.
+        """Post an event about `owner`. Its name follows from its key, so posting it twice makes one event.
 
-        One that the server rejects (its namespace is going, say) is let go: it would be rejected again.
+        An event that the server rejects, for example because its namespace is being deleted, is logged and dropped: the
+        server would reject it again.
         """
         metadata = owner["metadata"]
         instant = times.to_text(self.now())
@@ -270,11 +275,11 @@ class Client:
                 raise
 
     async def get_lease(self, namespace: str, name: str) -> Object | None:
-        """The lease with its resourceVersion, or None."""
+        """Return the Lease with its resourceVersion, or None if it does not exist."""
         return await self.get("Lease", namespace, name)
 
     async def put_lease(self, lease: Object) -> bool:
-        """Create or replace the lease; False when somebody else was faster."""
+        """Create or replace the Lease; return False if another client changed it first."""
         resource, metadata = self._resource("Lease"), lease["metadata"]
         try:
             if "resourceVersion" in metadata:
@@ -295,7 +300,7 @@ class Client:
         )
 
     def _resource(self, kind: str) -> Resource:
-        """Where the server keeps the kind; raises KeyError for one that the cluster does not have."""
+        """Return the resource of a kind. Raises KeyError if the cluster does not serve it."""
         if kind not in APIS:
             return RESOURCES[kind]
         version = self.discovery.version(kind)
@@ -318,12 +323,12 @@ class Client:
 
 
 def _planned_from(known: Object, wanted: Object) -> Object:
-    """What is applied, on the condition that the object is still the one that was seen."""
+    """Return `wanted` with the resourceVersion of `known`, so that it is applied only if that object is unchanged."""
     return wanted | {"metadata": wanted["metadata"] | {"resourceVersion": known["metadata"]["resourceVersion"]}}
 
 
 def _told(wanted: Object, error: ApiError) -> Exception:
-    """The error in the form that a user is told, if it is about the child."""
+    """Return Rejected, with a message for users, if the server rejected the child itself; otherwise `error`."""
     if error.status not in REJECTIONS:
         return error
     return Rejected(f"{_place(wanted)}: {error.message}")

@@ -1,6 +1,6 @@
-"""What time it is: by the API server's clock, which wrote most instants that are compared with it, not by this node's.
+"""The current time by the API server's clock, which wrote most timestamps that are compared with it.
 
-A node's clock may be wrong by hours, or be set while the operator runs.
+This node's own clock may be wrong by hours, or may be set while the operator runs.
 """
 
 from __future__ import annotations
@@ -12,23 +12,26 @@ from email.utils import parsedate_to_datetime
 
 
 class ServerClock:
-    """The API server's clock as the header `Date` of its answers tells it, carried on by the monotonic clock.
+    """Estimate of the API server's clock from the `Date` header of its responses and the local monotonic clock.
 
-    An answer is made between its request and its arrival, and `Date` is in whole seconds: each answer gives two bounds,
-    and what was known before is moved as far as they demand.
+    A response is made between its request and its arrival, and `Date` is in whole seconds, so each response gives a
+    lower and an upper bound of the offset. The previous estimate moves only as far as these bounds require.
     """
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
         self._ahead: float | None = None
-        """Seconds from the monotonic clock to the server's Unix time."""
+        """Offset of the server's Unix time from the monotonic clock, in seconds; None before the first response."""
 
     def elapsed(self) -> float:
-        """The monotonic clock, for `hear`."""
+        """Return the monotonic clock's time in seconds, for `hear`."""
         return self._monotonic()
 
     def hear(self, date: str, asked: float) -> None:
-        """Take in the `Date` of an answer that has just come; `asked` is when its request went out."""
+        """Update the estimate from the `Date` of a response that has just arrived.
+
+        `asked` is the value of `elapsed` when its request was sent. An invalid date is ignored.
+        """
         try:
             said = parsedate_to_datetime(date).timestamp()
         except ValueError:
@@ -37,7 +40,7 @@ class ServerClock:
         self._ahead = least if self._ahead is None else min(max(self._ahead, least), most)
 
     def now(self) -> datetime:
-        """This instant, UTC; by this node's clock until there was an answer."""
+        """Return the current time in UTC; by this node's clock until there has been a response."""
         if self._ahead is None:
             return datetime.now(UTC)
         return datetime.fromtimestamp(self._ahead + self._monotonic(), UTC)

@@ -12,27 +12,27 @@ from trainserve.operator.said import shortened
 from trainserve.operator.statuses import Truth
 
 MAX_MESSAGE = 2048
-"""Characters of a message that are kept: a status is read by people and stored in etcd."""
+"""Maximum length of a message in characters: a status is read by people and stored in etcd."""
 
 
 @dataclass(frozen=True)
 class Condition:
-    """A condition as observed now, without the times that Kubernetes' form adds."""
+    """A condition as observed now, without the time and generation that `merge` adds."""
 
     type: str
     status: Truth
     reason: str
     message: str
-    """For people; never empty: an API server 1.20 takes an empty string for null and refuses it."""
+    """Text for people; never empty: API server 1.20 treats an empty string as null and refuses it."""
 
 
 def merge(
     existing: Iterable[Mapping[str, Any]] | None, observed: Iterable[Condition], generation: int, now: datetime
 ) -> list[statuses.Condition]:
-    """Return the existing conditions with the observed ones put in.
+    """Return the existing conditions updated with the observed ones.
 
-    `lastTransitionTime` moves only where `status` changed; conditions that nobody observed this time stay as they are.
-    New ones are appended in the order observed, so a reader finds each where it was.
+    `lastTransitionTime` changes only if `status` changed; conditions that were not observed this time stay unchanged.
+    New conditions are appended in the order observed, so the position of each remains stable for readers.
     """
     merged = {condition["type"]: cast(statuses.Condition, dict(condition)) for condition in existing or []}
     for condition in observed:
@@ -50,16 +50,16 @@ def merge(
 
 
 def find(conditions: Iterable[Mapping[str, Any]] | None, kind: str) -> Mapping[str, Any] | None:
-    """Return the condition of that type, if there is one."""
+    """Return the condition of type `kind`, or None."""
     return next((condition for condition in conditions or [] if condition["type"] == kind), None)
 
 
 def reason(conditions: Iterable[Mapping[str, Any]] | None, kind: str) -> str | None:
-    """Return the condition's reason; None if it does not exist."""
+    """Return the reason of the condition of type `kind`; None if it does not exist."""
     return (find(conditions, kind) or {}).get("reason")
 
 
 def is_true(conditions: Iterable[Mapping[str, Any]] | None, kind: str) -> bool:
-    """Return whether the condition exists and holds."""
+    """Return whether the condition of type `kind` exists and is true."""
     condition = find(conditions, kind)
     return condition is not None and condition["status"] == "True"

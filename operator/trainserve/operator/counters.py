@@ -16,10 +16,10 @@ OUTCOMES = ("completed", "failed")
 
 
 class Counters:
-    """What the operator counts, in a registry of its own.
+    """The operator's counters, histograms and gauges, in a registry of their own.
 
-    Without the three functions, those of a replica that leads and has nothing to do. They are called in the thread of
-    whoever scrapes.
+    `depth` and `oldest_age` (seconds) describe the queue, and `leading` tells whether this replica leads. The defaults
+    describe a leading replica with an empty queue. All three are called in the thread that serves a scrape.
     """
 
     def __init__(
@@ -46,23 +46,25 @@ class Counters:
         self._begin_at_zero()
 
     def reconciled(self, kind: str, result: str, seconds: float) -> None:
-        """One reconcile has ended."""
+        """Count a finished reconcile and observe its duration."""
         self._reconciles.labels(kind, result).inc()
         self._duration.labels(kind).observe(seconds)
 
     def wrote(self, write: Write, code: str) -> None:
-        """One write was answered with this HTTP status, or was not."""
+        """Count a write by the HTTP status of its response, or `NO_ANSWER` if there was none."""
         self._api_writes.labels(write.verb, write.kind, code).inc()
         if write.status and code == "200":
             self._status_writes.labels(write.kind).inc()
 
     def watch_restarted(self, kind: str) -> None:
-        """A watch had to list everything again."""
+        """Count a watch that had to list everything again."""
         self._watch_restarts.labels(kind).inc()
 
     def _begin_at_zero(self) -> None:
-        """A series that begins with its first event shows no increase: whatever can be foreseen is there from the
-        start."""
+        """Create every series whose labels are known in advance, with value 0.
+
+        A series that begins with its first event shows no increase.
+        """
         for kind in PARENTS:
             self._status_writes.labels(kind)
             self._duration.labels(kind)

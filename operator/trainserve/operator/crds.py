@@ -22,7 +22,7 @@ Manifest = dict[str, Any]
 
 
 def trainjob_crd() -> Manifest:
-    """The CustomResourceDefinition of TrainJob."""
+    """Return the CustomResourceDefinition of TrainJob."""
     columns = [
         _column("PHASE", "string", ".status.phase"),
         _column("EPOCH", "string", ".status.columns.epoch"),
@@ -37,7 +37,7 @@ def trainjob_crd() -> Manifest:
 
 
 def modelserve_crd() -> Manifest:
-    """The CustomResourceDefinition of ModelServe."""
+    """Return the CustomResourceDefinition of ModelServe."""
     columns = [
         _column("READY", "string", '.status.conditions[?(@.type=="Ready")].status'),
         _column("VERSION", "integer", ".status.version"),
@@ -51,7 +51,7 @@ def modelserve_crd() -> Manifest:
 
 
 def write(directory: Path) -> list[Path]:
-    """Write both definitions and return their paths."""
+    """Write both definitions into `directory` and return their paths."""
     directory.mkdir(parents=True, exist_ok=True)
     paths = []
     for crd in (trainjob_crd(), modelserve_crd()):
@@ -62,13 +62,13 @@ def write(directory: Path) -> list[Path]:
 
 
 def as_yaml(crd: Manifest) -> str:
-    """The text that is kept in the chart."""
+    """Return the text of the file in the chart."""
     head = "# Generated from trainserve.api by `make crds`: change the types, not this file.\n"
     return head + yaml.dump(crd, Dumper=_PlainDumper, sort_keys=False, width=120)
 
 
 class _PlainDumper(yaml.SafeDumper):
-    """Writes equal objects out twice: anchors are legal, but nobody wants to read them."""
+    """YAML dumper that writes equal objects out in full: anchors are legal but hard to read."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -95,9 +95,9 @@ def _object_schema(doc: str | None, spec: type[BaseModel], status: type[BaseMode
 
 
 def _unchanged_once_started() -> str:
-    """CEL: the spec but for its policy stays as it is once the first attempt has started.
+    """Return the CEL rule that nothing in the spec but its policy changes once the first attempt has started.
 
-    The operator holds to the same rule by itself, for servers without CEL.
+    The operator enforces the same rule itself, for servers without CEL.
     """
     fixed = [to_camel(field) for field in TrainJobSpec.model_fields if field != "policy"]
     same = [
@@ -141,7 +141,7 @@ def _crd(kind: str, short_name: str, schema: Manifest, columns: list[Manifest]) 
 
 
 def main() -> None:
-    """Write the definitions into the folder that the one argument names."""
+    """Write the definitions into the folder given as the only argument."""
     if len(sys.argv) != 2:
         sys.exit("usage: python -m trainserve.operator.crds DIRECTORY")
     for path in write(Path(sys.argv[1])):

@@ -1,4 +1,4 @@
-"""Which version of an optional API the cluster serves: they come and go over the releases of Kubernetes."""
+"""Discovery of the versions in which the cluster serves optional APIs; they come and go with releases of Kubernetes."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from trainserve.operator.logs import text_of
 logger = logging.getLogger(__name__)
 
 LOOK_EVERY = 300.0
-"""Seconds: a control plane may be upgraded under a running operator."""
+"""Seconds between checks: a control plane may be upgraded while the operator runs."""
 RETRY = 2.0
 
 
 @dataclass(frozen=True)
 class Api:
-    """A kind and the versions in which it may be served."""
+    """An API kind and the versions in which it may be served."""
 
     group: str
     plural: str
     versions: tuple[str, ...]
-    """Best first; all of them mean the same by the fields that we use."""
+    """Preferred version first; the fields that the operator uses have the same meaning in all of them."""
 
     def named(self) -> str:
-        """For people: `policy/v1 or policy/v1beta1`."""
+        """Return the versions for messages, such as `policy/v1 or policy/v1beta1`."""
         return " or ".join(f"{self.group}/{version}" for version in self.versions)
 
 
@@ -36,11 +36,11 @@ APIS = {
 """https://kubernetes.io/docs/reference/using-api/deprecation-guide/: v1 from 1.21 on, v1beta1 until 1.24."""
 
 Served = Callable[[str, str], Awaitable[set[str]]]
-"""Plural names of the resources that the server has in a group and version; empty when it has no such thing."""
+"""Returns the plural names of the resources in a group and version; empty if the server has no such version."""
 
 
 class Discovery:
-    """Looks now and again; answers from what it saw last."""
+    """Periodic check of the served versions, and the results of the last one."""
 
     def __init__(self, served: Served) -> None:
         self._served = served
@@ -49,11 +49,11 @@ class Discovery:
         """Set once the server has answered for every kind."""
 
     def version(self, kind: str) -> str | None:
-        """The version to use, or None where the cluster has none that we know."""
+        """Return the version to use, or None if the cluster serves none of the known ones."""
         return self._versions.get(kind)
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Check periodically until cancelled."""
         while True:
             try:
                 await self.look()
@@ -64,7 +64,7 @@ class Discovery:
                 await asyncio.sleep(LOOK_EVERY)
 
     async def look(self) -> None:
-        """Ask the server once."""
+        """Query the server once for every optional kind."""
         self._versions = {kind: version for kind, api in APIS.items() if (version := await self._best(api)) is not None}
         self.looked.set()
 

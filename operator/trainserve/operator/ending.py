@@ -1,8 +1,8 @@
-"""The process ends when one of its watches has: what it knows of the cluster would grow old without a word.
+"""The end of the process when one of its watches ends: otherwise its cache would become stale without any error.
 
-Kopf retries what may pass, and gives a watch up for the rest: an answer that is no JSON, a kind that is not served. It
-then stops the others and may wait for them for ever, its liveness port closed. Whoever supervises the process starts it
-anew, which is the one way to begin all watches again.
+Kopf retries transient errors, and gives a watch up on others: a response that is not JSON, a kind that is not served.
+It then stops the other watches and may wait for them forever, with its liveness port closed. The supervisor of the
+process, such as the kubelet, starts it again, which is the only way to restart all watches.
 """
 
 from __future__ import annotations
@@ -17,24 +17,23 @@ from typing import Any, NoReturn
 logger = logging.getLogger(__name__)
 
 WATCHING = ("watcher for ", "multidimensional multitasker", "resource observer", "credentials retriever")
-"""How Kopf names the task of each watch, and those that start them: what it cannot list or log in to, it cannot watch.
-"""
+"""Prefixes of Kopf's names for the tasks that watch, and for those that start them by logging in and listing kinds."""
 EVERY = 1.0
 AT_LAST = 5.0
-"""Seconds that an orderly end may take: releasing the Lease, closing connections."""
+"""Seconds that an orderly shutdown may take: releasing the Lease, closing connections."""
 
 
 class WatchEnded(Exception):
-    """A watch that has ended for good."""
+    """A watch has ended permanently."""
 
 
 async def when_a_watch_does() -> NoReturn:
-    """Look after Kopf's watches. Raises WatchEnded for one that ended by itself: an orderly stop cancels them."""
+    """Supervise Kopf's watches. Raises WatchEnded when one ends by itself; an orderly stop cancels them instead."""
     ended: asyncio.Queue[asyncio.Task[Any]] = asyncio.Queue()
 
     def look(task: asyncio.Task[Any]) -> None:
         if not task.cancelled():
-            # At once: Kopf may stop everything else, this included, before it comes to wait.
+            # Called here rather than after the wait below: Kopf may stop everything else first, this task included.
             surely()
             ended.put_nowait(task)
 
@@ -51,7 +50,7 @@ async def when_a_watch_does() -> NoReturn:
 
 
 def surely() -> None:
-    """End the process after AT_LAST seconds, whatever keeps it."""
+    """End the process after AT_LAST seconds, even if something blocks its shutdown."""
     threading.Thread(target=_end, name="end of the process", daemon=True).start()
 
 

@@ -1,4 +1,4 @@
-"""The operator's parts put together: cache, queue, reconcilers, poller, Lease, metrics."""
+"""Assembly of the operator's parts: cache, queue, reconcilers, poller, Lease, metrics."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ from trainserve.operator.workqueue import Key, Workers
 logger = logging.getLogger(__name__)
 
 STALLED = 180.0
-"""Seconds for which a key may be due or worked on before the process counts as unhealthy; more than a reconcile's own
-limit."""
+"""Seconds for which a key may be due or in progress before the process counts as unhealthy; more than the timeout of a
+reconcile."""
 
 
 class Unhealthy(Exception):
-    """The process lives but does not get on; its message says where."""
+    """The process is alive but makes no progress; the message says in which part."""
 
 
 class Engine:
-    """Starts and stops the parts; takes in watch events."""
+    """Owner of the operator's parts: starts and stops them and passes watch events on."""
 
     def __init__(self, settings: Settings, config: Configuration) -> None:
         self._settings, self._cache = settings, Cache()
@@ -64,7 +64,7 @@ class Engine:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Start everything; returns at once. Work begins when the Lease is held and every kind was listed."""
+        """Start every part and return at once. Reconciling begins when the Lease is held and every kind was listed."""
         host, port, store = self._settings.metrics_host, self._settings.metrics_port, self._settings.store
         self._server, self._server_thread = start_http_server(port, host, registry=self._metrics.registry)
         logger.info("the store is %s; metrics are served on %s, port %d", store.public, host, port)
@@ -80,7 +80,7 @@ class Engine:
             self._tasks.append(asyncio.create_task(self._guard(name, part), name=name))
 
     async def stop(self) -> None:
-        """Stop everything, finish nothing: whatever is under way is taken up by whoever is next."""
+        """Stop every part without finishing the work in progress, which the next leader takes up."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -93,11 +93,11 @@ class Engine:
         self._server.server_close()
 
     def observe(self, kind: str, change: str | None, raw: Any) -> None:
-        """Take in one watch event."""
+        """Process one watch event."""
         self._observer.observe(kind, change, raw)
 
     def health(self) -> dict[str, Any]:
-        """Figures of the queue. Raises Unhealthy when they show that nothing gets on."""
+        """Return figures of the queue. Raises Unhealthy if a part has ended or a key has waited longer than STALLED."""
         ended = [task.get_name() for task in self._tasks if task.done()]
         if ended:
             raise Unhealthy(f"ended: {', '.join(ended)}")
@@ -135,6 +135,6 @@ class Engine:
             logger.error("%s: %s; the process ends", name, text_of(error), exc_info=error)
             self._acting.clear()
             ending.surely()
-            # Kopf's own way out: it stops its watches, then calls on.cleanup.
+            # Kopf's regular shutdown: it stops its watches, then calls on.cleanup.
             os.kill(os.getpid(), signal.SIGTERM)
             raise

@@ -1,4 +1,4 @@
-"""The interface between the reconciler and a kind: gather what is known once, then decide from it."""
+"""The interface between the reconciler and a kind: gather all observations once, then plan from them."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ Answers = Mapping[str, dict[str, Any]]
 
 
 Seen = TypeVar("Seen")
-"""What a pass over one object decides from: the kind's own `Observed`."""
+"""Input of one pass over an object: the kind's own `Observed`."""
 
 
 class Kind(Protocol[Seen]):
-    """One of our kinds, as the reconciler sees it. All methods but `reported`, which counts, are pure."""
+    """TrainJob or ModelServe, as the reconciler sees it. All methods but `reported`, which counts, are pure."""
 
     name: str
 
     def observe(self, owner: Object, children: list[Object], answers: Answers) -> Seen:
-        """Gather and parse what is known of `owner`, once at the start of a pass."""
+        """Gather and parse everything that the pass needs about `owner`, once at its start."""
 
     def targets(self, observed: Seen) -> dict[str, Target]:
-        """Return the pods to ask, by uid."""
+        """Return the endpoints to poll, by the pod's uid."""
 
     def unseen(self, observed: Seen) -> list[str]:
-        """Return the names of pods that the status lists and that are not among the children: they are gone, or
-        somebody removed the label by which the operator lists and watches pods."""
+        """Return the names of pods that the status lists and that are not among the children: they no longer exist, or
+        a user removed the label by which the operator lists and watches pods."""
 
     def plan(self, observed: Seen, now: datetime) -> Plan:
         """Decide the next step."""
@@ -48,4 +48,4 @@ class Kind(Protocol[Seen]):
         """Return the log line for a change of the status, or None if it is not worth one."""
 
     def reported(self, owner: Object, status: Object, now: datetime) -> None:
-        """Count what is new after the status was written; `owner` is the object as it was before."""
+        """Update metrics after `status` was written at `now`; `owner` is the object before that write."""

@@ -1,4 +1,4 @@
-"""Labels, annotations and owner references: how the operator's own objects are told from everybody else's."""
+"""Labels, annotations and owner references, which distinguish the operator's own objects from all others."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ MODELSERVE = "trainserve.io/modelserve"
 ATTEMPT = "trainserve.io/attempt"
 RANK = "trainserve.io/rank"
 VERSION = "trainserve.io/version"
-"""Of serving pods: ten digits of the digest, by which the Service selects."""
+"""Label of serving pods: ten digits of the digest, by which the Service selects them."""
 MODEL = "trainserve.io/model"
-"""Of training and serving pods, for people and for metrics: the model's name."""
+"""Label of training and serving pods, for people and for metrics: the model's name."""
 MODEL_VERSION = "trainserve.io/model-version"
-"""Of serving pods, for people and for metrics: the version's number."""
+"""Label of serving pods, for people and for metrics: the version's number."""
 
 SPEC_DIGESTS = "trainserve.io/spec-digests"
 """Annotation of a training pod: digests of the spec it was built from, as JSON."""
 TEMPLATE = "trainserve.io/template"
-"""Annotation of serving pods: a digest of the template they were made from, which tells new ones from old ones."""
+"""Annotation of serving pods: a digest of the template they were made from, which distinguishes new pods from old."""
 OWNER_UID = "trainserve.io/owner-uid"
 """Annotation of serving pods, whose ownerReference names a ReplicaSet instead of the ModelServe."""
 
 
 def of_model(name: str | None, version: int | None = None) -> dict[str, str]:
-    """Return the labels for a pod's model, without those that an API server would refuse: a model's name in another
+    """Return the labels for a pod's model, without values that an API server would refuse: a model's name in another
     store may be too long for a label."""
     named = {MODEL: name, MODEL_VERSION: version}
     texts = {label: str(value) for label, value in named.items() if value is not None}
@@ -44,7 +44,8 @@ def of_model(name: str | None, version: int | None = None) -> dict[str, str]:
 
 
 def owner_reference(owner: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the reference by which the garbage collector deletes a child after its owner, which it never blocks."""
+    """Return the reference by which the garbage collector deletes a child after its owner, without blocking the owner's
+    deletion."""
     return {
         "apiVersion": owner["apiVersion"],
         "kind": owner["kind"],
@@ -55,7 +56,7 @@ def owner_reference(owner: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_labelled(child: Mapping[str, Any]) -> bool:
-    """Return whether `child` has the label by which the operator lists and watches what it made."""
+    """Return whether `child` has the label by which the operator lists and watches its objects."""
     return bool(objects.labels(child).get(MANAGED_BY) == MANAGER)
 
 
@@ -66,7 +67,7 @@ def owned_by(child: Mapping[str, Any], uid: str) -> bool:
 
 
 def owned_by_namesake(child: Mapping[str, Any], owner: Mapping[str, Any]) -> bool:
-    """Return whether we created `child` for another object of the kind and name in the reference `owner`."""
+    """Return whether the operator created `child` for an object of the kind and name in the reference `owner`."""
     if not is_labelled(child):
         return False
     same = ("apiVersion", "kind", "name")
@@ -75,7 +76,7 @@ def owned_by_namesake(child: Mapping[str, Any], owner: Mapping[str, Any]) -> boo
 
 
 def is_orphan(child: Mapping[str, Any]) -> bool:
-    """Return whether we created `child` and its owner was deleted without it."""
+    """Return whether the operator created `child` and its owner was deleted without it."""
     return is_labelled(child) and not child["metadata"].get("ownerReferences")
 
 
@@ -90,7 +91,7 @@ def metadata(owner: Mapping[str, Any], name: str, labels: Mapping[str, str]) -> 
 
 
 def of_pod(template: PodTemplate | None, metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a pod's metadata with the labels and annotations of its owner's spec; ours take precedence."""
+    """Return a pod's `metadata` with the labels and annotations that its owner's spec adds; its own take precedence."""
     if template is None:
         return dict(metadata)
     asked = {"labels": template.labels, "annotations": template.annotations}

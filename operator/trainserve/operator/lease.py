@@ -1,7 +1,7 @@
-"""Which replica acts: the holder of one `coordination.k8s.io` Lease, by the rules of client-go's leader election.
+"""Leader election: the replica that holds one `coordination.k8s.io` Lease acts, by the rules of client-go.
 
-A replica that cannot renew in time stops acting at once; it goes on when it finds the Lease still its own (the API
-server was away for everybody), and ends when another has taken it, or had it in between: what it knows is old then.
+A replica that cannot renew in time stops acting at once. It resumes if it still holds the Lease afterwards (the API
+server was unreachable for all replicas), and ends if another one holds it or has held it, because its state is stale.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ logger = logging.getLogger(__name__)
 
 NAME = "trainserve-operator"
 DURATION = 15.0
-"""Seconds after its last renewal for which nobody else may take the Lease."""
+"""Seconds after its last renewal for which no other replica may take the Lease."""
 RENEW_EVERY = 4.0
 RENEW_DEADLINE = 10.0
-"""Seconds without a renewal after which the holder stops acting; less than DURATION, for clocks run differently
-fast."""
+"""Seconds without a renewal after which the holder stops acting; less than DURATION, since clocks run at different
+speeds."""
 RETRY_EVERY = 1.0
 
 
@@ -33,22 +33,22 @@ class LeaseLost(Exception):
 
 
 class LeaseApi(Protocol):
-    """The part of the client that is used here."""
+    """The part of the client that the Lease uses."""
 
     async def get_lease(self, namespace: str, name: str) -> dict[str, Any] | None:
-        """The Lease, or None."""
+        """Return the Lease, or None if it does not exist."""
 
     async def put_lease(self, lease: dict[str, Any]) -> bool:
-        """Create or replace it; False on a conflict."""
+        """Create or replace the Lease; return False on a conflict."""
 
 
 def identity() -> str:
-    """`<host>_<pid>`: a container that is restarted in its pod is the same holder again."""
+    """Return `<host>_<pid>`, so that a container restarted in its pod is the same holder again."""
     return f"{socket.gethostname()}_{os.getpid()}"
 
 
 class Lease:
-    """Holds the Lease for as long as `run` runs; `held` is set while this replica may act."""
+    """The Lease and this replica's hold on it, which `run` keeps; `held` is set while this replica may act."""
 
     def __init__(self, api: LeaseApi, namespace: str, holder: str | None = None) -> None:
         self._api, self._namespace = api, namespace
@@ -57,11 +57,11 @@ class Lease:
         self.lost = asyncio.Event()
         self._renewed = 0.0
         self._seen: tuple[str | None, float] = (None, 0.0)
-        """The other holder's resourceVersion and when it was first seen here: clocks of other machines are not
-        trusted."""
+        """The resourceVersion under another holder and when it was first seen here, on the monotonic clock: clocks of
+        other machines are not trusted."""
 
     async def run(self) -> None:
-        """Acquire, then renew until cancelled. Raises LeaseLost."""
+        """Acquire the Lease, then renew it until cancelled. Raises LeaseLost."""
         reachable = True
         while True:
             started = time.monotonic()
@@ -88,11 +88,12 @@ class Lease:
             await asyncio.sleep(RENEW_EVERY if mine else RETRY_EVERY)
 
     def is_current(self) -> bool:
-        """Whether this replica may write now: a process that was stopped finds out here before any task of it does."""
+        """Return whether this replica may write now. A process that was suspended learns here, before its tasks run,
+        that its hold has expired."""
         return self.held.is_set() and time.monotonic() - self._renewed <= RENEW_DEADLINE
 
     async def release(self) -> None:
-        """Let the next replica begin at once."""
+        """Release the Lease, so that the next replica can take it at once."""
         lease = await self._api.get_lease(self._namespace, NAME)
         if self.held.is_set() and lease is not None and lease["spec"].get("holderIdentity") == self.holder:
             self._lose()
@@ -104,7 +105,7 @@ class Lease:
         self.lost.set()
 
     async def _try(self) -> bool | None:
-        """Whether the Lease is ours now; None when a race leaves it open."""
+        """Acquire or renew once; return whether this replica holds the Lease, or None after a conflict."""
         lease = await self._api.get_lease(self._namespace, NAME)
         if lease is None:
             return await self._api.put_lease(self._renewal({"name": NAME, "namespace": self._namespace}, {})) or None
@@ -140,7 +141,7 @@ class Lease:
 
 
 def _dead_here(holder: str) -> bool:
-    """Whether the holder was a process of this host that no longer exists: then there is nobody to wait for."""
+    """Return whether the holder was a process of this host that no longer exists, so that waiting is pointless."""
     host, _, pid = holder.rpartition("_")
     if host != socket.gethostname() or not pid.isdigit():
         return False

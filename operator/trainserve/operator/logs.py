@@ -6,8 +6,8 @@ from typing import Any
 
 
 def about(kind: str, namespace: str, name: str, uid: str | None = None) -> dict[str, Any]:
-    """Return the `extra` of a line about one object: the field `object`, in the form of Kopf's own lines, for readers
-    of JSON (`kopf run --log-format=json`).
+    """Return the `extra` of a log line about one object: the field `object`, in the form that Kopf's own lines have,
+    for JSON logs (`kopf run --log-format=json`).
 
     Kopf's `k8s_ref` would also put `[namespace/name]` before the text, which names the object itself; separate fields
     would collide with the `name` of a log record.
@@ -17,5 +17,5 @@ def about(kind: str, namespace: str, name: str, uid: str | None = None) -> dict[
 
 
 def text_of(error: Exception) -> str:
-    """Return the error's text, or its class if it has none, as a TimeoutError does not."""
+    """Return the error's text, or the name of its class if the text is empty, as for a TimeoutError."""
     return str(error) or type(error).__name__

@@ -1,8 +1,8 @@
 """The operator's process: Kopf's wiring around the engine. Start it with `kopf run -m trainserve.operator.main`.
 
-Kopf watches and probes; it holds no logic. Its `on.event` handlers, the only ones without finalizers and lost retries,
-feed the cache and the queue. The Lease is taken in the background and gates the workers: Kopf serves the liveness
-probe only after `on.startup` has returned, and a replica that waits must not be killed for it.
+Kopf only watches and serves the probe. Its `on.event` handlers, the only ones without finalizers and lost retries, feed
+the cache and the queue. The Lease is acquired in the background and gates the workers: Kopf serves the liveness probe
+only after `on.startup` has returned, and the kubelet must not kill a replica that waits for the Lease.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ CHILDREN = {
 }
 
 RECURSION_LIMIT = 12_000
-"""Objects that were stored before their open fields were bounded may be as deep as an API server reads, 10,000 objects
-or lists inside one another: the parser that Kopf calls must get through them. Nothing else follows them (`cache.trim`).
+"""Python's recursion limit, for the JSON parser that Kopf calls: objects stored before their open fields were bounded
+may have the deepest nesting that an API server accepts, 10,000 levels. No other code recurses into them (`cache.trim`).
 """
 
 CHATTY = ("aiohttp.access", "kopf.objects", "kopf.activities", "kopf._core.engines.activities")
-"""Loggers with a line for each request, each event, each liveness probe or each token: they would bury the rest."""
+"""Loggers with a line for each request, event, liveness probe or token, which would bury all others."""
 
 
 @kopf.on.startup()
@@ -63,35 +63,36 @@ async def stop(memo: kopf.Memo, **_: Any) -> None:
 
 @kopf.on.probe(id="queue")
 async def probe(memo: kopf.Memo, **_: Any) -> dict[str, Any]:
-    """Progress, not merely life: fails when a key has waited for too long or a part of the engine has ended."""
+    """Check progress, not only liveness: fail if a key has waited for too long or a part of the engine has ended."""
     return dict(memo.engine.health())
 
 
 BACKOFFS = (0.1, 0.3, 1.0, *[2.0] * 1800)
-"""Seconds between tries of a watch: soon back after an outage, and an hour until Kopf gives up and the process ends."""
+"""Seconds between tries of a watch: it resumes soon after an outage, and Kopf gives up only after an hour, which ends
+the process."""
 
 
 class NoDiffs(kopf.DiffBaseStorage):
-    """Storage without diffs, which nothing here uses: Kopf need not copy every object several times."""
+    """Storage that keeps no diffs: the operator uses none, and Kopf would copy every object several times for them."""
 
     def build(self, **_: Any) -> Any:
-        """No essence to compare."""
+        """Return None: there is no essence to compare."""
         return None
 
     def fetch(self, **_: Any) -> Any:
-        """Nothing was stored."""
+        """Return None: nothing is stored."""
         return None
 
     def store(self, **_: Any) -> None:
-        """Nothing to store: objects are not annotated."""
+        """Do nothing: objects are not annotated."""
 
 
 def configure(settings: kopf.OperatorSettings) -> None:
-    """Set Kopf's settings, as measured."""
+    """Set Kopf's settings, with values chosen by measurement."""
     settings.watching.server_timeout = 600
     settings.watching.client_timeout = 660
     settings.watching.chunk_size = client.CHUNK
-    # Kopf keeps each object's last event for as long: of a list of large objects, all of them.
+    # Kopf keeps each object's last event for this long, so all objects of a list at once.
     settings.queueing.idle_timeout = 0.1
     settings.networking.error_backoffs = BACKOFFS
     for plural in CHILDREN:
@@ -100,17 +101,17 @@ def configure(settings: kopf.OperatorSettings) -> None:
     settings.peering.standalone = True
     settings.posting.enabled = False
     settings.posting.loggers = False
-    # Both kinds and all namespaces are fixed, so nothing needs to be discovered while running.
+    # Kinds and namespaces are fixed, so nothing needs to be discovered while running.
     settings.scanning.disabled = True
 
 
 async def observe_own(memo: kopf.Memo, resource: kopf.Resource, event: kopf.RawEvent, **_: Any) -> None:
-    """One of our objects changed."""
+    """Handle a watch event of a TrainJob or ModelServe."""
     memo.engine.observe(OWN[resource.plural], event["type"], event["object"])
 
 
 async def observe_child(memo: kopf.Memo, resource: kopf.Resource, event: kopf.RawEvent, **_: Any) -> None:
-    """One of their children changed."""
+    """Handle a watch event of one of their children."""
     memo.engine.observe(CHILDREN[resource.plural], event["type"], event["object"])
 
 
@@ -121,5 +122,5 @@ kopf.on.event("", "v1", "services")(observe_child)
 kopf.on.event("", "v1", "configmaps")(observe_child)
 kopf.on.event("apps", "v1", "deployments")(observe_child)
 kopf.on.event("networking.k8s.io", "v1", "networkpolicies")(observe_child)
-# In whichever version the cluster prefers; where it has none, Kopf says so and goes on.
+# Without a version, Kopf watches the one that the cluster prefers; if it serves none, Kopf logs that and continues.
 kopf.on.event("policy", "poddisruptionbudgets")(observe_child)

@@ -1,6 +1,6 @@
-"""All metrics of the operator: its process's counters, and series of single objects.
+"""All metrics of the operator: the counters of its process, and series of individual objects.
 
-Series of single objects are made from the cache at the moment of a scrape (`object_metrics`).
+Series of individual objects are made from the cache at each scrape (`object_metrics`).
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""The NetworkPolicy of a TrainJob or ModelServe, if the chart enables them: nobody else reaches its pods, provided that
-the cluster's network enforces policies."""
+"""The NetworkPolicy of a TrainJob or ModelServe, if the chart enables policies: only the named peers reach its pods,
+provided that the cluster's network enforces policies."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KIND = "NetworkPolicy"
 
 
 class Peers(ApiType):
-    """Peers that reach pods besides their users, as in a NetworkPolicy."""
+    """Peers, in the form of a NetworkPolicy, that may reach pods besides their users."""
 
     operator: list[Peer]
     prometheus: list[Peer]
@@ -28,14 +28,14 @@ class Peers(ApiType):
 
 @dataclass(frozen=True)
 class Ports:
-    """Ports and who may reach them; without numbers, all ports."""
+    """Ports and the peers that may reach them; empty `numbers` mean all ports."""
 
     numbers: Sequence[int]
     peers: Sequence[Mapping[str, Any]]
 
 
 def parse(text: str) -> Peers | None:
-    """Parse the variable; None means no policies. Raises ValueError with its name."""
+    """Parse the value of VARIABLE; return None, for no policies, if it is empty. Raises ValueError that names it."""
     if not text:
         return None
     try:
@@ -45,7 +45,7 @@ def parse(text: str) -> Peers | None:
 
 
 def written(peers: Iterable[Peer]) -> list[dict[str, Any]]:
-    """Return the peers as JSON, as in a NetworkPolicy."""
+    """Return the peers in the JSON form of a NetworkPolicy."""
     return [peer.model_dump(mode="json", by_alias=True, exclude_none=True) for peer in peers]
 
 
@@ -55,12 +55,12 @@ def policy(owner: Object, label: str, allowed: Sequence[Ports]) -> Object:
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": KIND,
-        # A TrainJob and a ModelServe may have one name.
+        # The kind is part of the name: a TrainJob and a ModelServe may have the same name.
         "metadata": labels.metadata(owner, f"{owner['kind'].lower()}.{name}", {label: name}),
         "spec": {
             "podSelector": {"matchLabels": {label: name}},
             "policyTypes": ["Ingress"],
-            # A rule without peers would admit everybody.
+            # A rule without peers would admit all traffic.
             "ingress": [_rule(each) for each in allowed if each.peers],
         },
     }

@@ -1,4 +1,4 @@
-"""Series of each TrainJob and ModelServe, made from the cache at the moment of a scrape; so they go with the object."""
+"""Series of each TrainJob and ModelServe, made from the cache at each scrape, so that they end with the object."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ logger = logging.getLogger(__name__)
 
 
 class ObjectMetrics(Collector):
-    """Exports them while this replica leads; several replicas would count every object as often."""
+    """Collector of these series. It exports them only while this replica leads: each further replica would count every
+    object again."""
 
     def __init__(self, cache: Cache, leading: Callable[[], bool]) -> None:
         self._cache, self._leading = cache, leading
 
     def collect(self) -> Iterable[Metric]:
-        """Called in the thread of whoever scrapes: the cache hands out copies of its lists, and what is in them is
-        replaced rather than changed."""
+        """Yield the metric families. This runs in the thread that serves the scrape, which is safe because the cache
+        returns copies of its lists and replaces the objects in them instead of changing them."""
         if not self._leading():
             return
         jobs, serves = objects.TRAINJOBS.metrics, objects.MODELSERVES.metrics
@@ -50,9 +51,9 @@ class ObjectMetrics(Collector):
 def families(
     metrics: Iterable[Definition], phase: Definition, by_phase: Definition, samples: Iterable[Sample]
 ) -> Iterator[Metric]:
-    """One family for each metric, and that of the objects by phase, which one of their own metrics tells.
+    """Yield one family for each metric, and the family `by_phase`, counted from the samples of the metric `phase`.
 
-    The client's own form of a sample is large, so a family is made only when the one before it has been written.
+    The client's own form of a sample is large, so a family is made only after the previous one has been written.
     """
     found: dict[str, list[Sample]] = {metric.name: [] for metric in metrics}
     for sample in samples:
@@ -71,7 +72,7 @@ def _family(metric: Definition, series: Iterable[tuple[Sequence[str], float]]) -
 
 
 def readable(owner: Object, samples: Iterator[Sample]) -> list[Sample]:
-    """The samples of one object; none of one whose spec or status cannot be read, which must not cost the others
+    """Return the samples of one object, or none if its spec or status is unreadable, so that the other objects keep
     theirs."""
     try:
         return list(samples)

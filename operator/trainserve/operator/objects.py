@@ -1,4 +1,4 @@
-"""Kubernetes objects as JSON, and views of the parts that the API server, or whoever wrote one, may leave out."""
+"""Kubernetes objects as JSON, with accessors for parts that the API server or the author of an object may leave out."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Self
@@ -8,7 +8,7 @@ Object = dict[str, Any]
 
 
 class Identity(NamedTuple):
-    """Metadata that tells an object from every other, and a version of its spec from the next."""
+    """Metadata that identifies an object and the version of its spec."""
 
     namespace: str
     name: str
@@ -23,7 +23,7 @@ class Identity(NamedTuple):
 
 
 def generation(found: Mapping[str, Any]) -> int:
-    """Return the number of the spec's version; the first if the object does not say."""
+    """Return the generation, the number of the spec's version; 1 if it is unset."""
     return int(found["metadata"].get("generation", 1))
 
 

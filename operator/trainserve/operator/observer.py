@@ -1,4 +1,4 @@
-"""From watch events to the cache and the queue, and a full look where a watch may have missed something."""
+"""Updates of the cache and the queue from watch events, and a new list where a watch may have missed something."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from trainserve.operator.workqueue import Key
 logger = logging.getLogger(__name__)
 
 SETTLE = 1.0
-"""Seconds to wait after a watch has listed anew, for the rest of that list."""
+"""Seconds to wait for the rest of a list after a watch has begun to list again."""
 RETRY = 2.0
 
 
 LIST_PAUSE = 10.0
-"""Seconds without a listed object after which another one belongs to another list."""
+"""Seconds without a listed object after which the next one belongs to a new list."""
 
 
 class Watches:
-    """Notices watches that begin again, from the events alone: that is all that Kopf tells."""
+    """Detector of restarted watches; it sees only the events, since Kopf reports nothing else."""
 
     def __init__(self) -> None:
         self._seen: dict[str, float] = {}
-        """When a kind was last listed, or first changed."""
+        """When an object of a kind was last listed, or the kind's first event came, in seconds."""
 
     def began_again(self, kind: str, listed: bool, now: float) -> bool:
-        """Whether this event is the first of a list that is not the first one."""
+        """Return whether an event at `now` (seconds) is the first of a repeated list of `kind`."""
         since = self._seen.setdefault(kind, now)
         if not listed:
             return False
@@ -43,7 +43,7 @@ class Watches:
 
 
 class Observer:
-    """Keeps the cache up to date and enqueues what a change concerns."""
+    """Updater of the cache that also enqueues the keys that a change concerns."""
 
     def __init__(
         self,
@@ -58,10 +58,10 @@ class Observer:
         self._relisted: set[str] = set()
         self._listed_again = asyncio.Event()
         self.synced = asyncio.Event()
-        """Set once every kind has been listed: before that, a missing child may only be one not seen yet."""
+        """Set once every kind has been listed: before that, a child missing from the cache may still exist."""
 
     def observe(self, kind: str, change: str | None, raw: Any) -> None:
-        """Take in one watch event. `change` is None for what a watch lists when it begins, or begins again."""
+        """Process one watch event. `change` is None for an object that a watch lists when it starts or restarts."""
         if self._watches.began_again(kind, change is None, time.monotonic()):
             self._restarted(kind)
         if change == "DELETED":
@@ -75,8 +75,10 @@ class Observer:
             self._wake_all(kind, raw, before)
 
     def wrote(self, kind: str, raw: Object) -> None:
-        """Take in the answer to a status write of our own: its watch event will be no news, but others may wait for
-        it."""
+        """Store the response to a status write of this process and enqueue other objects that it concerns.
+
+        The later watch event brings no change to the cache and would not wake them.
+        """
         own = Key(kind, raw["metadata"]["namespace"], raw["metadata"]["name"])
         before = self._cache.get(*own)
         if self._cache.put(kind, raw):
@@ -85,7 +87,7 @@ class Observer:
                     self._wake(key)
 
     async def run(self) -> None:
-        """List every kind, then again each one whose watch had to begin anew: Kopf does not tell what was deleted
+        """List every kind, then list a kind again whenever its watch restarts: Kopf does not report what was deleted
         meanwhile."""
         self._relisted |= set(KEPT)
         while True:
@@ -98,7 +100,7 @@ class Observer:
             await asyncio.sleep(SETTLE if self.synced.is_set() else RETRY)
 
     async def list_anew(self, kind: str) -> None:
-        """Compare the cache with a list of all objects of a kind."""
+        """List all objects of a kind and bring the cache in line with them; on an error, mark the kind for a retry."""
         self._relisted.discard(kind)
         try:
             found, revision = await self._client.list(kind)
@@ -129,7 +131,8 @@ class Observer:
 
 
 def concerned(kind: str, raw: Any, before: Object | None, cache: Cache) -> Iterable[Key]:
-    """Return the keys to reconcile after a change: the object, a child's parent, those that follow a TrainJob."""
+    """Return the keys to reconcile after a change: the object itself, a child's parents, and ModelServes that follow a
+    TrainJob."""
     metadata = raw["metadata"]
     if kind not in PARENTS:
         return parents(kind, raw)

@@ -1,4 +1,4 @@
-"""What a pure planning function hands to the reconciler, which alone does I/O."""
+"""The result that a pure planning function returns to the reconciler, which alone does I/O."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trainserve.operator.statuses import Truth
 
 @dataclass(frozen=True)
 class Delete:
-    """Delete one child. `force` does not wait for a node that may never answer again."""
+    """Deletion of one child. With `force`, it does not wait for a node that may never respond again."""
 
     kind: str
     name: str
@@ -35,21 +35,21 @@ class Plan:
 
     status: Object
     create: list[Object] = field(default_factory=list)
-    """Objects that never change afterwards; one that exists already must be ours."""
+    """Objects that never change afterwards; one that exists already must have the same owner."""
     apply: list[Object] = field(default_factory=list)
-    """Objects brought to this state by server-side apply."""
+    """Objects to bring to this state by server-side apply."""
     delete: list[Delete] = field(default_factory=list)
     record: list[Object] = field(default_factory=list)
     """Entries to add to ConfigMaps that have no owner, once the rest is done."""
     events: list[Event] = field(default_factory=list)
     requeue_after: float | None = None
-    """Seconds until the next look, if nothing changes before."""
+    """Seconds until the next reconcile if nothing changes before; None to wait for a change."""
     urgent: bool = False
-    """Whether the status is worth a write of its own now, rather than together with what follows within a second."""
+    """Whether to write the status now, instead of combining it with changes that follow within a second."""
 
 
 class Planner:
-    """Base of one pass over one object: collects conditions and the plan."""
+    """Base of the planners, each for one pass over one object; collects its conditions and the plan."""
 
     def __init__(self) -> None:
         self.conditions: list[Condition] = []

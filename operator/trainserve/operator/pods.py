@@ -1,4 +1,4 @@
-"""Common parts of training and serving pods: placement and security when building, state and failures when reading."""
+"""Common parts of training and serving pods: placement and security to build them, state and failures to read them."""
 
 from __future__ import annotations
 
@@ -14,23 +14,27 @@ from trainserve.operator import conditions, objects, said
 
 GPU_PRODUCT = "nvidia.com/gpu.product"
 GPU_MEMORY = "nvidia.com/gpu.memory"
-"""Node labels as GPU feature discovery sets them; memory in MiB."""
+"""Node labels that GPU feature discovery sets; memory is in MiB."""
 
 USER = 65532
-"""User and group of our images (images/*.Dockerfile)."""
+"""User and group of TrainServe's own images (images/*.Dockerfile)."""
 TRITON_USER = 1000
-"""NVIDIA's image runs as root unless told, and is made for this other user alone (triton-inference-server#2600)."""
+"""User of NVIDIA's image, which runs as root by default and supports only this other user
+(triton-inference-server#2600)."""
 
 
 def tmp() -> dict[str, str]:
-    """Return the mount of /tmp, which programs may write to although their container's root is read-only."""
+    """Return the mount of /tmp, so that programs may write there although their container's root is read-only."""
     return {"name": "tmp", "mountPath": PodPath.TEMPORARY}
 
 
 def hardened(user: int = USER, template: PodTemplate | None = None) -> dict[str, Any]:
-    """A container's `securityContext`, as the Pod Security Standards' profile `restricted` wants it, and it writes to
-    nothing but its volumes. An image of somebody else's, whose own user may be root, runs as ours does, unless its
-    owner's `template` says otherwise."""
+    """Return a container's `securityContext` by the profile `restricted` of the Pod Security Standards, with a
+    read-only root filesystem.
+
+    A user's own image, which may be built for root, runs as `user`, too. The owner's `template` may set another user
+    and a writable root filesystem.
+    """
     asked = template.security_context if template is not None else None
     if asked is not None and asked.run_as_user is not None:
         user = asked.run_as_user
@@ -45,7 +49,7 @@ def hardened(user: int = USER, template: PodTemplate | None = None) -> dict[str,
 
 
 def confined(spec: Mapping[str, Any], scratch: str) -> dict[str, Any]:
-    """Return a pod's spec with a /tmp for every container, and with a size limit on each of its empty folders."""
+    """Return a pod's spec with a /tmp for every container, and with the size limit `scratch` on each `emptyDir`."""
     volumes = [*spec["volumes"], {"name": "tmp", "emptyDir": {}}]
     return {
         **spec,
@@ -65,7 +69,7 @@ def security() -> dict[str, Any]:
     """Return a pod's `securityContext`."""
     return {
         "seccompProfile": {"type": "RuntimeDefault"},
-        # A claim usually belongs to root: it is handed to this group, which every process of the pod is in.
+        # A claim usually belongs to root, so Kubernetes gives it to this group, of which every process is a member.
         "fsGroup": USER,
         "fsGroupChangePolicy": "OnRootMismatch",
     }
@@ -77,7 +81,7 @@ def pod_ip() -> dict[str, Any]:
 
 
 def pod_uid() -> dict[str, Any]:
-    """Return the variable POD_UID, which is known only to the pod and through the API."""
+    """Return the variable POD_UID, which only the pod and readers of the API know."""
     return {"name": Variable.POD_UID, "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}}
 
 
@@ -105,16 +109,18 @@ def _gpu_expressions(resources: Resources) -> list[dict[str, Any]]:
     if gpu.product:
         expressions.append({"key": GPU_PRODUCT, "operator": "In", "values": list(gpu.product)})
     if gpu.min_memory:
-        # Gt is the only order that node affinity knows; "at least n" is "more than n - 1".
+        # Node affinity has no "at least"; "at least n" is "more than n - 1".
         least = math.ceil(quantity.memory(gpu.min_memory) / 2**20)
         expressions.append({"key": GPU_MEMORY, "operator": "Gt", "values": [str(least - 1)]})
     return expressions
 
 
 def threads(cpu: str | None, processes: int = 1) -> list[dict[str, str]]:
-    """OMP_NUM_THREADS from the cpu limit, which that many processes share: the default takes every core of the node,
-    which is slower when shared. Without a limit several processes get a thread each, as from torchrun, which would warn
-    of it among the run's own lines."""
+    """Return OMP_NUM_THREADS for processes that share a cpu limit; empty for one process without a limit.
+
+    OpenMP's default is every core of the node, which is slower if other containers share it. Without a limit, several
+    processes get one thread each, as torchrun would set it, but with a warning among the run's own lines.
+    """
     limit = cores(cpu)
     if limit is None:
         return [{"name": "OMP_NUM_THREADS", "value": "1"}] if processes > 1 else []
@@ -148,9 +154,9 @@ def heard(pod: Mapping[str, Any]) -> str | None:
 
 
 def terminated(pod: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
-    """Return how the container ended, the last time if it was restarted since; None if it never did.
+    """Return the container's last terminated state, also if it was restarted since; None if it never ended.
 
-    `finishedAt` is when the API server heard of it, if that is known: the node's clock may be wrong by hours.
+    `finishedAt` is when the API server received it, if that is known: the node's clock may be wrong by hours.
     """
     container = container_status(pod, name)
     if (end := (container.get("state") or {}).get("terminated")) is not None:
@@ -160,13 +166,13 @@ def terminated(pod: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
 
 
 def waiting(pod: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
-    """Return why the container does not run yet, in the kubelet's words."""
+    """Return the container's waiting state as reported by the kubelet; None if it is not waiting."""
     reason = (container_status(pod, name).get("state") or {}).get("waiting")
     return dict(reason) if reason else None
 
 
 def message(end: Mapping[str, Any]) -> messages.Outcome | messages.Unreadable | None:
-    """Return the termination message if it is one of ours, or why it cannot be read."""
+    """Return the termination message, or why it cannot be read; None if it is not one that TrainServe's code writes."""
     read = said.read(end.get("message") or "")
     try:
         return None if read is None else messages.of(read)
@@ -175,7 +181,7 @@ def message(end: Mapping[str, Any]) -> messages.Outcome | messages.Unreadable | 
 
 
 def unschedulable(pod: Mapping[str, Any]) -> str | None:
-    """Return the scheduler's words while no node fits."""
+    """Return the scheduler's message while no node fits; None otherwise."""
     condition = conditions.find(objects.status(pod).get("conditions"), "PodScheduled")
     if condition is None or condition["status"] != "False":
         return None
@@ -183,7 +189,7 @@ def unschedulable(pod: Mapping[str, Any]) -> str | None:
 
 
 def scheduled(pod: Mapping[str, Any]) -> bool:
-    """Return whether a node was chosen."""
+    """Return whether the scheduler has chosen a node for the pod."""
     return conditions.is_true(objects.status(pod).get("conditions"), "PodScheduled")
 
 
@@ -198,7 +204,7 @@ def phase(pod: Mapping[str, Any]) -> str | None:
 
 
 def is_over(pod: Mapping[str, Any]) -> bool:
-    """Return whether the pod has ended, well or badly."""
+    """Return whether the pod has ended, successfully or not."""
     return phase(pod) in ("Succeeded", "Failed")
 
 
@@ -216,11 +222,11 @@ START_FAILURES = {
     **dict.fromkeys(("ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull"), "ImagePull"),
     **dict.fromkeys(("CreateContainerConfigError", "CreateContainerError", "RunContainerError"), "ContainerConfig"),
 }
-"""Reasons of ours by those for which a kubelet says that a container waits."""
+"""The operator's reason for each reason that a kubelet reports for a waiting container."""
 
 
 def start_failure(pod: Mapping[str, Any], name: str) -> tuple[str, str] | None:
-    """Return why the container cannot start: a reason of START_FAILURES, and the kubelet's words."""
+    """Return why the container cannot start: a reason of START_FAILURES and the kubelet's message; None if it can."""
     reason = waiting(pod, name) or {}
     failure = START_FAILURES.get(reason.get("reason", ""))
     return None if failure is None else (failure, reason.get("message") or reason["reason"])

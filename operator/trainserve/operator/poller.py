@@ -1,6 +1,6 @@
-"""Asks pods how they are: one shared poller with few connections, for training progress and serving reports alike.
+"""The poller of pods: shared by all objects, with few connections, for training progress and serving reports.
 
-The operator pulls, so pods need no credentials and a lost answer costs nothing but a moment.
+The operator pulls, so pods need no credentials, and a lost response only delays the news until the next request.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ TICK = 0.25
 TIMEOUT = aiohttp.ClientTimeout(total=2.0)
 CONNECTIONS = 32
 MAX_BYTES = 64 * 1024
-"""A pod may run anybody's code: a longer answer is not read."""
+"""Longest response, in bytes, that is read: a pod may run untrusted code."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """What to ask, and how often."""
+    """An endpoint to poll, and its interval."""
 
     url: str
     every: float
@@ -45,14 +45,14 @@ class _Followed:
 
 
 class Poller:
-    """Keeps the latest answers of the targets that reconciles name; wakes their key when one changes."""
+    """Holder of the latest answer of each followed target; wakes the target's key when the answer changes."""
 
     def __init__(self, wake: Callable[[Key], None]) -> None:
         self._wake = wake
         self._followed: dict[Key, dict[str, _Followed]] = {}
 
     def follow(self, key: Key, targets: Mapping[str, Target]) -> None:
-        """Ask exactly these on behalf of `key`, by an identity that changes with the pod."""
+        """Poll exactly these targets on behalf of `key`. They are keyed by an identity that changes with the pod."""
         before = self._followed.pop(key, {})
         kept = {}
         for identity, target in targets.items():
@@ -67,12 +67,12 @@ class Poller:
             self._followed[key] = kept
 
     def answers(self, key: Key) -> dict[str, dict[str, Any]]:
-        """The latest answer of each target of `key` that has given one."""
+        """Return the latest answer of each target of `key` that has given one, by identity."""
         followed = self._followed.get(key, {})
         return {identity: found.answer for identity, found in followed.items() if found.answer is not None}
 
     async def run(self) -> None:
-        """Ask until cancelled."""
+        """Poll the followed targets until cancelled."""
         connector = aiohttp.TCPConnector(limit=CONNECTIONS)
         async with aiohttp.ClientSession(connector=connector, timeout=TIMEOUT) as session, asyncio.TaskGroup() as tasks:
             while True:
@@ -92,7 +92,7 @@ class Poller:
             logger.debug("%s %s/%s: %s: %s", *key, followed.target.url, text_of(error), extra=about(*key))
             answer = None
         except Exception:
-            # Whatever one pod brings about, the others are asked on.
+            # No response of one pod may stop the polling of the others.
             logger.exception("%s %s/%s: the answer of %s cannot be read", *key, followed.target.url, extra=about(*key))
             answer = None
         finally:
@@ -104,7 +104,7 @@ class Poller:
 
 
 async def _body(content: aiohttp.StreamReader) -> bytes:
-    """The whole answer, or the first MAX_BYTES of it; one `read` may give what has arrived so far."""
+    """Return the whole body, or its first MAX_BYTES; a single `read` may return only what has arrived so far."""
     body = bytearray()
     while len(body) < MAX_BYTES and (chunk := await content.read(MAX_BYTES - len(body))):
         body += chunk

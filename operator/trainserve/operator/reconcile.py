@@ -1,4 +1,4 @@
-"""One reconcile: observe from the cache, plan, carry the plan out, write the status if it changed, post events."""
+"""The reconcile of one object: observe from the cache, plan, execute the plan, write a changed status, post events."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ from trainserve.operator.workqueue import Key
 logger = logging.getLogger(__name__)
 
 STATUS_INTERVAL = 1.0
-"""Seconds between two status writes of one object, unless the plan says it is urgent: a short job passes through its
-states faster than anybody reads them, and a thousand of them share one API server."""
+"""Seconds between two status writes of one object, unless its plan is urgent: a short job passes through its states
+faster than people can read them, and a thousand jobs share one API server."""
 
 INTERNAL = "Internal"
-"""Reason of Accepted=False while nothing can be planned for an object."""
+"""Reason of Accepted=False while planning for an object fails."""
 UNPROCESSABLE = 422
 AGAIN = 0.2
-"""Seconds until the next look at an object that changed while it was planned for."""
+"""Seconds until the next reconcile of an object that changed while it was being planned for."""
 CREATED_INTERVAL = 1.0
-"""Seconds until the next look at created objects."""
+"""Seconds until the next reconcile after children were created."""
 UNLABELLED_INTERVAL = 2.0
-"""Seconds until the next look at a pod that has lost the label by which pods are watched."""
+"""Seconds until the next check of a pod that has lost the label by which pods are watched."""
 LEFTOVER_INTERVAL = 1.0
-"""Seconds until the next look at what an earlier owner left; its deletion is usually reported earlier."""
+"""Seconds until the next check of a child that an earlier owner left; its deletion is usually reported earlier."""
 
 
 class _Told(StatusType):
@@ -51,21 +51,22 @@ class _Told(StatusType):
 
 
 class Reconciler(Generic[Seen]):
-    """Brings objects of one kind towards what its plan says."""
+    """Reconciler of one kind: brings each object towards the state that its plan describes."""
 
     def __init__(
         self, kind: Kind[Seen], cache: Cache, client: Client, poller: Poller, wrote: Callable[[str, Object], None]
     ) -> None:
         self._kind, self._cache, self._client, self._poller, self._wrote = kind, cache, client, poller, wrote
         self._written: dict[str, float] = {}
-        """When the status of an object, by uid, was last written."""
+        """Monotonic time of the last status write, by the object's uid."""
         self._told: dict[str, set[str]] = {}
-        """Events that this process has posted, by uid."""
+        """Keys of the events that this process has posted, by the object's uid."""
         self._untold: defaultdict[str, list[Event]] = defaultdict(list)
-        """Events of a status that is written already, by uid: a failure to post them must not lose them."""
+        """Events still to be posted for a status that is already written, by the object's uid: they are kept until
+        posting succeeds."""
 
     async def reconcile(self, namespace: str, name: str) -> float | None:
-        """Take one step; answer after how many seconds to look again, if at all."""
+        """Take one step; return the seconds until the next reconcile, or None to wait for a change."""
         parent = Key(self._kind.name, namespace, name)
         owner = self._cache.get(*parent)
         if owner is not None and cache.ABRIDGED in owner:
@@ -96,7 +97,8 @@ class Reconciler(Generic[Seen]):
 
     @asynccontextmanager
     async def _reported(self, owner: Object) -> AsyncIterator[None]:
-        """Show an error of planning on its object, which is tried again; it does not concern the other objects."""
+        """Report an error of observing or planning in the object's status and raise it, so that only this object is
+        retried."""
         try:
             yield
         except Exception as error:
@@ -115,12 +117,15 @@ class Reconciler(Generic[Seen]):
         again = await self._report(owner, plan)
         if not plan.create:
             return again
-        # An object that existed already may have changed before it was known: no event reports that again.
+        # An object that existed already may have changed before it was cached, and no event reports that again.
         return _sooner(again, CREATED_INTERVAL)
 
     async def _look_for_unlabelled(self, parent: Key, unseen: list[str], children: list[Object]) -> bool:
-        """Read the pods that no watch reports, and return whether there are any: somebody may have removed the label
-        by which pods are watched, but owner reference and name decide whose they are."""
+        """Read the pods that no watch reports into the cache, and return whether there are any.
+
+        A user may have removed the label by which pods are watched, but their owner reference and name still decide to
+        which object they belong.
+        """
         names = list(unseen)
         for child in children:
             if child["kind"] == "Pod" and not labels.is_labelled(child):
@@ -133,14 +138,14 @@ class Reconciler(Generic[Seen]):
         return any(pod is not None for pod in found)
 
     async def _stop(self, owner: Object, children: list[Object]) -> None:
-        """Stop what runs for an owner that is being deleted: a finalizer of somebody else's may keep it for long."""
+        """Delete the pods of an owner that is being deleted: a foreign finalizer may keep the owner for a long time."""
         for child in children:
             if child["kind"] == "Pod" and labels.owned_by(child, owner["metadata"]["uid"]) and not pods.deleting(child):
                 with suppress(Changed):
                     await self._client.delete(child)
 
     def _internal(self, owner: Object, error: Exception) -> Plan:
-        """Return the plan that reports an unexpected error of planning; the rest of the status stays."""
+        """Return the plan that reports an unexpected error of planning and keeps the rest of the status."""
         generation, said = objects.generation(owner), f"{type(error).__name__}: {error}"
         words = f"the operator failed to plan for this object and will try again: {said}"
         observed = [Condition("Accepted", "False", INTERNAL, words)]
@@ -152,13 +157,13 @@ class Reconciler(Generic[Seen]):
         return Plan(status, events=[Event("Warning", INTERNAL, words, f"{INTERNAL}-{generation}")])
 
     def forget(self, uid: str) -> None:
-        """Drop what is remembered of an object that is gone."""
+        """Drop the records of an object that no longer exists."""
         self._written.pop(uid, None)
         self._told.pop(uid, None)
         self._untold.pop(uid, None)
 
     async def _look_at(self, changed: Changed) -> None:
-        """Read an object that changed while it was planned for, since its watch may be behind."""
+        """Read an object that changed while it was being planned for, since its watch may lag behind."""
         known = self._cache.get(changed.kind, changed.namespace, changed.name)
         fresh = await self._client.get(changed.kind, changed.namespace, changed.name)
         if fresh is not None:
@@ -180,12 +185,13 @@ class Reconciler(Generic[Seen]):
             self._cache.put(entry["kind"], await self._client.record(entry))
 
     def _blocked(self, owner: Object, error: Blocked) -> Plan:
-        """Return the plan that records only what blocked the original one, none of whose results came about."""
+        """Return the plan that reports only the error which blocked the original plan, none of whose effects is
+        reported."""
         before, generation = objects.status(owner), objects.generation(owner)
         observed = self._kind.blocked(owner, error.reason, str(error))
         merged = conditions.merge(before.get("conditions"), observed, generation, self._client.now())
         status = {**before, "conditions": merged, "phase": self._kind.phase(merged), "observedGeneration": generation}
-        # An object that is being deleted is no reason to warn.
+        # A leftover that is already being deleted needs no warning.
         told = [] if isinstance(error, Leftover) else [self._warning(error, generation)]
         return Plan(status, events=told)
 
@@ -221,7 +227,7 @@ class Reconciler(Generic[Seen]):
             if (transition := self._kind.transition(objects.status(owner), plan.status)) is not None:
                 tell(logger, owner, transition)
         except Exception as error:
-            # A status that was edited by hand may be unreadable; it has been written anyway.
+            # A status that was edited by hand may be unreadable, but the new one has been written already.
             logger.debug("%s: the change of its status cannot be told: %r", uid, error)
         self._untold[uid] += plan.events
         await self._tell(owner)
@@ -238,12 +244,12 @@ class Reconciler(Generic[Seen]):
 
 
 def _sooner(again: float | None, seconds: float) -> float:
-    """The shorter of two waits, the first of which may be none."""
+    """Return the shorter of two waits in seconds; `again` may be None."""
     return seconds if again is None else min(again, seconds)
 
 
 def difference(before: Object, after: Object) -> Object:
-    """The JSON merge patch (RFC 7386) that turns one object into the other; empty when they are equal."""
+    """Return the JSON merge patch (RFC 7386) that turns `before` into `after`; empty if they are equal."""
     change: dict[str, Any] = {name: None for name in before if name not in after}
     for name, value in after.items():
         known = before.get(name)

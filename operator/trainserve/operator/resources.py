@@ -1,4 +1,4 @@
-"""Kinds of the Kubernetes API: where the API server keeps their objects."""
+"""Kinds of the Kubernetes API, with the paths at which the API server serves their objects."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from trainserve.operator.objects import Object
 
 
 class Resource(NamedTuple):
-    """A kind in one version of its API group; the core group is the empty text."""
+    """A kind in one version of its API group; the core group is the empty string."""
 
     group: str
     version: str
@@ -18,7 +18,7 @@ class Resource(NamedTuple):
     plural: str
 
     def path(self, namespace: str | None, name: str | None = None, subresource: str | None = None) -> str:
-        """The path of an object, or of the collection when `name` is None.
+        """Return the path of an object, or of the collection if `name` is None.
 
         `namespace` is None for a kind without namespaces, and for the collection of all namespaces.
         """
@@ -28,7 +28,7 @@ class Resource(NamedTuple):
         return "/".join([*parts, subresource] if subresource else parts)
 
     def typed(self, body: Object) -> Object:
-        """The object with its `apiVersion` and `kind`."""
+        """Return the object with its `apiVersion` and `kind`."""
         api_version = f"{self.group}/{self.version}" if self.group else self.version
         return {"apiVersion": api_version, "kind": self.kind, **body}
 
@@ -47,4 +47,4 @@ RESOURCES = {
         Resource("coordination.k8s.io", "v1", "Lease", "leases"),
     )
 }
-"""The kinds that the operator reads or writes and that every supported cluster serves in this version."""
+"""Kinds that the operator reads or writes and that every supported cluster serves in this version."""

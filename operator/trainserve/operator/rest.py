@@ -1,6 +1,7 @@
-"""Plain JSON objects to and from one API server, over the REST layer of the official client (kubernetes.aio).
+"""Requests with plain JSON objects to one API server, over the REST layer of the official client (kubernetes.aio).
 
-Its typed and dynamic layers build an object of every answer, which costs the operator CPU time and memory for nothing.
+The client's typed and dynamic layers build an object from every response, which would cost CPU time and memory without
+any benefit here.
 """
 
 from __future__ import annotations
@@ -25,15 +26,15 @@ MERGE = "application/merge-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
 APPLY = "application/apply-patch+yaml"
 CONNECTIONS = 32
-"""Connections of one client at most."""
+"""Maximum number of connections of one client."""
 TIMEOUT = ClientTimeout(total=None, connect=10.0, sock_read=10.0)
-"""Seconds for a connection, and between two parts of an answer."""
+"""Seconds to establish a connection, and between two parts of a response."""
 
 
 async def configuration(kubeconfig: str | os.PathLike[str] | None) -> Configuration:
-    """The server and the credentials of a kubeconfig's current context; of the pod's own ServiceAccount where
+    """Return the server and the credentials of a kubeconfig's current context, or of the pod's own ServiceAccount if
     `kubeconfig` is None. Raises ConfigException, OSError."""
-    # Like Kopf's, its requests go through no proxy of the environment.
+    # Ignore proxies of the environment, as Kopf does.
     found = Configuration(connection_pool_maxsize=CONNECTIONS, client_session_kwargs={"trust_env": False})
     if kubeconfig is None:
         load_incluster_config(found)
@@ -43,19 +44,19 @@ async def configuration(kubeconfig: str | os.PathLike[str] | None) -> Configurat
 
 
 def _loader(kubeconfig: Path) -> KubeConfigLoader:
-    """Not load_kube_config's, which takes a colon in a path for what stands between two paths."""
+    """Return a loader for one file. `load_kube_config` would treat a colon in its path as a separator of two paths."""
     path = kubeconfig.expanduser().absolute()
     return KubeConfigLoader(yaml.safe_load(path.read_text(encoding="utf-8")), config_base_path=str(path.parent))
 
 
 async def bearer(config: Configuration) -> str | None:
-    """The header `Authorization`, if any; a ServiceAccount's token is read again every minute."""
+    """Return the value of the `Authorization` header, or None; a ServiceAccount's token is read again every minute."""
     found = await config.get_api_key_with_prefix("BearerToken")
     return found.strip() if found else None
 
 
 class Requests:
-    """Requests to one API server with one user's credentials."""
+    """Sender of requests to one API server with one user's credentials."""
 
     def __init__(self, config: Configuration, user_agent: str) -> None:
         self._rest, self._config, self._server = RESTClientObject(config), config, config.host
@@ -69,7 +70,7 @@ class Requests:
         query: dict[str, str] | None = None,
         content_type: str = JSON,
     ) -> Object:
-        """The answer's object. Raises Refused, aiohttp.ClientError, TimeoutError."""
+        """Send a request and return the object in the response. Raises Refused, aiohttp.ClientError, TimeoutError."""
         answer = await self.open(method, path, body, query, content_type)
         read = await answer.read()
         if answer.status >= 400:
@@ -86,8 +87,10 @@ class Requests:
         content_type: str = JSON,
         limits: ClientTimeout = TIMEOUT,
     ) -> RESTResponse:
-        """The answer, not read yet, whatever its status; every request goes out here. Raises aiohttp.ClientError,
-        TimeoutError."""
+        """Send a request and return the response unread, whatever its status. Raises aiohttp.ClientError, TimeoutError.
+
+        Every request goes through this method.
+        """
         headers = {"Accept": JSON, "Content-Type": content_type, "User-Agent": self._user_agent}
         if token := await bearer(self._config):
             headers["Authorization"] = token

@@ -1,4 +1,4 @@
-"""Reading of what pods say: any code may have written it, so it is checked before any of it reaches a status."""
+"""Parsing of what pods report: untrusted code may have written it, so it is validated before it reaches a status."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from pydantic import BaseModel
 def read(text: str | bytes) -> dict[str, Any] | None:
     """Return the JSON object in `text`; None for anything else.
 
-    Also None for what could not be written to a status: too deeply nested, or with a lone surrogate.
+    None also stands for an object that could not be written to a status, because it is nested too deeply or contains a
+    lone surrogate.
     """
     try:
         parsed = json.loads(text)
@@ -22,7 +23,10 @@ def read(text: str | bytes) -> dict[str, Any] | None:
 
 
 def shortened(text: str, most: int) -> str:
-    """Return `text`, or its beginning and end in `most` characters: logs and tracebacks end with the cause."""
+    """Return `text`, shortened to its beginning and end if it is longer than `most` characters.
+
+    The end is kept because logs and tracebacks end with the cause.
+    """
     if len(text) <= most:
         return text
     head, gap = most // 4, " ... "
@@ -30,5 +34,5 @@ def shortened(text: str, most: int) -> str:
 
 
 def as_status(told: BaseModel) -> dict[str, Any]:
-    """Return the JSON form that a status has, without unset fields."""
+    """Return the JSON form for a status, without unset fields."""
     return told.model_dump(mode="json", by_alias=True, exclude_none=True)

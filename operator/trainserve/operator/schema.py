@@ -1,6 +1,6 @@
-"""From a pydantic type to the structural OpenAPI v3 schema that a CustomResourceDefinition may hold.
+"""Conversion of a pydantic type to the structural OpenAPI v3 schema that a CustomResourceDefinition requires.
 
-The API server refuses what pydantic's own JSON schema is full of: references, `null` as a type, titles, closed objects.
+The API server refuses much of pydantic's own JSON schema: references, `null` as a type, titles, closed objects.
 Rules: https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/#specifying-a-structural-schema
 """
 
@@ -35,22 +35,23 @@ NO_PARTS: Schema = {
     "x-kubernetes-preserve-unknown-fields": True,
     "maxProperties": 0,
     "maxItems": 0,
-    # A server drops what lies deeper, also from objects that it stored under another schema.
+    # A server drops deeper values, also from objects that it stored under another schema.
     "additionalProperties": {"type": "string"},
     "items": {"type": "string"},
 }
-"""Of a value without a type: neither an object nor a list."""
+"""Schema of a value without a type that is neither an object nor a list."""
 
 
 def structural_schema(model: type[BaseModel], *, mode: Literal["validation", "serialization"] = "validation") -> Schema:
-    """The schema of a type as it is read or, with `mode="serialization"`, as it is written (computed fields too)."""
+    """Return the schema of a type as it is read or, with `mode="serialization"`, as it is written, including computed
+    fields."""
     schema = model.model_json_schema(by_alias=True, mode=mode)
     return _structural(schema, schema.get("$defs", {}))
 
 
 def _structural(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> Schema:
     if node.get("x-kubernetes-preserve-unknown-fields"):
-        return dict(node)  # it is in this form already: trainserve.api.open_fields
+        return dict(node)  # already in this form: trainserve.api.open_fields
     node = resolved(node, definitions)
     if "anyOf" in node:
         return _number_or_string(node, [_structural(choice, definitions) for choice in node["anyOf"]])
@@ -71,22 +72,22 @@ def _structural(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> Sche
         if not schema["required"]:
             del schema["required"]
         if "default" in schema:
-            # In full: the API server holds the rules of a type against its default before the fields' own fill it.
+            # The whole default: the API server validates it against the type's rules before it adds those of fields.
             fields = schema["properties"].items()
             schema["default"] = {name: field["default"] for name, field in fields if "default" in field}
     elif node.get("additionalProperties"):
         schema["additionalProperties"] = _structural(node["additionalProperties"], definitions)
     elif node.get("patternProperties"):
-        # What the keys look like cannot be said here; the operator looks at them.
+        # A structural schema cannot restrict the keys; the operator checks them.
         (values,) = node["patternProperties"].values()
         schema["additionalProperties"] = _structural(values, definitions)
     return schema
 
 
 def resolved(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The node with references followed and `null` taken away: an optional field is one that may be absent.
+    """Return the node with references followed and `null` removed: an optional field is one that may be absent.
 
-    What stands beside a reference (a description, a default) goes before what the reference says.
+    Keys beside a reference, such as a description or a default, take precedence over those of its target.
     """
     while True:
         if "$ref" in node:
@@ -99,10 +100,11 @@ def resolved(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> Mapping
 
 
 def _number_or_string(node: Mapping[str, Any], choices: list[Schema]) -> Schema:
-    """The one union that a structural schema knows. A bound holds for the number, a pattern for the text.
+    """Return the schema of a union of a number and a string, with bounds for the number and a pattern for the string.
 
-    Of numbers with a fraction it knows none: such a field has no type. An object or a list is kept out by what it may
-    not hold, and an empty one by the operator.
+    A structural schema supports such a union only for integers. With a fractional number the field has no type:
+    NO_PARTS excludes objects and lists that are not empty, and the operator refuses empty ones. Raises TypeError for
+    any other union.
     """
     if [choice.get("type") for choice in choices] not in (["integer", "string"], ["number", "string"]):
         raise TypeError(f"no structural schema for this union, only for a number and a string: {choices}")

@@ -22,7 +22,7 @@ from trainserve.operator.store import StoreRoot
 
 TRAINER_IMAGE = f"trainserve-trainer:{version('trainserve')}"
 SERVING_IMAGE = f"trainserve-serving:{version('trainserve')}"
-"""Of what fetches, resolves, probes and tunes, without torch; Triton's own is NVIDIA's."""
+"""Image of the containers that fetch, resolve, probe and tune, without torch; Triton itself runs in NVIDIA's image."""
 NODE_CACHE_SIZE = "50Gi"
 SCRATCH = "100Gi"
 TRITON_IMAGE = "nvcr.io/nvidia/tritonserver:26.08-py3"
@@ -45,25 +45,25 @@ class Settings:
     metrics_port: int
     lease_namespace: str
     node_cache: str | None
-    """Folder of every node in which fetched models are kept; None: each pod fetches for itself."""
+    """Folder on every node that keeps fetched models; None: each pod fetches for itself."""
     node_cache_size: str
-    """Most bytes of it, as a Kubernetes quantity."""
+    """Maximum size of that folder in bytes, as a Kubernetes quantity."""
     scrape_annotations: bool
-    """Whether pods tell a Prometheus that follows annotations where their metrics are."""
+    """Whether pods carry the annotations by which a Prometheus finds their metrics."""
     shares: Shares
-    """What containers ask for and may use where no spec says it."""
+    """Requests and limits of containers whose spec sets none."""
     scratch: str = SCRATCH
-    """Most bytes of each empty folder of a pod, as a Kubernetes quantity."""
+    """Maximum size in bytes of each `emptyDir` of a pod, as a Kubernetes quantity."""
     namespaces: tuple[str, ...] = ()
-    """Those that are looked after; none: all."""
+    """Namespaces that the operator watches; empty: all."""
     peers: Peers | None = None
-    """Who asks pods beside their users, for NetworkPolicies; None: there are none."""
+    """Peers that may reach pods besides their users, for NetworkPolicies; None: create no NetworkPolicies."""
     limits: str = ""
-    """What containers that read what others made are told of its size, as JSON; empty: api.limits' own."""
+    """Size limits, as JSON, for containers that read files from others; empty: the defaults of api.limits."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
-        """Read the variables. Raises InvalidSetting with the variable's name, its value and what is allowed."""
+        """Read the variables. Raises InvalidSetting that names the variable, its value and the allowed values."""
         address = environment.get("TRAINSERVE_METRICS_ADDRESS", "0.0.0.0:9090")
         host, _, port = address.rpartition(":")
         if not host or not port.isdigit():
@@ -121,17 +121,17 @@ class Settings:
         )
 
     def bounds(self) -> list[dict[str, str]]:
-        """Return `env` of containers that read files from others."""
+        """Return the `env` with the size limits, for containers that read files from others."""
         return [{"name": Variable.LIMITS, "value": self.limits.replace("$", "$$")}] if self.limits else []
 
     def scrape(self, port: int) -> dict[str, str]:
-        """Return the annotations of a pod whose metrics are at that port."""
+        """Return the annotations of a pod that serves its metrics at `port`; empty if they are disabled."""
         if not self.scrape_annotations:
             return {}
         return {"prometheus.io/scrape": "true", "prometheus.io/port": str(port), "prometheus.io/path": Endpoint.METRICS}
 
     def refuse_scrape(self, template: PodTemplate | None) -> Refusal | None:
-        """Object to annotations of pods that `scrape` sets."""
+        """Refuse annotations in `template` that `scrape` sets; return None if there are none."""
         asked = (template.annotations if template else None) or {}
         taken = [f"spec.pod.annotations.{name}" for name in self.scrape(0) if name in asked]
         if not taken:
@@ -139,16 +139,18 @@ class Settings:
         return Refusal("Invalid", f"{', '.join(taken)}: the operator sets it (chart value monitoring.annotations)")
 
     def store_credentials(self) -> list[dict[str, Any]]:
-        """`envFrom` of containers that reach the store: the namespace's own Secret, if it has one."""
+        """Return `envFrom` of containers that access the store: the namespace's own Secret, if it exists."""
         return [{"secretRef": {"name": self.store_secret, "optional": True}}] if self.store_secret else []
 
     def last_words(self) -> str:
-        """terminationMessagePolicy of containers that `store_credentials` is given to: the end of a log, which may hold
-        a value of the Secret, is no message where there is one."""
+        """Return the terminationMessagePolicy of containers that get `store_credentials`.
+
+        With a Secret, the end of the log is not used as the message, since it may contain a value of the Secret.
+        """
         return "FallbackToLogsOnError" if self.store_secret is None else "File"
 
     def credential_volumes(self) -> list[dict[str, Any]]:
-        """Return the pod's volume of the same Secret: a certificate authority or a .netrc is read from a file."""
+        """Return the pod's volume of the same Secret: a certificate authority or a .netrc must be a file."""
         if self.store_secret is None:
             return []
         return [{"name": "credentials", "secret": {"secretName": self.store_secret, "optional": True}}]

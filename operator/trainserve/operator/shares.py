@@ -1,6 +1,6 @@
-"""What containers ask for and may use at most where their owner's spec does not say: the chart's `pods.resources`.
+"""Default requests and limits of containers whose owner's spec sets none: the chart's `pods.resources`.
 
-Every container has all four figures, or a namespace with a quota on cpu and memory takes none of the pods.
+Every container needs all four figures, since a namespace with a quota on cpu and memory would otherwise refuse its pod.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ class Amounts(ApiType):
 
 
 class Share(ApiType):
-    """One container's `resources`. What is unset is left to the namespace's LimitRange."""
+    """One container's `resources`. Unset amounts are left to the namespace's LimitRange."""
 
     requests: Amounts = Amounts()
     limits: Amounts = Amounts()
 
     @model_validator(mode="after")
     def _are_ordered(self) -> Self:
-        """The API server would refuse the pod."""
+        """Refuse requests above limits, with which the API server would refuse the pod."""
         requests, limits = (amounts.model_dump(exclude_none=True) for amounts in (self.requests, self.limits))
         for name in requests.keys() & limits.keys():
             if quantity.value(requests[name]) > quantity.value(limits[name]):
@@ -42,13 +42,13 @@ class Share(ApiType):
 
 
 def _share(cpu: tuple[str, str], memory: tuple[str, str]) -> Share:
-    """Return the share with request and limit of each."""
+    """Return the share with these amounts, each a pair of request and limit."""
     requests, limits = (Amounts(cpu=cpu[each], memory=memory[each]) for each in (0, 1))
     return Share(requests=requests, limits=limits)
 
 
 class Shares(ApiType):
-    """The shares by the container's name. docs/operations.md lists measured usage."""
+    """Shares by the name of the container. docs/operations.md lists measured usage."""
 
     trainer: Share = _share(cpu=("250m", "2"), memory=("512Mi", "4Gi"))
     triton: Share = _share(cpu=("250m", "2"), memory=("512Mi", "4Gi"))
@@ -59,7 +59,7 @@ class Shares(ApiType):
 
 
 def parse(text: str) -> Shares:
-    """Parse a JSON object of shares; the others keep their defaults. Raises ValueError."""
+    """Parse a JSON object of shares; containers that it does not name keep their defaults. Raises ValueError."""
     try:
         return Shares.model_validate_json(text)
     except ValidationError as error:
@@ -67,8 +67,11 @@ def parse(text: str) -> Shares:
 
 
 def of_workload(resources: Resources, share: Share) -> Object:
-    """`resources` of a container that trains or serves: what the spec says is its request and its limit, so that it is
-    neither starved nor a noisy neighbour; for the rest it has the share, once for each GPU."""
+    """Return `resources` of a container that trains or serves.
+
+    An amount in the spec is both its request and its limit, so that the container is neither starved nor a noisy
+    neighbour. For every other amount it has the share, once for each GPU.
+    """
     said = {"cpu": resources.cpu, "memory": resources.memory}
     asked = {name: text for name, text in said.items() if text is not None}
     gpus = {GPU: str(resources.gpus)} if resources.gpus else {}
@@ -77,8 +80,11 @@ def of_workload(resources: Resources, share: Share) -> Object:
 
 
 def of_helper(share: Share, beside: Object | None = None) -> Object:
-    """`resources` of a container of ours. `beside`: those of a container that runs after it in the same pod, whose
-    room it may use, for a pod holds the larger of both."""
+    """Return `resources` of a helper container of the operator's own.
+
+    `beside` are those of a container that runs after it in the same pod. The helper may use as much, since the pod
+    reserves the larger of both.
+    """
     beside = beside or {}
     requests, limits = (_times(amounts, 1) for amounts in (share.requests, share.limits))
     return _resources(_larger(requests, beside.get("requests", {})), _larger(limits, beside.get("limits", {})))
@@ -99,11 +105,11 @@ def _times(amounts: Amounts, count: int) -> dict[str, str]:
     if count == 1:
         return texts
     many = {name: quantity.value(text) * count for name, text in texts.items()}
-    # Whole thousandths of a core and whole bytes: more digits than these Kubernetes rounds up.
+    # Whole thousandths of a core and whole bytes: Kubernetes would round any further digits up.
     return {name: f"{int(n * 1000)}m" if name == "cpu" else str(int(n)) for name, n in many.items()}
 
 
 def _larger(amounts: dict[str, str], others: dict[str, str]) -> dict[str, str]:
-    """Return `amounts` with each replaced by the larger of both."""
+    """Return `amounts`, each replaced by that of `others` if that is larger."""
     both = {name: others[name] for name in amounts if name in others}
     return amounts | {name: text for name, text in both.items() if quantity.value(text) > quantity.value(amounts[name])}

@@ -1,7 +1,7 @@
-"""From an object as the API server holds it to its parsed spec, or to every problem in it, in the manifest's own terms.
+"""Parsing of a stored object into its spec, or into a list of all its problems in the manifest's own terms.
 
-The CRD's schema refuses most bad manifests at `kubectl apply`; this is the last word, for servers without CEL and for
-objects that were stored before a rule existed.
+The CRD's schema refuses most invalid manifests at `kubectl apply`. This is the final check, for servers without CEL and
+for objects that were stored before a rule existed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Spec = TypeVar("Spec", bound=ApiType)
 
 
 class InvalidSpec(ValueError):
-    """The object cannot be acted on as it stands. One line per problem: path, value and what is allowed."""
+    """The spec or the name of an object is invalid. One line per problem: path, value and what is allowed."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("\n".join(problems))
@@ -31,13 +31,13 @@ class InvalidSpec(ValueError):
 
 
 def parse_trainjob(obj: Mapping[str, Any]) -> TrainJobSpec:
-    """The spec of a TrainJob with its defaults filled in; raises InvalidSpec."""
+    """Return the spec of a TrainJob with its defaults filled in. Raises InvalidSpec."""
     children = "its pods are named <job>-<attempt>-<rank>, which may have 63"
     return _parse(obj, TrainJobSpec, _name_problems(obj, trainjob.NAME_LIMIT, children))
 
 
 def parse_modelserve(obj: Mapping[str, Any]) -> ModelServeSpec:
-    """The spec of a ModelServe with its defaults filled in; raises InvalidSpec."""
+    """Return the spec of a ModelServe with its defaults filled in. Raises InvalidSpec."""
     children = "its ReplicaSets are named <serve>-<digest>-<hash>, which may have 63"
     return _parse(obj, ModelServeSpec, _name_problems(obj, modelserve.NAME_LIMIT, children))
 

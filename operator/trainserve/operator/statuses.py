@@ -1,6 +1,6 @@
-"""Typed views of the statuses of our kinds as JSON, and the reading of one that may be invalid.
+"""Typed views of the JSON statuses of TrainJob and ModelServe, and a reader for a status that may be invalid.
 
-Fields have the names of `trainserve.api`: `tests/operator/test_statuses.py` holds them to the API types.
+Fields have the names of `trainserve.api`: `tests/operator/test_statuses.py` checks them against the API types.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Condition(TypedDict):
 
 
 class Status(TypedDict, total=False):
-    """What the statuses of both kinds have."""
+    """The fields that the statuses of both kinds share."""
 
     phase: str
     conditions: list[Condition]
@@ -63,7 +63,7 @@ class TrainJobStatus(Status, total=False):
 
 
 class Entry(TypedDict, total=False):
-    """A version that took traffic, and since when; a lone graph has no number."""
+    """A version that received traffic, and since when; a standalone .onnx file has no version number."""
 
     version: int | None
     digest: str
@@ -95,9 +95,9 @@ def of_modelserve(serve: Mapping[str, Any]) -> ModelServeStatus:
 
 
 def readable(owner: Mapping[str, Any], model: type[StatusType]) -> Object:
-    """Return the status in the form of `model`, without what cannot be read: anybody with the right may have edited it.
+    """Return the status in the form of `model`, without invalid parts: users with write access may have edited it.
 
-    An invalid entry of a list is left out, or else the whole field.
+    An invalid entry of a list is dropped if other entries remain; otherwise the whole field is dropped.
     """
     found = owner.get("status")
     kept: Any = dict(found) if isinstance(found, Mapping) else {}

@@ -1,4 +1,4 @@
-"""The model store as the operator knows it: an address that pods mount. The operator itself never reads it."""
+"""The model store from the operator's side: an address that pods access. The operator itself never reads it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ CHECKPOINTS = ".checkpoints"
 def claimed(
     uri: str, volume_name: str = VOLUME, path: str = PodPath.STORE
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Volumes and read-only mounts of an address outside the store: the claim of a pvc:// one, where pods look for
-    it."""
+    """Return the volumes and read-only mounts for an address outside the store: those of the claim, at `path`, for a
+    pvc:// address, and none for any other."""
     if not uri.startswith(CLAIM):
         return [], []
     name, _, _ = uri.removeprefix(CLAIM).partition("/")
@@ -27,13 +27,13 @@ def claimed(
 
 @dataclass(frozen=True)
 class StoreRoot:
-    """The public root, and how a pod reaches it."""
+    """The store's public root address, and the way in which pods access it."""
 
     public: str
 
     @classmethod
     def parse(cls, text: str) -> StoreRoot:
-        """Accept `pvc://<claim>`, `file:///abs/folder` and `s3://bucket[/prefix]`; raise ValueError for the rest."""
+        """Parse `pvc://<claim>`, `file:///abs/folder` or `s3://bucket[/prefix]`. Raises ValueError for any other."""
         public = text.rstrip("/")
         scheme, separator, rest = public.partition("://")
         if not separator or not rest:
@@ -48,24 +48,24 @@ class StoreRoot:
 
     @property
     def mounted(self) -> str:
-        """The root as a pod sees it."""
+        """Root of the store as a pod sees it: a folder, or the s3:// address."""
         return self.public if self.public.startswith("s3://") else PodPath.STORE
 
     @property
     def is_mounted(self) -> bool:
-        """Whether pods see it as a folder."""
+        """Whether pods see the store as a folder."""
         return self.mounted == PodPath.STORE
 
     def checkpoints(self, namespace: str, uid: str) -> str:
-        """The folder of one TrainJob's checkpoints, as its pods see it; a store that is not mounted has none.
+        """Return the folder of one TrainJob's checkpoints, as its pods see it. The store must be mounted.
 
-        Readers of the store never see it: no namespace begins with a dot.
+        Readers of the store never see this folder, since no namespace begins with a dot.
         """
         assert self.is_mounted
         return f"{PodPath.STORE}/{CHECKPOINTS}/{namespace}/{uid}"
 
     def volumes(self) -> list[dict[str, Any]]:
-        """The pod's volume, if the store is one."""
+        """Return the pod's volume of the store; empty if the store is not mounted."""
         scheme, _, rest = self.public.partition("://")
         if scheme == "pvc":
             return [{"name": VOLUME, "persistentVolumeClaim": {"claimName": rest}}]
@@ -74,8 +74,8 @@ class StoreRoot:
         return []
 
     def mounts(self, namespace: str, *, read_only: bool) -> list[dict[str, Any]]:
-        """The container's mounts of that volume: its namespace's own folder and nothing beside it. Whoever writes has
-        the namespace's checkpoints, too."""
+        """Return the container's mounts of that volume: only the folder of its namespace, and for a writer also the
+        folder of the namespace's checkpoints."""
         folders = [namespace] if read_only else [namespace, f"{CHECKPOINTS}/{namespace}"]
         return [
             {"name": VOLUME, "mountPath": f"{PodPath.STORE}/{folder}", "subPath": folder, "readOnly": read_only}
@@ -83,7 +83,7 @@ class StoreRoot:
         ]
 
     def path_of(self, uri: str) -> str | None:
-        """Return `<namespace>/<model>/<version>` of a public address; None if it is not in this store."""
+        """Return `<namespace>/<model>/<version>` of a public address, or None if it is not a version in this store."""
         prefix = f"{self.public}/"
         path = uri.rstrip("/").removeprefix(prefix)
         inside = uri.startswith(prefix) and len(path.split("/")) == 3 and ".." not in path.split("/")
@@ -94,9 +94,9 @@ class StoreRoot:
         return f"{self.public}/{namespace}/{model}/{version}"
 
     def is_at(self, uri: str, namespace: str, model: str, version: int) -> bool:
-        """Return whether `uri` is the address of that version, the only one that is believed."""
+        """Return whether `uri` is the address of that version, the only one that is accepted for it."""
         return version <= LAST_VERSION and uri == self.address(namespace, model, version)
 
     def foreign(self, uri: str, namespace: str) -> bool:
-        """Whether an address lies in this store, but not in the namespace's own folder."""
+        """Return whether `uri` lies in this store, but outside the folder of `namespace`."""
         return uri.startswith(f"{self.public}/") and not uri.startswith(f"{self.public}/{namespace}/")

@@ -1,4 +1,4 @@
-"""One line of the log for each change of a status that a person would ask about."""
+"""Log lines for changes of a status, one for each change that matters to people."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NEW = "New"
 
 
 def phase(status: Mapping[str, Any]) -> str:
-    """Return the phase; NEW without a status."""
+    """Return the phase of a status; NEW if it has none."""
     return str(status.get("phase") or NEW)
 
 
@@ -27,10 +27,10 @@ class Transition:
     after: str
     reason: str
     details: Mapping[str, int | str] = field(default_factory=dict)
-    """Such as `attempt` and `version`, by name; those that are known."""
+    """Known details by name, such as `attempt` and `version`."""
 
     def words(self) -> str:
-        """`Running -> Restarting: OutOfMemory, attempt 1`."""
+        """Return the change as text, such as `Running -> Restarting: OutOfMemory, attempt 1`."""
         return f"{self.before} -> {self.after}: {', '.join([self.reason, *self._details()])}"
 
     def _details(self) -> list[str]:
@@ -38,7 +38,7 @@ class Transition:
 
 
 def tell(logger: logging.Logger, owner: Object, transition: Transition) -> None:
-    """Write the line, whose parts are also its fields."""
+    """Log the transition of `owner`, with its parts as fields of the line, too."""
     kind, metadata = owner["kind"], owner["metadata"]
     namespace, name, uid = metadata["namespace"], metadata["name"], metadata["uid"]
     fields = {"from": transition.before, "to": transition.after, "reason": transition.reason, **transition.details}

@@ -1,6 +1,6 @@
-"""A keyed work queue in the manner of client-go: what is due is reconciled, by one worker per key at a time.
+"""A keyed work queue in the manner of client-go: due keys are reconciled, each by at most one worker at a time.
 
-`KeyQueue` is the bookkeeping, without clock or tasks; `Workers` runs it on the event loop.
+`KeyQueue` is the bookkeeping, without a clock or tasks; `Workers` runs it on the event loop.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ logger = logging.getLogger(__name__)
 BACKOFF_BASE = 0.2
 BACKOFF_LIMIT = 15.0
 RECONCILE_TIMEOUT = 120.0
-"""Seconds; far beyond what a healthy reconcile takes, so that a hang becomes an error that is retried."""
+"""Seconds; far more than a healthy reconcile takes, so that one that hangs becomes an error and is retried."""
 
 
 class Key(NamedTuple):
-    """One object to reconcile."""
+    """Identity of one object to reconcile."""
 
     kind: str
     namespace: str
@@ -33,16 +33,16 @@ class Key(NamedTuple):
 
 @dataclass
 class KeyQueue:
-    """Which keys are due, which are being worked on, and when others will be.
+    """The keys that are due, those in progress, and the times at which others become due. Times are in seconds.
 
-    Namespaces take turns, so that whoever adds a thousand keys at once keeps nobody else waiting for more than one.
-    A key that is added while it is being worked on is dirty: it becomes due again when that work is done. At most one
+    Namespaces take turns, so that a namespace that adds a thousand keys at once delays each other one by at most one
+    key. A key that is added while it is in progress is dirty: it becomes due again when that work is done. At most one
     wake-up per key is scheduled; adding a key makes it due now and drops the wake-up.
     """
 
     _ready: dict[str, dict[Key, float]] = field(default_factory=dict)
-    """Due keys by namespace, with the time at which they became so, in that order; namespaces in the order of their
-    turns."""
+    """Due keys by namespace, with and in the order of the times at which they became due; namespaces in the order of
+    their turns."""
     _working: dict[Key, float] = field(default_factory=dict)
     _dirty: dict[Key, float] = field(default_factory=dict)
     _wakeups: dict[Key, float] = field(default_factory=dict)
@@ -50,7 +50,7 @@ class KeyQueue:
     _failures: dict[Key, int] = field(default_factory=dict)
 
     def add(self, key: Key, now: float) -> None:
-        """The key is due now."""
+        """Make the key due now."""
         self._wakeups.pop(key, None)
         if key in self._working:
             self._dirty.setdefault(key, now)
@@ -58,7 +58,7 @@ class KeyQueue:
             self._ready.setdefault(key.namespace, {}).setdefault(key, now)
 
     def add_after(self, key: Key, delay: float, now: float) -> None:
-        """The key is due in `delay` seconds, unless it becomes so earlier."""
+        """Make the key due in `delay` seconds, unless it becomes due earlier."""
         if key in self._ready.get(key.namespace, ()) or key in self._dirty:
             return
         when = now + max(0.0, delay)
@@ -67,7 +67,7 @@ class KeyQueue:
             heapq.heappush(self._heap, (when, key))
 
     def add_after_failure(self, key: Key, now: float) -> float:
-        """Schedule the next try, later after each failure in a row; answer the delay in seconds."""
+        """Schedule the next try, with a longer delay after each consecutive failure; return the delay in seconds."""
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
         delay = min(BACKOFF_BASE * 2 ** min(failures, 30), BACKOFF_LIMIT)
@@ -75,12 +75,14 @@ class KeyQueue:
         return float(delay)
 
     def forget_failures(self, key: Key) -> None:
-        """The key was reconciled: the next failure counts as the first."""
+        """Reset the failures of a key after a success, so that the next failure counts as the first."""
         self._failures.pop(key, None)
 
     def take(self, now: float) -> Key | None:
-        """Hand out the key that has been due longest in the namespace whose turn it is, or None. It is then worked on
-        until `done`."""
+        """Return the key that has been due longest in the namespace whose turn it is, or None if no key is due.
+
+        The key is in progress until `done`.
+        """
         self._promote(now)
         if not self._ready:
             return None
@@ -94,27 +96,29 @@ class KeyQueue:
         return key
 
     def done(self, key: Key) -> None:
-        """The work on the key ended, well or badly."""
+        """End the work on a key, whether it succeeded or failed."""
         del self._working[key]
         since = self._dirty.pop(key, None)
         if since is not None:
             self._ready.setdefault(key.namespace, {})[key] = since
 
     def next_wakeup(self) -> float | None:
-        """When the next scheduled key becomes due; None when none is scheduled."""
+        """Return the time at which the next scheduled key becomes due, or None if none is scheduled."""
         while self._heap and self._wakeups.get(self._heap[0][1]) != self._heap[0][0]:
             heapq.heappop(self._heap)
         return self._heap[0][0] if self._heap else None
 
     def oldest_age(self, now: float) -> float:
-        """Seconds for which the longest-waiting key has been due or worked on; 0 when there is none. A scrape asks from
-        another thread: what is due now may have become so after `now`."""
+        """Return the seconds for which the longest-waiting key has been due or in progress; 0 if there is none.
+
+        A scrape calls this from another thread, so a key may have become due after `now`.
+        """
         ready = [since for due in tuple(self._ready.values()) for since in tuple(due.values())]
         since = min((*ready, *self._working.values(), *self._dirty.values()), default=now)
         return max(0.0, now - since)
 
     def depth(self) -> int:
-        """Keys that are due or worked on."""
+        """Return the number of keys that are due or in progress."""
         return sum(len(due) for due in tuple(self._ready.values())) + len(self._working)
 
     def _promote(self, now: float) -> None:
@@ -124,11 +128,11 @@ class KeyQueue:
 
 
 Reconcile = Callable[[Key], Awaitable[float | None]]
-"""Brings one object towards its desired state; answers after how many seconds to look again, if at all."""
+"""Brings one object towards its desired state; returns the seconds until the next reconcile, or None."""
 
 
 class Workers:
-    """Runs a KeyQueue: `size` keys at once, while `gate` is set."""
+    """Workers of a KeyQueue: reconcile up to `size` keys at once, while `gate` is set."""
 
     def __init__(self, reconcile: Reconcile, gate: asyncio.Event, size: int = 16) -> None:
         self._reconcile = reconcile
@@ -139,20 +143,20 @@ class Workers:
         self._running: set[asyncio.Task[None]] = set()
 
     def add(self, key: Key) -> None:
-        """The key is due now."""
+        """Make the key due now."""
         self._queue.add(key, time.monotonic())
         self._changed.set()
 
     def oldest_age(self) -> float:
-        """Seconds for which the longest-waiting key has been due; 0 while this replica is not the one to act."""
+        """Return the seconds for which the longest-waiting key has been due or in progress; 0 while `gate` is unset."""
         return self._queue.oldest_age(time.monotonic()) if self._gate.is_set() else 0.0
 
     def depth(self) -> int:
-        """Keys that are due or worked on."""
+        """Return the number of keys that are due or in progress."""
         return self._queue.depth()
 
     async def run(self) -> None:
-        """Work until cancelled; then what is under way is cancelled too."""
+        """Work until cancelled, then cancel the reconciles in progress as well."""
         try:
             while True:
                 await self._gate.wait()
@@ -167,7 +171,7 @@ class Workers:
                 task.cancel()
 
     async def _wait(self) -> None:
-        # While every worker is busy there is nothing to do with a key that becomes due.
+        # While every worker is busy, a key that becomes due cannot be started.
         when = self._queue.next_wakeup() if len(self._running) < self._size else None
         try:
             async with asyncio.timeout(None if when is None else max(0.0, when - time.monotonic())):

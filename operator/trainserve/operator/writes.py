@@ -1,4 +1,4 @@
-"""What the operator writes to the API server, seen in the one place where every write goes out."""
+"""Observation of the operator's writes to the API server, in the one place that sends all of them."""
 
 from __future__ import annotations
 
@@ -20,29 +20,30 @@ from trainserve.operator.rest import APPLY, JSON, TIMEOUT, Requests
 logger = logging.getLogger(__name__)
 
 NO_ANSWER = "none"
-"""Stands for the status code of a write that was not answered."""
+"""Takes the place of the HTTP status code of a write without a response."""
 VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 _PLACE = re.compile(r"/namespaces/([^/]+)/([^/]+)(?:/([^/]+)(?:/([^/]+))?)?$")
-"""How the path of a request ends: namespace, plural, name, subresource. All that we write has a namespace."""
+"""End of a request's path: namespace, plural, name, subresource. Every object that the operator writes has a namespace.
+"""
 
 
 class Write(NamedTuple):
-    """One write. `name` is None when the object is being created: then it stands in the body alone."""
+    """One write. `name` is None for a creation, whose name stands only in the body."""
 
     verb: str
     kind: str
     namespace: str
     name: str | None
     status: bool
-    """Whether it is of the status alone."""
+    """Whether only the status is written."""
 
 
 Written = Callable[[Write, str], None]
-"""Is told of each write with its HTTP status code, or NO_ANSWER."""
+"""Called for each write, with its HTTP status code or NO_ANSWER."""
 
 
 def write_of(method: str, path: str, content_type: str, kinds: Mapping[str, str]) -> Write | None:
-    """The write that a request is; None for one that reads. `kinds` are ours by their plurals."""
+    """Return the write that a request makes, or None if it only reads. `kinds` maps plurals to the operator's kinds."""
     place = _PLACE.search(path)
     if method not in VERBS or place is None:
         return None
@@ -52,14 +53,14 @@ def write_of(method: str, path: str, content_type: str, kinds: Mapping[str, str]
 
 
 LEASE = "Lease"
-"""Kind of what says who may write: it is written by whoever may not."""
+"""Kind of the object that decides which replica may write; a replica that may not write must still write this one."""
 
 
 class ToldRequests(Requests):
-    """Requests that tell what was written, and hear the server's clock.
+    """Requests that report each write to `written` and read the server's clock from each response.
 
-    `may_write` is asked last, when all is ready to be sent: a process may be stopped at any time before. Stopped after
-    that, it sends what its resourceVersion makes void.
+    `may_write` is called last, when the request is ready to be sent, because the process may be suspended at any time
+    before. If it is suspended after that, the resourceVersion in the request makes the server refuse an outdated write.
     """
 
     def __init__(
@@ -83,7 +84,10 @@ class ToldRequests(Requests):
         content_type: str = JSON,
         limits: ClientTimeout = TIMEOUT,
     ) -> RESTResponse:
-        """Send it; once it is answered, or is not, tell. Raises NotHolding."""
+        """Send a request and report a write, whether or not it gets a response.
+
+        Raises NotHolding, before sending, if the write is not allowed.
+        """
         write = write_of(method, path, content_type, self._kinds)
         if write is not None and write.kind != LEASE and not self._may_write():
             raise NotHolding(f"{write.verb} {write.kind}: the lease was not renewed in time")

@@ -1,4 +1,4 @@
-"""The attempts that a status lists: their number is bounded however often a cluster preempts."""
+"""The attempts that a status lists; their number is bounded, however often the cluster preempts pods."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from trainserve.operator.statuses import Attempt
 
 LISTED = 20
 NEWEST = 10
-"""Always listed, as is the first."""
+"""Number of latest attempts that are always listed, as is the first."""
 
 
 def bounded(attempts: Sequence[Attempt]) -> tuple[list[Attempt], int]:
-    """Return the attempts to list, and how many were left out.
+    """Return the attempts to list, and the number of those left out.
 
-    Only faults of the cluster are left out: the others, and taken ports after the first few, are counted against
-    `policy.retries`, which bounds them. Pods are listed of the latest attempt alone; those of an earlier one were
+    Only faults of the cluster are left out: all other failures, and taken ports after the first few, count against
+    `policy.retries`, which bounds them. Pods are listed for the latest attempt only; those of an earlier one were named
     <job>-<attempt>-<rank>.
     """
     candidates = [attempt for attempt in attempts[1:-NEWEST] if _is_fault_of_the_cluster(attempt.get("reason"))]

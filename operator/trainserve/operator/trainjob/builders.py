@@ -31,7 +31,7 @@ def attempt_objects(job: Object, spec: TrainJobSpec, attempt: int, settings: Set
 
 
 def config_map(job: Object, spec: TrainJobSpec, attempt: int, settings: Settings) -> Object:
-    """Return the ConfigMap with the run's whole configuration, by which it can be repeated by hand."""
+    """Return the ConfigMap with the run's whole configuration, with which it can be repeated by hand."""
     text = json.dumps(run_config(job, spec, attempt, settings), indent=1, sort_keys=True)
     return {
         "apiVersion": "v1",
@@ -42,7 +42,7 @@ def config_map(job: Object, spec: TrainJobSpec, attempt: int, settings: Settings
 
 
 def network_policy(job: Object, peers: Peers) -> Object:
-    """Return the policy: all ports between the gang's pods, and the progress port for operator and Prometheus."""
+    """Return the policy that opens all ports between the gang's pods, and the progress port to operator and Prometheus."""
     name = job["metadata"]["name"]
     allowed = [
         network.Ports((), [{"podSelector": {"matchLabels": {labels.TRAINJOB: name}}}]),
@@ -67,7 +67,7 @@ def headless_service(job: Object, attempt: int) -> Object:
 
 
 def worker_pod(job: Object, spec: TrainJobSpec, attempt: int, rank: int, settings: Settings) -> Object:
-    """Return one worker of the gang; `rank` is the pod's, and torchrun numbers its processes."""
+    """Return one worker pod of the gang; `rank` is that of the pod, and torchrun numbers the processes in it."""
     metadata = _metadata(job, pod_name(job["metadata"]["name"], attempt, rank), attempt)
     metadata["labels"] |= {labels.RANK: str(rank), **labels.of_model(spec.output.model if spec.output else None)}
     metadata["annotations"] = {labels.SPEC_DIGESTS: json.dumps(spec_digests(spec), sort_keys=True)}
@@ -81,7 +81,7 @@ def worker_pod(job: Object, spec: TrainJobSpec, attempt: int, rank: int, setting
         "name": CONTAINER,
         "resources": resources,
         "securityContext": pods.hardened(template=spec.pod),
-        # A container that dies before it can report leaves the end of its log as the reason.
+        # If a container dies before it can report, the end of its log becomes the reason.
         "terminationMessagePolicy": "FallbackToLogsOnError" if _is_command(spec) else settings.last_words(),
         **parts,
         "volumeMounts": volumes.mounts,

@@ -1,4 +1,4 @@
-"""Reasons not to accept a TrainJob: a chain of small pure functions; the first objection is the one that is shown."""
+"""Checks before a TrainJob is accepted: a chain of small pure functions, of which the first refusal is shown."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trainserve.operator.trainjob.observed import Observed
 
 
 def accepted(observed: Observed, settings: Settings) -> TrainJobSpec | Refusal:
-    """Return the spec, or the first objection to it, in the order in which a user would fix them."""
+    """Return the spec, or the first refusal, in the order in which a user would fix the problems."""
     spec = observed.spec
     if isinstance(spec, Refusal):
         return spec
@@ -32,7 +32,7 @@ def accepted(observed: Observed, settings: Settings) -> TrainJobSpec | Refusal:
 
 
 def _too_long(spec: TrainJobSpec) -> Refusal | None:
-    """Object to options that are too large together: every watcher of the object parses them."""
+    """Refuse options whose total size is too large: every watcher of the object parses them."""
     options = [part.options for part in (spec.model, spec.dataset) if part is not None and part.options]
     size = sum(len(json.dumps(each, ensure_ascii=False).encode(errors="replace")) for each in options)
     if size <= MAX_BYTES:
@@ -42,13 +42,13 @@ def _too_long(spec: TrainJobSpec) -> Refusal | None:
 
 
 def _not_supported(spec: TrainJobSpec) -> Refusal | None:
-    """Object to the fields that the API has and that this operator would ignore."""
+    """Refuse fields of the API that this operator would ignore."""
     problems = unsupported(spec)
     return Refusal("NotSupported", "\n".join(problems)) if problems else None
 
 
 def _no_place_for_checkpoints(spec: TrainJobSpec, settings: Settings) -> Refusal | None:
-    """Object to checkpoints with a store that is not a mounted volume, since they are files."""
+    """Refuse checkpoints if the store is not a mounted volume, since they are files."""
     if spec.checkpoint is None or settings.store.is_mounted:
         return None
     return Refusal(
@@ -59,7 +59,7 @@ def _no_place_for_checkpoints(spec: TrainJobSpec, settings: Settings) -> Refusal
 
 
 def _spec_changed(spec: TrainJobSpec, started_with: Mapping[str, str] | None) -> Refusal | None:
-    """Object to a change of anything but policy after the first attempt, which started with these digests."""
+    """Refuse a change of anything but policy since the first attempt, whose spec had the digests `started_with`."""
     if started_with is None:
         return None
     current = spec_digests(spec)

@@ -1,4 +1,4 @@
-"""CONFIG.json of an attempt: the spec as resolved, with addresses turned into the paths that the pod mounts."""
+"""CONFIG.json of an attempt: the resolved spec, with addresses replaced by the paths at which the pod mounts them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def run_config(job: Object, spec: TrainJobSpec, attempt: int, settings: Settings
         mode="json",
         by_alias=True,
         exclude_none=True,
-        # Images of an earlier release know fewer fields, and refuse those that they do not know.
+        # Images of an earlier release refuse fields that they do not know.
         exclude_defaults=True,
         # Sections that only the operator acts on.
         exclude={"policy": True, "resources": True, "workers": True, "pod": True, "model": {"image", "command"}},
@@ -31,7 +31,7 @@ def run_config(job: Object, spec: TrainJobSpec, attempt: int, settings: Settings
             case "script":
                 said["model"]["script"] = path_of(name, uri)
     if spec.checkpoint is not None:
-        # By uid, not by attempt: an attempt resumes from what the one before saved.
+        # By uid, not by attempt: an attempt resumes from its predecessor's checkpoints.
         said["checkpoint"]["folder"] = settings.store.checkpoints(metadata["namespace"], metadata["uid"])
     return {
         "job": {

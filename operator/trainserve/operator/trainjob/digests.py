@@ -1,4 +1,4 @@
-"""Fingerprints of what a TrainJob trains, to notice and to name a change after its first attempt has started."""
+"""Digests of a TrainJob's spec by field, to detect and name a change after the first attempt has started."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ DIGITS = 12
 
 
 def spec_digests(spec: TrainJobSpec) -> dict[str, str]:
-    """Return the first digits of the sha256 of each field of the spec except policy.
+    """Return the first DIGITS digits of the sha256 of each field of the spec except policy.
 
-    Fields at their defaults do not count, so neither writing a default out nor an operator that knows more fields is a
+    Fields at their defaults are left out, so neither an explicit default nor an operator with more fields counts as a
     change.
     """
     said = spec.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"policy"})

@@ -1,4 +1,4 @@
-"""Several processes that train one model, and how they find each other; torchrun starts those of one pod."""
+"""The gang of processes that train one model, and its rendezvous; torchrun starts the processes of each pod."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trainserve.operator.objects import Object
 from trainserve.operator.trainjob.names import attempt_name, pod_name
 
 FIRST_PORT, PORTS = 29500, 3000
-"""From torchrun's default port up to where ephemeral ports begin."""
+"""Range of rendezvous ports: from torchrun's default port up to the ephemeral ports."""
 
 
 def processes(spec: TrainJobSpec) -> int:
@@ -21,20 +21,22 @@ def processes(spec: TrainJobSpec) -> int:
 
 
 def is_gang(spec: TrainJobSpec) -> bool:
-    """Return whether there is more than one process."""
+    """Return whether the job runs more than one process."""
     return spec.workers.nodes * processes(spec) > 1
 
 
 def port(job: Object, attempt: int) -> int:
-    """Return the rendezvous port, which differs between gangs that share a network, as on the development cluster."""
+    """Return the rendezvous port of an attempt, derived from the job's uid so that gangs that share a network, as on
+    the development cluster, get different ports."""
     digest = hashlib.sha256(f"{job['metadata']['uid']}/{attempt}".encode()).digest()
     return FIRST_PORT + int.from_bytes(digest[:4]) % PORTS
 
 
 def rendezvous(job: Object, spec: TrainJobSpec, attempt: int, rank: int) -> list[dict[str, str]]:
-    """Return torchrun's own variables (torch.distributed.run reads every option also from PET_<OPTION>).
+    """Return torchrun's own variables (torch.distributed.run also reads every option from PET_<OPTION>).
 
-    Rank 0's pod is where the gang meets. A process that fails ends its pod: the operator restarts the gang as new pods.
+    The rendezvous is in rank 0's pod. A process that fails ends its pod, and the operator restarts the gang in new
+    pods.
     """
     name = job["metadata"]["name"]
     first = f"{pod_name(name, attempt, 0)}.{attempt_name(name, attempt)}"
@@ -50,7 +52,7 @@ def rendezvous(job: Object, spec: TrainJobSpec, attempt: int, rank: int) -> list
 
 
 def place(pod: Object, job: Object, attempt: int) -> None:
-    """Give a gang's pod the host name by which the others find it, and prefer a node of its own."""
+    """Give a gang's pod the host name by which the others find it, and a preference for a node of its own."""
     selector = {labels.TRAINJOB: job["metadata"]["name"], labels.ATTEMPT: str(attempt)}
     term = {"labelSelector": {"matchLabels": selector}, "topologyKey": "kubernetes.io/hostname"}
     apart = {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "podAffinityTerm": term}]}

@@ -1,4 +1,4 @@
-"""The check that the store holds what a run of a user's own code reports as published, before the version is served."""
+"""The check, before a version is served, that the store holds what a run of a user's own code reports as published."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trainserve.operator.settings import Settings
 from trainserve.operator.trainjob.outcome import Outcome
 
 PATIENCE_SECONDS = 30
-"""Time for which that pod looks for a version: a version may become visible on other nodes a moment later."""
+"""Seconds for which that pod waits for a version, which may become visible on other nodes with a delay."""
 
 
 _ABSENT = (Reason.MODEL_NOT_FOUND, Reason.VERSION_NOT_FOUND, Reason.VERSION_MISMATCH)
@@ -20,7 +20,7 @@ _ABSENT = (Reason.MODEL_NOT_FOUND, Reason.VERSION_NOT_FOUND, Reason.VERSION_MISM
 
 
 def pod(job: Object, name: str, model: str, version: int, settings: Settings) -> Object:
-    """Return the pod that looks whether the store holds this version."""
+    """Return the pod that checks whether the store holds this version."""
     metadata, wait = job["metadata"], ("--wait", str(PATIENCE_SECONDS))
     return {
         "apiVersion": "v1",
@@ -31,7 +31,10 @@ def pod(job: Object, name: str, model: str, version: int, settings: Settings) ->
 
 
 def judged(outcome: Outcome, artifact: Object, looked: Object) -> Outcome | None:
-    """Return the outcome, corrected if the store disagrees; None while the pod looks, or if it could not."""
+    """Return the outcome, corrected if the store disagrees; None while the pod checks, or if it could not.
+
+    `artifact` is the version that the run reports, `looked` the pod.
+    """
     end = asking.end_of(looked)
     answer = pods.message(end) if end else None
     if isinstance(answer, Resolved):
@@ -47,12 +50,12 @@ def judged(outcome: Outcome, artifact: Object, looked: Object) -> Outcome | None
 
 
 def is_over(looked: Object) -> bool:
-    """Return whether the pod has ended, well or badly."""
+    """Return whether the pod has ended, successfully or not."""
     return asking.end_of(looked) is not None
 
 
 def why_not(looked: Object) -> str:
-    """Return what is known of a pod that has given no answer; may be empty."""
+    """Return why the pod has given no answer, as far as known; may be empty."""
     end, waiting = asking.end_of(looked), pods.waiting(looked, asking.CONTAINER) or {}
     told = pods.message(end) if end else None
     said = told.message if isinstance(told, Failed) else told if isinstance(told, Unreadable) else None

@@ -1,4 +1,4 @@
-"""TrainJob as the reconciler sees it."""
+"""The reconciler's interface to TrainJob."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class TrainJobs(Kind[Observed]):
     def unseen(self, observed: Observed) -> list[str]:
         if any(conditions.is_true(observed.status.get("conditions"), kind) for kind in ("Complete", "Failed")):
             return []
-        # Anybody with the right to may have edited the status: no name is asked for that is not a worker's.
+        # Users with write access may have edited the status, so only names of workers are looked up.
         latest = {pod for attempt in (observed.status.get("attempts") or [])[-1:] for pod in attempt["pods"]}
         return sorted(pod for pod in latest - observed.names if place_of(observed.identity.name, pod) is not None)
 
@@ -55,13 +55,13 @@ class TrainJobs(Kind[Observed]):
         return planned
 
     def _unrecorded(self, observed: Observed, status: Object) -> list[Object]:
-        """Return the entry for what the run has published; none if it is recorded already."""
+        """Return the record's entry for the version that the run has published; empty if it is already recorded."""
         model, artifact = observed.outline.model, status.get("artifact")
         if not (model and artifact and conditions.is_true(status.get("conditions"), "Complete")):
             return []
         namespace = observed.identity.namespace
         if not self._settings.store.is_at(artifact["uri"], namespace, model, artifact["version"]):
-            return []  # the store was another one then
+            return []  # the version was published to another store
         known = record.digests(self._cache, namespace)
         return record.missing(known, namespace, model, artifact["version"], artifact["digest"])
 

@@ -1,4 +1,4 @@
-"""What a pass over a TrainJob decides from, gathered and parsed once."""
+"""The input of one pass over a TrainJob, gathered and parsed once."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from trainserve.operator.statuses import Attempt, TrainJobStatus
 from trainserve.operator.trainjob.names import CHECK, place_of, pod_name
 
 UNKNOWN = Reason.USER_ERROR
-"""Reason of an ended attempt whose own reason can no longer be read: it counts against the retries."""
+"""Reason for an ended attempt whose own reason can no longer be read: it counts against the retries."""
 
 
 @dataclass(frozen=True)
 class Outline:
-    """The part of a spec that a run is followed to its end by, readable even where the spec is invalid."""
+    """The part of a spec that is needed to follow a run to its end, readable even if the spec is invalid."""
 
     model: str | None
     """`output.model`."""
     retries: int
     has_own_code: bool
-    """Whether the run is of a user's own script or image."""
+    """Whether the run uses a user's own script or image."""
     has_command: bool
 
     @classmethod
@@ -46,7 +46,7 @@ class Outline:
 
 @dataclass(frozen=True)
 class Observed:
-    """A TrainJob with its pods and what rank 0 of the current attempt said last, if it was asked."""
+    """A TrainJob with its pods and the last progress that rank 0 of the current attempt reported, if any."""
 
     raw: Object
     identity: Identity
@@ -54,18 +54,18 @@ class Observed:
     outline: Outline
     status: TrainJobStatus
     pods: Mapping[str, Object]
-    """The workers of all attempts, by name."""
+    """Worker pods of all attempts, by name."""
     places: Mapping[str, tuple[int, int]]
     """Attempt and rank of each worker, by name."""
     store_checks: Mapping[str, Object]
-    """Pods that look whether the store holds what a run says that it has published, by name."""
+    """Pods that check whether the store holds what a run reports as published, by name."""
     names: frozenset[str]
-    """All pods among the children, also those that an earlier TrainJob of the same name left."""
+    """Names of all pods among the children, including those of an earlier TrainJob of the same name."""
     progress: Mapping[str, Any] | None
 
     @classmethod
     def of(cls, job: Object, children: Sequence[Object], progress: Mapping[str, Any] | None = None) -> Observed:
-        """Gather them from the children of `job` and the last progress of its rank 0."""
+        """Gather the input from `job`, its children and the last progress of its rank 0."""
         identity = Identity.of(job)
         found = {child["metadata"]["name"]: child for child in children if child["kind"] == "Pod"}
         own = {name: pod for name, pod in found.items() if labels.owned_by(pod, identity.uid)}
@@ -97,8 +97,8 @@ def _section(job: Object, name: str) -> Object:
 
 
 def _status(job: Object) -> TrainJobStatus:
-    """Return the status that can be planned from: anybody with the right to may have edited it, and earlier releases
-    wrote less. Its attempts are numbered upwards; what is missing has a default."""
+    """Return a status that is safe to plan from: attempts in ascending order of their numbers, with defaults for missing
+    fields. Users with write access may have edited the stored one, and earlier releases wrote fewer fields."""
     status = cast(TrainJobStatus, statuses.readable(job, Form))
     numbered = {attempt["number"]: attempt for attempt in status.get("attempts") or []}
     if numbered:

@@ -1,4 +1,4 @@
-"""The outcome of an attempt, from its pods: termination messages, exit codes, actions of node and scheduler."""
+"""The outcome of an attempt, derived from its pods: termination messages, exit codes, node and scheduler actions."""
 
 from __future__ import annotations
 
@@ -30,16 +30,17 @@ POD_REASONS = {
     "UnexpectedAdmissionError": Reason.NODE_REFUSED,
     "NodeAffinity": Reason.NODE_REFUSED,
 }
-"""`status.reason` of pods, as kubelets and the node controller write it."""
+"""The operator's reason for each `status.reason` that kubelets and the node controller write to pods."""
 
 DISRUPTIONS = {"DeletionByTaintManager": Reason.NODE_LOST, "DeletionByPodGC": Reason.NODE_LOST}
-"""Reasons of the condition DisruptionTarget (Kubernetes 1.26 on); every other one means preempted or evicted."""
+"""The operator's reason for reasons of the condition DisruptionTarget (Kubernetes 1.26 and later); any other reason
+means that the pod was preempted or evicted."""
 
 _OF_RUNS = said_by(By.RUN) - {Reason.INTERRUPTED, Reason.PORT_TAKEN}
-"""Reasons that a run may report of itself: no fault of the cluster, which would use up no retry. That its given port is
-taken is believed a few times (`retry`)."""
+"""Reasons that a run may report by itself. Faults of the cluster are excluded, since they would use up no retry; a
+report that the rendezvous port is taken is accepted a few times (`retry`)."""
 _TORCHRUN_CANNOT_LISTEN = re.compile(r"\bport: (\d+),.*\bEADDRINUSE\b")
-"""The last line of torchrun's log; it exits with 1 before it has started any process."""
+"""Last line of torchrun's log if it cannot listen; it then exits with 1 before it has started any process."""
 
 
 @dataclass(frozen=True)
@@ -50,33 +51,33 @@ class Outcome:
     message: str
     exit_code: int | None = None
     finished: str | None = None
-    """RFC 3339; None when nobody saw the end."""
+    """Time of the end in RFC 3339; None if it is not known."""
     succeeded: bool = False
     progress: dict[str, Any] | None = None
     result: dict[str, Any] | None = None
     artifact: dict[str, Any] | None = None
     passed_over: str = ""
-    """Entries of the store beside the version that are no versions, in the run's words."""
+    """Entries of the store next to the version that are not versions, as the run reports them."""
 
     @property
     def infrastructure(self) -> bool:
-        """Whether the cluster is at fault rather than the run."""
+        """Whether the cluster and not the run caused the failure."""
         return self.reason.retry is Retry.FREE
 
     @property
     def deterministic(self) -> bool:
-        """Whether it would end the same way again."""
+        """Whether another attempt would end the same way."""
         return self.reason.retry is Retry.NEVER
 
     def explains(self, now: datetime) -> bool:
-        """Return whether EXPLAIN is not over yet; it never begins if nobody saw the end."""
+        """Return whether the other pods still have time to report the cause: EXPLAIN since the end, if that is known."""
         return self.finished is not None and times.left(times.from_text(self.finished), EXPLAIN, now) > timedelta()
 
 
 def believed(outcome: Outcome, is_at: Callable[[str, int], bool]) -> Outcome:
-    """Return the outcome, or InvalidResult if the run claims a version where it cannot have published one.
+    """Return the outcome, or InvalidResult if the run claims a version at an address where it cannot publish.
 
-    `is_at` says whether an address is that of a version of the run's own model.
+    `is_at` returns whether an address is that of a version of the run's own model.
     """
     artifact = outcome.artifact
     if artifact is None or is_at(artifact["uri"], artifact["version"]):
@@ -104,11 +105,11 @@ def of_pod(pod: Mapping[str, Any]) -> Outcome | None:
 
 
 def of_gang(names: list[str], found: Mapping[str, Mapping[str, Any]], now: datetime) -> Outcome | None:
-    """Return the attempt's outcome from its pods by name, rank 0 first; None while it runs.
+    """Return the attempt's outcome from its pods, `names` with rank 0 first; None while it runs.
 
-    One failed pod ends the gang. When several failed, the cause is a fault of the cluster (the others fail because
-    they lose a peer), else a deterministic failure, else the failure that came first. If a pod only lost its peers,
-    they have EXPLAIN to report the cause.
+    One failed pod ends the gang. If several failed, the cause is a fault of the cluster (the others fail because they
+    lose a peer), else a deterministic failure, else the earliest failure. If a pod only reports that it lost its peers,
+    they have the time EXPLAIN to report the cause.
     """
     ends = [of_pod(found[name]) if name in found else _vanished(name) for name in names]
     failures = [end for end in ends if end is not None and not end.succeeded]
@@ -119,7 +120,7 @@ def of_gang(names: list[str], found: Mapping[str, Mapping[str, Any]], now: datet
 
 
 def _weight(end: Outcome) -> tuple[bool, bool, bool, str]:
-    """Return the sort key by which the failure that explains the others comes first."""
+    """Return the sort key that puts the failure which explains the others first."""
     return (not end.infrastructure, not end.deterministic, end.reason == Reason.RANK_LOST, end.finished or "~")
 
 
@@ -168,7 +169,7 @@ def _failed(end: Mapping[str, Any] | None, pod: Mapping[str, Any]) -> Outcome:
     if pods.deleting(pod):
         return Outcome(Reason.INTERRUPTED, "the pod was told to stop", code, finished, progress=progress, result=result)
     if told.reason == Reason.INTERRUPTED or code == Reason.INTERRUPTED.exit_code:
-        # Otherwise a command that exits like this by itself would be restarted for ever.
+        # As an interruption, a command that always exits with this code would be restarted forever.
         return Outcome(
             Reason.USER_ERROR,
             f"exit code {code}: the run stopped although its pod was not being deleted",
@@ -180,14 +181,14 @@ def _failed(end: Mapping[str, Any] | None, pod: Mapping[str, Any]) -> Outcome:
 
 
 def _rendezvous_port(pod: Mapping[str, Any]) -> str | None:
-    """Return the rendezvous port that a pod of a gang was given (`gang.rendezvous`)."""
+    """Return the rendezvous port in a gang pod's environment (`gang.rendezvous`); None for any other pod."""
     containers = objects.spec(pod).get("containers") or []
     variables = (each for container in containers for each in container.get("env") or ())
     return next((each.get("value") for each in variables if each.get("name") == "PET_MASTER_PORT"), None)
 
 
 def _taken_port(end: Mapping[str, Any], reason: Any) -> str | None:
-    """Return the port that is taken, from torchrun's log or the run's message; None if the cause was another."""
+    """Return the taken port from torchrun's log or the run's message; None if the failure had another cause."""
     text = end.get("message") or ""
     found = re.search(r"\bport (\d+)\b", text) if reason == Reason.PORT_TAKEN else _TORCHRUN_CANNOT_LISTEN.search(text)
     return found[1] if found else None

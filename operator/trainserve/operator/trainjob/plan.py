@@ -1,4 +1,4 @@
-"""The next step of a TrainJob: a pure function of what was observed and of the time."""
+"""The next step of a TrainJob, as a pure function of the observed state and the time."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from trainserve.operator.trainjob.outcome import EXPLAIN, Outcome, believed, of_
 from trainserve.operator.trainjob.state import observe, phase
 
 FORCE_AFTER = timedelta(seconds=60)
-"""A pod that is there this long after its grace period is on a node that does not answer."""
+"""Time after its grace period for which a pod must remain to be treated as lost: its node does not respond."""
 
 
 def plan(observed: Observed, settings: Settings, now: datetime) -> Plan:
-    """Decide the next step."""
+    """Return the plan for the next step at `now`."""
     return _Planner(observed, settings, now).plan()
 
 
 class _Planner(Planner):
-    """One pass over one job: reads `seen`, collects into `result`."""
+    """Planner of one pass over one job: reads `seen` and collects into `result`."""
 
     def __init__(self, seen: Observed, settings: Settings, now: datetime) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class _Planner(Planner):
         self.pods, self.old, self.status = seen.pods, seen.status, seen.status.copy()
         self.attempts = [attempt.copy() for attempt in self.old.get("attempts") or []]
         self.spec: TrainJobSpec | None = None
-        """The spec if it is accepted: without it no attempt starts, and what runs goes on."""
+        """The spec if it is accepted; without it no new attempt starts, and a running one continues."""
 
     def plan(self) -> Plan:
         spec = accepted(self.seen, self.settings)
@@ -89,7 +89,7 @@ class _Planner(Planner):
         if self.spec is not None:
             self._start(number)
         else:
-            # What runs continues although the spec as it is now is refused.
+            # A running attempt continues although the current spec is refused.
             ranks = {name: rank for name, (attempt, rank) in self.seen.places.items() if attempt == number}
             self._record(number, sorted(ranks, key=ranks.__getitem__))
 
@@ -169,7 +169,7 @@ class _Planner(Planner):
             found, why = held.judged(outcome, artifact, check), held.why_not(check)
             message = f"{message}: {why}" if why else message
             if (found is not None or held.is_over(check)) and not pods.deleting(check):
-                # With an answer it is no longer needed; without one, the next pod asks again.
+                # With an answer the pod is no longer needed; without one, a new pod tries again.
                 self.result.delete.append(Delete("Pod", name))
         if found is None:
             self._observe("Published", "Unknown", "Checking", message)
@@ -211,7 +211,7 @@ class _Planner(Planner):
         self._tell("Complete", f"attempt {attempt['number']} succeeded", "complete")
 
     def _after(self, attempt: Attempt) -> None:
-        """Stop what is left of the failed latest attempt, then try again or give up."""
+        """Stop the remaining pods of the failed latest attempt, then start another attempt or fail the job."""
         decision = retry.decide(self.attempts, self.seen.outline.retries)
         alive = self._alive()
         self._stop(alive)
@@ -251,7 +251,7 @@ class _Planner(Planner):
         self._stop_lost(alive)
 
     def _stop_lost(self, found: list[Object]) -> None:
-        """Force the deletion of pods that outlive it on a node that does not answer."""
+        """Force the deletion of pods that still exist FORCE_AFTER their deadline, on nodes that do not respond."""
         for pod in filter(pods.deleting, found):
             lost_at = times.from_text(pod["metadata"]["deletionTimestamp"]) + FORCE_AFTER
             if lost_at <= self.now:

@@ -1,4 +1,4 @@
-"""Live progress: the pod to ask, and the answer in the form of the status."""
+"""Live progress of a run: the endpoint to poll, and its answer in the form of the status."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ EVERY = 2.0
 
 
 def targets(observed: Observed) -> dict[str, Target]:
-    """Return rank 0 of the attempt that runs. A user's own command is not asked, since it need not answer."""
+    """Return the progress endpoint of the running rank 0, by the pod's uid; empty for a user's own command, which need
+    not have one."""
     if observed.outline.has_command:
         return {}
     first = (observed.pods[name] for name, (_, rank) in observed.places.items() if rank == 0)

@@ -1,10 +1,11 @@
-"""Whether, and when, a failed attempt is followed by another.
+"""The decision whether, and when, another attempt follows a failed one.
 
-- A fault of the cluster restarts the gang and uses up no retry; the pause doubles with each such fault in a row. That
-  a port is taken is the run's own word: it is one of the cluster `PORTS_TRIED` times, and then as any other failure.
-- A deterministic failure (a gate, parity, bad data) fails the job at once: the same seed gives the same answer.
-- Any other failure uses up a retry, after a pause that doubles each time; the same error twice in a row, the second
-  time within a minute of its start, stops early.
+- A fault of the cluster restarts the gang and uses up no retry; the pause doubles with each consecutive fault. A taken
+  port is reported by the run itself, so it counts as such a fault only `PORTS_TRIED` times, and then as any other
+  failure.
+- A deterministic failure (a gate, parity, bad data) fails the job at once: the same seed gives the same result.
+- Any other failure uses up a retry, after a pause that doubles each time. If the same error occurs twice in a row, the
+  second time within a minute of the attempt's start, the job fails early.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ RESTART_BASE = timedelta(seconds=1)
 BACKOFF_LIMIT = timedelta(minutes=5)
 AT_ONCE = timedelta(seconds=60)
 PORTS_TRIED = 5
-"""Ports, of thousands, that may be taken in the attempts of one job without using up a retry."""
+"""Number of ports, out of thousands, that may be taken in the attempts of one job without using up a retry."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,13 @@ class Again:
 
 @dataclass(frozen=True)
 class GiveUp:
-    """No further attempt; why, in addition to the failure itself (empty when that says enough)."""
+    """No further attempt; `because` adds a reason to the failure itself, and is empty if the failure is enough."""
 
     because: str
 
 
 def decide(attempts: Sequence[Attempt], retries: int) -> Again | GiveUp:
-    """Judge a job by its finished attempts, the failed last one included."""
+    """Decide how a job continues from its finished attempts, the last of which has failed."""
     last = attempts[-1]
     ended = times.from_text(last["completionTime"])
     counted = _counted(attempts)

@@ -1,4 +1,4 @@
-"""Series of one TrainJob: a pure function of its spec and status as they are, valid or not."""
+"""Metric samples of one TrainJob, as a pure function of its spec and status, valid or not."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from trainserve.operator.trainjob.transition import reason
 from trainserve.operator.transition import phase
 
 OVER = ("Complete", "Failed", "Refused")
-"""Phases in which nothing is asked for."""
+"""Phases in which the job requests no GPUs."""
 
 
 def samples(job: Object) -> Iterator[Sample]:
-    """Yield at most SERIES_LIMIT of them."""
+    """Yield the samples of `job`, at most SERIES_LIMIT."""
     metadata, spec, status = job["metadata"], objects.spec(job), statuses.of_trainjob(job)
     own = metadata["namespace"], metadata["name"]
     model = (spec.get("output") or {}).get("model")

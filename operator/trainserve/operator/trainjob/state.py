@@ -12,12 +12,12 @@ from trainserve.operator.trainjob.outcome import CONTAINER
 
 
 def observe(gang: Sequence[Object]) -> list[Condition]:
-    """Return the conditions `Scheduled` and `Running` of an attempt that goes on."""
+    """Return the conditions `Scheduled` and `Running` of an attempt in progress, from its pods."""
     return [_scheduled(gang), _running(gang)]
 
 
 def phase(known: Iterable[Mapping[str, Any]]) -> str:
-    """Return the printer column's word: Refused, Pending, Unschedulable, Running, Restarting, Complete or Failed."""
+    """Return the phase: Refused, Pending, Unschedulable, Running, Restarting, Complete or Failed."""
     found = {condition["type"]: condition for condition in known}
     if conditions.is_true(found.values(), "Complete"):
         return "Complete"
@@ -35,7 +35,7 @@ def phase(known: Iterable[Mapping[str, Any]]) -> str:
 
 
 WAITING = ("Pending", "ImagePull", "ContainerConfig")
-"""Reasons for which an attempt does not run *yet*; with any other, the one before it failed."""
+"""Reasons of Running=False for an attempt that has not started *yet*; any other means that the previous one failed."""
 
 
 def _scheduled(gang: Sequence[Object]) -> Condition:

@@ -1,4 +1,4 @@
-"""Changes between two statuses of a TrainJob, for the log and for counters, as pure functions."""
+"""Changes between two statuses of a TrainJob, for the log and the counters, as pure functions."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ _BEHIND = {
     "Restarting": "Running",
     "Unschedulable": "Scheduled",
 }
-"""The condition that a phase comes from; of the others, see `reason`."""
+"""Condition that determines a phase; for the other phases, see `reason`."""
 
 
 def transition(before: Object, after: Object) -> Transition | None:
-    """Return the transition, or None if it is not worth a log line; a new attempt has the reason why the last ended."""
+    """Return the transition, or None if it is not worth a log line. For a new attempt, its reason is that for which the
+    previous one ended."""
     state, known = _state(after), _state(before)
     if state == known:
         return None
@@ -35,24 +36,24 @@ def transition(before: Object, after: Object) -> Transition | None:
 
 
 def reason(status: Mapping[str, Any]) -> str:
-    """Return the reason of the condition that the phase comes from; empty if there is none."""
+    """Return the reason of the condition that determines the phase; empty if there is none."""
     known = status.get("conditions")
     behind = _BEHIND.get(phase(status))
     if behind is None:
-        # It waits for its pods to be scheduled, and after that for them to start.
+        # The job waits for its pods to be scheduled, and after that for them to start.
         scheduled = conditions.reason(known, "Scheduled")
         behind = "Running" if scheduled in (None, "Pending", "Scheduled") else "Scheduled"
     return conditions.reason(known, behind) or ""
 
 
 def ended(before: Object, after: Object) -> list[str]:
-    """Return the reasons of the attempts whose end is new."""
+    """Return the reasons of the attempts that have ended in `after` and not in `before`."""
     known = _ends(before)
     return [reason for number, reason in _ends(after).items() if number not in known]
 
 
 def published(before: Object, after: Object) -> bool:
-    """Return whether a version is new."""
+    """Return whether `after` reports a newly published version."""
     return after.get("artifact") is not None and after["artifact"] != before.get("artifact")
 
 

@@ -1,4 +1,4 @@
-"""Names that are not in the catalogue, and options that its entries do not take, found before a pod is created."""
+"""The check, before any pod is created, for names that the catalogue lacks and options that its entries do not take."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from trainserve.api.trainjob import TrainJobSpec
 from trainserve.operator.blocked import Refusal
 
 _OF_OPTIMIZERS = {"momentum": ("sgd",)}
-"""Fields of the trainer that some optimizers alone use. They may be at their defaults with any: a server fills these
-in."""
+"""Fields of the trainer that only some optimizers use, with these optimizers. With any other, a field may still have its
+default, which the API server fills in."""
 
 
 def refuse(spec: TrainJobSpec) -> Refusal | None:
-    """Return a refusal with every such name and option and the closest known names; None if all are known."""
+    """Return a refusal that lists every such name and option with the closest known names; None if all are known."""
     problems = [*_of_model(spec.model), *_of_dataset(spec.dataset), *_of_trainer(spec.trainer)]
     return Refusal("Invalid", "\n".join(problems)) if problems else None
 

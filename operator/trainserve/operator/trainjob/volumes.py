@@ -1,7 +1,7 @@
-"""Volumes of a training pod, where they are mounted, and the paths in them.
+"""Volumes of a training pod, their mounts, and the paths in them.
 
-A claim becomes one volume however often it is named, since a kubelet waits for ever for a second volume of a claim
-(kubernetes/kubernetes#132921).
+A claim becomes one volume even if it is named several times, since a kubelet waits forever for a second volume of the
+same claim (kubernetes/kubernetes#132921).
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from trainserve.api.scalars import quantity
 from trainserve.operator.store import StoreRoot
 
 RUNTIMES_OWN = 64 * 2**20
-"""Bytes of shared memory that container runtimes give: too few for NCCL or DataLoader's workers."""
+"""Bytes of shared memory that container runtimes provide: too few for NCCL or DataLoader's workers."""
 CLAIM, CONFIG_MAP = "pvc://", "configmap://"
 
 
 def path_of(name: str, address: str) -> str:
-    """Return the path of an address that a pod mounts as `name`; any other address unchanged."""
+    """Return the path of an address that a pod mounts as volume `name`; return any other address unchanged."""
     if not address.startswith((CLAIM, CONFIG_MAP)):
         return address
     _, _, path = address.partition("://")[2].partition("/")
@@ -28,18 +28,19 @@ def path_of(name: str, address: str) -> str:
 
 @dataclass
 class Volumes:
-    """Collects `volumes` of a pod and `mounts` of its container. `folder` of a mount is below PodPath.MOUNTS."""
+    """The `volumes` of a pod and the `mounts` of its container, collected step by step."""
 
     volumes: list[dict[str, Any]] = field(default_factory=list)
     mounts: list[dict[str, Any]] = field(default_factory=list)
     _claims: dict[str, str] = field(default_factory=dict)
 
     def scratch(self, name: str, path: str, **empty_dir: str) -> None:
-        """Add an empty folder."""
+        """Add an `emptyDir` at `path`."""
         self._add({"name": name, "emptyDir": empty_dir}, {"mountPath": path})
 
     def shared_memory(self, memory: str | None) -> None:
-        """Add /dev/shm with a quarter of the container's memory limit, to which it counts, else of any size."""
+        """Add /dev/shm with a quarter of the container's memory limit, against which it counts; without a limit, with
+        no size limit of its own."""
         size = {} if memory is None else {"sizeLimit": str(max(RUNTIMES_OWN, int(quantity.memory(memory)) // 4))}
         self.scratch("shm", PodPath.SHARED_MEMORY, medium="Memory", **size)
 
