@@ -1,7 +1,7 @@
 """The API group `trainserve.io/v1alpha1`: TrainJob and ModelServe as pydantic types.
 
-The types are the one source: the CRDs' schemas, defaults, bounds and columns are generated from them
-(`python -m trainserve.operator.crds`), and the operator parses every object through them.
+The types are the single source: the CRDs' schemas, defaults, bounds and columns are generated from them
+(`python -m trainserve.operator.crds`), and the operator parses every object with them.
 """
 
 from importlib import metadata
@@ -12,5 +12,5 @@ API_VERSION = f"{GROUP}/{VERSION}"
 
 
 def release() -> str:
-    """The version of trainserve that this process runs."""
+    """Return the version of trainserve that this process runs."""
     return metadata.version("trainserve")

@@ -1,4 +1,4 @@
-"""What both kinds share: the base of API types, rules between fields, resources and templates of pods, conditions."""
+"""Common parts of both kinds: base of API types, rules between fields, pods' resources and templates, conditions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Rule:
 
 
 def exactly_one_of(*fields: str) -> Rule:
-    """One of these optional fields is set and no other."""
+    """Return the rule that exactly one of these optional fields is set."""
     names = [to_camel(field) for field in fields]
     return Rule(
         message=f"exactly one of {', '.join(names)} must be set",
@@ -37,7 +37,7 @@ def exactly_one_of(*fields: str) -> Rule:
 
 
 def requires(field: str, *others: str) -> Rule:
-    """Where this optional field is set, one of the others must be too."""
+    """Return the rule that one of `others` is set if the optional field `field` is."""
     name, names = to_camel(field), [to_camel(other) for other in others]
     return Rule(
         message=f"{name} can only be set together with {' or '.join(names)}",
@@ -47,7 +47,7 @@ def requires(field: str, *others: str) -> Rule:
 
 
 def stays_inside(field: str) -> Rule:
-    """A path in this address may not climb out of its root."""
+    """Return the rule that the path in the address `field` does not leave its root."""
     name = to_camel(field)
     return Rule(
         message=f"{name} must not contain '..' as a path segment",
@@ -79,7 +79,7 @@ class ApiType(BaseModel):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """Carry the rules into the schema as CEL, where the generator of the CRDs finds them."""
+        """Return the schema with the rules as CEL, from which the CRDs are generated."""
         schema = handler(core_schema)
         if cls.rules:
             rules = [{"rule": rule.cel, "message": rule.message} for rule in cls.rules]

@@ -1,6 +1,6 @@
-"""Models and data sets that have a name, and the options that each takes: what can be refused before a pod is made.
+"""The catalogue of named models and data sets with their options, for checks before a pod is created.
 
-A model or a data set is added here by name; the pod's rooms (`trainserve.models.zoo`, `trainserve.models.data`) build
+A model or a data set is added here by name; the pod's modules (`trainserve.models.zoo`, `trainserve.models.data`) build
 it, with the options that were checked here.
 """
 
@@ -131,21 +131,24 @@ DATASETS: Mapping[str, BuiltIn] = {
 
 
 def model_refusal(name: str) -> str | None:
-    """Why there is no model of that name; None where there is one, or where timm alone can say."""
+    """Return why there is no model named `name`; None if there is one, or if only timm can tell."""
     if name in MODELS or (name.startswith(TIMM) and name != TIMM):
         return None
     return REFUSED_MODELS.get(name) or unknown(name, [*MODELS, "timm/<name>"])
 
 
 def model_options(name: str) -> type[ApiType] | None:
-    """The options of a model; None where the catalogue does not know them: timm's, and what a script takes."""
+    """Return the options of a model; None if the catalogue does not know them, as for models of timm or a script."""
     return MODELS.get(name)
 
 
 def dataset_refusals(
     name: str, *, digest: str | None, format: str | None, options: Mapping[str, Any], task: Task
 ) -> list[str]:
-    """What is wrong with asking that of a built-in data set, each with the field first; its options' values aside."""
+    """Return the problems of these fields for a built-in data set, each beginning with the field's name.
+
+    The values of the options are not checked here.
+    """
     built_in = DATASETS.get(name)
     if built_in is None:
         return [f"name: {unknown(name, DATASETS)}"]
@@ -162,6 +165,6 @@ def dataset_refusals(
 
 
 def unknown(name: str, known: Iterable[str]) -> str:
-    """`'convnte' is unknown; did you mean 'convnet'? known: convnet`."""
+    """Return the text for an unknown name, such as `'convnte' is unknown; did you mean 'convnet'? known: convnet`."""
     names = sorted(known)
     return f"{name!r} is unknown; {guess(name, names)}known: {', '.join(names)}"

@@ -1,7 +1,8 @@
-"""Upper bounds of latency histograms: around a service's objective where it has one, else for any CNN.
+"""Upper bounds of latency histograms: around a service's objective if it has one, else suitable for any CNN.
 
-The operator hands the objective to a serving pod, whose fetch writes the bounds into Triton's config.pbtxt and whose
-probe counts in them, and tells Prometheus' rules (`objective_buckets`) which bucket ends at it.
+The operator passes the objective to a serving pod, whose fetch writes the bounds into Triton's config.pbtxt and whose
+probe uses them for its own histogram. The operator also exports which bucket ends at the objective
+(`objective_buckets`), for Prometheus' rules.
 """
 
 from __future__ import annotations
@@ -24,23 +25,23 @@ _HAIR = 0.0001
 
 
 def bounds(objective: float | None) -> tuple[float, ...]:
-    """Ascending upper bounds in seconds; `objective`, in seconds, is one of them. None, or 0: there is none."""
+    """Return ascending upper bounds in seconds, one of which is `objective`, in seconds; None or 0: no objective."""
     return tuple(_rounded(objective * share) for share in _AROUND) if objective else DEFAULT
 
 
 def triton_bounds(objective: float | None) -> tuple[float, ...]:
-    """The same in milliseconds, as Triton's histogram has to be given them.
+    """Return the bounds in milliseconds for Triton's histogram; `objective` is in seconds.
 
-    It counts whole milliseconds, rounded down (an integer division in UpdateResponseMetrics, src/infer_response.cc of
-    triton-inference-server/core, 24.11 to 26.06): an answer after 20.9 ms is found in a bucket up to 20. A bound
-    a hair below a whole millisecond has in its bucket just what was answered before that; bounds within one millisecond
-    would all hold the same. So each is rounded up to a whole one, less the hair.
+    Triton counts whole milliseconds, rounded down (an integer division in UpdateResponseMetrics, src/infer_response.cc
+    of triton-inference-server/core, 24.11 to 26.06): a response after 20.9 ms falls into a bucket up to 20. The bucket
+    of a bound slightly below a whole millisecond holds exactly the responses before that millisecond, and all bounds
+    within the same millisecond would be equivalent. So each bound is rounded up to a whole millisecond, less _HAIR.
     """
     return tuple(sorted({_below(bound) for bound in bounds(objective)}))
 
 
 def objective_buckets(objective: float | None) -> tuple[tuple[str, str], ...]:
-    """The bucket that ends at the objective: the histogram's name, with each way in which its `le` is written."""
+    """Return the buckets that end at the objective (seconds): the histogram's name with each text form of its `le`."""
     if not objective:
         return ()
     ends = ((PROBE, _rounded(objective)), (TRITON, _below(_rounded(objective))))
@@ -48,10 +49,11 @@ def objective_buckets(objective: float | None) -> tuple[tuple[str, str], ...]:
 
 
 def written(bound: float) -> tuple[str, ...]:
-    """The ways in which a bound is written as the label `le`.
+    """Return the text forms of a bound as the label `le`.
 
-    Triton writes 16 digits (prometheus-cpp 1.0.1, core/src/text_serializer.cc), the Python client as Go does with
-    `.0` to a whole number; Prometheus 2 keeps what it is given, 3 writes all as the Python client.
+    Triton writes 16 digits (prometheus-cpp 1.0.1, core/src/text_serializer.cc). The Python client writes the form of
+    Go, with `.0` after a whole number. Prometheus 2 keeps the form it gets, and Prometheus 3 converts all to that of
+    the Python client.
     """
     return tuple(dict.fromkeys((f"{bound:.16g}", _go(bound))))
 

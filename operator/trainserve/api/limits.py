@@ -1,6 +1,6 @@
-"""How large may be what somebody else made: read from headers, before memory or disk is taken for it.
+"""Size limits for files from others, checked against their headers before memory or disk is allocated for them.
 
-The chart's `limits` reach the operator and, through it, every container that reads such files, as the environment
+The operator gets the chart's `limits` and passes them to every container that reads such files, as the environment
 variable TRAINSERVE_LIMITS, a JSON object.
 """
 
@@ -31,18 +31,18 @@ class Limits(ApiType):
     """Pixels of one picture: width times height."""
 
     def bytes(self, name: str) -> int:
-        """One of the amounts as a number."""
+        """Return the amount `name` as a number of bytes."""
         return int(quantity.memory(getattr(self, name)))
 
 
 def current() -> Limits:
-    """Those of this process. Raises ValueError with the variable's name and what is allowed."""
+    """Return the limits of this process. Raises ValueError that names the variable and what is allowed."""
     return parse(os.environ.get(Variable.LIMITS) or "{}")
 
 
 @functools.lru_cache
 def parse(text: str) -> Limits:
-    """Those that a JSON object says, the others as they are. Raises ValueError."""
+    """Parse limits from a JSON object; those that it does not name keep their defaults. Raises ValueError."""
     try:
         return Limits.model_validate_json(text)
     except ValidationError as error:
@@ -50,7 +50,7 @@ def parse(text: str) -> Limits:
 
 
 def told(size: int) -> str:
-    """A number of bytes for people: in the largest unit of which there is one."""
+    """Return a number of bytes as text, in the largest unit that fits into it at least once."""
     for unit, factor in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
         if size >= factor:
             return f"{size / factor:.3g} {unit}"

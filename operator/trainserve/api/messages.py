@@ -1,7 +1,7 @@
-"""What pods say: as their termination messages, and in answer to the operator. Written there, read by the operator.
+"""Messages from pods to the operator: termination messages, and answers to its requests.
 
-Each is a frozen model. A reader passes over fields that it does not know, for a newer release may say more; a message
-of a later `formatVersion` than FORMAT it does not read at all, because its fields may mean something else.
+Each message is a frozen model. A reader ignores unknown fields, since a newer release may write more. It refuses a
+message with a later `formatVersion` than FORMAT, because its fields may have another meaning.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Message(Said):
     format_version: int = Field(FORMAT, ge=1, le=FORMAT)
 
     def wire(self) -> dict[str, Any]:
-        """As JSON has it, with the format's version and the outcome first."""
+        """Return the JSON form, with the format's version and the outcome first."""
         return {"formatVersion": self.format_version, "outcome": getattr(self, "outcome", None), **super().wire()}
 
 
@@ -169,7 +169,7 @@ class Unreadable(ValueError):
 
 
 def of(content: Mapping[str, Any]) -> Outcome | None:
-    """A termination message from its JSON; None where it is none of ours. Raises Unreadable."""
+    """Parse a termination message from its JSON object; None if it is not one of these messages. Raises Unreadable."""
     if content.get("outcome") not in _KNOWN:
         if "outcome" in content and (newer := _newer(content)):
             raise Unreadable(newer)
@@ -185,7 +185,7 @@ def of(content: Mapping[str, Any]) -> Outcome | None:
 
 
 def answered(kind: type[_Kind], content: Any) -> _Kind | None:
-    """A pod's answer as what it has to be; None where it is of another form or of a later format."""
+    """Parse a pod's answer as `kind`; None if it has another form or a later format."""
     if not isinstance(content, Mapping) or _newer(content):
         return None
     try:
@@ -205,9 +205,9 @@ def _newer(content: Mapping[str, Any]) -> str | None:
 
 
 def encoded(message: Message, mask: Callable[[Any], Any]) -> str:
-    """One line of JSON under LIMIT bytes, whatever the message's texts; `mask` takes the values of Secrets from it.
+    """Return the message as one line of JSON under LIMIT bytes; `mask` removes the values of Secrets from it.
 
-    Texts that are too long lose their middle, a list of texts its end. An address is whole or not there: a message
+    Texts that are too long lose their middle, and lists of texts their end. An address is never shortened: a message
     whose address leaves no room becomes Failed.
     """
     content = mask(message.wire())
@@ -225,14 +225,14 @@ def encoded(message: Message, mask: Callable[[Any], Any]) -> str:
 
 
 def leave(line: str) -> None:
-    """Hand a termination message to Kubernetes, where there is one to take it. Raises OSError."""
+    """Write a termination message to Kubernetes' file; do nothing outside of a pod. Raises OSError."""
     path = termination_log()
     if path is not None:
         path.write_text(line)
 
 
 def termination_log() -> Path | None:
-    """The file that takes the termination message; None outside of a pod."""
+    """Return the path of the file for the termination message; None outside of a pod."""
     if given := os.environ.get(Variable.TERMINATION_LOG):
         return Path(given)
     default = Path(PodPath.TERMINATION_LOG)
@@ -240,7 +240,7 @@ def termination_log() -> Path | None:
 
 
 def shortened(text: str, room: int) -> str:
-    """`text`, or its beginning and its end, in at most `room` bytes as ASCII JSON writes them."""
+    """Return `text`, or its beginning and end, in at most `room` bytes of ASCII JSON."""
     if _size(text) <= room:
         return text
     sizes = [_size(character) for character in text]
@@ -251,7 +251,7 @@ def shortened(text: str, room: int) -> str:
 
 
 def _fitting(sizes: list[int], room: int) -> int:
-    """How many of the first fit."""
+    """Return how many of the first `sizes` fit into `room` together."""
     for count, size in enumerate(sizes):
         room -= size
         if room < 0:
@@ -260,12 +260,12 @@ def _fitting(sizes: list[int], room: int) -> int:
 
 
 def _size(text: str) -> int:
-    """Bytes of it within a string of JSON."""
+    """Return the bytes that `text` takes within a JSON string."""
     return len(json.dumps(text)) - 2
 
 
 def _share(sizes: list[int], room: int) -> int:
-    """The most bytes that each of the texts may have, so that all have room; `sizes` ascend."""
+    """Return the maximum number of bytes per text with which all fit into `room`; `sizes` are in ascending order."""
     for number, size in enumerate(sizes):
         left = len(sizes) - number
         if size * left > room:
@@ -275,7 +275,7 @@ def _share(sizes: list[int], room: int) -> int:
 
 
 def _listed(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Lists of texts without what is beyond the first of them, which is counted."""
+    """Return the content with long lists cut to _LISTED items, the last of which counts those left out."""
     cut = dict(content)
     for name, value in content.items():
         if isinstance(value, list) and len(value) > _LISTED:
@@ -288,7 +288,7 @@ _WHOLE = ("outcome", "reason", "uri", "digest")
 
 
 def _with(content: Any, change: Callable[[str], str], depth: int = 0) -> Any:
-    """The content with every text changed but for those that are whole or not there."""
+    """Return the content with `change` applied to every text, except for those that must not be shortened."""
     if isinstance(content, str):
         return change(content)
     if isinstance(content, list):

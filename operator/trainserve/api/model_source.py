@@ -1,4 +1,4 @@
-"""What a TrainJob trains: a model by its name, or the user's own file, with its arguments and its first weights."""
+"""The model that a TrainJob trains: by its name, or the user's own file, with its arguments and its initial weights."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ class ModelSource(ModelFields):
 
     @property
     def is_built(self) -> bool:
-        """Whether the training loop is ours: a zoo model, or what the script's function returns."""
+        """Whether TrainServe's training loop trains it: a zoo model, or one that the script's function returns."""
         return self.name is not None or _names_a_function(self.script)
 
     rules = (

@@ -1,4 +1,4 @@
-"""What the operator observed of a ModelServe, with what its pods reported."""
+"""The status of a ModelServe: the operator's observations and its pods' reports."""
 
 from __future__ import annotations
 

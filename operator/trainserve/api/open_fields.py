@@ -1,8 +1,8 @@
-"""Open fields, whose names are somebody else's: arguments of a model, options of a data set, Triton's configuration.
+"""Open fields, whose names others define: arguments of a model, options of a data set, Triton's configuration.
 
-Anybody who may write an object writes them, and everybody's operator reads them: so they are bounded in count, length
-and depth, in the schema as well as here. Kubernetes cannot say "a scalar, or a list of them": such a value has no type
-in the schema, and the bounds of all types, of which each holds for its own.
+Every user who may write an object writes them, and one operator reads those of all users. So they are bounded in count,
+length and depth, both in the schema and here. A schema of Kubernetes cannot express "a scalar, or a list of scalars":
+such a value has no type in the schema and the bounds of all types, each of which applies to values of its own type.
 """
 
 from __future__ import annotations
@@ -31,7 +31,11 @@ _PRUNED: Schema = {"type": "string"}
 
 
 def _schema(text: int, fields: Schema | None, items: Schema | None) -> Schema:
-    """A value without a type; `fields` and `items` are what it may hold, None where it may not be such a thing."""
+    """Return the schema of a value without a type: a string of at most `text` characters, another scalar, an object or
+    a list.
+
+    `fields` is the schema of the values of an object, `items` that of the items of a list; None excludes them.
+    """
     return (
         _OPEN
         | {"maxLength": text}
@@ -41,7 +45,7 @@ def _schema(text: int, fields: Schema | None, items: Schema | None) -> Schema:
 
 
 def _nested(depth: int) -> tuple[Schema, Schema]:
-    """What a field of Triton's configuration may hold, and what a list in it may."""
+    """Return the schemas of a field of Triton's configuration and of an item of a list in it, for that depth."""
     scalar = _schema(MAX_BYTES, None, None)
     field, item = scalar, scalar
     for _ in range(depth):
@@ -54,7 +58,7 @@ def _object(values: Schema) -> WithJsonSchema:
 
 
 def _checked(value: Callable[[Any, str], str | None]) -> AfterValidator:
-    """Refuses an object for the first value that `value` objects to."""
+    """Return a validator that refuses an object at the first value for which `value` returns a problem."""
 
     def check(fields: Mapping[str, Any]) -> Mapping[str, Any]:
         wrong = _too_many(fields, "") or next((said for name in fields if (said := value(fields[name], name))), None)

@@ -1,7 +1,7 @@
-"""What the operator and the processes in its pods agree on: ports, endpoints, paths, variables, exit codes, flags.
+"""The contract between the operator and the processes in its pods: ports, paths, variables, exit codes, flags.
 
-Each fact is a member with a `sentence` for people; the tables of docs/contracts.md list them. Standard library only: a
-training pod reads this before it imports pydantic, so that it answers its first poll at once.
+Each fact is a member with a `sentence` for people; the tables of docs/contracts.md list them. This module uses only the
+standard library: a training pod imports it before pydantic, so that it answers its first poll at once.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ class Variable(_Text):
 
     @property
     def reference(self) -> str:
-        """The form in which the kubelet expands the variable in a container's command."""
+        """Reference to the variable that the kubelet expands in a container's command."""
         return f"$({self.value})"
 
 
@@ -152,9 +152,9 @@ class ExitCode(_Number):
 def triton_flags(
     repository: object, address: str, mode: Sequence[str] = SERVING_MODE, *, described: bool = True
 ) -> list[str]:
-    """Return the flags of a Triton over `repository` that listens on `address` alone.
+    """Return the flags of a Triton that serves `repository` and listens only on `address`.
 
-    `described`: whether every config.pbtxt is complete.
+    `described` states whether every config.pbtxt is complete.
     """
     return [
         f"--model-repository={repository}",
@@ -171,7 +171,7 @@ def triton_flags(
 
 
 def model_flags(*, response_cache: bool, rate_limiter: bool, histogram: bool) -> list[str]:
-    """Return the flags that the models' settings need: a response cache, a rate limiter, a latency histogram."""
+    """Return the flags that the models' settings require: response cache, rate limiter, latency histogram."""
     flags = [f"--cache-config=local,size={RESPONSE_CACHE_BYTES}"] if response_cache else []
     flags += ["--rate-limit=execution_count"] if rate_limiter else []
     return flags + ([HISTOGRAM_FLAG] if histogram else [])

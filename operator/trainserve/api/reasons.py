@@ -1,6 +1,6 @@
-"""Why something in a pod ended, or was not taken: each reason once, with one sentence for people and its retry rule.
+"""Reasons for which something in a pod ended or was refused, each with one sentence for people and its retry rule.
 
-To add a reason is to add a line here: whoever it is said by, and everybody who reads it, takes it from this table.
+To add a reason, add a line here: its writers and its readers all use this table.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Reason(StrEnum):
     """Of a training pod that says it."""
 
     def __new__(cls, word: str, retry: Retry, by: By, sentence: str, exit_code: ExitCode | None = None) -> Self:
-        """One row of the table."""
+        """Make a member from one row of the table."""
         reason = str.__new__(cls, word)
         reason._value_ = word
         reason.retry, reason.by, reason.sentence, reason.exit_code = retry, by, sentence, exit_code
@@ -96,7 +96,7 @@ class Reason(StrEnum):
 
 
 def said_by(who: By) -> frozenset[Reason]:
-    """The reasons that any of them says."""
+    """Return the reasons that any of `who` reports."""
     return frozenset(reason for reason in Reason if reason.by & who)
 
 
@@ -105,10 +105,10 @@ OF_ATTEMPTS = said_by(RUN | ATTEMPT)
 
 
 def of(word: str) -> Reason | None:
-    """The reason of that name; None for one that is not in the table."""
+    """Return the reason named `word`; None if it is not in the table."""
     return next((reason for reason in Reason if reason == word), None)
 
 
 def retry_after(word: str | None) -> Retry:
-    """The rule for an attempt that ended with this reason; one that nobody knows is counted."""
+    """Return the retry rule for an attempt that ended with this reason; COUNTED for an unknown one."""
     return next((reason.retry for reason in OF_ATTEMPTS if reason == word), COUNTED)

@@ -1,6 +1,6 @@
-"""The one formatter of pydantic's errors: the field as it is written, its value, and what is allowed.
+"""The formatter of pydantic's errors: the field as it is written, its value, and what is allowed.
 
-The operator refuses objects with it, a training pod its configuration, and the serving side its settings.
+The operator uses it to refuse objects, a training pod its configuration, and the serving side its settings.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _SHOWN = 80
 def problems_of(error: ValidationError, model: type[BaseModel], place: str = "") -> list[str]:
     """Return one line per field: its path, its value and what is allowed.
 
-    `place`: the path of what `model` was to be; empty for a whole file. What the branches of a union say of one field
-    becomes one line.
+    `place` is the path of the value that was parsed as `model`; empty for a whole file. Errors from several branches of
+    a union about one field become one line.
     """
     by_path: dict[str, list[ErrorDetails]] = {}
     for detail in error.errors(include_url=False):
@@ -88,7 +88,7 @@ def _shown(value: Any) -> str:
 
 
 def _path(location: Sequence[int | str], model: type[BaseModel], path: str) -> str:
-    """The path as it is written; what pydantic adds to name the branch of a union is left out."""
+    """Return the path as it is written, without the steps that pydantic adds to name the branch of a union."""
     type_: Any = model
     for step in location:
         if isinstance(step, int):
@@ -108,19 +108,19 @@ def _fields(location: Sequence[int | str], model: type[BaseModel]) -> list[str]:
 
 
 def _fields_of(type_: Any) -> dict[str, Any] | None:
-    """Types of an API type's fields by their written names; None for anything else."""
+    """Return the types of an API type's fields by their written names; None for any other type."""
     if isinstance(type_, type) and issubclass(type_, BaseModel):
         return {field.alias or name: _plain(field.annotation) for name, field in type_.model_fields.items()}
     return None
 
 
 def _inside(type_: Any) -> Any:
-    """What a list or a map holds."""
+    """Return the type of the items of a list or of the values of a map; None for any other type."""
     return _plain(get_args(type_)[-1]) if get_args(type_) else None
 
 
 def _plain(annotation: Any) -> Any:
-    """The type without `Annotated` and without `None`."""
+    """Return the type without `Annotated` and without `None`."""
     if get_origin(annotation) is Annotated:
         return _plain(get_args(annotation)[0])
     if get_origin(annotation) in (Union, UnionType):

@@ -1,6 +1,6 @@
-"""What the pods of a run report of it: how far it is, what it measured, what it published.
+"""Reports of a run's pods: its progress, its measurements and its published version.
 
-A run's termination message and the status of its TrainJob hold the same classes.
+A run's termination message and the status of its TrainJob use the same classes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Said(StatusType):
     model_config = ConfigDict(frozen=True)
 
     def wire(self) -> dict[str, Any]:
-        """As JSON has it: the fields that were set, null where nothing is known of one."""
+        """Return the JSON form with only the fields that were set; null stands for an unknown value."""
         return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
 

@@ -1,4 +1,4 @@
-"""What the API has fields for but TrainServe does not act on yet: refused by name, never silently ignored."""
+"""Fields of the API that TrainServe does not act on yet: they are refused by name, never silently ignored."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _runs_own_command(spec: TrainJobSpec) -> bool:
 
 
 def _of_no_command(field: str, default: ApiType | None = None) -> Limit:
-    """A field that says something to our trainer, and nothing to the user's own command."""
+    """Return the limit of a field that applies to TrainServe's trainer and not to a user's own command."""
     unset = () if default is None else (default.model_dump(by_alias=True, exclude_none=True),)
     return Limit(
         field,
@@ -79,7 +79,7 @@ MODELSERVE_LIMITS = (
 
 
 def unsupported(spec: TrainJobSpec | ModelServeSpec) -> list[str]:
-    """One line for each field that is set to something TrainServe does not act on yet; empty where all is acted on."""
+    """Return one line for each field whose value TrainServe does not act on yet; empty if all values are supported."""
     limits = TRAINJOB_LIMITS if isinstance(spec, TrainJobSpec) else MODELSERVE_LIMITS
     manifest = spec.model_dump(by_alias=True, exclude_none=True)
     problems = []

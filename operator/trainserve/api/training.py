@@ -1,7 +1,7 @@
-"""The sections of a training run, once: what is trained, on what, how, and what comes out.
+"""The sections of a training run, each defined once: the data set, the training and the export.
 
-A TrainJob's spec and the configuration that its pod reads (`trainserve.models.config`) compose these classes. A new
-hyperparameter is one line here, and `make crds`.
+A TrainJob's spec and the configuration that its pod reads (`trainserve.models.config`) compose these classes. To add a
+hyperparameter, add one line here and run `make crds`.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ class Workers(ApiType):
     )
 
     def processes(self, gpus: int) -> int:
-        """Processes in each pod, which has that many GPUs."""
+        """Return the number of processes in each pod, which has `gpus` GPUs."""
         return max(gpus, 1) if self.processes_per_node == "auto" else self.processes_per_node
 
 

@@ -1,4 +1,4 @@
-"""The settings of a model server, once: `spec.triton` of a ModelServe and serving's own settings compose them."""
+"""The settings of a model server, each defined once, for `spec.triton` of a ModelServe and serving's own settings."""
 
 from __future__ import annotations
 
@@ -175,7 +175,9 @@ class Triton(ServedModel):
     )
 
     def settings_json(self) -> str:
-        """What a pod is told: all but the image, and of the batch axis nothing where nobody asked: the pods of a
-        ModelServe that says nothing of it stay as they are."""
+        """Return the settings that are passed to a pod, as JSON: all but the image and a batch axis at its default.
+
+        The default is left out so that the pods of a ModelServe that does not set it stay unchanged.
+        """
         left_out = {"image", "batch_axis"} if self.batch_axis == "auto" else {"image"}
         return self.model_dump_json(by_alias=True, exclude_none=True, exclude=left_out)

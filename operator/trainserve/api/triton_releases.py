@@ -1,4 +1,4 @@
-"""What a Triton image's tag says: the release, and what that one has. The operator and the pods ask both here."""
+"""The release in a Triton image's tag, and its features, for both the operator and the pods."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ _TAG = re.compile(r"(2\d\.(?:0[1-9]|1[0-2]))(?:[._-].*)?")
 
 
 def release_of(image: str) -> str | None:
-    """`25.11` of `nvcr.io/nvidia/tritonserver:25.11-py3`, or of itself; None where the tag says none."""
+    """Return the release, such as `25.11` for `nvcr.io/nvidia/tritonserver:25.11-py3` or for `25.11` itself; None if
+    the tag names none."""
     tag = image.partition("@")[0].rpartition(":")[2]
     # Behind the last colon may be a registry's port and a path; without one, a path or a release itself.
     found = None if "/" in tag else _TAG.fullmatch(tag)
@@ -27,12 +28,12 @@ def release_of(image: str) -> str | None:
 
 
 def has_histogram(image: str | None) -> bool:
-    """Whether that server has a latency histogram, and reads bounds for it; of an image of one's own nobody knows."""
+    """Return whether that server has a latency histogram and reads bounds for it; False if the release is unknown."""
     found = release_of(image) if image else None
     return found is not None and found >= HISTOGRAM_SINCE
 
 
 def takes_client_flags(image: str) -> bool:
-    """Whether that server knows them; an image of one's own is taken to be as new as that."""
+    """Return whether that server supports the client flags; True if the release is unknown."""
     found = release_of(image)
     return found is None or found >= CLIENT_FLAGS_SINCE

@@ -1,8 +1,8 @@
-"""Every metric that a process of ours exports, defined once.
+"""Definitions of every metric that TrainServe's processes export.
 
-The processes make their Prometheus objects from these definitions; docs/metrics.md is generated from them; dashboards,
-rules and `trainserve top` are held to their names by tests. The standard library alone is imported: a training pod
-answers a scrape before anything heavy is loaded.
+The processes make their Prometheus objects from these definitions, docs/metrics.md is generated from them, and tests
+check that dashboards, rules and `trainserve top` use their names. Only the standard library is imported, since a
+training pod answers a scrape before anything heavy is loaded.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a definition of a metric holds."""
+"""The classes of metric definitions."""
 
 from __future__ import annotations
 

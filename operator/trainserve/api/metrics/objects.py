@@ -1,6 +1,6 @@
 """Metrics of each TrainJob and ModelServe, which the operator exports.
 
-Each object has at most `SERIES_LIMIT` series, which go when the object goes.
+Each object has at most `SERIES_LIMIT` series, which end when the object is deleted.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Metrics of the probe beside a server: of its own inferences, of the node's cache of models, of a tuning's result."""
+"""Metrics of the probe beside a server: its own inferences, the node's cache of models, and the result of a tuning."""
 
 from __future__ import annotations
 

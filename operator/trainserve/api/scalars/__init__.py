@@ -1,1 +1,1 @@
-"""Single values of the API: durations, quantities, names, addresses, numbers. Each is read in one place."""
+"""Single values of the API: durations, quantities, names, addresses, numbers. Each is parsed in one place."""

@@ -1,4 +1,4 @@
-"""Addresses of files and folders that are fetched or mounted, and the digests of their bytes."""
+"""Addresses of files and folders to fetch or mount, and the digests of their bytes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ _SECRET = re.compile("signature|credential|secret|password|token|^sig$|key", re.
 
 
 def _without_credentials(uri: str) -> str:
-    """Refuse a URI with credentials, which would be published with the model. The message does not repeat them."""
+    """Return the URI, or raise ValueError if it has credentials, which would be published with the model, or a form
+    that is not allowed. The message does not repeat credentials."""
     parts = urlsplit(uri)
     if "@" in parts.netloc:
         raise ValueError("a user or password is not allowed in it; credentials come from the environment")
@@ -36,5 +37,5 @@ Uri = Annotated[str, AfterValidator(_without_credentials)]
 
 
 def is_fetched(uri: str) -> bool:
-    """Whether a run fetches `uri` itself. Other URIs are mounted: the configuration has a path beside them."""
+    """Return whether a run fetches `uri` itself. Other URIs are mounted, and the configuration also has their path."""
     return urlsplit(uri).scheme in _FETCHED

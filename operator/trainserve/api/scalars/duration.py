@@ -35,7 +35,7 @@ ReportedDelay = Annotated[str, Field(pattern=rf"^{_NUMBER}(us|ms|s)$")]
 
 
 def seconds(duration: str) -> Decimal:
-    """Return the exact number of seconds. Raises ValueError for anything that is not one number and one unit."""
+    """Return the exact number of seconds. Raises ValueError if `duration` is not one number with one unit."""
     if not re.fullmatch(PATTERN, duration):
         raise ValueError(f"{duration!r} is not a duration such as 500us, 20ms or 1.5s")
     number = duration.rstrip("usmh")

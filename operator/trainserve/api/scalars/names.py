@@ -1,4 +1,4 @@
-"""Names: of objects and models, and of the labels and annotations of pods."""
+"""Names of objects and models, and keys and values of the labels and annotations of pods."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LAST_VERSION = 999_999_999
 
 
 def _not_ours(key: str) -> str:
-    """Refuse the operator's own keys: it finds its pods by their labels, and Services select by them."""
+    """Refuse the operator's own keys: it finds its pods by these labels, and Services select by them."""
     domain = key.rpartition("/")[0].lower()
     if domain == GROUP or domain.endswith(f".{GROUP}") or key == MANAGED_BY:
         raise PydanticCustomError("reserved", "must be another name: this one is the operator's own")

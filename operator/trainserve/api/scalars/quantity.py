@@ -1,7 +1,7 @@
-"""Quantities as Kubernetes writes them, such as 500m, 4Gi, .5 or 1e9: cores for cpu, bytes for memory.
+"""Kubernetes quantities, such as 500m, 4Gi, .5 or 1e9: cores for cpu, bytes for memory.
 
-Its own grammar is in the comment of apimachinery's pkg/api/resource/quantity.go. Signs but `+` are left out: no field
-here may be negative.
+Kubernetes' own grammar is in the comment of apimachinery's pkg/api/resource/quantity.go. The only sign allowed here is
+`+`, since no field may be negative.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class InvalidQuantity(ValueError):
 
 
 def value(quantity: str) -> Decimal:
-    """The number, exactly (of an exponent beyond 100 it is that of 100). Raises InvalidQuantity."""
+    """Return the exact value; an exponent beyond 100 is treated as 100. Raises InvalidQuantity."""
     found = re.fullmatch(PATTERN, quantity)
     if found is None:
         if re.fullmatch(PATTERN, quantity.removeprefix("-")) and quantity.startswith("-"):
@@ -48,12 +48,12 @@ def value(quantity: str) -> Decimal:
 
 
 def memory(quantity: str) -> Decimal:
-    """Bytes. Raises InvalidQuantity for more than Kubernetes can count, too."""
+    """Return the number of bytes. Raises InvalidQuantity, also if it is more than Kubernetes can count."""
     return _counted(quantity, value(quantity), "bytes (2^63-1)", MOST)
 
 
 def cores(quantity: str) -> Decimal:
-    """Cores. Raises InvalidQuantity for more than Kubernetes can count, too."""
+    """Return the number of cores. Raises InvalidQuantity, also if it is more than Kubernetes can count."""
     return _counted(quantity, value(quantity), "cores (2^63-1 thousandths)", _shifted(MOST, -3))
 
 
@@ -69,20 +69,20 @@ def _counted(quantity: str, amount: Decimal, unit: str, most: Decimal) -> Decima
 
 
 def _shifted(number: Decimal, exponent: int) -> Decimal:
-    """The number times ten to that power, without rounding."""
+    """Return `number` times ten to the power of `exponent`, without rounding."""
     sign, digits, own = number.as_tuple()
     assert isinstance(own, int)
     return Decimal((sign, digits, own + exponent))
 
 
 def _exponent(text: str) -> int:
-    """What is written after the e; more digits than Python reads as a number are as good as many."""
+    """Return the exponent after the `e`, limited to 100 in magnitude: Python refuses to parse very long numbers."""
     sign, digits = -1 if text.startswith("-") else 1, text.lstrip("+-").lstrip("0")
     return sign * (_EXPONENT if len(digits) > len(str(_EXPONENT)) else min(int(digits or "0"), _EXPONENT))
 
 
 def _number_as_text(value: Any) -> Any:
-    """Take a number for its text: a manifest may say `cpu: 2` or `cpu: 0.5` as well as `cpu: "2"`, as in a Pod."""
+    """Return a number as text, since a manifest may set `cpu: 2` or `cpu: 0.5` as well as `cpu: "2"`, as in a Pod."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return value
     return format(Decimal(repr(value)).normalize(), "f")

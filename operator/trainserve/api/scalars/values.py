@@ -1,4 +1,4 @@
-"""Numbers, texts and instants, most of them of a status: what was reported, in a form that an API server takes."""
+"""Numbers, texts and instants, mostly of statuses: reported values in a form that an API server accepts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_COUNT = 2**31 - 1
 
 
 def _instant(value: str) -> str:
-    """Refuse anything but an RFC 3339 instant: an API server refuses a whole status for one that is invalid."""
+    """Refuse anything but an RFC 3339 instant: an API server refuses a whole status for one invalid instant."""
     if not re.fullmatch(TIMESTAMP_PATTERN, value):
         raise ValueError(f"{value!r} is not an instant such as 2026-11-22T16:00:00Z")
     datetime.fromisoformat(value[:19])

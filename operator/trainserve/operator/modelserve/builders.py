@@ -1,4 +1,7 @@
-"""The children of a ModelServe: a Deployment per version, the Service, the resolver pod. See docs/contracts.md."""
+"""Builders of a ModelServe's children: Deployment per version, Service, resolver pod, and others.
+
+See docs/contracts.md.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from trainserve.operator.objects import Object
 from trainserve.operator.settings import Settings
 
 APPLIED = "trainserve.io/applied"
-"""Annotation with a digest of what was applied, so that applying the same again is skipped."""
+"""Annotation with a digest of the applied object, so that an identical apply can be skipped."""
 
 
 def deployment_name(serve: str, version: Version) -> str:
@@ -26,7 +29,7 @@ def deployment_name(serve: str, version: Version) -> str:
 
 
 def resolver_name(serve: Object) -> str:
-    """Return the resolver's name, one per generation, since another spec may mean another version."""
+    """Return the resolver pod's name, one per generation, since another spec may refer to another version."""
     return f"{serve['metadata']['name']}-resolve-{objects.generation(serve)}"
 
 
@@ -44,7 +47,7 @@ def deployment(serve: Object, spec: ModelServeSpec, version: Version, settings: 
             "replicas": spec.replicas,
             "revisionHistoryLimit": 1,
             "selector": {"matchLabels": selected},
-            # A changed setting, such as the number of instances, never takes a ready pod away before its successor is
+            # A changed setting, such as the number of instances, never removes a ready pod before its successor is
             # verified.
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
             "template": stamped(_template(serve, spec, version, settings, selected), labels.TEMPLATE),
@@ -71,12 +74,12 @@ def _template(
 
 
 def template_digest(deployment: Object) -> str:
-    """Return the annotation `TEMPLATE` of this Deployment's pods."""
+    """Return the value of the annotation `TEMPLATE` of this Deployment's pods."""
     return str(deployment["spec"]["template"]["metadata"]["annotations"][labels.TEMPLATE])
 
 
 def service(serve: Object, suffix: str) -> Object:
-    """Return the Service, the stable address; `suffix` is the version that takes traffic."""
+    """Return the Service, the stable address; `suffix` is that of the version that takes traffic."""
     name = serve["metadata"]["name"]
     wanted = {
         "apiVersion": "v1",
@@ -94,7 +97,7 @@ def service(serve: Object, suffix: str) -> Object:
 
 
 def network_policy(serve: Object, spec: ModelServeSpec, peers: Peers) -> Object:
-    """Return the policy: clients reach HTTP and gRPC, Prometheus the metrics, operator and Prometheus the probe."""
+    """Return the policy: clients may reach HTTP and gRPC, Prometheus the metrics, operator and Prometheus the probe."""
     clients = [{"podSelector": {}}] if spec.clients is None else network.written(spec.clients)
     prometheus = network.written(peers.prometheus)
     allowed = [
@@ -106,7 +109,7 @@ def network_policy(serve: Object, spec: ModelServeSpec, peers: Peers) -> Object:
 
 
 def disruption_budget(serve: Object, api_version: str) -> Object:
-    """Return the budget by which a drain evicts one replica at a time; it does not select resolver pods."""
+    """Return the budget that limits a drain to one replica at a time; it does not select resolver pods."""
     name = serve["metadata"]["name"]
     serving = {
         "matchLabels": {labels.MODELSERVE: name},
@@ -122,7 +125,7 @@ def disruption_budget(serve: Object, api_version: str) -> Object:
 
 
 def resolver_pod(serve: Object, spec: ModelServeSpec, settings: Settings) -> Object:
-    """Return the pod that asks the store which version is meant."""
+    """Return the pod that looks up the version in the store."""
     ref, metadata = spec.model, serve["metadata"]
     own = labels.metadata(serve, resolver_name(serve), {labels.MODELSERVE: metadata["name"]})
     return {
@@ -134,7 +137,7 @@ def resolver_pod(serve: Object, spec: ModelServeSpec, settings: Settings) -> Obj
 
 
 def stamped(wanted: Object, annotation: str = APPLIED) -> Object:
-    """Return the object with a digest of itself as an annotation."""
+    """Return the object with a digest of its content as the value of `annotation`."""
     canonical = json.dumps(wanted, sort_keys=True, separators=(",", ":"))
     digest = hashlib.sha256(canonical.encode()).hexdigest()[:16]
     annotations = objects.annotations(wanted) | {annotation: digest}
@@ -142,7 +145,7 @@ def stamped(wanted: Object, annotation: str = APPLIED) -> Object:
 
 
 def is_applied(wanted: Object, known: Object | None) -> bool:
-    """Return whether the known object was applied from exactly this, and not changed since."""
+    """Return whether `known` was applied from exactly `wanted` and has not been changed since."""
     stamp = wanted["metadata"]["annotations"][APPLIED]
     made = known is not None and objects.annotations(known).get(APPLIED) == stamp
     return made and known is not None and not drifted(known)

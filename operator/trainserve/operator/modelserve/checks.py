@@ -1,4 +1,4 @@
-"""Reasons not to accept a ModelServe: a chain of small pure functions; the first objection is the one that is shown."""
+"""Checks before a ModelServe is accepted: a chain of small pure functions, of which the first refusal is shown."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from trainserve.operator.settings import Settings
 from trainserve.operator.store import StoreRoot
 
 MAX_SETTINGS = 64 * 1024
-"""Bytes; an argument may have 128 KiB."""
+"""Maximum size of the settings in bytes; Linux limits an argument to 128 KiB."""
 
 
 def accepted(observed: Observed, settings: Settings) -> ModelServeSpec | Refusal:
-    """Return the spec, or the first objection to it, in the order in which a user would fix them."""
+    """Return the spec, or the first refusal, in the order in which a user would fix the problems."""
     spec = observed.spec
     if isinstance(spec, Refusal):
         return spec
@@ -29,14 +29,16 @@ def accepted(observed: Observed, settings: Settings) -> ModelServeSpec | Refusal
 
 
 def _not_supported(spec: ModelServeSpec) -> Refusal | None:
-    """Object to the fields that the API has and that this operator would ignore."""
+    """Refuse fields of the API that this operator would ignore."""
     problems = unsupported(spec)
     return Refusal("NotSupported", "\n".join(problems)) if problems else None
 
 
 def _foreign_folder(uri: str | None, own: str, store: StoreRoot) -> Refusal | None:
-    """Object to another namespace's folder of the store, and to a folder of the node that is not the store's: whoever
-    may write a ModelServe could read any."""
+    """Refuse another namespace's folder of the store, and a folder of the node outside the store.
+
+    Otherwise every author of a ModelServe could read any such folder.
+    """
     if uri is not None and store.foreign(uri, own):
         return Refusal(
             "Invalid",
@@ -53,7 +55,7 @@ def _foreign_folder(uri: str | None, own: str, store: StoreRoot) -> Refusal | No
 
 
 def _too_long(spec: ModelServeSpec) -> Refusal | None:
-    """Object to settings that no pod can be told: they are one argument of its command, which Linux bounds."""
+    """Refuse settings that are too large to pass to a pod: they are one argument of its command, which Linux limits."""
     size = len(settings_argument(spec.triton).encode())
     if size <= MAX_SETTINGS:
         return None

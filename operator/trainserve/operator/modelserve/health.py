@@ -1,4 +1,4 @@
-"""A version's health from its pods: whether it is verified, how fast it answers, what keeps it from serving."""
+"""A version's health, from its pods: whether it is verified, its latency, and what prevents it from serving."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ VERIFIED_EVERY = 30.0
 
 UNSCHEDULABLE = "Unschedulable"
 REPLICA_FAILURE = "ReplicaFailure"
-"""Condition of a Deployment whose pods the API server rejects, and our reason for it."""
+"""Condition of a Deployment whose pods the API server rejects, and the operator's reason for it."""
 VERIFIED_BY_READINESS = Condition(
     "Verified",
     "True",
@@ -30,25 +30,26 @@ VERIFIED_BY_READINESS = Condition(
     "every pod is ready, which its probe allows only once the samples match",
 )
 FETCH_REASONS = said_by(By.FETCH)
-"""Reasons for which the init container gives up, in its own words."""
+"""Reasons that the init container may report when it gives up."""
 _WRONG_BYTES = (Reason.DIGEST_MISMATCH, Reason.SIGNATURE_REFUSED, Reason.VERSION_MISMATCH)
 _ERROR = re.compile(r"^[EF]\d{4} \S+ +\d+ \S+\] (.*)$", re.MULTILINE)
-"""An error in Triton's log: `E1122 22:27:23.091307 25581 model_repository_manager.cc:1460] "Poll failed …"`."""
+"""Error line of Triton's log, such as `E1122 22:27:23.091307 25581 model_repository_manager.cc:1460] "Poll failed …"`.
+"""
 _HARMLESS = "CudaDriverHelper has not been initialized"
-"""Logged as an error on every machine without a GPU."""
+"""Text that Triton logs as an error on every machine without a GPU."""
 _CONSEQUENCE = "contains models that are not available"
-"""Logged of an ensemble after the actual error of one of its steps."""
+"""Text that Triton logs about an ensemble after the actual error of one of its steps."""
 
 
 class Trouble(NamedTuple):
-    """Reason and message for which a version does not become ready."""
+    """Reason and message that explain why a version does not become ready."""
 
     reason: str
     message: str
 
 
 def targets(serving: Iterable[Object], answers: Answers) -> dict[str, Target]:
-    """Return the probe of every running pod, asked more often until it has verified its samples."""
+    """Return the report endpoint of every running pod, by uid; it is polled more often until the pod is verified."""
     asked = {}
     for pod in serving:
         address = pods.address(pod)
@@ -61,7 +62,7 @@ def targets(serving: Iterable[Object], answers: Answers) -> dict[str, Target]:
 
 
 def verified(serving: Sequence[Object], answers: Answers) -> Condition:
-    """Return the condition `Verified`: no pod may have found a mismatch."""
+    """Return the condition `Verified`, which is false as soon as one pod has found a mismatch."""
     for pod in serving:
         trouble = fetch_failure(pod)
         if trouble is not None and trouble.reason in _WRONG_BYTES:
@@ -82,7 +83,7 @@ def verified(serving: Sequence[Object], answers: Answers) -> Condition:
 
 
 def batched(serving: Sequence[Object], answers: Answers) -> Condition | None:
-    """Return the condition `Batched`, as the first probe that reports it says; None before."""
+    """Return the condition `Batched` from the first report that includes it; None if no report does."""
     for report in _reports(serving, answers):
         if (told := report.batching) is not None:
             joined = told.axis == "first"
@@ -92,7 +93,10 @@ def batched(serving: Sequence[Object], answers: Answers) -> Condition | None:
 
 
 def latency(serving: Sequence[Object], answers: Answers) -> dict[str, float] | None:
-    """Return the slowest pod's percentiles, in milliseconds; those of several pods cannot be combined."""
+    """Return the largest of the pods' percentiles in milliseconds, or None if no pod has reported any.
+
+    Percentiles of several pods cannot be combined.
+    """
     reports = _reports(serving, answers)
     told = {"p50Ms": [report.p50_ms for report in reports], "p99Ms": [report.p99_ms for report in reports]}
     known = {name: [figure for figure in figures if figure is not None] for name, figures in told.items()}
@@ -100,7 +104,7 @@ def latency(serving: Sequence[Object], answers: Answers) -> dict[str, float] | N
 
 
 def trouble(serving: Sequence[Object], answers: Answers) -> Trouble | None:
-    """Return the first reason found for which a pod is not ready."""
+    """Return the first cause found for a pod that is not ready; None if there is none."""
     for pod in serving:
         if pods.is_ready(pod) or pods.deleting(pod):
             continue
@@ -113,12 +117,15 @@ def trouble(serving: Sequence[Object], answers: Answers) -> Trouble | None:
 
 
 def refused_pods(deployment: Mapping[str, Any]) -> Trouble | None:
-    """Return why pods of a Deployment are not created, in the API server's words: a quota, Pod Security, a policy."""
+    """Return why pods of a Deployment are not created, with the API server's message; None if they are.
+
+    The cause may be a quota, Pod Security or an admission policy.
+    """
     status = objects.status(deployment)
     if status.get("observedGeneration", 0) < objects.generation(deployment):
-        return None  # it is about an earlier template
+        return None  # the status is that of an earlier template
     for condition in status.get("conditions") or []:
-        # The second is about the ReplicaSet itself: a quota may limit their number.
+        # ReplicaSetCreateError concerns the ReplicaSet itself: a quota may limit their number.
         failed = condition["type"] == REPLICA_FAILURE and condition["status"] == "True"
         if failed or (condition["status"] == "False" and condition.get("reason") == "ReplicaSetCreateError"):
             return Trouble(REPLICA_FAILURE, str(condition.get("message") or condition.get("reason")))
@@ -126,7 +133,8 @@ def refused_pods(deployment: Mapping[str, Any]) -> Trouble | None:
 
 
 def why_not_running(pod: Object, *containers: str) -> Trouble | None:
-    """Return what keeps a pod from running one of these containers, in the words of the scheduler or the node."""
+    """Return what prevents a pod from running one of these containers, with the scheduler's or the node's message; None
+    if nothing does."""
     message = pods.unschedulable(pod)
     if message is not None:
         return Trouble(UNSCHEDULABLE, message)
@@ -149,7 +157,8 @@ def _reports(serving: Sequence[Object], answers: Answers) -> list[Report]:
 
 
 def _refused_by_server(pod: Object) -> Trouble | None:
-    """Return the last error that Triton logged before it exited, such as an invalid configuration."""
+    """Return the last error that Triton logged before it exited, such as an invalid configuration; None if it logged
+    none."""
     end = pods.terminated(pod, "triton")
     if end is None or not end.get("exitCode") or end.get("reason") == "OOMKilled":
         return None
@@ -167,7 +176,7 @@ def _last_line(end: Mapping[str, Any] | None) -> str:
 
 
 def fetch_failure(pod: Mapping[str, Any]) -> Trouble | None:
-    """Return why the init container fetched nothing."""
+    """Return why the init container failed to fetch the model; None if it has not failed."""
     end = pods.terminated(pod, "fetch")
     if end is None or end.get("exitCode") == 0:
         return None

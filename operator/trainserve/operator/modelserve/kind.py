@@ -1,4 +1,4 @@
-"""ModelServe as the reconciler sees it."""
+"""The reconciler's interface to ModelServe."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class ModelServes(Kind[Observed]):
 
     @override
     def unseen(self, observed: Observed) -> list[str]:
-        return []  # a pod that is needed and not known is created, and the API server then answers that it exists
+        return []  # a required pod that is not cached is created, and the API server then reports that it exists
 
     @override
     def plan(self, observed: Observed, now: datetime) -> Plan:

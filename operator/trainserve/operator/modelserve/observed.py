@@ -1,4 +1,4 @@
-"""What a pass over a ModelServe decides from, gathered and parsed once."""
+"""The input of one pass over a ModelServe, gathered and parsed once."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Children:
 
     @classmethod
     def of(cls, serve: Object, children: Iterable[Object]) -> Children:
-        """Sort them, without those that an earlier ModelServe of the same name left."""
+        """Sort `children` by purpose, without those of an earlier ModelServe of the same name."""
         uid, children = serve["metadata"]["uid"], tuple(children)
         own = [child for child in children if labels.owned_by(child, uid)]
         asking = {child["metadata"]["name"]: child for child in own if child["kind"] == "Pod"}
@@ -60,11 +60,11 @@ class Children:
         return suffix
 
     def pods_of(self, suffix: str) -> list[Object]:
-        """Return the pods that serve one version."""
+        """Return the pods that serve the version with that suffix."""
         return [pod for pod in self.serving if objects.labels(pod).get(labels.VERSION) == suffix]
 
     def pods_from(self, template: str) -> list[Object]:
-        """Return the pods made from the template of that digest."""
+        """Return the pods made from the template with that digest."""
         return [pod for pod in self.serving if pod["metadata"]["annotations"].get(labels.TEMPLATE) == template]
 
     def versions(self) -> list[Version]:
@@ -74,7 +74,7 @@ class Children:
 
 @dataclass(frozen=True)
 class Observed:
-    """A ModelServe with its children and what stands beside it in its namespace."""
+    """A ModelServe with its children and the related objects of its namespace."""
 
     raw: Object
     identity: Identity
@@ -82,11 +82,11 @@ class Observed:
     status: ModelServeStatus
     children: Children
     answers: Answers
-    """The last reports of the serving pods."""
+    """Latest reports of the serving pods, by the pod's uid."""
     jobs: Sequence[Object]
-    """The namespace's TrainJobs."""
+    """TrainJobs of the namespace."""
     digests: Digests
-    """Those under which the namespace's versions were published."""
+    """Look-up of the digests with which the namespace's versions were published."""
     budgets: str | None
     """Version in which the cluster serves PodDisruptionBudgets; None if it does not."""
 
@@ -100,7 +100,7 @@ class Observed:
         digests: Digests,
         budgets: str | None,
     ) -> Observed:
-        """Gather them."""
+        """Gather the input and parse the spec and the status of `serve`."""
         return cls(
             raw=serve,
             identity=Identity.of(serve),

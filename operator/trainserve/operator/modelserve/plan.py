@@ -1,4 +1,4 @@
-"""The next step of a ModelServe: a pure function of what was observed and of the time."""
+"""The next step of a ModelServe, as a pure function of the observed state and the time."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ from trainserve.operator.settings import Settings
 from trainserve.operator.statuses import ModelServeStatus
 
 HISTORY = 10
-"""Versions that the status remembers."""
+"""Number of versions in the status's history."""
 DRAIN = timedelta(seconds=2)
-"""Pause between moving the Service and deleting the old Deployment, for every node to learn of it."""
+"""Pause between switching the Service and deleting the old Deployment, so that every node learns of the switch."""
 GUARDED = "DisruptionBudget"
-"""Condition of a ModelServe of several replicas: whether a PodDisruptionBudget guards them."""
+"""Condition of a ModelServe with several replicas: whether a PodDisruptionBudget protects them."""
 
 
 def plan(observed: Observed, settings: Settings, now: datetime) -> Plan:
-    """Decide the next step."""
+    """Return the plan for the next step at `now`."""
     return _Planner(observed, settings, now).plan()
 
 
 class _Planner(Planner):
-    """One pass over one ModelServe: reads `seen`, collects into `result`."""
+    """Planner of one pass over one ModelServe: reads `seen` and collects into `result`."""
 
     def __init__(self, seen: Observed, settings: Settings, now: datetime) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class _Planner(Planner):
             self._warn("PassedOver", told, f"passed-over-{self.generation}")
         target, known = found.version, self.seen.digests
         if target is not None and target.number is not None and spec.model.uri is None:
-            # Records also what a TrainJob of an earlier release published, or somebody by hand.
+            # This also records versions that a TrainJob of an earlier release, or a user by hand, has published.
             self.result.record += missing(known, self.namespace, target.model, target.number, target.digest)
         return target
 
@@ -130,7 +130,7 @@ class _Planner(Planner):
         self._settle(target, known, ready=ready, serving=serving)
 
     def _settle(self, target: Version, deployment: Object | None, *, ready: bool, serving: list[Object]) -> None:
-        """Report the rollout. `deployment` is the target's; None if it is not applied as wanted yet."""
+        """Report the rollout's state. `deployment` is that of `target`, or None if it is not applied as wanted yet."""
         if ready:
             self._observe("Progressing", "False", "UpToDate", str(target))
             self._take_traffic(target)
@@ -146,14 +146,14 @@ class _Planner(Planner):
         self._warn(trouble.reason, f"{target}: {trouble.message}{kept}", f"{trouble.reason}-{target.suffix}")
 
     def _trouble(self, serving: list[Object], deployment: Object | None) -> health.Trouble | None:
-        """Return what keeps pods of a Deployment from being ready or created, unless it will pass by itself."""
+        """Return what prevents pods of a Deployment from being ready or created, unless it will resolve by itself."""
         found = health.trouble(serving, self.answers) or (health.refused_pods(deployment) if deployment else None)
-        # The service gets what a tuning pod holds once that pod has gone.
+        # The resources of a tuning pod become free for the serving pods once it is deleted.
         passing = (health.UNSCHEDULABLE, health.REPLICA_FAILURE) if self.children.tuners else ()
         return None if found is not None and found.reason in passing else found
 
     def _guard(self, spec: ModelServeSpec) -> None:
-        """Keep a drain from evicting every replica at once."""
+        """Prevent a drain from evicting every replica at once."""
         if spec.replicas < 2:
             if self.children.budget is not None:
                 self.result.delete.append(Delete("PodDisruptionBudget", self.name))
@@ -170,7 +170,7 @@ class _Planner(Planner):
             self._observe(GUARDED, "True", "Guarded", "a drain takes one replica at a time")
 
     def _shield(self, spec: ModelServeSpec) -> None:
-        """Restrict who may reach the pods, if the chart enables network policies."""
+        """Restrict network access to the pods, if the chart enables network policies."""
         known = self.children.policy
         if self.settings.peers is not None:
             wanted = builders.network_policy(self.serve, spec, self.settings.peers)
@@ -243,7 +243,7 @@ class _Planner(Planner):
 
 
 def phase(known: Iterable[Mapping[str, Any]]) -> str:
-    """Return the printer column's word: Refused, Waiting, Starting, Updating, Ready, Degraded or Failed."""
+    """Return the phase: Refused, Waiting, Starting, Updating, Ready, Degraded or Failed."""
     found = {condition["type"]: condition for condition in known}
     progressing = found.get("Progressing", {})
     serving = found.get("Ready", {})

@@ -1,4 +1,4 @@
-"""A serving pod: an init container that fetches, Triton, and the probe that judges it. See docs/contracts.md."""
+"""A serving pod: an init container that fetches, Triton, and the probe that checks it. See docs/contracts.md."""
 
 from __future__ import annotations
 
@@ -26,23 +26,24 @@ from trainserve.operator.store import claimed
 PORTS = {"http": Port.HTTP, "grpc": Port.GRPC, "metrics": Port.METRICS}
 
 CONNECTION_SECONDS = 3
-"""How long a gRPC connection stands: then Triton says GOAWAY, and the client's next call opens another, to a pod that
-is not ending. A call that is under way ends first. gRPC takes a tenth more or less of it."""
+"""Maximum age of a gRPC connection in seconds, which gRPC varies by a tenth. Triton then sends GOAWAY, and the client's
+next call opens another connection, to a pod that is not terminating. Calls in progress are completed first."""
 DRAIN_SECONDS = 10
-"""preStop: how long a pod still answers after it was told to go: until every node has stopped sending it connections,
-which takes seconds where the API server has been away, and every connection that it had then is too old."""
+"""Seconds for which a terminating pod still serves requests (preStop): until every node has stopped sending it
+connections, which takes seconds if the API server was unreachable, and until all its connections have reached their
+maximum age."""
 GRACE_SECONDS = 20
-"""terminationGracePeriodSeconds: more than DRAIN_SECONDS and TRITON_EXIT_SECONDS together, so that nothing is killed in
-the middle of an answer."""
+"""terminationGracePeriodSeconds: more than DRAIN_SECONDS and TRITON_EXIT_SECONDS together, so that no response is cut
+off."""
 DEAD = f"{PodPath.SHARED}/{SharedFile.DEAD}"
 CLOSED = "shared-memory,trace,logging"
-"""Triton's endpoints that no client needs: by them whoever reaches the port maps memory, writes files and takes the log
-away. Models are loaded and unloaded by nobody (--model-control-mode=none)."""
+"""Triton's endpoints that no client needs: with them any client could map memory, write files and redirect the log.
+Loading and unloading of models is disabled for all (--model-control-mode=none)."""
 STARTUP_SECONDS = 600
-"""A large model may take long to load."""
+"""Seconds that Triton may take to start: loading a large model takes long."""
 
 _LAST_WORDS = {"terminationMessagePolicy": "FallbackToLogsOnError"}
-"""The end of the log becomes the message of a container that ends without its own."""
+"""Setting by which the end of the log becomes the message of a container that writes none itself."""
 
 
 def pod_spec(spec: ModelServeSpec, version: Version, settings: Settings, namespace: str) -> dict[str, Any]:
@@ -68,14 +69,16 @@ def pod_spec(spec: ModelServeSpec, version: Version, settings: Settings, namespa
 
 
 def settings_argument(triton: Triton) -> str:
-    """Return `spec.triton` as the JSON that a pod is given."""
+    """Return `spec.triton` as the JSON text that is passed to a pod."""
     # Otherwise the kubelet would expand a $(AWS_SECRET_ACCESS_KEY) in a manifest to the store's credentials.
     return triton.settings_json().replace("$", r"\u0024")
 
 
 def client_flags(image: str, closed: str = CLOSED) -> list[str]:
-    """Return Triton's flags about clients. Endpoints in `closed` require the pod's uid, which is known only inside its
-    namespace."""
+    """Return Triton's flags for client connections; empty if the image does not support them.
+
+    Endpoints in `closed` require the pod's uid, which is known only inside its namespace.
+    """
     if not takes_client_flags(image):
         return []
     restricted = f"{closed}:{POD_HEADER}={Variable.POD_UID.reference}"
@@ -87,13 +90,13 @@ def client_flags(image: str, closed: str = CLOSED) -> list[str]:
 
 
 def server_flags(triton: Triton, image: str) -> list[str]:
-    """Return the flags that the settings of `spec.triton` need on that image."""
+    """Return the flags that the settings of `spec.triton` require with this image."""
     limited, histogram = triton.rate_limiter is not None, has_histogram(image)
     return model_flags(response_cache=triton.response_cache, rate_limiter=limited, histogram=histogram)
 
 
 def _source(version: Version, settings: Settings, namespace: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Return volumes and mounts of the model's source and of the node's cache."""
+    """Return the volumes and mounts of the model's source and of the node's cache."""
     if settings.store.path_of(version.uri) is not None:
         volumes, mounts = settings.store.volumes(), settings.store.mounts(namespace, read_only=True)
     else:
@@ -136,7 +139,7 @@ def _fetch(
 
 
 def _cache(settings: Settings) -> list[str]:
-    """Return the options of programs that use the node's cache."""
+    """Return the options of programs that use the node's cache; empty without one."""
     if settings.node_cache is None:
         return []
     return ["--cache", PodPath.NODE_CACHE, "--cache-size", str(int(quantity.memory(settings.node_cache_size)))]
@@ -151,7 +154,7 @@ def _image(spec: ModelServeSpec, settings: Settings) -> str:
 
 
 def _objective(spec: ModelServeSpec) -> list[str]:
-    """Return the options of programs that count latencies; none without an objective, which changes no such pod."""
+    """Return the options of programs that count latencies; empty without an objective, so that pods stay unchanged."""
     return [] if spec.slo is None else ["--p99", spec.slo.p99]
 
 
@@ -178,7 +181,7 @@ def _triton(spec: ModelServeSpec, settings: Settings, shared: dict[str, Any]) ->
         **_LAST_WORDS,
         "volumeMounts": [shared],
         "lifecycle": {"preStop": {"exec": {"command": ["sh", "-c", f"test -e {DEAD} || exec sleep {DRAIN_SECONDS}"]}}},
-        # By way of the other container: until that is there, too, nobody can say that this one does not live.
+        # The probe container answers: until it runs, too, the kubelet cannot treat this container as dead.
         "startupProbe": {
             "httpGet": {"path": Endpoint.STARTED, "port": Port.PROBE},
             "periodSeconds": 1,
@@ -186,9 +189,9 @@ def _triton(spec: ModelServeSpec, settings: Settings, shared: dict[str, Any]) ->
             "failureThreshold": STARTUP_SECONDS,
         },
         "readinessProbe": ready | {"failureThreshold": 2},
-        # The other container runs a real inference: a server whose model hangs, or whose python backend's process died,
-        # answers its own health checks with 200. The timeout is that of a server under full load; five failures outlast
-        # a new start of the other container, which says nothing of this one.
+        # The probe container runs a real inference: a server whose model hangs, or whose python backend's process died,
+        # answers its own health checks with 200. The timeout allows for a server under full load; five failures take
+        # longer than a restart of the probe container, which does not mean that this one is dead.
         "livenessProbe": {
             "httpGet": {"path": Endpoint.ALIVE, "port": Port.PROBE},
             "periodSeconds": 1,
@@ -208,8 +211,8 @@ def _probe(spec: ModelServeSpec, version: Version, settings: Settings, shared: d
         arguments += ["--given", f"{PodPath.SHARED}/{SharedFile.GIVEN}"]
     if spec.triton.ensemble is not None:
         arguments.append("--ensemble")
-    mounts = [shared]  # it takes the batches out of the repository of a model whose rows do not stand alone
-    if settings.node_cache is not None:  # its metrics tell how full it is
+    mounts = [shared]  # writable: the probe removes the batching of a model whose rows depend on one another
+    if settings.node_cache is not None:  # the probe's metrics report how full the cache is
         mounts.append({**_cache_mount(), "readOnly": True})
     return {
         "name": "probe",
@@ -230,5 +233,5 @@ def _probe(spec: ModelServeSpec, version: Version, settings: Settings, shared: d
 
 
 def _port(name: str, number: int) -> dict[str, Any]:
-    # Server-side apply of Kubernetes 1.20 takes the protocol for a part of the key without a default.
+    # Server-side apply of Kubernetes 1.20 treats the protocol as a part of the key without a default.
     return {"name": name, "containerPort": number, "protocol": "TCP"}

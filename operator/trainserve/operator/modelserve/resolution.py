@@ -1,7 +1,7 @@
-"""The condition `ModelResolved` and what it takes to get there: a pure function, carried out with the rest of the plan.
+"""The condition `ModelResolved` and the steps towards it: a pure function, executed with the rest of the plan.
 
-A ModelServe that follows a name asks the store once for each generation, beside what TrainJobs say: one that is gone
-may have published a newer version. What is known serves meanwhile.
+A ModelServe that follows a model's name checks the store once for each generation, in addition to the statuses of
+TrainJobs: a deleted TrainJob may have published a newer version. Meanwhile the known version is served.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from trainserve.operator.settings import Settings
 from trainserve.operator.store import StoreRoot
 
 PROVISIONAL = "Provisional"
-"""Reason of ModelResolved=True while the store has not said yet whether it has a newer version."""
+"""Reason of ModelResolved=True while it is not known yet whether the store has a newer version."""
 CHANGED = Reason.DIGEST_MISMATCH
-"""Reason of ModelResolved=False where the store has something else under a number than was published."""
+"""Reason of ModelResolved=False if the store's content under a version number differs from what was published."""
 ASK_AGAIN = (timedelta(seconds=5), timedelta(minutes=5))
-"""Shortest and longest pause before the store is asked again; it grows with the time already waited."""
+"""Shortest and longest pause before the store is queried again; it grows with the time already waited."""
 
 
 @dataclass
 class Resolution:
-    """The version to serve, if it is known, and the next step."""
+    """The version to serve, if it is known, and the objects to create and delete in this step."""
 
     condition: Condition
     version: Version | None = None
@@ -44,11 +44,11 @@ class Resolution:
     delete: list[Delete] = field(default_factory=list)
     requeue_after: float | None = None
     passed_over: list[str] = field(default_factory=list)
-    """Entries of the store that are no versions, reported while the pod that saw them exists."""
+    """Entries of the store that are not versions, reported while the pod that found them exists."""
 
 
 def plan_resolution(observed: Observed, spec: ModelServeSpec, settings: Settings, now: datetime) -> Resolution:
-    """Decide which version `spec`, as it was parsed, means, and the next step towards knowing it."""
+    """Return the version that `spec` refers to, or the next step towards resolving it; `spec` is the parsed one."""
     ref, name, children, jobs = spec.model, observed.identity.name, observed.children, observed.jobs
     known = _Known(settings.store, observed.identity.namespace, observed.digests)
     asked = _Asked.of(observed, ref, known)
@@ -67,7 +67,7 @@ def plan_resolution(observed: Observed, spec: ModelServeSpec, settings: Settings
         resolution = Resolution(Condition("ModelResolved", "True", "Resolved", said), found)
         resolution.passed_over = asked.passed_over
         if asked.recorded and builders.deployment_name(name, found) in children.deployments:
-            # From here on the Deployment holds the version, and the status that the store was asked.
+            # From now on the Deployment records the version, and the status that the store was queried.
             resolution.delete += [Delete("Pod", resolver) for resolver in children.resolvers]
         return resolution
     waiting = f"; the store cannot be asked for a newer one: {asked.failure}" if asked.failure else "; asking the store"
@@ -77,7 +77,7 @@ def plan_resolution(observed: Observed, spec: ModelServeSpec, settings: Settings
 
 
 def _passed_over(ref: ModelRef, found: Version, refused: Mapping[Version, health.Trouble]) -> Iterable[str]:
-    """Yield a message for each newer version of a followed model that is not taken."""
+    """Yield a message for each newer version of a followed model that is refused."""
     for version, why in refused.items():
         if version.model == ref.name and ref.version is None and (version.number or 0) > (found.number or 0):
             yield f"passed over: {why.message}"
@@ -85,14 +85,14 @@ def _passed_over(ref: ModelRef, found: Version, refused: Mapping[Version, health
 
 @dataclass(frozen=True)
 class _Known:
-    """Where the versions of a namespace are stored, and the digests under which they were published."""
+    """The location of a namespace's versions in the store, and the digests with which they were published."""
 
     store: StoreRoot
     namespace: str
     digests: Digests
 
     def objection(self, version: Version) -> health.Trouble | None:
-        """Return why a version is not taken; None if it is."""
+        """Return why a version is refused; None if it is accepted."""
         if not self.store.is_at(version.uri, self.namespace, version.model, version.number or 0):
             place = f"{self.store.public}/{self.namespace}/{version.model}"
             return health.Trouble("NotInStore", f"{version} is reported at {version.uri}, which is not in {place}")
@@ -104,14 +104,14 @@ class _Known:
 
 @dataclass(frozen=True)
 class _Asked:
-    """The state of the question to the store for this generation."""
+    """The state of this generation's query to the store."""
 
     pod: Object | None
     ended: Mapping[str, Any] | None
     answer: Version | Unresolved | None
     trouble: health.Trouble | None
     before: Mapping[str, Any] | None
-    """The condition as it was, if it answered the same question."""
+    """The previous condition `ModelResolved`, if it is for the same generation."""
 
     @classmethod
     def of(cls, observed: Observed, ref: ModelRef, known: _Known) -> _Asked:
@@ -132,19 +132,19 @@ class _Asked:
 
     @property
     def settled(self) -> bool:
-        """Whether the store has said what its newest version is."""
+        """Whether the query to the store has a final result."""
         if self.answer is not None:
             return isinstance(self.answer, Version) or self.answer.reason not in (Reason.STORE_ERROR, CHANGED)
         return self.recorded
 
     @property
     def recorded(self) -> bool:
-        """Whether the status says so already: not every pass writes it."""
+        """Whether the stored status already reports the result: not every pass writes the status."""
         return self.before is not None and self.before["reason"] == "Resolved"
 
     @property
     def passed_over(self) -> list[str]:
-        """Entries of the store that are no versions, as the resolver pod reports them."""
+        """Messages about entries of the store that are not versions, as the resolver pod reports them."""
         said = pods.message(self.ended) if self.ended else None
         told = said.passed_over if isinstance(said, Resolved) else None
         return [f"passed over: {each}" for each in told or []]
@@ -166,7 +166,7 @@ def _unresolved(found: Unresolved, asked: _Asked) -> Condition:
         and asked.before is not None
         and asked.before["reason"] in {*asking.REASONS, CHANGED}
     ):
-        # While the store is asked again, the last answer is more useful than "Resolving".
+        # While the store is queried again, the last answer is more useful than "Resolving".
         return Condition("ModelResolved", "False", asked.before["reason"], asked.before["message"])
     if found.reason == "Resolving" and asked.trouble is not None:
         return Condition("ModelResolved", "False", asked.trouble.reason, f"{found.message}: {asked.trouble.message}")

@@ -1,4 +1,4 @@
-"""The version that a ModelServe means, from TrainJobs' statuses, what is served, and a resolver pod's answer."""
+"""The version that a ModelServe refers to, from TrainJobs' statuses, served versions, and a resolver pod's answer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trainserve.operator.modelserve.version import Version
 from trainserve.operator.objects import Object
 
 LONE_GRAPH = ".onnx"
-"""Suffix of the address of a lone graph, which is no version of a store."""
+"""Suffix of the address of a standalone graph, which is not a version in a store."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Unresolved:
     reason: str
     message: str
     ask_store: bool = False
-    """Whether to ask the store by a pod, since the operator reads no storage."""
+    """Whether to query the store with a resolver pod, since the operator reads no storage."""
 
 
 def resolve(
@@ -34,10 +34,11 @@ def resolve(
     answer: Version | Unresolved | None,
     refused: Collection[Version] = (),
 ) -> Version | Unresolved:
-    """Return the version that `ref` means, or why none is known.
+    """Return the version that `ref` refers to, or why none is known.
 
     `serve` is the ModelServe's name, `jobs` are the namespace's TrainJobs, `served` the versions of the store that have
-    Deployments, `answer` the resolver pod's. A model's name means none of the versions in `refused`.
+    Deployments, and `answer` is that of the resolver pod. A reference by a model's name never yields a version in
+    `refused`.
     """
     if ref.uri is not None:
         return _from_address(serve, ref.uri, ref.digest or "")
@@ -59,7 +60,7 @@ def resolve(
 
 
 def answer_of(message: messages.Outcome | messages.Unreadable | None, model: str) -> Version | Unresolved:
-    """Return the answer in a resolver pod's termination message; Unresolved if it left none that can be read."""
+    """Return the answer in a resolver pod's termination message; Unresolved if it has none or is unreadable."""
     match message:
         case messages.Resolved():
             return Version(model=model, number=message.version, uri=message.uri, digest=message.digest)

@@ -1,4 +1,4 @@
-"""Series of one ModelServe: a pure function of its spec and status as they are, valid or not, and of its children."""
+"""Metric samples of one ModelServe, as a pure function of its spec and status, valid or not, and its children."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ GPUS = Resources.model_fields["gpus"].default
 
 
 def samples(serve: Object, children: list[Object]) -> Iterator[Sample]:
-    """Yield at most SERIES_LIMIT of them."""
+    """Yield the samples of `serve`, at most SERIES_LIMIT."""
     metadata, spec, status = serve["metadata"], objects.spec(serve), statuses.of_modelserve(serve)
     own = metadata["namespace"], metadata["name"]
     version, digest = status.get("version"), short(status.get("digest") or "")
@@ -52,14 +52,16 @@ def _objective(own: tuple[str, str], objective: float) -> Iterator[Sample]:
 
 
 def _model(spec: Object, status: ModelServeStatus, children: list[Object]) -> str | None:
-    """The name under which Triton serves what takes traffic, as its Deployment says; else the name that is followed."""
+    """Return the name under which Triton serves the version that takes traffic, as recorded on its Deployment; without
+    one, return the model's name in the spec."""
     served = (versions.read(child) for child in children if child["kind"] == "Deployment")
     names = (version.model for version in served if version is not None and version.digest == status.get("digest"))
     return next(names, (spec.get("model") or {}).get("name"))
 
 
 def _layout(spec: Object, status: ModelServeStatus) -> tuple[int, int]:
-    """Instances and largest batch: those that hold the objective, else those that are written down."""
+    """Return the number of instances and the largest batch: the tuned ones if they hold the objective, else those of
+    the spec."""
     triton, tuning = spec.get("triton") or {}, status.get("tuning") or {}
     batching = triton.get("dynamicBatching") or {}
     chosen = tuning if spec.get("slo") and tuning.get("held") else {}

@@ -1,4 +1,4 @@
-"""Changes between two statuses of a ModelServe, for the log and for counters, as pure functions."""
+"""Changes between two statuses of a ModelServe, for the log and the counters, as pure functions."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from trainserve.operator.objects import Object
 from trainserve.operator.transition import Transition, phase
 
 DIGITS = 12
-"""Of a digest that are written where people read it."""
+"""Digits of a digest that are shown to people."""
 UP_TO_DATE = "UpToDate"
 _BEHIND = {"Refused": "Accepted", "Waiting": "ModelResolved", "Ready": "Ready"}
-"""The condition that a phase comes from; of the others, `Progressing` if there is something to say about that."""
+"""Condition that determines a phase; for the other phases it is `Progressing`, or `Ready` if nothing progresses."""
 
 
 def transition(before: Object, after: Object) -> Transition | None:
@@ -31,7 +31,7 @@ def transition(before: Object, after: Object) -> Transition | None:
 
 
 def reason(status: Mapping[str, Any]) -> str:
-    """Return the reason of the condition that the phase comes from; empty if there is none."""
+    """Return the reason of the condition that determines the phase; empty if there is none."""
     known = status.get("conditions")
     behind = _BEHIND.get(phase(status))
     if behind is None:
@@ -46,29 +46,30 @@ def short(digest: str) -> str:
 
 
 def rollout(before: Object, after: Object) -> Literal["completed", "failed"] | None:
-    """Return how a rollout ended by this change: completed when a version has taken traffic, failed when it cannot."""
+    """Return how this change ended a rollout: `completed` if a version has taken traffic, `failed` if it cannot; None
+    if no rollout ended."""
     if took_traffic(before, after) is not None:
         return "completed"
     return "failed" if _failing(after) and not _failing(before) else None
 
 
 def took_traffic(before: Object, after: Object) -> Mapping[str, Any] | None:
-    """Return the newest entry of the history if it is new."""
+    """Return the newest entry of the history if `before` does not have it; None otherwise."""
     newest = _newest(after)
     return None if newest is None or newest == _newest(before) else newest
 
 
 def publish_to_serving(serve: Object, digest: str, jobs: Iterable[Object], now: datetime) -> float | None:
-    """Return the seconds since the TrainJob that published this version ended, when the version takes traffic.
+    """Return the seconds from the end of the TrainJob that published a version until it takes traffic at `now`.
 
-    None unless the ModelServe follows what TrainJobs publish and was created before that end. `jobs` are the
-    namespace's.
+    None unless the ModelServe follows what TrainJobs publish and was created before that end. `jobs` are the TrainJobs
+    of the namespace, `digest` is that of the version.
     """
     found = [statuses.of_trainjob(job) for job in jobs if _follows(serve, job)]
     ends = [status.get("completionTime") for status in found if (status.get("artifact") or {}).get("digest") == digest]
     published = [times.from_text(end) for end in ends if end is not None]
     made = times.from_text(serve["metadata"]["creationTimestamp"])
-    # A node's clock may be ahead of ours.
+    # A node's clock may be ahead of the operator's.
     return min((max(0.0, (now - finished).total_seconds()) for finished in published if made <= finished), default=None)
 
 

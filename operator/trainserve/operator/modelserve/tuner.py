@@ -1,4 +1,4 @@
-"""The pod that measures which settings hold an objective: a server of its own, and the tuner. See docs/contracts.md."""
+"""The tuning pod, which measures the settings that hold an objective on a server of its own. See docs/contracts.md."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from trainserve.operator.objects import Object
 from trainserve.operator.settings import Settings
 
 DEADLINE_SECONDS = 3600
-"""More than a tuner takes, including the start of a large model."""
+"""Longer than a tuner takes, including the start of a large model."""
 
 
 def name_of(serve: Object, key: str) -> str:
-    """Return the pod's name, one per key of a tuning."""
+    """Return the pod's name, which differs for each `key` of a tuning."""
     return f"{serve['metadata']['name']}-tune-{key}"
 
 
@@ -40,7 +40,7 @@ def pod(serve: Object, name: str, spec: ModelServeSpec, slo: Slo, target: Versio
 
 
 def _server(triton: dict[str, Any]) -> dict[str, Any]:
-    """Return the serving container of Triton, changed to load what the tuner alone asks for."""
+    """Return the serving container of Triton, changed to load only models that the tuner requests."""
     probes = ("startupProbe", "readinessProbe", "livenessProbe", "lifecycle")
     own = {*SERVING_MODE, *serving.client_flags(triton["image"])}
     command = [argument for argument in triton["command"] if argument not in own]

@@ -1,6 +1,7 @@
-"""`spec.slo`: which settings hold the objective. A pod measures, the status remembers, the Deployment serves with them.
+"""`spec.slo`: settings that hold the objective. A pod measures them, the status records them, the Deployment uses them.
 
-Measured once for what decides the answer: the model's bytes, the objective, the other settings, image and hardware.
+They are measured once for each combination of what determines the result: the model's bytes, the objective, the other
+settings, the image and the hardware.
 """
 
 from __future__ import annotations
@@ -26,16 +27,16 @@ from trainserve.operator.said import as_status
 from trainserve.operator.settings import Settings
 
 TUNED = "Tuned"
-"""Condition of a ModelServe with an objective: whether it is served with settings that hold it."""
+"""Condition of a ModelServe with an objective: whether it is served with settings that hold the objective."""
 HELD, NOT_REACHABLE, FAILED = "ObjectiveHeld", "NotReachable", Reason.TUNING_FAILED
 CHOSEN = ("instances", "threads")
 TRY_AGAIN = timedelta(minutes=5)
-"""Pause after a tuning pod ended without saying why: the settings are not at fault."""
+"""Pause after a tuning pod ended without a reason: the settings did not cause that."""
 
 
 @dataclass
 class Step:
-    """The result of a step: `spec` to serve with, None while it is being measured, and `tuning` for the status."""
+    """Result of a step: the `spec` to serve with, None while settings are measured, and `tuning` for the status."""
 
     condition: Condition
     spec: ModelServeSpec | None = None
@@ -52,7 +53,7 @@ def step(
     key, tuners = key_of(spec, slo, target, settings), observed.children.tuners
     remembered = observed.status.get("tuning") or {}
     if remembered.get("key") == key:
-        # The result is in the status: the pods that measured it are no longer needed.
+        # The status holds the result, so the pods that measured it are no longer needed.
         done = [Delete("Pod", name) for name in tuners]
         return Step(_condition(remembered), chosen(spec, remembered), remembered, delete=done)
     name = tuner.name_of(observed.raw, key)
@@ -71,7 +72,7 @@ def step(
     if end is not None or pods.is_over(pod):
         failed = _failed(pod, end, spec, others, now)
         if failed.condition.reason == FAILED and answer is not None:
-            # It would fail again. Record that, so that the pod, whose server still holds a GPU, can be deleted.
+            # Another try would fail, too. Record that, so that the pod, whose server still holds a GPU, can be deleted.
             failed.tuning = {"key": key, "objective": slo.p99, "held": False, "reason": FAILED}
             failed.tuning["message"] = str(failed.condition.message)
         return failed
@@ -82,7 +83,7 @@ def step(
 
 
 def key_of(spec: ModelServeSpec, slo: Slo, target: Version, settings: Settings) -> str:
-    """Return ten digits that change with anything that the result depends on."""
+    """Return ten hexadecimal digits that change with anything on which the result depends."""
     resources = spec.resources.model_dump(exclude={"tolerations"})
     if spec.resources.cpu is None:
         resources["cpu"] = shares.cpu_limit(spec.resources, settings.shares.triton)
@@ -96,7 +97,7 @@ def chosen(spec: ModelServeSpec, tuning: Mapping[str, Any]) -> ModelServeSpec:
         return spec
     batching = spec.triton.dynamic_batching
     if "maxBatch" in tuning:
-        # Preferred sizes were chosen for another largest batch.
+        # The preferred sizes were chosen for another largest batch.
         change = {"max_batch": tuning["maxBatch"], "max_queue_delay": tuning.get("maxQueueDelay")}
         batching = batching.model_copy(update=change | {"preferred_batch_sizes": None})
     layout = {name: tuning[name] for name in CHOSEN if name in tuning}
@@ -122,9 +123,10 @@ def _condition(tuning: Mapping[str, Any]) -> Condition:
 def _failed(
     pod: Object, end: Mapping[str, Any] | None, spec: ModelServeSpec, others: list[Delete], now: datetime
 ) -> Step:
-    """Serve with the settings as written: the service comes before the objective."""
+    """Return the step after a failed measurement: serve with the settings of `spec`, since availability takes priority
+    over the objective."""
     said = pods.message(end) if end else None
-    # When the server has died, the tuner knows only that it no longer answers.
+    # If the server has died, the tuner can only report that it no longer responds.
     trouble = health.fetch_failure(pod) or health.why_not_running(pod, "triton")
     told = said.message if isinstance(said, Failed) else str(said) if isinstance(said, Unreadable) else None
     words = (trouble.message if trouble else None) or told or (end or {}).get("message")

@@ -1,4 +1,4 @@
-"""What is served, a published version or a lone graph, and how it is written down on the objects that serve it."""
+"""A served version, published or a standalone graph, and its form on the objects that serve it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 from trainserve.operator import objects, said
 
 ANNOTATION = "trainserve.io/served-version"
-"""On a Deployment: the version it serves, so that it outlives the TrainJob that published it."""
+"""Annotation of a Deployment: the version it serves, recorded so that it outlives the TrainJob that published it."""
 
 
 @dataclass(frozen=True)
 class Version:
-    """One version of one model in a store, or a lone .onnx file, which has no number.
+    """A version of a model in a store, or a standalone .onnx file, which has no number.
 
-    `model` is the name under which Triton serves it: a lone file has none of its own and takes the ModelServe's.
+    `model` is the name under which Triton serves it; for a standalone file it is the ModelServe's name.
     """
 
     model: str
@@ -28,9 +28,9 @@ class Version:
 
     @property
     def suffix(self) -> str:
-        """Ten digits of the digest: in the Deployment's name and in the label that the Service selects by.
+        """First ten digits of the digest, for the Deployment's name and the label by which the Service selects.
 
-        The digest and not the number, since two models, or a store made anew, have the same numbers.
+        The number would not be unique, since two models, or a store created again, have the same numbers.
         """
         return self.digest.removeprefix("sha256:")[:10]
 
@@ -39,12 +39,12 @@ class Version:
 
 
 def write(version: Version) -> str:
-    """Return the text of the annotation."""
+    """Return the value of the annotation for `version`."""
     return json.dumps(asdict(version), sort_keys=True)
 
 
 def read(deployment: Mapping[str, Any]) -> Version | None:
-    """Return the version that a Deployment serves; None if its annotation cannot be read."""
+    """Return the version that a Deployment serves; None if its annotation is missing or unreadable."""
     text = objects.annotations(deployment).get(ANNOTATION) or ""
     written = said.read(text)
     try:

@@ -42,7 +42,7 @@ def config_map(job: Object, spec: TrainJobSpec, attempt: int, settings: Settings
 
 
 def network_policy(job: Object, peers: Peers) -> Object:
-    """Return the policy that opens all ports between the gang's pods, and the progress port to operator and Prometheus."""
+    """Return the policy: all ports are open within the gang, the progress port to the operator and Prometheus."""
     name = job["metadata"]["name"]
     allowed = [
         network.Ports((), [{"podSelector": {"matchLabels": {labels.TRAINJOB: name}}}]),

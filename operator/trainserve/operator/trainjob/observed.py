@@ -97,8 +97,10 @@ def _section(job: Object, name: str) -> Object:
 
 
 def _status(job: Object) -> TrainJobStatus:
-    """Return a status that is safe to plan from: attempts in ascending order of their numbers, with defaults for missing
-    fields. Users with write access may have edited the stored one, and earlier releases wrote fewer fields."""
+    """Return a status that is safe to plan from: attempts in ascending order, with defaults for missing fields.
+
+    Users with write access may have edited the stored status, and earlier releases wrote fewer fields.
+    """
     status = cast(TrainJobStatus, statuses.readable(job, Form))
     numbered = {attempt["number"]: attempt for attempt in status.get("attempts") or []}
     if numbered:

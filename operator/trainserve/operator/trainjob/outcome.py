@@ -70,7 +70,7 @@ class Outcome:
         return self.reason.retry is Retry.NEVER
 
     def explains(self, now: datetime) -> bool:
-        """Return whether the other pods still have time to report the cause: EXPLAIN since the end, if that is known."""
+        """Return whether the other pods still have time to report the cause: EXPLAIN since the end, if it is known."""
         return self.finished is not None and times.left(times.from_text(self.finished), EXPLAIN, now) > timedelta()
 
 

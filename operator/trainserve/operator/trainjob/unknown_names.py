@@ -16,7 +16,7 @@ from trainserve.api.trainjob import TrainJobSpec
 from trainserve.operator.blocked import Refusal
 
 _OF_OPTIMIZERS = {"momentum": ("sgd",)}
-"""Fields of the trainer that only some optimizers use, with these optimizers. With any other, a field may still have its
+"""Fields of the trainer that only some optimizers use, with these optimizers. With any other, a field may only have its
 default, which the API server fills in."""
 
 

@@ -1,6 +1,6 @@
-"""Triton's own metrics, as docs/metrics.md explains them. Nothing of ours exports them.
+"""Triton's own metrics, as docs/metrics.md explains them; TrainServe's processes do not export them.
 
-Names and kinds: what a server exports, and src/metrics.cc and src/metric_model_reporter.cc of
+Sources of names and kinds: a running server's export, and src/metrics.cc and src/metric_model_reporter.cc of
 https://github.com/triton-inference-server/core in the branches of the releases 23.06 to 26.06.
 """
 

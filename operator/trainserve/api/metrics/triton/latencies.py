@@ -1,4 +1,4 @@
-"""Triton's metrics of latency: sums, percentiles and a histogram."""
+"""Triton's latency metrics: sums, percentiles and a histogram."""
 
 from __future__ import annotations
 
