@@ -80,7 +80,7 @@ class Client:
         may_write: Callable[[], bool] = lambda: True,
         namespaces: Sequence[str] = (),
     ) -> None:
-        """Connect to the server of `config`; list only `namespaces`, or all if it is empty."""
+        """Set up requests to the server of `config`; lists cover `namespaces`, or all if it is empty."""
         self._namespaces: Sequence[str | None] = namespaces or (None,)
         self._clock = ServerClock()
         self._requests = ToldRequests(config, USER_AGENT, KINDS, written, may_write, self._clock)
