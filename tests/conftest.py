@@ -1,4 +1,5 @@
-"""What all tests share: a real API server with TrainServe's kinds, and which tests are quick (`make unit`)."""
+"""Fixtures and hooks that all tests share: a real API server with TrainServe's kinds, and the `unit` marker of `make
+unit`."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ from xdist.scheduler import LoadFileScheduling
 from trainserve.dev import binaries
 from trainserve.dev.cluster import CHART, Cluster
 
-# What is right does not depend on how busy the machine is: how long a thing may take is a test of its own.
+# Tests must pass on a busy machine, so Hypothesis sets no deadline; tests that measure durations are separate.
 hypothesis.settings.register_profile("trainserve", deadline=None)
 hypothesis.settings.load_profile("trainserve")
 
@@ -43,13 +44,15 @@ SLOW = frozenset(
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leaves whole files and folders unread that have no unit test, where these are asked for: imports take time."""
+    """Skip collecting files and folders without unit tests when only unit tests are selected, because importing them is
+    slow."""
     return True if config.option.markexpr == "unit" and collection_path.stem in SLOW else None
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Keep the garbage collector from the modules and tests: they stay to the end, and it would walk them each time."""
+    """Exclude collected modules and tests from garbage collection: they live to the end, and each pass would traverse
+    them."""
     gc.disable()
     try:
         return (yield)
@@ -59,7 +62,7 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks as `unit` each test that needs no server and was not measured to be slow."""
+    """Mark as `unit` each test that needs no server and is not listed as slow."""
     for item in items:
         names = set(re.split(r"/|\.py::|::", item.nodeid.partition("[")[0]))
         if not STARTING.intersection(getattr(item, "fixturenames", ())) and not names.intersection(SLOW):
@@ -67,7 +70,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class Scheduling(LoadFileScheduling):
-    """Gives a worker whole files, and all that share a cluster to one worker: no second one is started for them."""
+    """Assign tests to workers by file, and all tests that share a cluster to one worker, so that no second cluster
+    starts."""
 
     def _split_scope(self, nodeid: str) -> str:
         return next((shared for shared in TOGETHER if re.match(shared, nodeid)), super()._split_scope(nodeid))
@@ -75,12 +79,12 @@ class Scheduling(LoadFileScheduling):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
-    """Replaces what `--dist` names."""
+    """Return the scheduler that replaces the one that `--dist` names."""
     return Scheduling(config, log)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Say at once what failed and why: pytest itself tells it at the end, which a run that is stopped never reaches."""
+    """Print each failure at once: pytest prints failures at the end, which an interrupted run never reaches."""
     if report.failed and "PYTEST_XDIST_WORKER" not in os.environ:
         what = getattr(report.longrepr, "reprcrash", None) or str(report.longrepr).strip().rpartition("\n")[2]
         print(f"\n{report.when} of {report.nodeid} failed: {str(what)[:2000]}", flush=True)
@@ -88,7 +92,8 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 @pytest.fixture(scope="session")
 def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """An administrator's kubeconfig: of KUBECONFIG's cluster, else of an API server for this session, and no more."""
+    """An administrator's kubeconfig: for the cluster of KUBECONFIG, else for an API server started for this session
+    only."""
     if given := os.environ.get("KUBECONFIG"):
         yield Path(given)
         return
@@ -97,7 +102,7 @@ def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         cluster.up("apiserver")
         definitions = str(CHART / "files" / "crds")
         kubectl = [str(binaries.kubectl()), "--kubeconfig", str(cluster.kubeconfig)]
-        # --validate=false: a kubectl that asks a server before 1.25 what is valid does not know of CEL.
+        # --validate=false: kubectl validates against the server, and servers before 1.25 do not know the CEL fields.
         subprocess.run([*kubectl, "apply", "--validate=false", "-f", definitions], check=True)
         subprocess.run(
             [*kubectl, "wait", "--for=condition=Established", "--timeout=60s", "-f", definitions], check=True
@@ -109,6 +114,6 @@ def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(autouse=True)
 def no_object_store_of_another_test() -> None:
-    """fsspec keeps a client with the endpoint that the environment named when it was made."""
+    """Clear fsspec's cache of S3 clients: each keeps the endpoint that the environment named when it was created."""
     if s3fs := sys.modules.get("s3fs"):
         s3fs.S3FileSystem.clear_instance_cache()

@@ -1,4 +1,4 @@
-"""What the operator makes of a TrainJob or ModelServe, in the parts that tests look at."""
+"""Helpers that return the parts of a built TrainJob or ModelServe that tests inspect."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def pod_spec(job: Object, settings: Settings = SETTINGS) -> Object:
 
 
 def run(settings: Settings = SETTINGS, **spec: Any) -> tuple[Object, Object]:
-    """Spec of rank 0's pod and the CONFIG.json that it reads."""
+    """Return the spec of rank 0's pod and the CONFIG.json that it reads."""
     created = objects(trainjob(**spec), settings)
     (pod, *_) = [wanted for wanted in created if wanted["kind"] == "Pod"]
     return pod["spec"], json.loads(created[0]["data"]["config.json"])
 
 
 def mounts(spec: Object) -> dict[str, tuple[str, bool]]:
-    """Volume and whether it is read-only, by the path where it is mounted."""
+    """Return (volume name, whether it is read-only) by mount path."""
     (container,) = spec["containers"]
     return {each["mountPath"]: (each["name"], bool(each.get("readOnly"))) for each in container["volumeMounts"]}
 
@@ -54,12 +54,12 @@ def store_mounts(container: Object) -> list[Object]:
 
 
 def serving_pod(settings: Settings = SETTINGS, version: Version = VERSION, **spec: Any) -> Object:
-    """Spec of a pod that serves."""
+    """Return the spec of a serving pod."""
     parsed = ModelServeSpec.model_validate({"model": {"name": "digits"}} | spec)
     return dict(serving.deployment(SERVE, parsed, version, settings)["spec"]["template"]["spec"])
 
 
 def option(container: Object, name: str) -> str | None:
-    """The value that follows an option of a container's command."""
+    """Return the value that follows option `name` in a container's command, or None without that option."""
     command: list[str] = container["command"]
     return command[command.index(name) + 1] if name in command else None

@@ -1,4 +1,4 @@
-"""A namespace of a real API server, and the operator in this process."""
+"""Fixtures: a namespace of a real API server, and the environment of an operator that runs in this process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from trainserve.operator.engine import Engine
 
 @pytest.fixture
 async def cluster(kubeconfig: Path) -> AsyncIterator[Cluster]:
-    """A namespace with the account that pods need, which no controller makes here."""
+    """A namespace with the ServiceAccount that pods need; no controller runs here to create it."""
     made = Cluster(rest.Requests(await rest.configuration(kubeconfig), "tests"))
     await made.requests.send("POST", made.path("Namespace"), {"metadata": {"name": made.namespace}})
     await made.create("ServiceAccount", {"metadata": {"name": "default"}})
@@ -25,7 +25,7 @@ async def cluster(kubeconfig: Path) -> AsyncIterator[Cluster]:
 
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch, kubeconfig: Path) -> str:
-    """The operator's environment; answers where it serves its metrics."""
+    """Set the operator's environment variables; return the address of its metrics server."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"

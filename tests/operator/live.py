@@ -1,4 +1,4 @@
-"""The operator on a real API server: in this process or in one of its own, and a namespace to look at."""
+"""The operator on a real API server, in this process or in a separate one, and a namespace to inspect."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DEADLINE = 60.0
 
 
 class Cluster:
-    """One namespace of the API server, as its administrator sees it."""
+    """One namespace of the API server, with administrator rights."""
 
     def __init__(self, requests: rest.Requests) -> None:
         self.requests = requests
@@ -54,7 +54,7 @@ class Cluster:
         return await self.requests.send("PATCH", self.path(kind, name), change, content_type=content_type)
 
     async def budget(self, name: str) -> Object:
-        """The PodDisruptionBudget, in whichever version there is; empty when there is none."""
+        """Return the PodDisruptionBudget in whichever API version the server has, or an empty object."""
         for version in ("v1", "v1beta1"):
             resource = Resource("policy", version, "PodDisruptionBudget", "poddisruptionbudgets")
             with contextlib.suppress(Refused):
@@ -71,14 +71,15 @@ class Cluster:
         await self.requests.send("PATCH", self.path(kind, name, "status"), {"status": status}, content_type=MERGE)
 
     async def events(self) -> list[str]:
-        """Reasons of the namespace's events once there are any: they are posted after the status was written."""
+        """Wait for the namespace's first events, which are posted after the status was written, and return their
+        reasons."""
         async with asyncio.timeout(DEADLINE):
             while not (told := await self.objects("Event")):  # noqa: ASYNC110 - the server tells nobody here
                 await asyncio.sleep(0.02)
         return [event["reason"] for event in told]
 
     async def wait(self, kind: str, name: str, until: Callable[[Object], Any]) -> Object:
-        """The object once it exists and `until` holds."""
+        """Wait until the object exists and `until` holds; return it."""
         async with asyncio.timeout(DEADLINE):
             while True:
                 found = await self.get(kind, name)
@@ -90,9 +91,9 @@ class Cluster:
 
 @contextlib.asynccontextmanager
 async def operator() -> AsyncIterator[Engine]:
-    """The operator as `kopf run` runs it, until the block ends.
+    """Run the operator as `kopf run` does, until the block ends.
 
-    In a thread with an event loop of its own: when Kopf stops, it cancels whatever tasks it finds.
+    It runs in a thread with its own event loop: when Kopf stops, it cancels every task in its loop.
     """
     memo, stop, ready = kopf.Memo(), threading.Event(), threading.Event()
 
@@ -110,7 +111,7 @@ async def operator() -> AsyncIterator[Engine]:
 
 @contextlib.asynccontextmanager
 async def process(log: Path) -> AsyncIterator[str]:
-    """The operator as a process of its own that logs as JSON; answers where it says that it lives."""
+    """Run the operator as a separate process that logs JSON; yield the URL of its liveness endpoint."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         liveness = f"http://127.0.0.1:{free.getsockname()[1]}/healthz"
@@ -127,13 +128,14 @@ async def process(log: Path) -> AsyncIterator[str]:
 
 
 def lines(log: Path, namespace: str) -> list[Object]:
-    """Of the process itself and of one namespace's objects: earlier tests left some that cannot get on."""
+    """Return the log lines of the process itself and of `namespace`: earlier tests left objects that cannot make
+    progress."""
     read = [json.loads(line) for line in log.read_text().splitlines()]
     return [line for line in read if line.get("object", {}).get("namespace", namespace) == namespace]
 
 
 def serve(**model: Any) -> Object:
-    """A ModelServe named web."""
+    """A ModelServe named `web`."""
     return {
         "apiVersion": "trainserve.io/v1alpha1",
         "kind": "ModelServe",
@@ -143,6 +145,6 @@ def serve(**model: Any) -> Object:
 
 
 def said_published(cluster: Cluster, version: int, digest: str = DIGEST) -> Object:
-    """What a run of that namespace says at its end."""
+    """The termination message of a successful run in the cluster's namespace."""
     uri = f"file:///srv/models/{cluster.namespace}/digits/{version}"
     return PUBLISHED | {"artifact": PUBLISHED["artifact"] | {"uri": uri, "version": version, "digest": digest}}

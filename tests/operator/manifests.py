@@ -1,4 +1,4 @@
-"""Manifests of both kinds to vary."""
+"""Base manifests of both kinds, for tests to vary."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Objects that have everything a metric is made of, and how a scrape is read."""
+"""Objects that exercise every per-object metric, and helpers that read a scrape."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def true(kind: str, reason: str, status: str = "True") -> Object:
 
 
 def job(name: str = "digits", **changes: Any) -> Object:
-    """A TrainJob that has everything a metric is made of: its second attempt runs."""
+    """A TrainJob with a value for every metric; its second attempt is running."""
     attempts = [
         {"number": 1, "startTime": at(0), "completionTime": at(60), "reason": "OutOfMemory"},
         {"number": 2, "startTime": at(70)},
@@ -40,7 +40,7 @@ def job(name: str = "digits", **changes: Any) -> Object:
 
 
 def serve(name: str = "web", **changes: Any) -> Object:
-    """A ModelServe that has everything: it serves the first version with an objective, and tuned."""
+    """A ModelServe with a value for every metric: it serves the first version with an objective, tuned."""
     status: Object = {
         "phase": "Ready",
         "conditions": [
@@ -72,12 +72,12 @@ def cached(*objects: Object) -> Cache:
 
 
 def read(metrics: Metrics) -> list[Metric]:
-    """As a Prometheus reads it."""
+    """Parse the exposition text as Prometheus does."""
     return list(text_string_to_metric_families(generate_latest(metrics.registry).decode()))
 
 
 def scraped(metrics: Metrics) -> dict[Series, float]:
-    """Every series but for when each began; not from the text, which takes long to parse."""
+    """Return every series except `_created`; read from the registry, because parsing the text is slow."""
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
         for family in metrics.registry.collect()

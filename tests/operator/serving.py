@@ -41,7 +41,8 @@ UNSCHEDULABLE: Object = {"type": "PodScheduled", "status": "False", "message": "
 
 
 class Serve:
-    """A ModelServe between reconciles, without an API server: what is planned becomes what is."""
+    """A ModelServe between reconciles, without an API server: each planned change is applied to the objects held
+    here."""
 
     def __init__(self, *jobs: Object, **spec: Any) -> None:
         self.object: Object = {
@@ -57,7 +58,7 @@ class Serve:
         self.digests: Digests = lambda model, version: None
 
     def step(self, seconds: float = 0.0) -> Plan:
-        """Plan at that many seconds after NOW, and carry it out."""
+        """Plan at `seconds` after NOW and apply the plan."""
         done = plan(self.observed(), self.chart, after(seconds))
         for wanted in (*done.create, *done.apply):
             at_name = wanted["kind"], wanted["metadata"]["name"]
@@ -82,7 +83,7 @@ class Serve:
         return str(self.children["Service", "digits"]["spec"]["selector"][labels.VERSION])
 
     def add_pod(self, suffix: str, status: Object, report: Object | None = None) -> None:
-        """A pod of that version, as the Deployment's controller makes it."""
+        """Add a pod of the version with this suffix, as the Deployment's controller would."""
         template = self.children["Deployment", f"digits-{suffix}"]["spec"]["template"]["metadata"]
         name = f"digits-{suffix}-x"
         metadata = {**template, "name": name, "namespace": "default", "uid": name}
@@ -91,11 +92,11 @@ class Serve:
             self.answers[name] = report
 
     def pods(self) -> list[str]:
-        """Pods of the ModelServe's own."""
+        """Return the sorted names of the ModelServe's pods."""
         return sorted(name for kind, name in self.children if kind == "Pod")
 
     def settings(self, suffix: str) -> Object:
-        """What pods of that version are told."""
+        """Return the settings passed to the pods of the version with this suffix."""
         pod = self.children["Deployment", f"digits-{suffix}"]["spec"]["template"]["spec"]
         command = pod["initContainers"][0]["command"]
         return dict(json.loads(command[command.index("--settings") + 1]))
@@ -109,7 +110,7 @@ class Serve:
 
     @classmethod
     def ready(cls, *jobs: Object, **spec: Any) -> Serve:
-        """One that serves the first version."""
+        """Return a ModelServe that serves the first version."""
         serve = cls(*jobs, **spec)
         serve.step()
         serve.make_ready(SUFFIX)

@@ -1,4 +1,4 @@
-"""Objects as the API server holds them, in the few words that a test needs."""
+"""Short constructors of objects as the API server stores them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OTHER_DIGEST = "sha256:" + "cd" * 32
 
 
 def at(seconds: float) -> str:
-    """That many seconds after NOW, as Kubernetes writes it."""
+    """Format the time `seconds` after NOW as Kubernetes does."""
     return (NOW + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -28,8 +28,8 @@ def after(seconds: float) -> datetime:
 
 
 def trainjob(name: str = "digits", uid: str = "job-uid", status: Object | None = None, **spec: Any) -> Object:
-    """A TrainJob of the convnet on digits; keyword arguments replace top-level fields of the spec (None removes
-    one)."""
+    """Return a TrainJob of the convnet on digits; keyword arguments replace top-level fields of the spec, None removes
+    one."""
     whole: Object = {
         "model": {"name": "convnet"},
         "dataset": {"name": "digits"},
@@ -45,7 +45,7 @@ def trainjob(name: str = "digits", uid: str = "job-uid", status: Object | None =
 
 
 def command_job(**spec: Any) -> Object:
-    """A TrainJob of the user's own command."""
+    """A TrainJob that runs the user's own command."""
     return trainjob(model={"image": "mine", "command": ["true"]}, dataset=None, output=None, **spec)
 
 
@@ -58,7 +58,7 @@ def condition(status: Object, kind: str) -> Object:
 
 
 def pod_of(wanted: Object, status: Object | None = None, **metadata: Any) -> Object:
-    """A pod that was created as planned, with the status that the node reports."""
+    """Return the pod as the API server stores it once created from `wanted`, with the status that the node reports."""
     known = {"uid": f"uid-{wanted['metadata']['name']}", "resourceVersion": "1"}
     return wanted | {"metadata": wanted["metadata"] | known | metadata, "status": status or {"phase": "Pending"}}
 
@@ -68,7 +68,7 @@ RUNNING: Object = {"phase": "Running", "podIP": "10.0.0.9", "conditions": SCHEDU
 
 
 def ended(exit_code: int, message: Any = "", *, reason: str = "Error", container: str = "trainer") -> Object:
-    """Status of a pod whose container ended ten seconds after NOW."""
+    """Return the status of a pod whose container ended ten seconds after NOW."""
     text = message if isinstance(message, str) else json.dumps(message)
     end = {"exitCode": exit_code, "reason": reason, "message": text, "finishedAt": at(10)}
     return {
@@ -98,13 +98,13 @@ def failed(reason: str, message: str = "why") -> Object:
 
 
 class Run:
-    """A TrainJob between reconciles, without an API server: what is planned becomes what is."""
+    """A TrainJob between reconciles, without an API server: each planned change is applied to the objects held here."""
 
     def __init__(self, job: Object) -> None:
         self.job, self.children = job, dict[str, Object]()
 
     def step(self, seconds: float = 0.0, progress: Object | None = None) -> Plan:
-        """Plan at that many seconds after NOW, and carry it out."""
+        """Plan at `seconds` after NOW and apply the plan."""
         plan = plan_trainjob(Observed.of(self.job, list(self.children.values()), progress), SETTINGS, after(seconds))
         for wanted in plan.create:
             pod, name = wanted["kind"] == "Pod", wanted["metadata"]["name"]
@@ -132,7 +132,7 @@ class Run:
 
 
 def gang(size: int) -> Run:
-    """A run whose first attempt consists of that many running pods."""
+    """Return a run whose first attempt consists of `size` running pods."""
     run = Run(trainjob(workers={"nodes": size}))
     run.step()
     for name in run.pods():

@@ -1,4 +1,4 @@
-"""What pods are made of, as docs/contracts.md says it."""
+"""The objects built for a run match docs/contracts.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cache: never older than what is known, never more than planning reads."""
+"""The cache: never older than the newest known state, and holding no more than planning reads."""
 
 from __future__ import annotations
 

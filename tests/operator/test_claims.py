@@ -1,4 +1,4 @@
-"""What a run or a manifest claims of the store, and what is believed of it."""
+"""Claims of a run or a manifest about the store, and which of them the operator accepts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def claim(uri: str, version: int, digest: str = DIGEST) -> Object:
 
 
 def ended_with(message: Object, **spec: Any) -> Run:
-    """A run whose only pod has just said this."""
+    """Return a run whose only pod has ended with this message."""
     run = Run(trainjob(**spec))
     run.step()
     run.set(run.pods()[0], ended(0, message))
@@ -135,7 +135,7 @@ def test_what_a_run_has_passed_over_is_told() -> None:
 
 
 def claimed(number: int, uri: str | None = None) -> Object:
-    """A TrainJob of which somebody has edited the status."""
+    """Return a TrainJob whose status a user has edited to claim this version."""
     said = artifact(number, OTHER_DIGEST)
     return trainjob(name="false", status={"phase": "Complete", "artifact": said | ({"uri": uri} if uri else {})})
 

@@ -1,4 +1,4 @@
-"""The API server's clock, told by its answers, beside a clock of this node that may be wrong."""
+"""The API server's clock, estimated from its answers, next to a clock of this node that may be wrong."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from trainserve.operator.clock import ServerClock
 
 
 class Monotonic:
-    """A clock that goes on as it is told."""
+    """A monotonic clock that tests advance."""
 
     seconds = 1000.0
 
@@ -24,7 +24,7 @@ class Monotonic:
 
 
 def answer(clock: ServerClock, monotonic: Monotonic, server: datetime, there: float, back: float) -> None:
-    """One request, answered at `server`, that took so many seconds each way."""
+    """Simulate a request answered at time `server`, which took `there` and `back` seconds each way."""
     asked = clock.elapsed()
     monotonic.seconds += there + back
     clock.hear(format_datetime(server.replace(microsecond=0), usegmt=True), asked)

@@ -1,4 +1,4 @@
-"""Conditions by Kubernetes' rules."""
+"""Conditions follow Kubernetes' conventions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which version of an API is used, on servers of several releases."""
+"""Discovery: which version of an API is used on servers of several releases."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ RELEASES = {
     "1.20": {("policy", "v1beta1"): BUDGETS},
     "1.24": {("policy", "v1"): BUDGETS, ("policy", "v1beta1"): BUDGETS},
     "1.33": {("policy", "v1"): BUDGETS},
-    # Policy is there, and holds nothing that we look for.
+    # The policy group exists, but with none of the resources that the operator looks for.
     "bare": {("policy", "v1"): "podsecuritypolicies"},
 }
 
 
 class Server:
-    """What a server of that release has."""
+    """The discovery answers of a server of one release."""
 
     def __init__(self, release: str) -> None:
         self.release, self.away = release, 0

@@ -1,4 +1,4 @@
-"""Whoever owns a namespace may edit labels of its pods and its objects' status: the operator goes on all the same."""
+"""Users may edit the labels of a namespace's pods and the status of its objects: the operator keeps working."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def step(job: Object, pods: list[Object], seconds: float = 0.0) -> Plan:
 
 
 def started(job: Object, status: Object) -> tuple[Object, list[Object]]:
-    """The job after its first step, and its pods with this status."""
+    """Return the job after its first step, and its pods with this status."""
     first = step(job, [])
     return job | {"status": first.status}, [pod_of(wanted, status) for wanted in created(first, "Pod")]
 

@@ -1,4 +1,4 @@
-"""The process ends when a watch has ended for good, whatever the reason: it does not go on blind."""
+"""The process ends when a watch has ended for good, whatever the reason: it must not continue without events."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PLURAL = "trainjobs"
 
 
 class Front:
-    """Stands before an API server and passes everything on, until it is told to break the watches of one kind."""
+    """A proxy in front of an API server that can be told to break the watches of one kind."""
 
     def __init__(self, config: Configuration, authorization: str | None) -> None:
         self._config, self._authorization = config, authorization

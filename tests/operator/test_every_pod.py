@@ -1,4 +1,4 @@
-"""What holds of every pod that the operator makes: the `restricted` profile, requests and limits, a spec's labels."""
+"""Invariants of every pod that the operator creates: the `restricted` profile, requests and limits, a spec's labels."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ S3 = Settings.from_environment({"TRAINSERVE_STORE": "s3://models"})
 
 
 def pods(case: tuple[str, str], settings: Settings = PVC, **changes: Any) -> Iterator[Object]:
-    """All pods that such an object comes to have, those that a Deployment makes from its template among them."""
+    """Yield every pod that the object leads to, including those that a Deployment creates from its template."""
     kind, name = case
     if kind == "job":
         job = JOBS[name] | {"spec": JOBS[name]["spec"] | changes}

@@ -1,4 +1,4 @@
-"""Pods of one run: how a gang meets and keeps apart, and the processes of each pod."""
+"""Pods of one run: rendezvous and anti-affinity of a gang, and the processes of each pod."""
 
 from __future__ import annotations
 

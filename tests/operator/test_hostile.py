@@ -1,4 +1,4 @@
-"""What one object, or whoever owns it, does to the operator: nothing to the others, and never in silence."""
+"""Hostile objects and users: they affect no other object, and every refusal is reported."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def test_a_job_that_somebodys_finalizer_keeps_stops_training_at_once(clust
     await cluster.patch("TrainJob", "digits", held, content_type=MERGE)
     await cluster.set_status("Pod", "digits-1-0", RUNNING)
     await cluster.delete("TrainJob", "digits")
-    # A pod that no node has is gone as soon as it is deleted.
+    # A pod without a node is removed as soon as it is deleted.
     async with asyncio.timeout(DEADLINE):
         while await cluster.get("Pod", "digits-1-0") is not None:  # noqa: ASYNC110
             await asyncio.sleep(0.05)

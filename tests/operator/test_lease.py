@@ -1,4 +1,4 @@
-"""Who acts: at most one replica, and somebody soon."""
+"""Leader election: at most one replica acts, and one takes over quickly."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ async def test_a_holder_that_died_elsewhere_is_succeeded_when_its_lease_runs_out
 async def test_a_holder_that_died_on_this_host_is_succeeded_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "DURATION", 3600.0)
     api = Api()
-    gone = Lease(api, "system", f"{socket.gethostname()}_4194305")  # beyond the largest process id of Linux
+    gone = Lease(api, "system", f"{socket.gethostname()}_4194305")  # above the largest process id of Linux
     one = asyncio.create_task(gone.run())
     await within(30, gone.held)
     one.cancel()

@@ -1,4 +1,4 @@
-"""What the operator exports: every metric of its definitions, the right values, and no more series than it may."""
+"""The operator's metrics: every defined metric with the right value, and no more series than allowed."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_the_queue_is_read_at_each_scrape() -> None:
 
 
 def of_process(metrics: Metrics) -> set[Series]:
-    """Series that name no object."""
+    """Return the series that carry no object's name."""
     return {found for found in scraped(metrics) if not {"trainjob", "modelserve"} & dict(found[1]).keys()}
 
 
@@ -100,7 +100,7 @@ def test_ten_thousand_objects_are_scraped_within_a_scrape_s_time() -> None:
 
 @pytest.fixture
 def changing() -> Iterator[tuple[Cache, KeyQueue]]:
-    """A cache and a queue that another thread, as the event loop is one, goes on changing."""
+    """A cache and a queue that another thread keeps changing, as the event loop does."""
     cache, queue, stop = cached(*(job(f"job-{number}") for number in range(300))), KeyQueue(), threading.Event()
 
     def change() -> None:

@@ -1,4 +1,4 @@
-"""Whatever the pods of a ModelServe say, its status can be written."""
+"""Property test: whatever the pods of a ModelServe report, its status can be written."""
 
 from __future__ import annotations
 

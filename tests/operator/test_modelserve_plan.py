@@ -1,4 +1,4 @@
-"""From a ModelServe, its children and the TrainJobs beside it to the next step."""
+"""Planning the next step of a ModelServe from its spec, its children and the TrainJobs of its namespace."""
 
 from __future__ import annotations
 
@@ -237,7 +237,7 @@ def test_a_changed_setting_whose_pod_does_not_start_is_not_called_up_to_date() -
     old = serve.children["Pod", f"digits-{SUFFIX}-x"]
     serve.object["spec"]["resources"] = {"cpu": "1000"}
     serve.step(10)
-    # The old pod serves on, the new one has no node.
+    # The old pod still serves; the new one is unschedulable.
     serve.add_pod(SUFFIX, {"phase": "Pending", "conditions": [UNSCHEDULABLE]})
     serve.children["Pod", "old"] = old | {"metadata": old["metadata"] | {"name": "old", "uid": "old"}}
     serve.answers = {"old": VERIFIED}

@@ -1,4 +1,4 @@
-"""Replicas of a ModelServe: what refuses them, what guards them, and how many there are."""
+"""Replicas of a ModelServe: validation, disruption budgets, and the number that runs."""
 
 from __future__ import annotations
 

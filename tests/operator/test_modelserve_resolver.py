@@ -1,4 +1,4 @@
-"""How a ModelServe finds its version: from its TrainJob, or from the store, which a pod asks."""
+"""How a ModelServe finds its version: from its TrainJob, or from the store through a resolver pod."""
 
 from __future__ import annotations
 

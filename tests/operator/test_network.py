@@ -1,4 +1,4 @@
-"""Who may reach which port, by the NetworkPolicies that the operator makes."""
+"""The NetworkPolicies that the operator creates: which peers reach which port."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SETTINGS = Settings.from_environment({VARIABLE: json.dumps({"operator": [OPERATO
 
 
 def reachable(policy: Object) -> dict[int | str, list[Any]]:
-    """Peers by port; "all" of a rule without ports."""
+    """Return the allowed peers by port; a rule without ports has the key "all"."""
     kubernetes_validate.validate(policy, "1.25", strict=True)
     assert policy["spec"]["policyTypes"] == ["Ingress"]
     return {

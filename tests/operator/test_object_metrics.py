@@ -1,4 +1,4 @@
-"""What is exported of each TrainJob and ModelServe."""
+"""Metrics exported for each TrainJob and ModelServe."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def deployment(version: Version, serve: str = "web") -> Object:
 
 
 def values(samples: Iterable[Sample]) -> dict[str, Any]:
-    """By the metric's name without its prefix: the value, or the value with the labels that do not name the object."""
+    """Return, by metric name without its prefix, the value, or (labels that do not name the object, …, value)."""
     found: dict[str, Any] = {}
     for sample in samples:
         assert sample.labels[0] == "default"

@@ -1,4 +1,4 @@
-"""Who is looked at again after a change."""
+"""The observer: which objects are reconciled again after a change."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WEB = Key("ModelServe", "default", "web")
 
 
 class Listing:
-    """Stands for the list requests: what the cluster holds."""
+    """A stub of the list requests that returns the cluster's objects."""
 
     def __init__(self, *objects: Object) -> None:
         self.objects = objects
@@ -26,7 +26,7 @@ class Listing:
 
 
 class Seen:
-    """An observer with what it woke and forgot, and the kinds whose watches began again."""
+    """Record what an observer wakes and forgets, and the kinds whose watches restarted."""
 
     def __init__(self, *objects: Object) -> None:
         self.woken: list[Key] = []

@@ -1,4 +1,4 @@
-"""What a pod's end means."""
+"""How the end of a pod is interpreted."""
 
 from __future__ import annotations
 

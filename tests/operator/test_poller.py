@@ -1,4 +1,4 @@
-"""The poller: asks real HTTP servers, and believes nothing they cannot say in JSON."""
+"""The poller: it polls real HTTP servers and rejects answers that are not valid JSON."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KEY = Key("TrainJob", "default", "digits")
 
 
 class Pod:
-    """An HTTP server that answers what it is told to."""
+    """An HTTP server with a configurable answer."""
 
     def __init__(self) -> None:
         self.body, self.status, self.asked = "{}", 200, 0
@@ -46,7 +46,7 @@ async def pod() -> AsyncIterator[Pod]:
 
 
 class Woken:
-    """Records which keys were woken."""
+    """Record the keys that were woken."""
 
     def __init__(self) -> None:
         self.keys: asyncio.Queue[Key] = asyncio.Queue()
@@ -90,7 +90,7 @@ async def test_an_answer_wakes_its_key_and_is_kept(pod: Pod) -> None:
 
 
 class Arriving(aiohttp.StreamReader):
-    """The body of an answer, the next piece of which arrives when all before it has been read."""
+    """The body of an answer whose next piece arrives only when all previous ones have been read."""
 
     def __init__(self, pieces: list[bytes]) -> None:
         loop = asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""What of a plan reaches the API server."""
+"""Applying a plan: which requests reach the API server."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OBJECTS = st.dictionaries(st.sampled_from("abcd"), JSON, max_size=4)
 
 
 def merged(target: Any, patch: Any) -> Any:
-    """RFC 7386, section 2."""
+    """Apply a JSON merge patch (RFC 7386, section 2)."""
     if not isinstance(patch, dict):
         return patch
     result = dict(target) if isinstance(target, dict) else {}

@@ -1,4 +1,4 @@
-"""The record of published versions: what is in it is never changed, and what differs from it is not taken."""
+"""The record of published versions: its entries never change, and a version that contradicts it is rejected."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from trainserve.operator.workqueue import Key
 
 
 def nothing(model: str, version: int) -> None:
-    """An empty record."""
+    """Return None for every version, as an empty record does."""
 
 
 def entry(model: str = "digits", version: int = 1, digest: str = DIGEST) -> Object:
@@ -97,7 +97,7 @@ def following(known: dict[int, str], *jobs: Object, **spec: Any) -> Serve:
 
 
 def answer(serve: Serve, version: int, digest: str, **more: Any) -> None:
-    """The pod that asks the store ends with this."""
+    """End the resolver pod with this answer."""
     (name,) = serve.pods()
     uri = f"file:///srv/models/default/digits/{version}"
     said = {"outcome": "Resolved", "uri": uri, "version": version, "digest": digest, **more}

@@ -1,4 +1,4 @@
-"""Which version a ModelServe means."""
+"""Resolution of the version that a ModelServe names."""
 
 from __future__ import annotations
 

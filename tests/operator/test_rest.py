@@ -1,4 +1,4 @@
-"""Requests to an API server, and its refusals."""
+"""Requests to an API server, and its error answers."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def requests_to(port: int, folder: Path) -> rest.Requests:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Server:
-    """Starts an HTTP server that answers every request so; for as long as the block runs."""
+    """Start an HTTP server that answers every request by `answer`, until the block ends."""
 
     @asynccontextmanager
     async def serve(answer: Answer) -> AsyncIterator[rest.Requests]:
@@ -83,7 +83,7 @@ def test_the_path_of_an_object_names_it_and_no_other(path: str, written: str) ->
 
 def test_a_refusal_of_the_api_server_has_its_words() -> None:
     status = {"status": "Failure", "reason": "NotFound", "message": 'pods "b" not found', "code": 404}
-    for said in ({"kind": "Status", **status}, status):  # one of its filters leaves the kind out
+    for said in ({"kind": "Status", **status}, status):  # one of the API server's filters omits `kind`
         found = refusal(404, json.dumps(said).encode())
         assert isinstance(found, ApiError)
         assert (found.status, found.reason, str(found)) == (404, "NotFound", 'pods "b" not found')

@@ -1,4 +1,4 @@
-"""The operator in this process, Kopf included, on a real API server; pods' states are written as a kubelet would."""
+"""The operator with Kopf in this process, on a real API server; the tests write pods' statuses in a kubelet's place."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ async def test_a_gang_of_which_one_has_lost_its_labels_is_stopped_as_a_whole(clu
     await cluster.wait("TrainJob", "digits", lambda job: job["status"]["phase"] == "Running")
     await cluster.set_status("Pod", "digits-1-0", ended(1))
     await cluster.wait("TrainJob", "digits", lambda job: job["status"]["attempts"][0]["reason"] == "UserError")
-    # No kubelet is there: a pod without a node is gone as soon as it is deleted.
+    # No kubelet runs: a pod without a node is removed as soon as it is deleted.
     async with asyncio.timeout(DEADLINE):
         while await cluster.get("Pod", "digits-1-1") is not None:  # noqa: ASYNC110 - the server tells nobody here
             await asyncio.sleep(0.02)
@@ -165,7 +165,7 @@ async def test_the_server_takes_the_deployment_and_the_service_as_planned(cluste
 
 
 async def test_what_an_earlier_job_of_the_same_name_left_makes_way(cluster: Cluster, engine: Engine) -> None:
-    """Nothing collects garbage here: no controller runs beside this API server."""
+    """No controller runs beside this API server, so nothing is garbage-collected."""
     await cluster.create("TrainJob", trainjob(workers={"nodes": 2}))
     await cluster.wait("TrainJob", "digits", lambda job: job["status"]["phase"] == "Pending")
     children = ("ConfigMap", "digits-1"), ("Service", "digits-1"), ("Pod", "digits-1-0"), ("Pod", "digits-1-1")
@@ -206,7 +206,7 @@ async def test_what_is_not_ours_stays_even_under_the_name_of_a_child(cluster: Cl
 async def test_what_the_server_rejects_is_said_in_its_words_until_it_is_taken(cluster: Cluster, engine: Engine) -> None:
     quota = {"metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}}
     await cluster.create("ResourceQuota", quota)
-    counted = {"hard": {"pods": "0"}, "used": {"pods": "0"}}  # as the controller would, which is not here
+    counted = {"hard": {"pods": "0"}, "used": {"pods": "0"}}  # as the quota controller, which does not run here, would
     await cluster.set_status("ResourceQuota", "none", counted)
     await cluster.create("TrainJob", command_job())
     job = await cluster.wait("TrainJob", "digits", lambda job: condition(job["status"], "Scheduled"))

@@ -1,4 +1,4 @@
-"""What the operator tells of itself on a real API server: metrics, counted writes, a line for each transition."""
+"""The operator's own telemetry on a real API server: metrics, counted writes, one log line per transition."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def test_metrics_and_health_tell_how_it_goes(cluster: Cluster, engine: Eng
 
 
 async def counted(address: str, *names: str) -> dict[str, dict[tuple[str, ...], float]]:
-    """Series that are not 0, by their labels' values in the order of the labels' names."""
+    """Return the series that are not 0, keyed by their label values in the order of the label names."""
     async with aiohttp.ClientSession() as session, session.get(f"http://{address}/metrics") as answer:
         found = list(text_string_to_metric_families(await answer.text()))
     samples = [sample for family in found for sample in family.samples if sample.name in names and sample.value]
@@ -94,7 +94,7 @@ async def test_a_write_that_is_not_answered_is_counted_too(environment: str) -> 
 
 
 async def at_rest(cluster: Cluster, liveness: str, renewals: int) -> None:
-    """Returns when the Lease was renewed that often; meanwhile somebody asks whether the process lives."""
+    """Wait for `renewals` renewals of the Lease while polling the liveness endpoint."""
     seen: set[str] = set()
     async with asyncio.timeout(DEADLINE), aiohttp.ClientSession() as session:
         while len(seen) <= renewals:

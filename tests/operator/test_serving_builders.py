@@ -1,4 +1,4 @@
-"""The pods that serve a version: what fetches it, Triton, the probe, and their labels."""
+"""The pods that serve a version: their init container, Triton, the probe, and their labels."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_version_is_fetched_served_and_probed_by_the_contracts_commands() -> N
     )
     alive = triton["livenessProbe"]
     assert alive["httpGet"] == {"path": "/livez", "port": 9401}
-    # A probe that died refuses connections until it has started anew: 1.1 CPU seconds, more on a busy node.
+    # A crashed probe refuses connections until it has restarted: 1.1 CPU seconds, more on a busy node.
     assert alive["failureThreshold"] * alive["periodSeconds"] >= 5
     assert " ".join(probe["command"]) == (
         "python -m trainserve.serving probe --version /var/run/trainserve/version --model-name digits"
@@ -178,7 +178,7 @@ def test_what_was_applied_is_told_from_what_changed() -> None:
 
 
 def serving_labels(version: Version) -> tuple[dict[str, str], Object]:
-    """Of the serving pods, and the Deployment's spec."""
+    """Return the labels of the serving pods, and the Deployment's spec."""
     spec = ModelServeSpec.model_validate({"model": {"name": "digits"}})
     made = serving.deployment(SERVE, spec, version, SETTINGS)["spec"]
     return made["template"]["metadata"]["labels"], made
@@ -200,7 +200,7 @@ def test_a_lone_graph_has_no_number() -> None:
 
 @pytest.mark.parametrize("name", ["m" * 64, "a model", "-m", "m\n"])
 def test_a_model_whose_name_is_no_label_is_served_without_it(name: str) -> None:
-    """Somebody else's store may have such names, and whoever edits a Deployment's annotation may write any."""
+    """Another store may contain such names, and users can write any value to a Deployment's annotation."""
     found, _ = serving_labels(Version(name, 3, f"pvc://models/{name}/3", DIGEST))
     assert "trainserve.io/model" not in found
     assert found["trainserve.io/model-version"] == "3"

@@ -1,4 +1,4 @@
-"""The operator's environment, and the store's addresses in it."""
+"""The operator's environment variables, including the store's addresses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a user reads about a bad ModelServe: the path as written, the value, what is allowed."""
+"""Error messages for an invalid ModelServe: the path as written, the value, what is allowed."""
 
 from typing import Any
 

@@ -1,4 +1,5 @@
-"""Whatever a server may hold of our kinds, under this schema or an earlier one, is planned for or refused in words.
+"""Property test: every object of our kinds that a server may store, under this schema or an earlier one, is either
+planned for or refused with a message.
 
 `TRAINSERVE_STORED_OBJECTS=20000` draws that many of each kind, which takes minutes.
 """
@@ -106,14 +107,14 @@ def _nested(depth: int, kind: type) -> Any:
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Every place in it, outermost first."""
+    """Return the path of every value in `value`, outermost first."""
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     return [path] * bool(path) + [place for name, each in inner for place in places(each, (*path, name))]
 
 
 @st.composite
 def edited(draw: st.DrawFn, value: Object) -> Object:
-    """The value with up to three of its parts replaced, removed or added by anything."""
+    """Return a copy with up to three of its parts replaced, removed or added at random."""
     whole: Any = {"root": deepcopy(value)}
     for _ in range(draw(st.integers(0, 3))):
         *path, last = draw(st.sampled_from(places(whole)))
@@ -134,7 +135,7 @@ def edited(draw: st.DrawFn, value: Object) -> Object:
 
 
 def told(status: Object) -> Object:
-    """The condition that says whether it is accepted; there is always one, with words."""
+    """Return the condition Accepted, which always exists and carries a reason and a message."""
     (accepted,) = (each for each in status["conditions"] if each["type"] == "Accepted")
     assert accepted["message"] and accepted["reason"] and accepted["reason"] != "Internal"
     assert status["phase"]

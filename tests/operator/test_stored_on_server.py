@@ -1,6 +1,6 @@
 """Objects that an earlier release's schema stored and today's refuses, on a real API server before 1.30.
 
-The API server is this test's own, because its definitions change.
+The test starts its own API server, because it changes the definitions.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ async def test_an_object_that_todays_schema_refuses_is_told_of_and_stops_nobody(
 
 
 async def create(cluster: Namespace, job: Object) -> None:
-    """Create the job; what is created waits until the server has taken up its definition."""
+    """Create the job; retry until the server accepts its definition."""
     async with asyncio.timeout(180.0):
         while True:
             with contextlib.suppress(aiohttp.ClientError, TimeoutError):
@@ -80,7 +80,7 @@ async def create(cluster: Namespace, job: Object) -> None:
 
 
 async def told(cluster: Namespace, name: str) -> None:
-    """Wait until the object's status, or an event where the server takes no status of it, says that it is refused."""
+    """Wait until the refusal shows in the object's status, or in an event if the server rejects its status."""
     async with asyncio.timeout(60.0):
         while True:
             job = await cluster.get("TrainJob", name)

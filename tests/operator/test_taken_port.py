@@ -1,4 +1,4 @@
-"""A port that somebody else listens on where a gang was to meet: a fault of the cluster, and the next one is tried."""
+"""A gang's rendezvous port is in use: counted as a fault of the cluster, and the next port is tried."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ WORKERS = {"nodes": 1, "processesPerNode": 2}
 
 
 def variables(run: Run, pod: str) -> dict[str, str]:
-    """torchrun's own of a pod."""
+    """Return torchrun's own variables of a pod."""
     (container,) = run.children[pod]["spec"]["containers"]
     return {each["name"]: each["value"] for each in container["env"] if each["name"].startswith("PET_")}
 
 
 def last_words(given: dict[str, str]) -> str:
-    """What torchrun leaves where it cannot listen, of which a kubelet keeps the last 2 KiB; it ends with 1."""
+    """Return the last 2 KiB that torchrun prints when it cannot listen, as the kubelet keeps them; it exits with 1."""
     command = [sys.executable, "-m", "torch.distributed.run", "--no-python", "true"]
     environment = os.environ | given | {"PET_MASTER_ADDR": "127.0.0.1"}
     finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
@@ -30,7 +30,7 @@ def last_words(given: dict[str, str]) -> str:
 
 
 def taken(port: str) -> Object:
-    """The status of a pod whose run found its port taken."""
+    """Return the status of a pod whose run found its port in use."""
     return ended(15, failed("PortTaken", f"MASTER_PORT: port {port} of 10.0.0.9 is taken by another process"))
 
 
@@ -38,7 +38,7 @@ def test_torchrun_that_finds_its_port_taken_costs_no_retry_and_the_next_attempt_
     run = Run(trainjob(workers=WORKERS, policy={"retries": 0}))
     run.step()
     given = variables(run, "digits-1-0")
-    # As another gang's torchrun does, which may share the network.
+    # As torchrun of another gang on the same network would.
     with socket.create_server(("", int(given["PET_MASTER_PORT"])), family=socket.AF_INET6, dualstack_ipv6=True):
         words = last_words(given)
     run.set("digits-1-0", RUNNING)

@@ -1,4 +1,4 @@
-"""Whatever pods say and whatever happens to them: the status can be written, and no two attempts live at once."""
+"""Property test: whatever pods report or undergo, the status can be written and no two attempts run at once."""
 
 from __future__ import annotations
 
@@ -58,14 +58,14 @@ def test_whatever_a_pod_says_at_its_end_the_status_can_be_written(message: Any, 
 
 
 def integers(value: Any) -> list[int]:
-    """Every whole number in it, however deep."""
+    """Return every integer in `value`, at any depth."""
     if isinstance(value, dict | list):
         return [found for inner in (value.values() if isinstance(value, dict) else value) for found in integers(inner)]
     return [value] if isinstance(value, int) else []
 
 
 def texts(value: Any) -> list[str]:
-    """Every text in it, however deep."""
+    """Return every string in `value`, at any depth."""
     if isinstance(value, dict | list):
         return [found for inner in (value.values() if isinstance(value, dict) else value) for found in texts(inner)]
     return [value] if isinstance(value, str) else []

@@ -1,4 +1,4 @@
-"""From a TrainJob, its pods and the time to the next step."""
+"""Planning the next step of a TrainJob from its spec, its pods and the time."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_an_operator_killed_between_creating_and_recording_takes_up_its_pods() -
 
 
 def lost_write(job: Object) -> tuple[Run, Object]:
-    """A run whose second attempt was created while its recording, and the end of the first, were lost."""
+    """Return a run whose second attempt exists but is not recorded, nor is the end of the first: the write was lost."""
     run = Run(job)
     run.step()
     recorded = run.status
@@ -139,7 +139,7 @@ def lost_write(job: Object) -> tuple[Run, Object]:
     run.step(60)
     assert run.pods() == ["digits-1-0", "digits-2-0"]
     run.job = run.job | {"status": recorded}
-    del run.children["ConfigMap/digits-2"]  # creating it again answers the one there is
+    del run.children["ConfigMap/digits-2"]  # creating it again returns the existing one
     return run, recorded
 
 

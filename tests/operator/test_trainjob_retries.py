@@ -1,4 +1,4 @@
-"""What a TrainJob does about an attempt that fails, is preempted, or vanishes."""
+"""Retries of a TrainJob after an attempt that fails, is preempted, or vanishes."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_a_job_that_is_preempted_again_and_again_lists_its_first_and_newest_atte
 
 
 def succeeded() -> Run:
-    """A run whose first attempt published version 1, as its status says."""
+    """Return a run whose first attempt published version 1, as its status records."""
     run = Run(trainjob())
     run.step()
     run.set("digits-1-0", ended(0, PUBLISHED, reason="Completed"))
@@ -131,7 +131,8 @@ def succeeded() -> Run:
 
 
 def written_over(run: Run, *conditions: Object) -> None:
-    """What a replica with an old view left of the end: the attempts stay, the conditions are its own."""
+    """Overwrite the final status as a replica with a stale view would: it keeps the attempts, with its own
+    conditions."""
     accepted = condition(run.status, "Accepted")
     held = [{**accepted, **changed, "message": "as it was"} for changed in conditions]
     run.job["status"] = run.status | {"conditions": [accepted, *held], "phase": "Running"}

@@ -1,4 +1,4 @@
-"""The lines of the log: one for each change that a person would ask about, and what is counted with it."""
+"""The log: one line for each transition that a user would ask about, and the metrics counted with it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SHORT, OTHER_SHORT = "ab" * 6, "cd" * 6
 
 
 class Life:
-    """A TrainJob whose lines are read after every step."""
+    """A TrainJob whose log lines are read after every step."""
 
     def __init__(self, **spec: Any) -> None:
         self.run = Run(trainjob(**spec))
@@ -115,7 +115,7 @@ def test_what_stands_in_a_job_s_way_is_its_reason(reason: str) -> None:
 
 
 class Service:
-    """A ModelServe whose lines are read after every step."""
+    """A ModelServe whose log lines are read after every step."""
 
     def __init__(self, *jobs: Object, **spec: Any) -> None:
         self.serve = Serve(*jobs, **spec)
@@ -249,7 +249,7 @@ def test_from_publish_to_serving_is_of_services_that_follow_and_were_there(
 
 
 def test_from_publish_to_serving_is_never_less_than_nothing() -> None:
-    """The node's clock is ahead."""
+    """The node's clock may be ahead."""
     jobs = [job_of("digits", DIGEST, 60)]
     assert modelserve.publish_to_serving(following(name="digits"), DIGEST, jobs, NOW + timedelta(seconds=59)) == 0
 

@@ -1,4 +1,4 @@
-"""An objective: measured once by a pod, remembered by the status, served with."""
+"""A latency objective: measured once by a pod, recorded in the status, and used for serving."""
 
 from __future__ import annotations
 

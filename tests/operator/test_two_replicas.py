@@ -1,4 +1,4 @@
-"""Two replicas of the operator on a real API server, one of which is stopped and wakes when the other has acted."""
+"""Two replicas of the operator on a real API server: one is suspended and resumes after the other has acted."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ WRITES: dict[str, Write] = {
 
 @pytest.fixture
 async def writer(kubeconfig: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Callable[..., own.Client]]:
-    """Makes clients of the operator's."""
+    """A factory of the operator's API clients."""
     monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
     made: list[own.Client] = []
     config = await own.kube_config()
@@ -52,7 +52,7 @@ async def writer(kubeconfig: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
 
 
 def service(job: Object, port: int) -> Object:
-    """A child of the job."""
+    """Return a Service that the job owns."""
     return {
         "apiVersion": "v1",
         "kind": "Service",
@@ -116,7 +116,7 @@ async def test_a_pod_that_was_there_already_and_ended_is_seen_though_no_event_te
         made = await create(self, wanted)
         if wanted["kind"] != "Pod" or wanted["metadata"]["namespace"] != cluster.namespace:
             return made
-        # The operator runs in a thread and a loop of its own.
+        # The operator runs in its own thread and event loop.
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(ends(made["metadata"]["name"]), loop))
 
     monkeypatch.setattr(own.Client, "create", late)

@@ -1,4 +1,4 @@
-"""What can be known at apply is refused at apply: no pod is made for a name that nobody has."""
+"""Unknown names are refused at apply, before any pod is created."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_it_is_refused_with_what_there_is_and_no_pod_is_made(spec: dict[str, Any
 @pytest.mark.parametrize(
     "spec",
     [
-        {"trainer": {"momentum": 0.9}},  # as a server fills it in
+        {"trainer": {"momentum": 0.9}},  # as a server that fills in defaults stores it
         {"trainer": {"optimizer": "sgd", "momentum": 0.5}},
         {"model": {"name": "timm/whatever_there_is", "options": {"drop_rate": 0.1}}},
         {"model": {"name": "resnet9", "options": {"width": 32}}},

@@ -1,4 +1,4 @@
-"""The queue: one worker per key, nothing lost, later after each failure."""
+"""The queue: one worker per key, nothing lost, and a longer delay after each failure."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_no_key_is_lost_and_none_is_worked_on_twice_at_once(actions: list[Any]) 
 
 
 class Work:
-    """A reconcile that records what it is asked, and does as it is told."""
+    """A reconcile function that records its calls and returns or fails as configured."""
 
     def __init__(self) -> None:
         self.calls: list[Key] = []

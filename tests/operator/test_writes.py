@@ -1,4 +1,4 @@
-"""Which requests are writes, of what."""
+"""Which requests count as writes, and of which object."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The operator on a node whose clock is wrong (libfaketime), on a real API server whose clock is right."""
+"""The operator on a node whose clock is wrong (libfaketime), with a real API server whose clock is right."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HOUR = timedelta(hours=1)
 
 
 def failed_at(finished: datetime) -> dict[str, Any]:
-    """The status of a pod whose container failed, as a node writes it."""
+    """Return the status of a pod whose container failed, as a node writes it."""
     status = ended(1, "why")
     status["containerStatuses"][0]["state"]["terminated"]["finishedAt"] = times.to_text(finished)
     return status
