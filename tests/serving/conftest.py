@@ -1,4 +1,5 @@
-"""A real server for the tests of this room, with a few models; each test that hurts one starts its own."""
+"""Fixtures of the serving tests: a real server with a few models; a test that damages its server starts one of its
+own."""
 
 from __future__ import annotations
 
@@ -18,13 +19,14 @@ from trainserve.store import Published
 
 @pytest.fixture(scope="session")
 def command() -> Path:
-    """The development `tritonserver`."""
+    """Path of the development `tritonserver`."""
     return runtime.install()
 
 
 @pytest.fixture(scope="session")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with default/digits version 1, and version 2 whose recorded outputs are not what the graph gives."""
+    """A store with default/digits version 1, and version 2 whose recorded outputs differ from what its graph
+    computes."""
     folder = tmp_path_factory.mktemp("store")
     publish_convnet(folder, tmp_path_factory.mktemp("work"))
     publish_convnet(folder, tmp_path_factory.mktemp("work"), error=0.01)
@@ -33,7 +35,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def published(root: Path) -> Published:
-    """Version 1."""
+    """Version 1 of default/digits, as published."""
     found = store.resolve(root, "default", "digits", 1)
     manifest = store.manifest(root, "default", "digits", 1)
     return Published(found.uri, 1, found.digest, 0, True, manifest)
@@ -41,7 +43,7 @@ def published(root: Path) -> Published:
 
 @pytest.fixture(scope="session")
 def fetched(root: Path, published: Published, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the init container leaves: version/ and repository/."""
+    """The folder that the init container leaves, with version/ and repository/."""
     into = tmp_path_factory.mktemp("fetched")
     settings = Settings(dynamic_batching=DynamicBatching(max_batch=32))
     outcome = fetch(root, "digits", 1, published.digest, into, settings)
@@ -59,7 +61,7 @@ def server(command: Path, fetched: Path, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture
 def start(command: Path, fetched: Path, tmp_path: Path) -> Iterator[Callable[..., DevelopmentServer]]:
-    """Starts a server of the test's own. It is killed with the test; stopping takes 3 s and is tested by itself."""
+    """Start servers for one test; they are killed at its end: a clean stop takes 3 s and has a test of its own."""
     started: list[DevelopmentServer] = []
 
     def begin(models: Path | None = None, *arguments: str) -> DevelopmentServer:

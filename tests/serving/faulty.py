@@ -1,4 +1,4 @@
-"""A version and what may be served in its place: the faults that verification must tell apart, really made."""
+"""A version and faulty models to serve in its place: real instances of each fault that verification must tell apart."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ MEAN, STD = (0.49, 0.48, 0.45), (0.25, 0.24, 0.26)
 
 
 def network(*, mean: tuple[float, ...] = MEAN, std: tuple[float, ...] = STD, seed: int = 0) -> onnx.ModelProto:
-    """uint8 images (batch, 16, 16, 3) to float32 probabilities (batch, 8), normalised in the graph."""
+    """Return a network from uint8 images (batch, 16, 16, 3) to float32 probabilities (batch, 8), normalised in the
+    graph."""
     generator = np.random.default_rng(seed)
 
     def weight(name: str, *shape: int, gain: float = 1.0) -> onnx.TensorProto:
@@ -68,7 +69,7 @@ def network(*, mean: tuple[float, ...] = MEAN, std: tuple[float, ...] = STD, see
 
 
 def images(count: int, seed: int = 1) -> np.ndarray:
-    """Random uint8 images (count, 16, 16, 3) with some structure: a random colour with noise on it."""
+    """Return random uint8 images (count, 16, 16, 3) with some structure: random colours with noise."""
     generator = np.random.default_rng(seed)
     colours = generator.integers(0, 256, (count, 4, 4, 3))
     noise = generator.normal(0, 20, (count, 16, 16, 3))
@@ -76,18 +77,18 @@ def images(count: int, seed: int = 1) -> np.ndarray:
 
 
 def answers(model: onnx.ModelProto, inputs: np.ndarray) -> np.ndarray:
-    """Probabilities (count, 8)."""
+    """Return probabilities (count, 8)."""
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     return session.run(None, {"images": inputs})[0]
 
 
 def answered(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The right network's outputs, by name."""
+    """Return the correct network's outputs by name."""
     return {"probabilities": answers(network(), inputs["images"])}
 
 
 def publish_network(root: Path, work: Path, model: onnx.ModelProto, *, labels: list[str] = LABELS) -> Published:
-    """The next version of default/animals: a graph, and what it answers to 64 images."""
+    """Publish the next version of default/animals: the graph, and its answers to 64 images."""
     inputs = images(64)
     probabilities = answers(model, inputs)
     work.mkdir(parents=True, exist_ok=True)
@@ -111,7 +112,7 @@ def publish_network(root: Path, work: Path, model: onnx.ModelProto, *, labels: l
 
 
 def half(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The network computing in half precision, behind a normalisation in single precision."""
+    """Return the network in half precision, after a normalisation in single precision."""
     found = onnx.ModelProto.FromString(model.SerializeToString())
     for weight in found.graph.initializer:
         if weight.name in ("filters", "dense1", "dense2"):
@@ -131,7 +132,7 @@ def half(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def quantised(model: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
-    """The network with 8-bit weights and activations, calibrated on other images."""
+    """Return the network with 8-bit weights and activations, calibrated on other images."""
     from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 
     class Calibration(CalibrationDataReader):
@@ -156,7 +157,7 @@ def quantised(model: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
 
 
 def altered(model: onnx.ModelProto, name: str, change: Callable[[np.ndarray], np.ndarray]) -> onnx.ModelProto:
-    """The network with one of its tensors changed."""
+    """Return the network with one of its tensors changed."""
     found = onnx.ModelProto.FromString(model.SerializeToString())
     for weight in found.graph.initializer:
         if weight.name == name:
@@ -165,27 +166,27 @@ def altered(model: onnx.ModelProto, name: str, change: Callable[[np.ndarray], np
 
 
 def flipped(content: bytes, model: onnx.ModelProto, name: str) -> bytes:
-    """The file with one bit of one weight's exponent changed."""
+    """Return the file with one bit of one weight's exponent flipped."""
     (weight,) = (weight for weight in model.graph.initializer if weight.name == name)
     found = bytearray(content)
-    found[content.index(weight.raw_data) + 3] ^= 0b10  # little endian: a factor of 2^4 or 2^-4
+    found[content.index(weight.raw_data) + 3] ^= 0b10  # little endian: multiplies the weight by 2^4 or 2^-4
     return bytes(found)
 
 
 def reversed_channels(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The network for images whose channels come blue first."""
+    """Return the network with its input channels reversed, so that it expects BGR images."""
     return _behind(model, [helper.make_node("Gather", ["images", "backwards"], ["turned"], axis=3)], "turned")
 
 
 def mixing(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The network with a mean over the batch where there must be none."""
+    """Return the network with a mean over the batch, which mixes the rows."""
     mean = helper.make_node("ReduceMean", ["logits", "rows"], ["middle"], keepdims=1)
     half = helper.make_node("Mean", ["logits", "middle"], ["mixed"])
     return _before_softmax(model, [mean, half], "mixed")
 
 
 def failing(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A network that loads, and fails whenever it runs."""
+    """Return a network that loads, and fails on every run."""
     return _before_softmax(model, [helper.make_node("Reshape", ["logits", "impossible"], ["shaped"])], "shaped")
 
 
@@ -221,7 +222,8 @@ def _with(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> onnx.ModelProt
 
 
 def place(repository: Path, name: str, graph: bytes, labels: list[str] = LABELS, digest: str = "") -> None:
-    """`graph` as a model of a repository, as ours are written; `digest` is what its configuration claims."""
+    """Write `graph` as a model of a repository in TrainServe's layout; `digest` is the one that its configuration
+    states."""
     config = messages.ModelConfig(
         name=name,
         backend="onnxruntime",
@@ -241,7 +243,7 @@ def place(repository: Path, name: str, graph: bytes, labels: list[str] = LABELS,
 
 
 def place_ensemble(repository: Path, name: str, *steps: str) -> None:
-    """An ensemble whose steps all take the images; the answers are the first one's."""
+    """Write an ensemble whose steps all take the images; it answers with the first one's output."""
     scheduling = messages.ModelEnsembling(
         step=[
             messages.ModelEnsembling.Step(
@@ -267,8 +269,8 @@ def place_ensemble(repository: Path, name: str, *steps: str) -> None:
 
 
 def place_around(repository: Path, aside: Path, name: str, model: Servable, wanted: Ensemble, **graphs: bytes) -> None:
-    """`model` and the ensemble around it, as TrainServe writes them; `graphs` are steps that are not what they should
-    be, by what they are for."""
+    """Write `model` and the ensemble around it as TrainServe does; `graphs` replace the graphs of steps, by step
+    name."""
     settings = Settings(dynamic_batching=DynamicBatching(max_batch=16), ensemble=wanted)
     write([Entry(name, model, settings)], aside)
     for step, graph in graphs.items():
@@ -278,7 +280,7 @@ def place_around(repository: Path, aside: Path, name: str, model: Servable, want
 
 
 def bare(model: onnx.ModelProto, folder: Path) -> tuple[Servable, Recorded]:
-    """The network without normalisation and softmax, which are left to the client: planes in, logits out."""
+    """Return the network without normalisation and softmax, which are left to the client: planes to logits."""
     whole = onnx.shape_inference.infer_shapes(model)
     folder.mkdir()
     onnx.save(onnx.utils.Extractor(whole).extract_model(["planes"], ["logits"]), folder / "model.onnx")

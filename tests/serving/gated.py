@@ -1,7 +1,7 @@
-"""A model that runs for as long as a test wants: each execution is written down and ends when a gate is opened.
+"""A model that runs for as long as a test wants: each execution is logged to a journal and ends when a gate opens.
 
-What gathers, queues and orders requests is the server's core, the same for every backend; with this model its choices
-can be read from a journal instead of guessed from timings.
+Batching, queueing and scheduling belong to the server's core and are the same for every backend; with this model, its
+decisions are read from a journal instead of inferred from timings.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class TritonPythonModel:
 
 
 def entry(folder: Path, name: str, **settings: Any) -> Entry:
-    """A gated model with these settings; its gate and journal lie in `folder`."""
+    """Return a gated model with these settings; its gate and journal are in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.py").write_text(MODEL)
     numbers = (Tensor(name="number", dtype="int64", shape=[-1, 1]),)
@@ -76,7 +76,7 @@ class Gated:
     pool: ThreadPoolExecutor
 
     def ask(self, number: int, **parameters: Any) -> Future[tuple[int, str, float]]:
-        """Status, body and seconds of the answer."""
+        """Send `number`; the future holds the answer's status, body and duration in seconds."""
         return self.pool.submit(self._ask, number, parameters)
 
     def _ask(self, number: int, parameters: dict[str, Any]) -> tuple[int, str, float]:
@@ -92,17 +92,17 @@ class Gated:
             connection.close()
 
     def open(self, seconds: float = 0) -> None:
-        """Let everything end that runs or will run, so many seconds later."""
+        """Open the gate: every current and later execution ends after `seconds`."""
         aside = self.folder / "opening"
         aside.write_text(str(seconds))
         aside.rename(self.folder / "open")
 
     def journal(self) -> list[list[int]]:
-        """The numbers of each execution so far, in the order in which they began."""
+        """Return the numbers of each execution so far, in the order in which they began."""
         return [numbers for _, numbers in self._times("began")]
 
     def spans(self) -> list[tuple[float, float]]:
-        """From when to when each execution ran, of those that have ended."""
+        """Return (begin, end) of each completed execution, in seconds of the monotonic clock."""
         ended = {tuple(numbers): at for at, numbers in self._times("ended")}
         return [(at, ended[tuple(numbers)]) for at, numbers in self._times("began") if tuple(numbers) in ended]
 
@@ -112,24 +112,24 @@ class Gated:
         return [(line["at"], line["numbers"]) for line in lines if line["event"] == event]
 
     def wait_for_executions(self, count: int) -> None:
-        """Until so many have begun."""
+        """Wait until `count` executions have begun."""
         wait(lambda: len(self.journal()) >= count, lambda: str(self.journal()))
 
     def wait_for_pending(self, count: int) -> None:
-        """Until so many requests wait to be executed."""
+        """Wait until exactly `count` requests are pending."""
         wait(lambda: self.pending() == count, lambda: f"{self.pending()} instead of {count}: {self.journal()}")
 
     def pending(self) -> int:
-        """How many requests wait to be executed."""
+        """Return the number of pending requests."""
         return int(self.metric("nv_inference_pending_request_count"))
 
     def metric(self, name: str, **labels: str) -> float:
-        """One of the server's metrics for this model."""
+        """Return the value of one of the server's metrics for this model."""
         return metric(self.server, name, model=self.name, **labels)
 
 
 def metric(server: DevelopmentServer, name: str, **labels: str) -> float:
-    """The sum of a metric over all series with these labels."""
+    """Return the sum of a metric over all series with these labels."""
     connection = http.client.HTTPConnection(f"127.0.0.1:{server.metrics_port}", timeout=DEADLINE)
     try:
         connection.request("GET", "/metrics")
@@ -145,7 +145,7 @@ def metric(server: DevelopmentServer, name: str, **labels: str) -> float:
 
 
 def wait(holds: Callable[[], bool], told: Callable[[], str]) -> None:
-    """Until it holds."""
+    """Wait until `holds` returns true; fail with the text of `told` after DEADLINE."""
     give_up = time.monotonic() + DEADLINE
     while not holds():
         assert time.monotonic() < give_up, told()
@@ -154,7 +154,7 @@ def wait(holds: Callable[[], bool], told: Callable[[], str]) -> None:
 
 @contextmanager
 def asking(server: DevelopmentServer, entry: Entry) -> Iterator[Gated]:
-    """Ask a gated model; at the end the gate is opened and every answer awaited, then it is closed again."""
+    """Yield a client of a gated model; at the end, open the gate, wait for every answer, and close the gate again."""
     folder = entry.model.folder
     with ThreadPoolExecutor(64) as pool:
         gated = Gated(server, entry.name, folder, pool)

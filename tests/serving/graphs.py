@@ -1,4 +1,4 @@
-"""Small ONNX graphs for the tests of this room."""
+"""Small ONNX graphs for the serving tests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 
 def convnet(*, batch: int | None = None, seed: int = 0) -> onnx.ModelProto:
-    """uint8 images (batch, 28, 28, 1) to float32 probabilities (batch, 10): the zoo's convnet with random weights."""
+    """Return the zoo's convnet with random weights: uint8 images (batch, 28, 28, 1) to float32 probabilities (batch,
+    10)."""
     generator = np.random.default_rng(seed)
 
     def weight(name: str, *shape: int) -> onnx.TensorProto:

@@ -1,4 +1,4 @@
-"""Small graphs as users bring them that are no picture in, probabilities out: each by its name."""
+"""Small graphs that are not image classifiers, as users bring them, by name."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def graph(
     weights: Sequence[onnx.TensorProto] = (),
     ml: int = 0,
 ) -> onnx.ModelProto:
-    """A graph of opset 17, with `ml` of the version of ai.onnx.ml."""
+    """Return a graph of opset 17; `ml` is the version of ai.onnx.ml, 0 for none."""
     given, made = ([helper.make_tensor_value_info(*each) for each in tensors] for tensors in (inputs, outputs))
     opsets = [helper.make_opsetid("", 17), *([helper.make_opsetid("ai.onnx.ml", ml)] if ml else [])]
     whole = helper.make_graph(nodes, "odd", given, made, list(weights))
@@ -28,12 +28,12 @@ def graph(
 
 
 def logarithms() -> onnx.ModelProto:
-    """Not a number for what is below 0, minus infinity for 0."""
+    """Logarithm: NaN below 0, minus infinity at 0."""
     return graph([helper.make_node("Log", ["x"], ["y"])], [("x", FLOAT, ["batch", 4])], [("y", FLOAT, ["batch", 4])])
 
 
 def words() -> onnx.ModelProto:
-    """A text in, its text and number out."""
+    """Map a string to a number and to another string."""
     numbers: dict[str, Any] = {"keys_strings": ["cat", "dog"], "values_int64s": [1, 2], "default_int64": 0}
     texts: dict[str, Any] = {"keys_int64s": [1, 2], "values_strings": ["Katze", "Hund"], "default_string": "?"}
     nodes = [
@@ -45,7 +45,7 @@ def words() -> onnx.ModelProto:
 
 
 def labels() -> onnx.ModelProto:
-    """A text for each row of numbers, without an axis of its own, as scikit-learn's converter writes it."""
+    """Return a string for each row of numbers, as a tensor of rank 1, as scikit-learn's converter writes it."""
     linear: dict[str, Any] = {"coefficients": [1.0, 0.0, 0.0, 1.0], "intercepts": [0.0, 0.0], "multi_class": 0}
     inputs, made = ["x"], ["label", "scores"]
     node = helper.make_node(
@@ -56,7 +56,8 @@ def labels() -> onnx.ModelProto:
 
 
 def image_and_size(*, size_first: bool = False) -> onnx.ModelProto:
-    """The size of one image times its mean: first axes of 1 and 2."""
+    """Multiply a vector of size 2 by the mean of one image: the inputs' first axes are 1 and 2, so neither is a
+    batch."""
     nodes = [
         helper.make_node("ReduceMean", ["image"], ["m"], axes=[1, 2, 3], keepdims=0),
         helper.make_node("Mul", ["size", "m"], ["scaled"]),
@@ -66,7 +67,7 @@ def image_and_size(*, size_first: bool = False) -> onnx.ModelProto:
 
 
 def resize() -> onnx.ModelProto:
-    """An image resized to sizes that are given: none may be 0."""
+    """Resize an image to the sizes in an input: none may be 0."""
     node = helper.make_node("Resize", ["image", "", "", "sizes"], ["resized"], mode="nearest")
     return graph(
         [node],
@@ -76,19 +77,19 @@ def resize() -> onnx.ModelProto:
 
 
 def reshape() -> onnx.ModelProto:
-    """An array in a shape that is given: none that is made up has as many elements."""
+    """Reshape an array to the shape in an input: no made-up shape has the right number of elements."""
     node = helper.make_node("Reshape", ["x", "shape"], ["y"])
     return graph([node], [("x", FLOAT, [7, 5]), ("shape", INT64, [1])], [("y", FLOAT, [None])])
 
 
 def found() -> onnx.ModelProto:
-    """Where an array is above 0: how many rows it answers depends on the values."""
+    """Return the indices of the elements above 0: the number of rows depends on the values."""
     nodes = [helper.make_node("Relu", ["x"], ["positive"]), helper.make_node("NonZero", ["positive"], ["where"])]
     return graph(nodes, [("x", FLOAT, [3, 4])], [("where", INT64, [2, None])])
 
 
 def chance() -> onnx.ModelProto:
-    """Other noise each time."""
+    """Add different noise on every run."""
     nodes = [
         helper.make_node("RandomNormalLike", ["x"], ["noise"]),
         helper.make_node("Add", ["x", "noise"], ["y"]),
@@ -97,7 +98,7 @@ def chance() -> onnx.ModelProto:
 
 
 def company() -> onnx.ModelProto:
-    """Each row without the mean of all of them."""
+    """Subtract the mean over all rows from each row."""
     nodes = [
         helper.make_node("ReduceMean", ["x"], ["mean"], axes=[0], keepdims=1),
         helper.make_node("Sub", ["x", "mean"], ["y"]),
@@ -106,14 +107,14 @@ def company() -> onnx.ModelProto:
 
 
 def lengths() -> onnx.ModelProto:
-    """A mean over an axis of any length, which the weights want to be 32."""
+    """Declare an axis of any length that the weights require to be 32."""
     weight = numpy_helper.from_array(np.eye(32, 3, dtype=np.float32), "w")
     node = helper.make_node("MatMul", ["x", "w"], ["y"])
     return graph([node], [("x", FLOAT, ["batch", "length"])], [("y", FLOAT, ["batch", 3])], [weight])
 
 
 def slow(times: int) -> onnx.ModelProto:
-    """A matrix multiplied by itself, over and over."""
+    """Multiply a matrix by itself `times` times."""
     body = helper.make_graph(
         [
             helper.make_node("MatMul", ["a", "a"], ["p"]),

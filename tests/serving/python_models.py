@@ -1,4 +1,4 @@
-"""Models of Triton's python backend, each instance of which is a process of its own that can be killed or stopped."""
+"""Models of Triton's python backend; each instance is a separate process that a test can kill or suspend."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ instance_group {{ count: {instances} kind: KIND_CPU }}
 
 
 def write(repository: Path, name: str, graph: onnx.ModelProto, *, instances: int = 1, more: str = "") -> None:
-    """The convnet `graph` as a model of a ready repository; `more` is configuration."""
+    """Write the convnet `graph` as a model of a ready repository; `more` is appended to its configuration."""
     (repository / name / "1").mkdir(parents=True)
     (repository / name / "config.pbtxt").write_text(CONFIG.format(instances=instances) + more)
     (repository / name / "1/model.py").write_text(PROGRAM)

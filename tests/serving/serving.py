@@ -1,4 +1,4 @@
-"""`trainserve serve` as a process: its lines as it prints them, its server's processes, requests to it."""
+"""`trainserve serve` as a process: the lines that it prints, its server's processes, and requests to it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def wait_until(condition: Callable[[], object], seconds: float = 30.0) -> None:
 
 
 class Serving:
-    """One `trainserve serve`; `killed` ends it without a word."""
+    """A running `trainserve serve`."""
 
     def __init__(self, *arguments: str | Path) -> None:
         self.ports = free_ports(3)
@@ -50,7 +50,7 @@ class Serving:
             self.lines.put(line.rstrip())
 
     def wait_for(self, start: str) -> str:
-        """The next line that begins so."""
+        """Wait for the next line that starts with `start`; return it."""
         while True:
             line = self.lines.get(timeout=60)
             self.said.append(line)
@@ -58,7 +58,7 @@ class Serving:
                 return line
 
     def wait_for_all(self, *starts: str) -> None:
-        """Lines that begin so, in any order, among those said already too."""
+        """Wait until a line with each of these starts has been printed, in any order; lines already read count."""
         for start in starts:
             if not any(line.startswith(start) for line in self.said):
                 self.wait_for(start)
@@ -83,7 +83,7 @@ class Serving:
         return self.post(f"/v2/models/{model}/infer", {"inputs": [DIGIT]})
 
     def post(self, path: str, body: dict[str, Any]) -> int:
-        """Sends JSON; the status of the answer."""
+        """POST `body` as JSON; return the status of the answer."""
         connection = http.client.HTTPConnection("127.0.0.1", self.ports[0], timeout=30)
         try:
             connection.request("POST", path, json.dumps(body).encode())
@@ -108,7 +108,7 @@ def regions(prefix: str) -> list[str]:
 
 
 def run(*arguments: str | Path) -> tuple[int, list[str]]:
-    """Exit status and lines of a `trainserve serve` that ends by itself."""
+    """Run a `trainserve serve` that ends by itself; return its exit status and lines."""
     environment = os.environ | {"COLUMNS": "500"}
     finished = subprocess.run(
         [*COMMAND, *map(str, arguments)], capture_output=True, text=True, check=False, env=environment, timeout=120

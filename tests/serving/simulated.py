@@ -1,4 +1,5 @@
-"""A server that is a formula, for the tuner's decisions: what it holds is known, and so whether a choice is right."""
+"""A simulated server defined by a formula: its true capacity is known, so tests can tell whether the tuner chose
+well."""
 
 from __future__ import annotations
 
@@ -13,27 +14,27 @@ from trainserve.serving.tune.trial import Candidate, Load, Measurement, Objectiv
 
 OVERHEAD = 0.4
 TAIL = 3.0
-"""p99 of an idle server over its median."""
+"""Ratio of p99 to the median latency of an idle server."""
 
 
 @dataclass(frozen=True)
 class Behaviour:
-    """Requests per second at most, and the latency of one that meets no other, in milliseconds."""
+    """A server's capacity in requests per second, and the latency of a lone request in milliseconds."""
 
     capacity: float
     alone_ms: float
 
     def p99_ms(self, rate: float) -> float:
-        """In an open loop; grows without bound towards the capacity."""
+        """Return the p99 in an open loop at `rate`; it grows without bound towards the capacity."""
         return TAIL * self.alone_ms / (1 - rate / self.capacity) if rate < self.capacity else math.inf
 
     def sustained(self, bound_ms: float) -> float:
-        """The highest rate whose p99 is within `bound_ms`; 0 when none is."""
+        """Return the highest rate whose p99 is within `bound_ms`, or 0 if there is none."""
         return max(0.0, self.capacity * (1 - TAIL * self.alone_ms / bound_ms))
 
 
 class Simulated:
-    """Answers trials by the behaviour of each candidate, with lognormal noise of `noise` on every figure."""
+    """Answer trials by the behaviour of each candidate, with lognormal noise of scale `noise` on every figure."""
 
     def __init__(self, behaviours: Mapping[str, Behaviour], noise: float = 0.0, seed: int = 0) -> None:
         self._behaviours, self._noise = behaviours, noise
@@ -60,7 +61,8 @@ class Simulated:
         )
 
     def _open(self, behaviour: Behaviour, load: Load, rate: float) -> tuple[float, float]:
-        """In a window so short the line gets no longer than random arrivals make it, and what comes too much."""
+        """Return rate and p99: in a short window, the queue is limited by random arrivals plus the load beyond
+        capacity."""
         arrivals = rate * load.seconds
         line = (2 * math.sqrt(arrivals) + max(0.0, arrivals - behaviour.capacity * load.seconds)) / behaviour.capacity
         latency = min(behaviour.p99_ms(rate), TAIL * behaviour.alone_ms + 1e3 * line)
@@ -71,7 +73,7 @@ class Simulated:
 
 
 def run(search: Search, answer: Callable[[Trial], Measurement]) -> list[Measurement]:
-    """Everything that the search measured."""
+    """Run the search to its end; return all its measurements."""
     seen: list[Measurement] = []
     try:
         trial = next(search)
@@ -83,7 +85,7 @@ def run(search: Search, answer: Callable[[Trial], Measurement]) -> list[Measurem
 
 
 def named(count: int) -> list[Candidate]:
-    """Candidates whose settings do not matter."""
+    """Return `count` candidates whose settings do not matter."""
     from trainserve.serving.repository.settings import Settings
 
     return [Candidate(f"c{number:02}", Settings()) for number in range(count)]

@@ -1,4 +1,4 @@
-"""Published versions for tests: the convnet with random weights, its answers as onnxruntime gives them."""
+"""Published versions for tests: the convnet with random weights, with its answers recorded by onnxruntime."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ LABELS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight"
 
 
 def images(count: int, seed: int = 1) -> np.ndarray:
-    """Random uint8 images (count, 28, 28, 1)."""
+    """Return random uint8 images (count, 28, 28, 1)."""
     return np.random.default_rng(seed).integers(0, 256, (count, 28, 28, 1), dtype=np.uint8)
 
 
 def answers(model: onnx.ModelProto, inputs: np.ndarray) -> np.ndarray:
-    """Probabilities (count, 10), one image at a time as a plain onnxruntime session gives them."""
+    """Return probabilities (count, 10), computed one image at a time in a plain onnxruntime session."""
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     return session.run(None, {"images": inputs})[0]
 
@@ -41,7 +41,7 @@ def answers(model: onnx.ModelProto, inputs: np.ndarray) -> np.ndarray:
 def publish_convnet(
     root: Path, work: Path, *, namespace: str = "default", model: str = "digits", seed: int = 0, error: float = 0.0
 ) -> Published:
-    """Publish a version; `error` is added to its recorded outputs, to make what is served differ from them."""
+    """Publish a version; `error` is added to one of its recorded outputs, so that the served answer differs from it."""
     graph, inputs = convnet(seed=seed), images(64)
     probabilities = answers(graph, inputs)
     work.mkdir(parents=True, exist_ok=True)
@@ -66,6 +66,6 @@ def publish_convnet(
 
 
 def fetch(root: Path, model: str, version: int, digest: str, into: Path, settings: Settings) -> Fetched | Failed:
-    """What the init container does with a version of the namespace `default`, which is served under its own name."""
+    """Do what the init container does with a version of the namespace `default`, served under its own name."""
     at = store.address(str(root), "default", model, version)
     return fetch_model(at, digest, into, model, settings, version=("default", model, version))

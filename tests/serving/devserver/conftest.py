@@ -12,7 +12,7 @@ from trainserve.serving.devserver.server import DevelopmentServer
 
 @pytest.fixture
 def raw(server: DevelopmentServer) -> Iterator[Raw]:
-    """A connection to the session's server, which still answers right afterwards."""
+    """A raw connection to the session's server; after the test, a valid request must still be answered with 200."""
     connection = Raw(server.http_port)
     yield connection
     connection.socket.close()

@@ -1,9 +1,9 @@
-"""onnx's own backend tests, served: what onnxruntime answers the server answers alike, and what is refused is refused
-with a reason.
+"""onnx's own backend tests, served: the server must answer what onnxruntime answers, and give a reason for each
+refusal.
 
-They ship with onnx: the graphs of its PyTorch exporters' tests and of whole small models as files, those of its
-operators as programs. `python -m tests.serving.devserver.onnx_suite` runs all of them, and prints what became of each
-that is not answered alike.
+The cases ship with onnx: the graphs of its PyTorch exporters' tests and of whole small models as files, those of its
+operators as programs. `python -m tests.serving.devserver.onnx_suite` runs all of them and prints every case that is not
+answered alike.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ KINDS = ("pytorch-converted", "pytorch-operator", "simple")
 
 @dataclass(frozen=True)
 class Case:
-    """A graph, its inputs in the order of the graph's own."""
+    """An ONNX graph and its inputs, in the order of the graph's inputs."""
 
     name: str
     model: onnx.ModelProto
@@ -51,10 +51,10 @@ class Case:
 
 @dataclass
 class Outcome:
-    """What became of the cases. `refused`, `failed` and `wrong` hold the words for each by its name."""
+    """Results of a run. `refused`, `failed` and `wrong` map a case's name to the message."""
 
     answered: int = 0
-    """By onnxruntime; the others are nobody's."""
+    """Cases that onnxruntime can run; the others are skipped."""
     alike: int = 0
     refused: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
@@ -62,7 +62,7 @@ class Outcome:
 
 
 def of_files() -> Iterator[Case]:
-    """The cases that are files, with the first set of inputs of each."""
+    """Yield the cases stored as files, with the first set of inputs of each."""
     for kind in KINDS:
         for test in load_model_tests(kind=kind):
             assert test.model_dir is not None
@@ -74,7 +74,7 @@ def of_files() -> Iterator[Case]:
 
 
 def of_operators(every: int) -> Iterator[Case]:
-    """Every so-many-th case of an operator, in the order of their names."""
+    """Yield every `every`-th operator case, in the order of their names."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         cases = sorted(collect_testcases(None), key=lambda case: str(case.name))
@@ -84,26 +84,26 @@ def of_operators(every: int) -> Iterator[Case]:
 
 
 def _loaded(path: Path, model: onnx.ModelProto, number: int) -> Any:
-    """A tensor; of another kind of value nothing, because no server takes it."""
+    """Return the tensor in the file, or None for other kinds of value, which no server accepts."""
     if model.graph.input[number].type.WhichOneof("value") != "tensor_type":
         return None
     return numpy_helper.to_array(onnx.TensorProto.FromString(path.read_bytes()))
 
 
 def expected(case: Case) -> tuple[Arrays, Arrays] | None:
-    """The inputs by name and onnxruntime's answers; None where it gives none, or what is no tensor."""
+    """Return the inputs and onnxruntime's outputs by name, or None if onnxruntime cannot run the case."""
     try:
         session = onnxruntime.InferenceSession(case.model.SerializeToString(), providers=["CPUExecutionProvider"])
         inputs = dict(zip([each.name for each in case.model.graph.input], case.inputs, strict=False))
         given = {each.name: inputs[each.name] for each in session.get_inputs()}
         outputs = session.run(None, given)
-    except Exception:  # onnxruntime's own classes share no base
+    except Exception:  # onnxruntime's exceptions have no common base class
         return None
     return given, {each.name: value for each, value in zip(session.get_outputs(), outputs, strict=True)}
 
 
 def run(cases: Iterable[Case], command: Path, scratch: Path) -> Outcome:
-    """Serve them all from one server, each probed as `trainserve serve` does, and ask each what its case asks."""
+    """Serve all cases from one server, probe each as `trainserve serve` does, and send each case's request."""
     outcome, asked, folders = Outcome(), {}, []
     (scratch / "graphs").mkdir()
     for case in cases:
@@ -168,7 +168,7 @@ def _stacked(arrays: Arrays) -> Arrays:
 
 
 def _bytes(array: np.ndarray) -> np.ndarray:
-    """A server takes texts as bytes."""
+    """Convert strings to bytes, as a server expects them."""
     if array.dtype.kind not in "OU":
         return array
     found = np.empty(array.size, object)
@@ -177,7 +177,7 @@ def _bytes(array: np.ndarray) -> np.ndarray:
 
 
 def main() -> None:
-    """All of them."""
+    """Run every case, or every n-th as given on the command line, and print what was not answered alike."""
     onnxruntime.set_default_logger_severity(4)
     every = int(sys.argv[1]) if len(sys.argv) > 1 else 1
     with tempfile.TemporaryDirectory() as scratch, contextlib.redirect_stderr(sys.stdout):

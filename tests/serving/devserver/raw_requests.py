@@ -14,7 +14,7 @@ FORM = b"Content-Type: application/x-www-form-urlencoded"
 
 
 class Raw:
-    """A connection that sends exactly the bytes it is told to."""
+    """A connection that sends exactly the given bytes."""
 
     def __init__(self, port: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=20)
@@ -24,7 +24,7 @@ class Raw:
         self.socket.sendall(b"".join(parts))
 
     def answer(self) -> tuple[int, dict[str, str], bytes]:
-        """Status, headers (lower case) and body of the next answer."""
+        """Read the next answer; return its status, headers (names in lower case) and body."""
         line = self.stream.readline()
         assert line.startswith(b"HTTP/1.1 "), line
         headers = {}
@@ -35,12 +35,12 @@ class Raw:
         return int(line.split()[1]), headers, body
 
     def closed(self) -> bool:
-        """Whether nothing more comes."""
+        """Return whether the server has closed the connection and no byte is left to read."""
         return self.stream.read(1) == b""
 
 
 def of(body: bytes, *headers: bytes) -> bytes:
-    """A POST to the model with these headers beside its length."""
+    """Return a POST to the model with these headers in addition to Content-Length."""
     return INFER + b"".join(header + b"\r\n" for header in headers) + b"Content-Length: %d\r\n\r\n" % len(body) + body
 
 

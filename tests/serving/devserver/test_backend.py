@@ -1,4 +1,4 @@
-"""The development server's onnxruntime backend, where it does more than a plain session."""
+"""The development server's onnxruntime backend, where it does more than run a plain session."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def save(model: onnx.ModelProto, repository: Path, name: str, config: str | None
 
 
 def lookup() -> onnx.ModelProto:
-    """int64 indices (batch, 1) to two outputs; an index outside 0..4 fails at run time, inside onnxruntime."""
+    """Map int64 indices (batch, 1) to two outputs; an index outside 0..4 fails at run time, inside onnxruntime."""
     table = helper.make_tensor("table", TensorProto.FLOAT, [5], [0.0, 10.0, 20.0, 30.0, 40.0])
     graph = helper.make_graph(
         [
@@ -61,7 +61,7 @@ def lookup_server(start: Start, tmp_path: Path) -> DevelopmentServer:
 
 
 def test_the_error_of_one_request_is_not_its_neighbours(lookup_server: DevelopmentServer) -> None:
-    indices = [0, 1, 99, 2, 3, 4, -77, 1]  # eight requests: one batch, held together by the queue delay
+    indices = [0, 1, 99, 2, 3, 4, -77, 1]  # eight requests, collected into one batch by the queue delay
     found: dict[int, float | str] = {}
 
     def ask(position: int) -> None:
@@ -145,7 +145,7 @@ def test_a_graph_without_a_configuration_is_described_from_itself(start: Start, 
 
 
 def test_values_may_lie_anywhere_in_a_request(lookup_server: DevelopmentServer) -> None:
-    """The binary form has them right behind a text of any length: at addresses that no int64 lies at."""
+    """In the binary form, values follow JSON of any length, so their address may not be aligned for int64."""
     tensor = {"name": "indices", "shape": [2, 1], "datatype": "INT64", "parameters": {"binary_data_size": 16}}
     connection = http.client.HTTPConnection(lookup_server.url)
     for spaces in range(9):
@@ -233,7 +233,7 @@ def test_a_graph_with_a_fixed_batch_is_served(start: Start, tmp_path: Path) -> N
 
 
 def test_strings_go_in_and_out(start: Start, tmp_path: Path) -> None:
-    """Two requests of one batch, too: pieces of text concatenate like numbers."""
+    """Includes two requests in one batch: strings are concatenated like numbers."""
     graph = helper.make_graph(
         [helper.make_node("Identity", ["words"], ["same"])],
         "echo",
@@ -261,7 +261,7 @@ dynamic_batching { max_queue_delay_microseconds: 1000000 }
 
 
 def test_a_batch_around_a_graph_that_has_none_is_refused_at_load(command: Path, tmp_path: Path) -> None:
-    """As NVIDIA's backend does: else the model is ready, and every request of several rows fails."""
+    """NVIDIA's backend does the same: otherwise the model is ready, and every request of several rows fails."""
     tensors = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3]) for name in ("x", "y")]
     graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", tensors[:1], tensors[1:])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)

@@ -1,6 +1,6 @@
-"""A pod that ends: its connections go elsewhere before it does, and nobody who asks notices.
+"""A pod that ends: its connections move to another pod before it stops, and no client sees an error.
 
-Two servers behind a Service: what connects is led to the one that is not ending, what is connected stays where it is.
+Two servers behind a Service: new connections go to the server that stays, established ones remain where they are.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ BODY = json.dumps({"inputs": [DIGIT]}).encode()
 
 
 class Service:
-    """A port that spreads connections, not requests: each new one is led to `target`."""
+    """A port that balances connections, not requests: each new connection is forwarded to `target`."""
 
     def __init__(self, target: str) -> None:
         self.target = target
@@ -38,7 +38,7 @@ class Service:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
-        with contextlib.suppress(OSError):  # closed
+        with contextlib.suppress(OSError):  # the socket was closed
             while True:
                 client, _ = self._listening.accept()
                 host, _, port = self.target.rpartition(":")
@@ -60,9 +60,10 @@ class Service:
 
 @contextlib.contextmanager
 def callers(*asks: Callable[[], Callable[[], object]]) -> Iterator[Counter[str]]:
-    """Threads that ask one request after another, without retries; what came of them, "ok" or the error's words.
+    """Run one thread per entry of `asks`, each sending requests one after another without retries; yield a counter of
+    the outcomes: "ok" or the error's text.
 
-    Each of `asks` makes a connection of its own and gives what sends one request over it.
+    Each entry opens its own connection and returns a function that sends one request over it.
     """
     seen: Counter[str] = Counter()
     stop = threading.Event()
@@ -90,7 +91,7 @@ def callers(*asks: Callable[[], Callable[[], object]]) -> Iterator[Counter[str]]
 
 @pytest.fixture
 def pair(start: Callable[..., DevelopmentServer]) -> list[DevelopmentServer]:
-    """As pods have them, but that connections age sooner."""
+    """Two servers configured as in pods, except that their connections age sooner."""
     flags = [flag for flag in client_flags("tritonserver") if not flag.startswith("--grpc-max-connection-age=")]
     flags = [flag.replace("$(POD_UID)", "uid") for flag in flags]
     age = f"--grpc-max-connection-age={AGE_SECONDS * 1000:.0f}"
@@ -98,10 +99,10 @@ def pair(start: Callable[..., DevelopmentServer]) -> list[DevelopmentServer]:
 
 
 def roll(pair: list[DevelopmentServer], services: dict[Service, Callable[[DevelopmentServer], str]]) -> None:
-    """Take the first server out of the Services, wait as a pod's preStop does, and end it."""
+    """Take the first server out of the Services, wait as a pod's preStop hook does, and stop it."""
     for service, address in services.items():
         service.target = address(pair[1])
-    time.sleep(2 * AGE_SECONDS)  # a tenth more than its age, and what is under way
+    time.sleep(2 * AGE_SECONDS)  # the connection's age plus 10 % jitter, and the requests in flight
     pair[0].stop()
 
 
@@ -138,7 +139,7 @@ def test_kept_connections_move_to_another_pod_before_theirs_ends(pair: list[Deve
 
 
 def test_our_client_opens_a_new_connection_where_its_replica_ends(start: Callable[..., DevelopmentServer]) -> None:
-    pair = [start(), start()]  # whose connections do not age
+    pair = [start(), start()]  # connections of these servers do not age
     service = Service(pair[0].grpc_url)
 
     def connect() -> Callable[[], object]:

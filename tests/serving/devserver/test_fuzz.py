@@ -1,7 +1,7 @@
-"""Requests that nobody would write, over HTTP's JSON and binary forms and below them: every answer is a 2xx or a 4xx
-with a reason, the server lives, and the next good request is answered right.
+"""Fuzzed requests, in HTTP's JSON and binary forms and as raw bytes: every answer is a 2xx or a 4xx with a reason, the
+server survives, and the next valid request is answered correctly.
 
-All ranges are small ones, of requests that a server without a guard outlives too: it answers them worse.
+All ranges are small: a server without a guard survives these requests too, but answers them worse.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from trainserve.serving.devserver.guard.tensors import SIZES
 from trainserve.serving.devserver.server import DevelopmentServer
 
 TOGETHER = 20
-"""Requests of one example, over one connection: what hypothesis does for an example costs more than a request."""
+"""Requests of one example, sent over one connection: Hypothesis' overhead per example costs more than a request."""
 FUZZ = settings(
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
@@ -36,7 +36,7 @@ GOOD = json.dumps(
 
 
 def mostly(usual: Any, *others: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """The usual value more often than not, so that what is odd elsewhere is reached."""
+    """Draw the usual value more often than the others, so that unusual values elsewhere in the request are reached."""
     return st.one_of(st.just(usual), st.just(usual), st.just(usual), *others)
 
 
@@ -96,7 +96,7 @@ def document(inputs: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]
 
 
 def text(value: Any) -> bytes:
-    # Lone surrogates, which hypothesis writes, are not UTF-8: they go out as the bytes that nobody may send.
+    # Lone surrogates, which Hypothesis generates, are not valid UTF-8: they are sent as the invalid bytes.
     return json.dumps(value, ensure_ascii=False).encode(errors="surrogatepass")
 
 
@@ -143,7 +143,7 @@ def binary_requests(draw: st.DrawFn) -> bytes:
 
 
 class Asked:
-    """Connections to the server, and how many answers they brought."""
+    """Connections to the server, and the number of answers received."""
 
     def __init__(self, server: DevelopmentServer) -> None:
         self.server = server
@@ -165,7 +165,8 @@ class Asked:
             self.connection = Raw(self.server.http_port)
 
     def send_with_variants(self, request: bytes, generator: random.Random) -> None:
-        """As it is, and twice with a few bytes of its body changed, to none that makes another number."""
+        """Send the request as it is, then twice with a few bytes of its body changed, never to a byte that makes
+        another number."""
         self.send(request)
         start = request.index(b"\r\n\r\n") + 4
         for _ in range(2 if len(request) > start else 0):
@@ -230,7 +231,8 @@ framed = st.one_of(
 @given(st.lists(framed, min_size=1, max_size=4), st.integers(0, 2000))
 @settings(FUZZ, max_examples=250)
 def test_what_is_hardly_http(asked: Asked, requests: list[bytes], cut: int) -> None:
-    """Requests one behind the other, the last of them cut short: whole answers, as many as there are, then the end."""
+    """Pipelined requests, the last one cut off: the server sends only complete answers, as many as requests, then
+    closes."""
     sent = b"".join(requests)
     connection = Raw(asked.server.http_port)
     connection.send(sent[: max(1, len(sent) - cut)])
@@ -245,7 +247,7 @@ def test_what_is_hardly_http(asked: Asked, requests: list[bytes], cut: int) -> N
 
 
 def parsed(received: bytes, heads: list[bool]) -> list[tuple[int, bytes]]:
-    """All answers of a connection; a HEAD's has no body, whatever its length says."""
+    """Return all answers of a connection; the answer to a HEAD has no body, whatever its Content-Length."""
     found = []
     while received:
         head, separator, rest = received.partition(b"\r\n\r\n")
@@ -260,5 +262,5 @@ def parsed(received: bytes, heads: list[bool]) -> list[tuple[int, bytes]]:
 
 
 def test_so_many_were_answered(asked: Asked) -> None:
-    if asked.answers:  # not where this test is run alone
+    if asked.answers:  # there are none if this test is run alone
         assert asked.answers >= 5000

@@ -1,7 +1,7 @@
-"""The guard before the development server: what it refuses is answered with a reason, and HTTP is spoken well.
+"""The guard in front of the development server: refusals carry a reason, and its HTTP is correct.
 
-Every request here is one that a server without a guard outlives: just beyond a bound, or judged in this process
-against a bound of the test's own.
+A server without a guard survives every request here: each is just beyond a bound, or is checked in this process against
+a lower bound that the test sets.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def test_a_server_that_is_not_there_is_a_503(command: Path, fetched: Path, tmp_p
         triton.suspend()
         connection = Raw(server.http_port)
         connection.send(b"GET /v2/health/ready HTTP/1.1\r\nHost: x\r\n\r\n")
-        later = Raw(server.http_port)  # the guard itself answers this one: by then it has passed the other on
+        later = Raw(server.http_port)  # the guard itself answers this; by then it has forwarded the previous request
         later.send(b"POST /nothing HTTP/1.1\r\nHost: x\r\n\r\n")
         assert later.answer()[0] == 404
         triton.kill()
@@ -163,20 +163,20 @@ def test_a_killed_server_is_started_anew_behind_the_guard_where_somebody_recover
         (first,) = psutil.Process(server.process.pid).children()
         assert asked(server) == 200
         first.kill()
-        assert asked(server) == 200  # by the one that took its place
+        assert asked(server) == 200  # by its replacement
         (second,) = psutil.Process(server.process.pid).children()
         assert second != first
         second.kill()
         wait_until(lambda: psutil.Process(server.process.pid).children() not in ([], [second]))
         (third,) = psutil.Process(server.process.pid).children()
-        third.kill()  # it has answered nothing
+        third.kill()  # it has not answered a request yet
         assert server.process.wait(30) == 128 + signal.SIGKILL
     finally:
         server.kill()
 
 
 def asked(server: DevelopmentServer) -> int:
-    """The status of a good inference on a connection of its own."""
+    """Return the status of a valid inference on a new connection."""
     connection = Raw(server.http_port)
     connection.send(of(GOOD))
     try:

@@ -1,4 +1,4 @@
-"""The guard's checks of bodies: tensors, their data, content types and encodings."""
+"""The guard's checks of request bodies: tensors, their data, content types and encodings."""
 
 from __future__ import annotations
 

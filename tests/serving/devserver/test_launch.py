@@ -1,4 +1,4 @@
-"""The development `tritonserver` as a process: flags, signals, shared memory, neighbours."""
+"""The development `tritonserver` as a process: flags, signals, shared memory, other servers on the machine."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_without_the_guard_an_idle_connection_costs_the_exit_timeout_and_leaves_
 
 @pytest.fixture
 def in_python(tmp_path: Path) -> Path:
-    """A repository with a model that runs in a process of its own."""
+    """A repository with a python-backend model, which runs in a separate process."""
     python_models.write(tmp_path / "in-python", "digits", convnet())
     return tmp_path / "in-python"
 

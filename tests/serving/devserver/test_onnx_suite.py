@@ -1,5 +1,7 @@
-"""onnx's own backend tests: what onnxruntime answers the server answers alike, and what is refused is told by its
-tensor's name. Of the operators' cases every ninth, or every TRAINSERVE_ONNX_SUITE-th: 1 is all of them, for minutes."""
+"""onnx's own backend tests: the server answers what onnxruntime answers, and refusals name the tensor.
+
+Of the operators' cases it runs every ninth, or every TRAINSERVE_ONNX_SUITE-th: 1 runs all of them, which takes minutes.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said of a model that a server does not take."""
+"""Messages for a model that a server refuses."""
 
 from __future__ import annotations
 

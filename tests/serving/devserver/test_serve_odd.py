@@ -1,4 +1,4 @@
-"""`trainserve serve` with graphs that are no picture in, probabilities out: ready, and so for good."""
+"""`trainserve serve` with graphs that are not image classifiers: they become ready and stay ready."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ sequence_batching {
 
 
 def asked(running: Serving, model: str) -> int:
-    """How many requests the model has answered, well or not; only the watcher asks."""
+    """Return how many requests the model has answered, failures included; only the watcher sends any."""
     return Control(f"127.0.0.1:{running.ports[0]}", 10).finished(model)
 
 
 def steady(running: Serving, *models: str) -> None:
-    """Each was asked again and again, and none was ever called anything but ready."""
+    """Assert that the watcher keeps querying each model and that no line ever reports one as not ready."""
     running.wait_for_all(*(f"{model}: ready" for model in models))
     before = {model: asked(running, model) for model in models}
     wait_until(lambda: all(asked(running, model) >= before[model] + 4 for model in models), 60)

@@ -1,4 +1,4 @@
-"""The running server: right answers, batches, and requests that are not what they should be."""
+"""The running server: correct answers, batches, and malformed requests."""
 
 from __future__ import annotations
 

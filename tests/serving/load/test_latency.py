@@ -38,9 +38,9 @@ def test_an_open_loop_kept_up_when_few_wait_at_its_end(waiting: int, unanswered:
 
 def test_the_bound_of_a_median_is_the_order_statistic_of_that_confidence() -> None:
     assert upper_median([3.0]) == 3
-    assert upper_median([1, 2, 3, 4]) == 4  # 1 - 1/16 = 94 %; the third would be 69 %
-    assert upper_median([1, 2, 3, 4, 5]) == 5  # the fourth would be 81 %
-    assert upper_median([8, 7, 6, 5, 4, 3, 2, 1]) == 7  # 1 - 9/256 = 96 %
+    assert upper_median([1, 2, 3, 4]) == 4  # coverage 1 - 1/16 = 94 %; the third would give 69 %
+    assert upper_median([1, 2, 3, 4, 5]) == 5  # the fourth would give 81 %
+    assert upper_median([8, 7, 6, 5, 4, 3, 2, 1]) == 7  # coverage 1 - 9/256 = 96 %
     assert upper_median([1, 2, 3], confidence=0.5) == 2
 
 

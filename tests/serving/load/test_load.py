@@ -26,7 +26,8 @@ Answer = Callable[[int], bytes | None]
 
 @contextlib.contextmanager
 def serving(answer: Answer) -> Iterator[str]:
-    """A server that answers its n-th request, counted over all connections, one at a time; None closes."""
+    """Run a server that computes its n-th answer by `answer`, counted over all connections, one at a time; None
+    closes."""
     turn, count = threading.Lock(), iter(range(1_000_000))
     listener = socket.create_server(("127.0.0.1", 0), backlog=256)
 
@@ -66,7 +67,7 @@ def stalling(at: int, seconds: float) -> Answer:
 def test_an_open_loop_charges_a_stall_with_everyone_who_came_meanwhile() -> None:
     with serving(stalling(20, 0.4)) as address:
         sample = loops.open(address, REQUEST, rate=200, seconds=1, poisson=False)
-    # 80 requests come while the server stands still; those of its first half wait for longer than 0.2 s.
+    # 80 requests arrive while the server stalls; those in the first half of the stall wait longer than 0.2 s.
     assert (sample.latencies_s > 0.2).sum() >= 35
     assert len(sample.latencies_s) == 200
 
@@ -135,7 +136,7 @@ def test_arrivals_are_even_or_random_at_the_same_rate() -> None:
     random = loops.arrivals(1000, 2, np.random.default_rng(0))
     assert len(even) == 2000 and np.allclose(np.diff(even), 0.001)
     assert 1800 < len(random) < 2200 and random == sorted(random)
-    # Gaps of a Poisson process scatter as much as they last; even ones not at all.
+    # The gaps of a Poisson process have a standard deviation equal to their mean; constant gaps have none.
     assert 0.9 < np.std(np.diff(random)) / np.mean(np.diff(random)) < 1.1
 
 

@@ -36,7 +36,7 @@ def test_the_cache_tells_its_models_bytes_limit_and_evictions(tmp_path: Path) ->
 
 
 def tuned(p99_ms: float) -> Result:
-    """A result of the tuner's own, of one candidate that was measured and confirmed."""
+    """Return a tuner's result with one candidate that was measured and confirmed."""
     settings = Settings.model_validate(
         {"instances": 2, "threads": 1, "dynamicBatching": {"maxBatch": 8, "maxQueueDelay": "500us"}}
     )

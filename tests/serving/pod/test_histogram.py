@@ -1,4 +1,4 @@
-"""Triton's latency histogram: who is asked for it, in which buckets, and who is left in peace."""
+"""Triton's latency histogram: which servers are configured with it, with which buckets, and which are not."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def model(fetched: Path) -> Servable:
 
 
 def counted(config: Any) -> dict[str, list[float]]:
-    """The buckets of each histogram that a configuration speaks of."""
+    """Return the buckets of each histogram in a model configuration."""
     return {
         control.metric_identifier.family: list(control.histogram_options.buckets)
         for control in config.model_metrics.metric_control
@@ -43,7 +43,7 @@ def counted(config: Any) -> dict[str, list[float]]:
 
 
 def fetched_config(root: Path, digest: str, into: Path, *arguments: str, **environment: str) -> Any:
-    """The configuration that the init container writes."""
+    """Return the model configuration that the init container writes."""
     command = [sys.executable, "-m", "trainserve.serving", "fetch", "--store", str(root), "--digest", digest]
     command += ["--path", "default/digits/1", "--into", str(into), "--model-name", "digits", *arguments]
     subprocess.run(command, check=True, capture_output=True, env=dict(os.environ) | environment)
@@ -110,7 +110,8 @@ def test_what_overrides_say_of_it_wins(model: Servable, given: Any, wanted: dict
 
 
 def test_the_development_server_does_not_read_it_which_is_why_it_is_never_told(command: Path, model: Servable) -> None:
-    """Of 24.10, the newest that PyPI has; nor does it refuse the flag, which it knows nothing of either."""
+    """The newest release on PyPI is 24.10: it rejects the field, and ignores the flag, which it does not know
+    either."""
     flags = server_flags([Settings()], histogram=True)
 
     def said(folders: list[Folder]) -> list[str]:
@@ -123,7 +124,7 @@ def test_the_development_server_does_not_read_it_which_is_why_it_is_never_told(c
 
 
 def containers(image: str | None = None, slo: dict[str, str] | None = None) -> dict[str, list[str]]:
-    """The commands of a serving pod, by container."""
+    """Return the commands of a serving pod by container name."""
     triton = {} if image is None else {"triton": {"image": image}}
     spec = ModelServeSpec.model_validate({"model": {"name": "digits"}, "slo": slo, **triton})
     version = Version("digits", 3, "file:///srv/models/default/digits/3", DIGEST)

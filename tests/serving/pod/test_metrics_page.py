@@ -1,4 +1,4 @@
-"""docs/metrics.md against what a running server, a probe, the operator and a training pod really export."""
+"""docs/metrics.md matches what a running server, a probe, the operator and a training pod export."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ DEFINED = {metric.name: metric for group in (*triton.GROUPS, *metrics.GROUPS) fo
 QUERIES = re.findall(r"```promql\n(.*?)```", PAGE, re.DOTALL)
 DEVELOPMENT_RELEASE = "24.10"
 OF_THE_TARGET = {"namespace", "pod", "node", "trainjob", "modelserve", "model", "version", "attempt"}
-"""Labels that a scrape adds (docs/contracts.md), beside those that a metric has itself."""
+"""Labels added by the scrape (docs/contracts.md), in addition to a metric's own."""
 TUNED = {
     "objective": {"p99_ms": 20.0, "rate": None, "callers": None, "margin": 0.1},
     "choice": {"name": "b8", "rate": 900.0, "p99_ms": 15.5, "holds": True},
@@ -53,13 +53,13 @@ TUNED = {
 
 
 def scraped_here(metric: Metric) -> bool:
-    """Whether this machine, and the release of the development server, have it."""
+    """Return whether the metric exists on this machine and in the development server's release."""
     return metric.only != "GPU" and metric.since <= DEVELOPMENT_RELEASE
 
 
 @dataclass(frozen=True)
 class Family:
-    """One exported metric: its name as scraped, its kind and help, the names of its samples, and their labels."""
+    """One exported metric family: its kind and help, its sample names, and their labels."""
 
     kind: str
     help: str
@@ -68,7 +68,7 @@ class Family:
 
 
 def families(text: str) -> dict[str, Family]:
-    """By the name that the page has them under: counters of the Python client end with _total."""
+    """Parse an exposition; the keys are the names on the page: counters of the Python client end with _total."""
     found = {}
     for family in text_string_to_metric_families(text):
         total = family.type == "counter" and f"# TYPE {family.name}_total " in text
@@ -88,8 +88,8 @@ def of_triton(server: DevelopmentServer) -> str:
 
 @pytest.fixture(scope="module")
 def server(command: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevelopmentServer]:
-    """A server that exports all it can: models, one of them with a response cache, summaries, and the histogram that
-    it does not have."""
+    """A server that exports every metric it can: with models, one of them with a response cache, with summaries, and
+    with the flag for the histogram, which this release lacks."""
     repository = tmp_path_factory.mktemp("repository")
     right = faulty.network()
     faulty.place(repository, "plain", right.SerializeToString())
@@ -108,7 +108,7 @@ def server(command: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture
 def ask(server: DevelopmentServer) -> Callable[..., None]:
-    """Sends one request of some rows to a model of the server."""
+    """Return a function that sends one request of `rows` rows to a model of the server."""
 
     def send(model: str, rows: int = 1) -> None:
         connection = connector("http", server.url, model, ["probabilities"], 20)()
@@ -122,7 +122,7 @@ def ask(server: DevelopmentServer) -> Callable[..., None]:
 
 @pytest.fixture
 def exported(server: DevelopmentServer, ask: Callable[..., None], tmp_path: Path) -> dict[str, Family]:
-    """All that anything of this project exports here."""
+    """Return every metric family that the project's components export on this machine."""
     for model in ("plain", "cached", "cached"):
         ask(model)
     (tmp_path / "tuned.json").write_text(json.dumps(TUNED))
@@ -196,8 +196,8 @@ def test_every_query_is_valid_and_speaks_of_metrics_on_the_page_and_labels_that_
     suffixed = {f"{name}{suffix}" for name in DOCUMENTED for suffix in ("_bucket", "_sum", "_count")}
     known = {sample for family in exported.values() for sample in family.samples} | set(DOCUMENTED) | suffixed
     for query in QUERIES:
-        promql_parser.parse(query)  # raises ValueError, for wrong types too
-        names = set(re.findall(r"\b(?:nv|trainserve)_\w+", query)) - {HISTOGRAM}  # as a label's value
+        promql_parser.parse(query)  # raises ValueError, also for type errors
+        names = set(re.findall(r"\b(?:nv|trainserve)_\w+", query)) - {HISTOGRAM}  # occurs as a label's value
         assert names <= known, query
         own = {label for name, metric in DEFINED.items() if name in query for label in metric.labels}
         listed = re.findall(r"(?:by|on|ignoring|without) \(([^)]*)\)", query)
@@ -221,13 +221,13 @@ def test_every_entry_says_what_the_figure_is_and_how_it_is_read() -> None:
 
 
 def counts(server: DevelopmentServer, model: str, *names: str) -> list[float]:
-    """Of one model, over all its labels."""
+    """Return each counter's sum over all label values of one model."""
     lines = [line for line in of_triton(server).splitlines() if f'"{model}"' in line]
     return [sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(f"{name}{{")) for name in names]
 
 
 def risen(server: DevelopmentServer, model: str, before: list[float], expected: list[float], *names: str) -> None:
-    """Waits until the counts have risen as expected: an answer is sent before it is counted."""
+    """Wait until the counters have grown by `expected`: the server answers a request before it counts it."""
     deadline = time.monotonic() + 10
     while (found := [now - then for now, then in zip(counts(server, model, *names), before, strict=True)]) != expected:
         assert time.monotonic() < deadline, found

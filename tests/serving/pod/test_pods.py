@@ -91,7 +91,7 @@ def test_fetch_refuses_changed_bytes_naming_both_digests(root: Path, published: 
 def test_fetch_fails_by_name_on_settings_that_this_model_or_pod_cannot_follow(
     root: Path, published: Published, tmp_path: Path, settings: dict[str, Any], gpus: str, words: str
 ) -> None:
-    arguments = ["--settings", json.dumps(settings), "--gpus", gpus]  # the last one given counts
+    arguments = ["--settings", json.dumps(settings), "--gpus", gpus]  # the last occurrence of an option counts
     status, outcome, _ = run(*fetching(root, tmp_path / "run", published.digest), *arguments)
     assert (status, outcome["reason"]) == (1, "InvalidSettings")
     assert words in outcome["message"]

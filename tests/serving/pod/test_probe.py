@@ -1,4 +1,4 @@
-"""The probe in this process, beside a server that goes away and comes back as another."""
+"""The probe in this process, beside a server that stops and is replaced by another."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_a_server_that_does_not_answer_is_asked_again_a_second_later(start: Star
 
 
 def failed(probe: Probe, times: int) -> float:
-    """When that many inferences have failed."""
+    """Wait until `times` inferences have failed; return the monotonic time in seconds."""
     deadline = time.monotonic() + 30
     while (value(probe, INFERENCES, result="failed") or 0) < times:
         assert time.monotonic() < deadline

@@ -33,12 +33,12 @@ Begin = Callable[..., "Running"]
 
 @dataclass
 class Running:
-    """A probe's process."""
+    """A running probe process."""
 
     process: subprocess.Popen[bytes]
     address: str
     log: Path
-    """What it writes to stderr."""
+    """File that receives its stderr."""
 
     def get(self, path: str) -> tuple[int, str]:
         connection = http.client.HTTPConnection(self.address, timeout=10)
@@ -52,7 +52,7 @@ class Running:
             connection.close()
 
     def wait_for(self, path: str, status: int, seconds: float = 20.0) -> float:
-        """Seconds until `path` answered `status`."""
+        """Wait until `path` answers `status`; return the seconds waited."""
         begun = time.monotonic()
         while self.get(path)[0] != status:
             assert time.monotonic() - begun < seconds, self.get(path)
@@ -65,7 +65,7 @@ class Running:
 
 @pytest.fixture
 def probe(tmp_path: Path) -> Iterator[Begin]:
-    """Starts a probe of a server with a fetched version's folder; it is stopped with the test."""
+    """Start probes of a server with a fetched version's folder; they are stopped at the end of the test."""
     started: list[Running] = []
 
     def begin(version: Path, server: DevelopmentServer, *more: str | Path) -> Running:
@@ -106,7 +106,7 @@ def test_who_leaves_before_the_probe_answers_leaves_nothing_in_its_log(
     for _ in range(5):
         with socket.create_connection((host, int(port))) as asker:
             asker.sendall(b"GET /report HTTP/1.1\r\n")
-            asker.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # it ends with a reset
+            asker.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close with a reset
     running.wait_for("/readyz", 200)
     assert running.log.read_text() == ""
 

@@ -1,4 +1,4 @@
-"""What is asked is alive until its answer says otherwise, whoever still waits for it."""
+"""Liveness: a model counts as alive until an answer says otherwise, whether or not a caller still waits for it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trainserve.serving.pod.pulse import Pulse, Verdict
 
 
 class Asked:
-    """Somebody who answers when told to."""
+    """A check that answers only when the test releases it."""
 
     def __init__(self) -> None:
         self.times, self.released = 0, threading.Event()

@@ -1,4 +1,4 @@
-"""The bucket that ends at an objective, found in a real Prometheus of each release by the label that it is given."""
+"""The bucket that ends at an objective is found in a real Prometheus of each major version by its `le` label."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from trainserve.serving.devserver.server import free_ports
 from trainserve.serving.pod.metrics import ProbeMetrics
 
 OBJECTIVES = {"quick": 0.0005, "usual": 0.02, "odd": 0.0125, "whole": 1.0, "digits": 9.0, "slow": 2000.0}
-"""By the name of a ModelServe, in seconds; 8,999.9999 ms is not what 16 digits make of it."""
+"""Objectives in seconds by ModelServe name; formatting 8,999.9999 ms with 16 digits does not reproduce it."""
 
 
 def labels(objective: float) -> list[str]:
-    """Triton's, as prometheus-cpp 1.0.1 writes them."""
+    """Return the `le` labels that Triton exports, as prometheus-cpp 1.0.1 formats them."""
     return [f"{bound:.16g}" for bound in triton_bounds(objective)]
 
 
 def exposed(objective: float) -> str:
-    """What a serving pod and the operator export; the value of Triton's buckets is their place."""
+    """Return what a serving pod and the operator export; each of Triton's buckets has its index as its value."""
     probe, operator = ProbeMetrics(bounds(objective)), CollectorRegistry()
     probe.answered(objective * 0.99)
     probe.answered(objective * 1.01)
@@ -49,7 +49,7 @@ def exposed(objective: float) -> str:
 
 @pytest.fixture(scope="module")
 def target() -> Iterator[str]:
-    """An address under which each objective's pod is scraped at /<name>."""
+    """An address that serves each objective's metrics at /<name>."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -68,7 +68,7 @@ def target() -> Iterator[str]:
 
 @contextmanager
 def running(program: Path, folder: Path, target: str) -> Iterator[Callable[[str], list[dict[str, Any]]]]:
-    """A Prometheus that scrapes all objectives' pods; asks it."""
+    """Run a Prometheus that scrapes the pods of all objectives; yield a function that queries it."""
     jobs = [
         {
             "job_name": name,
@@ -105,7 +105,7 @@ def test_each_objective_finds_its_bucket_once_in_either_histogram(
         pytest.skip(str(error))
     wanted = {}
     for name, objective in OBJECTIVES.items():
-        wanted[name, PROBE] = 1.0  # of two inferences the one within the objective
+        wanted[name, PROBE] = 1.0  # of two inferences, the one within the objective
         (ends_there,) = {
             le for family, le in objective_buckets(objective) if family == TRITON and le in labels(objective)
         }
@@ -127,7 +127,7 @@ def test_each_objective_finds_its_bucket_once_in_either_histogram(
         while True:
             try:
                 values = found(ask)
-            except OSError:  # it starts
+            except OSError:  # still starting
                 values = {}
             if values == wanted:
                 break

@@ -1,4 +1,4 @@
-"""What images/serving.Dockerfile installs: small, without torch, and enough for every command that its pods run."""
+"""What images/serving.Dockerfile installs: small, without torch, and sufficient for every command that its pods run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DOCKERFILE = ROOT / "images" / "serving.Dockerfile"
 EXTRAS = re.findall(r"'\.\[([\w,-]+)\]'", DOCKERFILE.read_text())[0].split(",")
 IMAGE = 450_000_000
 BASE = 150_000_000
-"""Of python:3.11-slim-bookworm and its library's bytecode, which no test can measure: generously."""
+"""Bytes of python:3.11-slim-bookworm with its library's bytecode: a generous estimate, since no test can measure it."""
 IMPORTS = """
 import ast, s3fs, sys
 import trainserve.client.grpc, trainserve.client.http, trainserve.serving.load.load_grpc
@@ -31,17 +31,17 @@ for node in own:
     exec(ast.unparse(node))
 print(len(own), sorted({"torch", "onnxruntime"} & sys.modules.keys()))
 """
-"""Everything that the commands import once they run."""
+"""Everything that the commands import at run time."""
 
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The image's environment."""
+    """The Python of an environment with the image's packages."""
     return environment(tmp_path_factory.mktemp("image"), *EXTRAS)
 
 
 def run(python: Path, *arguments: str | Path) -> str:
-    """What a program of the image prints."""
+    """Run a program of the image; return its output."""
     command = [str(python), *map(str, arguments)]
     finished = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert finished.returncode == 0, finished.stdout + finished.stderr

@@ -1,4 +1,4 @@
-"""What settings do to a running server of real graphs: statistics, threads, versions, ensembles."""
+"""Effects of settings on a running server of real graphs: statistics, threads, versions, ensembles."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def settings(**fields: Any) -> Settings:
 
 @pytest.fixture(scope="module")
 def versions(tmp_path_factory: pytest.TempPathFactory) -> list[Servable]:
-    """default/digits 1, 2 and 3, with weights of their own."""
+    """Versions 1, 2 and 3 of default/digits, each with its own weights."""
     folder = tmp_path_factory.mktemp("versions")
     for seed in range(3):
         publish_convnet(folder / "store", folder / f"work{seed}", seed=seed)
@@ -48,7 +48,8 @@ def versions(tmp_path_factory: pytest.TempPathFactory) -> list[Servable]:
 
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Servable:
-    """The convnet without preprocessing and softmax: normalised planes to logits; the manifest says what to do."""
+    """The convnet without preprocessing and softmax: normalised planes to logits; the manifest describes the
+    preprocessing."""
     folder = tmp_path_factory.mktemp("bare")
     onnx.save(
         onnx.utils.Extractor(onnx.shape_inference.infer_shapes(convnet())).extract_model(["planes"], ["logits"]),
@@ -68,7 +69,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Servable:
 
 @pytest.fixture(scope="module")
 def waiting(tmp_path_factory: pytest.TempPathFactory) -> Entry:
-    """A gated model; its queue has no bounds."""
+    """A gated model with an unbounded queue."""
     return gated.entry(tmp_path_factory.mktemp("waiting"), "waiting", dynamicBatching={"maxBatch": 4})
 
 
@@ -107,7 +108,7 @@ def ask(server: DevelopmentServer, method: str, path: str, body: Any = None) -> 
 
 
 def infer(server: DevelopmentServer, model: str, given: np.ndarray[Any, Any]) -> dict[str, np.ndarray[Any, Any]]:
-    """Every output of `model`, which may be <name>/versions/<number>, for uint8 images."""
+    """Return every output of `model`, which may be <name>/versions/<number>, for uint8 images."""
     tensor = {"name": "images", "shape": list(given.shape), "datatype": "UINT8", "data": given.ravel().tolist()}
     answer = ask(server, "POST", f"/v2/models/{model}/infer", {"inputs": [tensor]})
     assert "outputs" in answer, answer
@@ -115,7 +116,7 @@ def infer(server: DevelopmentServer, model: str, given: np.ndarray[Any, Any]) ->
 
 
 def batches(server: DevelopmentServer, model: str) -> list[int]:
-    """Sizes of the batches that it has run."""
+    """Return the sizes of the batches that the model has run."""
     (found,) = ask(server, "GET", f"/v2/models/{model}/stats")["model_stats"]
     return [each["batch_size"] for each in found["batch_stats"]]
 
@@ -126,7 +127,8 @@ def test_warm_up_runs_a_sample_alone_and_in_a_full_batch_before_anybody_asks(ser
 
 
 def test_an_instance_has_as_many_threads_as_it_was_given(command: Path, bare: Servable, tmp_path: Path) -> None:
-    """Of `threads`, one is the instance's own. The first model brings what the server starts when it is needed."""
+    """An instance itself uses one of its `threads`. The first model also starts threads that the server creates on
+    demand."""
     threads = {"first": 1, "one": 1, "four": 4}
     write([Entry(name, bare, Settings(threads=number)) for name, number in threads.items()], tmp_path / "models")
     explicit = "--model-control-mode=explicit"
@@ -142,7 +144,7 @@ def test_an_instance_has_as_many_threads_as_it_was_given(command: Path, bare: Se
 
 
 def settled(count: Callable[[], int]) -> int:
-    """What is counted once it has stayed the same for a second."""
+    """Return the count once it has not changed for a second."""
     deadline, same, last = time.monotonic() + 60, 0, -1
     while same < 20:
         assert time.monotonic() < deadline
@@ -164,7 +166,7 @@ def test_the_versions_that_the_policy_names_are_served_and_no_other(server: Deve
 
 
 def expected(given: np.ndarray[Any, Any], bare: Servable) -> np.ndarray[Any, Any]:
-    """Probabilities as the manifest's words and plain onnxruntime give them."""
+    """Return probabilities computed by plain onnxruntime with the manifest's preprocessing."""
     planes = ((given.astype(np.float32) / 255 - MEAN) / STD).transpose(0, 3, 1, 2)
     session = onnxruntime.InferenceSession(bare.folder / "model.onnx", providers=["CPUExecutionProvider"])
     (logits,) = session.run(None, {"planes": planes.astype(np.float32)})
@@ -191,7 +193,7 @@ def test_the_ensembles_text_is_sent_over_grpc_too(server: DevelopmentServer, bar
 def test_a_grpc_request_whose_deadline_passed_is_not_run_though_its_queue_has_no_bounds(
     server: DevelopmentServer, waiting: Entry
 ) -> None:
-    """But for what was gathered already: two batches for each instance, on a server without rate limiter."""
+    """Except for requests already batched: two batches for each instance, on a server without a rate limiter."""
     with gated.asking(server, waiting) as model, Client(server.grpc_url, "grpc", timeout=0.5, retries=0) as client:
         described = client.model("waiting")
 
@@ -203,7 +205,7 @@ def test_a_grpc_request_whose_deadline_passed_is_not_run_though_its_queue_has_no
         model.wait_for_executions(1)
         for gone in [model.pool.submit(impatient, number) for number in range(1, 25)]:
             gone.result()
-        model.open(seconds=0.1)  # the server sees the deadlines pass a moment after the client
+        model.open(seconds=0.1)  # the server notices expired deadlines slightly later than the client
         model.wait_for_pending(0)
         executed = sum(len(numbers) for numbers in model.journal()) - 1
         assert executed <= 8
@@ -211,7 +213,7 @@ def test_a_grpc_request_whose_deadline_passed_is_not_run_though_its_queue_has_no
 
 
 def checked(command: Path, model: Servable, gpus: int = 0, **fields: Any) -> list[str]:
-    """What the server says to these settings, a line each."""
+    """Return the server's refusals of these settings, one line each."""
     wanted = settings(**fields)
     folders = layout([Entry(model.name, model, wanted)], gpus)
     return [str(refusal) for refusal in config_check.check(command, folders, server_flags([wanted]))]
@@ -236,7 +238,7 @@ EVERYTHING = {
     "ensemble": {"top": 2},
     "overrides": {"optimization": {"priority": "PRIORITY_MIN"}, "metricTags": {"team": "vision"}},
 }
-"""Of each field a value that is not its default."""
+"""A value other than the default for each field."""
 
 
 def test_the_server_understands_every_setting_as_it_was_meant(command: Path, bare: Servable) -> None:
@@ -245,7 +247,7 @@ def test_the_server_understands_every_setting_as_it_was_meant(command: Path, bar
 
 
 def test_whatever_the_settings_a_model_can_be_served_without_batches(command: Path, versions: list[Servable]) -> None:
-    """For a version with recorded samples and for a lone graph: what is laid out for a trial that fails."""
+    """Covers a version with recorded samples and a lone graph: the layout used when the batching trial fails."""
     wanted = settings(**EVERYTHING | {"batchAxis": "auto", "tensorRT": None})
     alone = wanted.model_copy(update={"batch_axis": "none"})
     for model in (versions[0], replace(versions[0], manifest=None)):
@@ -284,7 +286,7 @@ def test_a_graph_of_a_fixed_batch_is_warmed_up_and_has_a_queue_too(command: Path
         ({"backend": "nobody's"}, "unable to find backend library for backend 'nobody's'"),
         (
             {"model_metrics": {"metric_control": [{"metric_identifier": {"family": "x"}}]}},
-            'has no field named "model_metrics"',  # tritonclient's release knows it, the server's does not
+            'has no field named "model_metrics"',  # tritonclient's release knows the field, the server's does not
         ),
         ({"input": [{"name": "pixels", "data_type": "TYPE_UINT8", "dims": [28, 28, 1]}]}, "pixels"),
     ],
@@ -308,7 +310,7 @@ def test_what_the_server_understands_otherwise_is_told_by_field() -> None:
 def test_a_sample_that_the_model_cannot_run_keeps_it_from_being_ready(
     command: Path, versions: list[Servable], tmp_path: Path
 ) -> None:
-    """Warm-up is a real inference: what would fail every request fails the start."""
+    """Warm-up is a real inference: an error that would fail every request fails the start."""
     (tmp_path / "model.onnx").write_bytes((versions[0].folder / "model.onnx").read_bytes())
     np.savez(tmp_path / "samples.npz", images=images(1)[:, :20])
     (refusal,) = checked(command, replace(versions[0], folder=tmp_path), warmup=True)

@@ -65,7 +65,7 @@ def test_softmax_makes_probabilities_of_logits() -> None:
 
 @pytest.fixture(scope="module")
 def model(fetched: Path) -> Servable:
-    """It does its own preprocessing and has labels."""
+    """A model with its own preprocessing and with labels."""
     return Servable.of_version(fetched / "version")
 
 

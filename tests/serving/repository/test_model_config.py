@@ -1,4 +1,4 @@
-"""The text of a configuration. What each field does to a running server is in test_configured_server.py."""
+"""The text of a model configuration. Effects of each field on a running server: test_configured_server.py."""
 
 from __future__ import annotations
 

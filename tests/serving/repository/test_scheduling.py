@@ -1,4 +1,4 @@
-"""What the settings that gather, queue, order and limit requests do to a running server, read from what it executed."""
+"""Effects of the batching, queue, priority and rate-limit settings on a running server, read from what it executed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module")
 def ask(command: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
-    """One server of all these models; to ask one: `with ask(name) as model`."""
+    """One server of all these models; to query one: `with ask(name) as model`."""
     folder = tmp_path_factory.mktemp("scheduling")
     entries = {name: gated.entry(folder / name, name, **settings) for name, settings in SETTINGS.items()}
     write(list(entries.values()), folder / "models")
@@ -125,7 +125,7 @@ def test_a_request_that_waited_too_long_is_refused_with_503_as_soon_as_its_turn_
 
 
 def test_overload_is_refused_instead_of_letting_latency_grow(ask: Ask) -> None:
-    """Four times as many requests as it can run: whoever is served waited no longer than the timeout."""
+    """Sends four times the server's capacity: no served request waited longer than the timeout."""
     with ask("late") as model:
         before = [model.metric(name) for name in ("nv_inference_exec_count", "nv_inference_queue_duration_us")]
         model.open(seconds=0.02)
@@ -143,10 +143,11 @@ def test_overload_is_refused_instead_of_letting_latency_grow(ask: Ask) -> None:
 
 
 def test_a_queue_with_bounds_sleeps_half_a_second_now_and_then_though_somebody_waits(ask: Ask) -> None:
-    """A defect of the server since 24.04, of which docs/serving.md warns: only an arrival wakes its batcher."""
+    """A defect of the server since 24.04, described in docs/serving.md: only a new request wakes its batcher."""
 
     def slept() -> float:
-        """Seconds between the end of one execution and the beginning of the next, which was waiting all along."""
+        """Return the seconds between the end of one execution and the start of the next, which was pending all
+        along."""
         with ask("full") as model:
             model.ask(0)
             model.wait_for_executions(1)
@@ -184,7 +185,7 @@ def test_what_a_resource_allows_runs_at_once_and_nothing_more(ask: Ask) -> None:
 
 
 def test_of_those_who_wait_the_favoured_one_runs_more_often(ask: Ask) -> None:
-    """Priority 4 against 1: after one execution of the former the other is due seven times before it."""
+    """Priority 4 against 1: after one execution of the former, the other is due seven times before it."""
     with ask("limited") as model, ask("rival") as rival:
         model.ask(0)
         model.wait_for_executions(1)

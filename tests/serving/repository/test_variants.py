@@ -1,4 +1,5 @@
-"""Every kind of exported file, from PyTorch through the store to the server: verified in place with its own samples."""
+"""Every variant of an exported file, from PyTorch through the store to the server: verified there with its own
+samples."""
 
 from __future__ import annotations
 
@@ -43,7 +44,7 @@ def network(data: Dataset) -> nn.Module:
 
 @pytest.fixture(scope="module")
 def fetched(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """What the init container leaves of each variant; `beside` is one whose weights lie beside its file."""
+    """The init container's output for each variant; `beside` has its weights in a separate file."""
     root = tmp_path_factory.mktemp("store")
     classes, values = dataset(), regression()
     body, regressor = network(classes), network(values)
@@ -65,7 +66,7 @@ def fetched(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def server(
     command: Path, fetched: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[DevelopmentServer]:
-    """One server of them all."""
+    """One server of all variants."""
     models = tmp_path_factory.mktemp("models")
     for name, folder in fetched.items():
         (folder / "repository" / name).rename(models / name)

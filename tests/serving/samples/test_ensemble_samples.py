@@ -1,4 +1,4 @@
-"""What an ensemble answered, held against what was recorded. On a server: test_verified_ensembles.py."""
+"""Comparison of an ensemble's answers with the recorded ones. On a server: test_verified_ensembles.py."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SCORES = [[0.4001, 0.4], [0.7, 0.2], [0.7, 0.2]]
 
 
 def compared(labels: list[list[str]], scores: list[list[float]] = SCORES) -> Comparison:
-    """The answers to samples 5, 6 and 7."""
+    """Compare these labels and scores with the recorded answers to samples 5, 6 and 7."""
     encoded = np.array([[label.encode() for label in row] for row in labels], object)
     got = {"labels": encoded, "scores": np.array(scores, np.float32)}
     return compare_labelled(TEXTS, CLASSES, got, 1e-3, 1e-5, np.array([5, 6, 7]))

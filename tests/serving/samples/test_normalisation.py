@@ -1,4 +1,4 @@
-"""Which normalisation a network's answers betray. The served counterpart is in test_verification.py."""
+"""Detection of the normalisation that a network's answers imply. On a server: test_verification.py."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RIGHT = Preprocessing(scale=1 / 255, mean=list(faulty.MEAN), std=list(faulty.STD
 
 @pytest.fixture(scope="module")
 def network() -> Callable[[np.ndarray], np.ndarray]:
-    """The right network, taking images of floats."""
+    """The correct network, with float images as input."""
     model = faulty.network()
     model.graph.input[0].type.tensor_type.elem_type = 1
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
@@ -30,7 +30,7 @@ def network() -> Callable[[np.ndarray], np.ndarray]:
         ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
         ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
         ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-        ((0.3, 0.7, 0.2), (0.5, 0.1, 0.3)),  # nobody's convention
+        ((0.3, 0.7, 0.2), (0.5, 0.1, 0.3)),  # an arbitrary normalisation, not a common one
     ],
 )
 def test_mean_and_std_are_recovered(

@@ -1,4 +1,4 @@
-"""What tests put into a node's cache, and what they find there."""
+"""Helpers that fill a node's cache and inspect it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from trainserve.serving.sources.cache import Lease, NodeCache, Room
 
 
 def fill(cache: NodeCache, name: str, size: int) -> Lease:
-    """An entry of that many bytes."""
+    """Add an entry of `size` bytes."""
     digest = f"sha256:{hashlib.sha256(name.encode()).hexdigest()}"
 
     def make(room: Room) -> str:

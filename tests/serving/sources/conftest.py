@@ -1,4 +1,4 @@
-"""A published version, a lone graph and a ready repository, and the places that they are fetched from."""
+"""A published version, a lone graph and a ready repository, and the servers that they are fetched from."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from trainserve.serving.sources.cache import NodeCache
 
 @pytest.fixture(scope="session")
 def version(root: Path) -> Path:
-    """The folder of default/digits version 1."""
+    """Folder of default/digits version 1."""
     return root / VERSION
 
 
@@ -59,7 +59,7 @@ def running_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RangeSe
 def server(
     running_server: RangeServer, monkeypatch: pytest.MonkeyPatch, version: Path, graph: Path
 ) -> Iterator[RangeServer]:
-    """An https server with the version below `models/` and the graph, under an authority that is trusted."""
+    """An https server, signed by a trusted authority, with the version below `models/` and the graph."""
     running = running_server
     running.reset()
     monkeypatch.setenv("SSL_CERT_FILE", str(running.authority))
@@ -98,7 +98,7 @@ def s3(version: Path, graph: Path, ready: Path) -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with private.pem and public.pem, made as docs/serving.md says, and another pair beside them."""
+    """A folder with private.pem and public.pem, created as docs/serving.md describes, and a second pair (other-…)."""
     folder = tmp_path_factory.mktemp("keys")
     for prefix in ("", "other-"):
         private, public = f"{prefix}private.pem", f"{prefix}public.pem"
@@ -115,7 +115,7 @@ def openssl(folder: Path, *arguments: str) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
-    """Mounts a file system of its own size; it is gone with the test."""
+    """Mount file systems of a given size; they are unmounted after the test."""
     mounted: list[Path] = []
 
     def mount(size: str) -> Path:
@@ -134,6 +134,6 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
 
 @pytest.fixture(autouse=True)
 def no_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever goes into the user's cache goes into one of the test's own."""
+    """Redirect the user's cache to a folder of the test."""
     if os.environ.get("HOME"):
         monkeypatch.setenv("HOME", str(tmp_path / "home"))

@@ -1,4 +1,4 @@
-"""Where models are fetched from in these tests: an https server that answers ranges and can be made to misbehave."""
+"""Servers that models are fetched from in these tests: an https server with range requests and injectable faults."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tests.models.data_servers import PATIENCE, HttpsServer
 
 
 class RangeServer(HttpsServer):
-    """Serves `files`. `gets` are the paths that were asked for, `ranges` their Range headers ('' for none).
+    """An https server of `files`. `gets` lists the requested paths, `ranges` their Range headers ('' without one).
 
-    `cuts` holds for each of the next answers after how many bytes the connection ends, `statuses` what the next
-    requests are answered with instead.
+    For each of the next answers, `cuts` gives the number of bytes after which the connection closes, and `statuses` the
+    status to send instead of the content.
     """
 
     def reset(self) -> None:
-        """As it was in the beginning."""
+        """Restore the initial state."""
         self.files, self.gets = {}, []
         self.ranges: list[str] = []
         self.cuts: list[int] = []

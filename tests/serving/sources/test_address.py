@@ -1,4 +1,4 @@
-"""What an address means, and which are refused."""
+"""The meaning of an address, and which addresses are refused."""
 
 from __future__ import annotations
 

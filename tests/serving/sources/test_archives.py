@@ -1,4 +1,4 @@
-"""Models in archives: the same as unpacked ones, and nothing that leads out of them."""
+"""Models in archives: equal to unpacked ones, and no member is written outside the folder."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_an_archive_of_a_version_is_that_version(root: Path, tmp_path: Path, cac
 
 
 def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> bytes:
-    """A tar archive of one member."""
+    """Return a tar archive with one member."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as archive:
         info = tarfile.TarInfo(name)

@@ -1,4 +1,4 @@
-"""A node's cache: filled once, bounded, and what is in use stays."""
+"""A node's cache: each entry is fetched once, the size is bounded, and entries in use are kept."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from trainserve.serving.sources.cache import CacheFull, NodeCache, Room
 from trainserve.serving.sources.source import open_model, open_servable
 from trainserve.store import DigestMismatch, StoreError
 
-"""Opens a model, says so, and holds it until its stdin ends."""
-
 
 def test_a_model_is_fetched_once(server: RangeServer, cache: NodeCache) -> None:
     address = server.uri("models/default/digits/1")
@@ -31,7 +29,7 @@ def test_a_lone_graph_is_asked_for_again_only_when_it_has_changed(server: RangeS
     first = open_servable(address, cache=cache)
     assert open_servable(address, cache=cache).digest == first.digest
     assert server.gets == ["shapes.onnx"]
-    server.files["shapes.onnx"] += b"\x32\x00"  # an empty doc_string: the same graph in other bytes
+    server.files["shapes.onnx"] += b"\x32\x00"  # adds an empty doc_string: the same graph with different bytes
     assert open_servable(address, cache=cache).digest != first.digest
     assert server.gets == ["shapes.onnx", "shapes.onnx"]
 
@@ -67,7 +65,7 @@ def test_who_knows_a_digest_and_cannot_read_the_model_is_lent_nothing(
 ) -> None:
     cache, address = NodeCache(tmp_path / "cache", namespace="owner"), server.uri(path)
     digest = open_model(address, cache=cache).digest
-    server.files.clear()  # whoever asks there now is given nothing
+    server.files.clear()  # any further request would fail
     assert open_model(address, cache=cache, digest=digest).digest == digest
     neighbour = NodeCache(tmp_path / "cache", namespace="neighbour")
     elsewhere = server.uri(f"elsewhere/{path}")

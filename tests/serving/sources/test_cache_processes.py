@@ -25,11 +25,12 @@ model = open_servable(sys.argv[1], cache=cache)
 print("opened", model.digest, flush=True)
 sys.stdin.read()
 """
+"""A program that opens a model, prints its digest, and holds it until stdin ends."""
 
 
 @pytest.fixture
 def fetcher() -> Iterator[Callable[[str, Path], subprocess.Popen[str]]]:
-    """Starts a process that opens a model and holds it."""
+    """Start processes that open a model and hold it."""
     started: list[subprocess.Popen[str]] = []
 
     def start(address: str, folder: Path) -> subprocess.Popen[str]:
@@ -114,7 +115,7 @@ def test_of_two_the_second_goes_on_when_the_first_is_killed(
 
 
 def _waiting(both: list[subprocess.Popen[str]], lines: list[str]) -> Iterator[subprocess.Popen[str]]:
-    """The processes that say that they wait for another."""
+    """Yield the processes that report waiting for another."""
     import selectors
 
     with selectors.DefaultSelector() as selector:
@@ -129,7 +130,7 @@ def _waiting(both: list[subprocess.Popen[str]], lines: list[str]) -> Iterator[su
 
 
 def _wait_for_part(folder: Path) -> Path:
-    """A part of a graph that has arrived in the cache."""
+    """Wait for a partly downloaded graph in the cache; return its path."""
     deadline = time.monotonic() + 60
     while True:
         for path in folder.glob(".rooms/*/content/*.onnx"):

@@ -1,4 +1,4 @@
-"""Copies that go on where they stopped, and believe the sha256 alone."""
+"""Downloads that resume where they stopped, and trust only the sha256."""
 
 from __future__ import annotations
 

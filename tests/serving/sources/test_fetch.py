@@ -1,4 +1,4 @@
-"""`python -m trainserve.serving fetch` with models from everywhere, and a server that answers from what it left."""
+"""`python -m trainserve.serving fetch` with models from every source, and a server of its output."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def command(source: str, digest: str, into: Path, *more: str | Path) -> list[str
 
 
 def fetch(source: str, digest: str, into: Path, *more: str | Path) -> tuple[int, dict[str, Any]]:
-    """Exit status and termination message of the command, in this process."""
+    """Run the command in this process; return its exit status and termination message."""
     finished = CliRunner().invoke(main, command(source, digest, into, *more)[3:])
     assert finished.stdout, finished.stderr
     return finished.exit_code, json.loads(finished.stdout)
@@ -202,7 +202,7 @@ def test_a_server_answers_from_a_lone_graph_with_external_data_and_from_an_archi
 
 
 def test_the_documentations_keys_and_commands_work(version: Path, tmp_path: Path) -> None:
-    """Every line of the section, as it stands, in a shell."""
+    """Runs every line of the section in a shell, as it stands."""
     text = Path("docs/serving.md").read_text()
     section = text.split("### Signatures", 1)[1].split("\n#", 1)[0]
     script = section.split("```sh\n", 1)[1].split("```", 1)[0]

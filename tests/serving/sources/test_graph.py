@@ -1,4 +1,4 @@
-"""What a lone .onnx file says of itself, and which servers load it."""
+"""The metadata of a lone .onnx file, and which servers can load it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Write = Callable[..., Path]
 
 
 def relu(opset: int = 15, ir_version: int = 8, **inputs: object) -> onnx.ModelProto:
-    """One Relu between x and y; `inputs` replaces the fields of x."""
+    """Return a model with one Relu from x to y; `inputs` replaces fields of x."""
     value: dict[str, Any] = {"elem_type": TensorProto.FLOAT, "shape": ["batch", 4], **inputs}
     graph = helper.make_graph(
         [helper.make_node("Relu", ["x"], ["y"])],
@@ -88,7 +88,7 @@ def test_weights_given_as_inputs_are_not_asked_for(write: Write) -> None:
 
 
 def external(tmp_path: Path, location: str) -> Path:
-    """A graph whose weights lie at `location`, written there where it is inside of `tmp_path`."""
+    """Return a graph whose weights are at `location`; they are written there if that is inside `tmp_path`."""
     model = relu()
     model.graph.node[0].op_type = "Add"
     model.graph.node[0].input.append("w")
@@ -199,7 +199,8 @@ def test_a_graph_that_is_too_new_is_told_which_server_it_needs(
 
 
 def test_of_old_graphs_none_is_too_old() -> None:
-    """Below opset 7 onnxruntime promises nothing and loads what it can: 78 of onnx's own 112 test models of opset 6."""
+    """Below opset 7, onnxruntime guarantees nothing and loads what it can: 78 of onnx's own 112 test models of opset
+    6."""
     releases.check(6, 3, "x.onnx", release("26.08"))
 
 

@@ -1,4 +1,4 @@
-"""What a file or folder that holds no graph is told to be, and what its user is told to do."""
+"""Files and folders that hold no graph: how they are described, and what the user is advised to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which other versions a server's answers are held against, wherever the store is."""
+"""Which other versions a server's answers are compared with, wherever the store is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Triton model repositories that somebody else wrote: every model of them is checked."""
+"""Triton model repositories written by others: every model in them is checked."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_repositorys_digest_is_what_the_shell_says(ready: Path) -> None:
 
 @pytest.fixture
 def repository(ready: Path, tmp_path: Path) -> Path:
-    """A copy that a test may spoil."""
+    """A copy of the repository that a test may damage."""
     return Path(shutil.copytree(ready, tmp_path / "repository"))
 
 

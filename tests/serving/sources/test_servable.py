@@ -1,4 +1,4 @@
-"""A version as what serves sees it."""
+"""A version as the serving code sees it."""
 
 from pathlib import Path
 

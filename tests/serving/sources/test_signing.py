@@ -1,4 +1,4 @@
-"""Signatures: by keys that openssl made, over what openssl can check, and without them nothing is loaded."""
+"""Signatures: by keys that openssl created, verifiable with openssl; an unsigned or altered model is not loaded."""
 
 from __future__ import annotations
 
@@ -197,7 +197,7 @@ Command = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def trainserve(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs the command in this process: exit status, stdout, stderr."""
+    """Run the command in this process; return its exit status, stdout and stderr."""
 
     def run(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["trainserve", *map(str, arguments)])

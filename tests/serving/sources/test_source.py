@@ -1,4 +1,4 @@
-"""Models of every kind from every place, each with the bytes that were meant, and nothing that leads out of them."""
+"""Models of every kind from every source: the bytes match the digest, and no path leads outside."""
 
 from __future__ import annotations
 

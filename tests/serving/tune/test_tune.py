@@ -1,4 +1,4 @@
-"""Tuning a real server, for as long as a test may. What the whole minutes give is bench/tune.py's subject."""
+"""Tuning a real server, for as long as a test may take. bench/tune.py measures results at full length."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SECONDS = 12.0
 
 @pytest.fixture(scope="module")
 def result(command: Path, root: Path) -> Result:
-    # An objective that noise does not break: what is compared is throughput.
+    # An objective that noise cannot violate: the comparison is of throughput.
     return tuner.tune(command, Servable.of_version(root / "default/digits/1"), Objective(1000.0, callers=32), SECONDS)
 
 
@@ -26,13 +26,13 @@ def test_the_choice_is_at_least_as_fast_as_the_defaults_and_the_naive_setting(re
     choice, defaults, naive = result.choice, best_of(result.table, "defaults"), best_of(result.table, "naive")
     assert choice is not None and choice.held is not None
     assert defaults is not None and defaults.held is not None and naive is not None and naive.held is not None
-    # Chosen for the highest rate; against the naive setting batching wins by a factor that noise does not undo.
+    # Chosen for the highest rate; batching beats the naive setting by more than the noise.
     assert choice.held.rate >= 0.9 * defaults.held.rate
     assert choice.held.rate >= 1.1 * naive.held.rate
 
 
 def test_measurements_are_whole_and_under_the_load_that_was_asked_for(result: Result) -> None:
-    # Under the load of other tests this release's server hangs now and then; the rig then starts it anew.
+    # Under the load of other tests this release's server sometimes hangs; the rig then restarts it.
     whole = [each for each in result.measurements if not each.failure and not each.errors]
     assert len(whole) >= 0.9 * len(result.measurements)
     assert {each.trial.load.callers for each in result.measurements} == {32}

@@ -1,4 +1,4 @@
-"""What the tuner tries, keeps and shows."""
+"""The tuner's candidates, its choice, and its report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tuner in a pod: what it says at its end, and a run against a server that it did not start."""
+"""The tuner in a pod: its termination message, and a run against a server that it did not start."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SETTINGS = Settings.model_validate(
 
 
 def result(p99_ms: float | None, failure: str = "") -> Result:
-    """Of one candidate that was measured and confirmed at 900 requests a second."""
+    """Return a result with one candidate that was measured and confirmed at 900 requests a second."""
     trial = Trial("b8", "confirm", Load(seconds=1.0, rate=900.0))
     half = None if p99_ms is None else p99_ms / 2
     measured = Measurement(trial, rate=900.0, p50_ms=half, p99_ms=p99_ms, requests=900, failure=failure)

@@ -50,7 +50,7 @@ def test_the_choice_holds_the_objective_and_is_as_fast_as_the_best_references(
     table = rows([*named(len(given) - 2), *REFERENCES], seen, objective)
     chosen = choose(table)
     assert chosen is not None and chosen.held is not None and chosen.held.load.rate is not None
-    # A window of a few objectives does not tell a line that grows by a tenth of the time from one that does not grow.
+    # A window of a few objectives cannot tell a queue that grows by a tenth of the time from a stable one.
     assert chosen.held.load.rate <= 1.1 * found[chosen.candidate.name].capacity
     assert chosen.held.p99_upper_ms <= objective.bound_ms
     for row in table:
@@ -61,14 +61,14 @@ def test_the_choice_holds_the_objective_and_is_as_fast_as_the_best_references(
 @hypotheses(max_examples=60)
 @given(given=st.lists(behaviours, min_size=6, max_size=14), seed=st.integers(0, 99))
 def test_the_choice_is_near_the_best_of_all_that_were_tried(given: list[Behaviour], seed: int) -> None:
-    # One latency for all: what a closed loop sees is then what an open loop holds.
+    # The same latency for all: the closed loop's estimate then equals what the open loop sustains.
     found = everyone([Behaviour(each.capacity, 1.0) for each in given])
     objective = Objective(40.0)
     seen = tuned(found, objective, noise=0.03, seed=seed)
     chosen = choose(rows([*named(len(given) - 2), *REFERENCES], seen, objective))
     assert chosen is not None and chosen.held is not None
     best = max(each.sustained(objective.bound_ms) for name, each in found.items() if name != "naive")
-    # No more is planned than BUSY allows, bisection ends within an eighth, and a confirmation may cost a step.
+    # The plan allows at most BUSY, bisection ends within an eighth, and a confirmation may cost one step.
     assert (chosen.held.load.rate or 0) >= best * STEP_DOWN * BUSY
 
 

@@ -1,4 +1,5 @@
-"""What is batched on a running server, and what is not: every caller gets its own answer, in onnxruntime's numbers."""
+"""Which graphs are batched on a running server: every caller gets its own answer, numerically equal to
+onnxruntime's."""
 
 from __future__ import annotations
 
@@ -41,12 +42,12 @@ GRAPHS: dict[str, tuple[onnx.ModelProto, str]] = {
               [X], [tensor("confidence", [B]), tensor("best", [B], NUMBER)], [numbers("one", [1])]),
         "",
     ),
-    "weighted": (  # one number for each row goes in, too
+    "weighted": (  # also takes one number per row as an input
         model([node("Unsqueeze", "w one", "column"), node("Mul", "x column", "y")], [X, tensor("w", [B])], [Y],
               [numbers("one", [1])]),
         "",
     ),
-    "classifier": (  # ai.onnx.ml alone
+    "classifier": (  # uses only ai.onnx.ml
         model([node("LinearClassifier", "x", "label p", domain="ai.onnx.ml", classlabels_strings=["a", "b", "c"],
                     coefficients=[float(at % 5) for at in range(12)], intercepts=[0.0] * 3)],
               [X], [tensor("label", [B], TEXT), tensor("p", [B, 3])], ai_onnx_ml=1),
@@ -80,12 +81,12 @@ GRAPHS: dict[str, tuple[onnx.ModelProto, str]] = {
 }  # fmt: skip
 for _, (_graph, _) in GRAPHS.items():
     if _graph.opset_import[-1].domain == "ai.onnx.ml":
-        del _graph.opset_import[0]  # that of the standard operators, of which there are none
+        del _graph.opset_import[0]  # the import of the standard operators, which the graph does not use
 
 
 @dataclass
 class Served:
-    """`trainserve serve` with all of them, and a published version whose manifest says wrongly that it is a batch."""
+    """A `trainserve serve` of all graphs, and of a published version whose manifest wrongly declares it batchable."""
 
     serving: Serving
     said: dict[str, str] = field(default_factory=dict)
@@ -108,7 +109,8 @@ WRONG = "wrongly-recorded"
 
 
 def publish_wrongly(root: Path, work: Path) -> Path:
-    """A running sum over the rows, of which the manifest says that it is a batch; of each row alone the samples are."""
+    """Publish a running sum over the rows that its manifest declares batchable; its samples were recorded row by
+    row."""
     work.mkdir()
     onnx.save(GRAPHS["running-sum"][0], work / "model.onnx")
     rows = np.random.default_rng(0).normal(size=(16, 4)).astype(np.float32)
@@ -174,13 +176,13 @@ def test_every_caller_gets_onnxruntimes_answer_to_its_own_request(served: Served
     for at, answer in enumerate(answers):
         for output, truth in zip(session.get_outputs(), session.run(None, requests[at % len(requests)]), strict=True):
             got = answer[output.name]
-            # One number for each row comes in an axis of its own; a single number as onnxruntime gives it.
+            # One number per row has an axis of 1 in the answer; a scalar has the shape that onnxruntime gives.
             assert got.shape == (truth.shape if truth.ndim != 1 else (*truth.shape, 1))
             same(got.reshape(truth.shape), truth)
 
 
 def as_triton_takes(array: np.ndarray) -> np.ndarray:
-    """It knows no tensor without axes, and of one number for each row it wants an axis of 1."""
+    """Reshape for Triton, which has no scalars and requires a second axis of 1 for one number per row."""
     return array.reshape(-1, 1) if array.ndim == 1 else array.reshape(array.shape or (1,))
 
 
@@ -234,7 +236,7 @@ def test_a_pods_probe_has_the_server_started_anew_without_batches(command: Path,
         assert probe.verified is None
         assert "max_batch_size" not in (tmp_path / "repository" / WRONG / CONFIG).read_text()
         alive, words = probe.alive()
-        assert not alive and "without batches" in words  # so that the kubelet starts it anew
+        assert not alive and "without batches" in words  # so that the kubelet restarts the container
         server.kill()
         server.start()
         assert not probe.company.leaving("127.0.0.1", server.http_port, WRONG)

@@ -1,5 +1,5 @@
-"""Graphs that are no picture in, probabilities out, beside a real server: alive while they answer, dead when they do
-not, and verified for what they are."""
+"""Graphs that are not image classifiers, beside a real server: alive while they answer, dead when they do not, and
+verified as far as possible."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ STEADY = [name for name in GRAPHS if name not in ("chance", "company", "reshape"
 
 @dataclass(frozen=True)
 class Odd:
-    """A server of all of them, and the folder of their files."""
+    """A server of all odd graphs, and the folder of their files."""
 
     server: DevelopmentServer
     folder: Path
@@ -63,7 +63,7 @@ class Odd:
         return Probe("127.0.0.1", self.server.http_port, name, None)
 
     def pending(self, name: str) -> int:
-        """Requests that wait for an instance."""
+        """Return the number of requests that wait for an instance."""
         page = urllib.request.urlopen(self.server.metrics_url, timeout=10).read().decode()
         (value,) = re.findall(rf'^nv_inference_pending_request_count{{model="{name}".*}} (.*)$', page, re.MULTILINE)
         return int(float(value))
@@ -99,7 +99,7 @@ def test_an_error_that_was_there_from_the_beginning_is_an_answer_and_another_one
     assert "answers synthetic inputs with an error" in probe.message
     assert "Reshape" in probe.message
     assert probe.alive() == (True, "ok")
-    probe.model = "nonesuch"  # as after somebody has unloaded it
+    probe.model = "nonesuch"  # as after an unload
     alive, words = probe.alive()
     assert not alive
     assert "unknown model" in words
@@ -133,7 +133,7 @@ def test_who_answers_others_meanwhile_is_busy_and_not_dead(odd: Odd, monkeypatch
     for each in (probe, *others):
         each.verify()
     took = (probe.report().p50_ms or 0.0) / 1e3
-    for each in others:  # each asks in a thread of its own
+    for each in others:  # each sends its request in its own thread
         assert each.alive(0.0)[0]
     wait_until(lambda: odd.pending("slow") >= 2)
     monkeypatch.setattr(probes, "TIMEOUT", took / 10)

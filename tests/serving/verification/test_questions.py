@@ -1,4 +1,4 @@
-"""What comes without samples is served all the same, and who is dead is not taken for alive for what a cache says."""
+"""Models without samples are served too, and a cached answer does not make a dead model count as alive."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CACHED = Settings(response_cache=True)
 
 @pytest.fixture
 def lone(tmp_path: Path, start: Callable[..., DevelopmentServer]) -> DevelopmentServer:
-    """A server of a lone graph that answers repeated requests from memory."""
+    """A server of a lone graph whose response cache answers repeated requests."""
     path = tmp_path / "net.onnx"
     onnx.save(convnet(), path)
     digest = f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"

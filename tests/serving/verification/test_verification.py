@@ -1,4 +1,4 @@
-"""A running server, verified: right ones pass, and every fault that is really made is found and called by its name."""
+"""Verification of a running server: correct models pass, and every real fault is detected and named correctly."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NAMELESS = ["ant", "", "cat", " ", *faulty.LABELS[4:]]
 
 @dataclass(frozen=True)
 class Faults:
-    """A server of one right model and many wrong ones, and the version that all of them should be."""
+    """A server of one correct model and many faulty ones, and the version that all of them should match."""
 
     server: DevelopmentServer
     version: Path
@@ -85,7 +85,7 @@ def faults(command: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     server = DevelopmentServer(command, repository, log, *flags)
     server.start()
     yield Faults(server, work / "store/default/animals/1", other)
-    server.kill()  # stopping takes seconds and is tested by itself
+    server.kill()  # a clean stop takes seconds and has a test of its own
 
 
 def words(report: Report) -> str:

@@ -1,6 +1,6 @@
-"""The ensemble around a right model, verified on a running server: labels and scores are those that were recorded.
+"""Verification of the ensemble around a correct model on a running server: labels and scores equal the recorded ones.
 
-One that is not loaded: test_verification.py, too.
+Ensembles that do not load: test_verification.py.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ OTHER = Preprocessing(scale=1 / 255, mean=[0.485, 0.456, 0.406], std=[0.229, 0.2
 
 
 FEW = 6
-"""Samples, of which two classes at least are the best of none."""
+"""Number of samples; at least two classes are the best of none of them."""
 
 
 def best(recorded: Recorded) -> list[int]:
-    """The likeliest class of each sample."""
+    """Return the likeliest class of each sample."""
     return [int(each) for each in recorded.outputs["probabilities"].argmax(axis=1)]
 
 
 @dataclass(frozen=True)
 class Ensembles:
-    """A server of one model under many names, each with an ensemble around it; `bare` leaves preprocessing to that."""
+    """A server of one model under many names, each with an ensemble; `bare` leaves preprocessing to the ensemble."""
 
     server: DevelopmentServer
     version: tuple[Servable, Recorded]
@@ -51,7 +51,7 @@ class Ensembles:
         return verify(self.server.url, self.server.grpc_url if grpc else None, servable, recorded, model=name)
 
     def probe(self, name: str, samples: int = 64) -> Probe:
-        """A pod's, which has verified the model and the ensemble around it."""
+        """Return a probe, as in a pod, that has verified the model and the ensemble around it."""
         servable, recorded = self.bare if name.startswith("bare") else self.version
         if samples < len(recorded):
             recorded = Recorded.load(servable.folder, samples)
@@ -60,7 +60,7 @@ class Ensembles:
         return probe
 
     def recorded(self, sample: int) -> np.ndarray:
-        """The version's probabilities (8,)."""
+        """Return the version's recorded probabilities (8,) for a sample."""
         return self.version[1].outputs["probabilities"][sample]
 
 
@@ -95,7 +95,7 @@ def ensembles(command: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     server = DevelopmentServer(command, repository, work / "log", *flags)
     server.start()
     yield Ensembles(server, (version, Recorded.load(folder, 64)), bare)
-    server.kill()  # stopping takes seconds and is tested by itself
+    server.kill()  # a clean stop takes seconds and has a test of its own
 
 
 def words(report: Report) -> str:
