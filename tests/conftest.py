@@ -1,5 +1,4 @@
-"""Fixtures and hooks that all tests share: a real API server with TrainServe's kinds, and the `unit` marker of `make
-unit`."""
+"""Fixtures and hooks of all tests: a real API server with TrainServe's kinds, and the `unit` marker of `make unit`."""
 
 from __future__ import annotations
 
@@ -44,15 +43,13 @@ SLOW = frozenset(
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Skip collecting files and folders without unit tests when only unit tests are selected, because importing them is
-    slow."""
+    """Skip collecting files and folders without unit tests when only those are selected: importing them is slow."""
     return True if config.option.markexpr == "unit" and collection_path.stem in SLOW else None
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Exclude collected modules and tests from garbage collection: they live to the end, and each pass would traverse
-    them."""
+    """Exclude modules and tests from garbage collection: they live to the end, and each pass would traverse them."""
     gc.disable()
     try:
         return (yield)
@@ -70,8 +67,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class Scheduling(LoadFileScheduling):
-    """Assign tests to workers by file, and all tests that share a cluster to one worker, so that no second cluster
-    starts."""
+    """Assign tests to workers by file, and all that share a cluster to one worker, so that no second one starts."""
 
     def _split_scope(self, nodeid: str) -> str:
         return next((shared for shared in TOGETHER if re.match(shared, nodeid)), super()._split_scope(nodeid))
@@ -92,8 +88,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 @pytest.fixture(scope="session")
 def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """An administrator's kubeconfig: for the cluster of KUBECONFIG, else for an API server started for this session
-    only."""
+    """An administrator's kubeconfig: for the cluster of KUBECONFIG, else for an API server of this session."""
     if given := os.environ.get("KUBECONFIG"):
         yield Path(given)
         return

@@ -1,4 +1,4 @@
-"""One real digits run per session, as a pod runs it; and runs inside this process for everything smaller."""
+"""Fixtures: one real digits run per session, started as a pod starts it; smaller runs execute in this process."""
 
 import json
 import os
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
     from .data_servers import HttpsServer
 
-# Set before torch is imported: the tests share two cores with whatever else runs.
+# Must be set before torch is imported: the tests share two cores with other processes.
 os.environ["OMP_NUM_THREADS"] = "1"
 
 Config = dict[str, Any]
 RunScript = Callable[..., dict[str, Any]]
-"""Source of a script and sections of the config to its termination message."""
+"""Call with a script's source and sections of the config; returns the termination message."""
 
 
 def digits_config(root: Path | str, **changes: Any) -> Config:
-    """The contract's example, small changes by section: `trainer={"epochs": 1}`."""
+    """Return the configuration of docs/contracts.md's example, with changes by section: `trainer={"epochs": 1}`."""
     config: Config = {
         "job": {"namespace": "default", "name": "digits", "uid": "uid-1", "attempt": 1},
         "store": {"root": str(root), "publicRoot": "pvc://trainserve-models"},
@@ -55,7 +55,7 @@ def free_port() -> int:
 
 @dataclass
 class Pod:
-    """`python -m trainserve.models` as a pod starts it."""
+    """A process of `python -m trainserve.models`, started as in a pod."""
 
     process: "subprocess.Popen[str]"
     url: str
@@ -63,7 +63,7 @@ class Pod:
     answers: list[Any] = field(default_factory=list)
 
     def get(self, path: str) -> str:
-        """An answer of the running pod; waits until it listens."""
+        """Return the body of the running pod's answer; retry until it listens."""
         while True:
             try:
                 with urllib.request.urlopen(self.url + path, timeout=10) as answer:
@@ -73,7 +73,7 @@ class Pod:
                 time.sleep(0.005)
 
     def wait_for(self, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        """The first /progress that satisfies `condition`."""
+        """Poll /progress until it satisfies `condition`; return it."""
         while not condition(progress := json.loads(self.get("/progress"))):
             time.sleep(0.02)
         return dict(progress)
@@ -122,7 +122,7 @@ def start_pod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """What the session's run left, and what it answered over HTTP on its way."""
+    """What the session's run left, and what it answered over HTTP while it ran."""
 
     root: Path
     config: Config
@@ -156,7 +156,7 @@ def digits_run(start_pod: Callable[..., Pod], tmp_path_factory: pytest.TempPathF
 
 @pytest.fixture
 def execute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., dict[str, Any]]]:
-    """A run inside this process: its termination message, or what it raised."""
+    """Execute a run in this process; return its termination message or raise its exception."""
     from trainserve.models.config import parse
     from trainserve.models.interrupt import Interrupt
     from trainserve.models.progress import Progress
@@ -170,7 +170,7 @@ def execute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
             return Run(parse(config), progress or Progress(), terminal, Interrupt(), {}).execute().wire()
 
     yield run
-    # A run that failed left the exporter loading; in a pod the process ends there, here the next test would meet it.
+    # A failed run leaves the thread that loads the exporter: a pod ends then, here the next test would meet the thread.
     for thread in threading.enumerate():
         if thread.name == "warm-up":
             thread.join()
@@ -178,7 +178,7 @@ def execute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
 
 @pytest.fixture
 def stripes(tmp_path: Path) -> Callable[..., Path]:
-    """Writes a small .npz, quickly learnt: class c is a bright row c. Arrays can be replaced, or left out (None)."""
+    """Write a small .npz, quickly learnt: class c has a bright row c. Arrays can be replaced, or omitted with None."""
 
     def write(classes: int = 3, shape: tuple[int, ...] = (8, 8), count: int = 60, **arrays: Any) -> Path:
         random = np.random.default_rng(0)
@@ -195,7 +195,7 @@ def stripes(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def write_script(tmp_path: Path) -> Callable[[str], Path]:
-    """Writes a script, train.py."""
+    """Write a script to train.py."""
 
     def script(source: str) -> Path:
         path = tmp_path / "train.py"
@@ -207,7 +207,7 @@ def write_script(tmp_path: Path) -> Callable[[str], Path]:
 
 @pytest.fixture
 def run_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_script: Callable[[str], Path]) -> RunScript:
-    """Runs a script in this process as a pod would: its termination message, or what was raised."""
+    """Run a script in this process as a pod would; return its termination message or raise its exception."""
     from trainserve.models.interrupt import Interrupt
     from trainserve.models.progress import Progress
     from trainserve.models.script.config import parse
@@ -241,7 +241,7 @@ def run_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_script: Ca
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache of data sets, of this process and its children."""
+    """Folder of an empty data set cache, for this process and its children."""
     monkeypatch.setenv("TRAINSERVE_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
@@ -257,7 +257,7 @@ def module_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator["HttpsSe
 
 @pytest.fixture
 def server(module_server: "HttpsServer", monkeypatch: pytest.MonkeyPatch) -> Iterator["HttpsServer"]:
-    """As new, trusted by this process and its children."""
+    """The module's server, reset and trusted by this process and its children."""
     monkeypatch.setenv("SSL_CERT_FILE", str(module_server.authority))
     module_server.files.clear()
     module_server.gets.clear()

@@ -1,4 +1,4 @@
-"""Data sets as they come: image folders, archives and parquet files, written small."""
+"""Small data sets in each supported format: image folders, archives and parquet files."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def load(seed: int = 0, **dataset: Any) -> Dataset:
 
 
 def told(**dataset: Any) -> tuple[Dataset, list[str]]:
-    """What is loaded, and the lines that were said of it."""
+    """Load a data set; return it with the lines logged meanwhile."""
     lines: list[str] = []
     config = parse({"model": {"name": "convnet"}, "dataset": dataset}).dataset
     return data.load(config, 0, Watch(lines.append)), lines
 
 
 def picture(number: int, label: int, mode: str = "L", size: tuple[int, int] = (8, 8)) -> Image.Image:
-    """Noise that is the number's own, with a bright row for the label. `size` is (H, W)."""
+    """Return noise seeded by `number`, with a bright row for `label`. `size` is (H, W)."""
     pixels = np.random.default_rng(number).integers(0, 60, (*size, 3), dtype=np.uint8)
     pixels[label % size[0]] = 255
     return Image.fromarray(pixels).convert(mode)
@@ -46,7 +46,7 @@ def folder(
     root: Path, parts: tuple[str, ...] = ("train",), classes: tuple[str, ...] = ("cat", "dog"), count: int = 10,
     suffix: str = "png", mode: str = "L", size: tuple[int, int] = (8, 8),
 ) -> Path:  # fmt: skip
-    """ImageNet's layout, `count` images to a class."""
+    """Write an image folder in ImageNet's layout with `count` images per class."""
     kind = "PNG" if suffix == "png" else "JPEG"
     number = 0
     for part in parts:
@@ -60,7 +60,7 @@ def folder(
 
 
 def parquet(path: Path, images: Any, targets: Any, **names: str) -> Path:
-    """Columns `image` and `label`, or as named."""
+    """Write a parquet file with the columns `image` and `label`, or as named."""
     columns = {names.get("image", "image"): pa.array(images), names.get("label", "label"): pa.array(targets)}
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table(columns), path, row_group_size=7)
@@ -68,7 +68,7 @@ def parquet(path: Path, images: Any, targets: Any, **names: str) -> Path:
 
 
 def npz(count: int = 60, seed: int = 0) -> bytes:
-    """A file of noise in three classes."""
+    """Return an .npz of noise in three classes."""
     buffer = io.BytesIO()
     x = np.random.default_rng(seed).integers(0, 256, (count, 8, 8), dtype=np.uint8)
     np.savez(buffer, x=x, y=np.arange(count) % 3)
@@ -76,7 +76,7 @@ def npz(count: int = 60, seed: int = 0) -> bytes:
 
 
 def kept(cache: Path) -> list[str]:
-    """What the cache holds: entries, and parts that nobody sees."""
+    """Return the cache's entries, and the partial files that its users never see."""
     entries = [path.name for path in cache.iterdir() if path.name not in ("locks", "known", "partial")]
     return sorted(entries + [f"partial/{path.name}" for path in cache.glob("partial/*")])
 

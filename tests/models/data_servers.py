@@ -1,4 +1,4 @@
-"""Where data sets are fetched from, on loopback: HTTPS under an authority of its own, and an S3-compatible store."""
+"""Servers of data sets on loopback: HTTPS with a private certificate authority, and an S3-compatible store."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PATIENCE = 60.0
 
 
 class HttpsServer:
-    """Serves `files` by path. `authority` is the file of the CA that vouches for it."""
+    """An https server of `files` by path. `authority` is the path of its CA certificate."""
 
     def __init__(self, folder: Path) -> None:
         self.files: dict[str, bytes] = {}
@@ -27,11 +27,11 @@ class HttpsServer:
         """Whether answers carry an ETag."""
         self.password: str | None = None
         self.cut = False
-        """Whether a body ends in the middle."""
+        """Whether each body stops halfway and the connection closes."""
         self.leads_to: str | None = None
-        """Where every request is sent on to."""
+        """Location to which every request is redirected."""
         self.held = threading.Event()
-        """Unset: a body stops in the middle until it is set. `halfway` says that one has."""
+        """While unset, a body pauses halfway until it is set; `halfway` is set when one has paused."""
         self.held.set()
         self.halfway = threading.Event()
         self.authority = folder / "ca.pem"
@@ -100,11 +100,11 @@ class HttpsServer:
 
 class _Server(ThreadingHTTPServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients that are killed, or trust nobody, hang up in the middle."""
+        """Ignore the error: clients that are killed, or do not trust the certificate, disconnect early."""
 
 
 def _certificate(folder: Path, authority: Path) -> Path:
-    """A certificate for 127.0.0.1 with its key, signed by an authority made here."""
+    """Create a CA and a certificate for 127.0.0.1 signed by it; return the file with the certificate and its key."""
     ca, path = trustme.CA(), folder / "server.pem"
     ca.cert_pem.write_to_path(authority)
     ca.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(path)

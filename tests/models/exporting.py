@@ -1,4 +1,4 @@
-"""What the tests of the export share: a small data set, and an export in one call."""
+"""Helpers of the export tests: a small data set, and an export in one call."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from trainserve.models.signature import signature
 
 
 def dataset(shape: tuple[int, int, int] = (8, 8, 1), classes: int = 5, count: int = 300) -> Dataset:
-    """`count` training and as many test images; class c has a bright row c."""
+    """Return a data set of `count` training and `count` test images; class c has a bright row c."""
     random = np.random.default_rng(0)
     targets = np.arange(2 * count) % classes
     images = random.integers(0, 60, (2 * count, *shape)).astype(np.uint8)
@@ -30,7 +30,7 @@ def dataset(shape: tuple[int, int, int] = (8, 8, 1), classes: int = 5, count: in
 
 
 def regression(shape: tuple[int, int, int] = (8, 8, 1), outputs: int = 2) -> Dataset:
-    """The targets are the classes' numbers, negative in the second column."""
+    """Return a regression data set: the targets are the class numbers, negated in the second column."""
     classes = dataset(shape)
     targets: dict[str, Any] = {
         part: np.stack([getattr(classes, part), -getattr(classes, part)], 1)[:, :outputs].astype(np.float32)
@@ -41,7 +41,7 @@ def regression(shape: tuple[int, int, int] = (8, 8, 1), outputs: int = 2) -> Dat
 
 
 def graph(data: Dataset, body: nn.Module, **config: Any) -> Graph:
-    """`config` as in CONFIG.json's `export`."""
+    """Build the graph to export; `config` holds the fields of CONFIG.json's `export`."""
     return Graph(Network(data.normalisation(), body, data.task), signature(Export.model_validate(config), data))
 
 
@@ -51,12 +51,12 @@ def exported(data: Dataset, body: nn.Module, folder: Path, **config: Any) -> tup
 
 
 def linear(data: Dataset) -> nn.Module:
-    """The smallest network."""
+    """Return the smallest network."""
     return nn.Sequential(nn.Flatten(), nn.Linear(int(np.prod(data.shape)), len(data.labels)))
 
 
 def learnt(data: Dataset, body: nn.Module, steps: int = 60) -> nn.Module:
-    """`body`, trained on the whole training split a few times."""
+    """Train `body` on the whole training split for `steps` steps; return it in evaluation mode."""
     network = Network(data.normalisation(), body, data.task)
     images, targets = torch.from_numpy(data.train_images), torch.from_numpy(data.train_targets)
     loss = nn.functional.cross_entropy if data.task == "classification" else nn.functional.mse_loss
@@ -69,18 +69,18 @@ def learnt(data: Dataset, body: nn.Module, steps: int = 60) -> nn.Module:
 
 
 def config(gates: dict[str, Any] | None = None, **export: Any) -> Config:
-    """A whole one, for this `export` section."""
+    """Return a complete configuration with this `export` section."""
     sections = {"model": {"name": "convnet"}, "dataset": {"name": "digits"}, "export": export, "gates": gates or {}}
     return parse(sections)
 
 
 def made(data: Dataset, body: nn.Module, folder: Path, **export: Any) -> Artifact:
-    """Exported and checked as a run does it."""
+    """Export and check a network as a run does."""
     return artifact.make(graph(data, body, **export), data, config(**export), folder)
 
 
 def published(data: Dataset, body: nn.Module, root: Path, folder: Path, name: str, **export: Any) -> store.Published:
-    """`made`, in the store under `name`."""
+    """Export a network and publish it in the store under `name`."""
     done = made(data, body, folder, **export)
     draft = done.draft(config(**export), data, store.Metrics(accuracy=1.0, loss=0.0), store.Energy())
     return store.publish(root, "default", name, done.record(folder), draft)

@@ -1,4 +1,4 @@
-"""Reports of made-up runs: everything a page can hold, without training anything."""
+"""Reports of made-up runs: everything that a page can hold, without training."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def draft(labels: list[str], **changes: Any) -> store.ManifestDraft:
 
 
 def classified(labels: list[str], samples: np.ndarray[Any, Any], right: float = 0.8) -> Tested:
-    """`right` of the answers are; the others are a class further."""
+    """Return test results in which a share `right` of the answers is correct; the others are off by one class."""
     random = np.random.default_rng(0)
     truth = np.arange(len(samples)) % len(labels)
     confidence = random.uniform(0.3, 1, len(samples)).astype(np.float32)
@@ -86,7 +86,7 @@ def facts(labels: list[str], tested: Tested | None, **changes: Any) -> Facts:
 
 
 def noise(*shape: int) -> np.ndarray[Any, Any]:
-    """Pictures that no encoder makes small."""
+    """Return random images, which no encoder can compress."""
     return np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
 
 

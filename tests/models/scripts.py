@@ -1,6 +1,6 @@
 """Scripts that the tests run."""
 
-# Two classes: is the sum of the inputs positive? The weights that say so are set, nothing is trained.
+# Two classes: is the sum of the inputs positive? The weights are set accordingly, nothing is trained.
 MODEL = """
     import torch
     from torch import nn

@@ -1,6 +1,7 @@
-"""A small run of the loop that has everything a checkpoint must hold, here or in a process that can be killed.
+"""A small training run with everything that a checkpoint must hold, in this process or in one that can be killed.
 
-60 images of 8x8, 4 steps an epoch, 10 epochs; batch normalisation, dropout, augmentation, OneCycle and an average.
+60 images of 8x8, 4 steps an epoch, 10 epochs; batch normalisation, dropout, augmentation, OneCycle and weight
+averaging.
 """
 
 import contextlib
@@ -44,7 +45,7 @@ TRAINER: dict[str, Any] = {
 
 
 def little(count: int = 60, **changes: Any) -> Dataset:
-    """Class c of three is a bright row c of 8x8 pixels."""
+    """Return a data set of three classes: class c has a bright row c of 8x8 pixels."""
     random = np.random.default_rng(0)
     targets = np.arange(count) % 3
     images = random.integers(0, 60, (count, 8, 8, 1)).astype(np.uint8)
@@ -53,7 +54,7 @@ def little(count: int = 60, **changes: Any) -> Dataset:
 
 
 def network(plain: bool = False) -> Network:
-    """`plain`: without batch normalisation and dropout, which several processes do not do as one does."""
+    """Return a network; `plain` omits batch normalisation and dropout, which depend on the number of processes."""
     torch.manual_seed(0)
     between: list[nn.Module] = [] if plain else [nn.BatchNorm2d(4), nn.Dropout(0.3)]
     body = nn.Sequential(nn.Conv2d(1, 4, 3), *between, nn.ReLU(), nn.Flatten(), nn.Linear(144, 3))
@@ -61,7 +62,7 @@ def network(plain: bool = False) -> Network:
 
 
 def weights(trained: nn.Module) -> str:
-    """A digest of all parameters and buffers, bit for bit."""
+    """Return a digest of all parameters and buffers, bit for bit."""
     digest = hashlib.sha256()
     for name, value in trained.state_dict().items():
         digest.update(name.encode() + value.numpy().tobytes())
@@ -69,7 +70,7 @@ def weights(trained: nn.Module) -> str:
 
 
 class Fatal(Interrupt):
-    """Sends this process a real signal after `steps` of its own steps: the loop asks once a step."""
+    """Send this process a real signal after `steps` of its own steps; the loop checks once a step."""
 
     def __init__(self, number: signal.Signals | None = None, steps: int = 0) -> None:
         self._asked, self._number, self._steps, self._flag = 0, number, steps, False
@@ -95,7 +96,7 @@ def checkpoints(folder: Path, said: Callable[[str], None], **options: Any) -> It
 
 
 def finished(folder: Path | None = None, said: list[str] | None = None, **trainer: Any) -> tuple[str, Report]:
-    """The run to its end in this process, from the newest checkpoint where there is one: weights and last report."""
+    """Finish the run in this process, from the newest checkpoint if any; return its weights and last report."""
     torch.set_num_threads(1)
     say = (said if said is not None else []).append
     with checkpoints(folder, say) if folder else contextlib.nullcontext() as saved:
@@ -106,7 +107,7 @@ def finished(folder: Path | None = None, said: list[str] | None = None, **traine
 
 
 def process(folder: Path, out: Path, environment: dict[str, str] | None = None, **how: Any) -> BaseProcess:
-    """The run in a process of its own: `how` is what `_main` takes. What became of it is written to `out`."""
+    """Start the run in a separate process that writes its result to `out`; `how` holds the keys of `_main`."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["trainserve.models.train", "torch._dynamo", "pytest"])
     started = context.Process(target=_main, args=(str(folder), str(out), environment or {}, how))
@@ -115,7 +116,7 @@ def process(folder: Path, out: Path, environment: dict[str, str] | None = None, 
 
 
 def gang(folder: Path, out: Path, port: int, size: int = 2, **environment: str) -> Callable[..., list[int]]:
-    """`size` processes of one run under torchrun's environment; called with rank -> how, their exit codes."""
+    """Return a function from rank -> how to exit codes, which runs `size` processes under torchrun's environment."""
 
     def run(how: dict[int, dict[str, Any]] | None = None, **everywhere: Any) -> list[int]:
         own = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), **environment}
@@ -140,8 +141,9 @@ def free_port() -> int:
 
 
 def _main(folder: str, out: str, environment: dict[str, str], how: dict[str, Any]) -> None:
-    """`kill`: (signal, own steps until then); `torn`: killed in the middle of writing that checkpoint, from 1;
-    `plain`: the network; `fail`: what it fails with instead of training; `trainer`: other fields."""
+    """Run the process. Keys of `how`: `kill`: (signal, own steps until then); `torn`: number, from 1, of the checkpoint
+    during whose writing it is killed; `plain`: the network; `fail`: the error to raise instead of training; `trainer`:
+    other fields."""
     os.environ.update(environment)
     torch.set_num_threads(1)
     if how.get("torn"):

@@ -1,4 +1,4 @@
-"""Augmentation: each image moved and mirrored whole, as the generator says, and nothing else."""
+"""Augmentation: each image is shifted and flipped as a whole, as the generator decides, and otherwise unchanged."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ class Settings:
 
 
 def images(count: int = 200, dtype: torch.dtype = torch.uint8) -> Tensor:
-    """No two pixels of an image are the same."""
+    """Return images in which all pixels differ."""
     shape = (6, 7, 3)
     return torch.stack([torch.randperm(6 * 7 * 3).reshape(shape) for _ in range(count)]).to(dtype)
 
@@ -28,7 +28,7 @@ def applied(settings: Settings, batch: Tensor, seed: int = 0) -> Tensor:
 
 
 def moved(image: Tensor, down: int, right: int, flip: bool, crop: int) -> Tensor:
-    """The same with numpy: padded by reflection, cut out, mirrored before."""
+    """Compute the same with numpy: flip, pad by reflection, crop."""
     array = image.flip(1).numpy() if flip else image.numpy()
     padded = np.pad(array, ((crop, crop), (crop, crop), (0, 0)), mode="reflect")
     return torch.from_numpy(padded[crop + down :, crop + right :][:6, :7].copy())

@@ -1,4 +1,4 @@
-"""Batches: the same whether the split is resident or streamed, chosen by the memory there is."""
+"""Batches: equal whether the split is resident or streamed; the choice depends on the available memory."""
 
 import threading
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""A part of one image: refused before the run where a batch norm would refuse it, else no one's concern."""
+"""A part of one image: refused before the run if batch normalisation would fail on it, else allowed."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The network that a config asks for, as a run builds and trains it."""
+"""The network that a configuration requests, as a run builds and trains it."""
 
 import json
 from collections.abc import Callable

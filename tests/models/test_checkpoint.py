@@ -1,4 +1,4 @@
-"""The checkpoint folder: one run at a time, only as many files as asked for, and clear words when it cannot be used."""
+"""The checkpoint folder: one run at a time, at most as many files as configured, and clear errors if unusable."""
 
 import json
 import os

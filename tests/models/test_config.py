@@ -1,4 +1,4 @@
-"""Bad input: every field out of range, of the wrong type or unknown is refused in one line."""
+"""Invalid configurations: a field that is out of range, of the wrong type or unknown is refused in one line."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`dataset`: every field out of range, of the wrong type or unknown is refused in one line."""
+"""`dataset`: a field that is out of range, of the wrong type or unknown is refused in one line."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""`energy` and `log`: what is refused, and what is kept."""
+"""`energy` and `log`: what is refused, and what is accepted."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""`model` of the config: what it may be, and how each mistake is told."""
+"""`model` of the configuration: allowed values, and the message for each mistake."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""`trainer` and `checkpoint`: what is refused, and what is kept."""
+"""`trainer` and `checkpoint`: what is refused, and what is accepted."""
 
 from typing import Any
 

@@ -26,7 +26,7 @@ from .small_run import CPU, EPOCHS, PER_EPOCH, STEPS, TRAINER, checkpoints, litt
 
 
 class Stopping(Interrupt):
-    """Asks to stop after `steps` steps, as SIGTERM would."""
+    """Request a stop after `steps` steps, as SIGTERM would."""
 
     def __init__(self, steps: int) -> None:
         self._asked, self._steps = 0, steps
@@ -39,7 +39,7 @@ class Stopping(Interrupt):
 
     @requested.setter
     def requested(self, value: bool) -> None:
-        """It asks whatever it is told."""
+        """Ignore the value: the step count alone decides."""
 
 
 def points(steps: list[int]) -> list[Point]:

@@ -1,4 +1,4 @@
-"""Data sets: what they hold, how they are divided, and what a bad file is told."""
+"""Data sets: their contents, their splits, and the message for an invalid file."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Archives of image folders: read as the folder that is in them, which nothing in them can leave."""
+"""Archives of image folders: read like the folder inside; no member is written outside the target."""
 
 import io
 import tarfile
@@ -22,7 +22,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def archive(path: Path, root: Path) -> Path:
-    """Of all that is below `root`, with one folder around it."""
+    """Write an archive of all files below `root`, inside one top-level folder."""
     if path.suffix == ".zip":
         with zipfile.ZipFile(path, "w") as zipped:
             for file in digests.files(root):

@@ -1,4 +1,4 @@
-"""The cache: what is in it is whole; what cannot be written, and what is told meanwhile."""
+"""The cache: its entries are complete; failed writes; progress messages."""
 
 import contextlib
 import os
@@ -54,7 +54,7 @@ def test_a_full_disk_is_one_clear_error_and_nothing_is_kept(tmp_path: Path, monk
         with pytest.raises(DataError, match=text):
             load(uri=f"file://{tmp_path}/pets.npz")
         assert kept(small) == []
-        # Decoded data goes into mapped files: there a write to a full disk would be a crash.
+        # Decoded data is written to memory-mapped files, where a full disk would crash the process.
         monkeypatch.setattr("trainserve.models.data.arrays.LARGE", 100)
         with pytest.raises(DataError, match=text):
             load(name="synthetic", options={"shape": [32, 32, 3], "samples": 2000})
@@ -83,7 +83,7 @@ def test_progress_is_told_in_plain_lines_where_there_is_no_terminal(monkeypatch:
 
 
 BRACKETS = "[/pets].npz"
-"""Which mean something to rich."""
+"""Square brackets are markup in rich."""
 PROGRAM = """
 import sys
 from trainserve.models import data
@@ -101,7 +101,7 @@ def test_progress_is_a_bar_on_a_terminal(tmp_path: Path) -> None:
     with subprocess.Popen(command, stdout=its, stderr=its, env=environment) as process:
         os.close(its)
         shown = b""
-        with contextlib.suppress(OSError):  # what a terminal's end reads as
+        with contextlib.suppress(OSError):  # reading from a closed terminal raises this
             while content := os.read(ours, 65536):
                 shown += content
     os.close(ours)

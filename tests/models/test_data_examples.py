@@ -1,4 +1,4 @@
-"""The examples of data sets, as they stand."""
+"""The examples of data sets work as committed."""
 
 import importlib.util
 import json
@@ -14,7 +14,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples/data"
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The configs, with the data that make.py wrote beside them."""
+    """Folder with the example configurations and the data that make.py writes next to them."""
     folder = tmp_path_factory.mktemp("examples")
     for path in EXAMPLES.glob("*.json"):
         shutil.copy(path, folder)

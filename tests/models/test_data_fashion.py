@@ -1,4 +1,4 @@
-"""`fashion-mnist`: the real package, and files of one's own where apt is missing."""
+"""`fashion-mnist`: the real package, and the user's own files if apt is missing."""
 
 import gzip
 import os
@@ -17,7 +17,7 @@ from .data_files import load
 
 @pytest.fixture(scope="module")
 def real_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache into which the package was fetched, unless apt cannot reach it."""
+    """A cache that holds the package; skips the test if apt cannot reach it."""
     cache = tmp_path_factory.mktemp("cache")
     os.environ["TRAINSERVE_CACHE"] = str(cache)
     try:

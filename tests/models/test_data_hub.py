@@ -1,4 +1,4 @@
-"""Folders of parquet files as the Hugging Face Hub and others lay them out, and columns as their writers have them."""
+"""Folders of parquet files in the layouts of the Hugging Face Hub and others, with their usual column formats."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def write(
     image: str = "image",
     label: str = "label",
 ) -> None:
-    """As `datasets` writes it: structs of bytes and path, and the features in the metadata where there are names."""
+    """Write a file as `datasets` does: structs of bytes and path, and features in the metadata if there are names."""
     images = [{"bytes": content, "path": f"{number}.png"} for number, content in enumerate(contents(count))]
     table = pa.table({image: images, label: labels or [number % 3 for number in range(count)]})
     if names:

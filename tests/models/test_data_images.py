@@ -1,4 +1,4 @@
-"""Image folders: PNG and JPEG as they are on disk, and what a bad one is told."""
+"""Image folders: PNG and JPEG files, and the message for an invalid one."""
 
 import re
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Labels and names of arrays as people write them."""
+"""Labels and class names of arrays in the forms that users write."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def saved(path: Path, **arrays: Any) -> str:
 
 
 def together(dataset: Any) -> list[tuple[bytes, str]]:
-    """Each image with the name of its class."""
+    """Return each image with its class name, sorted."""
     parts = ((dataset.train_images, dataset.train_targets), (dataset.test_images, dataset.test_targets))
     return sorted(
         (image.tobytes(), dataset.labels[target])

@@ -1,4 +1,4 @@
-"""Folders of pictures as people have them: where the classes lie, which part is the test part, what is no picture."""
+"""Image folders in common layouts: where the classes are, which part is the test split, which files are ignored."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
 
 
 def put(root: Path, *names: str) -> Path:
-    """A picture under each name; a name that ends in / is an empty folder."""
+    """Write a picture under each name; a name that ends in / is an empty folder."""
     for number, name in enumerate(names):
         path = root / name
         (path if name.endswith("/") else path.parent).mkdir(parents=True, exist_ok=True)
@@ -154,7 +154,7 @@ def test_a_picture_is_known_by_its_content_whatever_its_name(tmp_path: Path, kin
 
 
 def one_odd(root: Path, image: Image.Image, mode: str = "RGB", **options: Any) -> Path:
-    """Pictures of that mode, and one other."""
+    """Write pictures of mode `mode`, and `image` among them."""
     folder(root, ("train", "test"), mode=mode)
     image.save(root / "test/dog/odd.tif", **options)
     return root

@@ -1,4 +1,4 @@
-"""Parquet: images as bytes or as Hugging Face writes them, classes or values beside them, and bad files."""
+"""Parquet: images as bytes or as Hugging Face writes them, with class or value columns, and invalid files."""
 
 import json
 from pathlib import Path

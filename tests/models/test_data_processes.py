@@ -1,4 +1,4 @@
-"""Fetching and decoding by several processes at once, and by processes that die."""
+"""Fetching and decoding by several processes at once, and by processes that are killed."""
 
 import select
 import signal

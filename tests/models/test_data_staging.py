@@ -1,4 +1,4 @@
-"""Fetching: from S3, HTTPS and files into the cache, whole or not at all."""
+"""Fetching from S3, HTTPS and files into the cache, completely or not at all."""
 
 import os
 import subprocess
@@ -38,7 +38,7 @@ def s3() -> Iterator[Any]:
     server.stop()
 
 
-# Where it comes from.
+# Sources.
 
 
 def test_https_is_fetched_once_and_read_from_the_cache_after_that(server: HttpsServer, cache: Path) -> None:
@@ -131,7 +131,7 @@ def test_a_folder_is_fetched_from_s3_file_by_file(s3: Any, tmp_path: Path, cache
     root = folder(tmp_path / "pets", ("train", "val"), count=3)
     for file in digests.files(root):
         s3.upload_file(str(file), "data", f"pets/{file.relative_to(root)}")
-    s3.put_object(Bucket="data", Key="pets/", Body=b"")  # what consoles make for a folder
+    s3.put_object(Bucket="data", Key="pets/", Body=b"")  # the placeholder object that S3 consoles create for a folder
     dataset = load(uri=f"s3://data/pets{slash}", digest=digests.of(root))
     assert (dataset.labels, len(dataset.train_images), len(dataset.test_images)) == (["cat", "dog"], 6, 6)
     assert np.array_equal(dataset.train_images, load(path=str(root)).train_images)
@@ -160,7 +160,7 @@ def test_a_file_uri_is_copied_and_outlives_its_place(tmp_path: Path) -> None:
     assert load(uri=uri, digest=digest).name == "pets"
 
 
-# What must not be kept.
+# Failed fetches leave nothing in the cache.
 
 
 def test_a_wrong_digest_names_both_and_nothing_is_kept(server: HttpsServer, cache: Path) -> None:

@@ -1,4 +1,4 @@
-"""`synthetic`: of any shape and size, the same from the same seed, and learnt by a small net."""
+"""`synthetic`: any shape and size, reproducible from its seed, and learnable by a small network."""
 
 import hashlib
 import json
@@ -48,7 +48,7 @@ def test_another_process_makes_the_same() -> None:
 
 
 def learnt(dataset: Dataset, loss: nn.Module) -> torch.Tensor:
-    """The outputs on the test split of one hidden layer, trained for a moment."""
+    """Return the outputs on the test split of a network with one hidden layer, trained for five epochs."""
     torch.manual_seed(0)
     net = nn.Sequential(nn.Flatten(), nn.Linear(dataset.train_images[0].size, 64), nn.ReLU())
     net.append(nn.Linear(64, len(dataset.labels)))

@@ -1,4 +1,4 @@
-"""Several processes (gloo, torchrun's environment): the same result, one end, and one reason when it fails."""
+"""Several processes (gloo, torchrun's environment): the same result, one outcome, and one reason when it fails."""
 
 import json
 import os
@@ -22,7 +22,7 @@ from trainserve.models.rank import Rank
 from .small_run import PER_EPOCH, STEPS, free_port, gang, process
 
 PLAIN: dict[str, Any] = {"plain": True, "trainer": {"augment": None, "precision": "fp32"}}
-"""What several processes do as one does, but for the order of sums."""
+"""Settings under which several processes compute what one does, up to the order of summation."""
 
 
 def left(folder: Path, number: int = 0) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def out(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def two(tmp_path: Path, out: Path) -> Callable[..., list[int]]:
-    """Runs two processes of one run; their exit codes."""
+    """Return a function that runs two processes of one run and returns their exit codes."""
     return gang(tmp_path / "checkpoints", out, free_port())
 
 
@@ -132,7 +132,7 @@ def test_a_gang_that_crashed_restarts_on_the_same_store_three_times(out: Path, t
 def test_more_parts_and_a_batch_that_two_cannot_share_evenly_change_nothing(
     two: Callable[..., list[int]], out: Path, tmp_path: Path
 ) -> None:
-    # 60 samples by 59: the last step has one sample, and the second process none.
+    # 60 samples in batches of 59: the last step has one sample, and the second process none.
     odd = {**PLAIN, "trainer": {**PLAIN["trainer"], "batchSize": 59, "accumulate": 3}}
     one = alone(tmp_path / "one", tmp_path / "one.json", **odd)
     assert two(**odd) == [0, 0]
@@ -171,7 +171,7 @@ def test_under_torchrun_the_gangs_failure_is_in_the_termination_message(tmp_path
 
 
 def torchrun(folder: Path) -> tuple[int, str, dict[str, Any]]:
-    """config.json of that folder in two processes: exit code, stdout, termination message."""
+    """Run config.json of the folder in two processes; return the exit code, stdout and the termination message."""
     log = folder / "termination-log"
     ended = subprocess.run(
         [

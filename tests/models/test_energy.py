@@ -1,4 +1,4 @@
-"""Energy: what is read from real counter files, what is said when there are none, and what follows from joules."""
+"""Energy: reading real counter files, the message without any, and the figures derived from joules."""
 
 import multiprocessing
 import os
@@ -17,7 +17,7 @@ RANGE = 262_143_328_850
 
 
 def zone(powercap: Path, folder: str, name: str, microjoules: int = 0) -> Path:
-    """A zone as the kernel shows it; answers its counter."""
+    """Create a powercap zone as the kernel presents it; return its counter file."""
     path = powercap / folder
     path.mkdir(parents=True)
     (path / "name").write_text(name + "\n")
@@ -45,7 +45,7 @@ def test_what_a_package_already_holds_is_not_counted_twice(tmp_path: Path) -> No
         zone(tmp_path, "intel-rapl:0:0", "core"),
         zone(tmp_path, "intel-rapl:0:1", "uncore"),
         zone(tmp_path, "intel-rapl:1", "psys"),  # the whole board, packages included
-        zone(tmp_path, "intel-rapl-mmio:0", "package-0"),  # the same package by another way
+        zone(tmp_path, "intel-rapl-mmio:0", "package-0"),  # the same package through another interface
     ]
     rapl = Rapl(tmp_path)
     for counter in (package, *parts):
@@ -84,7 +84,7 @@ def test_a_powercap_without_a_package_is_said(tmp_path: Path) -> None:
 def test_a_counter_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     counter = zone(tmp_path, "intel-rapl:0", "package-0")
     counter.unlink()
-    counter.mkdir()  # root may read any file, so that a mode of 0400 would show nothing here
+    counter.mkdir()  # a directory, because root can read any file: mode 0400 would have no effect
     rapl = Rapl(tmp_path)
     assert rapl.joules() is None
     assert rapl.reason == f"RAPL cannot be read: {counter}: Is a directory"
@@ -173,7 +173,7 @@ def _measure(rank: int, port: int, counters: list[Path], answers: "Queue[tuple[i
 
 
 def measured_on_two_machines(counters: list[Path]) -> Reading:
-    """What rank 0 of two processes has, each of which sees the powercap folder of its own."""
+    """Return what rank 0 of two processes reports, each of which reads its own powercap folder."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["torch"])
     answers: Queue[tuple[int, Reading]] = context.Queue()

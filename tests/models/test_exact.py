@@ -1,4 +1,4 @@
-"""Exact: a run that was stopped anywhere, by whatever, ends with the weights of one that was not, bit for bit."""
+"""Exact resumption: a run stopped anywhere, by any means, ends with an uninterrupted run's weights, bit for bit."""
 
 import json
 import random
@@ -21,7 +21,7 @@ def uninterrupted() -> str:
 
 
 def names(folder: Path) -> list[int]:
-    """Steps of the checkpoints there are."""
+    """Return the steps of the checkpoints in the folder."""
     return sorted(int(path.name[5:15]) for path in folder.glob("step-*.pt"))
 
 

@@ -1,4 +1,4 @@
-"""The example configs work as they stand, and the manifest of a network of one's own holds the file beside it."""
+"""The example configurations work as committed, and the manifest of a user's network stores the file next to it."""
 
 from pathlib import Path
 

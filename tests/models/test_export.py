@@ -1,4 +1,4 @@
-"""The exported file: what goes in and comes out, any batch, nothing of this machine inside."""
+"""The exported file: its inputs and outputs, any batch size, and no trace of this machine."""
 
 import json
 import os

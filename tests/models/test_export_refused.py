@@ -37,7 +37,7 @@ class Sorted(torch.autograd.Function):
 
 
 class Body(nn.Module):
-    """Linear, then what the test is about."""
+    """A linear layer, then the function under test."""
 
     def __init__(self, then: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ def test_a_model_that_cannot_be_exported_is_refused_by_its_operator(
 
 
 class Stubborn(nn.Module):
-    """Computes in float32 whatever its weights are."""
+    """Compute in float32 whatever the dtype of the weights."""
 
     def __init__(self) -> None:
         super().__init__()

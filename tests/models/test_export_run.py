@@ -1,4 +1,4 @@
-"""Whole runs that ask for more of the export: what they publish and say, and what keeps them from it."""
+"""Whole runs with further export options: what they publish and report, and what prevents publishing."""
 
 import json
 from collections.abc import Callable

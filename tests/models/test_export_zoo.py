@@ -1,4 +1,4 @@
-"""Every model of the zoo and four of timm's families: exported with an open batch axis, and PyTorch's equal."""
+"""Every model of the zoo and four of timm's families: exported with a dynamic batch axis, and equal to PyTorch."""
 
 from pathlib import Path
 
@@ -18,8 +18,8 @@ TIMM = ("timm/resnet10t", "timm/mobilenetv3_small_100", "timm/efficientnet_b0", 
 
 
 def digits(size: int, channels: int) -> Dataset:
-    """Scanned digits of `size` x `size` pixels, a multiple of 8."""
-    from sklearn.datasets import load_digits  # 1.2 s that the collection of all tests need not take
+    """Return scanned digits of `size` x `size` pixels, a multiple of 8."""
+    from sklearn.datasets import load_digits  # takes 1.2 s, so it is not imported at collection
 
     scanned = load_digits()
     images = (scanned.images * 15).astype(np.uint8).repeat(size // 8, 1).repeat(size // 8, 2)[..., None]
@@ -31,7 +31,7 @@ def digits(size: int, channels: int) -> Dataset:
 
 @pytest.mark.parametrize("name", [*MODELS, *TIMM])
 def test_it_is_exported_and_computes_what_pytorch_does(name: str, tmp_path: Path) -> None:
-    # The smallest images that the models can halve as often as they do.
+    # The smallest images that the models can downsample as often as they do.
     data = digits(32, 3) if name.startswith("timm/") else digits(8, 1)
     torch.manual_seed(0)
     graph, made = exported(data, zoo.build(name, {}, data.shape, 10), tmp_path)

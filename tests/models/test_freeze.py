@@ -1,4 +1,4 @@
-"""`model.freeze`: what stays as it is while the rest is trained."""
+"""`model.freeze`: which parameters and statistics stay fixed while the rest is trained."""
 
 import copy
 
@@ -17,7 +17,7 @@ def resnet9(classes: int = 4) -> nn.Module:
 
 
 def step(network: nn.Module) -> dict[str, torch.Tensor]:
-    """The state after one step of training."""
+    """Return the state after one training step."""
     network.train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=0.01, weight_decay=0.1)
     network(torch.randn(8, 1, 8, 8)).square().sum().backward()

@@ -1,4 +1,4 @@
-"""Which measured scores let a model be published, and what is said of those that do not."""
+"""Gates: which measured scores allow a model to be published, and the message for those that do not."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What a run says: to Kubernetes, over HTTP, and on a terminal."""
+"""What a run reports: to Kubernetes, over HTTP, and on a terminal."""
 
 import json
 from pathlib import Path

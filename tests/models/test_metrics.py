@@ -1,4 +1,4 @@
-"""What a training pod exports is what trainserve.api.metrics defines: all of it, and nothing else."""
+"""A training pod exports exactly the metrics that trainserve.api.metrics defines."""
 
 import json
 import math
@@ -24,7 +24,7 @@ WHOLE = dict.fromkeys(("loss", "accuracy", "samples_per_second", "eta_seconds", 
 
 
 def exported(progress: Progress) -> dict[str, float]:
-    """Metrics without labels as scraped, `_count` and `_sum` under their family's name."""
+    """Return the scraped values of metrics without labels; `_count` and `_sum` use their family's name."""
     families = text_string_to_metric_families(metrics.render(progress).decode())
     found = {}
     for family in families:

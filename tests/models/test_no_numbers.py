@@ -1,4 +1,4 @@
-"""Losses and answers that are no numbers: every writer of JSON writes null for them, says so, and keeps the reason."""
+"""NaN and infinity in losses and answers: every writer of JSON writes null, reports it, and keeps the reason."""
 
 import json
 import math
@@ -27,7 +27,7 @@ from .scripts import PUBLISH
 
 
 def strict(text: str | bytes) -> Any:
-    """As readers do who know no NaN."""
+    """Parse JSON strictly: NaN and infinity are errors."""
 
     def refuse(name: str) -> None:
         raise AssertionError(f"{name} is no JSON")

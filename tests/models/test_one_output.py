@@ -1,4 +1,4 @@
-"""A classifier of two classes with one output is one: in a script, in Keras and in our own loop."""
+"""A two-class classifier with a single output is treated as a classifier: in a script, in Keras and in our own loop."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +25,7 @@ from trainserve.models.script.running import Left
 from .conftest import RunScript
 from .scripts import MODEL
 
-# The model of two logits as one of their difference: positive where class 1 is meant.
+# The two-logit model reduced to the difference of its logits: positive for class 1.
 ONE = (
     MODEL
     + """
@@ -88,7 +88,7 @@ def test_a_task_that_is_none_is_refused_at_its_line(run_script: RunScript) -> No
 
 
 class Ending(nn.Module):
-    """A linear layer and what `end` makes of its one output."""
+    """A linear layer with one output, passed through `end`."""
 
     def __init__(self, end: Any) -> None:
         super().__init__()
@@ -114,7 +114,7 @@ class Ending(nn.Module):
 )
 def test_a_probability_is_told_from_a_logit_by_the_last_step(end: Any, expected: bool) -> None:
     body, given = Ending(end), torch.rand(8, 3)
-    with torch.no_grad():  # logits that are all between 0 and 1, too
+    with torch.no_grad():  # also logits that all lie between 0 and 1
         body.linear.weight.fill_(0.2)
         body.linear.bias.fill_(0.1)
         answered = body(given)
@@ -168,7 +168,7 @@ def network(shape, outputs, end=None):
 
 
 def bright_or_dark(tmp_path: Path, **model: Any) -> dict[str, Any]:
-    """Two classes of pictures, and the network of one output above."""
+    """Write two classes of pictures, and a network with one output; return the configuration."""
     random = np.random.default_rng(0)
     y = np.arange(200) % 2
     x = (random.integers(0, 100, (200, 4, 4)) + y[:, None, None] * 120).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""What parity compares, and what it catches."""
+"""What the parity check compares, and which errors it detects."""
 
 from dataclasses import replace
 from pathlib import Path

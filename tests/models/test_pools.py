@@ -1,4 +1,4 @@
-"""Pools that round up: exported as PyTorch counts their windows, for every onnxruntime, and never refused for it."""
+"""Pooling with ceil_mode: exported with PyTorch's window count, for every onnxruntime, and never refused for it."""
 
 import itertools
 from pathlib import Path
@@ -21,7 +21,7 @@ from .exporting import dataset, made
 
 
 def every_pool() -> list[nn.Module]:
-    """Of windows smaller than, as large as and larger than their steps; with padding, and gaps inside."""
+    """Return pools with windows smaller than, equal to and larger than their stride; with padding and dilation."""
     made: list[nn.Module] = []
     for kernel, stride, padding in itertools.product((1, 2, 3), (1, 2, 3, 4), (0, 1)):
         if 2 * padding > kernel:
@@ -32,7 +32,7 @@ def every_pool() -> list[nn.Module]:
 
 
 def file(pool: Any, given: torch.Tensor, answered: torch.Tensor) -> onnx.ModelProto:
-    """One pool at opset 18, as the exporter writes it."""
+    """Return a graph of one pool at opset 18, as the exporter writes it."""
     more: dict[str, Any] = {}
     for name, attribute in (("dilation", "dilations"), ("count_include_pad", "count_include_pad")):
         if hasattr(pool, name):
@@ -71,7 +71,7 @@ def test_every_pool_answers_as_pytorch_does(size: tuple[int, int], tmp_path: Pat
         pools.full_check(tmp_path / "pool.onnx")
         session = onnxruntime.InferenceSession(tmp_path / "pool.onnx", providers=["CPUExecutionProvider"])
         np.testing.assert_allclose(session.run(None, {"in": given.numpy()})[0], expected, atol=1e-6, err_msg=str(pool))
-    # Windows of padding alone, which no explicit padding can say.
+    # Windows of padding alone, which explicit padding cannot express.
     assert all(pool.padding or pool.dilation == 2 for pool in kept)
     assert len(kept) < len(every_pool()) / 5
 

@@ -1,4 +1,4 @@
-"""fp16 and int8: what is in the files, how they are compared, and what they may cost."""
+"""fp16 and int8: the contents of the files, how they are compared, and the accuracy that they may lose."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -37,7 +37,7 @@ def body() -> nn.Module:
 
 @pytest.fixture(scope="module")
 def make(body: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Artifact]:
-    """The trained convnet in a precision, with the two best classes."""
+    """Export the trained convnet in a precision, with its two best classes; each precision is exported once."""
     done: dict[str, Artifact] = {}
 
     def once(precision: str) -> Artifact:
@@ -49,7 +49,7 @@ def make(body: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Callable[
 
 
 def weights(made: Artifact) -> dict[int, int]:
-    """Numbers of the file's weights by their ONNX type."""
+    """Return the number of weight elements in the file by ONNX type."""
     sizes: dict[int, int] = {}
     for tensor in onnx.load(made.exported.path).graph.initializer:
         sizes[tensor.data_type] = sizes.get(tensor.data_type, 0) + int(np.prod(tensor.dims))
@@ -137,7 +137,7 @@ def test_a_regression_is_compared_by_the_size_of_its_values(tmp_path: Path, prec
 
 
 class Drowned(nn.Module):
-    """Beside what the classes are told by lies a number so large that 8 bits hold nothing else."""
+    """A value so large next to the informative ones that 8 bits cannot represent the latter."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Weights to begin with: which files are taken, what must fit, and that nothing is ever unpickled."""
+"""Pretrained weights: accepted files, required matches, and no unpickling of any file."""
 
 import hashlib
 from pathlib import Path
@@ -96,7 +96,7 @@ def test_two_networks_in_one_file_are_both_named_and_neither_is_chosen(tmp_path:
 
 
 class Tied(nn.Module):
-    """An embedding whose weights are also the head's, or look as if they were."""
+    """An embedding whose weights are shared with the head, or only appear to be."""
 
     def __init__(self, seed: int, tied: bool = True) -> None:
         super().__init__()
@@ -129,7 +129,7 @@ def test_of_a_checkpoint_with_averaged_weights_these_are_taken(tmp_path: Path) -
 
 
 class Wrapped(nn.Module):
-    """A network that has, like ours around it, a `mean` and a `body`."""
+    """A network with attributes `mean` and `body`, like the wrapper that we put around networks."""
 
     def __init__(self, seed: int) -> None:
         super().__init__()

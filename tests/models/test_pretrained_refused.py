@@ -1,4 +1,4 @@
-"""Files of weights that are refused: of another kind, damaged, or of another network."""
+"""Weight files that are refused: of another format, damaged, or of another network."""
 
 import pickle
 import re
@@ -74,7 +74,7 @@ def test_a_torchscript_program_is_told_apart_from_a_damaged_file(tmp_path: Path)
 
 
 class Trap:
-    """Unpickled, it would leave a file."""
+    """An object that creates a file when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

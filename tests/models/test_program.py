@@ -1,4 +1,4 @@
-"""What was exported before the training takes the trained weights afterwards, and is what an export would be."""
+"""A graph exported before training takes the trained weights afterwards, and equals a fresh export."""
 
 import copy
 from pathlib import Path
@@ -23,7 +23,7 @@ DATA = dataset((14, 14, 3))
 
 
 class Steps(nn.Module):
-    """Rows of the image as steps, and a buffer that no checkpoint has."""
+    """A recurrent network over the image's rows, with a buffer that no checkpoint contains."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class Shared(nn.Module):
 
 
 class Turning(nn.Module):
-    """Answers otherwise once somebody has said that it is trained."""
+    """A network that computes differently once `trained` is set."""
 
     trained = False
 
@@ -83,7 +83,7 @@ def exported(network: nn.Module, folder: Path, program: Program | None = None, *
 
 @pytest.fixture
 def walks(monkeypatch: pytest.MonkeyPatch) -> list[nn.Module]:
-    """The graphs that torch's exporter was given, in this order."""
+    """The graphs passed to torch's exporter, in order."""
     seen: list[nn.Module] = []
     export = torch.onnx.export
 

@@ -1,4 +1,4 @@
-"""The HTTP server of a training pod: metrics, unknown paths, and ports that cannot be had."""
+"""The HTTP server of a training pod: metrics, unknown paths, and ports that are in use."""
 
 import socket
 import struct
@@ -79,7 +79,7 @@ def test_who_leaves_before_the_answer_leaves_nothing_in_the_log(
     monkeypatch.setattr(listening, "shutdown_request", shutdown_and_tell)
     with socket.create_connection(("127.0.0.1", listening.server_port)) as asker:
         asker.sendall(b"GET /progress HTTP/1.1\r\n")
-        asker.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # so that it ends with a reset
+        asker.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close with a reset
     assert handled.wait(20)
     assert capfd.readouterr() == ("", "")
 

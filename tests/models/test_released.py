@@ -1,7 +1,7 @@
-"""Configurations across releases: a newer operator's are taken by older images, an older operator's by newer images.
+"""Configurations across releases: older images accept a newer operator's, and newer images an older operator's.
 
-`released/<release>.json` holds the JSON schemas of that release's configurations. When a release is made, keep its own:
-`python -m tests.models.released RELEASE`.
+`released/<release>.json` holds the JSON schemas of that release's configurations. When making a release, save its
+schemas with `python -m tests.models.released RELEASE`.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ def kind_of(config: Any) -> str:
 
 
 def written(spec: Schema) -> Schema:
-    """The configuration that this operator writes for a spec."""
+    """Return the configuration that this operator writes for a spec."""
     return run_config(trainjob(), TrainJobSpec.model_validate(spec), 1, SETTINGS)
 
 
 def refused(config: Schema, release: str) -> list[str]:
-    """Why a release's images would not take a configuration; its rules between fields are no part of a schema."""
+    """Return why a release's images would refuse a configuration; a schema contains no rules between fields."""
     validator = jsonschema.Draft202012Validator(RELEASED[release][kind_of(config)])
     return [error.message for error in validator.iter_errors(config)]
 
@@ -62,7 +62,7 @@ def resolved(schema: Schema, root: Schema) -> Schema:
 
 
 def with_defaults(config: Any, schema: Schema, root: Schema) -> Any:
-    """As an older operator wrote it: with every default that its release had."""
+    """Return the configuration as an older operator wrote it: with every default of its release."""
     schema = resolved(schema, root)
     if not isinstance(config, dict) or "properties" not in schema:
         return config
@@ -127,7 +127,7 @@ def test_older_images_take_whatever_this_operator_writes_of_a_section_but_for_fi
     try:
         assume(not unsupported(TrainJobSpec.model_validate(spec)))
     except ValidationError:
-        reject()  # a rule of several sections, such as that a whole script needs no data set
+        reject()  # a rule between sections, such as that a whole script needs no data set
     config = written(spec)
     for release in RELEASED:
         validator = jsonschema.Draft202012Validator(RELEASED[release][kind_of(config)])
@@ -136,7 +136,7 @@ def test_older_images_take_whatever_this_operator_writes_of_a_section_but_for_fi
 
 
 def default(field: Schema) -> Any:
-    """The default, without what is none in it: one that a factory makes is not in a schema."""
+    """Return the field's default without its None values; defaults from a factory are not in a schema."""
     value = field.get("default")
     return (
         {name: each for name, each in value.items() if each is not None} if isinstance(value, dict) else value
@@ -144,7 +144,7 @@ def default(field: Schema) -> Any:
 
 
 def narrower(old: Schema, new: Schema, place: str, roots: tuple[Schema, Schema]) -> list[str]:
-    """Where a field is gone, has another default, or takes less than it did."""
+    """Return the places where a field is missing, has another default, or accepts less than before."""
     found = []
     old, new = resolved(old, roots[0]), resolved(new, roots[1])
     for name, field in old.get("properties", {}).items():

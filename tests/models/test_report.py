@@ -1,4 +1,4 @@
-"""report.html: whole, small, harmless whatever users name, and never in the way of a version."""
+"""report.html: complete, small, safe for any names; if it cannot be made, the version is published without it."""
 
 import re
 import subprocess
@@ -26,7 +26,7 @@ DIGITS = [str(digit) for digit in range(10)]
 
 
 class Page(HTMLParser):
-    """The elements of a page, its text, and every address that it names."""
+    """The elements of a page, its text, and every address that it references."""
 
     def __init__(self, content: bytes) -> None:
         super().__init__()

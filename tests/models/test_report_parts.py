@@ -1,4 +1,4 @@
-"""Parts of a report: pictures, latency, environment, drawings, gates and wording."""
+"""Parts of a report: pictures, latency, environment, charts, gates and wording."""
 
 import base64
 import io

@@ -1,4 +1,4 @@
-"""What a report says of answers is what scikit-learn says of them."""
+"""A report's scores equal scikit-learn's."""
 
 import numpy as np
 import pytest

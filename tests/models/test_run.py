@@ -1,4 +1,4 @@
-"""A whole run as a pod makes it: what it says, what it publishes, and how it ends."""
+"""A whole run as in a pod: its messages, what it publishes, and how it ends."""
 
 import hashlib
 import json

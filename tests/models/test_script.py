@@ -1,4 +1,4 @@
-"""A whole script of the user's own: how it is run and watched, and how it fails."""
+"""A user's whole script: how it is run and watched, and how it fails."""
 
 import re
 import signal

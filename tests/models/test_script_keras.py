@@ -1,4 +1,4 @@
-"""The classic Keras script, as any tutorial has it: watched, exported, checked and published without a line of ours."""
+"""The classic Keras script of the tutorials: watched, exported, checked and published without any change."""
 
 import gzip
 import os
@@ -34,7 +34,7 @@ TRAIN, TEST = 1280, 320
 
 
 def mean_squared_error(truth: Any, given: Any) -> None:
-    """As Keras calls a function of its own."""
+    """A loss function named as Keras names its own."""
 
 
 class Loss:
@@ -61,7 +61,7 @@ def test_a_loss_of_numbers_says_that_it_is_a_regression(loss: Any, expected: str
 
 @pytest.fixture(scope="module")
 def keras_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where Keras finds a small data set in the place of Fashion-MNIST: class c is a bright pair of rows c."""
+    """A Keras home with a small data set in place of Fashion-MNIST: class c has a bright pair of rows c."""
     home = tmp_path_factory.mktemp("keras")
     folder = home / "datasets/fashion-mnist"
     folder.mkdir(parents=True)
@@ -87,7 +87,7 @@ class KerasRun:
 
 @pytest.fixture(scope="module")
 def keras_run(keras_home: Path, start_pod: Callable[..., Pod], tmp_path_factory: pytest.TempPathFactory) -> KerasRun:
-    """The example's script itself, on the small data set."""
+    """The example's script itself, run on the small data set."""
     root = tmp_path_factory.mktemp("store")
     pod = start_pod(
         {
@@ -216,6 +216,6 @@ assert 0 < (half.float() - whole).abs().max() < 1e-2
 
 
 def test_a_keras_model_can_be_halved() -> None:
-    """In a process of its own: what imports Keras here is not watched."""
+    """Runs in a separate process: Keras imported in this process is not watched."""
     environment = {**os.environ, "KERAS_BACKEND": "torch"}
     subprocess.run([sys.executable, "-c", HALVED], env=environment, check=True, timeout=300)

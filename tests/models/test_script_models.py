@@ -1,4 +1,4 @@
-"""What becomes of the model that a script leaves: checked as every model is, refused where it does not fit."""
+"""The model that a script leaves: checked like every model, refused if it does not fit."""
 
 from pathlib import Path
 from typing import Any
@@ -127,7 +127,7 @@ def test_what_acts_on_an_export_of_ours_is_refused_for_the_scripts_own(tmp_path:
 
 
 def a_graph() -> onnx.ModelProto:
-    """out = abs(in), (N, 3) float32."""
+    """Return a graph of out = abs(in), (N, 3) float32."""
     batch: list[str | int | None] = ["n", 3]
     given, answer = (onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, batch) for name in ("in", "out"))
     graph = onnx.helper.make_graph([onnx.helper.make_node("Abs", ["in"], ["out"])], "abs", [given], [answer])
@@ -177,7 +177,7 @@ def test_a_model_that_does_not_fit_its_labels_is_refused(outputs: Any, targets: 
 
 
 def adopted_of(outputs: Any, targets: Any) -> Adopted:
-    """A model that answers sample n with row n of `outputs`."""
+    """Adopt a model that answers sample n with row n of `outputs`."""
     table = torch.tensor(outputs, dtype=torch.float32)
 
     class Table(torch.nn.Module):

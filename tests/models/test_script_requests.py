@@ -1,5 +1,5 @@
-"""Graphs of a script's own that are no batch, or have tensors without axes: published only as a server can be told, and
-with samples that onnxruntime answers as they say, one request at a time."""
+"""Graphs of a script that are not batchable, or have scalar tensors: published only with what a server needs to know,
+and with samples that onnxruntime reproduces one request at a time."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def taken(tmp_path: Path, graph: onnx.ModelProto, **samples: Any) -> OwnGraph:
 
 
 def answered(made: OwnGraph, tmp_path: Path) -> Recorded:
-    """The version as it is served: its samples are sent to onnxruntime as a probe sends them to a server."""
+    """Publish the version, send its samples to onnxruntime as a probe sends them to a server, and return them."""
     files = made.record(tmp_path)
     draft = made.draft(
         parse({"model": {"script": "a.py"}}, tmp_path),

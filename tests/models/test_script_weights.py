@@ -1,4 +1,4 @@
-"""The weights of a script's own `model.onnx`: published with it, in whatever part of the graph they are named."""
+"""The weights of a script's own `model.onnx`: published with it, in whichever part of the graph they are referenced."""
 
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ BATCH: tuple[list[str | int | None], list[str | int | None]] = (["n", 3], ["n", 
 
 
 def outside(folder: Path, name: str, file: str) -> Any:
-    """TABLE as a tensor whose values lie in `file`."""
+    """Return TABLE as a tensor with its data in `file`."""
     (folder / file).parent.mkdir(exist_ok=True)
     (folder / file).write_bytes(TABLE.tobytes())
     tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=TABLE.shape, data_location=TensorProto.EXTERNAL)
@@ -80,7 +80,7 @@ def function(folder: Path, file: str) -> tuple[list[Any], list[Any], list[Any]]:
 
 
 def written(folder: Path, form: Any, file: str) -> Any:
-    """out = in @ TABLE as model.onnx; what `own_graph` makes of it."""
+    """Write out = in @ TABLE to model.onnx; return the result of `own_graph`."""
     nodes, weights, functions = form(folder, file)
     given, answer = (
         helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)

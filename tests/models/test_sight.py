@@ -1,4 +1,4 @@
-"""A network that passes over pixels: said with the sizes, and refused where it is much of the image."""
+"""A network that skips pixels: reported with the sizes, and refused if much of the image is skipped."""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ VIT = "timm/vit_tiny_patch16_224"
 
 
 def build(shape: tuple[int, int, int], **model: Any) -> list[str]:
-    """What is said of the network."""
+    """Build a network; return the lines logged meanwhile."""
     said: list[str] = []
     builder.build(Model.model_validate(model), Path("/"), shape, 10, Watch(said.append))
     return said

@@ -38,7 +38,7 @@ def test_a_faster_way_is_taken_for_its_shape_alone_and_leaves_no_trace_in_the_we
 
 
 class SlowNorm(torch.nn.Module):
-    """Wastes its time before it normalises."""
+    """Batch normalisation that wastes time first."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -39,7 +39,7 @@ def test_a_terminal_gets_a_progress_bar(tmp_path: Path) -> None:
         while True:
             try:
                 shown += os.read(controller, 65536)
-            except OSError:  # how Linux says that the other end of a terminal was closed
+            except OSError:  # how Linux reports that the other end of a terminal was closed
                 break
     os.close(controller)
     assert process.returncode == 0
@@ -51,7 +51,7 @@ def test_a_terminal_gets_a_progress_bar(tmp_path: Path) -> None:
 
 
 def trained(terminal: Terminal, progress: Progress, **changes: Any) -> None:
-    """A moment of a training, as the run hands it to the terminal."""
+    """Report one step of a training to the terminal, as the run does."""
     report = {"epoch": 2, "step": 15, "steps": 20, "samples": 960, "seconds": 3.0, "loss": 0.25, "accuracy": 0.5}
     last = Report(**{**report, "epoch_ended": False, "samples_per_second": 320.0, **changes})
     progress.update(epoch=last.epoch, epochs=3, step=last.step, loss=last.loss, accuracy=last.accuracy, eta_seconds=1.0)

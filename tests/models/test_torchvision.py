@@ -1,4 +1,4 @@
-"""torchvision imports everywhere: in a script, in what a script starts, and beside libraries that import it."""
+"""torchvision can be imported everywhere: in a script, in its subprocesses, and beside libraries that import it."""
 
 import importlib.util
 import subprocess

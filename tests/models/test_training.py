@@ -1,4 +1,4 @@
-"""The loop: exact from the seed, every optimizer learns, threads as the pod is given."""
+"""The training loop: reproducible from the seed, every optimizer learns, as many threads as the pod is given."""
 
 import re
 from dataclasses import replace
@@ -101,7 +101,7 @@ def test_the_loop_stops_within_a_step_when_asked(digits: Dataset) -> None:
 
 
 def little(count: int = 60, **changes: Any) -> Dataset:
-    """Class c of three is a bright row c of 8x8 pixels."""
+    """Return a data set of three classes: class c has a bright row c of 8x8 pixels."""
     random = np.random.default_rng(0)
     targets = np.arange(count) % 3
     images = random.integers(0, 60, (count, 8, 8, 1)).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""The loop on an NVIDIA GPU; skipped where there is none."""
+"""The training loop on an NVIDIA GPU; skipped without one."""
 
 from pathlib import Path
 from typing import Literal

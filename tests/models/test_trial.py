@@ -1,4 +1,4 @@
-"""What cannot be exported, or is exported wrongly, is found before the first epoch and told by its layer."""
+"""Networks that cannot be exported, or are exported wrongly, are detected before the first epoch, by layer."""
 
 import copy
 import random
@@ -24,14 +24,14 @@ DATA = dataset((14, 14, 3))
 
 
 class Pooled(nn.Module):
-    """A function of torch's, not a module."""
+    """Use a function of torch, not a module."""
 
     def forward(self, images: Tensor) -> Tensor:
         return nn.functional.avg_pool2d(images, 2, divisor_override=3)
 
 
 class LastStep(nn.Module):
-    """Rows of the image as steps."""
+    """A recurrent network over the image's rows."""
 
     def __init__(self, cells: nn.Module) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class LastStep(nn.Module):
 
 
 class Packed(nn.Module):
-    """Of each image as many steps as it has bright pixels."""
+    """A recurrent network over packed sequences: one step for each bright pixel of an image."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -153,7 +153,7 @@ def test_answers_that_differ_for_no_layers_sake_say_nothing_before_the_training(
 
 
 class Drawing(nn.Module):
-    """Counts its calls and draws numbers, in evaluation as well."""
+    """Count calls and draw random numbers, in evaluation mode as well."""
 
     calls: Tensor
 

@@ -1,4 +1,4 @@
-"""Models whose weights are not float32: published as float32, or refused with that cause."""
+"""Models whose weights are not float32: published as float32, or refused with the cause."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -43,7 +43,7 @@ def test_of_a_model_in_float32_nothing_is_said() -> None:
 
 
 class Wide(nn.Module):
-    """Computes in float64, whatever its weights are."""
+    """Compute in float64 whatever the dtype of the weights."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ def test_samples_in_bfloat16_are_taken(run_script: RunScript) -> None:
 
 
 class Widening(nn.Module):
-    """Weights in float32, an answer in float64."""
+    """Weights in float32, output in float64."""
 
     def __init__(self) -> None:
         super().__init__()

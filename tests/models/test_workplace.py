@@ -1,4 +1,4 @@
-"""Whoever a run is, what it and its libraries write has a place."""
+"""Whichever user a run has, there is a writable place for what it and its libraries write."""
 
 import json
 import os
@@ -24,7 +24,7 @@ print(json.dumps({"cwd": os.getcwd(), "uid": os.getuid(), **{name: os.environ[na
 
 @pytest.fixture
 def anywhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[str, str]]:
-    """An environment with a home and a working folder that can be written to."""
+    """An environment with a writable home and working folder."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "home").mkdir()
     yield {"HOME": str(tmp_path / "home")}
@@ -58,7 +58,7 @@ def test_what_an_image_set_stays_where_it_can_be_used(anywhere: dict[str, str], 
 
 @pytest.fixture
 def own() -> Iterator[Path]:
-    """A folder of a user who is nobody here, where others can reach it."""
+    """A folder owned by a user without an account here, in a place that other users can reach."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         (Path(folder) / "own").mkdir()
@@ -75,7 +75,7 @@ def test_a_user_without_a_home_has_every_place_below_the_folder_it_was_given(giv
         "work = os.environ.get('TRAINSERVE_WORK'); workplace.settle(os.environ, Path(work) if work else None);"
         "exec(sys.argv[1])"
     )
-    # As in a container whose root is read-only: no home, nor can the working folder or /tmp be written to.
+    # As in a container with a read-only root: home, working folder and /tmp are not writable.
     environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "TMPDIR": "/proc/none", given: str(own)}
     ended = subprocess.run(
         [sys.executable, "-c", program, SCRIPT], cwd="/", env=environment, capture_output=True, text=True, timeout=120

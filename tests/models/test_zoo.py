@@ -1,4 +1,4 @@
-"""Every model of the zoo: its shape, its size, and that it learns; and what each promises of itself."""
+"""Every model of the zoo: its output shape, its size, that it learns, and the properties that each documents."""
 
 import re
 
@@ -14,7 +14,7 @@ CLASSES = 4
 
 
 def textures(count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """(N, 1, 8, 8) images with noise: lying stripes, standing stripes, chess, grey; and their classes."""
+    """Return noisy images (N, 1, 8, 8) of horizontal or vertical stripes, chequerboard or grey, and their classes."""
     random = torch.Generator().manual_seed(seed)
     labels = torch.arange(count) % CLASSES
     line = torch.arange(8) % 2
@@ -25,7 +25,7 @@ def textures(count: int, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def learn(network: nn.Module, steps: int, rate: float) -> tuple[float, float]:
-    """The loss of the first and of the last step, each on images it had not seen."""
+    """Return the loss of the first and of the last step, each on unseen images."""
     optimizer = torch.optim.Adam(network.parameters(), lr=rate, fused=True)
     losses = []
     for step in range(steps):

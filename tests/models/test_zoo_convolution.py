@@ -1,4 +1,4 @@
-"""The convolution that is trained as a matrix product: the same function, taken where it is the faster one."""
+"""The convolution trained as a matrix product: the same function, used where it is faster."""
 
 import pytest
 import torch
@@ -26,7 +26,7 @@ def test_the_product_is_the_convolution_and_has_its_gradients(size: tuple[int, i
 
 @pytest.fixture
 def products(monkeypatch: pytest.MonkeyPatch) -> list[torch.Size]:
-    """The shapes of what goes through the product, on a processor with AMX."""
+    """Record the input shapes of the matrix product, on a simulated processor with AMX."""
     seen: list[torch.Size] = []
 
     def counted(x: Tensor, weight: Tensor, stride: int) -> Tensor:

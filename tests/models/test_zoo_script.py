@@ -1,4 +1,4 @@
-"""`model.script: path.py:function`: a network of the user's own, and every way in which it can go wrong."""
+"""`model.script: path.py:function`: a user's own network, and every way in which it can fail."""
 
 from collections.abc import Callable
 from pathlib import Path

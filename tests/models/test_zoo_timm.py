@@ -1,4 +1,4 @@
-"""`timm/<name>`: timm's models built for the data; what timm does not know or cannot do is told in one line."""
+"""`timm/<name>`: timm's models built for the data; what timm does not know or support is reported in one line."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A small network, and its weights as files hold them."""
+"""A small network, and its weights in the formats of different files."""
 
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ def same(one: nn.Module, other: nn.Module, *but: str) -> bool:
 
 
 def lightning(weights: dict[str, Tensor]) -> dict[str, Any]:
-    """What Lightning 2.6's ModelCheckpoint keeps, `weights` as the module's."""
+    """Return what Lightning 2.6's ModelCheckpoint stores, with `weights` as the module's state."""
     best = {"best_model_score": torch.tensor(0.5), "best_model_path": "epoch=2.ckpt", "best_k_models": {}}
     return {
         "epoch": 3,

@@ -71,8 +71,7 @@ class Cluster:
         await self.requests.send("PATCH", self.path(kind, name, "status"), {"status": status}, content_type=MERGE)
 
     async def events(self) -> list[str]:
-        """Wait for the namespace's first events, which are posted after the status was written, and return their
-        reasons."""
+        """Wait for the namespace's first events, posted after the status was written, and return their reasons."""
         async with asyncio.timeout(DEADLINE):
             while not (told := await self.objects("Event")):  # noqa: ASYNC110 - the server tells nobody here
                 await asyncio.sleep(0.02)
@@ -128,8 +127,7 @@ async def process(log: Path) -> AsyncIterator[str]:
 
 
 def lines(log: Path, namespace: str) -> list[Object]:
-    """Return the log lines of the process itself and of `namespace`: earlier tests left objects that cannot make
-    progress."""
+    """Return the log lines of the process itself and of `namespace`: earlier tests left objects that stay stuck."""
     read = [json.loads(line) for line in log.read_text().splitlines()]
     return [line for line in read if line.get("object", {}).get("namespace", namespace) == namespace]
 

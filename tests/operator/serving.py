@@ -41,8 +41,7 @@ UNSCHEDULABLE: Object = {"type": "PodScheduled", "status": "False", "message": "
 
 
 class Serve:
-    """A ModelServe between reconciles, without an API server: each planned change is applied to the objects held
-    here."""
+    """A ModelServe between reconciles, without an API server: each plan is applied to the objects held here."""
 
     def __init__(self, *jobs: Object, **spec: Any) -> None:
         self.object: Object = {

@@ -28,8 +28,7 @@ def after(seconds: float) -> datetime:
 
 
 def trainjob(name: str = "digits", uid: str = "job-uid", status: Object | None = None, **spec: Any) -> Object:
-    """Return a TrainJob of the convnet on digits; keyword arguments replace top-level fields of the spec, None removes
-    one."""
+    """Return a TrainJob of the convnet on digits; `spec` replaces top-level fields of its spec (None removes one)."""
     whole: Object = {
         "model": {"name": "convnet"},
         "dataset": {"name": "digits"},

@@ -1,7 +1,7 @@
-"""Property test: every object of our kinds that a server may store, under this schema or an earlier one, is either
-planned for or refused with a message.
+"""Property test: every object of our kinds that a server may store is either planned for or refused with a message.
 
-`TRAINSERVE_STORED_OBJECTS=20000` draws that many of each kind, which takes minutes.
+This holds under the current schema and under earlier ones. `TRAINSERVE_STORED_OBJECTS=20000` draws that many of each
+kind, which takes minutes.
 """
 
 from __future__ import annotations

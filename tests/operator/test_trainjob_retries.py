@@ -131,8 +131,7 @@ def succeeded() -> Run:
 
 
 def written_over(run: Run, *conditions: Object) -> None:
-    """Overwrite the final status as a replica with a stale view would: it keeps the attempts, with its own
-    conditions."""
+    """Overwrite the final status as a replica with a stale view would: it keeps the attempts, not the conditions."""
     accepted = condition(run.status, "Accepted")
     held = [{**accepted, **changed, "message": "as it was"} for changed in conditions]
     run.job["status"] = run.status | {"conditions": [accepted, *held], "phase": "Running"}

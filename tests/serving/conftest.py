@@ -1,5 +1,4 @@
-"""Fixtures of the serving tests: a real server with a few models; a test that damages its server starts one of its
-own."""
+"""Fixtures of the serving tests: a real server with a few models; a test that damages a server starts its own."""
 
 from __future__ import annotations
 
@@ -25,8 +24,7 @@ def command() -> Path:
 
 @pytest.fixture(scope="session")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with default/digits version 1, and version 2 whose recorded outputs differ from what its graph
-    computes."""
+    """A store with default/digits version 1, and version 2, whose recorded outputs differ from its graph's."""
     folder = tmp_path_factory.mktemp("store")
     publish_convnet(folder, tmp_path_factory.mktemp("work"))
     publish_convnet(folder, tmp_path_factory.mktemp("work"), error=0.01)

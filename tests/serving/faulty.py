@@ -25,8 +25,7 @@ MEAN, STD = (0.49, 0.48, 0.45), (0.25, 0.24, 0.26)
 
 
 def network(*, mean: tuple[float, ...] = MEAN, std: tuple[float, ...] = STD, seed: int = 0) -> onnx.ModelProto:
-    """Return a network from uint8 images (batch, 16, 16, 3) to float32 probabilities (batch, 8), normalised in the
-    graph."""
+    """Return a network, uint8 images (batch, 16, 16, 3) to float32 probabilities (batch, 8), that normalises itself."""
     generator = np.random.default_rng(seed)
 
     def weight(name: str, *shape: int, gain: float = 1.0) -> onnx.TensorProto:
@@ -222,8 +221,7 @@ def _with(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> onnx.ModelProt
 
 
 def place(repository: Path, name: str, graph: bytes, labels: list[str] = LABELS, digest: str = "") -> None:
-    """Write `graph` as a model of a repository in TrainServe's layout; `digest` is the one that its configuration
-    states."""
+    """Write `graph` as a model of a repository, as TrainServe does; `digest` is the one that its configuration has."""
     config = messages.ModelConfig(
         name=name,
         backend="onnxruntime",
@@ -269,8 +267,7 @@ def place_ensemble(repository: Path, name: str, *steps: str) -> None:
 
 
 def place_around(repository: Path, aside: Path, name: str, model: Servable, wanted: Ensemble, **graphs: bytes) -> None:
-    """Write `model` and the ensemble around it as TrainServe does; `graphs` replace the graphs of steps, by step
-    name."""
+    """Write `model` and the ensemble around it as TrainServe does; `graphs` replace its steps' graphs, by step name."""
     settings = Settings(dynamic_batching=DynamicBatching(max_batch=16), ensemble=wanted)
     write([Entry(name, model, settings)], aside)
     for step, graph in graphs.items():

@@ -8,8 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 
 def convnet(*, batch: int | None = None, seed: int = 0) -> onnx.ModelProto:
-    """Return the zoo's convnet with random weights: uint8 images (batch, 28, 28, 1) to float32 probabilities (batch,
-    10)."""
+    """Return the zoo's convnet with random weights: uint8 (batch, 28, 28, 1) to float32 probabilities (batch, 10)."""
     generator = np.random.default_rng(seed)
 
     def weight(name: str, *shape: int) -> onnx.TensorProto:

@@ -56,8 +56,7 @@ def labels() -> onnx.ModelProto:
 
 
 def image_and_size(*, size_first: bool = False) -> onnx.ModelProto:
-    """Multiply a vector of size 2 by the mean of one image: the inputs' first axes are 1 and 2, so neither is a
-    batch."""
+    """Multiply a vector of size 2 by the mean of one image: the first axes, 1 and 2, differ, so neither is a batch."""
     nodes = [
         helper.make_node("ReduceMean", ["image"], ["m"], axes=[1, 2, 3], keepdims=0),
         helper.make_node("Mul", ["size", "m"], ["scaled"]),

@@ -1,5 +1,4 @@
-"""A simulated server defined by a formula: its true capacity is known, so tests can tell whether the tuner chose
-well."""
+"""A simulated server: a formula whose true capacity is known, so tests can tell whether the tuner chose well."""
 
 from __future__ import annotations
 
@@ -61,8 +60,7 @@ class Simulated:
         )
 
     def _open(self, behaviour: Behaviour, load: Load, rate: float) -> tuple[float, float]:
-        """Return rate and p99: in a short window, the queue is limited by random arrivals plus the load beyond
-        capacity."""
+        """Return rate and p99 in ms: a short window bounds the queue by random arrivals plus load beyond capacity."""
         arrivals = rate * load.seconds
         line = (2 * math.sqrt(arrivals) + max(0.0, arrivals - behaviour.capacity * load.seconds)) / behaviour.capacity
         latency = min(behaviour.p99_ms(rate), TAIL * behaviour.alone_ms + 1e3 * line)

@@ -1,4 +1,4 @@
-"""Keep the schemas of today's configurations as those of a release: `python -m tests.models.released RELEASE`."""
+"""Save the schemas of today's configurations as those of a release: `python -m tests.models.released RELEASE`."""
 
 import json
 import sys

@@ -1,5 +1,4 @@
-"""onnx's own backend tests, served: the server must answer what onnxruntime answers, and give a reason for each
-refusal.
+"""onnx's own backend tests, served: the server must answer what onnxruntime answers, and give reasons for refusals.
 
 The cases ship with onnx: the graphs of its PyTorch exporters' tests and of whole small models as files, those of its
 operators as programs. `python -m tests.serving.devserver.onnx_suite` runs all of them and prints every case that is not

@@ -60,10 +60,10 @@ class Service:
 
 @contextlib.contextmanager
 def callers(*asks: Callable[[], Callable[[], object]]) -> Iterator[Counter[str]]:
-    """Run one thread per entry of `asks`, each sending requests one after another without retries; yield a counter of
-    the outcomes: "ok" or the error's text.
+    """Run a thread per entry of `asks` that sends requests without retries; yield a counter of the outcomes.
 
-    Each entry opens its own connection and returns a function that sends one request over it.
+    An outcome is "ok" or the error's text. Each entry opens its own connection and returns a function that sends one
+    request over it.
     """
     seen: Counter[str] = Counter()
     stop = threading.Event()

@@ -165,8 +165,7 @@ class Asked:
             self.connection = Raw(self.server.http_port)
 
     def send_with_variants(self, request: bytes, generator: random.Random) -> None:
-        """Send the request as it is, then twice with a few bytes of its body changed, never to a byte that makes
-        another number."""
+        """Send the request, then twice with a few bytes of its body changed, to none that makes another number."""
         self.send(request)
         start = request.index(b"\r\n\r\n") + 4
         for _ in range(2 if len(request) > start else 0):
@@ -231,8 +230,7 @@ framed = st.one_of(
 @given(st.lists(framed, min_size=1, max_size=4), st.integers(0, 2000))
 @settings(FUZZ, max_examples=250)
 def test_what_is_hardly_http(asked: Asked, requests: list[bytes], cut: int) -> None:
-    """Pipelined requests, the last one cut off: the server sends only complete answers, as many as requests, then
-    closes."""
+    """Pipelined requests, the last one cut off: the answers are complete, one per request, and then the stream ends."""
     sent = b"".join(requests)
     connection = Raw(asked.server.http_port)
     connection.send(sent[: max(1, len(sent) - cut)])

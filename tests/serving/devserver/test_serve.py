@@ -1,5 +1,4 @@
-"""`trainserve serve`: verified before it is ready, recovers when processes die or stop, exits cleanly, and names the
-problem if it cannot serve."""
+"""`trainserve serve`: verified before ready, recovers when processes die or stop, exits cleanly, reports failures."""
 
 from __future__ import annotations
 

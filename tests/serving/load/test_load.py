@@ -26,8 +26,7 @@ Answer = Callable[[int], bytes | None]
 
 @contextlib.contextmanager
 def serving(answer: Answer) -> Iterator[str]:
-    """Run a server that computes its n-th answer by `answer`, counted over all connections, one at a time; None
-    closes."""
+    """Run a server that computes its n-th answer, over all connections, one at a time; None closes the connection."""
     turn, count = threading.Lock(), iter(range(1_000_000))
     listener = socket.create_server(("127.0.0.1", 0), backlog=256)
 

@@ -110,8 +110,7 @@ def test_what_overrides_say_of_it_wins(model: Servable, given: Any, wanted: dict
 
 
 def test_the_development_server_does_not_read_it_which_is_why_it_is_never_told(command: Path, model: Servable) -> None:
-    """The newest release on PyPI is 24.10: it rejects the field, and ignores the flag, which it does not know
-    either."""
+    """The newest release on PyPI is 24.10: it rejects the field and ignores the flag, because it knows neither."""
     flags = server_flags([Settings()], histogram=True)
 
     def said(folders: list[Folder]) -> list[str]:

@@ -48,8 +48,8 @@ def versions(tmp_path_factory: pytest.TempPathFactory) -> list[Servable]:
 
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Servable:
-    """The convnet without preprocessing and softmax: normalised planes to logits; the manifest describes the
-    preprocessing."""
+    """The convnet without preprocessing and softmax: normalised planes to logits; the manifest says how to
+    preprocess."""
     folder = tmp_path_factory.mktemp("bare")
     onnx.save(
         onnx.utils.Extractor(onnx.shape_inference.infer_shapes(convnet())).extract_model(["planes"], ["logits"]),
@@ -127,8 +127,7 @@ def test_warm_up_runs_a_sample_alone_and_in_a_full_batch_before_anybody_asks(ser
 
 
 def test_an_instance_has_as_many_threads_as_it_was_given(command: Path, bare: Servable, tmp_path: Path) -> None:
-    """An instance itself uses one of its `threads`. The first model also starts threads that the server creates on
-    demand."""
+    """One of `threads` is the instance's own. Loading the first model also starts threads created on demand."""
     threads = {"first": 1, "one": 1, "four": 4}
     write([Entry(name, bare, Settings(threads=number)) for name, number in threads.items()], tmp_path / "models")
     explicit = "--model-control-mode=explicit"

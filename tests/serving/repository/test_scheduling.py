@@ -146,8 +146,7 @@ def test_a_queue_with_bounds_sleeps_half_a_second_now_and_then_though_somebody_w
     """A defect of the server since 24.04, described in docs/serving.md: only a new request wakes its batcher."""
 
     def slept() -> float:
-        """Return the seconds between the end of one execution and the start of the next, which was pending all
-        along."""
+        """Return the seconds from the end of one execution to the start of the next, which was pending all along."""
         with ask("full") as model:
             model.ask(0)
             model.wait_for_executions(1)

@@ -1,5 +1,4 @@
-"""Every variant of an exported file, from PyTorch through the store to the server: verified there with its own
-samples."""
+"""Every variant of an exported file, from PyTorch through the store to the server, verified with its own samples."""
 
 from __future__ import annotations
 

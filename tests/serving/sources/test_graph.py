@@ -199,8 +199,7 @@ def test_a_graph_that_is_too_new_is_told_which_server_it_needs(
 
 
 def test_of_old_graphs_none_is_too_old() -> None:
-    """Below opset 7, onnxruntime guarantees nothing and loads what it can: 78 of onnx's own 112 test models of opset
-    6."""
+    """Below opset 7, onnxruntime guarantees nothing and loads what it can: 78 of onnx's 112 test models of opset 6."""
     releases.check(6, 3, "x.onnx", release("26.08"))
 
 

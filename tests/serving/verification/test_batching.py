@@ -1,5 +1,4 @@
-"""Which graphs are batched on a running server: every caller gets its own answer, numerically equal to
-onnxruntime's."""
+"""Which graphs are batched on a running server: every caller gets its own answer, equal to onnxruntime's."""
 
 from __future__ import annotations
 
@@ -109,8 +108,7 @@ WRONG = "wrongly-recorded"
 
 
 def publish_wrongly(root: Path, work: Path) -> Path:
-    """Publish a running sum over the rows that its manifest declares batchable; its samples were recorded row by
-    row."""
+    """Publish a running sum over rows that its manifest declares batchable; its samples were recorded row by row."""
     work.mkdir()
     onnx.save(GRAPHS["running-sum"][0], work / "model.onnx")
     rows = np.random.default_rng(0).normal(size=(16, 4)).astype(np.float32)

@@ -1,5 +1,4 @@
-"""Graphs that are not image classifiers, beside a real server: alive while they answer, dead when they do not, and
-verified as far as possible."""
+"""Graphs that are not image classifiers, on a real server: alive while they answer, verified as far as possible."""
 
 from __future__ import annotations
 
