@@ -1,1 +1,1 @@
-"""Tests on one cluster, which ends with the last of them."""
+"""Tests that share one cluster, which is shut down after the last of them."""

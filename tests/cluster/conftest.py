@@ -1,4 +1,4 @@
-"""The cluster under test: KUBECONFIG's, else a development cluster of this session's own, beside any demo."""
+"""The cluster under test: the one of KUBECONFIG, else a development cluster of this session, separate from any demo."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster | None
 
 @pytest.fixture(scope="package")
 def dev_cluster(cluster: Cluster | None) -> Cluster:
-    """The development cluster, for tests that kill its parts, or whose pods reach this machine's files and servers."""
+    """The development cluster, for tests that kill its components or whose pods use this machine's files or servers."""
     if cluster is None:
         pytest.skip("kills parts of the cluster, or needs it on this machine: runs on the development cluster only")
     return cluster
@@ -37,8 +37,8 @@ def dev_cluster(cluster: Cluster | None) -> Cluster:
 
 @pytest.fixture(scope="module")
 def kube(cluster: Cluster | None, request: pytest.FixtureRequest) -> Iterator[Kube]:
-    """A namespace of the test module's own; deleted with all in it at the end. It has a quota on cpu and memory, large
-    as it is: the API server then takes no pod of which a container says not what it asks for and its most."""
+    """The test module's namespace, deleted with its contents at the end. Its quota on cpu and memory, though large,
+    makes the API server reject pods with a container that lacks requests or limits."""
     kubeconfig = cluster.kubeconfig if cluster else Path(os.environ["KUBECONFIG"])
     stem = Path(request.node.fspath).stem.replace("_", "-")
     name = f"{stem}-{os.getpid()}"
@@ -56,4 +56,4 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "tests/cluster" in str(item.fspath):
             item.add_marker(pytest.mark.cluster)
-            item.add_marker(pytest.mark.timeout(3 * HANG))  # most wait for one thing, some for one after another
+            item.add_marker(pytest.mark.timeout(3 * HANG))  # most wait for one thing, some for several in turn

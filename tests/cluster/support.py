@@ -1,4 +1,4 @@
-"""What the cluster tests share: specs to vary, one namespace seen as a user sees it, waiting with a deadline."""
+"""Helpers of the cluster tests: specs to vary, one namespace as a user sees it, and waiting with a deadline."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from trainserve.dev.kube import Client, Refused
 from trainserve.dev.kube import Object as Object
 
 HANG = 420.0
-"""Seconds after which a wait is taken for a hang; nothing here is measured against it."""
+"""Seconds after which a wait counts as a hang; no test measures against it."""
 
 
 def digits(**changes: Any) -> Object:
-    """A TrainJob spec that trains the convnet on digits for one epoch; `changes` replace its top-level fields."""
+    """Return a TrainJob spec that trains the convnet on digits for one epoch; `changes` replace top-level fields."""
     spec: Object = {
         "model": {"name": "convnet"},
         "dataset": {"name": "digits"},
@@ -33,7 +33,7 @@ def digits(**changes: Any) -> Object:
 
 
 def command(*arguments: str, **changes: Any) -> Object:
-    """A TrainJob spec that runs the user's own command and publishes nothing."""
+    """Return a TrainJob spec that runs the user's own command and publishes nothing."""
     return {"model": {"image": "ignored", "command": list(arguments)}, "policy": {"retries": 0}, **changes}
 
 
@@ -59,7 +59,7 @@ class Kube:
         self.client.delete(kind, name)
 
     def wait(self, kind: str, name: str, until: Callable[[Object], Any], timeout: float = HANG) -> Object:
-        """The object once `until` holds; on a hang, fails with what it looked like last."""
+        """Wait until `until` holds; return the object. On a timeout, fail with its last status."""
         seen: Object = {}
 
         def look() -> bool:
@@ -71,7 +71,7 @@ class Kube:
         return seen
 
     def finished(self, name: str, timeout: float = HANG) -> Object:
-        """The TrainJob once it is over, whichever way."""
+        """Wait until the TrainJob is over, successful or not; return it."""
         return self.wait("TrainJob", name, lambda job: phase_is_final(job), timeout)
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
@@ -82,7 +82,7 @@ class Kube:
         )
 
     def quota(self, name: str, *, cpu: str, memory: str) -> None:
-        """A quota on requests and limits of the namespace's pods, once it holds."""
+        """Create a quota on requests and limits of the namespace's pods; wait until it is in force."""
         kinds = {
             f"{kind}.{resource}": amount
             for kind in ("requests", "limits")
@@ -93,12 +93,12 @@ class Kube:
         def counted() -> bool:
             return bool(self.client.get("ResourceQuota", name).get("status", {}).get("used"))
 
-        # Until its controller has counted what there is, the API server takes no pod at all.
+        # The API server rejects every pod until the quota's controller has counted the current usage.
         wait_for(counted, HANG, lambda: f"quota {name} is not counted")
 
     @contextlib.contextmanager
     def claim(self, name: str, folder: Path) -> Iterator[None]:
-        """A claim of the namespace that is bound to a folder of this machine."""
+        """Bind a claim of the namespace to a folder of this machine, until the block ends."""
         volume = f"{name}-{self.namespace}"
         size = "resources: {requests: {storage: 1Gi}}"
         manifests = f"""
@@ -123,7 +123,7 @@ spec: {{accessModes: [ReadWriteMany], storageClassName: folder, volumeName: {vol
 
 
 def wait_for(condition: Callable[[], bool], timeout: float, what: Callable[[], str]) -> None:
-    """Polls until `condition` holds; the API may be away for a while (some tests take it down)."""
+    """Poll until `condition` holds; tolerate an unavailable API server, which some tests stop for a while."""
     give_up = time.monotonic() + timeout
     while True:
         try:
@@ -138,7 +138,7 @@ def wait_for(condition: Callable[[], bool], timeout: float, what: Callable[[], s
 
 
 def condition(thing: Object, kind: str) -> Object:
-    """The condition of that type, or an empty one."""
+    """Return the condition of type `kind`, or an empty object."""
     found = [c for c in thing.get("status", {}).get("conditions") or [] if c["type"] == kind]
     return found[0] if found else {}
 

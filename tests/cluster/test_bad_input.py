@@ -1,4 +1,4 @@
-"""Every bad input is answered with the field, the value and what is allowed, and touches nothing."""
+"""Every invalid input is answered with the field, the value and what is allowed, and changes nothing."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ spec:
   output: {model: digits}
   trainer: {epocs: 3}
 """
-    # A new cluster serves its kinds a moment before it publishes the schema that kubectl checks against.
+    # A new cluster accepts its kinds shortly before it publishes the schema that kubectl validates with.
     wait_for(lambda: kube.kubectl("explain", "tsj.spec.trainer").returncode == 0, 60, lambda: "no schema published")
     done = kube.kubectl("apply", "-f", "-", stdin=manifest)
     assert done.returncode != 0
@@ -80,7 +80,7 @@ def test_the_operator_refuses_it_and_starts_nothing(
 ) -> None:
     try:
         kube.create("TrainJob", name, spec)
-    except ApiError as refused:  # a server with CEL says so at apply already
+    except ApiError as refused:  # a server with CEL refuses it at apply
         assert said in refused.message
         return
     job = kube.wait("TrainJob", name, lambda job: condition(job, "Accepted"))
@@ -92,7 +92,7 @@ def test_the_operator_refuses_it_and_starts_nothing(
 
 @pytest.fixture(scope="module")
 def failures(kube: Kube) -> dict[str, Object]:
-    """Jobs whose badness only the pod can see, run side by side."""
+    """Jobs whose errors only the pod can detect, run at the same time."""
     specs = {
         "gate-not-met": digits(trainer=FEW, gates={"minAccuracy": 1.0}),
         "own-code-fails": command("sh", "-c", "echo broken >&2; exit 3"),
@@ -132,7 +132,7 @@ def test_a_spec_cannot_change_once_the_run_has_started(kube: Kube) -> None:
     patched = kube.kubectl(
         "patch", "tsj", "changed", "--type=merge", "-p", '{"spec": {"model": {"command": ["sleep", "31"]}}}'
     )
-    if patched.returncode == 0:  # a server without CEL lets it through; the operator then says so and keeps the run
+    if patched.returncode == 0:  # a server without CEL accepts it; the operator then reports it and keeps the run
         job = kube.wait("TrainJob", "changed", lambda job: condition(job, "Accepted").get("reason") == "SpecChanged")
         assert f"spec.model: {IMMUTABLE}" in condition(job, "Accepted")["message"]
         assert [pod["spec"]["containers"][0]["command"] for pod in kube.pods(trainjob="changed")] == [["sleep", "30"]]
@@ -157,7 +157,7 @@ def test_deleting_a_trainjob_while_it_trains_leaves_nothing(kube: Kube) -> None:
 
 @pytest.fixture(scope="module")
 def claim(kube: Kube, cluster: Cluster | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder that the claim `data` of the namespace is bound to."""
+    """Folder that the claim `data` of the namespace is bound to."""
     if cluster is None:
         pytest.skip("binds a claim to a folder of this machine: development cluster only")
     folder = tmp_path_factory.mktemp("data")
@@ -166,7 +166,7 @@ def claim(kube: Kube, cluster: Cluster | None, tmp_path_factory: pytest.TempPath
 
 
 def bad_files(folder: Path) -> dict[str, str]:
-    """Data set files with what the failure must mention; `missing.npz` is not written."""
+    """Write data set files; return for each what its error must mention. `missing.npz` is not written."""
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 255, (200, 28, 28, 1), np.uint8), rng.integers(0, 10, 200)
     np.savez(folder / "whole.npz", x=images, y=labels)
@@ -235,7 +235,7 @@ def test_a_store_that_cannot_be_written_fails_the_run_and_leaves_no_half_version
 
 
 def unresolved(kube: Kube, name: str, model: Object, reason: str) -> str:
-    """Applies a ModelServe that cannot resolve yet, waits for that reason; returns the message."""
+    """Create a ModelServe that cannot be resolved, wait for that reason, and return its message."""
     kube.create("ModelServe", name, {"model": model})
     serve = kube.wait("ModelServe", name, lambda serve: condition(serve, "ModelResolved").get("reason") == reason)
     assert condition(serve, "ModelResolved")["status"] == "False"
@@ -253,7 +253,7 @@ def test_a_modelserve_of_a_failed_trainjob_says_so(kube: Kube, failures: dict[st
 
 @pytest.fixture(scope="module")
 def published(kube: Kube) -> Object:
-    """One good version of the model `served`."""
+    """The artifact of a valid version of the model `served`."""
     kube.create("TrainJob", "good", digits(output={"model": "served"}))
     job = kube.finished("good")
     assert is_true(job, "Complete"), job["status"]["conditions"]

@@ -1,4 +1,4 @@
-"""A service's settings: they reach the server, and they change while it serves."""
+"""Settings of a ModelServe: they reach the server, and can change while it serves."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def change(kube: Kube, spec: Object) -> None:
 
 
 def progress(kube: Kube, reason: str) -> Object:
-    """The ModelServe once its roll-out stands like this."""
+    """Wait until the rollout has this reason; return the ModelServe."""
     return kube.wait("ModelServe", "set", lambda serve: condition(serve, "Progressing").get("reason") == reason)
 
 
@@ -38,13 +38,13 @@ def get(kube: Kube, port: int, path: str, body: Object | None = None) -> str:
 
 
 def ask(kube: Kube) -> Any:
-    """The model's answer to one and the same image."""
+    """Return the model's answer to a fixed image."""
     image = {"name": "images", "shape": [1, 28, 28, 1], "datatype": "UINT8", "data": [7] * 784}
     return json.loads(get(kube, 8000, "/v2/models/set/infer", {"inputs": [image]}))["outputs"]
 
 
 def config(kube: Kube) -> Any:
-    """What the server itself says that it serves by."""
+    """Return the model configuration that the server reports."""
     return json.loads(get(kube, 8000, "/v2/models/set/config"))
 
 
@@ -74,7 +74,7 @@ def test_settings_reach_the_server(kube: Kube) -> None:
     change(kube, {"triton": triton})
     wait_for(lambda: bool(config(kube)["max_batch_size"] == 16), 180, lambda: str(config(kube)))
     progress(kube, "UpToDate")
-    # The probe may be heard after its pod's readiness.
+    # The operator may read the probe's report after the pod is ready.
     words = "; set-ensemble is right, too; set-labels is right, too"
     kube.wait("ModelServe", "set", lambda serve: str(condition(serve, "Verified").get("message")).endswith(words))
     served = config(kube)

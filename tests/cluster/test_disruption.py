@@ -1,4 +1,4 @@
-"""What a drain of a node may do to a service of several replicas."""
+"""Voluntary disruption: which evictions a node drain may make of a service with several replicas."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def budget(kube: Kube) -> Object:
 
 
 def evict(kube: Kube, pod: str) -> str:
-    """What the server says of it, as `kubectl drain` asks."""
+    """Evict a pod as `kubectl drain` does; return the server's message."""
     eviction = {"apiVersion": "policy/v1beta1", "kind": "Eviction", "metadata": {"name": pod}}
     version = kube.kubectl("api-versions").stdout.split()
     if "policy/v1" in version:

@@ -1,4 +1,4 @@
-"""Parts of the cluster are killed in mid-run; the run still ends as if nothing had happened."""
+"""Components of the cluster are killed during a run; it ends as if nothing had happened."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_an_operator_killed_at_five_moments_of_a_run_still_completes_it_once(kub
 
 
 def test_kopf_finds_no_uvloop_to_run_on() -> None:
-    """It would wherever that is installed, and then an outage can end its watches for good (MagicStack/uvloop#738)."""
+    """Kopf would use uvloop if installed, and then an outage can end its watches for good (MagicStack/uvloop#738)."""
     assert importlib.util.find_spec("uvloop") is None
 
 
@@ -59,7 +59,7 @@ def test_a_run_outlives_twenty_seconds_without_the_api_server(kube: Kube, dev_cl
     kube.create("TrainJob", "outage", command("sleep", "8"))
     kube.wait("TrainJob", "outage", lambda job: is_true(job, "Running"))
     dev_cluster.kill("apiserver")
-    time.sleep(20)  # the length of the outage is what is tested
+    time.sleep(20)  # the duration of the outage under test
     dev_cluster.start("apiserver")
     job = kube.finished("outage")
     assert is_true(job, "Complete"), job["status"]["conditions"]
@@ -103,7 +103,7 @@ def test_a_killed_probe_takes_no_healthy_server_along(kube: Kube, dev_cluster: C
         120,
         lambda: str(kube.pods(modelserve="model")),
     )
-    # Whom the node has told to end is counted as restarted only after its drain.
+    # A container that the kubelet told to end counts as restarted only after its drain.
     told = kube.kubectl("get", "events", "--output=jsonpath={.items[*].message}").stdout
     assert restarts(kube, "model") == before[0] and "Container triton failed liveness probe" not in told
 
@@ -121,12 +121,12 @@ def test_a_server_that_is_killed_or_hangs_is_noticed_and_the_pod_recovers(
         120,
         lambda: str(kube.pods(modelserve="model")),
     )
-    if number == signal.SIGKILL:  # one that hangs does not end at a SIGTERM either, and has its pod's grace for it
-        assert time.monotonic() - began < 15  # the issue's bar
+    if number == signal.SIGKILL:  # a hung server ignores SIGTERM too, and is given its pod's grace period
+        assert time.monotonic() - began < 15  # the limit that the issue sets
 
 
 def server(pod_ip: str) -> psutil.Process:
-    """The `tritonserver` that listens on that address, in which models run too."""
+    """Return the `tritonserver` that listens on this address; the models run inside it."""
     launchers = [p for p in psutil.process_iter(["cmdline"]) if f"--http-address={pod_ip}" in (p.info["cmdline"] or [])]
     (found,) = {child for each in launchers for child in each.children() if child.name() == "tritonserver"}
     return found

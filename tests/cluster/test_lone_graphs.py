@@ -1,5 +1,4 @@
-"""Lone graphs as users bring them, on a claim of the namespace: single numbers, texts, slow ones, and one that the
-server does not take."""
+"""Lone graphs on a claim of the namespace: with scalars, with strings, slow ones, and one that the server refuses."""
 
 from __future__ import annotations
 
@@ -24,7 +23,7 @@ PROBE = 9401
 
 
 def scalars() -> onnx.ModelProto:
-    """Which numbers of each row are above one that stands alone, and the mean of all of them."""
+    """Return a graph that compares each row with a scalar threshold, and returns the scalar mean of all rows."""
     nodes = [
         helper.make_node("Greater", ["x", "threshold"], ["over"]),
         helper.make_node("ReduceMean", ["x"], ["mean"], keepdims=0),
@@ -36,7 +35,7 @@ def scalars() -> onnx.ModelProto:
 
 @pytest.fixture(scope="module")
 def serves(kube: Kube, dev_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Object]]:
-    """The ModelServes, side by side; the slow one takes longer for an answer than any first deadline."""
+    """ModelServes of the graphs, side by side; the slow one needs longer for an answer than any initial deadline."""
     folder = tmp_path_factory.mktemp("claim")
     for parent in (folder, *folder.parents[:2]):
         parent.chmod(0o755)
@@ -73,7 +72,7 @@ def ready(kube: Kube, name: str) -> Object:
 
 
 def steady(kube: Kube, name: str) -> None:
-    """Asked again and again, by nobody but its probe, it was never ended."""
+    """Assert that the pod, which only its probe queries, keeps answering and is never restarted."""
     (pod,) = kube.pods(modelserve=name)
     address = f"http://{pod['status']['podIP']}:{PROBE}/metrics"
 
@@ -123,7 +122,7 @@ def test_texts_are_verified_by_the_samples_that_come_with_them(kube: Kube, serve
 
 def test_a_slow_model_is_ready_and_stays_so(kube: Kube, serves: dict[str, Object]) -> None:
     ready(kube, "slow")
-    # The pod is ready as soon as its probe has an answer; the operator asks the probe for its reason after that.
+    # The pod is ready at the probe's first answer; only then does the operator read the probe's reason.
     kube.wait("ModelServe", "slow", lambda serve: condition(serve, "Verified").get("reason") == "NothingRecorded", HANG)
     steady(kube, "slow")
 

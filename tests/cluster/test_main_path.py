@@ -1,4 +1,4 @@
-"""The main job: a TrainJob trains, exports, checks and publishes; a ModelServe serves it; the answers are right."""
+"""The main path: a TrainJob trains, exports, checks and publishes; a ModelServe serves it; the answers are correct."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ACCURATE = {"epochs": 5, "seed": 0}
 
 @pytest.fixture(scope="module")
 def trained(kube: Kube) -> Object:
-    """The quickstart's TrainJob, run to its end."""
+    """The quickstart's TrainJob, completed."""
     kube.create("TrainJob", "digits", digits(trainer=ACCURATE, gates={"minAccuracy": 0.9}))
     return kube.finished("digits")
 
@@ -35,7 +35,7 @@ def served(kube: Kube, trained: Object) -> Object:
 
 @pytest.fixture(scope="module")
 def address(kube: Kube, served: Object) -> str:
-    """Where the host reaches the Service."""
+    """IP address at which this machine reaches the Service."""
     return kube.kubectl("get", "service", "digits", "-o", "jsonpath={.spec.clusterIP}").stdout
 
 
@@ -151,7 +151,7 @@ def test_a_new_version_takes_over_without_a_failed_request(kube: Kube, address: 
 
     def ask() -> None:
         answers.append(good_request(address))
-        channel.infer("digits", [tensor])  # over one and the same channel, without retries
+        channel.infer("digits", [tensor])  # over one channel, without retries
 
     def moved() -> bool:
         ask()
@@ -186,7 +186,7 @@ def test_the_newest_version_is_found_in_the_store_when_its_trainjob_is_gone(kube
 
 
 def resolvers(kube: Kube) -> list[str]:
-    """Pods that ask the store."""
+    """Return the names of the resolver pods."""
     return [pod["metadata"]["name"] for pod in kube.pods(modelserve="late") if "-resolve-" in pod["metadata"]["name"]]
 
 

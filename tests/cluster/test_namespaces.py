@@ -1,4 +1,4 @@
-"""Namespaces as teams have them: a quota with a LimitRange, one that is too small, pods that others find by labels."""
+"""Namespaces as teams have them: a quota with a LimitRange, too small a quota, pods that others select by labels."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def team(kube: Kube) -> Kube:
 
 @pytest.fixture(scope="module")
 def graph(dev_cluster: Cluster, team: Kube, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """What a ModelServe of a lone graph on a claim serves."""
+    """The `model` field of a ModelServe of a lone graph on a claim."""
     folder = tmp_path_factory.mktemp("claim")
     content = convnet().SerializeToString()
     (folder / "lone.onnx").write_bytes(content)
@@ -44,7 +44,7 @@ def graph(dev_cluster: Cluster, team: Kube, tmp_path_factory: pytest.TempPathFac
 
 
 def events(kube: Kube, kind: str, name: str) -> dict[str, str]:
-    """Messages of the object's warnings, by their reasons."""
+    """Return the messages of the object's warning events by reason."""
     selector = f"involvedObject.kind={kind},involvedObject.name={name},type=Warning"
     listed = json.loads(kube.kubectl("get", "events", "--field-selector", selector, "-o", "json").stdout)["items"]
     return {event["reason"]: event["message"] for event in listed}

@@ -1,4 +1,5 @@
-"""A latency objective: which settings hold it is measured before a version takes traffic, and these are served with."""
+"""A latency objective: settings are measured before a version takes traffic, which is then served with those that meet
+it."""
 
 from __future__ import annotations
 
@@ -13,21 +14,21 @@ from tests.serving.versions import publish_convnet
 from trainserve.dev.cluster import Cluster
 
 EASY = {"p99": "2s", "measureSeconds": 10}
-"""Any server holds it, a busy machine's too: what is tested is the way of the answer, not how good it is."""
+"""Met by any server, even on a busy machine: the tests cover the path of the result, not its quality."""
 MEASURED = 2 * HANG
-"""A pod that measures takes about as long as it was told to; on a busy machine, as its measurements take."""
+"""A measuring pod takes about as long as configured; on a busy machine, as long as its measurements take."""
 
 
 @pytest.fixture(scope="module")
 def model(kube: Kube, dev_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Object:
-    """A version in the store, as a ModelServe names it."""
+    """The `model` field of a ModelServe, naming a version in the store."""
     done = publish_convnet(dev_cluster.store, tmp_path_factory.mktemp("work"), namespace=kube.namespace)
     return {"uri": f"file://{dev_cluster.store}/{kube.namespace}/digits/1", "digest": done.digest}
 
 
 @pytest.fixture(scope="module")
 def measuring(kube: Kube, model: Object) -> Object:
-    """A ModelServe with an objective, while that is measured."""
+    """A ModelServe with an objective, while it is being measured."""
     triton = {"instances": 3, "dynamicBatching": {"maxBatch": 7, "queue": {"size": 200}}}
     kube.create("ModelServe", "fast", {"model": model, "slo": EASY, "triton": triton})
     return kube.wait("ModelServe", "fast", lambda serve: condition(serve, "Tuned").get("reason") == "Measuring")
@@ -35,7 +36,7 @@ def measuring(kube: Kube, model: Object) -> Object:
 
 @pytest.fixture(scope="module")
 def served(kube: Kube, measuring: Object) -> Object:
-    """The same, ready and verified."""
+    """The same ModelServe, ready and verified."""
     return kube.wait(
         "ModelServe", "fast", lambda serve: is_true(serve, "Ready") and is_true(serve, "Verified"), MEASURED
     )
@@ -52,14 +53,14 @@ def tuners(kube: Kube) -> list[str]:
 
 
 def told(kube: Kube) -> Any:
-    """The settings that the Deployment tells its pods."""
+    """Return the settings that the Deployment passes to its pods."""
     (deployment,) = deployments(kube)
     command = deployment["spec"]["template"]["spec"]["initContainers"][0]["command"]
     return json.loads(command[command.index("--settings") + 1])
 
 
 def config(kube: Kube) -> Any:
-    """What the server that takes traffic says that it serves by."""
+    """Return the model configuration that the server behind the Service reports."""
     address = kube.kubectl("get", "service", "fast", "-o", "jsonpath={.spec.clusterIP}").stdout
     with urllib.request.urlopen(f"http://{address}:8000/v2/models/digits/config", timeout=30) as answer:
         return json.load(answer)

@@ -1,6 +1,6 @@
-"""README.md and docs/quickstart.md: every command on them is run, as it stands.
+"""README.md and docs/quickstart.md: every command on them is run as it stands.
 
-Each page's commands are run by one shell, one after another, so that what one exports the next ones see.
+One shell runs all commands of a page in order, so that later ones see what earlier ones export.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ OURS = (
     f"namespace/{SYSTEM_NAMESPACE}",
     f"clusterrolebinding/{ROLE}",
 )
-"""What a development cluster is given at its start, and a user's does not have."""
+"""Objects that a development cluster gets at its start and a user's cluster lacks."""
 ENDLESS = {"kubectl get trainjobs --watch", "kubectl get modelserves --watch"}
-"""Commands that a person ends; here they are ended after a few seconds."""
+"""Commands that a user interrupts; here they are stopped after a few seconds."""
 PRINTED = {"kubectl get tsj,tsm"}
-"""Prompts of what the demo prints, which the README shows."""
+"""Prompts in the demo's output, which the README shows."""
 OF_CI = ["make help", "make unit", "make check", "make test"]
 """README's commands that other tests run (tests/test_project.py), or that run the tests themselves (.ci/run)."""
 
 
 def commands(page: Path) -> list[str]:
-    """The commands behind the prompts of a page's consoles, without the comments behind them."""
+    """Return the commands after the prompts of a page's console blocks, without trailing comments."""
     consoles = "".join(re.findall(r"^```console\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL))
     prompted = re.findall(r"^\$ ((?:.*\\\n)*.*)", consoles, re.MULTILINE)
     return [re.sub(r"\s+# .*$", "", command) for command in prompted]
 
 
 def run(lines: list[str], folder: Path, kubeconfig: Path | None = None) -> str:
-    """What the commands print, each after its own line. Fails at the first that does."""
+    """Run the commands in one shell; return their output, each after its own line. Fail at the first that fails."""
     environment = {name: value for name, value in os.environ.items() if name != "KUBECONFIG"}
     if kubeconfig:
         environment |= {"KUBECONFIG": str(kubeconfig)}
@@ -76,7 +76,7 @@ def _quoted(text: str) -> str:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """The repository's files in a folder of their own, with this checkout's environment: `.dev` there is the test's."""
+    """A copy of the repository's files with a link to this checkout's environment: its `.dev` belongs to the test."""
     folder = tmp_path / "trainserve"
     shutil.copytree(ROOT, folder, ignore=LEFT_OUT)
     (folder / ".venv").symlink_to(ROOT / ".venv")
@@ -85,7 +85,7 @@ def checkout(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def bare(tmp_path: Path) -> Iterator[Cluster]:
-    """A cluster without anything of ours, as a user's is before the chart is installed."""
+    """A cluster without TrainServe's objects, like a user's before the chart is installed."""
     started = Cluster(tmp_path / "cluster", simulated_gpus=2)
     try:
         started.up("etcd", "apiserver", "controller-manager", "scheduler", "agent")

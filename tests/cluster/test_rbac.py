@@ -1,4 +1,4 @@
-"""The operator's ServiceAccount can do what the chart's role says and nothing else."""
+"""The operator's ServiceAccount has exactly the rights of the chart's role."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ USER = "system:serviceaccount:trainserve-system:trainserve-operator"
 GROUPS = ["system:serviceaccounts", "system:serviceaccounts:trainserve-system", "system:authenticated"]
 VERBS = ["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"]
 MIGHTY_VERBS = ["escalate", "bind", "impersonate", "use", "approve", "sign", "proxy", "*"]
-"""Verbs that are no requests of their own, by which one right becomes another."""
+"""Verbs that are not requests of their own and allow privilege escalation."""
 UNLISTED = [("", "users"), ("", "groups"), ("authentication.k8s.io", "userextras/scopes"), ("", "*"), ("*", "*")]
-"""What can be granted and is listed nowhere."""
+"""Resources that can be granted but appear in no API listing."""
 
 Right = tuple[str, str, str]
 """Verb, API group, resource with its subresource."""
 
 
 def granted() -> set[Right]:
-    """What the chart's role grants."""
+    """Return the rights that the chart's role grants."""
     rights: set[Right] = set()
     for rule in yaml.safe_load(ROLE.read_text())["rules"]:
         rights |= set(product(rule["verbs"], rule["apiGroups"], rule["resources"]))
@@ -34,7 +34,7 @@ def granted() -> set[Right]:
 
 
 def served(kube: Kube) -> set[tuple[str, str]]:
-    """(API group, resource) of everything the server has, subresources included."""
+    """Return (API group, resource) of every resource of the server, subresources included."""
     pairs = set()
     for version in kube.kubectl("api-versions").stdout.split():
         group, _, _ = version.rpartition("/")
@@ -45,7 +45,7 @@ def served(kube: Kube) -> set[tuple[str, str]]:
 
 
 def allowed(kube: Kube, right: Right, namespace: str | None) -> bool:
-    """The server's own answer; without a namespace it is about the whole cluster."""
+    """Return the server's own decision; without a namespace, for the whole cluster."""
     verb, group, resource = right
     name, _, subresource = resource.partition("/")
     attributes = {"verb": verb, "group": group, "resource": name}
@@ -76,7 +76,7 @@ def test_every_verb_that_is_not_in_the_role_is_denied(kube: Kube, scope: str) ->
     namespace = kube.namespace if scope == "namespace" else None
     with ThreadPoolExecutor(8) as pool:
         answers = dict(zip(asked, pool.map(lambda right: allowed(kube, right, namespace), asked), strict=True))
-    # What every authenticated user may do is not the role's doing.
+    # Rights of every authenticated user do not come from the role.
     anyone = {("create", "authorization.k8s.io", r) for r in ("selfsubjectaccessreviews", "selfsubjectrulesreviews")}
     anyone |= {("create", "authentication.k8s.io", "selfsubjectreviews")}
     assert {right for right, yes in answers.items() if yes} - anyone == rights & set(asked)

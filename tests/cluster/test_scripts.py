@@ -1,7 +1,7 @@
-"""Scripts of the user's own, from `kubectl apply` to an answered request: the examples' Keras and PyTorch scripts.
+"""Users' own scripts, from `kubectl apply` to an answered request: the examples' Keras and PyTorch scripts.
 
-The Keras script runs as it stands but for two words: one epoch instead of five, on a tenth of the training images
-(all of it takes minutes on two shared cores; examples/keras/README.md has what the whole one printed).
+Two words of the Keras script are changed: one epoch instead of five, on a tenth of the training images (the full run
+takes minutes on two shared cores; its output is in examples/keras/README.md).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def manifests(path: str) -> list[Object]:
 
 
 def served(kube: Kube, path: str) -> str:
-    """The address of the example's ModelServe once it is ready, its answers verified."""
+    """Apply the example's ModelServe, wait until it is ready and verified, and return its address."""
     (serve,) = manifests(path)
     apply(kube, serve)
     name = serve["metadata"]["name"]
@@ -48,7 +48,7 @@ def served(kube: Kube, path: str) -> str:
 
 
 def right_answers(address: str, model: str, images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> float:
-    """The share of right answers that the server gives, 64 images at a time."""
+    """Return the share of correct answers of the server, queried 64 images at a time."""
     client = tritonclient.http.InferenceServerClient(f"{address}:8000")
     right = 0
     for start in range(0, len(images), 64):
@@ -69,7 +69,7 @@ def test_the_manifest_holds_the_script_that_lies_beside_it(example: str) -> None
 
 
 def test_a_pytorch_script_with_four_more_lines_trains_publishes_and_serves(kube: Kube) -> None:
-    from sklearn.datasets import load_digits  # 1.2 s that the collection of all tests need not take
+    from sklearn.datasets import load_digits  # takes 1.2 s, so not imported at collection
 
     plain = (EXAMPLES / "pytorch/train.py").read_text().splitlines()
     published = (EXAMPLES / "pytorch/train_published.py").read_text().splitlines()

@@ -1,5 +1,5 @@
-"""Models from outside of the cluster's own store: an object store, and a web server with a login and an authority of
-its own. What lets a namespace's pods read them is its Secret."""
+"""Models from outside the cluster's store: from an object store, and from a web server with a login and a private CA.
+The namespace's Secret lets its pods read them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from trainserve.store.manifest import digest
 
 VERSION = "elsewhere/digits/1"
 FILES = "/var/run/secrets/trainserve"
-"""Where the Secret's keys are files (docs/serving.md)."""
+"""Folder in which the Secret's keys are mounted as files (docs/serving.md)."""
 WRONG = "sha256:" + 64 * "0"
 SECRET_KEY = "wJalr-UtnFEMI-bPxRfiCY"
 PASSWORD = "open-sesame"
@@ -34,25 +34,25 @@ from pathlib import Path
 seen = [os.environ["AWS_SECRET_ACCESS_KEY"], Path("{FILES}/netrc").read_text()]
 raise RuntimeError(f"of all variables and files: {{seen}}")
 """
-"""A script that dies with what it was trusted with on its lips."""
+"""A script whose error message contains the credentials that it was given."""
 
 
 @dataclass(frozen=True)
 class Published:
-    """A version in a folder of this machine: copied to where it is served from, as a user would copy it."""
+    """A version in a folder of this machine, copied to where it is served from as a user would copy it."""
 
     folder: Path
     digest: str
 
     @property
     def graph(self) -> str:
-        """The digest of its graph alone."""
+        """Digest of the version's graph alone."""
         return digest((self.folder / "model.onnx").read_bytes())
 
 
 @pytest.fixture(scope="module")
 def published(dev_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Published:
-    """`elsewhere/digits/1`, which no namespace of the cluster has."""
+    """The version `elsewhere/digits/1`, outside every namespace of the cluster."""
     root = tmp_path_factory.mktemp("store")
     version = publish_convnet(root, tmp_path_factory.mktemp("work"), namespace="elsewhere")
     return Published(root / VERSION, version.digest)
@@ -60,7 +60,7 @@ def published(dev_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture(scope="module")
 def bucket(published: Published) -> Iterator[str]:
-    """An S3 server with the version in its bucket `models`; its address."""
+    """Address of an S3 server with the version in its bucket `models`."""
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -76,7 +76,7 @@ def bucket(published: Published) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def web(published: Published, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpsServer]:
-    """An https server, with the version and its graph alone, that answers whoever logs in."""
+    """An https server with the version and its lone graph, which requires a login."""
     server = HttpsServer(tmp_path_factory.mktemp("https"))
     server.password = PASSWORD
     for path in published.folder.iterdir():
@@ -108,7 +108,7 @@ def secret(kube: Kube, bucket: str, web: HttpsServer, tmp_path_factory: pytest.T
 
 @pytest.fixture(scope="module")
 def serves(kube: Kube, secret: str, published: Published, web: HttpsServer) -> dict[str, Object]:
-    """The ModelServes, side by side."""
+    """The ModelServes, created side by side."""
     s3, https = f"s3://models/store/{VERSION}", web.uri(f"models/{VERSION}")
     lone = {"uri": web.uri("lone.onnx"), "digest": published.graph}
     specs = {
@@ -123,14 +123,14 @@ def serves(kube: Kube, secret: str, published: Published, web: HttpsServer) -> d
 
 
 def judged(kube: Kube, name: str, verdict: str) -> Object:
-    """The ModelServe once it serves and its pod's probe has said so of its answers."""
+    """Wait until the ModelServe is ready and its probe has reported this verdict; return the ModelServe."""
     return kube.wait(
         "ModelServe", name, lambda serve: is_true(serve, "Ready") and condition(serve, "Verified")["reason"] == verdict
     )
 
 
 def answered(kube: Kube, serve: str, model: str) -> np.ndarray:
-    """What the service makes of eight images that nobody has recorded."""
+    """Return the service's answers to eight images that are not among the recorded samples."""
     address = kube.kubectl("get", "service", serve, "-o", "jsonpath={.spec.clusterIP}").stdout
     question = images(8, seed=2)
     tensor = tritonclient.http.InferInput("images", list(question.shape), "UINT8")

@@ -1,4 +1,4 @@
-"""What a run, or whoever writes to the store, can make others believe: nothing that was not published."""
+"""A run, or another writer to the store, cannot make anything count as published that was not."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ print("seen", json.dumps(sorted(own)), flush=True)
 pathlib.Path(os.environ.get("TRAINSERVE_TERMINATION_LOG", "/dev/termination-log")).write_text(json.dumps(said))
 os._exit(0)
 """
-"""Looks around in the store, writes to a neighbour's folder, and claims what it never published."""
+"""A script that lists the store, writes to a neighbour's folder, and claims what it never published."""
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def store(dev_cluster: Cluster, kube: Kube) -> Path:
 
 @pytest.fixture(scope="module")
 def forged(kube: Kube) -> None:
-    """A run of the forger's, begun; it is over when the others have been looked at."""
+    """A forging run, started; it ends by the time the other tests have finished."""
     made = kube.kubectl("create", "configmap", "code", f"--from-literal=train.py={FORGER}")
     assert made.returncode == 0, made.stderr
     kube.create("TrainJob", "forger", digits(model={"script": "configmap://code/train.py"}, dataset=None))
@@ -53,7 +53,7 @@ def forged(kube: Kube) -> None:
 
 @pytest.fixture(scope="module")
 def versions(store: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Published]:
-    """Two versions of which no TrainJob is left."""
+    """Two versions without a remaining TrainJob."""
     root, namespace = store.parent, store.name
     return [publish_convnet(root, tmp_path_factory.mktemp("work"), namespace=namespace) for _ in range(2)]
 
@@ -71,7 +71,7 @@ def serving(kube: Kube, name: str, version: int) -> Object:
 
 
 def recorded(kube: Kube) -> Object:
-    """Digests of the model's versions, as the operator has recorded them."""
+    """Return the digests of the model's versions that the operator has recorded."""
     found = kube.kubectl("get", "configmap", "trainserve-versions.digits.0", "-o", "json")
     return dict(json.loads(found.stdout)["data"])
 

@@ -1,4 +1,4 @@
-"""What the operator tells while a run is on: progress in the status, figures for Prometheus."""
+"""What the operator reports during a run: progress in the status, metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from tests.cluster.support import Kube, Object, digits, wait_for
 from trainserve.dev.cluster import Cluster
 
 AT_LEAST_EVERY = 5.0
-"""Seconds: the issue's bar."""
+"""Seconds: the limit that the issue sets."""
 
 
 @pytest.fixture(scope="module")
 def training(kube: Kube) -> Iterator[str]:
-    """A run that goes on for as long as it is looked at."""
+    """A run that trains until the end of the module."""
     kube.create("TrainJob", "long", digits(trainer={"epochs": 100_000}, output={"model": "long"}))
     kube.wait("TrainJob", "long", lambda job: progress(job).get("step"))
     yield "long"

@@ -1,4 +1,4 @@
-"""`trainserve top` on real API servers: what it shows of runs and services, and of pods that misbehave."""
+"""`trainserve top` on real API servers: its display of runs and services, and of pods that misbehave."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from trainserve.models import server
 from trainserve.models.progress import Progress
 
 NETWORK = "10.213.77"
-"""Of a network of this machine's own: API servers send nothing to 127.0.0.0/8."""
+"""A network of this machine: API servers refuse to proxy to 127.0.0.0/8."""
 
 
 @pytest.fixture(scope="module")
 def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """An API server without TrainServe, until a test asks for `bare`."""
+    """An API server without TrainServe's kinds, until a test requests `bare`."""
     if os.environ.get("KUBECONFIG"):
         pytest.skip("starts an API server of its own: development cluster only")
     started = Cluster(tmp_path_factory.mktemp("bare"))
@@ -44,14 +44,14 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def bare(empty: Cluster) -> Kube:
-    """It with TrainServe's kinds; nobody acts on objects, so that they and their pods are what a test makes them."""
+    """The same server with TrainServe's kinds; no operator runs, so objects and pods stay as tests write them."""
     empty.up("controller-manager")
     return Kube(empty.kubeconfig, empty, "default")
 
 
 @pytest.fixture
 def team(bare: Kube, request: pytest.FixtureRequest) -> Kube:
-    """A namespace of the test's own."""
+    """A namespace of the test."""
     name = re.sub(r"[^a-z0-9]+", "-", request.node.name)[-40:].strip("-")
     bare.client.create("Namespace", {"metadata": {"name": name}})
     return Kube(bare.kubeconfig, bare.cluster, name)
@@ -59,7 +59,7 @@ def team(bare: Kube, request: pytest.FixtureRequest) -> Kube:
 
 @pytest.fixture(scope="module")
 def network() -> Iterator[Callable[[], str]]:
-    """Makes addresses of this machine that are not loopback ones, though they are the loopback interface's."""
+    """A factory of non-loopback addresses of this machine, assigned to the loopback interface."""
     made: list[str] = []
 
     def address() -> str:
@@ -82,7 +82,7 @@ def patch(team: Kube, kind: str, name: str, status: Object) -> None:
 
 
 def running(team: Kube, name: str, address: str, status: Object | None = None) -> None:
-    """A TrainJob that runs, and its pod with that address."""
+    """Create a running TrainJob, and its pod with this address."""
     team.create("TrainJob", name, digits())
     patch(team, "TrainJob", name, {"phase": "Running", **(status or {})})
     job = team.get("TrainJob", name)
@@ -110,7 +110,7 @@ def running(team: Kube, name: str, address: str, status: Object | None = None) -
 
 @contextlib.contextmanager
 def trainer(address: str, monkeypatch: pytest.MonkeyPatch, **state: Any) -> Iterator[None]:
-    """A training pod's own server there."""
+    """Run a training pod's own server at this address."""
     monkeypatch.setenv("POD_IP", address)
     progress = Progress()
     progress.update(**state)
@@ -125,7 +125,7 @@ def trainer(address: str, monkeypatch: pytest.MonkeyPatch, **state: Any) -> Iter
 
 @contextlib.contextmanager
 def odd(address: str, answer: bytes | None) -> Iterator[None]:
-    """A pod whose server answers that to everything; None: nothing, ever."""
+    """Run a pod's server that sends `answer` to everything; with None, it never answers."""
     with socket.create_server((address, 9400)) as listening:
         kept = []
 
@@ -226,7 +226,7 @@ def test_what_is_written_into_a_status_cannot_steer_the_terminal(team: Kube) -> 
 
 
 def as_user(team: Kube, tmp_path: Path, resources: dict[str, list[str]]) -> Path:
-    """A kubeconfig of somebody who may get and list these resources of the namespace, by API group."""
+    """Return a kubeconfig of a user who may get and list these resources of the namespace, by API group."""
     user = f"user-{team.namespace}"
     rules = [{"apiGroups": [group], "resources": each, "verbs": ["get", "list"]} for group, each in resources.items()]
     role = {
@@ -291,7 +291,7 @@ def test_who_may_list_neither_kind_is_told_so_in_one_line(team: Kube, tmp_path: 
 
 
 def runs(process: psutil.Process) -> bool:
-    """Whether it does anything still: one that has ended is a zombie until init has heard of it."""
+    """Return whether the process still runs: one that has ended is a zombie until init has reaped it."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

@@ -23,7 +23,7 @@ TINY = {"name": "synthetic", "options": {"shape": [8, 8, 1], "classes": 3, "samp
 
 @pytest.fixture
 def load() -> Iterator[Callable[[str], None]]:
-    """Starts to ask the model at an address, again and again, until the test ends."""
+    """A function that starts to query the model at an address until the test ends."""
     over, threads = threading.Event(), []
 
     def start(address: str) -> None:

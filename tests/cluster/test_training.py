@@ -1,4 +1,4 @@
-"""What the trainer can do, asked for in TrainJobs: each capability once, all of them side by side."""
+"""The trainer's features, requested in TrainJobs: each feature once, side by side."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from trainserve.dev.cluster import Cluster
 from trainserve.models.precision import choose
 
 TINY = {"shape": [8, 8, 1], "classes": 3, "samples": 300}
-"""Options of the data set `synthetic`: what is tested here is the way of a run through the cluster."""
+"""Options of the data set `synthetic`: these tests cover a run's path through the cluster, not its training."""
 WRONG = "sha256:" + 64 * "0"
 RNG = np.random.default_rng(0)
 
 
 def tiny(**changes: Any) -> Object:
-    """A TrainJob spec of the convnet on a tiny synthetic data set; `changes` replace its top-level fields."""
+    """Return a TrainJob spec of the convnet on a tiny synthetic data set; `changes` replace its top-level fields."""
     return digits(**{"dataset": {"name": "synthetic", "options": TINY}, **changes})
 
 
 def published(job: Object) -> Object:
-    """The artifact of a job that has published version 1."""
+    """Return the artifact of a job that has published version 1."""
     assert is_true(job, "Complete"), job["status"]["conditions"]
     artifact: Object = job["status"]["artifact"]
     assert artifact["version"] == 1
@@ -43,7 +43,7 @@ def published(job: Object) -> Object:
 
 @pytest.fixture(scope="module")
 def claim(kube: Kube, cluster: Cluster | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder of this machine that the claim `data` of the namespace is bound to; `pictures` in it has two classes."""
+    """Folder of this machine that the claim `data` of the namespace is bound to; its `pictures` has two classes."""
     if cluster is None:
         pytest.skip("binds a claim to a folder of this machine: development cluster only")
     folder = tmp_path_factory.mktemp("data")
@@ -60,7 +60,7 @@ def claim(kube: Kube, cluster: Cluster | None, tmp_path_factory: pytest.TempPath
 
 @pytest.fixture(scope="module")
 def bucket(kube: Kube) -> Iterator[str]:
-    """An S3 server with one object in it, `data/set.npz`, and the Secret that lets the namespace's pods read it."""
+    """URI of an object in an S3 server; a Secret lets the namespace's pods read it."""
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -80,7 +80,7 @@ def bucket(kube: Kube) -> Iterator[str]:
 
 
 def _arrays() -> bytes:
-    """An .npz of 120 images that are as bright as their label."""
+    """Return an .npz of 120 images whose brightness depends on their label."""
     labels = np.arange(120) % 2
     images = RNG.integers(0, 60, (120, 8, 8, 1), np.uint8) + labels[:, None, None, None].astype(np.uint8) * 150
     file = io.BytesIO()
@@ -117,10 +117,10 @@ def small(shape, outputs, width):
     return nn.Sequential(nn.Conv2d(shape[2], width, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(outputs))
 """
 WEIGHTS = {"0.weight": (4, 3, 3, 3), "0.bias": (4,), "3.weight": (5, 144), "3.bias": (5,)}
-"""Of that network for 8x8 images, with a head of five classes."""
+"""Weights of that network for 8x8 images, with a head of five classes."""
 
 PRECISION = choose("auto", torch.device("cpu")).name
-"""What this machine's processor has units for: others are refused."""
+"""A precision that this machine's processor supports: others are refused."""
 RICH = {
     "epochs": 1, "optimizer": "sgd", "learningRate": 0.05, "schedule": "cosine", "precision": PRECISION, "ema": 0.9,
     "labelSmoothing": 0.1, "accumulate": 2, "weightDecay": 1e-4, "augment": {"crop": 1, "flip": True},
@@ -169,18 +169,18 @@ Run = Callable[[str], Object]
 
 @pytest.fixture(scope="module")
 def started(kube: Kube, specs: dict[str, Object]) -> Run:
-    """Creates a run when it is first asked for. Not all of them at once: nine pods leave nobody a core."""
+    """Create a run when it is first requested: nine pods at once would starve each other."""
     return cache(lambda name: kube.create("TrainJob", name, specs[name] | {"output": {"model": name}}))
 
 
 @pytest.fixture(scope="module")
 def finished(kube: Kube, started: Run) -> Run:
-    """Answers a run once it has ended."""
+    """Wait until a run has ended; return it."""
     return lambda name: kube.finished(started(name)["metadata"]["name"])
 
 
 def checkpoints(cluster: Cluster, job: Object) -> Path:
-    """Where the job's checkpoints lie."""
+    """Return the folder of the job's checkpoints."""
     return cluster.store / ".checkpoints" / job["metadata"]["namespace"] / job["metadata"]["uid"]
 
 

@@ -1,4 +1,4 @@
-"""`trainserve top` as its tests run it, read it and press its keys."""
+"""Helpers that run `trainserve top`, parse its output and press its keys."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def top(kubeconfig: Path, *arguments: str, **environment: str) -> subprocess.Com
 
 
 def rows(printed: str, kind: str) -> dict[str, dict[str, str]]:
-    """The rows of one table, by name and heading; what is right of WHY is one cell."""
+    """Parse one table into rows by name and heading; everything from WHY on is one cell."""
     lines = iter(printed.splitlines())
     heading = next(line.split() for line in lines if kind in line.split())
     found = {}
@@ -47,7 +47,7 @@ def rows(printed: str, kind: str) -> dict[str, dict[str, str]]:
 
 
 class Screen:
-    """`trainserve top` on a terminal of its own."""
+    """`trainserve top` on its own terminal."""
 
     def __init__(self, kubeconfig: Path, folder: Path, *arguments: str) -> None:
         self.printed = b""
@@ -56,7 +56,7 @@ class Screen:
         environment.pop("COLUMNS", None)
         self.process, self._terminal = pty.fork()
         if self.process == 0:
-            signal.signal(signal.SIGINT, signal.SIG_DFL)  # tests that run in the background were told to ignore it
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # tests that run in the background inherit an ignored SIGINT
             os.execve(str(PROGRAM), [str(PROGRAM), "top", *arguments], environment)
         self.resize(30, 120)
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -74,13 +74,13 @@ class Screen:
         wait_for(lambda: words.encode() in self.printed[since:], HANG, lambda: repr(self.printed[since:]))
 
     def press(self, key: str) -> int:
-        """Returns how much had been printed before."""
+        """Press a key; return the number of bytes printed before."""
         before = len(self.printed)
         os.write(self._terminal, key.encode())
         return before
 
     def ended(self) -> int:
-        """The exit status, once it has ended."""
+        """Wait for the end; return the exit status."""
         ended, status = 0, 0
 
         def over() -> bool:

@@ -12,7 +12,7 @@ from trainserve.dev.cluster import Cluster
 
 @pytest.fixture
 def other(tmp_path: Path) -> Iterator[Cluster]:
-    """A cluster of the test's own, not yet up."""
+    """A cluster of the test's own, not yet started."""
     one = Cluster(tmp_path / "cluster")
     try:
         yield one

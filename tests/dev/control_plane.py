@@ -1,4 +1,4 @@
-"""Development clusters without a node: what their tests ask of them."""
+"""Helpers for the tests of development clusters without a node."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A Prometheus as tests ask it, and pods that are odd to scrape."""
+"""Prometheus as tests query it, and pods that are difficult to scrape."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.cluster.support import wait_for
 
 NAMESPACE = "default"
 ODD = 'a "quoted" \\ value\nof two lines, {braces} and é'
-"""As a label's value and as an annotation's."""
+"""Value of a label and of an annotation."""
 PORT = {"name": "progress", "containerPort": 9400}
 LABELS = {"app.kubernetes.io/managed-by": "trainserve", "trainserve.io/rank": "0", "trainserve.io/attempt": "1"}
 SERVE_ODD = """
@@ -31,31 +31,31 @@ with socket.create_server((os.environ["POD_IP"], 9400)) as listening:
         held.append(listening.accept())
 """
 SECONDS = 240.0
-"""After which a wait is taken for a hang; nothing is measured against it."""
+"""Seconds after which a wait counts as a hang; nothing is measured against it."""
 
 
 @dataclass(frozen=True)
 class Server:
-    """One Prometheus."""
+    """A running Prometheus."""
 
     url: str
 
     def ask(self, path: str, **parameters: str) -> Any:
-        """The data of an answer of its API."""
+        """Query its API; return `data` of the answer."""
         answer = urllib3.request("GET", f"{self.url}/api/v1/{path}", fields=parameters)
         assert answer.status == 200, answer.data
         return answer.json()["data"]
 
     def query(self, expression: str, **parameters: str) -> list[dict[str, Any]]:
-        """The samples of an instant query."""
+        """Return the samples of an instant query."""
         return list(self.ask("query", query=expression, **parameters)["result"])
 
     def targets(self) -> list[dict[str, Any]]:
-        """What is scraped."""
+        """Return the active scrape targets."""
         return list(self.ask("targets", state="active")["activeTargets"])
 
     def target(self, pod: str) -> dict[str, Any]:
-        """The target of a pod that has one port to scrape, or an empty one."""
+        """Return the target of a pod with one port to scrape, or one with the health "absent"."""
         found = [each for each in self.targets() if each["labels"]["pod"] == pod]
         return found[0] if found else {"health": "absent"}
 

@@ -1,4 +1,4 @@
-"""Where the control plane's programs come from: real files, real folders, a real HTTP server."""
+"""Installation of the control plane's programs: real files, real folders, a real HTTP server."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_kubectl_of_the_wheel_serves_where_path_has_none(tmp_path: Path, monkeyp
 
 
 class Releases:
-    """A release server on loopback, laid out as dl.k8s.io is."""
+    """A release server on loopback, laid out like dl.k8s.io."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

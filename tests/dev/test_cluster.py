@@ -1,4 +1,4 @@
-"""The development cluster's real control plane: up, down, killed, recovered, side by side. No node is needed here."""
+"""The development cluster's real control plane: up, down, killed, recovered, side by side. None needs a node."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture
 def up(cluster: Cluster) -> Cluster:
-    """The shared cluster with all of the control plane running, whatever the test before did to it."""
+    """The shared cluster with its whole control plane running, whatever the previous test did to it."""
     cluster.up(*CONTROL_PLANE)
     return cluster
 
@@ -71,7 +71,7 @@ def test_everything_listens_on_loopback_only(up: Cluster) -> None:
     assert {address.ip for address in listening} == {"127.0.0.1"}
     ours = recorded(up).addresses.ports
     ports = {ours[port] for name in CONTROL_PLANE for port in PORTS[name]}
-    if binaries.prepare().version >= SCHEDULER_CONFIG_V1BETA2:  # which has no plain port any more
+    if binaries.prepare().version >= SCHEDULER_CONFIG_V1BETA2:  # this scheduler no longer has an insecure port
         ports.remove(ours["scheduler-plain"])
     assert {address.port for address in listening} == ports
 
@@ -109,7 +109,7 @@ def test_a_killed_component_is_seen_to_have_died_and_comes_back_alone(up: Cluste
     assert up.status()[component].state == "died"
     up.start(component)
     after = pids(up)
-    # The garbage collector begins anew with its API server: the one of 1.20 loses track of custom resources' children.
+    # The garbage collector restarts with its API server: the one of 1.20 loses track of custom resources' children.
     anew = {component, "controller-manager"} if component == "apiserver" else {component}
     assert {name for name in CONTROL_PLANE if before[name] != after[name]} == anew
     assert kept(up, f"before-{component}")
@@ -198,7 +198,7 @@ def test_unknown_components_are_refused_with_the_known_ones(other: Cluster) -> N
 
 
 def granted() -> set[tuple[str, str, str]]:
-    """Group, resource and verb of all that the chart's role grants."""
+    """Return (group, resource, verb) of everything that the chart's role grants."""
     rules = yaml.safe_load((CHART / "files" / "operator-role.yaml").read_text())["rules"]
     products = (itertools.product(rule["apiGroups"], rule["resources"], rule["verbs"]) for rule in rules)
     return set(itertools.chain.from_iterable(products))

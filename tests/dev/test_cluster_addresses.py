@@ -1,4 +1,4 @@
-"""Numbers, ranges and ports of clusters side by side."""
+"""Numbers, address ranges and ports of clusters side by side."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def dev(*arguments: str, path: str | None = None) -> subprocess.CompletedProcess
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder whose cluster was brought up once and is down now."""
+    """A folder whose cluster was started once and is stopped."""
     made = tmp_path / "a cluster"
     made.mkdir()
     state.save(made / "cluster.json", State(addresses.Addresses(7, addresses.block(7)), simulated_gpus=5))

@@ -1,4 +1,4 @@
-"""What the components are started with, as tables; and whether the real programs know these flags."""
+"""The components' command lines as tables, and whether the real programs know these flags."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The end of a development cluster: `down`, whatever was killed or lost before."""
+"""Shutdown of a development cluster: `down`, whatever was killed or lost before."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_down_ends_the_processes_of_pods_even_when_the_agent_was_killed(other: C
 
 
 def sleepers() -> list[int]:
-    """Processes of the test's pod; those that are dead and merely not yet waited for have no command line any more."""
+    """Return the pids of the test pod's processes; zombies do not count, because they have no command line."""
     return [each.pid for each in psutil.process_iter(["cmdline"]) if each.info["cmdline"] == ["sleep", "86399"]]
 
 

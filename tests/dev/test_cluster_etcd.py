@@ -36,7 +36,7 @@ WRITTEN_BY_ETCD_3_5 = (
     "P8wtlWJrNRiMGCwYPBgCGCIYEhgyGAoYKhgaGKHeYZBA+Ov7lP52Fik+oIvhoSjB7AOLPyaBWYenbuSXcgJ7g0XJiqMFzRdcQF+U"
     "Ab2QmZ+nxGqsZ6pngMdqJHv3z7mwmgnNXhYAdHWQ+A=="
 )
-"""The log of an etcd 3.5.16 that was started and stopped, by zlib and base64; it has no snapshot."""
+"""The log of an etcd 3.5.16 that was started and stopped, compressed with zlib, in base64; it has no snapshot."""
 
 
 def test_data_of_a_newer_etcd_are_told_with_what_to_do(other: Cluster) -> None:

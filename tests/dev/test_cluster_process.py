@@ -1,4 +1,4 @@
-"""Starting, knowing and stopping real processes."""
+"""Starting, identifying and stopping real processes."""
 
 from __future__ import annotations
 

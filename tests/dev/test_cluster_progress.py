@@ -1,4 +1,4 @@
-"""What a log and a terminal show of a long step."""
+"""Progress of a long step in a log and on a terminal."""
 
 from __future__ import annotations
 

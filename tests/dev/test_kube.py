@@ -1,4 +1,4 @@
-"""The client of programs that wait for each answer, without a cluster."""
+"""The synchronous Kubernetes client, without a cluster."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def client_of(port: int, folder: Path) -> Client:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers a GET with its own request line, but for a pod that is not there, and one of which it tells half."""
+    """Answer a GET with its own request line, except for a pod that does not exist and one whose answer is cut off."""
 
     def do_GET(self) -> None:
         status, body = 200, json.dumps({"asked": self.path, "as": self.headers["Authorization"]})
@@ -39,7 +39,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body.encode())
 
     def log_message(self, *_: object) -> None:
-        """Nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture

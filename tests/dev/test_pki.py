@@ -42,7 +42,7 @@ def test_the_api_server_is_known_by_every_name_that_a_client_may_use(keys: pki.P
 def test_every_certificate_is_signed_by_the_authority_and_fits_its_key(keys: pki.Pki, name: str) -> None:
     certificate = load(keys.certificate(name))
     certificate.verify_directly_issued_by(load(keys.ca))
-    ssl.create_default_context().load_cert_chain(keys.certificate(name), keys.key(name))  # raises if they do not fit
+    ssl.create_default_context().load_cert_chain(keys.certificate(name), keys.key(name))  # raises if they do not match
 
 
 def test_the_api_server_calls_the_kubelet_as_an_administrator(keys: pki.Pki) -> None:

@@ -1,4 +1,4 @@
-"""The pictures of the dashboards: what is taken, from what, and what the page has to know of boards."""
+"""Previews of the dashboards: what is captured, from what, and what the page needs to know of boards."""
 
 from __future__ import annotations
 

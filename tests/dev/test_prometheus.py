@@ -1,7 +1,7 @@
-"""The development cluster's Prometheus, set up by the chart: what it finds, what it may, and that nobody needs it.
+"""The development cluster's Prometheus, configured by the chart: its targets, its rights, and that it is optional.
 
-One cluster, in which a TrainJob trains and two ModelServes serve. Prometheus 3 looks at the same cluster, with the same
-configuration, where it is to be had.
+One cluster, in which a TrainJob trains and two ModelServes serve. Where Prometheus 3 is available, it scrapes the same
+cluster with the same configuration.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ ACCOUNT = "system:serviceaccount:trainserve-system:prometheus"
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Brought up as a user would."""
+    """A cluster with Prometheus, started as a user would."""
     one = Cluster(tmp_path_factory.mktemp("watched"))
     argv = [sys.executable, "-m", "trainserve.dev", "up", "--directory", str(one.directory)]
     try:
@@ -81,7 +81,8 @@ def server(request: pytest.FixtureRequest, cluster: Cluster) -> Server:
 
 @pytest.fixture(scope="module")
 def busy(kube: Kube, cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kube]:
-    """Two versions are published, the second is served, the first one's graph alone as well, and a TrainJob trains."""
+    """A namespace with two published versions, ModelServes of the second and of the first one's graph, and a running
+    job."""
     for name in ("one", "other"):
         kube.create("TrainJob", name, digits())
     for name in ("one", "other"):
@@ -101,7 +102,7 @@ def busy(kube: Kube, cluster: Cluster, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(scope="module")
 def strange(kube: Kube) -> Iterator[None]:
-    """A pod with odd labels and annotations, and one that takes connections and never answers."""
+    """A pod with odd labels and annotations, and one that accepts connections and never answers."""
     for name, arguments in (("odd", [SERVE_ODD, ODD]), ("hangs", [HANG])):
         pod = {
             "apiVersion": "v1",

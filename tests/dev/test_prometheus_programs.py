@@ -1,4 +1,4 @@
-"""Where Prometheus comes from: real files, real folders, Debian's own packages."""
+"""Installation of Prometheus: real files, real folders, Debian's own packages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What becomes of the chart's scrape objects: what the Prometheus operator makes of them, and nothing untranslated."""
+"""Translation of the chart's scrape objects: as the Prometheus operator does it, with nothing left untranslated."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def copied(source: str, target: str) -> Object:
 
 
 def changed(thing: Object, change: Callable[[Any], Any]) -> Object:
-    """A copy on which `change` was called."""
+    """Return a copy to which `change` was applied."""
     other = copy.deepcopy(thing)
     change(other)
     return other

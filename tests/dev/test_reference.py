@@ -1,4 +1,4 @@
-"""docs/reference.md and the tables of docs/contracts.md are what the code says, and their examples are accepted."""
+"""docs/reference.md and the tables of docs/contracts.md match the code, and their examples are accepted."""
 
 from __future__ import annotations
 

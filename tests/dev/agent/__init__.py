@@ -1,1 +1,1 @@
-"""Tests of the node; the one that most of them share ends with the last."""
+"""Tests of the node agent; the node that most of them share is shut down after the last one."""

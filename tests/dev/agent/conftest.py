@@ -1,4 +1,4 @@
-"""A cluster of its own for the tests of the node, and a few words to say what pods should do on it."""
+"""A cluster for the tests of the node agent, and helpers that create pods and wait for them."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 def until(condition: Callable[[], T | None], what: str) -> T:
-    """What the condition returns once it is true."""
+    """Wait until the condition returns a true value; return it."""
     give_up = time.monotonic() + HANG
     while not (result := condition()):
         assert time.monotonic() < give_up, f"after {HANG:.0f} s: {what}"
@@ -26,7 +26,7 @@ def until(condition: Callable[[], T | None], what: str) -> T:
 
 
 class Node:
-    """The cluster as a test sees it."""
+    """The cluster as a test uses it."""
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
@@ -40,18 +40,18 @@ class Node:
     def run(
         self, name: str, *command: str, policy: str = "Never", labels: dict[str, str] | None = None, **container: Any
     ) -> Any:
-        """Create a pod with one container; what belongs to the pod's spec is given as `spec`."""
+        """Create a pod with one container; `spec` holds further fields of the pod's spec."""
         spec = container.pop("spec", {})
         main = {"name": "main", "image": "none", "command": list(command), **container}
         spec = {"restartPolicy": policy, "terminationGracePeriodSeconds": 5, "containers": [main]} | spec
         return self.create("Pod", name, metadata={"labels": labels or {}}, spec=spec)
 
     def pod(self, name: str) -> dict[str, Any] | None:
-        """The pod as it is now, None where there is none."""
+        """Return the current pod, or None without one."""
         return self.client.find("Pod", name)
 
     def when(self, name: str, condition: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
-        """The pod once the condition is true of it."""
+        """Wait until the condition holds for the pod; return it."""
         last: list[Any] = [None]
 
         def check() -> dict[str, Any] | None:
@@ -64,17 +64,17 @@ class Node:
             raise AssertionError(f"{error} is {last[0] and last[0]['status']}") from None
 
     def ended(self, name: str) -> dict[str, Any]:
-        """The state in which the pod's first container has ended, once the pod has."""
+        """Wait for the pod's end; return the terminated state of its first container."""
         pod = self.when(name, lambda pod: pod["status"].get("phase") in ("Succeeded", "Failed"))
         state: dict[str, Any] = pod["status"]["containerStatuses"][0]["state"]["terminated"]
         return state
 
     def ready(self, name: str) -> dict[str, Any]:
-        """The pod once it is ready."""
+        """Wait until the pod is ready; return it."""
         return self.when(name, is_ready)
 
     def delete(self, name: str, grace: int | None = None) -> None:
-        """Ask for the pod's deletion."""
+        """Request the pod's deletion."""
         self.client.delete("Pod", name, grace=grace)
 
     def gone(self, name: str) -> None:
@@ -82,39 +82,39 @@ class Node:
         until(lambda: self.pod(name) is None, f"pod {name} is not gone")
 
     def kubectl(self, *arguments: str) -> str:
-        """What kubectl prints."""
+        """Run kubectl; return its output."""
         command = ["kubectl", "--kubeconfig", str(self.cluster.kubeconfig), *arguments]
         return subprocess.run(command, check=True, capture_output=True, text=True, timeout=HANG).stdout
 
     def log(self, name: str, *options: str) -> str:
-        """The pod's log through the API server."""
+        """Return the pod's log, read through the API server."""
         return self.kubectl("logs", name, *options)
 
     @property
     def pods(self) -> Path:
-        """Where the agent keeps its pods."""
+        """Folder in which the agent keeps its pods."""
         return self.cluster.directory / "pods"
 
 
 def is_ready(pod: dict[str, Any]) -> bool:
-    """Whether the pod's condition Ready is true."""
+    """Return whether the pod's condition Ready is true."""
     return any(each["type"] == "Ready" and each["status"] == "True" for each in pod["status"].get("conditions", []))
 
 
 def container(pod: dict[str, Any]) -> dict[str, Any]:
-    """The status of the pod's first container, empty before there is one."""
+    """Return the status of the pod's first container, or an empty object before it exists."""
     statuses = pod["status"].get("containerStatuses")
     first: dict[str, Any] = statuses[0] if statuses else {}
     return first
 
 
 def waits_for(pod: dict[str, Any], reason: str) -> bool:
-    """Whether the pod's first container waits for that reason."""
+    """Return whether the pod's first container is waiting with this reason."""
     return bool(container(pod).get("state", {}).get("waiting", {}).get("reason") == reason)
 
 
 def processes_with(marker: str) -> list[int]:
-    """The pids of all processes that have `marker` in their command line."""
+    """Return the pids of all other processes with `marker` in their command line."""
     found = []
     for path in Path("/proc").iterdir():
         if path.name.isdigit() and int(path.name) != os.getpid():
@@ -130,7 +130,7 @@ def processes_with(marker: str) -> list[int]:
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     if os.environ.get("KUBECONFIG"):
         pytest.skip("KUBECONFIG names a cluster, whose nodes are not ours to test")
-    # Commas and colons mean something to overlay mounts.
+    # Commas and colons are separators in the options of overlay mounts.
     cluster = Cluster(tmp_path_factory.mktemp("node") / "a,b:c", simulated_gpus=3)
     try:
         cluster.up()

@@ -1,4 +1,4 @@
-"""What a container finds when it runs: command, environment, files, names, devices, limits."""
+"""The environment of a container: command, variables, files, names, devices, limits."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""The launcher must outlive everything: all pods of a node hang on it."""
+"""The launcher must survive everything: all pods of a node are its children."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""How containers live and die: restarts, probes, hooks, grace, deadlines, deletion."""
+"""Lifecycle of containers: restarts, probes, hooks, grace periods, deadlines, deletion."""
 
 import json
 import signal
@@ -60,7 +60,7 @@ def test_a_pod_that_is_called_unready_from_outside_is_ready_again_as_long_as_it_
     node.run("doubted", "sleep", "1000")
     pod = node.ready("doubted")
     started = container(pod)["containerID"]
-    # As the node controller does to each pod of a node that was silent for too long.
+    # As the node controller does to each pod of a node that has not reported for too long.
     doubt = {"status": {"conditions": [{"type": "Ready", "status": "False", "reason": "NodeNotReady"}]}}
     node.client.patch("Pod", "doubted", doubt, subresource="status", content_type=STRATEGIC)
     pod = node.ready("doubted")
@@ -83,7 +83,7 @@ def test_probes_reach_the_pod_at_its_address_by_named_port(node: Node, handler: 
 
 def test_a_container_whose_liveness_probe_fails_is_restarted(node: Node) -> None:
     probe = {"exec": {"command": ["test", "!", "-e", "/tmp/ill"]}, "periodSeconds": 1, "failureThreshold": 1}
-    # Ill only after the trap is set: however late a busy machine starts the shell, no probe fails before.
+    # Becomes unhealthy only after the trap is set: however late a busy machine starts the shell, no probe fails before.
     script = TRAP.replace("echo up;", "echo up; sleep 1; touch /tmp/ill;")
     node.run("liveness", "sh", "-c", script, policy="Always", livenessProbe=probe)
     pod = node.when("liveness", lambda pod: container(pod).get("restartCount", 0) > 0)

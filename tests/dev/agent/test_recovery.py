@@ -1,4 +1,4 @@
-"""What survives when the agent, its launcher, or all of the machine's processes are killed."""
+"""Recovery after the agent, its launcher, or all processes of the machine are killed."""
 
 import json
 import os
@@ -20,7 +20,7 @@ def sleeper(marker: str) -> tuple[str, str, str]:
 
 
 def running(node: Node, marker: str) -> int:
-    """The pid of the one process that sleeps for `marker` seconds."""
+    """Return the pid of the only process that sleeps for `marker` seconds."""
     found: list[int] = until(lambda: [pid for pid in processes_with(marker) if command(pid) == "sleep"], "no sleeper")
     return found[0]
 

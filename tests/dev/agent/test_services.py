@@ -1,4 +1,4 @@
-"""Names and Services: who is found under which name, and where a connection goes."""
+"""DNS names and Services: which pod a name resolves to, and where a connection goes."""
 
 import http.client
 import json
@@ -101,7 +101,7 @@ def test_peers_find_each_other_by_name_whichever_starts_first(node: Node) -> Non
             labels={"app": "gang"},
             spec={"hostname": f"peer-{rank}", "subdomain": "gang"},
         )
-    # They stay: the name of a pod that has ended would be gone.
+    # They must keep running: the name of a pod that has ended no longer resolves.
     addresses = [node.ready(f"gang-{rank}")["status"]["podIP"] for rank in (0, 1)]
 
     def found_all(rank: int) -> bool:

@@ -48,8 +48,7 @@ def versions(tmp_path_factory: pytest.TempPathFactory) -> list[Servable]:
 
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Servable:
-    """The convnet without preprocessing and softmax: normalised planes to logits; the manifest says how to
-    preprocess."""
+    """The convnet without preprocessing and softmax, planes to logits; the manifest describes the preprocessing."""
     folder = tmp_path_factory.mktemp("bare")
     onnx.save(
         onnx.utils.Extractor(onnx.shape_inference.infer_shapes(convnet())).extract_model(["planes"], ["logits"]),
