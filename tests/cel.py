@@ -1,4 +1,4 @@
-"""CEL as the API server's own evaluator understands it: Google's, by the wrapper that its makers keep."""
+"""CEL as the API server evaluates it: Google's evaluator, through its official Python wrapper."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from cel_expr_python import cel
 
 
 class CelError(Exception):
-    """The expression has no value; the message is the evaluator's."""
+    """The expression cannot be evaluated; the message is the evaluator's."""
 
 
 def evaluate(expression: str, variables: Mapping[str, Any]) -> Any:
-    """The value of `expression`, whose variables may be of any type. Raises CelError."""
+    """Return the value of `expression`; its variables may have any type. Raises CelError."""
     value = _compiled(expression, frozenset(variables)).eval(data=dict(variables))
     if value.type() == cel.Type.ERROR:
         raise CelError(f"{expression}: {value.value()}")

@@ -28,14 +28,14 @@ TOGETHER = (
     r"tests/dev/agent/",
     r"tests/(api/test_(open_fields|quantity|server|upgrade)|operator/test_(ending|server|server_counts|two_replicas))\.py",
 )
-"""Tests that share a cluster, the last ones the API server below. An idle cluster takes a tenth of a core."""
+"""Tests that share a cluster; those of the last pattern share the API server below. An idle cluster uses 0.1 core."""
 
 
 STARTING = frozenset(
     {"kubeconfig", "cluster", "node", "monitored", "command", "start_pod", "run_helm", "execute", "run_script", "s3"}
 )
-"""Fixtures that start a server or a whole training run, or name a program that `make setup` alone brings: who asks for
-one is no unit test."""
+"""Fixtures that start a server or a whole training run, or name a program that only `make setup` installs: a test that
+uses one is not a unit test."""
 SLOW = frozenset(
     line for line in (Path(__file__).parent / "slow.txt").read_text().splitlines() if not line.startswith("#")
 )

@@ -1,7 +1,7 @@
-"""Virtual environments that hold what some of the project's extras bring, and nothing else.
+"""Virtual environments with exactly what some of the project's extras install.
 
-Their packages are those of the environment that runs the tests, linked: no network is asked, and a test that starts a
-program there sees what a fresh installation would.
+Their packages are links to those of the environment that runs the tests: no network is needed, and a program that a
+test starts there finds what a fresh installation would.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
 def closure(*extras: str) -> dict[str, Distribution]:
-    """What an installation with `extras` brings, by the packages' names; of no extra: what every one has."""
+    """Return the packages of an installation with `extras` by name; without extras, those of every installation."""
     project = PROJECT["project"]
     found: dict[str, Distribution] = {}
     done: set[tuple[str, str]] = set()
@@ -31,7 +31,7 @@ def closure(*extras: str) -> dict[str, Distribution]:
     while waiting:
         requirement = waiting.pop()
         name = _normal(requirement.name)
-        if name == project["name"]:  # by its file: what is installed says what an older one asked for
+        if name == project["name"]:  # from pyproject.toml: the installed metadata may be of an older version
             waiting += [Requirement(each) for extra in requirement.extras for each in _extra(extra)]
             continue
         found[name] = distribution(name)
@@ -44,7 +44,7 @@ def closure(*extras: str) -> dict[str, Distribution]:
 
 
 def size(packages: Iterable[Distribution]) -> int:
-    """Bytes that their files take on a disk, with bytecode, which is 1.3 times as large as its source."""
+    """Return the bytes that the packages occupy on disk, with bytecode, which is 1.3 times as large as its source."""
     files = {Path(str(each.locate_file(path))) for each in packages for path in each.files or ()}
     lengths = [(file.suffix, file.stat().st_size) for file in files if file.suffix != ".pyc" and file.exists()]
     lengths += [(".pyc", int(length * 1.3)) for suffix, length in lengths if suffix == ".py"]
@@ -52,7 +52,7 @@ def size(packages: Iterable[Distribution]) -> int:
 
 
 def environment(folder: Path, *extras: str) -> Path:
-    """Make one in `folder`, with this project beside; returns its Python."""
+    """Create an environment in `folder`, including this project; return its Python."""
     venv.create(folder, symlinks=True, with_pip=False)
     (site,) = folder.glob("lib/python*/site-packages")
     shared = Counter(name for each in distributions() for name in _tops(each))
@@ -79,10 +79,10 @@ def _normal(name: str) -> str:
 
 
 def _tops(package: Distribution) -> Iterator[str]:
-    """Names in site-packages of its files and folders."""
+    """Return the package's top-level names in site-packages."""
     return iter({path.parts[0] for path in package.files or ()} - {"..", "__pycache__"})
 
 
 def _below(package: Distribution, name: str) -> set[str]:
-    """Its own files and folders in one that it shares with other packages."""
+    """Return the package's own files and folders in a folder that it shares with other packages."""
     return {str(Path(*path.parts[:2])) for path in package.files or () if path.parts[0] == name}

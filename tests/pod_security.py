@@ -36,7 +36,7 @@ SYSCTLS = {
 
 
 def violations(pod: Object) -> list[str]:
-    """What the profile forbids of a pod's spec, each with its place."""
+    """Return the profile's violations in a pod's spec, each with its path."""
     return [*_of_pod(pod), *(said for name, each in _containers(pod) for said in _of_container(name, each, pod))]
 
 

@@ -1,4 +1,4 @@
-"""docs/architecture.md: its one drawing is the folder tree."""
+"""The drawing in docs/architecture.md equals the folder tree."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PORTIONS = ("operator", "models", "serving", "cli", "dev")
 
 
 def drawn(page: str) -> list[str]:
-    """The drawing's folders as paths, in its order."""
+    """Return the drawing's folders as paths, in its order."""
     (drawing,) = re.findall(r"^```\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     found: list[str] = []
     above: list[str] = []
@@ -23,7 +23,8 @@ def drawn(page: str) -> list[str]:
 
 
 def folders(root: Path) -> list[str]:
-    """Every folder below a portion's `trainserve/` that holds more than what Python compiles, sorted, parents first."""
+    """Return each folder below a portion's `trainserve/` with more than compiled Python in it, sorted, parents
+    first."""
     found = []
     for portion in PORTIONS:
         top = root / portion / "trainserve"

@@ -1,4 +1,4 @@
-"""Pages of the repository's root and of docs/: the files, tests and programs that they name are there."""
+"""Pages of the repository's root and of docs/: the files, tests and programs that they name exist."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ PROGRAM = re.compile(r"python -m ((?:bench|tests|trainserve)\.[\w.]*\w)")
 
 
 def targets(page: Path) -> list[str]:
-    """Where the page's links and pictures lead, as far as that is in this repository."""
+    """Return the targets of the page's links and pictures that are in this repository."""
     found = ["".join(groups) for groups in TARGET.findall(FENCED.sub("", page.read_text()))]
     return [target for target in found if not ELSEWHERE.match(target)]
 
 
 def anchors(page: Path) -> set[str]:
-    """Of the page's headings, as GitHub makes them, and those that it sets itself."""
+    """Return the anchors of the page's headings, as GitHub generates them, and its explicit ones."""
     text = FENCED.sub("", page.read_text())
     names = [re.sub(r"[^\w\- ]", "", title).strip().lower() for title in re.findall(r"^#+ (.*)$", text, re.MULTILINE)]
     return {name.replace(" ", "-") for name in names} | set(re.findall(r"<a (?:id|name)=\"([^\"]+)", text))
@@ -37,7 +37,7 @@ def broken(page: Path, target: str) -> bool:
 
 
 def missing(page: Path) -> list[str]:
-    """Return the test files and the programs that the page names and that are not there."""
+    """Return the test files and the programs that the page names and that do not exist."""
     text = page.read_text()
     tests = [name for name in TEST.findall(text) if not (ROOT / "tests" / name).is_file()]
     return tests + [name for name in PROGRAM.findall(text) if importlib.util.find_spec(name) is None]

@@ -1,4 +1,4 @@
-"""What pip installs by the extras of pyproject.toml."""
+"""The packages that pip installs for the extras of pyproject.toml."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ INSTALLED = {
 
 
 def packages(extras: list[str]) -> set[str]:
-    """The packages that extras ask for, those of extras within extras too."""
+    """Return the packages that extras require, including those of nested extras."""
     found = set()
     for requirement in (each for extra in extras for each in EXTRAS[extra]):
         if within := re.match(r"trainserve\[(.*)\]", requirement):

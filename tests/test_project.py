@@ -1,4 +1,4 @@
-"""What a newcomer meets first: make's targets, the hooks, the changelog's fragments, pages that fit an editor."""
+"""What a newcomer meets first: make's targets, the hooks, the changelog's fragments, and lines that fit an editor."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ README = 130
 
 
 def recipe(target: str) -> str:
-    """A target's commands, as the Makefile has them."""
+    """Return a target's commands from the Makefile."""
     found = re.search(rf"^{target}:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert found, f"the Makefile has no target {target}"
     return found[1]

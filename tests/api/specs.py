@@ -1,4 +1,4 @@
-"""Manifests that the types accept, drawn by Hypothesis from the types themselves."""
+"""Manifests that the API types accept, drawn by Hypothesis from the types themselves."""
 
 from collections.abc import Iterator
 from functools import cache
@@ -15,32 +15,32 @@ Schema = dict[str, Any]
 
 WHOLE_SPECS = settings(
     suppress_health_check=[
-        HealthCheck.large_base_example,  # it has a value for every field
+        HealthCheck.large_base_example,  # the base example has a value for every field
         HealthCheck.data_too_large,
         HealthCheck.filter_too_much,
-        HealthCheck.function_scoped_fixture,  # an API server that remembers no dry run
+        HealthCheck.function_scoped_fixture,  # the API server keeps nothing from a dry run
     ],
 )
 
 
 def _subclasses(base: type[ApiType]) -> Iterator[type[ApiType]]:
-    """The API's own, at any depth; the pods' configuration adds to some of them."""
+    """Yield the API's own subclasses, at any depth; the pods' configuration subclasses some of them further."""
     for model in base.__subclasses__():
         if model.__module__.startswith("trainserve.api"):
             yield model
         yield from _subclasses(model)
 
 
-@cache  # made anew for every example, a strategy costs ten times what its example does
+@cache  # creating a strategy for every example would take ten times as long as the example
 def specs(model: type[ApiType]) -> st.SearchStrategy[dict[str, Any]]:
-    """Manifests of this type: every field within its own bounds, optional ones there or not, all rules kept."""
+    """Draw manifests of this type: every field within its bounds, optional fields present or not, all rules kept."""
     schema = model.model_json_schema(by_alias=True)
     return _accepted(model, schema, schema.get("$defs", {}))
 
 
 @cache
 def specs_without_rules(model: type[ApiType]) -> st.SearchStrategy[dict[str, Any]]:
-    """The same, but for the rules between the type's own fields, which may be broken."""
+    """Draw manifests of this type that may break the rules between its own fields."""
     schema = model.model_json_schema(by_alias=True)
     return _values(schema, schema.get("$defs", {}))
 
@@ -68,7 +68,7 @@ def _values(schema: Schema, definitions: dict[str, Schema]) -> st.SearchStrategy
             texts = st.from_regex(pattern, fullmatch=True, alphabet=st.characters(codec="ascii"))
             return texts.filter(lambda text: 0 < len(text) <= schema.get("maxLength", 10_000))
         case {"type": "string"}:
-            # Never empty: an API server built from the sources of 1.20 with Go 1.19 takes an empty text for null.
+            # Never empty: an API server built from the sources of 1.20 with Go 1.19 treats an empty string as null.
             return st.text(min_size=1, max_size=min(schema.get("maxLength", 20), 20))
         case {"type": "array", "items": items}:
             return st.lists(_values(items, definitions), min_size=schema.get("minItems", 0), max_size=3)
@@ -91,7 +91,7 @@ def _values(schema: Schema, definitions: dict[str, Schema]) -> st.SearchStrategy
 
 
 def _accepted(model: type[ApiType], schema: Schema, definitions: dict[str, Schema]) -> st.SearchStrategy[Any]:
-    """A value for every field, of which those stay that keep the rules: rules ask for fields together or for one."""
+    """Draw a value for every field and keep a subset that satisfies the rules, which may require or exclude fields."""
     fields = {name: _values(field, definitions) for name, field in schema["properties"].items()}
     optional = sorted(fields.keys() - set(schema.get("required", ())))
 
@@ -109,7 +109,7 @@ def _accepted(model: type[ApiType], schema: Schema, definitions: dict[str, Schem
 
 
 def _open(schema: Schema, depth: int) -> st.SearchStrategy[Any]:
-    """What a value without a type may be, down to that depth."""
+    """Draw values of an untyped field, down to `depth`."""
     values: st.SearchStrategy[Any] = st.booleans() | st.integers(-(2**31), 2**31) | st.text(max_size=5)
     if depth and schema["maxItems"]:
         values |= st.lists(_open(schema["items"], depth - 1), max_size=2)

@@ -1,4 +1,4 @@
-"""The definitions in the chart are those of the types, and say everything that the types say."""
+"""The definitions in the chart are generated from the types, and express everything that the types do."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,7 +33,7 @@ def schema_of(plural: str, part: str) -> dict[str, Any]:
 
 
 def closed(schema: Any) -> Any:
-    """The schema as the API server's pruning treats it: a field that it does not name is not kept."""
+    """Return the schema with the API server's pruning made explicit: fields that it does not name are not allowed."""
     if isinstance(schema, list):
         return [closed(item) for item in schema]
     if not isinstance(schema, dict):
@@ -93,7 +93,7 @@ def test_any_modelserve_that_the_types_accept_fits_the_schema_and_comes_back_the
 
 
 def _fits_and_comes_back(plural: str, model: type[TrainJobSpec | ModelServeSpec], spec: dict[str, Any]) -> None:
-    # OpenAPI 3.0 means JSON Schema's draft 4, where exclusive bounds are true or false.
+    # OpenAPI 3.0 uses JSON Schema's draft 4, in which exclusive bounds are booleans.
     validator = jsonschema.Draft4Validator(closed(schema_of(plural, "spec")))
     validator.validate(spec)
     parsed = model.model_validate(spec)

@@ -1,4 +1,4 @@
-"""The examples work as they stand: nothing in them is refused or unsupported."""
+"""The examples work as committed: nothing in them is refused or unsupported."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +15,7 @@ from trainserve.operator.specs import parse_modelserve, parse_trainjob
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 MANIFESTS = sorted(path for path in EXAMPLES.rglob("*.yaml") if EXAMPLES / "monitoring" not in path.parents)
-"""Those of Kubernetes: examples/monitoring configures Prometheus, Grafana and docker compose."""
+"""Kubernetes manifests only: examples/monitoring configures Prometheus, Grafana and docker compose."""
 PARSERS: dict[str, Callable[[Any], TrainJobSpec | ModelServeSpec]] = {
     "TrainJob": parse_trainjob,
     "ModelServe": parse_modelserve,

@@ -1,4 +1,4 @@
-"""Bounds of latency histograms, and how Prometheus' labels write them."""
+"""Bounds of latency histograms, and their formatting in Prometheus' `le` labels."""
 
 import math
 
@@ -22,7 +22,7 @@ OBJECTIVES = st.floats(1e-6, 1e6)
 
 
 def python_labels(of: tuple[float, ...]) -> list[str]:
-    """As the Python client writes a histogram's bounds."""
+    """Return the bounds as the Python client writes them."""
     registry = CollectorRegistry()
     Histogram("h", "H.", buckets=of, registry=registry)
     family = next(iter(text_string_to_metric_families(generate_latest(registry).decode())))
@@ -86,7 +86,7 @@ def test_prometheus_2_keeps_what_was_written_and_3_writes_it_as_go_does(bound: f
 def test_what_is_counted_in_whole_milliseconds_lies_in_the_bucket_that_its_true_latency_lies_in(
     objective: float, latency_ms: float
 ) -> None:
-    """Triton counts floor(latency): each bound must divide just as a whole millisecond above it does."""
+    """Triton counts floor(latency): each bound must separate values exactly as the next whole millisecond does."""
     for bound in triton_bounds(objective):
         assert (math.floor(latency_ms) <= bound) == (latency_ms < math.ceil(bound))
 

@@ -1,4 +1,4 @@
-"""What pods say: written within the kubelet's bound whatever the words, and read whatever anybody wrote."""
+"""Pods' messages: written within the kubelet's size limit for any text, and parsed whatever was written."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from trainserve.api.reported import Artifact, MeasuredEnergy, Result
 
 DIGEST = "sha256:" + "0" * 64
 TEXT = st.text(max_size=3000)
-"""Of any character, half ones (lone surrogates) too; as JSON up to 12 bytes each."""
+"""Any characters, lone surrogates included; up to 12 bytes each in JSON."""
 
 
 def as_it_is(told: Any) -> Any:

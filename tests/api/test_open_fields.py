@@ -1,4 +1,4 @@
-"""Open fields are bounded in count, length and depth: by the schema, and by the operator for what was stored before."""
+"""Open fields are bounded in count, length and depth: by the schema, and by the operator for objects stored earlier."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"a": [0] * (MAX_ITEMS + 1)}, "must have at most 256 items in a, not 257"),
 ]
 LEFT_TO_THE_OPERATOR: list[dict[str, Any]] = [{"a": {}}, {"a": [{}]}]
-"""An empty object is harmless, and no schema without a type can refuse it."""
+"""An empty object is harmless, and a schema without a type cannot refuse it."""
 DEEP: list[dict[str, Any]] = [
     {"sequence_batching": {"state": [{"initial_state": [{"dims": [1]}]}]}},
     {"sequenceBatching": {"controlInput": [{"name": "start", "control": [{"int32FalseTrue": [0, 1]}]}]}},
@@ -96,7 +96,7 @@ def test_a_depth_that_no_stack_has_room_for_is_refused_like_any_other() -> None:
 
 @pytest.fixture(scope="module")
 def client(kubeconfig: Path) -> Iterator[Client]:
-    """A client in a namespace of this module's own."""
+    """A client in a namespace of this module."""
     name = f"open-{os.getpid()}"
     with Client(kubeconfig, name) as client:
         client.create("Namespace", {"metadata": {"name": name}})
@@ -105,7 +105,7 @@ def client(kubeconfig: Path) -> Iterator[Client]:
 
 
 def stored(client: Client, whole: dict[str, Any]) -> dict[str, Any]:
-    """The spec as an API server takes it. Raises ApiError."""
+    """Return the spec as the API server would store it. Raises ApiError."""
     return dict(client.create(whole["kind"], whole, dry_run=True)["spec"])
 
 

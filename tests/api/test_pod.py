@@ -1,4 +1,4 @@
-"""The facts that operator and pods agree on: each has a sentence for the tables, and none stands twice."""
+"""The constants that operator and pods share: each has a sentence for the tables, and none is defined twice."""
 
 from __future__ import annotations
 

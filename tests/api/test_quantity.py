@@ -1,4 +1,4 @@
-"""Quantities: Kubernetes' grammar, the numbers that it means, and what is too large for it to count."""
+"""Quantities: Kubernetes' grammar, the numbers that it denotes, and values that are too large to count."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ NOT_MEANT = [
     "+-1", "NaN", "inf", "\u0661", "1e\u0663",
 ]  # fmt: skip
 READ_AS_NOTHING = ["", ".", "+", "e9", " 1", "1K", "1mi", "1gi"]
-"""What a server takes against its own grammar, each in one release or another."""
+"""Inputs that some release's server accepts against its own grammar."""
 HUGE = ["1e400", "1e101", "9223372036854775808", "8Ei", "10E", "9" * 40]
 
 
@@ -110,7 +110,7 @@ def test_whatever_the_grammar_builds_is_taken_or_refused_for_its_size(text: str)
 
 @pytest.fixture(scope="module")
 def client(kubeconfig: Path) -> Iterator[Client]:
-    """A client in a namespace of this module's own."""
+    """A client in a namespace of this module."""
     name = f"quantity-{os.getpid()}"
     with Client(kubeconfig, name) as client:
         client.create("Namespace", {"metadata": {"name": name}})
@@ -119,7 +119,7 @@ def client(kubeconfig: Path) -> Iterator[Client]:
 
 
 def understood(client: Client, text: Any) -> str:
-    """How an API server writes a quantity that it has read. Raises ApiError."""
+    """Return a quantity as the API server writes it after parsing. Raises ApiError."""
     quota = {"metadata": {"name": "any"}, "spec": {"hard": {"requests.memory": text}}}
     return str(client.create("ResourceQuota", quota, dry_run=True)["spec"]["hard"]["requests.memory"])
 
@@ -133,7 +133,7 @@ def test_a_server_takes_what_we_take_as_the_same_number(client: Client, text: st
     except InvalidQuantity:
         return
     theirs = quantity.value(understood(client, text))
-    # A part of a thousandth it rounds up.
+    # It rounds fractions of a thousandth up.
     assert theirs == ours.quantize(Decimal("0.001"), ROUND_CEILING) or theirs == ours
 
 

@@ -1,4 +1,4 @@
-"""Every reason has one sentence and one rule, and each side takes them from the table."""
+"""Every reason has one sentence and one retry rule, and operator and pods take them from the table."""
 
 from __future__ import annotations
 

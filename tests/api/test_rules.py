@@ -1,4 +1,4 @@
-"""A rule is said twice, in CEL and in Python: both must say the same of every object."""
+"""Each rule exists in CEL and in Python: both must agree on every object."""
 
 import json
 from collections.abc import Iterator
@@ -39,14 +39,14 @@ def test_cel_and_python_break_the_same_rules(model: type[ApiType], data: st.Data
     manifest = data.draw(specs_without_rules(model))
     broken_in_python = _broken(model, manifest)
     stored = as_stored(manifest, schema(model))
-    assume("\\u0000" not in json.dumps(stored))  # Google's wrapper cuts a text at NUL (0.1.3)
+    assume("\\u0000" not in json.dumps(stored))  # Google's wrapper truncates strings at NUL (0.1.3)
     broken_in_cel = {rule.message for rule in model.rules if not cel.evaluate(rule.cel, {"self": stored})}
     assert broken_in_cel == broken_in_python
 
 
 @pytest.mark.parametrize("crd", [trainjob_crd(), modelserve_crd()], ids=lambda crd: crd["spec"]["names"]["kind"])
 def test_every_default_keeps_its_types_rules_as_it_stands(crd: dict[str, Any]) -> None:
-    """A server that knows CEL refuses the definition otherwise, and it looks at a default before it completes it."""
+    """A server that knows CEL refuses the definition otherwise: it checks defaults before completing nested ones."""
     (version,) = crd["spec"]["versions"]
     ruled = [
         node
@@ -59,7 +59,7 @@ def test_every_default_keeps_its_types_rules_as_it_stands(crd: dict[str, Any]) -
 
 
 def nodes(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The schema and all that are in it."""
+    """Yield the schema and every schema within it."""
     yield schema
     inner = [*schema.get("properties", {}).values(), schema.get("items"), schema.get("additionalProperties")]
     for each in filter(None, inner):
@@ -67,7 +67,7 @@ def nodes(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def as_stored(value: Any, schema: dict[str, Any]) -> Any:
-    """The value with the schema's defaults filled in, as the API server does before it evaluates rules."""
+    """Return the value with the schema's defaults filled in, as the API server does before it evaluates rules."""
     if not isinstance(value, dict) or "properties" not in schema:
         return value
     fields = schema["properties"]

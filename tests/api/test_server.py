@@ -1,4 +1,4 @@
-"""What a real API server makes of the definitions: it takes them, fills in defaults, refuses and prints."""
+"""The definitions on a real API server: it accepts them, fills in defaults, refuses objects and prints columns."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Kubectl = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="module")
 def client(kubeconfig: Path) -> Iterator[Client]:
-    """A client in a namespace of this module's own."""
+    """A client in a namespace of this module."""
     name = f"api-{os.getpid()}"
     with Client(kubeconfig, name) as client:
         client.create("Namespace", {"metadata": {"name": name}})
@@ -45,7 +45,7 @@ def client(kubeconfig: Path) -> Iterator[Client]:
 
 @pytest.fixture
 def kubectl(client: Client, kubeconfig: Path) -> Kubectl:
-    """Runs kubectl in the module's namespace; `stdin` is what `-f -` reads."""
+    """A function that runs kubectl in the module's namespace; `stdin` is what `-f -` reads."""
 
     def run(*arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         argv = [str(binaries.kubectl()), "--kubeconfig", str(kubeconfig), "-n", client.namespace, *arguments]
@@ -126,7 +126,7 @@ def test_the_schema_refuses_a_name_that_leaves_no_room_for_children(client: Clie
 
 def test_kubectl_refuses_an_unknown_field_by_name(kubectl: Kubectl) -> None:
     give_up = time.monotonic() + 60
-    # kubectl knows the fields from the server's OpenAPI document, which follows a definition a little later.
+    # kubectl takes the fields from the server's OpenAPI document, which is updated slightly after a definition.
     while "io.trainserve.v1alpha1.TrainJob" not in kubectl("get", "--raw", "/openapi/v2").stdout:
         assert time.monotonic() < give_up
         time.sleep(0.1)
@@ -186,14 +186,14 @@ def test_kubectl_explains_a_field(kubectl: Kubectl) -> None:
 
 
 def test_the_definitions_of_the_server_lost_nothing_but_cel(kubectl: Kubectl) -> None:
-    """A schema that is not structural is stored too, but with a condition that says so and without pruning."""
+    """A non-structural schema is stored too, but with a condition that reports it and without pruning."""
     for plural in ("trainjobs", "modelserves"):
         stored = yaml.safe_load(kubectl("get", "crd", f"{plural}.{GROUP}", "-o", "yaml").stdout)
         assert not [c for c in stored["status"]["conditions"] if c["type"] == "NonStructuralSchema"]
 
 
 def _table(output: str) -> dict[str, str]:
-    """The one row, by column; the age is left out, for it is never the same."""
+    """Return the only row by column, without the age, which varies."""
     header, row = output.splitlines()
     cells = dict(zip(header.split(), row.split(), strict=True))
     del cells["AGE"]

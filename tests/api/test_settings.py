@@ -1,4 +1,4 @@
-"""`spec.triton` is what serving reads as its settings."""
+"""`spec.triton` equals the settings that serving parses."""
 
 from typing import Any
 

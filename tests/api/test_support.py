@@ -1,4 +1,4 @@
-"""Every field that is not acted on yet is refused by name, and nothing else is."""
+"""Every field that is not implemented yet is refused by name, and no other field is."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What is asked of a Triton image goes by its tag."""
+"""Requirements on a Triton image depend on the release in its tag."""
 
 import pytest
 

@@ -1,7 +1,7 @@
-"""Objects that a released schema took stay writable under today's, on servers that know no ratcheting (before 1.30):
-there every write, of a status or a finalizer too, is held against the whole schema.
+"""Objects that a released schema accepted remain writable under today's, on servers without ratcheting (before 1.30),
+which validate every write, even of a status or a finalizer, against the whole schema.
 
-A release's schemas are kept by `python -m tests.api.released COMMIT`.
+A release's schemas are saved by `python -m tests.api.released COMMIT`.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ IDS = [f"{path.stem}-{kind}" for path, kind in RELEASES]
 Schema = dict[str, Any]
 
 WIDER = {(r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$", quantity.PATTERN)}
-"""Patterns that were replaced by ones that take at least as much, old and new."""
+"""Pairs (old pattern, new pattern) in which the new one accepts at least as much."""
 
 
 BOUNDED = {
     "TrainJob": {"model.options", "dataset.options"},
     "ModelServe": {"triton.overrides"},
 }
-"""Open fields that took any JSON, which broke whoever read it: their values are bounded (docs/operations.md says what
-becomes of stored objects beyond it)."""
+"""Open fields that once accepted any JSON, which broke its readers; their values are now bounded (docs/operations.md
+describes what happens to stored objects that exceed the bounds)."""
 UNTYPED = {"resources.cpu", "resources.memory", "resources.gpu.minMemory"}
-"""Quantities, which took objects and lists, all of which the operator has always refused."""
+"""Quantities whose schema once accepted objects and lists, which the operator has always refused."""
 
 
 def schema_of(definition: Schema) -> Schema:
@@ -58,14 +58,14 @@ def released(path: Path, kind: str) -> Schema:
 
 
 def of_new_fields(rule: str, old: Schema) -> bool:
-    """Whether the rule says nothing of an object that sets none of the fields which the old schema did not have."""
+    """Return whether the rule ignores objects that set none of the fields missing from the old schema."""
     guard = re.match(r"!has\(self\.(\w+)\) \|\| |!\((has\(self\.\w+\)(?: \|\| has\(self\.\w+\))*)\) \|\| ", rule)
     names = re.findall(r"has\(self\.(\w+)\)", guard[0]) if guard else []
     return bool(names) and not set(names) & set(old.get("properties", {}))
 
 
 def narrower(old: Schema, new: Schema, place: str) -> Iterator[str]:
-    """Where the new schema refuses, or drops, what the old one took."""
+    """Yield each place where the new schema refuses, or prunes, what the old one accepted."""
     for key in ("type", "format"):
         if key in new and new[key] != old.get(key):
             yield f"{place}: {key} {old.get(key)} became {new[key]}"
@@ -90,7 +90,7 @@ def narrower(old: Schema, new: Schema, place: str) -> Iterator[str]:
         yield f"{place}: drops what it does not know"
     rules = {rule["rule"] for rule in old.get("x-kubernetes-validations", [])}
     for rule in new.get("x-kubernetes-validations", []):
-        # One about oldSelf speaks of changes, and a status is none of the spec.
+        # A rule on oldSelf is about changes, and a write of the status does not change the spec.
         if not (rule["rule"] in rules or "oldSelf" in rule["rule"] or of_new_fields(rule["rule"], old)):
             yield f"{place}: {rule['message']}"
     for name, field in old.get("properties", {}).items():
@@ -158,7 +158,7 @@ def test_a_wider_pattern_takes_all_that_the_one_before_it_took(data: st.DataObje
 
 
 def values(schema: Schema) -> st.SearchStrategy[Any]:
-    """What a structural schema takes; its bounds themselves more often than what lies between."""
+    """Draw values that a structural schema accepts; the bounds are drawn more often than values between them."""
     if "enum" in schema:
         return st.sampled_from(schema["enum"])
     if schema.get("x-kubernetes-preserve-unknown-fields") and "pattern" not in schema:
@@ -189,19 +189,19 @@ def values(schema: Schema) -> st.SearchStrategy[Any]:
             keys = st.sampled_from(["a", "a.b/c", "two words", "k" * 300])
             return st.dictionaries(keys, values(schema["additionalProperties"]), max_size=4)
         case "object":
-            # All of them: what is there can break a bound, what is missing cannot.
+            # All fields: a present value can violate a bound, a missing one cannot.
             return st.fixed_dictionaries({name: values(field) for name, field in schema.get("properties", {}).items()})
     raise TypeError(f"no strategy for {schema}")
 
 
 GROUP = f"upgrade-{os.getpid()}.trainserve.io"
-"""Of definitions that are this module's own: the server's others stay as they are."""
+"""Group of this module's own definitions: the server's other definitions remain unchanged."""
 ROUNDS = 12
 
 
 def own(definition: Schema, **marks: Schema) -> Schema:
-    """The definition in this module's group, its schema with these fields besides and without CEL: not every server
-    knows that, and its rules are compared above."""
+    """Return the definition in this module's group with additional fields `marks`, and without CEL, which not every
+    server knows and whose rules are compared above."""
     copy = without_rules(definition)
     copy["spec"]["group"], copy["metadata"]["name"] = GROUP, f"{copy['spec']['names']['plural']}.{GROUP}"
     copy["spec"]["names"] |= {"shortNames": [], "categories": []}
@@ -219,7 +219,7 @@ def without_rules(node: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def client(kubeconfig: Path) -> Iterator[Client]:
-    """A client in a namespace of this module's own."""
+    """A client in a namespace of this module."""
     name = f"upgrade-{os.getpid()}"
     with Client(kubeconfig, name) as client:
         client.create("Namespace", {"metadata": {"name": name}})
@@ -231,7 +231,7 @@ SMALLEST = {"TrainJob": {"model": {"command": ["true"]}}, "ModelServe": {"model"
 
 
 def install(client: Client, kind: str, definition: Schema, mark: str) -> Resource:
-    """Apply the definition; returns the resource once the server holds objects against it: it keeps the mark then."""
+    """Apply the definition; return the resource once the server uses it, that is, stores the field `mark`."""
     crd = own(definition, **{mark: {"type": "boolean"}})
     try:
         client.create("CustomResourceDefinition", crd)
@@ -242,7 +242,7 @@ def install(client: Client, kind: str, definition: Schema, mark: str) -> Resourc
     resource = Resource(GROUP, "v1alpha1", kind, definition["spec"]["names"]["plural"])
     give_up = time.monotonic() + 60
     while True:
-        with contextlib.suppress(Refused):  # not served yet
+        with contextlib.suppress(Refused):  # the kind is not served yet
             probe = resource.typed({"metadata": {"name": "probe"}, "spec": SMALLEST[kind], mark: True})
             if client.send(Request("POST", resource.path(client.namespace), probe, {"dryRun": "All"})).get(mark):
                 return resource

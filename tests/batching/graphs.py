@@ -1,4 +1,4 @@
-"""Small graphs as exporters write them, for the tests of what is a batch and what is not."""
+"""Small graphs as exporters write them, for the tests of batch detection."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ B = "batch"
 
 
 def weight(name: str, *shape: int) -> onnx.TensorProto:
-    """Random numbers, the same in every run."""
+    """Return a tensor of random numbers, the same in every run."""
     generator = np.random.default_rng(len(name) + sum(shape))
     return numpy_helper.from_array(generator.normal(size=shape).astype(np.float32), name)
 
 
 def numbers(name: str, values: Any, dtype: Any = np.int64) -> onnx.TensorProto:
-    """Given ones."""
+    """Return a tensor of the given values."""
     return numpy_helper.from_array(np.array(values, dtype), name)
 
 
 def tensor(name: str, axes: Axes | None, elem_type: int = TensorProto.FLOAT) -> onnx.ValueInfoProto:
-    """An input or output."""
+    """Return the declaration of an input or output."""
     return helper.make_tensor_value_info(name, elem_type, axes)
 
 
 def node(operator: str, takes: str, gives: str, **attributes: Any) -> onnx.NodeProto:
-    """A node, its inputs and outputs as one text each; - is one that is left out."""
+    """Return a node; its inputs and outputs are names separated by spaces, with - for an omitted one."""
     inputs, outputs = ([each if each != "-" else "" for each in text.split()] for text in (takes, gives))
     return helper.make_node(operator, inputs, outputs, **attributes)
 
@@ -43,7 +43,7 @@ def model(
     opset: int = 18,
     **domains: int,
 ) -> onnx.ModelProto:
-    """A whole model. `domains` are further ones with a dot for each underscore."""
+    """Return a complete model. `domains` are further operator sets; underscores in their names stand for dots."""
     opsets = [helper.make_opsetid("", opset)]
     opsets += [helper.make_opsetid(name.replace("_", "."), version) for name, version in domains.items()]
     graph = helper.make_graph(list(nodes), "g", list(inputs), list(outputs), list(weights))

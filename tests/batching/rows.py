@@ -1,4 +1,4 @@
-"""Whether onnxruntime answers each row of a batch as it answers the row alone."""
+"""Check that onnxruntime answers each row of a batch as it answers the row alone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import onnxruntime
 
 
 def loaded(graph: onnx.ModelProto) -> tuple[onnxruntime.InferenceSession, dict[str, np.ndarray[Any, Any]]]:
-    """The graph in onnxruntime, and five rows for it."""
+    """Return an onnxruntime session of the graph, and five input rows."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     session = onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
@@ -19,7 +19,7 @@ def loaded(graph: onnx.ModelProto) -> tuple[onnxruntime.InferenceSession, dict[s
 
 
 def is_answered(graph: onnx.ModelProto) -> bool:
-    """Whether one row alone is: of weights that do not fit, onnx's inference says nothing."""
+    """Return whether onnxruntime can run a single row: onnx's shape inference overlooks weights that do not fit."""
     try:
         session, given = loaded(graph)
         session.run(None, {name: array[:1] for name, array in given.items()})
@@ -29,7 +29,7 @@ def is_answered(graph: onnx.ModelProto) -> bool:
 
 
 def assert_rows_stand_alone(graph: onnx.ModelProto) -> None:
-    """By onnxruntime: five rows together, in another order, and each alone."""
+    """Assert that onnxruntime gives equal rows for five rows together, in another order, and each alone."""
     session, given = loaded(graph)
     together = session.run(None, given)
     order = np.array([3, 1, 4, 0, 2])

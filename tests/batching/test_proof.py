@@ -1,4 +1,4 @@
-"""What is proven to be a batch, and what is not: by names and shapes, and by following the rows through the graph."""
+"""Which graphs are proven batchable, and which are not: by names and shapes, and by tracing rows through the graph."""
 
 from __future__ import annotations
 

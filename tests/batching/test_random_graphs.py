@@ -1,4 +1,4 @@
-"""What is proven, onnxruntime answers so: small networks of operators that are put together at random."""
+"""Whatever is proven batchable, onnxruntime confirms: small networks of randomly combined operators."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bad half hour's own parts: what is drawn, what is counted, and the connections that it cuts."""
+"""The components of the chaos benchmark: the faults it draws, the figures it counts, and the connections it cuts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bench.chaos.tally import Version
 
 
 def job(name: str, version: int | None = None, *, held: str = "Complete", reasons: str = "Succeeded") -> dict[str, Any]:
-    """A TrainJob whose uid is its name."""
+    """Return a TrainJob whose uid equals its name."""
     status: dict[str, Any] = {"conditions": [{"type": held, "status": "True"}]}
     status["attempts"] = [{"reason": reason} for reason in reasons.split()]
     if version is not None:
@@ -136,7 +136,7 @@ async def test_a_cut_resets_the_connections_and_for_a_while_new_ones() -> None:
     assert front.cut(0.3) == 1
     with pytest.raises(ConnectionResetError):
         await reader.readexactly(1)
-    with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):  # whichever the kernel tells first
+    with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):  # whichever the kernel reports first
         await (await asyncio.open_connection("127.0.0.1", front.port))[0].readexactly(1)
     await asyncio.sleep(0.4)
     reader, writer = await asyncio.open_connection("127.0.0.1", front.port)

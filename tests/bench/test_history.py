@@ -1,4 +1,4 @@
-"""The made-up week of a large cluster: what it holds, and when."""
+"""The synthetic week of a large cluster: its events and their times."""
 
 from __future__ import annotations
 

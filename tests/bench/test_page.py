@@ -1,4 +1,4 @@
-"""docs/benchmarks.md: its figures are those of bench/results, and which side of a goal is meant."""
+"""docs/benchmarks.md: its figures match bench/results, and each goal has the right direction (≤ or ≥)."""
 
 from __future__ import annotations
 

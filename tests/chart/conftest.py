@@ -18,7 +18,7 @@ CHART = Path(__file__).parents[2] / "charts" / "trainserve"
 
 
 class _GoNumbers(yaml.CSafeLoader):
-    """Reads 1e-05 as the number that Helm means; PyYAML wants a point in it."""
+    """A loader that parses 1e-05 as a number, as Helm means it; PyYAML requires a decimal point."""
 
 
 _GoNumbers.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^-?[0-9]+e[-+][0-9]+$"), list("-0123456789"))
@@ -30,16 +30,16 @@ Helm = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="session")
 def run_helm() -> Helm:
-    """Runs helm with these arguments and answers what it printed."""
+    """A function that runs helm with the given arguments."""
     program = helm()
     return lambda *arguments: subprocess.run([program, *arguments], capture_output=True, text=True)
 
 
 @pytest.fixture(scope="session")
 def render(run_helm: Helm) -> Render:
-    """The chart's manifests for these settings, as `name=value` strings of --set-json, where these APIs are served.
+    """A function that renders the chart with settings (`name=value`, as for --set-json) for a server of these APIs.
 
-    Asked for again, they are the same objects: a test that changes one changes it for all.
+    Results are cached: a test that changes an object changes it for every test.
     """
 
     @functools.cache

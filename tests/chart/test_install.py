@@ -34,7 +34,7 @@ Kubectl = Callable[..., str]
 
 @pytest.fixture(scope="module")
 def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A development cluster without TrainServe: not its kinds, not its operator."""
+    """A development cluster without TrainServe's kinds and operator."""
     if os.environ.get("KUBECONFIG"):
         pytest.skip("needs this project's images, which only the development cluster does without")
     cluster = Cluster(tmp_path_factory.mktemp("chart"))
@@ -47,7 +47,7 @@ def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def kubectl(kubeconfig: Path) -> Kubectl:
-    """Runs kubectl and answers what it printed."""
+    """A function that runs kubectl and returns its output."""
 
     def run(*arguments: str, stdin: str | None = None) -> str:
         argv = [str(binaries.kubectl()), "--kubeconfig", str(kubeconfig), *arguments]
@@ -118,7 +118,7 @@ def test_where_the_monitoring_apis_are_served_it_makes_their_objects(
     def count(kind: str) -> int:
         return len(kubectl("-n", "trainserve-chart", "get", kind, "-o", "name").split())
 
-    # No replica: what runs is the test above.
+    # No replica: the test above runs the operator.
     without_pods = ("--set", "operator.replicas=0", "--set", "crds.install=false")
     notes = helm("install", *RELEASE, str(CHART), "--create-namespace", *without_pods)
     assert "PodMonitors and a ServiceMonitor say what to scrape" in notes
@@ -136,7 +136,7 @@ def test_where_the_monitoring_apis_are_served_it_makes_their_objects(
 
 
 def _definition(group: str, version: str, kind: str) -> Manifest:
-    """A kind of somebody else's, as far as Helm has to know it: the API server stores whatever it is given."""
+    """Return a minimal definition of a third-party kind: the API server accepts any object of it."""
     plural = f"{kind.lower()}s"
     schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
     return {

@@ -18,7 +18,7 @@ from trainserve.dev.prometheus import config
 MONITORING, GRAFANA = "monitoring.coreos.com/v1", "grafana.integreatly.org/v1beta1"
 ON = 'monitoring={"enabled": true, "interval": "7s", "labels": {"release": "stack"}, "gridIntensity": 350}'
 KEPT = ("monitoring=null", "operator.logFormat=null")
-"""Leaves of the values what a chart before these had: so `helm upgrade --reuse-values` passes them."""
+"""Settings that remove what an earlier chart's values lack: as after `helm upgrade --reuse-values`."""
 KINDS = ("PodMonitor", "ServiceMonitor", "PrometheusRule")
 RULES = sorted(CHART.glob("files/rules/*.yaml"))
 DASHBOARDS = sorted(CHART.glob("dashboards/*.json"))
@@ -237,7 +237,7 @@ def test_the_operator_is_told_to_annotate_its_pods(render: Render) -> None:
     ],
 )
 def test_the_notes_say_what_is_scraped_and_how(run_helm: Helm, settings: tuple[str, ...], said: str) -> None:
-    # No cluster is asked: --dry-run=client renders the notes with helm's own list of APIs.
+    # No cluster is needed: --dry-run=client renders the notes with helm's own list of APIs.
     done = run_helm("install", "trainserve", str(CHART), "-n", "trainserve-system", "--dry-run=client", *settings)
     assert done.returncode == 0, done.stderr
     assert said in done.stdout

@@ -1,4 +1,4 @@
-"""What the chart renders to, by the real helm."""
+"""The rendered chart, by the real helm."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the operator's account may do, what people may, and what an admission policy leaves of it."""
+"""Rights of the operator's account and of users, and what an admission policy removes from them."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_people_get_both_kinds_with_kubernetes_own_roles(render: Render) -> None
 
 
 def refused(policy: Manifest, resource: str, operation: str, new: Any, old: Any = None) -> list[str]:
-    """The policy's messages to a request, as the API server would evaluate it."""
+    """Return the policy's messages for a request, evaluated as the API server does."""
     given: dict[str, Any] = {
         "request": {"operation": operation, "resource": {"resource": resource}},
         "object": json.loads(json.dumps(new)),
@@ -98,7 +98,7 @@ def refused(policy: Manifest, resource: str, operation: str, new: Any, old: Any 
     }
     for variable in policy["spec"]["variables"]:
         if variable["name"] in ("pod", "containers") and not given["variables"]["made"]:
-            continue  # only evaluated where it is asked for
+            continue  # evaluated lazily, only where it is used
         given["variables"][variable["name"]] = cel.evaluate(variable["expression"], given)
     return [each["message"] for each in policy["spec"]["validations"] if not cel.evaluate(each["expression"], given)]
 

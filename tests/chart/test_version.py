@@ -1,4 +1,4 @@
-"""One version for the package, the chart and the images: pyproject.toml's."""
+"""Package, chart and images have the same version: the one in pyproject.toml."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from trainserve.operator.settings import Settings
 ROOT = Path(__file__).parents[2]
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 WRITTEN = re.compile(r"\btrainserve(?:-[a-z]+)?[:=@-]v?[0-9]+\.[0-9]+\.[0-9]+")
-"""An image's tag, an archive of the chart, a requirement: what names a version of ours."""
+"""An image's tag, an archive of the chart or a requirement: every form that contains a version of TrainServe."""
 READ = {".Dockerfile", ".json", ".md", ".py", ".sh", ".tpl", ".txt", ".yaml"}
 
 

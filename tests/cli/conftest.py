@@ -1,4 +1,4 @@
-"""The served model of tests/serving, asked through the command line."""
+"""The served model of tests/serving, queried through the command line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["command", "fetched", "published", "root", "server", "start"]
 
 @dataclass(frozen=True)
 class Finished:
-    """What a command left."""
+    """Exit status and output of a command."""
 
     status: int
     out: str
@@ -25,12 +25,12 @@ class Finished:
 
 
 Trainserve = Callable[..., Finished]
-"""Of the fixture below: takes the command's arguments in order, and environment variables by name."""
+"""The fixture below: takes the command's arguments in order, and environment variables by name."""
 
 
 @pytest.fixture
 def trainserve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Trainserve:
-    """Runs `trainserve` with arguments in an empty folder, in this process: what it prints and exits with."""
+    """A function that runs `trainserve` in this process, in an empty folder, and returns its output and exit status."""
 
     def run(*arguments: object, **environment: str) -> Finished:
         monkeypatch.chdir(tmp_path)

@@ -34,7 +34,7 @@ def test_a_running_server_is_measured_at_each_concurrency(
     assert [each["load"] for each in told["loads"]] == ["1", "4"]
     for each in told["loads"]:
         assert each["rate"] > 0 and each["errors"] == 0
-        assert each["p50_ms"] <= (each["p99_ms"] or each["max_ms"])  # of fewer than 100 requests there is no p99
+        assert each["p50_ms"] <= (each["p99_ms"] or each["max_ms"])  # there is no p99 of fewer than 100 requests
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -57,7 +57,7 @@ def test_a_model_is_served_for_the_bench_with_the_settings_given(
 
 
 def identity(path: Path, name: str, kind: int) -> Path:
-    """A graph that hands on a table of any size."""
+    """Write a graph that returns a table of any size unchanged."""
     tables = [helper.make_tensor_value_info(each, kind, ["batch", "length"]) for each in (name, "same")]
     graph = helper.make_graph([helper.make_node("Identity", [name], ["same"])], "g", tables[:1], tables[1:])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 15)], ir_version=8), path)

@@ -1,4 +1,4 @@
-"""`trainserve config`: the text, and what a real server makes of it."""
+"""`trainserve config`: its output, and that a real server loads it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is seen while a model is fetched."""
+"""Progress output while a model is fetched."""
 
 from __future__ import annotations
 

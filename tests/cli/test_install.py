@@ -1,4 +1,4 @@
-"""The command in an installation without extras: it helps, and says which extra a command needs."""
+"""The command in an installation without extras: its help works, and it names the extra that a command needs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ALONE = ("models", "config", "sign")
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of an environment with what every installation has, and nothing else."""
+    """The Python of an environment with the mandatory dependencies only."""
     assert "numpy" not in closure()
     return environment(tmp_path_factory.mktemp("base"))
 

@@ -75,7 +75,7 @@ def test_show_tells_how_right_the_exported_file_is(
 
 @pytest.fixture
 def reported(published: Published, tmp_path: Path) -> Path:
-    """A store with two versions: one of an earlier release, one with a report and curves."""
+    """A store with two versions: one as an earlier release wrote it, one with a report and curves."""
     fields = {name: getattr(published.manifest, name) for name in store.ManifestDraft.model_fields}
     curves = store.Curves(epoch=[1, 2], seconds=[0.5, 1.0], loss=[2.5, 0.125], accuracy=[0.25, 0.9375])
     files = {name: tmp_path / name for name in ("model.onnx", store.REPORT)}

@@ -25,7 +25,7 @@ UNREADABLE = f"not a picture that can be read ({', '.join(FORMATS)})"
 
 @pytest.fixture
 def sample(tmp_path: Path) -> Path:
-    """One 28x28 greyscale PNG."""
+    """A 28x28 greyscale PNG."""
     path = tmp_path / "sample.png"
     Image.fromarray(images(1)[0, :, :, 0]).save(path)
     return path
@@ -83,7 +83,7 @@ def test_one_sample_needs_no_batch_axis(trainserve: Trainserve, server: Developm
 
 
 def save(folder: Path, *names: str) -> np.ndarray:
-    """One 28x28 greyscale image under each name; returns them (n, 28, 28, 1)."""
+    """Write a 28x28 greyscale image under each name; return them (n, 28, 28, 1)."""
     pixels = images(len(names), seed=9)
     for name, image in zip(names, pixels, strict=True):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -184,7 +184,7 @@ def test_a_request_holds_as_many_rows_as_asked_for(
     np.save(tmp_path / "many.npy", images(70, seed=5))
     before = requests()
     trainserve("predict", "many.npy", "--url", server.url, "--batch", 10)
-    assert requests() - before == 7 + 1  # and the one that asks for the labels
+    assert requests() - before == 7 + 1  # plus the request for the labels
 
 
 def test_several_addresses_share_the_work_and_one_that_is_down_costs_nothing(

@@ -1,4 +1,4 @@
-"""What `predict` sends for a picture is what training makes of the same file."""
+"""`predict` sends a picture as the same array that training makes of the file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A classifier that gives logits, asked through the command line: its figures are called scores."""
+"""A classifier with logits as output, queried through the command line: the values are called scores."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from trainserve.serving.sources import source
 
 @pytest.fixture
 def logits(tmp_path: Path, start: Callable[..., DevelopmentServer]) -> DevelopmentServer:
-    """uint8 images (N, 28, 28, 1) to the mean of each of their 28 columns, from 0 to 255."""
+    """A server of a graph from uint8 images (N, 28, 28, 1) to the mean of each of their 28 columns, from 0 to 255."""
     nodes = [
         helper.make_node("Cast", ["images"], ["float"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["float"], ["scores"], axes=[1, 3], keepdims=0),

@@ -1,4 +1,4 @@
-"""A regression, asked through the command line."""
+"""A regression model, queried through the command line."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LABELS = ["brightness", "contrast"]
 
 
 def graph() -> onnx.ModelProto:
-    """uint8 images (batch, 28, 28, 1) to float32 values (batch, 2): their mean and their range."""
+    """Return a graph from uint8 images (batch, 28, 28, 1) to float32 values (batch, 2): their mean and their range."""
     nodes = [
         helper.make_node("Cast", ["images"], ["float"], to=TensorProto.FLOAT),
         helper.make_node("Flatten", ["float"], ["flat"]),

@@ -1,4 +1,4 @@
-"""Where a ModelServe goes back to."""
+"""Which version a ModelServe rolls back to."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from trainserve.client import BadInput
 
 
 def serve(*history: int | None, serving: int | None = None, reason: str = "UpToDate", **model: Any) -> dict[str, Any]:
-    """A ModelServe whose versions took traffic in this order."""
+    """Return a ModelServe whose versions took traffic in this order."""
     progressing = {"type": "Progressing", "reason": reason}
     status = {"history": [{"version": number} for number in history], "conditions": [progressing]}
     return {"spec": {"model": model or {"name": "digits"}}, "status": status | {"version": serving or history[-1]}}

@@ -23,7 +23,7 @@ from trainserve.operator import labels
 
 
 def kubeconfig(port: int) -> str:
-    """Of a cluster whose API server is at that port of this machine."""
+    """Return the kubeconfig of a cluster whose API server is at `port` of this machine."""
     return f"""
 apiVersion: v1
 kind: Config
@@ -68,7 +68,7 @@ def test_without_a_cluster_kubectls_words_are_the_error(trainserve: Trainserve, 
 
 def test_a_killed_top_leaves_no_proxy(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("top")
-    with socket.create_server(("127.0.0.1", 0)) as silent:  # its questions are never answered
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # requests to it are never answered
         (folder / "kubeconfig").write_text(kubeconfig(silent.getsockname()[1]))
         environment = {**os.environ, "KUBECONFIG": str(folder / "kubeconfig"), "TMPDIR": str(folder)}
         code = "from trainserve.cli.main import main; main()"
@@ -78,27 +78,27 @@ def test_a_killed_top_leaves_no_proxy(tmp_path_factory: pytest.TempPathFactory) 
                 assert running(folder)
             finally:
                 process.kill()
-        # An ending process loses its command line first, and its sockets after it.
+        # A terminating process loses its command line first, and its sockets afterwards.
         wait_for(lambda: not running(folder) and not listening(folder), 30, lambda: str(running(folder)))
 
 
 def listening(folder: Path) -> bool:
-    """Whether a proxy takes connections."""
+    """Return whether a proxy accepts connections."""
     with socket.socket(socket.AF_UNIX) as asking:
         return any(asking.connect_ex(str(path)) == 0 for path in folder.glob("*/socket"))
 
 
 def running(folder: Path) -> list[str]:
-    """Commands of the processes that have something to do in `folder`."""
+    """Return the command lines of the processes that mention `folder`."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):  # it has ended
+        with contextlib.suppress(OSError):  # the process has ended
             found.append(path.read_text(errors="replace").replace("\0", " "))
     return [command for command in found if str(folder) in command]
 
 
 class Broken(Watcher):
-    """Sees an empty cluster, and then nothing more for a reason that nobody thought of."""
+    """A watcher that sees an empty cluster once, and then raises an unexpected error."""
 
     def __init__(self) -> None:
         self.looks = 0

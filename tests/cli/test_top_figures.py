@@ -15,7 +15,7 @@ from trainserve.cli.top.history import LATENCY_SECONDS, RATE_SECONDS, History, S
 
 INF = math.inf
 near: Callable[[float], Any] = pytest.approx
-"""Stands for a number inside of an expected value."""
+"""Stands for a number inside an expected value."""
 BOUNDS = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
 
 TRITON = b"""\
@@ -49,7 +49,7 @@ shares = st.floats(0.01, 0.999)
 
 
 def histogram(values: list[float]) -> dict[float, float]:
-    """What a server that took that long has counted."""
+    """Return the cumulative buckets of a server that observed these values."""
     return {bound: float(sum(value <= bound for value in values)) for bound in (*BOUNDS, INF)}
 
 

@@ -36,7 +36,7 @@ SNAPSHOT = Snapshot("kind", "team", AT, [COMPLETE, WAITING, RUNNING], [SERVES])
 
 
 def drawn(lines: list[Text], width: int) -> list[str]:
-    """Lines as they stand on a terminal of that width."""
+    """Return the lines as a terminal of this width shows them."""
     console = Console(width=width, file=io.StringIO(), color_system=None, legacy_windows=False)
     with console.capture() as printed:
         console.print(Group(*lines))

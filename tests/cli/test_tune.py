@@ -16,7 +16,7 @@ from trainserve.serving.tune.trial import Objective
 
 
 def kept(version: Path, cache: Path, objective: Objective) -> None:
-    """Keep the result of a measuring of a server that is a formula, as of the version."""
+    """Save the result of tuning a simulated server as the version's result."""
     found = {each.name: Behaviour(1000, 1.0) for each in (*named(4), *REFERENCES)}
     seen = run(search(named(4), REFERENCES, objective, 240), Simulated(found))
     subject = tuner.subject(Servable.of_version(version))

@@ -1,4 +1,4 @@
-"""`trainserve verify`: exit 0 verified, 1 not, 2 bad input; a table for people, JSON for machines."""
+"""`trainserve verify`: exit 0 verified, 1 not, 2 invalid input; a table for people, JSON for machines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from trainserve.serving.devserver.server import DevelopmentServer
 
 @pytest.fixture
 def copied(root: Path, tmp_path: Path) -> Path:
-    """Version 1 in a store of the test's own, which it may hurt."""
+    """Version 1 in a store of the test, which it may damage."""
     shutil.copytree(root, tmp_path / "store")
     folder = tmp_path / "store/default/digits/1"
     for path in folder.iterdir():
@@ -27,7 +27,7 @@ def copied(root: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def keys(tmp_path: Path) -> tuple[Ed25519PrivateKey, Path]:
-    """A private key, and the file of its public half."""
+    """A private key, and the file of its public key."""
     private = Ed25519PrivateKey.generate()
     path = tmp_path / "public.pem"
     path.write_bytes(private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))

@@ -1,4 +1,4 @@
-"""Real servers, of tests/serving, and fronts that misbehave on the way to them."""
+"""Real servers, from tests/serving, and misbehaving proxies in front of them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def protocol(request: pytest.FixtureRequest) -> Protocol:
 
 @pytest.fixture
 def front(server: DevelopmentServer) -> Iterator[Begin]:
-    """Starts a front of the session's server that does what its script says, request by request."""
+    """Start proxies in front of the session's server that follow their script, request by request."""
     with contextlib.ExitStack() as stack:
 
         def begin(

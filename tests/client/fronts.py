@@ -1,8 +1,8 @@
-"""Servers that misbehave as told and then pass everything on to a real one.
+"""Proxies that misbehave by a script and then forward everything to a real server.
 
-A script has one entry for each request: a status (HTTP) or a code's name (gRPC) to answer with, or
-`hang` (never answer), `reset` (close the connection without an answer), `cut` (close it in the middle of one),
-`drip` (an answer that never ends). After the script's end requests are passed on.
+A script has one entry for each request: a status (HTTP) or a code's name (gRPC) to answer with, or `hang` (never
+answer), `reset` (close the connection without an answer), `cut` (close it in the middle of one), `drip` (an answer that
+never ends). Requests after the script's end are forwarded.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ Tls = tuple[Path, Path]
 
 
 class Front(Protocol):
-    """Counts the `requests` and `connections` that come to `url`; `asked` is set by the first request.
+    """A proxy at `url` that counts `requests` and `connections`; `asked` is set by the first request.
 
-    `headers` are those of the last request; none over gRPC.
+    `headers` are those of the last request; they stay empty over gRPC.
     """
 
     url: str
@@ -40,11 +40,11 @@ class Front(Protocol):
 
 
 Begin = Callable[..., Front]
-"""Of the fixture `front`: takes a protocol, then the script, an entry a request."""
+"""The fixture `front`: takes a protocol, then the script, one entry per request."""
 
 
 class HttpFront:
-    """Before a server's HTTP port."""
+    """A proxy in front of a server's HTTP port."""
 
     def __init__(self, behind: str, script: list[Any], host: str, port: int, tls: Tls | None) -> None:
         self.behind, self.script, self.requests, self.connections = behind, script, 0, 0
@@ -139,7 +139,7 @@ class HttpFront:
 
 
 class GrpcFront:
-    """Before a server's gRPC port; knows no connections, because gRPC's server tells of none."""
+    """A proxy in front of a server's gRPC port; it counts no connections, because gRPC's server reports none."""
 
     def __init__(self, behind: str, script: list[Any], tls: Tls | None) -> None:
         self.script, self.requests, self.connections = script, 0, 0

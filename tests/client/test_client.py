@@ -1,4 +1,4 @@
-"""What a client promises, against the real server and fronts of it that misbehave."""
+"""The client's guarantees, on the real server and on misbehaving proxies in front of it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from trainserve.client.retry import FIRST_WAIT, LONGEST_WAIT, pause
 from trainserve.serving.devserver.server import DevelopmentServer
 
 HANG = 20.0
-"""Seconds that only a client which does not keep its deadline would need."""
+"""Seconds that only a client that ignores its deadline would need."""
 
 
 def address(server: DevelopmentServer, protocol: Protocol) -> str:

@@ -1,4 +1,4 @@
-"""Several replicas: real servers, killed and started again under requests."""
+"""Several replicas: real servers, killed and restarted under load."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def address(server: DevelopmentServer, protocol: Protocol) -> str:
 
 
 def answered(server: DevelopmentServer) -> float:
-    """Inferences that a server has answered since it started; 0 where it does not tell yet."""
+    """Return the inferences that a server has answered since it started, or 0 if it does not report them yet."""
     try:
         with urllib.request.urlopen(server.metrics_url) as response:
             lines = response.read().decode().splitlines()
@@ -39,7 +39,7 @@ def answered(server: DevelopmentServer) -> float:
 
 
 def kill(server: DevelopmentServer) -> None:
-    """As a container is killed: with everything in it."""
+    """Kill the server with all its processes, as when a container is killed."""
     assert server.process is not None
     inside = psutil.Process(server.process.pid).children(recursive=True)
     server.kill()
@@ -71,7 +71,7 @@ def test_two_replicas_share_the_load(pair: list[DevelopmentServer]) -> None:
 
 @contextlib.contextmanager
 def stream(where: list[str], protocol: Protocol) -> Iterator[Callable[[], int]]:
-    """Four threads that ask one request after another; gives how many were answered. All must be, and right."""
+    """Send requests from four threads; yield a function that returns how many were answered. All must be, correctly."""
     inputs = images(16)
     expected = answers(convnet(), inputs)
     failed: list[object] = []
@@ -109,7 +109,7 @@ def stream(where: list[str], protocol: Protocol) -> Iterator[Callable[[], int]]:
 
 @contextlib.contextmanager
 def streams(servers: list[DevelopmentServer]) -> Iterator[Callable[[], int]]:
-    """One over each protocol; gives how many were answered of the slower one."""
+    """Send a stream over each protocol; yield a function that returns the smaller count of answers."""
     with contextlib.ExitStack() as stack:
         counts = [stack.enter_context(stream([address(each, p) for each in servers], p)) for p in PROTOCOLS]
         yield lambda: min(count() for count in counts)
@@ -148,7 +148,7 @@ def test_a_replica_that_hangs_costs_the_request_it_holds_and_no_other(
 
 @pytest.fixture
 def unreachable() -> Iterator[str]:
-    """An address that answers no connection, as that of a machine which is off: its queue is full."""
+    """An address that accepts no connection, like that of a machine that is off: its backlog is full."""
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.socket())
         listener.bind(("127.0.0.1", 0))

@@ -1,4 +1,4 @@
-"""Which replica is asked next: decisions alone, at times that the test names."""
+"""Which replica is queried next: the decisions alone, at simulated times."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Asking over TLS: who is trusted, by which name, and that nothing is sent to anybody else."""
+"""TLS: which CA is trusted, which host name is checked, and that nothing is sent to any other server."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SCHEMES: dict[Protocol, str] = {"http": "https", "grpc": "grpcs"}
 
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> pki.Pki:
-    """An authority of its own, with a certificate for localhost and 127.0.0.1 (`etcd`) and one for no host at all."""
+    """A new CA, with a certificate for localhost and 127.0.0.1 (`etcd`) and one that names no host."""
     return pki.ensure(tmp_path_factory.mktemp("keys") / "pki", "127.0.0.2")
 
 
@@ -104,7 +104,7 @@ def test_a_certificate_that_is_not_trusted_is_told_in_one_line(
     address = url(front(protocol, tls=tls), protocol)
     script = str(Path(sys.executable).with_name("trainserve"))
     command = [script, "predict", str(tmp_path / "three.npy"), "--url", address]
-    done = subprocess.run(command, capture_output=True, text=True)  # a process: gRPC's library logs on its own
+    done = subprocess.run(command, capture_output=True, text=True)  # a process: gRPC logs to stderr itself
     assert (done.returncode, done.stdout) == (1, "")
     assert "CERTIFICATE_VERIFY_FAILED" in done.stderr
     assert len(done.stderr.splitlines()) == 1

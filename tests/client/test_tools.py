@@ -1,4 +1,4 @@
-"""Other people's clients work as they are: tritonclient, curl and perf_analyzer, through whatever is in front."""
+"""Third-party clients work unmodified, through any proxy: tritonclient, curl and perf_analyzer."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def address(server: DevelopmentServer, protocol: Protocol) -> str:
 
 
 def tensors(protocol: Protocol, array: np.ndarray[Any, Any], **wanted: int) -> tuple[list[Any], list[Any]]:
-    """tritonclient's own inputs and requested outputs."""
+    """Return tritonclient's input and requested output."""
     library = tritonclient.http if protocol == "http" else tritonclient.grpc
     given = library.InferInput("images", list(array.shape), "UINT8")
     given.set_data_from_numpy(array)
@@ -87,7 +87,7 @@ def test_tritonclient_is_told_what_is_wrong(server: DevelopmentServer, protocol:
 
 
 def ask_curl(server: DevelopmentServer, *arguments: str) -> tuple[int, dict[str, str], bytes]:
-    """curl's request to `digits`: status, headers and body of the answer."""
+    """Send a request to `digits` with curl; return the answer's status, headers and body."""
     url = f"http://{server.url}/v2/models/digits/infer"
     command = [tools.curl(), "--silent", "--show-error", "--include", "--http1.1", "--max-time", "30", *arguments, url]
     head, _, body = subprocess.run(command, capture_output=True, check=True).stdout.partition(b"\r\n\r\n")
@@ -125,7 +125,7 @@ def test_curl_is_told_what_is_wrong(server: DevelopmentServer) -> None:
 
 
 def counted(server: DevelopmentServer, outcome: str) -> int:
-    """How many requests for the model the server says it has answered: `success` or `fail`."""
+    """Return how many requests for the model the server reports as answered: `success` or `fail`."""
     with tritonclient.http.InferenceServerClient(server.url) as client:
         (model,) = client.get_inference_statistics("digits")["model_stats"]
     return int(model["inference_stats"][outcome].get("count", 0))
@@ -139,7 +139,7 @@ def test_perf_analyzer_measures_the_server(server: DevelopmentServer, protocol: 
     )
     assert finished.returncode == 0, finished.stdout + finished.stderr
     assert re.search(r"Client: \n\s+Request count: 100\b", finished.stdout), finished.stdout
-    # Its own line of these may lack the last one: the server counts a request after it has answered it.
+    # Its own count may lack the last request: the server counts a request after it has answered it.
     until = time.monotonic() + 10
     while counted(server, "success") < answered + 100 and time.monotonic() < until:
         time.sleep(0.01)

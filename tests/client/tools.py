@@ -1,8 +1,8 @@
-"""Other people's clients, as they are: NVIDIA's perf_analyzer and curl.
+"""Third-party clients, unmodified: NVIDIA's perf_analyzer and curl.
 
-perf_analyzer 2.51 comes in the wheel tritonclient 2.51.0 (the newest that still carries it; the package `perf-analyzer`
-is empty before glibc 2.38). It wants two libraries that the wheel of the development server brings. All of it lies in
-`~/.cache/trainserve/perf_analyzer-<version>/`; pip checks the wheel's digest.
+perf_analyzer 2.51 comes in the wheel tritonclient 2.51.0 (the newest that still contains it; the package
+`perf-analyzer` is empty before glibc 2.38). It needs two libraries from the wheel of the development server. Everything
+is in `~/.cache/trainserve/perf_analyzer-<version>/`; pip checks the wheel's digest.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ VERSION = "2.51.0"
 SHA256 = "c485bb0123bdf310f90bc8b03d3489b28df2ffed55b30c7eee0b795b48113d52"
 PROGRAM = f"tritonclient-{VERSION}.data/data/bin/perf_analyzer"
 LIBRARIES = {"libb64.so.0d": "libb64-*.so.0d", "libcudart.so.12": "libcudart-*.so.12*"}
-"""What the program asks for, and what it is called beside the server."""
+"""Libraries that the program needs, and their file names in the server's wheel."""
 
 
 @dataclass(frozen=True)
 class PerfAnalyzer:
-    """The program in its folder."""
+    """The installed program."""
 
     folder: Path
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Runs it; its report is in `stdout`."""
+        """Run the program; its report is in `stdout`."""
         environment = os.environ | {"LD_LIBRARY_PATH": str(self.folder)}
         command = [str(self.folder / "perf_analyzer"), *arguments]
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
 
 def perf_analyzer() -> PerfAnalyzer:
-    """Installs it where it is not there yet; several processes at once and a kill at any moment do no harm."""
+    """Install the program if it is missing; safe for concurrent processes and if killed at any moment."""
     cache = runtime.CACHE.expanduser()
     folder = cache / f"perf_analyzer-{VERSION}"
     runtime.install()
@@ -71,7 +71,7 @@ def _install(aside: Path) -> None:
 
 
 def curl() -> str:
-    """curl's path; Debian's package where there is none."""
+    """Return curl's path; install Debian's package if there is none."""
     if not shutil.which("curl"):
         subprocess.run(["apt-get", "install", "-y", "-qq", "curl"], check=True, capture_output=True)
     found = shutil.which("curl")

@@ -1,5 +1,4 @@
-"""A latency objective: settings are measured before a version takes traffic, which is then served with those that meet
-it."""
+"""A latency objective: settings are measured before a version takes traffic, and those that meet it are served."""
 
 from __future__ import annotations
 

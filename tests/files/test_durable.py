@@ -1,4 +1,4 @@
-"""Writes are whole or not there, folders appear in one step, and what is written is on the disk."""
+"""Durable writes: a file is complete or absent, folders appear in one step, and written data is synced to disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No name leads out of its folder, whatever it is."""
+"""No name leads out of its folder, whatever it contains."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures as people have them: what a file decodes to, with the right pixels, and what it is told."""
+"""Pictures as users have them: a file decodes to the right pixels, or is refused with a reason."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trainserve.files.pictures import BadPicture, Look
 
 NOISE = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 RAMP = np.arange(0, 65536, 257, dtype=np.uint16).reshape(16, 16)
-"""0, 257 ... 65535: each exactly one of 0 ... 255."""
+"""0, 257 ... 65535: each maps exactly to one of 0 ... 255."""
 EIGHT = np.arange(256, dtype=np.uint8).reshape(16, 16)
 
 
@@ -67,7 +67,7 @@ def test_damaged_exif_leaves_the_picture_as_it_is_stored() -> None:
         (file(Image.fromarray(RAMP), "PNG"), "scaled 16 bits to 8"),
         (file(Image.fromarray(RAMP), "TIFF"), "scaled 16 bits to 8"),
         (file(Image.fromarray(RAMP), "PPM"), "scaled 16 bits to 8"),
-        (file(Image.fromarray(65535 - RAMP), "TIFF", tiffinfo={262: 0}), "scaled 16 bits to 8"),  # white is zero
+        (file(Image.fromarray(65535 - RAMP), "TIFF", tiffinfo={262: 0}), "scaled 16 bits to 8"),  # WhiteIsZero
         (file(Image.fromarray(RAMP.astype(np.int32)), "TIFF"), "scaled 32-bit values of 0..65535 to 8 bits"),
         (file(Image.fromarray(EIGHT.astype(np.int32)), "TIFF"), "took 32-bit values as 0..255"),
         (file(Image.fromarray(EIGHT.astype(np.float32) / 255), "TIFF"), "scaled floats of 0..1 to 8 bits"),

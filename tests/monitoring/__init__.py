@@ -1,1 +1,1 @@
-"""Tests of what is monitored; the cluster that some of them share ends with the last."""
+"""Tests of monitoring; the cluster that some of them share is shut down after the last one."""

@@ -28,10 +28,10 @@ from trainserve.serving.load import loops
 from trainserve.serving.load.requests import Prepared
 
 SETUP = 600.0
-"""Seconds for each step before anything is asked: two trainings and two tunings at a time keep a machine busy."""
+"""Seconds for each step before the first query: two trainings and two tunings at a time keep a machine busy."""
 EASY = {"p99": "2s", "measureSeconds": 10}
 OBJECTIVE = 2.0
-"""The same in seconds."""
+"""The p99 of EASY in seconds."""
 SHAPE = [8, 8, 1]
 LITTLE = {"name": "synthetic", "options": {"samples": 100, "classes": 3, "shape": SHAPE}}
 FOREVER = {"epochs": 100_000, "seed": 0}
@@ -40,12 +40,12 @@ GRID = {
         {"name": "grid", "rules": [{"record": "trainserve:grid_intensity:grams_per_kwh", "expr": "vector(363)"}]}
     ]
 }
-"""What the chart records where monitoring.gridIntensity is set."""
+"""What the chart records if monitoring.gridIntensity is set."""
 
 
 @dataclass(frozen=True)
 class Servers:
-    """The running ones, which have one configuration."""
+    """The running Prometheus servers, which share one configuration."""
 
     configuration: Path
     pids: tuple[int, ...]
@@ -66,7 +66,7 @@ def monitored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="package")
 def newer(monitored: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int] | str]:
-    """Address and pid of a Prometheus 3 with the cluster's configuration, or why there is none."""
+    """Address and pid of a Prometheus 3 with the cluster's configuration, or the reason why there is none."""
     try:
         program = prometheus.prometheus3()
     except prometheus.PrometheusUnavailable as error:
@@ -90,7 +90,8 @@ def newer(monitored: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Itera
 def live(monitored: Cluster, newer: tuple[str, int] | str) -> Iterator[Live]:
     """Prometheus, while `long` trains in its second attempt and `digits` and `plain` answer requests.
 
-    `digits` has what Triton 26.x on a GPU has beyond the development server, replayed; `plain` has not.
+    For `digits`, the metrics of Triton 26.x on a GPU that the development server lacks are replayed; for `plain`, they
+    are absent.
     """
     namespace = f"live-{os.getpid()}"
     client = Client(monitored.kubeconfig)
@@ -103,7 +104,7 @@ def live(monitored: Cluster, newer: tuple[str, int] | str) -> Iterator[Live]:
     servers = Servers(configuration_of(monitored), (pid,) if isinstance(newer, str) else (pid, newer[1]))
     asked = [found] if isinstance(newer, str) else [found, replace(found, url=newer[0])]
     try:
-        wait_for(  # what happens before the first scrape is no increase of any counter
+        wait_for(  # events before the first scrape are not part of any counter's increase
             lambda: all(each.answers(f'up{{namespace="{SYSTEM_NAMESPACE}"}} == 1') for each in asked),
             SETUP,
             lambda: str(found.targets()),
@@ -111,7 +112,7 @@ def live(monitored: Cluster, newer: tuple[str, int] | str) -> Iterator[Live]:
         for name, gpus in (("digits", 1), ("plain", 0)):
             kube.create("ModelServe", name, {"model": {"name": "digits"}, "slo": EASY, "resources": {"gpus": gpus}})
         kube.create("TrainJob", "first", digits(dataset=LITTLE))
-        half = {"gpus": 1, "cpu": "500m"}  # it trains as long as anything is asked, and the servers need a core, too
+        half = {"gpus": 1, "cpu": "500m"}  # it trains as long as queries run, and the servers need a core, too
         long = digits(dataset=LITTLE, trainer=FOREVER, resources=half, checkpoint={"everyEpochs": 10})
         kube.create("TrainJob", "long", long)
         assert is_true(kube.finished("first", SETUP), "Complete")
@@ -125,7 +126,7 @@ def live(monitored: Cluster, newer: tuple[str, int] | str) -> Iterator[Live]:
 
 
 def interrupted(kube: Kube) -> None:
-    """Takes the pod of `long`'s first attempt away once it has a checkpoint; a second one goes on from it."""
+    """Delete the pod of `long`'s first attempt once it has a checkpoint; a second attempt resumes from it."""
     kube.wait("TrainJob", "long", lambda job: progress(job).get("epoch", 0) > 10, SETUP)
     kube.kubectl("delete", "pod", "long-1-0", "--wait=false")
     kube.wait("TrainJob", "long", lambda job: len(job["status"]["attempts"]) == 2, SETUP)
@@ -137,7 +138,7 @@ def serves(serve: dict[str, Any]) -> bool:
 
 @pytest.fixture(scope="module")
 def live3(live: Live, newer: tuple[str, int] | str) -> Live:
-    """Prometheus 3 beside it, which has scraped the same from the beginning on."""
+    """Prometheus 3, which has scraped the same targets from the start."""
     if isinstance(newer, str):
         pytest.skip(newer)
     return replace(live, url=newer[0])
@@ -149,7 +150,7 @@ def progress(job: dict[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def loaded(kube: Kube, name: str) -> Iterator[None]:
-    """Sends a few requests a second to a ModelServe."""
+    """Send a few requests a second to a ModelServe."""
     address = kube.kubectl("get", "service", name, "-o", "jsonpath={.spec.clusterIP}").stdout
     request = Prepared.inferences("http", "digits", [{"images": np.zeros((4, *SHAPE), np.uint8)}], ["probabilities"])
     over = threading.Event()
@@ -169,7 +170,7 @@ def loaded(kube: Kube, name: str) -> Iterator[None]:
 
 @contextmanager
 def replayed(servers: Servers, live: Live, kube: Kube) -> Iterator[None]:
-    """Has Prometheus scrape the fixture "replay" besides, with the labels of the pods that it speaks for."""
+    """Make Prometheus also scrape the fixture "replay", with the labels of the pods that it stands for."""
     pods: dict[str, dict[str, str]] = {}
 
     def known() -> bool:
@@ -179,7 +180,7 @@ def replayed(servers: Servers, live: Live, kube: Kube) -> Iterator[None]:
 
     wait_for(known, SETUP, lambda: str(live.targets()))
     for labels in pods.values():
-        del labels["instance"]  # the replay's own address instead
+        del labels["instance"]  # replaced by the replay's own address
     trainer, server = pods["training"]["pod"], pods["triton"]["pod"]
     texts = {
         "/dcgm": lambda: replay.dcgm(trainer, kube.namespace),
@@ -206,7 +207,7 @@ def replayed(servers: Servers, live: Live, kube: Kube) -> Iterator[None]:
 
 
 def target(address: str, path: str, labels: dict[str, str], *, honour: bool = False) -> dict[str, Any]:
-    """A scrape_config of one path of the replay."""
+    """Return a scrape_config of one path of the replay."""
     return {
         "job_name": f"replay{path}",
         "metrics_path": path,
@@ -216,7 +217,7 @@ def target(address: str, path: str, labels: dict[str, str], *, honour: bool = Fa
 
 
 def renamed(servers: Servers) -> list[dict[str, Any]]:
-    """How the chart renames the labels of Triton's metrics."""
+    """Return the chart's metric_relabel_configs for Triton's metrics."""
     configuration = yaml.safe_load(servers.configuration.read_text())
     (own,) = (
         each
@@ -227,7 +228,7 @@ def renamed(servers: Servers) -> list[dict[str, Any]]:
 
 
 def amend(servers: Servers, replays: list[dict[str, Any]]) -> None:
-    """Adds these scrape_configs to the servers' own, in place of any before, and the grid's intensity."""
+    """Add these scrape_configs to the servers' own, replacing earlier ones, and the grid intensity."""
     path = servers.configuration
     configuration = yaml.safe_load(path.read_text())
     kept = [each for each in configuration["scrape_configs"] if not each["job_name"].startswith("replay/")]

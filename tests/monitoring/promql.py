@@ -1,4 +1,4 @@
-"""What an expression asks for."""
+"""Analysis of PromQL expressions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import promql_parser
 
 
 def selectors(expr: str) -> list[promql_parser.VectorSelector]:
-    """The vector selectors of an expression, in the order in which they stand. Raises ValueError for a wrong one."""
+    """Return the vector selectors of an expression, in order. Raises ValueError for an invalid one."""
     found: list[promql_parser.VectorSelector] = []
 
     def look(node: promql_parser.Expr) -> None:

@@ -1,7 +1,7 @@
-"""The fixture "replay": what exists only with a GPU, a newer Triton or a kubelet, in its exporters' own formats.
+"""The fixture "replay": metrics that exist only with a GPU, a newer Triton or a kubelet, in the exporters' own formats.
 
-Everything else is measured for real. `FAMILIES` is all that is replayed; a test holds the texts to it. The figures rise
-with time, so that rates have a value.
+All other metrics are measured for real. `FAMILIES` lists everything that is replayed; a test holds the texts to it. The
+values grow with time, so that rates are not 0.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ FAMILIES = DCGM | TRITON | TRAINING | KUBELET
 
 
 def dcgm(pod: str, namespace: str, *, host: str = "Hostname") -> str:
-    """One GPU as dcgm-exporter writes it; `host` is the label of its node, spelt `hostname` in newer releases."""
+    """Return one GPU's metrics in dcgm-exporter's format; `host` is its node's label, `hostname` in newer releases."""
     labels = (
         f'gpu="0",UUID="GPU-3a5d0f2c-5b5e-4a0f-9f6c-6f0f5b8d2a11",pci_bus_id="00000000:1B:00.0",device="nvidia0",'
         f'modelName="NVIDIA H200",{host}="node-1",container="trainer",namespace="{namespace}",pod="{pod}"'
@@ -70,7 +70,7 @@ def dcgm(pod: str, namespace: str, *, host: str = "Hostname") -> str:
 
 
 def triton(model: str, objective: float) -> str:
-    """What Triton 26.x on a node with a GPU has beyond what the development server exports; `objective` in seconds."""
+    """Return the metrics of Triton 26.x on a GPU node that the development server lacks; `objective` is in seconds."""
     family = latency_buckets.TRITON
     bounds = latency_buckets.triton_bounds(objective)
     count = int(40 * time.monotonic())
@@ -95,7 +95,7 @@ def triton(model: str, objective: float) -> str:
 
 
 def training() -> str:
-    """What a training pod with a GPU exports beyond what one without does."""
+    """Return the metrics of a training pod that exist only with a GPU."""
     values = {
         "trainserve_train_gpu_utilization_ratio": "0.91",
         "trainserve_train_gpu_memory_used_bytes": "8589934592.0",
@@ -109,7 +109,7 @@ def training() -> str:
 
 
 def kubelet(namespace: str, claim: str = "trainserve-models") -> str:
-    """The store's claim, as the kubelet of a node that has it mounted reports it."""
+    """Return the metrics of the store's claim, as the kubelet of a node that has it mounted reports them."""
     labels = f'namespace="{namespace}",persistentvolumeclaim="{claim}"'
     return "\n".join(
         [
@@ -126,7 +126,7 @@ def kubelet(namespace: str, claim: str = "trainserve-models") -> str:
 
 @contextmanager
 def served(texts: dict[str, Callable[[], str]]) -> Iterator[str]:
-    """Serves each path's text on loopback; yields host:port."""
+    """Serve each path's text on loopback; yield host:port."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

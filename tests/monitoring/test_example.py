@@ -1,4 +1,4 @@
-"""examples/monitoring: as far as it can be checked without a container engine."""
+"""examples/monitoring: everything that can be checked without a container engine."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COMPOSE = yaml.safe_load((EXAMPLE / "docker-compose.yaml").read_text())
 
 
 def scrapes() -> dict[str, Any]:
-    """The example's scrape_configs by job."""
+    """Return the example's scrape_configs by job."""
     configuration = yaml.safe_load((EXAMPLE / "prometheus" / "prometheus.yml").read_text())
     return {each["job_name"]: each for each in configuration["scrape_configs"]}
 
@@ -36,7 +36,7 @@ def test_promtool_accepts_the_configuration_with_the_charts_rules(tmp_path: Path
     shutil.copytree(EXAMPLE / "prometheus", tmp_path, dirs_exist_ok=True)
     shutil.copytree(RULES, tmp_path / "rules")
     (tmp_path / "kubeconfig").write_text("apiVersion: v1\nkind: Config\n")
-    # Debian 12 builds its own Prometheus and promtool without the discovery of Kubernetes.
+    # Debian 12 builds its own Prometheus and promtool without Kubernetes service discovery.
     promtool = prometheus.prepare_discovering() / "promtool"
     done = subprocess.run(
         [promtool, "check", "config", tmp_path / "prometheus.yml"], capture_output=True, text=True, check=False
@@ -75,7 +75,7 @@ def test_images_are_pinned() -> None:
 
 @pytest.fixture(scope="module")
 def installed() -> dict[str, Any]:
-    """The scrape_configs that the chart's PodMonitors come to, by the job that they name."""
+    """Return the scrape_configs generated from the chart's PodMonitors, by job name."""
     monitors = [each for each in config.rendered(CHART) if each["kind"] == "PodMonitor"]
     configs = [each for monitor in monitors for each in scrape.pod_monitor(monitor, {})]
     return {job(each): each for each in configs}
@@ -87,7 +87,7 @@ def job(scrape_config: dict[str, Any]) -> str:
 
 
 def labels(scrape_config: dict[str, Any]) -> dict[str, list[str]]:
-    """Label of a target → where it is taken from; without those that the chart drops."""
+    """Return each target label and the labels that it is taken from, without those that the chart drops."""
     found = {}
     for each in scrape_config["relabel_configs"]:
         if "target_label" in each and "source_labels" in each and not each["target_label"].startswith("__"):

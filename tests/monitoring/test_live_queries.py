@@ -1,7 +1,7 @@
 """Every query of every board, variable and rule on a live Prometheus, while a TrainJob trains and ModelServes answer.
 
-Alerts are normally silent: of each the series are asked for that its expression looks at. What a cluster in good health
-does not have (a failed phase, a refused write) is asked for without that condition, so that metric and label are there.
+Alerts are normally silent, so each alert's selectors are queried instead of its expression. A condition that only holds
+when something is wrong (a failed phase, a refused write) is dropped, which still checks the metric and its label.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from trainserve.dev.state import SYSTEM_NAMESPACE
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 PATIENCE = 900.0
-"""Seconds after which a query is taken for one that stays empty."""
+"""Seconds after which a query counts as permanently empty."""
 CONDITIONS = {"network", "phase", "reason", "result", "code", "outcome", "persistentvolumeclaim"}
-"""Labels whose values an alert names that are there only when something is wrong, or by another name."""
+"""Labels that alerts restrict to values that exist only when something is wrong, or under another name."""
 
 
 @pytest.fixture(scope="module", params=["live", "live3"], ids=["Prometheus 2", "Prometheus 3"])
 def asked(request: pytest.FixtureRequest) -> Live:
-    """Both have to answer."""
+    """Each Prometheus in turn: all queries must yield values on both."""
     found: Live = request.getfixturevalue(request.param)
     return found
 
 
 def unanswered(live: Live, asked: Mapping[str, str]) -> list[str]:
-    """Names of the queries that have no series, after waiting for them to get some."""
+    """Wait for the queries' series; return the names of those that still have none."""
     left = dict(asked)
 
     def look() -> bool:
@@ -90,7 +90,7 @@ def test_everything_that_an_alert_looks_at_is_there(asked: Live) -> None:
 
 
 def healthy(selector: promql_parser.VectorSelector) -> str:
-    """The selector as of now; of a condition that only something wrong fulfils, the label alone."""
+    """Return the selector without conditions on faults: such a label must only exist."""
     kept = []
     for matcher in selector.matchers.matchers:
         operator = {"Equal": "=", "NotEqual": "!=", "Re": "=~", "NotRe": "!~"}[str(matcher.op).rpartition(".")[2]]

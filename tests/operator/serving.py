@@ -35,7 +35,7 @@ batching preferred size must be <= max batch size for digits"
 W1122 22:27:43.214083 25638 metrics.cc:798] "DCGM unable to start: DCGM initialization error"
 error: creating server: Internal - failed to load all models""",
 }
-"""How Triton 2.51 ends, as a node keeps its last words."""
+"""End of a Triton 2.51 container, with the last log lines as the kubelet keeps them."""
 
 UNSCHEDULABLE: Object = {"type": "PodScheduled", "status": "False", "message": "0/1 nodes: 1 Insufficient cpu."}
 

@@ -231,11 +231,11 @@ MESH = {
 
 
 OF_THE_SPEC = (labels.TEMPLATE, labels.SPEC_DIGESTS)
-"""Annotations that are others for another spec."""
+"""Annotations whose values depend on the spec."""
 
 
 REPLICA_SET = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-abababab12-5f6d7", "uid": "set-uid"}
-"""Owns the pods of a Deployment, whose template says nothing of it."""
+"""Owner of a Deployment's pods; the pod template does not contain it."""
 
 
 @pytest.mark.parametrize("case", CASES, ids="-".join)

@@ -23,10 +23,10 @@ from trainserve.operator.rest import MERGE
 pytestmark = pytest.mark.cluster
 
 QUICK = {"DURATION": 3.0, "RENEW_DEADLINE": 2.0, "RENEW_EVERY": 0.5, "RETRY_EVERY": 0.2}
-"""The Lease's own times, a fifth as long."""
+"""The Lease's durations, divided by five."""
 
 Write = Callable[[own.Client, Object, Object], Any]
-"""Given the client, a TrainJob and its child."""
+"""A function of the client, a TrainJob and its child."""
 WRITES: dict[str, Write] = {
     "status": lambda client, job, child: client.write_status(job, {"phase": "Pending"}),
     "apply": lambda client, job, child: client.apply(service(job, port=81), child),

@@ -1,7 +1,7 @@
-"""Publishers in processes of their own.
+"""Publishers in separate processes.
 
-They are forked by a process that has no threads (multiprocessing's forkserver): a test's own has those of every library
-that was used before in it, gRPC's among them, and was once aborted in `os.fork`.
+They are forked by a process without threads (multiprocessing's forkserver): a test process has the threads of every
+library used earlier, gRPC's among them, and was once aborted in `os.fork`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _FILE_OPERATIONS = {"open", "os.mkdir", "os.rename", "os.listdir", "os.scandir",
 
 
 def begin(publish: Callable[[str], object], uid: str, kill_at: int | None = None) -> BaseProcess:
-    """Publish for `uid` in a child; it kills itself at its `kill_at`-th file operation."""
+    """Publish for `uid` in a child process, which kills itself at its `kill_at`-th file operation."""
     child = _CONTEXT.Process(target=_publish, args=(publish, uid, kill_at))
     child.start()
     return child
@@ -38,4 +38,4 @@ def _publish(publish: Callable[[str], object], uid: str, kill_at: int | None) ->
 
     sys.addaudithook(hook)
     publish(uid)
-    os._exit(0)  # at once: what a process does at its end is not the publisher's
+    os._exit(0)  # exit at once: cleanup at exit is not part of publishing

@@ -53,5 +53,5 @@ def publish(files: dict[str, Path], root: Path) -> Callable[..., store.Published
 def publish_files(
     files: dict[str, Path], to: Path, uid: str | None = None, model: str = "digits", root: Path | str | None = None
 ) -> store.Published:
-    """Publish `files` in the store at `root`, by default `to`. A function of the module: children can be given it."""
+    """Publish `files` in the store at `root`, by default `to`. At module level, so that children can be given it."""
     return store.publish(to if root is None else root, "default", model, files, make_draft(uid))

@@ -1,4 +1,4 @@
-"""What an .npz claims is bounded before memory is taken for it. Nothing here holds what it claims."""
+"""The size that an .npz header declares is checked before memory is allocated. No file here is as large as declared."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FEW = 64 << 10
 
 
 def claiming(path: Path, shape: tuple[int, ...]) -> Path:
-    """An .npz of one array whose header says that shape, and which holds 8 bytes."""
+    """Write an .npz with one array whose header declares `shape` and whose data is 8 bytes."""
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": shape})
     with zipfile.ZipFile(path, "w") as file:

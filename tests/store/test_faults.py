@@ -1,4 +1,4 @@
-"""Publishing under a kill, a full disk and a read-only store: earlier versions untouched, never half a version."""
+"""Publishing when killed, on a full disk and on a read-only store: earlier versions untouched, never half a version."""
 
 import errno
 import os
@@ -43,7 +43,7 @@ def read_only(tmp_path: Path, root: Path) -> Iterator[Path]:
 
 
 def whole(root: Path) -> list[int]:
-    """Published versions, each read to its last byte."""
+    """Return the published versions, after reading each one completely."""
     there = store.versions(root, "default", "digits")
     for version in there:
         open_servable(store.address(str(root), "default", "digits", version), release=None)
@@ -51,7 +51,7 @@ def whole(root: Path) -> list[int]:
 
 
 def killed_at(publish: Publish, event: int) -> bool:
-    """Publish in a child that kills itself at its n-th file operation; False once it got through."""
+    """Publish in a child that kills itself at its n-th file operation; return False if it completed."""
     child = begin(publish, "killed", kill_at=event)
     child.join()
     assert child.exitcode in (0, -signal.SIGKILL)

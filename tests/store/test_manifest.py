@@ -1,4 +1,4 @@
-"""manifest.json over releases: what is optional, and what is refused."""
+"""manifest.json across releases: optional fields, and what is refused."""
 
 import json
 from collections.abc import Callable
@@ -16,7 +16,7 @@ CURVES: dict[str, Any] = {"epoch": [1, 2], "step": [4, 8], "seconds": [0.5, 1.0]
 
 
 def written(curves: dict[str, Any] | None = None) -> dict[str, Any]:
-    """A manifest's JSON."""
+    """Return a manifest's JSON."""
     made = Manifest(**dict(make_draft()), namespace="default", model="digits", version=1, created="now", files={})
     content: dict[str, Any] = json.loads(made.to_bytes())
     return content if curves is None else content | {"curves": curves}

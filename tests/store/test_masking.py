@@ -1,4 +1,4 @@
-"""What is told of a pod holds no value of a Secret that the pod was given."""
+"""Messages about a pod contain no value of a Secret that the pod was given."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KEY = 'wJalr/XUtnFEMI"K7MDENG+bPxRfiCY'
 
 @pytest.fixture
 def given_to_the_pod(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
-    """Files of a mounted Secret, by their names."""
+    """A function that creates the files of a mounted Secret, by name."""
 
     def give(**files: str) -> None:
         folder = tmp_path / "trainserve"

@@ -1,4 +1,4 @@
-"""Publishing: numbers, idempotence, what a version looks like, and two publishers at once."""
+"""Publishing: version numbers, idempotence, the layout of a version, and two publishers at once."""
 
 import hashlib
 import json

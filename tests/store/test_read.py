@@ -1,4 +1,4 @@
-"""Resolving and reading: what is meant, every byte checked."""
+"""Resolving and reading: the requested version, with every byte checked."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""An object store through fsspec. Its memory file system is one: no renames, conditional puts, and it runs here."""
+"""An object store through fsspec. Its memory file system is one: no renames, conditional puts, and no server needed."""
 
 import uuid
 from collections.abc import Callable

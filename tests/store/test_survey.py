@@ -1,4 +1,4 @@
-"""What lies in a model's folder and is no version: passed over by name, and nothing is hidden or stopped by it."""
+"""Entries of a model's folder that are not versions: they are skipped by name, and neither hide nor block a version."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ def place(request: pytest.FixtureRequest, root: Path) -> str:
 
 
 def put(place: str, path: str, content: bytes) -> None:
-    """A file of the store, by whoever may write there."""
+    """Write a file into the store, as any other writer could."""
     fs, at = fsspec.core.url_to_fs(f"{place}/default/digits/{path}")
     fs.makedirs(at.rpartition("/")[0], exist_ok=True)
     fs.pipe_file(at, content)

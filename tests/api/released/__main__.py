@@ -1,6 +1,6 @@
-"""Keeps the schemas of a release: `python -m tests.api.released COMMIT`, once for each commit that users have got.
+"""Save the schemas of a release: `python -m tests.api.released COMMIT`, once for each commit that users have received.
 
-What is kept are the CustomResourceDefinitions of the chart as they were, without descriptions, in COMMIT.json.
+COMMIT.json holds the CustomResourceDefinitions of the chart at that commit, without descriptions.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ PLURALS = ("trainjobs", "modelserves")
 
 
 def bare(node: Any) -> Any:
-    """The schema without what only people read."""
+    """Return the schema without descriptions."""
     if isinstance(node, list):
         return [bare(each) for each in node]
     if not isinstance(node, dict):
@@ -27,7 +27,7 @@ def bare(node: Any) -> Any:
 
 
 def main() -> None:
-    """Write the file that the one argument names."""
+    """Write the file for the commit that the only argument names."""
     if len(sys.argv) != 2:
         sys.exit("usage: python -m tests.api.released COMMIT")
     (commit,) = sys.argv[1:]

@@ -1,4 +1,4 @@
-"""What the tests of the dashboards share: the committed boards, and what is known to Prometheus."""
+"""Helpers of the dashboard tests: the committed boards, and the metric names that Prometheus knows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trainserve.dev.dashboards import build, queries
 CHART = build.FOLDER.parent
 RULES = CHART / "files" / "rules"
 GRID = "trainserve:grid_intensity:grams_per_kwh"
-"""Made by the chart's template, where its value is set."""
+"""Rendered by the chart's template if its value is set."""
 BOARDS = queries.read(build.FOLDER)
 VALUES = {"namespace": "team", "trainjob": "digits", "modelserve": "digits", "model": "digits"}
 QUERIES = [query for board in BOARDS.values() for query in queries.queries(board, VALUES)]
@@ -23,7 +23,7 @@ TRITON = [(metric.name, metric.kind) for group in triton.GROUPS for metric in gr
 
 
 def rules() -> Iterator[dict[str, Any]]:
-    """Every rule of the chart's rule files."""
+    """Yield every rule of the chart's rule files."""
     for path in sorted(RULES.glob("*.yaml")):
         for group in yaml.safe_load(path.read_text())["groups"]:
             yield from group["rules"]
@@ -31,7 +31,7 @@ def rules() -> Iterator[dict[str, Any]]:
 
 @functools.cache
 def known() -> frozenset[str]:
-    """Names that a query may ask for: ours, those recorded, Triton's, DCGM's, Prometheus' own."""
+    """Return the names that a query may use: ours, recorded ones, Triton's, DCGM's, Prometheus' own."""
     names = {GRID, "up", "ALERTS"} | {rule["record"] for rule in rules() if "record" in rule}
     for name, kind in [*((metric.name, metric.kind) for metric in METRICS.values()), *TRITON]:
         names.add(name)
@@ -41,7 +41,7 @@ def known() -> frozenset[str]:
 
 
 def overlaps(positions: Mapping[str, Mapping[str, int]]) -> list[tuple[str, str]]:
-    """Pairs of the rectangles that cover each other somewhere."""
+    """Return the pairs of rectangles that overlap."""
     names = sorted(positions)
     return [
         (one, other)

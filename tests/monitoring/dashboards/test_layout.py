@@ -1,4 +1,4 @@
-"""The committed boards as Grafana lays them out and people read them."""
+"""Layout of the committed boards, as Grafana places them and users read them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from trainserve.dev.dashboards.__main__ import main
 Board = dict[str, Any]
 COLUMNS = 24
 NARROWEST = 4
-"""Columns below which text is not readable on a screen 1280 pixels wide."""
+"""Columns below which text is unreadable on a screen 1280 pixels wide."""
 
 
 @pytest.fixture(params=sorted(BOARDS))
@@ -134,7 +134,7 @@ COLOURS = re.compile(r'"(?:color|fixedColor|iconColor)": "([^"]+)"')
 
 def test_colours_are_names_that_grafana_resolves_for_the_theme(board: Board) -> None:
     allowed = {value for name, value in vars(palette).items() if name.isupper() and isinstance(value, str)}
-    heatmaps = {"rgba(255,0,255,0.7)"}  # the SDK's own, of exemplars, which are not shown
+    heatmaps = {"rgba(255,0,255,0.7)"}  # the SDK's default for exemplars, which are not shown
     assert set(COLOURS.findall(json.dumps(board))) <= allowed | heatmaps
 
 

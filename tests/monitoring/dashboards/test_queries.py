@@ -1,4 +1,4 @@
-"""The queries of the committed boards: they parse, ask for what exists, and use counters as counters."""
+"""The queries of the committed boards: they parse, use existing metrics, and treat counters as counters."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RATED = re.compile(r"\b(?:rate|increase)\((\w+)")
 
 @pytest.mark.parametrize("query", QUERIES, ids=lambda query: f"{query.board}: {query.title}")
 def test_a_query_parses_and_asks_for_metrics_that_exist(query: queries.Query) -> None:
-    promql_parser.parse(query.expr)  # raises ValueError, for wrong types too
+    promql_parser.parse(query.expr)  # raises ValueError, also for type errors
     assert names(query.expr) <= known(), query.expr
 
 
@@ -82,7 +82,7 @@ def test_marks_are_put_where_a_value_in_milliseconds_says() -> None:
 
 
 def names(expr: str) -> set[str]:
-    """Names of the metrics that an expression asks for."""
+    """Return the names of the metrics that an expression uses."""
     found = set()
     for selector in selectors(expr):
         if selector.name is not None:

@@ -1,4 +1,4 @@
-"""The chart's rules, and what promtool's cases say of them."""
+"""The chart's rules, and promtool's test cases for them."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ FILES = sorted((CHART / "files" / "rules").glob("*.yaml"))
 CASES = sorted(Path(__file__).parent.glob("*.test.yaml"))
 RUNBOOKS = CHART.parents[1] / "docs" / "runbooks.md"
 BASE = "https://github.com/trainserve/trainserve/blob/main/docs/runbooks.md"
-"""What the chart's template replaces by monitoring.runbooks."""
+"""URL that the chart's template replaces by monitoring.runbooks."""
 
 Rule = Mapping[str, Any]
 
 
 def rules(kind: str) -> list[Rule]:
-    """Every rule that is an `alert`, or a `record`."""
+    """Return every rule of a kind: `alert` or `record`."""
     groups = (group for path in FILES for group in _read(path)["groups"])
     return [rule for group in groups for rule in group["rules"] if kind in rule]
 
 
 def cases(kind: str) -> Iterator[Mapping[str, Any]]:
-    """Every case of all files: of `alert_rule_test`, or of `promql_expr_test`."""
+    """Yield every case of a kind from all files: `alert_rule_test` or `promql_expr_test`."""
     for path in CASES:
         for test in _read(path)["tests"]:
             yield from test.get(kind, [])

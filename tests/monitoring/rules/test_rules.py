@@ -1,4 +1,4 @@
-"""The chart's Prometheus rules, judged by Prometheus' own programs of both major versions."""
+"""The chart's Prometheus rules, checked by Prometheus' own programs of both major versions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.monitoring.rules.rulefiles import BASE, CASES, FILES, RUNBOOKS, Rule,
 from trainserve.dev import prometheus
 
 FOREIGN = ("DCGM_FI_", "kubelet_volume_stats_")
-"""Of dcgm-exporter and of the kubelet."""
+"""Prefixes of the metrics of dcgm-exporter and of the kubelet."""
 ALERTS, RECORDS = rules("alert"), rules("record")
 KNOWN = known()
 
@@ -79,7 +79,7 @@ def test_every_alert_says_how_bad_it_is_what_it_is_and_where_to_read_on(rule: Ru
 
 
 def test_no_two_alerts_say_the_same() -> None:
-    """Their cases are told apart by it, and so are they by whoever reads them."""
+    """The summary identifies an alert, both in its test cases and for readers."""
     assert set(Counter(rule["annotations"]["summary"] for rule in ALERTS).values()) == {1}
 
 

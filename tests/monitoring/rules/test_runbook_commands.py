@@ -1,4 +1,4 @@
-"""What the runbooks tell people to type: options that exist, fields that the API has."""
+"""The commands in the runbooks use options that exist and fields that the API has."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_labels_that_select_pods_are_those_that_the_operator_gives() -> None:
 
 
 def field(schema: dict[str, Any], path: str) -> dict[str, Any]:
-    """The schema of a field. Raises KeyError where there is none."""
+    """Return the schema of a field. Raises KeyError if there is none."""
     for name in path.split("."):
         schema = schema["properties"][name]
     return schema
