@@ -23,7 +23,7 @@ def drawn(page: str) -> list[str]:
 
 
 def folders(root: Path) -> list[str]:
-    """Return each folder below a portion's `trainserve/` with more than compiled Python in it, sorted, parents
+    """Return each folder below a portion's `trainserve/` that holds more than compiled Python, sorted, parents
     first."""
     found = []
     for portion in PORTIONS:

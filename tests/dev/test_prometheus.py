@@ -81,8 +81,7 @@ def server(request: pytest.FixtureRequest, cluster: Cluster) -> Server:
 
 @pytest.fixture(scope="module")
 def busy(kube: Kube, cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kube]:
-    """A namespace with two published versions, ModelServes of the second and of the first's graph, and a training
-    run."""
+    """A namespace with two published versions, ModelServes of the second and of the first's graph, and a live run."""
     for name in ("one", "other"):
         kube.create("TrainJob", name, digits())
     for name in ("one", "other"):
