@@ -1,9 +1,9 @@
 """The development cluster's node: registers a Node and runs the Pods bound to it as processes, as a kubelet would.
 
-A container is its command, run as root in a private mount namespace over an overlay of the host's files. Images are
-ignored, and of `securityContext` all but `readOnlyRootFilesystem`; network, process ids and IPC are the host's,
-/dev/shm is each container's own; logs are not rotated; there is no `kubectl exec`, `attach` or `port-forward` (the host
-reaches a pod's address as it is).
+A container is its command, run as root in a private mount namespace over an overlay of the host's files. Limitations:
+images are ignored, and so is every field of `securityContext` except `readOnlyRootFilesystem`; containers share the
+host's network, process ids and IPC (but each has its own /dev/shm); logs are not rotated; `kubectl exec`, `attach` and
+`port-forward` do not work (pod addresses are directly reachable from the host).
 """
 
 from trainserve.dev.agent.leftovers import cleanup

@@ -1,4 +1,4 @@
-"""`python -m trainserve.dev.agent`: run the development cluster's node until told to stop."""
+"""`python -m trainserve.dev.agent`: run the development cluster's node until SIGTERM or SIGINT."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""The agent: follows the Pods bound to its node and the Services, and gives each Pod a worker."""
+"""The agent: watches Services and the Pods bound to its node, and runs one worker per Pod."""
 
 import asyncio
 import logging
@@ -19,14 +19,14 @@ from trainserve.dev.agent.status import is_terminal
 
 Object = dict[str, Any]
 
-# Names spread at most this often; slower where writing them takes long, so that it never takes a tenth of a core.
+# Minimum interval between rewrites of the hosts files; longer where a rewrite is slow, to use less than 0.1 cores.
 NAMES_SECONDS = 0.05
 
 logger = logging.getLogger(__name__)
 
 
 class Agent:
-    """The node's work on `host`, for as long as `run` runs."""
+    """Runs the pods, the Service proxy and the heartbeat of the node `host`, while `run` runs."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
@@ -45,12 +45,12 @@ class Agent:
         return [(worker.pod, worker.ip) for worker in self._workers.values() if not is_terminal(worker.pod)]
 
     def worker(self, namespace: str, name: str) -> PodWorker | None:
-        """The worker of a pod by name; of two with the same name the newer."""
+        """Return the worker of a pod by name; the newer one if two pods have that name."""
         found = [each for each in self._workers.values() if each.name == f"{namespace}/{name}"]
         return found[-1] if found else None
 
     def find_log(self, namespace: str, name: str, container: str, previous: bool) -> Attempt:
-        """The attempt whose log a reader means. Raises LookupError."""
+        """Return the attempt whose log was requested. Raises LookupError."""
         worker = self.worker(namespace, name)
         if worker is None:
             raise LookupError(f'pod "{name}" in namespace "{namespace}" is not on this node')
@@ -67,7 +67,7 @@ class Agent:
         raise LookupError(f'container "{container}" in pod "{name}" is waiting to start')
 
     async def run(self) -> None:
-        """Work until cancelled. What runs in pods goes on."""
+        """Run until cancelled. Processes of pods keep running after that."""
         parts: list[Coroutine[Any, Any, None]] = [
             self._host.runtime.run(),
             self._host.logs.run(),
@@ -103,7 +103,7 @@ class Agent:
                 self._host.names_changed.set()
 
     def _restore(self) -> None:
-        """Reserve the addresses and GPUs that pods of a former agent hold, before any new pod is admitted."""
+        """Reserve addresses and GPUs held by pods of an earlier agent process, before any new pod is admitted."""
         for path in (self._host.directory / "pods").iterdir():
             record = PodFolder(path).load()
             if record.get("ip"):
@@ -123,7 +123,7 @@ class Agent:
         await asyncio.to_thread(remove_pod_folders, worker.folder.path)
 
     async def _forget_unlisted(self, listed: set[str]) -> None:
-        """End pods whose objects were deleted unseen, those of a former agent included."""
+        """End pods whose objects were deleted while the watch was interrupted or before this agent started."""
         for uid, worker in self._workers.items():
             if uid not in listed:
                 worker.gone()

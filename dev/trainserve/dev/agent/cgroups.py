@@ -1,7 +1,7 @@
 """Memory and CPU limits of containers, by cgroup v1 or v2, whichever the machine has.
 
-Groups lie directly below the hierarchy's root, under a name made from the agent's folder, so that they are found again
-without any record. Where they cannot be written, limits are not enforced and the log says so once.
+Groups lie directly below the hierarchy's root, under a name derived from the agent's folder, so that a later process
+finds them without a record. If they cannot be written, limits are not enforced, and one warning is logged.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ class Limits:
 
 
 class Cgroups:
-    """The groups of one agent's containers."""
+    """The cgroups of one agent's containers."""
 
     def __init__(self, directory: Path, root: Path = ROOT) -> None:
         self._name = group_name(directory)
@@ -41,7 +41,10 @@ class Cgroups:
                     (parent / "cgroup.subtree_control").write_text("+memory +cpu")
 
     def create(self, container: str, limits: Limits) -> list[Path]:
-        """Groups for a container (an id without slashes) under `limits`; its first process joins each of them."""
+        """Create and return the cgroups of `container` (an id without slashes), for its first process to join.
+
+        Returns an empty list if `limits` sets none, or if cgroups cannot be written.
+        """
         try:
             return self._create_unified(container, limits) if self._unified else self._create_split(container, limits)
         except OSError as error:
@@ -60,7 +63,7 @@ class Cgroups:
         return False
 
     def remove(self, container: str) -> None:
-        """Delete a container's groups; its processes must have ended."""
+        """Delete a container's cgroups; its processes must have ended."""
         for hierarchy in ("", "memory", "cpu"):
             _remove(self._root / hierarchy / self._name / container)
 
@@ -98,7 +101,7 @@ class Cgroups:
 
 
 def remove_all(directory: Path, root: Path = ROOT) -> None:
-    """Delete the groups of every container of the agent with state in `directory`; their processes must have ended."""
+    """Delete the cgroups of all containers of the agent with state in `directory`; their processes must have ended."""
     for hierarchy in ("", "memory", "cpu"):
         parent = root / hierarchy / group_name(directory)
         if parent.is_dir():
@@ -109,9 +112,9 @@ def remove_all(directory: Path, root: Path = ROOT) -> None:
 
 
 def _weigh(parent: Path, file: str, process: int, most: int) -> None:
-    """Weigh the containers together as one process each, with at most as many as there are cores.
+    """Set the CPU weight of the containers' common `parent` to `process` per container, counting at most one per core.
 
-    A kubelet's pods are weighed likewise. By default all of them together would weigh as much as one process.
+    A kubelet weights its pods alike. With the default, all containers together would have the weight of one process.
     """
     containers = sum(each.is_dir() for each in parent.iterdir())
     with contextlib.suppress(OSError):
@@ -137,5 +140,5 @@ def _quota(cpu: float) -> int:
 
 
 def group_name(directory: Path) -> str:
-    """The name of the parent of all groups of the agent with state in `directory`."""
+    """Return the name of the parent cgroup of all containers of the agent with state in `directory`."""
     return "trainserve-" + hashlib.sha256(os.fsencode(directory.resolve())).hexdigest()[:12]

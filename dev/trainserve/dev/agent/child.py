@@ -1,4 +1,4 @@
-"""Steps of a forked child of the launcher until it is the container's command: cgroups, sandbox, streams, exec."""
+"""Steps from the launcher's forked child to the container's command: cgroups, sandbox, streams, exec."""
 
 import contextlib
 import os
@@ -9,14 +9,14 @@ from typing import Any, NoReturn
 
 from trainserve.dev.agent import sandbox
 
-# What containerd reports for a command that cannot be started (pkg/cri/server/container_start.go: "StartError").
+# Exit code that containerd reports if a command cannot be started (pkg/cri/server/container_start.go: "StartError").
 START_ERROR = 128
-# What a shell reports for a command that cannot be run.
+# Exit code that a shell reports if a command cannot be run.
 CANNOT_RUN = 126
 
 
 def become_container(report: socket.socket, folder: Path, request: dict[str, Any], stage: Path) -> NoReturn:
-    """Become a container's main process. On `report` goes its namespace's descriptor, or the reason why it failed.
+    """Become a container's main process. Sends the descriptor of its mount namespace, or an error text, to `report`.
 
     `stage` is the empty folder at which sandboxes are built; its grandparent, the agent's folder, is hidden from them.
     """
@@ -41,7 +41,10 @@ def become_container(report: socket.socket, folder: Path, request: dict[str, Any
 
 
 def become_command(output: int, main: int, namespace: int, request: dict[str, Any]) -> NoReturn:
-    """Become a command in the container with that main process and namespace; both its streams go to `output`."""
+    """Become a command in a container, with stdout and stderr going to the descriptor `output`.
+
+    `main` is the pid of the container's main process, `namespace` a descriptor of its mount namespace.
+    """
     try:
         _reset()
         root = os.open(f"/proc/{main}/root", os.O_PATH | os.O_CLOEXEC)
@@ -55,7 +58,7 @@ def become_command(output: int, main: int, namespace: int, request: dict[str, An
 
 
 def _reset() -> None:
-    """Reset signals, session and umask, so that the command inherits none of the launcher's."""
+    """Reset signals, session and umask, so that the command does not inherit the launcher's."""
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)

@@ -52,9 +52,9 @@ class Client:
         await self._requests.send("DELETE", path, body)
 
     async def watch(self, path: str, **params: str) -> AsyncIterator[tuple[EventKind, Object]]:
-        """Yield every object of a collection and every change, without end, also across restarts of the API server.
+        """Yield every object of a collection, then every change, endlessly and across restarts of the API server.
 
-        After each listing comes `("SYNCED", list)`: what was known and is not in `list["items"]` has been deleted.
+        `("SYNCED", list)` follows each listing: objects missing from `list["items"]` have been deleted.
         """
         told = ""
         while True:
@@ -72,7 +72,7 @@ class Client:
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _follow(self, path: str, version: str, params: dict[str, str]) -> AsyncIterator[tuple[EventKind, Object]]:
-        """Yield changes after `version`, over as many watches as needed, until the server has dropped that version."""
+        """Yield changes after `version`, in as many watches as needed, until the server reports that it has expired."""
         while True:
             query = params | {
                 "watch": "true",

@@ -1,4 +1,4 @@
-"""One container of a pod: started, kept under its restart policy, probed, stopped; taken over from a former agent."""
+"""One container of a pod: start, restarts, probes, stop, and takeover from an earlier agent process."""
 
 import asyncio
 import logging
@@ -29,17 +29,17 @@ from trainserve.dev.agent.runtime import Process
 
 Object = dict[str, Any]
 Configure = Callable[[Object, Attempt], Awaitable[Process]]
-"""The process of a container's attempt. Raises ConfigError, Refused, aiohttp.ClientError, OSError."""
+"""Returns the process for an attempt of a container. Raises ConfigError, Refused, aiohttp.ClientError, OSError."""
 
 RETRY_SECONDS = (0.25, 0.5, 1, 2, 4, 8)
-# A kubelet leaves a container at least this long to end after its preStop hook (pkg/kubelet/kuberuntime).
+# Minimum time that a kubelet gives a container to end after its preStop hook (pkg/kubelet/kuberuntime).
 LEAST_GRACE_SECONDS = 2.0
 
 logger = logging.getLogger(__name__)
 
 
 class ContainerWorker:
-    """Runs one container; `record` is what its status shows, `changed` is called whenever that is another."""
+    """Runs one container. `record` holds what its status shows; `changed` is called whenever `record` changes."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class ContainerWorker:
         self._starting: asyncio.Task[None] | None = None
 
     def restore(self, status: Object | None) -> None:
-        """Take over what a former agent left on disk; `status` is what it last reported of this container."""
+        """Take over the state that an earlier agent process left on disk; `status` is its last ContainerStatus."""
         attempts = self._folder.attempts(self.name)
         if not attempts:
             return
@@ -87,11 +87,11 @@ class ContainerWorker:
 
     @property
     def attempt(self) -> Attempt | None:
-        """The last attempt, None before the first."""
+        """The latest attempt; None before the first."""
         return self._attempt
 
     async def keep(self, policy: str) -> Terminated:
-        """Run the container, again and again as `policy` says. Returns how it ended for good."""
+        """Run the container and restart it under the restart policy `policy`. Returns its final state."""
         backoff = 0.0
         attempt = self._attempt or self._folder.attempt(self.name, 0)
         while True:
@@ -111,7 +111,7 @@ class ContainerWorker:
             self._folder.forget_before(self.name, attempt.number - 1)
 
     async def stop(self, grace: float, now: asyncio.Event) -> None:
-        """Stop it if it runs: preStop hook, SIGTERM, SIGKILL after `grace` seconds, or at once when `now` is set."""
+        """Stop the container if it runs: preStop hook, SIGTERM, SIGKILL after `grace` seconds or once `now` is set."""
         attempt = self._attempt
         if self._starting is not None:
             await self._starting
@@ -138,7 +138,7 @@ class ContainerWorker:
         self._collect(attempt)
 
     async def _run(self, attempt: Attempt, backoff: float) -> Terminated:
-        """Run one attempt, from wherever it stands, to its end."""
+        """Run one attempt to its end; it may be new, already started or already ended."""
         self._attempt = attempt
         if attempt.ended():
             return self._collect(attempt)
@@ -146,7 +146,7 @@ class ContainerWorker:
             process = await self._configured(attempt)
             if not attempt.folder.exists():
                 attempt.create(backoff=backoff)
-            # `stop`, called meanwhile, must know whether there is a process to stop.
+            # A concurrent `stop` must know whether there is a process to stop.
             self._starting = asyncio.create_task(self._host.runtime.start(attempt.folder, process))
             await asyncio.shield(self._starting)
             if attempt.ended() and attempt.started_at() is None:
@@ -173,7 +173,7 @@ class ContainerWorker:
         return self._collect(attempt)
 
     async def _configured(self, attempt: Attempt) -> Process:
-        """Return the attempt's process; wait until the objects exist to which it refers."""
+        """Return the attempt's process; wait until the objects to which it refers exist."""
         tries = 0
         while True:
             try:
@@ -189,7 +189,7 @@ class ContainerWorker:
             tries += 1
 
     def _collect(self, attempt: Attempt) -> Terminated:
-        """Record how an attempt ended, and free what it held."""
+        """Record how an attempt ended, and free its cgroups and log watch."""
         if self._host.cgroups.out_of_memory(attempt.group):
             attempt.mark_out_of_memory()
         self._host.cgroups.remove(attempt.group)
@@ -208,7 +208,7 @@ class ContainerWorker:
             self._changed()
 
     async def _watch_health(self, started_at: float) -> None:
-        """Probe: startup first, then readiness and liveness at the same time."""
+        """Run the probes: startup first, then readiness and liveness concurrently."""
         unhealthy = asyncio.Event()
 
         def doubt(kind: str) -> Callable[[str], None]:
@@ -252,7 +252,7 @@ class ContainerWorker:
             await cancel(tasks)
 
     async def _watch_startup(self, delay: float, failed: Callable[[str], None]) -> None:
-        """Return once the container has started; kill it when it does not."""
+        """Return once the startup probe succeeds; stop the container if the probe fails too often."""
         probe = self.spec["startupProbe"]
         await asyncio.sleep(delay)
         belief = probes.Belief(healthy=False)

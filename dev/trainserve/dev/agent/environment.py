@@ -11,9 +11,9 @@ from trainserve.api.scalars import quantity
 
 Object = dict[str, Any]
 Fetch = Callable[[str, str], Awaitable[Object | None]]
-"""Reads a namespaced object by plural kind and name; None where it does not exist."""
+"""Reads a namespaced object by plural kind and name; None if it does not exist."""
 
-# Kubernetes' references: third_party/forked/golang/expansion/expand.go.
+# Syntax of references in Kubernetes: third_party/forked/golang/expansion/expand.go.
 REFERENCE = re.compile(r"\$\$|\$\(([^)$(]+)\)")
 IDENTIFIER = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*")
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -25,7 +25,7 @@ class ConfigError(Exception):
 
 @dataclass(frozen=True)
 class PodFacts:
-    """Facts of a pod for downward API references. `allocatable` is the node's, by resource name."""
+    """Values of a pod for downward API references. `allocatable` holds the node's quantities by resource name."""
 
     pod: Object
     pod_ip: str
@@ -34,12 +34,12 @@ class PodFacts:
 
 
 def expand(text: str, values: Mapping[str, str]) -> str:
-    """Replace `$(NAME)` by its value where it has one, and `$$` by `$`."""
+    """Replace `$(NAME)` by its value if `values` has one, and `$$` by `$`."""
     return REFERENCE.sub(lambda match: "$" if match[1] is None else values.get(match[1], match[0]), text)
 
 
 def expand_command(container: Object, values: Mapping[str, str]) -> list[str]:
-    """The container's argv. Raises ConfigError where there is no command: images, which might hold one, are ignored."""
+    """Return the container's argv. Raises ConfigError without `command`, as the image's entrypoint is unknown."""
     argv = [*container.get("command", ()), *container.get("args", ())]
     if not container.get("command"):
         raise ConfigError(f"container {container['name']}: command is required on this node, which has no images")
@@ -47,7 +47,7 @@ def expand_command(container: Object, values: Mapping[str, str]) -> list[str]:
 
 
 async def environment(container: Object, facts: PodFacts, base: Mapping[str, str], fetch: Fetch) -> dict[str, str]:
-    """The environment: `base`, then envFrom, then env, each over what came before. Raises ConfigError."""
+    """Return the environment: `base`, overridden by envFrom, overridden by env. Raises ConfigError."""
     values = dict(base)
     for source in container.get("envFrom", ()):
         for kind, plural in (("configMapRef", "configmaps"), ("secretRef", "secrets")):
@@ -93,7 +93,7 @@ async def _from_source(source: Object, container: Object, facts: PodFacts, fetch
 
 
 def field_value(path: str, facts: PodFacts) -> str:
-    """The value of a downward `fieldPath`. Raises ConfigError for a path that Kubernetes does not have."""
+    """Return the value of a downward API `fieldPath`. Raises ConfigError for an unknown path."""
     metadata, spec = facts.pod["metadata"], facts.pod["spec"]
     plain = {
         "metadata.name": metadata["name"],
@@ -120,7 +120,7 @@ def field_value(path: str, facts: PodFacts) -> str:
 
 
 def resource_value(reference: Object, container: Object, facts: PodFacts) -> str:
-    """The value of a `resourceFieldRef`, divided and rounded up; an unset limit is the node's allocatable amount."""
+    """Return the value of a `resourceFieldRef`, divided and rounded up; for an unset limit, that of the node."""
     kind, _, resource = reference["resource"].partition(".")
     resources = container.get("resources", {})
     text = resources.get(kind, {}).get(resource)
@@ -131,7 +131,7 @@ def resource_value(reference: Object, container: Object, facts: PodFacts) -> str
 
 
 def decoded(plural: str, found: Object) -> dict[str, bytes]:
-    """The entries of a ConfigMap or Secret as bytes."""
+    """Return the entries of a ConfigMap or Secret as bytes."""
     if plural == "secrets":
         return {key: b64decode(value) for key, value in (found.get("data") or {}).items()}
     texts = {key: value.encode() for key, value in (found.get("data") or {}).items()}

@@ -1,4 +1,4 @@
-"""The node's GPUs: real ones as NVML sees them, else simulated ones, and which pod has which."""
+"""The node's GPUs, as NVML reports them or else simulated, and their assignment to pods."""
 
 import contextlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,7 +9,7 @@ import pynvml  # type: ignore[import-untyped]
 
 RESOURCE = "nvidia.com/gpu"
 SIMULATED_LABEL = "trainserve.io/gpu-simulated"
-# What GPU feature discovery sets on a node with this GPU (memory in MiB).
+# Label values that GPU feature discovery sets on a node with this GPU (memory in MiB).
 SIMULATED_PRODUCT, SIMULATED_MEMORY_MIB, SIMULATED_CAPABILITY = "NVIDIA-H200", 143771, (9, 0)
 
 
@@ -28,7 +28,7 @@ class Gpus:
     simulated: bool
 
     def labels(self) -> dict[str, str]:
-        """Node labels, as GPU feature discovery sets them; and one that says when the GPUs are simulated."""
+        """Return node labels as GPU feature discovery sets them, and a label that marks simulated GPUs."""
         if not self.ids:
             return {}
         labels = {
@@ -44,7 +44,7 @@ class Gpus:
 
 
 def discover(simulated: int) -> Gpus:
-    """The machine's GPUs through NVML; where there are none, `simulated` of them."""
+    """Return the machine's GPUs, read through NVML; if it has none, `simulated` simulated ones."""
     with contextlib.suppress(pynvml.NVMLError):
         pynvml.nvmlInit()
         try:
@@ -72,12 +72,12 @@ class Allocator:
         self._held: dict[str, list[str]] = {}
 
     def restore(self, uid: str, devices: Sequence[str]) -> None:
-        """Give a pod back the GPUs that a former agent had given it."""
+        """Reassign to a pod the GPUs that an earlier agent process assigned to it."""
         self._held[uid] = [device for device in devices if device in self._free]
         self._free = [device for device in self._free if device not in devices]
 
     def allocate(self, uid: str, count: int) -> list[str]:
-        """The pod's GPUs, `count` of them, the same when asked again. Raises OutOfGpus."""
+        """Assign `count` GPUs to the pod and return their ids; a repeated call returns the same. Raises OutOfGpus."""
         if uid not in self._held:
             if count > len(self._free):
                 raise OutOfGpus(
@@ -92,7 +92,7 @@ class Allocator:
 
 
 def requested(container: Mapping[str, Any]) -> int:
-    """GPUs in a container's limits."""
+    """Return the number of GPUs in a container's limits."""
     return int((container.get("resources") or {}).get("limits", {}).get(RESOURCE, 0))
 
 
@@ -107,6 +107,6 @@ def shares(pod: Mapping[str, Any], devices: Sequence[str]) -> dict[str, list[str
 
 
 def needed(pod: Mapping[str, Any]) -> int:
-    """GPUs a pod holds: all its containers' together, or the most of one init container."""
+    """Return the number of GPUs a pod holds: the sum over its containers, or the maximum of an init container."""
     together = sum(map(requested, pod["spec"]["containers"]))
     return max([together, *map(requested, pod["spec"].get("initContainers", ()))])

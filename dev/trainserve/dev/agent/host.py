@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 class AddressPool:
-    """Pod addresses out of a loopback range; the one longest unused comes next."""
+    """Pod addresses from a loopback range, assigned round-robin."""
 
     def __init__(self, network: ipaddress.IPv4Network) -> None:
         self._network = network
@@ -48,7 +48,7 @@ class AddressPool:
         raise RuntimeError(f"no pod address is free in {self._network}")
 
     def restore(self, address: str) -> None:
-        """Mark an address that a running pod has."""
+        """Mark the address of a running pod as taken."""
         self._taken.add(address)
 
     def release(self, address: str) -> None:
@@ -62,7 +62,7 @@ class AddressPool:
 
 @dataclass
 class Host:
-    """The node as its pods' workers see it."""
+    """Resources of the node that its pods' workers share."""
 
     name: str
     ip: str
@@ -84,7 +84,7 @@ class Host:
     _telling: set[asyncio.Task[None]] = field(default_factory=set)
 
     def base_environment(self, hostname: str) -> dict[str, str]:
-        """Return the variables that an image would set, and those with which to reach the API server."""
+        """Return variables that an image would set, and those that point clients at the API server."""
         values = {
             "PATH": ":".join([*map(str, self.path_prepend), SYSTEM_PATH]),
             "HOME": "/root",
@@ -105,12 +105,12 @@ class Host:
 
     @property
     def image_folders(self) -> set[Path]:
-        """Return the folders of programs that a pod's image would contain, this checkout included."""
+        """Folders of programs that a pod's image would contain, this checkout included."""
         checkout, python = Path(__file__).parents[4], Path(sys.base_prefix)
         return {checkout, python, *(folder.parent for folder in self.path_prepend)}
 
     async def fetch(self, namespace: str, plural: str, name: str) -> Object | None:
-        """A namespaced object of the core group, None where there is none. Raises Refused, aiohttp.ClientError."""
+        """Return a namespaced object of the core group, or None if absent. Raises Refused, aiohttp.ClientError."""
         try:
             return await self.client.get(f"/api/v1/namespaces/{namespace}/{plural}/{name}")
         except Refused as error:
@@ -119,7 +119,7 @@ class Host:
             raise
 
     async def request_token(self, pod: Object, projection: Object) -> str:
-        """A token of the pod's service account, bound to the pod. Raises Refused, aiohttp.ClientError."""
+        """Return a token of the pod's service account, bound to the pod. Raises Refused, aiohttp.ClientError."""
         metadata, spec = pod["metadata"], pod["spec"]
         bound = {"kind": "Pod", "apiVersion": "v1", "name": metadata["name"], "uid": metadata["uid"]}
         request: Object = {"boundObjectRef": bound, "expirationSeconds": projection.get("expirationSeconds", 3600)}
@@ -132,7 +132,7 @@ class Host:
         return token
 
     def warn(self, pod: Object, reason: str, message: str) -> None:
-        """Create a Warning Event on the pod, each once. A failure to create it is only logged."""
+        """Create a Warning Event on the pod, once per reason and message. A failure to create it is only logged."""
         key = (pod["metadata"]["uid"], reason, message)
         if key not in self._told:
             self._told.add(key)
@@ -141,7 +141,7 @@ class Host:
             task.add_done_callback(self._telling.discard)
 
     def forget(self, uid: str) -> None:
-        """Forget everything about a pod that is gone."""
+        """Forget which events were created on a deleted pod."""
         self._told = {key for key in self._told if key[0] != uid}
 
     async def _tell(self, pod: Object, reason: str, message: str) -> None:

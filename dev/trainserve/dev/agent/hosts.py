@@ -1,4 +1,4 @@
-"""Names: the /etc/hosts of every pod, and when to write it again."""
+"""Name resolution: every pod's /etc/hosts, rewritten when its content changes."""
 
 import os
 import time
@@ -13,19 +13,19 @@ LOCAL = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n"
 
 
 def hostname(pod: Object) -> str:
-    """The name a pod has for itself (pkg/kubelet: `hostname`, else its own name, at most 63 characters)."""
+    """Return a pod's host name: `spec.hostname`, else its name, at most 63 characters (as in pkg/kubelet)."""
     name: str = pod["spec"].get("hostname") or pod["metadata"]["name"]
     return name[:63].rstrip("-.")
 
 
 def service_lines(services: Iterable[Object], pods: Iterable[tuple[Object, str]], namespace: str) -> str:
-    """The lines that pods of one namespace share: Services by address, peers (pod, its address) by headless Service.
+    """Return the lines that pods of one namespace share: Services, and the pods that headless Services select.
 
-    Names have the forms `svc`, `svc.ns`, `svc.ns.svc` and `svc.ns.svc.cluster.local`; peers also with their hostname
-    before it.
+    `pods` are pairs of pod and address. Names have the forms `svc`, `svc.ns`, `svc.ns.svc` and
+    `svc.ns.svc.cluster.local`; for a pod also with its hostname in front.
     """
     lines = []
-    # By the first label selected: a thousand headless Services cost each pod no more than its own few labels.
+    # Keyed by the selector's first label: with a thousand headless Services, a pod looks up only its own few labels.
     headless: dict[tuple[str, str, str], list[Object]] = {}
     for service in services:
         address, metadata, selector = (
@@ -51,7 +51,7 @@ def service_lines(services: Iterable[Object], pods: Iterable[tuple[Object, str]]
 
 
 def own_lines(pod: Object, address: str) -> str:
-    """The lines of one pod alone: localhost, its own names, its hostAliases."""
+    """Return the lines specific to one pod: localhost, its own names, its hostAliases."""
     spec, metadata = pod["spec"], pod["metadata"]
     names = [hostname(pod)]
     if subdomain := spec.get("subdomain"):
@@ -69,7 +69,7 @@ def selects(selector: Mapping[str, str], labels: Mapping[str, str]) -> bool:
 
 
 def write_in_place(path: Path, content: str) -> None:
-    """Replace a file's content but keep the file: it is bound into running containers."""
+    """Replace a file's content but keep its inode, which is bind-mounted into running containers."""
     data = content.encode()
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
     try:
@@ -80,7 +80,7 @@ def write_in_place(path: Path, content: str) -> None:
 
 
 class HostsFiles:
-    """The hosts files of the pods that run now; writes those whose content has changed."""
+    """The hosts files of running pods; rewrites those whose content has changed."""
 
     def __init__(self) -> None:
         self._files: dict[str, tuple[Path, Object, str]] = {}
@@ -88,7 +88,7 @@ class HostsFiles:
         self.cost_seconds = 0.0
 
     def add(self, path: Path, pod: Object, address: str, shared: str) -> None:
-        """Write a pod's file, and keep it current from now on."""
+        """Write a pod's file, and include it in later updates."""
         uid = pod["metadata"]["uid"]
         self._files[uid] = (path, pod, address)
         self._write(uid, shared)
@@ -99,7 +99,7 @@ class HostsFiles:
         self._written.pop(uid, None)
 
     def update(self, services: list[Object], pods: list[tuple[Object, str]]) -> None:
-        """Bring every file up to date."""
+        """Update every file."""
         began = time.monotonic()
         shared: dict[str, str] = {}
         for uid, (_, pod, _) in self._files.items():

@@ -1,9 +1,9 @@
-"""The parent of every container process: starts them, reaps them, and writes down how each ended.
+"""The parent of every container process: starts them, reaps them, and records how each ended.
 
 One small process per node that outlives the agent, as containerd outlives a kubelet. The agent talks to it over a Unix
-socket, one JSON object a line: `start`, `exec`, `signal`, `kill`, `adopt`. What must survive either of them lies in the
-attempt's folder: `started.json` (pid, startTicks, bootId, startedAt) and `exit.json` (exitCode, finishedAt, and `error`
-when the command could not be started). Standard library only: its memory is what every fork copies.
+socket, one JSON object per line: `start`, `exec`, `signal`, `kill`, `adopt`. State that must survive both processes
+lies in the attempt's folder: `started.json` (pid, startTicks, bootId, startedAt) and `exit.json` (exitCode, finishedAt,
+and `error` if the command could not be started). Uses the standard library only, since every fork copies its memory.
 """
 
 import contextlib
@@ -24,18 +24,21 @@ from typing import Any
 
 from trainserve.dev.agent import child, processes, sandbox
 
-# What a kubelet reports when a container's end was seen by nobody (pkg/kubelet/status: "ContainerStatusUnknown").
+# Exit code that a kubelet reports for an unobserved container exit (pkg/kubelet/status: "ContainerStatusUnknown").
 UNKNOWN_EXIT = 137
 EXEC_OUTPUT_BYTES = 10 * 1024
 
 
 def socket_path(directory: int) -> str:
-    """The launcher's socket under an open folder: Unix socket paths are limited to 107 bytes, the folder's is not."""
+    """Return the path of the launcher's socket, through an open descriptor of its folder.
+
+    Unix socket paths are limited to 107 bytes, and the folder's own path may be longer.
+    """
     return f"/proc/self/fd/{directory}/launcher.sock"
 
 
 def write_atomically(path: Path, value: dict[str, Any]) -> None:
-    """Write JSON so that a reader sees all of it or none."""
+    """Write JSON atomically: a reader sees all of it or none."""
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(value))
     temporary.replace(path)
@@ -43,7 +46,7 @@ def write_atomically(path: Path, value: dict[str, Any]) -> None:
 
 @dataclass
 class Container:
-    """A container's main process. `namespace` is an open descriptor of its mount namespace, once it has one."""
+    """A container's main process. `namespace` is an open descriptor of its mount namespace; None before it has one."""
 
     folder: Path
     pid: int
@@ -52,7 +55,10 @@ class Container:
 
 @dataclass
 class Command:
-    """A command run inside a container for a probe or hook; its output goes to the memory file `output`."""
+    """A command run inside a container for a probe or hook.
+
+    `request` is the id of the request to answer, `output` a memfd that receives both output streams.
+    """
 
     request: int
     output: int
@@ -74,7 +80,7 @@ class Launcher:
         self.commands: dict[int, Command] = {}
 
     def serve(self, ready: int) -> None:
-        """Listen and work until killed. `ready` is a descriptor closed once the socket accepts connections."""
+        """Serve until killed. `ready` is a descriptor that is closed once the socket accepts connections."""
         self.stage.mkdir(parents=True, exist_ok=True)
         sandbox.become_subreaper()
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -93,7 +99,7 @@ class Launcher:
         gc.freeze()
         while True:
             for key, _ in self.selector.select():
-                # What came before in this round may have closed it, or given its number to another.
+                # An earlier callback of this round may have closed the descriptor, or its number may be reused.
                 if self.selector.get_map().get(key.fd) is key:
                     key.data()
 
@@ -137,7 +143,7 @@ class Launcher:
                 self._drop_agent()
 
     def _start(self, request: dict[str, Any]) -> None:
-        """Start a container's main process; answered once it runs, or with `error`."""
+        """Start a container's main process; answer once it runs, or with `error`."""
         folder = Path(request["folder"])
         if request["folder"] in self.containers or (folder / "started.json").exists():
             self._send({"id": request["id"]})
@@ -158,7 +164,7 @@ class Launcher:
         self.selector.register(ours, selectors.EVENT_READ, finish)
 
     def _started(self, container: Container, report: socket.socket, request: dict[str, Any]) -> None:
-        # The first byte brings the namespace; then the socket closes at exec, or after the reason why there was none.
+        # The namespace's descriptor comes with the first byte; the socket then closes at exec, or after an error text.
         said, descriptors, _, _ = socket.recv_fds(report, 1, 1)
         container.namespace = descriptors[0] if descriptors else None
         error = (said if not descriptors else b"") + b"".join(iter(lambda: report.recv(4096), b""))
@@ -181,7 +187,7 @@ class Launcher:
         self._send({"id": request["id"]})
 
     def _exec(self, request: dict[str, Any]) -> None:
-        """Run a command in a container's sandbox; answered with `exitCode` and `output` when it ends."""
+        """Run a command in a container's sandbox; answer with `exitCode` and `output` when it ends."""
         container = self.containers.get(request["folder"])
         if container is None or container.namespace is None:
             self._send({"id": request["id"], "exitCode": 126, "output": "the container is not running"})
@@ -210,7 +216,7 @@ class Launcher:
                 processes.kill_members(container.namespace)
 
     def _adopt(self, request: dict[str, Any]) -> None:
-        """Watch a container that another launcher started: its exit code is lost to all, but its end is seen."""
+        """Watch a container that another launcher started: its end can be observed, its exit code cannot."""
         folder, started = Path(request["folder"]), request["started"]
         if (folder / "exit.json").exists():
             self._send({"exited": request["folder"]})
@@ -268,7 +274,7 @@ class Launcher:
 
     def _ended(self, container: Container) -> None:
         if container.namespace is not None:
-            # A container ends with its first process, as where that process is the first of a pid namespace.
+            # A container ends with its main process, as if that were process 1 of a pid namespace.
             processes.kill_members(container.namespace)
             os.close(container.namespace)
         del self.containers[str(container.folder)]
@@ -283,13 +289,13 @@ class Launcher:
 
 
 def _signal_process(pid: int, number: int) -> None:
-    """Signal a process that may have ended: its end is then on its way to `_reap` or the watch of `_adopt`."""
+    """Signal a process, if it still exists; otherwise `_reap` or the watch of `_adopt` is about to report its end."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
 
 
 def main(directory: Path, ready: int) -> None:
-    """Serve for the agent whose state is in `directory`; a second launcher for the same folder ends at once."""
+    """Serve the agent whose state is in `directory`; return at once if another launcher serves that folder."""
     lock = os.open(directory / "launcher.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""Removing all that an agent's pods left on the machine, when the agent itself is gone."""
+"""Cleanup of what an agent's pods left on the machine, once the agent itself has ended."""
 
 import contextlib
 import json
@@ -11,9 +11,9 @@ from trainserve.dev.agent import cgroups, processes, sandbox
 
 
 def cleanup(directory: Path) -> None:
-    """Kill every pod process of the agent with state in `directory`, unmount and delete its pods. Safe to repeat.
+    """Kill every pod process of the agent with state in `directory`, unmount and delete its pods. Idempotent.
 
-    The agent must have ended already. Call it after the API server has, too, or a next agent runs the same pods again.
+    The agent must have ended. So should the API server: otherwise a later agent runs the same pods again.
     """
     agent, pods = directory / "agent", directory / "pods"
     _kill_launcher(agent / "launcher.lock")

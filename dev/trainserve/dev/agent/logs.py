@@ -1,8 +1,8 @@
-"""Container logs: plain files as the processes write them, beside each a small index that says when what was written.
+"""Container logs: plain files written by the processes, each with a small index of write times.
 
-`log.times` holds pairs (size of the log, Unix time): what lies before that size had been written by that time. The
-index is exact to 50 ms, so that it costs nothing however much a container writes; what was written while no agent ran
-has the time at which the next one looked.
+The index `log.times` holds pairs (size of the log, Unix time): all bytes before that size had been written by that
+time. Its resolution is 50 ms, so that its cost does not grow with the log's rate; bytes written while no agent ran get
+the time at which the next agent started to watch the log.
 """
 
 import asyncio
@@ -46,7 +46,7 @@ class LogWatcher:
         self._sizes: dict[Path, int] = {}
 
     async def run(self) -> None:
-        """Follow the logs, without end."""
+        """Watch the logs until cancelled."""
         async for event in self._inotify:
             if event.watch is not None and event.mask & Mask.MODIFY:
                 path = Path(event.watch.path)
@@ -55,7 +55,7 @@ class LogWatcher:
                 asyncio.get_running_loop().call_later(PAUSE_SECONDS, self._resume, path)
 
     def begin(self, attempt: Attempt) -> None:
-        """Begin to watch the log of a container that runs."""
+        """Start watching the log of a running container."""
         path = attempt.log
         if path not in self._ended:
             self._ended[path] = asyncio.Event()
@@ -64,7 +64,7 @@ class LogWatcher:
             self._resume(path)
 
     def end(self, attempt: Attempt) -> None:
-        """Stop watching the log of a container that has ended: it is complete."""
+        """Stop watching the log of a container that has ended, and wake its followers."""
         path = attempt.log
         if path in self._ended:
             self._note(path)
@@ -76,7 +76,7 @@ class LogWatcher:
                 self._inotify.rm_watch(watch)
 
     async def more(self, attempt: Attempt, size: int) -> bool:
-        """Wait until the log is longer than `size`; False once it never will be."""
+        """Wait until the log is longer than `size` bytes; return False if the container has ended before."""
         path = attempt.log
         while (grown := self._grown.get(path)) is not None:
             grown.clear()
@@ -92,7 +92,7 @@ class LogWatcher:
                 self._note(path)
 
     def _note(self, path: Path) -> None:
-        """Add to the index what has been written since the last look."""
+        """Add the log's current size to the index if it has grown."""
         with contextlib.suppress(FileNotFoundError):
             size = path.stat().st_size
             if path in self._sizes and size > self._sizes[path]:
@@ -103,7 +103,7 @@ class LogWatcher:
 
 
 def read_index(attempt: Attempt) -> list[tuple[int, float]]:
-    """Read the index: sizes in bytes, each with the Unix time by which it had been reached."""
+    """Read the index: pairs of a size in bytes and the Unix time by which the log had reached it."""
     try:
         data = attempt.log.with_name("log.times").read_bytes()
     except FileNotFoundError:
@@ -117,12 +117,12 @@ def indexed_size(attempt: Attempt) -> int:
 
 
 def time_at(index: list[tuple[int, float]], offset: int, otherwise: float) -> float:
-    """Return the Unix time by which the byte at `offset` had been written, `otherwise` if it is not indexed."""
+    """Return the Unix time by which the byte at `offset` had been written, or `otherwise` if it is not indexed."""
     return next((when for size, when in index if size > offset), otherwise)
 
 
 def offset_since(index: list[tuple[int, float]], since: float) -> int:
-    """Return the offset in the log from which everything was written at `since` (Unix time) or later."""
+    """Return the offset in the log after which every byte was written at `since` (Unix time) or later."""
     return max((size for size, when in index if when < since), default=0)
 
 
@@ -149,7 +149,7 @@ def tail_offset(path: Path, lines: int) -> int:
 
 
 async def read_log(watcher: LogWatcher, attempt: Attempt, request: LogRequest) -> AsyncIterator[bytes]:
-    """The log's bytes as asked for, in pieces; with `follow` until the container has ended."""
+    """Yield the requested bytes of the log in blocks; with `follow`, until the container has ended."""
     offset = 0 if request.tail_lines is None else tail_offset(attempt.log, request.tail_lines)
     if request.since is not None:
         offset = max(offset, offset_since(read_index(attempt), request.since))
@@ -176,7 +176,7 @@ async def read_log(watcher: LogWatcher, attempt: Attempt, request: LogRequest) -
 
 
 def _stamp(attempt: Attempt, lines: list[bytes], offset: int) -> bytes:
-    """Prefix each of `lines`, which begin at `offset`, with the time at which it was written."""
+    """Prefix each of `lines` with the time at which it was written; the first line begins at `offset`."""
     index, now = read_index(attempt), time.time()
     stamped = []
     for line in lines:

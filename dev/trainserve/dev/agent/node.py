@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Machine:
-    """A node's facts: cores, memory and disk in bytes, GPUs."""
+    """A machine's resources: CPU cores, memory and disk in bytes, GPUs."""
 
     cpus: int
     memory: int
@@ -42,7 +42,7 @@ class Machine:
 
     @classmethod
     def observe(cls, directory: Path, simulated_gpus: int) -> "Machine":
-        """Return the facts of this machine; the disk is the one that holds `directory`."""
+        """Return the resources of this machine; `disk` is the size of the file system that holds `directory`."""
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         cpus = len(os.sched_getaffinity(0))
         return cls(cpus, memory, shutil.disk_usage(directory).total, gpus.discover(simulated_gpus))
@@ -59,7 +59,7 @@ class Machine:
 
 
 def node_object(name: str, machine: Machine, version: str, kubelet_port: int) -> Object:
-    """The Node without its conditions. `version` is the API server's: the node claims to be a kubelet of that age."""
+    """Return the Node without its conditions. `version` is the API server's, reported as the kubelet's version."""
     architecture = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
     labels = {
         "kubernetes.io/hostname": name,
@@ -90,7 +90,7 @@ def node_object(name: str, machine: Machine, version: str, kubelet_port: int) ->
 
 
 def conditions(known: list[Mapping[str, Any]], now: float) -> list[Object]:
-    """A healthy kubelet's conditions; transition times are kept where nothing changed."""
+    """Return a healthy kubelet's conditions at the Unix time `now`; unchanged ones keep their transition time."""
     wanted = {
         "MemoryPressure": ("False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
         "DiskPressure": ("False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
@@ -116,7 +116,7 @@ def conditions(known: list[Mapping[str, Any]], now: float) -> list[Object]:
 
 
 async def register(client: Client, node: Object) -> None:
-    """Create the Node, or bring the one of a former agent up to date. Raises Refused, aiohttp.ClientError."""
+    """Create the Node, or update that of an earlier agent process. Raises Refused, aiohttp.ClientError."""
     path = f"/api/v1/nodes/{node['metadata']['name']}"
     try:
         known = await client.get(path)
@@ -126,7 +126,7 @@ async def register(client: Client, node: Object) -> None:
         node["status"]["conditions"] = conditions([], time.time())
         await client.create("/api/v1/nodes", node)
         return
-    # Labels of GPUs that are gone must go, too.
+    # Labels of GPUs that no longer exist must be removed, too.
     ours = [
         label
         for label in known["metadata"].get("labels", {})
@@ -144,7 +144,7 @@ async def register(client: Client, node: Object) -> None:
 
 
 async def heartbeat(client: Client, name: str) -> None:
-    """Renew the node's Lease every 10 s, and report Ready again after an outage that looked like a lost node."""
+    """Renew the node's Lease every 10 s, and report Ready again if an outage had marked the node as lost."""
     collection = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
     while True:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

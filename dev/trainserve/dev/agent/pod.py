@@ -1,6 +1,6 @@
-"""One pod on the node, from the moment it is bound until its object is gone.
+"""One pod on the node, from the moment it is bound until its object is deleted.
 
-Decisions are in the modules that it uses (status, restart, probes, volumes, environment); this is their sequence.
+This module holds the sequence; the modules status, restart, probes, volumes and environment hold the decisions.
 """
 
 import asyncio
@@ -29,16 +29,16 @@ from trainserve.dev.agent.volumes import VolumeError, VolumeMaker, Volumes, cont
 
 Object = dict[str, Any]
 
-# Long enough for a command that ends at once to be reported once, short enough for nobody to notice.
+# Long enough to report a command that ends at once only once, too short for users to notice.
 REPORT_DELAY_SECONDS = 0.01
-# After this delay a pod that has not started reports it; most have started, which saves a status write.
+# Delay before a pod reports that it has not started: most pods start sooner, which saves a status write.
 PATIENCE_SECONDS = 0.2
 
 logger = logging.getLogger(__name__)
 
 
 class PodWorker:
-    """Runs a pod. `peers` lists the pods of the node with their addresses, for names."""
+    """Runs a pod. `peers` returns the pods of the node with their addresses, for name resolution."""
 
     def __init__(self, host: Host, pod: Object, peers: Callable[[], list[tuple[Object, str]]]) -> None:
         self.pod = pod
@@ -60,7 +60,7 @@ class PodWorker:
 
     @property
     def name(self) -> str:
-        """namespace/name."""
+        """The pod as `namespace/name`."""
         return f"{self.pod['metadata']['namespace']}/{self.pod['metadata']['name']}"
 
     def update(self, pod: Object) -> None:
@@ -68,20 +68,20 @@ class PodWorker:
         if int(pod["metadata"]["resourceVersion"]) >= int(self.pod["metadata"]["resourceVersion"]):
             self.pod = pod
             if self._written is not None and status_conditions(pod) != status_conditions({"status": self._written}):
-                # The node controller says of every pod of a silent node that it is not ready. Once the node is heard of
-                # again that stays so until the node has said otherwise, as a kubelet does.
+                # The node controller marks all pods of an unresponsive node as not ready. They stay so after the node
+                # is back, until the node itself writes their status again, as a kubelet does.
                 self._written = None
                 self._dirty.set()
         if pod["metadata"].get("deletionTimestamp"):
             self._deleted.set()
 
     def gone(self) -> None:
-        """End the pod: its object no longer exists."""
+        """End the pod, because its object no longer exists."""
         self._gone.set()
         self._deleted.set()
 
     async def run(self) -> None:
-        """Run the pod. Returns when its object is gone and none of its processes runs."""
+        """Run the pod. Returns once its object is deleted and all its processes have ended."""
         if not is_terminal(self.pod):
             reporter = asyncio.create_task(self._report())
             try:
@@ -94,12 +94,12 @@ class PodWorker:
         await self._delete_object()
 
     def _load(self) -> None:
-        """Take over from a former agent, or begin."""
+        """Take over the pod from an earlier agent process, or begin a new one."""
         metadata, spec = self.pod["metadata"], self.pod["spec"]
         record = self.folder.load()
         known_ip = self.pod.get("status", {}).get("podIP", "")
         self.start_time: float = record.get("startTime", time.time())
-        # Empty once the pod has ended: another pod may have its address then.
+        # Empty once the pod has ended, because its address may then belong to another pod.
         held = record.get("ip") or ("" if is_terminal(self.pod) else self._take_address(known_ip))
         self.ip: str = held or known_ip
         self._record = record | {
@@ -131,7 +131,7 @@ class PodWorker:
         return self._host.ip if self.pod["spec"].get("hostNetwork") else self._host.addresses.take(known)
 
     async def _run_to_end(self) -> None:
-        """Run the containers until they have ended for good, or must not run any longer; then report that."""
+        """Run the containers until they have ended for good or must be stopped; then write the pod's status."""
         life = asyncio.create_task(self._live())
         deleted = asyncio.create_task(self._deleted.wait())
         deadline = self.pod["spec"].get("activeDeadlineSeconds")
@@ -151,7 +151,7 @@ class PodWorker:
         except OutOfGpus as error:
             self._failure = (f"OutOf{gpus.RESOURCE}", f"Pod {error}")
         except Exception as error:
-            # A pod that the agent cannot handle fails and can be deleted; the others go on.
+            # A pod that the agent cannot handle fails and can be deleted; other pods are not affected.
             logger.exception("pod %s", self.name)
             self._failure = ("NodeError", f"the node could not run the pod: {error}")
             await self._stop()
@@ -191,7 +191,7 @@ class PodWorker:
         await asyncio.gather(*(worker.stop(float(grace), self._gone) for worker in self.containers.values()))
 
     def _release(self) -> None:
-        """Free what a pod holds only while it runs; doing so again changes nothing."""
+        """Free the address, GPUs and hosts file that a pod holds only while it runs. Idempotent."""
         if self._record["ip"]:
             self._record["ip"] = ""
             self.folder.save(self._record)
@@ -227,7 +227,7 @@ class PodWorker:
         return VolumeMaker(self._fetch, volume, self._host.request_token)
 
     async def _configure(self, container: Object, attempt: Attempt) -> Process:
-        """Return all that a container's process needs, from the API server's present objects."""
+        """Return the process of a container's attempt, configured from the API server's current objects."""
         facts, name = self._facts(), hostname(self.pod)
         env = await environment.environment(container, facts, self._host.base_environment(name), self._fetch)
         # Last, so that no manifest can reach another pod's devices.
@@ -274,7 +274,7 @@ class PodWorker:
             await self._write_status()
 
     async def _write_status(self) -> None:
-        """Write the Pod's status, with retries until it is written or the Pod is gone."""
+        """Write the Pod's status, with retries until it is written or the Pod is deleted."""
         metadata = self.pod["metadata"]
         path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}"
         async with self._writing:
@@ -301,7 +301,7 @@ class PodWorker:
                 tries += 1
 
     async def _delete_object(self) -> None:
-        """Delete the Pod's object, now that nothing of it runs."""
+        """Delete the Pod's object, after all its processes have ended."""
         metadata = self.pod["metadata"]
         path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}"
         tries = 0
@@ -321,7 +321,7 @@ class PodWorker:
 
 
 def limits(container: Object) -> Limits:
-    """The memory (bytes) and cpu (cores) a container may use."""
+    """Return a container's limits of memory (bytes) and cpu (cores)."""
     declared = (container.get("resources") or {}).get("limits", {})
     memory, cpu = (quantity.value(declared[key]) if key in declared else None for key in ("memory", "cpu"))
     return Limits(None if memory is None else int(memory), None if cpu is None else float(cpu))

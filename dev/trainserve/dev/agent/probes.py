@@ -1,4 +1,4 @@
-"""Probes: single checks, and the change of a container's health after consecutive results."""
+"""Probes: single checks, and a container's health as derived from consecutive results."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,7 @@ import aiohttp
 
 Object = dict[str, Any]
 Execute = Callable[[list[str]], Awaitable[tuple[int, str]]]
-"""Runs a command in the container: exit code and output."""
+"""Runs a command in the container; returns its exit code and output."""
 
 
 @dataclass(frozen=True)
@@ -24,14 +24,14 @@ class Belief:
 
 
 def judge(belief: Belief, success: bool, probe: Object) -> Belief:
-    """Return the state after one more result: it changes after `failureThreshold` or `successThreshold` in a row."""
+    """Return the state after one more result: `failureThreshold` or `successThreshold` equal results change it."""
     run = belief.run + 1 if success == belief.last else 1
     threshold = probe.get("successThreshold", 1) if success else probe.get("failureThreshold", 3)
     return Belief(success if run >= threshold else belief.healthy, success, run)
 
 
 class Prober:
-    """Makes the checks of one container: `pod_ip` is the default host, `execute` runs commands in it."""
+    """Runs the checks of one container: `pod_ip` is the default host, `execute` runs commands in the container."""
 
     def __init__(self, session: aiohttp.ClientSession, container: Object, pod_ip: str, execute: Execute) -> None:
         self._session = session
@@ -40,7 +40,7 @@ class Prober:
         self._execute = execute
 
     async def check(self, probe: Object) -> tuple[bool, str]:
-        """Make one check, within the probe's timeout; return whether it succeeded, and its message."""
+        """Run one check within the probe's timeout; return whether it succeeded, and its message."""
         try:
             async with asyncio.timeout(probe.get("timeoutSeconds", 1)):
                 return await self._check(probe)
@@ -67,7 +67,7 @@ class Prober:
         return True, ""
 
     async def http_get(self, action: Object) -> tuple[int, str]:
-        """Return status and first 200 characters of an `httpGet`'s answer. Raises OSError, aiohttp.ClientError."""
+        """Return status and first 200 bytes of the response to an `httpGet`. Raises OSError, aiohttp.ClientError."""
         host = action.get("host") or self._pod_ip
         scheme, path = action.get("scheme", "HTTP").lower(), action.get("path", "/").lstrip("/")
         url = f"{scheme}://{host}:{self._port(action['port'])}/{path}"
@@ -81,7 +81,7 @@ class Prober:
 
 
 def named_port(container: Object, port: int | str) -> int:
-    """A port by number or by the name the container gives it. Raises OSError for a name it does not give."""
+    """Return the number of `port`, a number or the name of a container port. Raises OSError for an unknown name."""
     if isinstance(port, int) or port.isdigit():
         return int(port)
     for each in container.get("ports", ()):
@@ -91,7 +91,7 @@ def named_port(container: Object, port: int | str) -> int:
 
 
 def probe_session() -> aiohttp.ClientSession:
-    """A session for probes: certificates are not verified (as a kubelet does not), connections not kept."""
+    """Return a session for probes that does not verify certificates (nor does a kubelet) or reuse connections."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context, force_close=True, limit=0))
@@ -106,7 +106,10 @@ async def watch(
     changed: Callable[[bool, str], None],
     failed: Callable[[str], None],
 ) -> None:
-    """Check every period without end, after `delay` seconds; `changed` gets each new state, `failed` each failure."""
+    """Run `check` once per period, endlessly, after `delay` seconds.
+
+    `changed` is called with each new state and the message, `failed` with the message of each failure.
+    """
     await asyncio.sleep(delay)
     belief = Belief(healthy)
     while True:

@@ -1,4 +1,4 @@
-"""Processes by /proc: identity of a pid over time, and members of a container's sandbox."""
+"""Processes in /proc: identity of a pid over time, and members of a container's sandbox."""
 
 import contextlib
 import os
@@ -13,7 +13,10 @@ KILL_SECONDS = 5.0
 
 
 def start_ticks(pid: int) -> int | None:
-    """Clock ticks between boot and the start of `pid`; with the pid they name a process for good; None if gone."""
+    """Return the clock ticks between boot and the start of `pid`, or None if it has ended.
+
+    Together with the pid they identify a process uniquely within one boot.
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -23,21 +26,21 @@ def start_ticks(pid: int) -> int | None:
 
 
 def boot_id() -> str:
-    """The kernel's random id of this boot: pids and ticks of another boot mean nothing."""
+    """Return the kernel's random id of this boot; pids and ticks recorded under another id are invalid."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 def kill_members(namespace: int) -> None:
-    """SIGKILL every process in a mount namespace, those that left their parent, group and session included.
+    """SIGKILL every process in a mount namespace, including those that left their parent, group and session.
 
-    `namespace` is an open descriptor of it: while that is open the kernel gives its inode to no other.
+    `namespace` is an open descriptor of it: while it is open, the kernel does not reuse the namespace's inode.
     """
     inode = os.fstat(namespace).st_ino
     _kill_all(lambda: _members(inode))
 
 
 def using(folder: Path) -> list[int]:
-    """Return processes of other mount namespaces that mount something below `folder`: containers without a record."""
+    """Return pids in other mount namespaces with a mount below `folder`; this finds containers without a record."""
     device, inside = _location(folder)
     own = Path("/proc/self/ns/mnt").stat().st_ino
     verdicts = {own: False}
@@ -56,12 +59,12 @@ def using(folder: Path) -> list[int]:
 
 
 def kill_using(folder: Path) -> int:
-    """SIGKILL the processes `using` finds, until there are none. Returns how many there were."""
+    """SIGKILL the processes that `using` finds until there are none, for at most 5 s. Returns the number killed."""
     return _kill_all(lambda: using(folder))
 
 
 def _kill_all(find: Callable[[], list[int]]) -> int:
-    # More than one round: some may fork meanwhile. A limited number: one that hangs in the kernel dies when it returns.
+    # Several rounds, as a process may fork meanwhile; a time limit, as one that hangs in the kernel may die only later.
     killed: set[int] = set()
     give_up = time.monotonic() + KILL_SECONDS
     while (pids := find()) and time.monotonic() < give_up:
@@ -87,7 +90,7 @@ def _pids() -> Iterator[int]:
 
 
 def _location(folder: Path) -> tuple[str, str]:
-    """The device and the path within its file system of a folder."""
+    """Return the device of a folder, and the folder's path within that device's file system."""
     path = str(folder.resolve())
     points = parse_mountinfo(Path("/proc/self/mountinfo").read_text())
     point = max(

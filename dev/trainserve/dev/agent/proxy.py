@@ -1,6 +1,6 @@
 """A TCP proxy per Service port: listens on the Service's clusterIP and spreads new connections over its ready pods.
 
-Connections that are established stay where they are, whatever becomes of the pod's readiness.
+Established connections stay with their pod even if it becomes unready.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ def backends(service: Object, port: Object, pods: Iterable[tuple[Object, str]]) 
 
 
 class Proxy:
-    """The listeners of all Services. `pods` lists the node's pods; `api_server` is what default/kubernetes leads to."""
+    """The listeners of all Services. `pods` lists the node's pods; `api_server` is default/kubernetes' backend."""
 
     def __init__(self, pods: Callable[[], list[tuple[Object, str]]], api_server: Address) -> None:
         self._pods = pods
@@ -54,7 +54,7 @@ class Proxy:
         self._services: dict[Address, tuple[Object, Object]] = {}
 
     async def update(self, services: Iterable[Object]) -> None:
-        """Listen for exactly these Services. Raises OSError where an address was taken; then call it again later."""
+        """Listen for exactly these Services. Raises OSError if an address is in use; retry later in that case."""
         self._services = {
             (service["spec"]["clusterIP"], port["port"]): (service, port)
             for service in services
@@ -63,7 +63,7 @@ class Proxy:
             if port.get("protocol", "TCP") == "TCP"
         }
         for address in self._listeners.keys() - self._services.keys():
-            # Only listening ends: as with a deleted Service of kube-proxy, established connections go on.
+            # Only listening ends: established connections continue, as with kube-proxy after a Service is deleted.
             self._listeners.pop(address).close()
         problem = None
         for address in self._services.keys() - self._listeners.keys():
@@ -80,7 +80,7 @@ class Proxy:
         return await loop.create_server(lambda: _Front(self, address), *address, backlog=512)
 
     async def connect(self, address: Address) -> tuple[asyncio.Transport, "_Back"] | None:
-        """A connection to the next backend that accepts one; None when none does."""
+        """Connect to the next backend that accepts a connection; return None if none does."""
         loop = asyncio.get_running_loop()
         candidates = self._candidates(address)
         for target in candidates:
@@ -105,7 +105,7 @@ class Proxy:
 
 
 class _Pipe(asyncio.Protocol):
-    """One side of a proxied connection: what it receives is written to the other side, at the other side's pace."""
+    """One side of a proxied connection: forwards received data to the other side, with flow control."""
 
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
@@ -147,7 +147,7 @@ class _Back(_Pipe):
 
 
 class _Front(_Pipe):
-    """The side towards the client: reads nothing until there is a backend."""
+    """The side towards the client: reads nothing until a backend is connected."""
 
     def __init__(self, proxy: Proxy, address: Address) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Records of pods and containers, on disk, so that a restarted agent finds them again.
+"""Records of pods and containers on disk, from which a restarted agent resumes.
 
 `pods/<uid>/pod.json`                              the Pod's address and devices
 `pods/<uid>/hosts`                                 its /etc/hosts
@@ -28,7 +28,7 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Running:
-    """State of a container that runs, with its start as a Unix time in seconds."""
+    """State of a running container, with its start as a Unix time in seconds."""
 
     started_at: float
 
@@ -50,7 +50,7 @@ State = Waiting | Running | Terminated
 
 @dataclass(frozen=True)
 class ContainerRecord:
-    """A container as its status shows it. `started` and `ready` are what the probes say."""
+    """A container as its status shows it. `started` and `ready` are results of its probes."""
 
     name: str
     image: str
@@ -69,7 +69,7 @@ def ran_seconds(ended: Terminated) -> float:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One start of a container: the folder with all that is known of it."""
+    """One start of a container, identified by the folder with its records."""
 
     folder: Path
 
@@ -80,7 +80,7 @@ class Attempt:
 
     @property
     def log(self) -> Path:
-        """Both output streams, as written."""
+        """The file with both output streams, as written."""
         return self.folder / "log"
 
     @property
@@ -90,38 +90,38 @@ class Attempt:
 
     @property
     def container_id(self) -> str:
-        """The id in the container's status: where the attempt lies under `pods`."""
+        """The id in the container's status, made of the attempt's path under `pods`."""
         uid, _, name, number = self.folder.parts[-4:]
         return f"process://{uid}/{name}/{number}"
 
     @property
     def group(self) -> str:
-        """The name of its cgroups."""
+        """The name of the attempt's cgroups."""
         uid, _, name, number = self.folder.parts[-4:]
         return f"{uid}-{name}-{number}"
 
     def create(self, *, backoff: float) -> None:
-        """Make the folder. `backoff` is the delay in seconds that preceded this attempt."""
+        """Create the folder. `backoff` is the delay in seconds that preceded this attempt."""
         self.folder.mkdir(parents=True)
         self.termination.touch(0o666)
         self.termination.chmod(0o666)
         write_atomically(self.folder / "attempt.json", {"backoff": backoff})
 
     def backoff(self) -> float:
-        """The delay in seconds that preceded this attempt."""
+        """Return the delay in seconds that preceded this attempt."""
         return float(_load(self.folder / "attempt.json").get("backoff", 0.0))
 
     def started_at(self) -> float | None:
-        """Unix time in seconds at which the command ran, None while it has not."""
+        """Return the Unix time in seconds at which the command started; None before."""
         started_at: float | None = _load(self.folder / "started.json").get("startedAt")
         return started_at
 
     def ended(self) -> bool:
-        """Return whether its end is on record."""
+        """Return whether the attempt's end has been recorded."""
         return (self.folder / "exit.json").exists()
 
     def mark_out_of_memory(self) -> None:
-        """Record that the kernel killed it for its memory limit: after the removal of its cgroup this is unknown."""
+        """Record that the kernel killed the attempt for its memory limit; its cgroup, once removed, cannot tell."""
         (self.folder / "out-of-memory").touch()
 
     def result(self, *, policy: str) -> Terminated:
@@ -142,7 +142,10 @@ class Attempt:
 
 
 def termination_message(attempt: Attempt, policy: str, *, failed: bool) -> str:
-    """The message a container left (pkg/kubelet/kuberuntime: at most 4096 bytes, or 80 lines and 2048 bytes of log)."""
+    """Return a container's termination message: at most 4096 bytes, or 80 lines and 2048 bytes of its log.
+
+    The limits are those of pkg/kubelet/kuberuntime.
+    """
     message = _tail(attempt.termination, TERMINATION_BYTES)
     if not message and failed and policy == "FallbackToLogsOnError":
         message = "\n".join(_tail(attempt.log, 2048).splitlines()[-80:])
@@ -161,18 +164,18 @@ class PodFolder:
         return self.path / "hosts"
 
     def volume(self, name: str) -> Path:
-        """A volume's folder."""
+        """Return a volume's folder."""
         return self.path / "volumes" / name
 
     def attempts(self, container: str) -> list[Attempt]:
-        """A container's attempts that are still on disk, oldest first."""
+        """Return a container's attempts that are still on disk, oldest first."""
         folder = self.path / "containers" / container
         if not folder.is_dir():
             return []
         return [Attempt(each) for each in sorted(folder.iterdir(), key=lambda each: int(each.name))]
 
     def attempt(self, container: str, number: int) -> Attempt:
-        """A container's attempt of that number, whether it exists or not."""
+        """Return a container's attempt of that number, whether or not it exists."""
         return Attempt(self.path / "containers" / container / str(number))
 
     def forget_before(self, container: str, number: int) -> None:
@@ -182,7 +185,7 @@ class PodFolder:
                 shutil.rmtree(attempt.folder, ignore_errors=True)
 
     def load(self) -> dict[str, Any]:
-        """The pod's own record; empty for a pod never seen before."""
+        """Read the pod's own record; empty for a new pod."""
         return _load(self.path / "pod.json")
 
     def save(self, record: dict[str, Any]) -> None:
@@ -192,7 +195,7 @@ class PodFolder:
 
 
 def restarted(record: ContainerRecord) -> ContainerRecord:
-    """The record of a container about to be started again."""
+    """Return the record of a container that is about to restart."""
     last = record.state if isinstance(record.state, Terminated) else record.last
     return replace(record, state=Waiting(), last=last, restarts=record.restarts + 1, started=False, ready=False)
 

@@ -12,14 +12,15 @@ def should_restart(policy: str, exit_code: int) -> bool:
 
 
 def init_policy(policy: str) -> str:
-    """The policy an init container follows: its success is final whatever the pod's policy."""
+    """Return an init container's restart policy: its success is final under every policy of the pod."""
     return "OnFailure" if policy == "Always" else policy
 
 
 def next_backoff(backoff: float | None, ran_seconds: float) -> float:
-    """Seconds to wait before the next start; `backoff` was the wait before the one that ended (None: it was the first).
+    """Return the seconds to wait before the next start, counted from the end of the last run.
 
-    The first restart is immediate; then 10 s, doubling up to 300 s, from the moment the container ended.
+    `backoff` is the wait in seconds before the run that ended, None if that was the first. The first restart is
+    immediate; later ones wait 10 s, doubling up to 300 s.
     """
     if backoff is None or ran_seconds > FORGET_SECONDS:
         return 0.0

@@ -1,4 +1,4 @@
-"""The agent's side of the launcher: start, signal and exec, and notification when a container has ended."""
+"""The agent's client of the launcher: start, signal and exec, and notification when a container has ended."""
 
 import asyncio
 import contextlib
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Process:
-    """A container's main process, ready to be started: all values final, nothing left to expand."""
+    """A container's main process, ready to be started: all references are expanded."""
 
     argv: Sequence[str]
     env: Mapping[str, str]
@@ -32,7 +32,7 @@ class Process:
     mounts: Sequence[Mount]
     cgroups: Sequence[Path] = field(default=())
     read_only: bool = False
-    """Whether its root file system is read-only: it can write to its volumes only."""
+    """Whether the root file system is read-only, so that only volumes can be written."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class CommandResult:
 
 
 class Runtime:
-    """Container processes of the agent with state in `directory`; they live in the launcher and outlive this object."""
+    """Container processes of the agent with state in `directory`; they are the launcher's and outlive this object."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -55,7 +55,7 @@ class Runtime:
         self._connected = asyncio.Event()
 
     async def run(self) -> None:
-        """Keep a launcher running and listen to it, without end."""
+        """Keep a launcher running and process its messages, until cancelled."""
         while True:
             reader = await self._connect()
             self._connected.set()
@@ -72,7 +72,7 @@ class Runtime:
             self._answers.clear()
 
     async def start(self, folder: Path, process: Process) -> None:
-        """Start a container whose attempt lies in `folder`; once. How it fails, if it does, lies in its `exit.json`."""
+        """Start the container of the attempt in `folder`. Idempotent; a failure to start is recorded in `exit.json`."""
         await self._request(
             op="start",
             folder=str(folder),
@@ -101,7 +101,7 @@ class Runtime:
                 self._exits.pop(str(folder), None)
 
     async def execute(self, folder: Path, argv: Sequence[str], env: Mapping[str, str], cwd: str) -> CommandResult:
-        """Run a command inside a running container; killed when this call is cancelled."""
+        """Run a command inside a running container; cancelling this call kills the command."""
         number = next(self._ids)
         try:
             answer = await self._ask(number, op="exec", folder=str(folder), argv=argv, env=env, cwd=cwd)
@@ -121,7 +121,7 @@ class Runtime:
         self._send(op="kill", folder=str(folder))
 
     async def _request(self, **message: Any) -> dict[str, Any]:
-        # Every request means the same when a second launcher is asked again.
+        # Every request is idempotent, so it can be repeated to the launcher's successor.
         while True:
             with contextlib.suppress(ConnectionError):
                 return await self._ask(next(self._ids), **message)
@@ -167,7 +167,7 @@ class Runtime:
             os.close(directory)
 
     async def _spawn(self) -> None:
-        """Start a launcher in a session of its own, and wait until it listens or has ended."""
+        """Start a launcher in its own session, and wait until it listens or has ended."""
         ready, theirs = os.pipe()
         command = [sys.executable, "-m", "trainserve.dev.agent.launcher", str(self._directory), str(theirs)]
         with (self._directory / "launcher.log").open("ab") as log:

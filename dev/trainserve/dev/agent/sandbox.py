@@ -1,11 +1,11 @@
 """A container's private view of the machine: its own mount and UTS namespace over a throw-away overlay of the host.
 
 Every file system of the host is the read-only lower layer of an overlay whose upper layer is a tmpfs in the namespace:
-what a container writes outside its volumes vanishes with its last process and never touches the host. Kernel file
-systems (/proc, /sys, /dev/pts) are the host's own. /dev/shm is the container's: what it leaves there goes with it.
+files that a container writes outside its volumes vanish with its last process and never touch the host. Kernel file
+systems (/proc, /sys, /dev/pts) are the host's own; /dev/shm is the container's own and vanishes with it.
 
-This module runs in a child forked by the launcher: standard library only, no threads, and os.path because
-pathlib would double the time that each start of a container takes.
+This module runs in a child forked by the launcher. It uses the standard library only and no threads; it uses os.path
+because pathlib would double the start time of every container.
 """
 
 import ctypes
@@ -52,7 +52,7 @@ class MountPoint(NamedTuple):
 
 
 def parse_mountinfo(text: str) -> list[MountPoint]:
-    """Mount points in the order they were made (proc(5), /proc/pid/mountinfo)."""
+    """Return mount points in the order in which they were mounted (proc(5), /proc/pid/mountinfo)."""
     points = []
     for line in text.splitlines():
         fields = line.split()
@@ -62,7 +62,7 @@ def parse_mountinfo(text: str) -> list[MountPoint]:
 
 
 def visible_mounts(points: Iterable[MountPoint], *, hide: str) -> list[MountPoint]:
-    """Return mounts of a container besides its root: parents first, the last one at a path, none at or under `hide`."""
+    """Return a container's mounts besides its root: parents first, the last one per path, none at or below `hide`."""
     latest = {point.path: point for point in points}
     kept = [point for path, point in latest.items() if path != "/" and not f"{path}/".startswith(f"{hide}/")]
     recursive = [point.path for point in kept if _is_kernels(point)]
@@ -73,33 +73,33 @@ def visible_mounts(points: Iterable[MountPoint], *, hide: str) -> list[MountPoin
 
 
 def mount(source: str | None, target: str, kind: str | None = None, flags: int = 0, data: str | None = None) -> None:
-    """mount(2). Raises OSError naming the target."""
+    """Call mount(2). Raises OSError naming the target."""
     arguments = [None if value is None else os.fsencode(value) for value in (source, target, kind)]
     result = _libc.mount(*arguments, ctypes.c_ulong(flags), None if data is None else os.fsencode(data))
     _check(result, f"mount {kind or source or ''} on {target}")
 
 
 def unmount(target: str) -> None:
-    """umount2(2) with MNT_DETACH. Raises OSError naming the target."""
+    """Call umount2(2) with MNT_DETACH. Raises OSError naming the target."""
     _check(_libc.umount2(os.fsencode(target), MNT_DETACH), f"unmount {target}")
 
 
 def become_subreaper() -> None:
-    """Make orphans among this process's descendants its children (prctl(2))."""
+    """Make this process the parent of its orphaned descendants (prctl(2))."""
     _check(_libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl(PR_SET_CHILD_SUBREAPER)")
 
 
 def enter(stage: str, hide: str, hostname: str, mounts: Sequence[Mount]) -> list[str]:
-    """Move this process into a new sandbox with `mounts` in it. Returns where its overlays are.
+    """Move this process into a new sandbox with `mounts`. Returns the mount points of its overlays. Raises OSError.
 
-    `stage` is an empty folder under `hide`, the agent's own folder, which the container does not see. Raises OSError.
+    `stage` is an empty folder under `hide`, the agent's own folder, which is hidden from the container.
     """
     _check(_libc.unshare(CLONE_NEWNS | CLONE_NEWUTS), "unshare")
     _check(_libc.sethostname(os.fsencode(hostname), len(os.fsencode(hostname))), "sethostname")
     mount(None, "/", flags=MS_REC | MS_PRIVATE)
     with open("/proc/self/mountinfo") as mountinfo:
         points = visible_mounts(parse_mountinfo(mountinfo.read()), hide=hide)
-    # Opened before the root moves: afterwards a path such as /var/run would be resolved inside the container.
+    # Opened before pivot_root: afterwards a path such as /var/run would be resolved inside the container.
     sources = [os.open(each["source"], os.O_PATH) for each in mounts]
     mount("tmpfs", stage, "tmpfs", data="mode=755")
     root = f"{stage}/root"
@@ -117,7 +117,7 @@ def enter(stage: str, hide: str, hostname: str, mounts: Sequence[Mount]) -> list
             _overlay(point.path, root + point.path, f"{stage}/{index}")
             overlays.append(point.path)
         except OSError:
-            # Some file systems cannot be a lower layer (an overlay two deep, FAT); their content is shared then.
+            # Some file systems cannot be a lower layer (nested overlays two deep, FAT): share their content instead.
             _bind(point.path, root + point.path)
     os.mkdir(root + OLD_ROOT)
     _check(_libc.syscall(SYS_PIVOT_ROOT, os.fsencode(root), os.fsencode(root + OLD_ROOT)), "pivot_root")
@@ -131,7 +131,7 @@ def enter(stage: str, hide: str, hostname: str, mounts: Sequence[Mount]) -> list
 
 
 def make_read_only(overlays: Iterable[str], mounts: Iterable[Mount]) -> None:
-    """Make the root read-only, for `readOnlyRootFilesystem`; `mounts` stay as they are."""
+    """Make the root read-only, for `readOnlyRootFilesystem`; `mounts` are not changed."""
     volumes = {each["target"] for each in mounts}
     for path in overlays:
         if path not in volumes and os.path.ismount(path):  # a volume may lie above it and hide it
@@ -139,7 +139,10 @@ def make_read_only(overlays: Iterable[str], mounts: Iterable[Mount]) -> None:
 
 
 def join(namespace: int, root: int) -> None:
-    """Move this process into another's sandbox: descriptors of its /proc/pid/{ns/mnt,root}. Raises OSError."""
+    """Move this process into the sandbox of another. Raises OSError.
+
+    `namespace` and `root` are descriptors of that process's /proc/pid/ns/mnt and /proc/pid/root.
+    """
     _check(_libc.setns(namespace, CLONE_NEWNS), "setns")
     os.fchdir(root)
     os.chroot(".")
@@ -177,7 +180,7 @@ def _is_kernels(point: MountPoint) -> bool:
 
 
 def _escape(path: str) -> str:
-    """A path as an overlay's option: colons separate layers, commas options."""
+    """Escape a path for an overlay's options, where colons separate layers and commas separate options."""
     return path.replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")
 
 

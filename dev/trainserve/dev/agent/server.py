@@ -1,4 +1,4 @@
-"""The kubelet port: container logs over HTTPS for `kubectl logs`. On loopback, unauthenticated."""
+"""The kubelet port: container logs over HTTPS for `kubectl logs`, on loopback, without authentication."""
 
 import datetime
 import logging
@@ -14,13 +14,13 @@ from trainserve.dev.agent.logs import LogRequest, LogWatcher, read_log
 from trainserve.dev.agent.records import Attempt
 
 FindAttempt = Callable[[str, str, str, bool], Attempt]
-"""The attempt whose log is meant by namespace, pod, container, previous. Raises LookupError with the reason."""
+"""Returns the attempt for namespace, pod, container and previous. Raises LookupError with the reason."""
 
 logger = logging.getLogger(__name__)
 
 
 class LogServer:
-    """Serves the logs that `find` finds; its own certificate lies in `directory`."""
+    """Serves the logs of the attempts that `find` returns; stores its certificate in `directory`."""
 
     def __init__(self, find: FindAttempt, watcher: LogWatcher, directory: Path) -> None:
         self._find = find
@@ -32,7 +32,7 @@ class LogServer:
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
 
     async def start(self, address: str, port: int) -> int:
-        """Listen; port 0 is a free one. Returns the port. Raises OSError."""
+        """Start listening; port 0 chooses a free one. Returns the port. Raises OSError."""
         await self._runner.setup()
         site = web.TCPSite(self._runner, address, port, ssl_context=_tls(self._directory, address))
         await site.start()
@@ -40,7 +40,7 @@ class LogServer:
         return bound
 
     async def stop(self) -> None:
-        """Stop listening, and end what is being followed."""
+        """Stop listening, and end open responses."""
         await self._runner.cleanup()
 
     async def _healthz(self, _: web.Request) -> web.Response:
@@ -67,7 +67,7 @@ class LogServer:
 
 
 def parse_query(query: Mapping[str, str]) -> LogRequest:
-    """The query of a log request, in the names of PodLogOptions. Raises ValueError naming the parameter."""
+    """Parse the query of a log request, with PodLogOptions names. Raises ValueError naming the parameter."""
     numbers: dict[str, int] = {}
     for name in ("tailLines", "sinceSeconds", "limitBytes"):
         if name in query:
@@ -87,7 +87,10 @@ def parse_query(query: Mapping[str, str]) -> LogRequest:
 
 
 def _tls(directory: Path, address: str) -> ssl.SSLContext:
-    """Return a TLS context; without --kubelet-certificate-authority the API server does not verify its certificate."""
+    """Return a TLS context with a new certificate.
+
+    The API server does not verify it, as it runs without --kubelet-certificate-authority.
+    """
     path = directory / "kubelet.pem"
     path.touch(mode=0o600)
     trustme.CA().issue_cert(address).private_key_and_cert_chain_pem.write_to_path(path)

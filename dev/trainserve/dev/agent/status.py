@@ -1,6 +1,6 @@
-"""A Pod's status, computed from its containers' records alone, as a kubelet writes it.
+"""A Pod's status as a kubelet writes it, computed from its containers' records alone.
 
-Rules follow pkg/kubelet/kubelet_pods.go (getPhase) and pkg/kubelet/status/generate.go of Kubernetes 1.20.
+The rules follow pkg/kubelet/kubelet_pods.go (getPhase) and pkg/kubelet/status/generate.go of Kubernetes 1.20.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ Object = dict[str, Any]
 
 @dataclass(frozen=True)
 class PodFacts:
-    """All that a Pod's status depends on. `failure` is (reason, message) of a pod that the node itself failed."""
+    """Inputs of a Pod's status. `failure` is (reason, message) if the node itself failed the pod."""
 
     pod: Object
     init_containers: Sequence[ContainerRecord]
@@ -28,7 +28,7 @@ class PodFacts:
 
 
 def pod_status(facts: PodFacts) -> Object:
-    """The status to write. Conditions keep the transition time they have in `facts.pod` where they have not changed."""
+    """Return the status to write. Unchanged conditions keep their transition time from `facts.pod`."""
     phase = "Failed" if facts.failure else pod_phase(facts)
     status: Object = {
         "phase": phase,
@@ -40,7 +40,7 @@ def pod_status(facts: PodFacts) -> Object:
         "containerStatuses": [container_status(record) for record in facts.containers],
     }
     if facts.pod_ip:
-        # Replaced, for a merge would keep an address from before and a pod may have one only.
+        # `replace`, because a merge would keep an earlier address and a pod may have only one.
         status |= {"podIP": facts.pod_ip, "podIPs": [{"$patch": "replace"}, {"ip": facts.pod_ip}]}
     if facts.init_containers:
         status["initContainerStatuses"] = [_init_status(record) for record in facts.init_containers]
@@ -48,7 +48,7 @@ def pod_status(facts: PodFacts) -> Object:
 
 
 def pod_phase(facts: PodFacts) -> str:
-    """Pending, Running, Succeeded or Failed."""
+    """Return the phase: Pending, Running, Succeeded or Failed."""
     policy = facts.pod["spec"].get("restartPolicy", "Always")
     init = [_ended(record) for record in facts.init_containers]
     if policy == "Never" and any(end and end.exit_code != 0 for end in init):
@@ -67,7 +67,7 @@ def pod_phase(facts: PodFacts) -> str:
 
 
 def container_status(record: ContainerRecord) -> Object:
-    """A ContainerStatus."""
+    """Return the ContainerStatus of a container's record."""
     status: Object = {
         "name": record.name,
         "image": record.image,
@@ -92,11 +92,11 @@ def is_ready(pod: Object) -> bool:
 
 
 NODES_OWN = ("Initialized", "Ready", "ContainersReady")
-"""Conditions that the node writes; others belong to the scheduler, or to the evicting controller."""
+"""Conditions that the node writes; the scheduler and the evicting controller write the others."""
 
 
 def status_conditions(pod: Object) -> dict[str, str]:
-    """The statuses of the conditions that are the node's own, by type."""
+    """Return the statuses of the conditions that the node writes, by type."""
     conditions = pod.get("status", {}).get("conditions", [])
     return {each["type"]: each["status"] for each in conditions if each["type"] in NODES_OWN}
 
@@ -107,7 +107,7 @@ def is_terminal(pod: Object) -> bool:
 
 
 def timestamp(seconds: float) -> str:
-    """A Unix time as Kubernetes writes it."""
+    """Format a Unix time in seconds as Kubernetes does."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

@@ -1,7 +1,7 @@
 """A pod's volumes as folders on the node, and where each container mounts them.
 
-configMap, secret, projected and downwardAPI volumes are files written once, when the pod starts; service account tokens
-are renewed. Volumes of other kinds than those below are refused by name.
+The files of configMap, secret, projected and downwardAPI volumes are written once, when the pod starts; service account
+tokens are renewed. Unsupported kinds of volumes are refused by name.
 """
 
 import contextlib
@@ -28,20 +28,20 @@ from trainserve.dev.agent.sandbox import Mount
 
 DEFAULT_MODE = 0o644
 TOKEN_SECONDS = 3600
-# A kubelet renews a token at four fifths of its life (pkg/kubelet/token/token_manager.go).
+# A kubelet renews a token after four fifths of its lifetime (pkg/kubelet/token/token_manager.go).
 RENEW_AT = 0.8
 
 RequestToken = Callable[[Object, Object], Awaitable[str]]
-"""A token for the pod given the pod and a `serviceAccountToken` projection."""
+"""Returns a token for a pod, given the pod and a `serviceAccountToken` projection."""
 
 
 class VolumeError(Exception):
-    """A volume cannot be mounted yet; the pod waits and tries again."""
+    """A volume cannot be mounted yet; the pod waits and retries."""
 
 
 @dataclass(frozen=True)
 class File:
-    """A file of a volume: path relative to it, content, permission bits."""
+    """A file of a volume: path relative to the volume, content, permission bits."""
 
     path: str
     content: bytes
@@ -50,7 +50,7 @@ class File:
 
 @dataclass(frozen=True)
 class Volumes:
-    """A pod's volumes by name, the ones that are read-only, and when (Unix time) tokens in them must be renewed."""
+    """A pod's volumes: paths by name, names of read-only ones, and the Unix time at which tokens must be renewed."""
 
     paths: Mapping[str, Path]
     read_only: frozenset[str]
@@ -58,7 +58,7 @@ class Volumes:
 
 
 class VolumeMaker:
-    """Prepares volumes with what the API server says."""
+    """Prepares volumes from objects of the API server."""
 
     def __init__(
         self, fetch: Fetch, fetch_volume: Callable[[str], Awaitable[Object]], request_token: RequestToken
@@ -68,7 +68,7 @@ class VolumeMaker:
         self._request_token = request_token
 
     async def prepare(self, facts: PodFacts, folder: Callable[[str], Path]) -> Volumes:
-        """Make every volume of the pod; safe to repeat. Raises VolumeError."""
+        """Create every volume of the pod. Idempotent. Raises VolumeError."""
         paths: dict[str, Path] = {}
         read_only: set[str] = set()
         renewals: list[float] = []
@@ -94,7 +94,7 @@ class VolumeMaker:
         return Volumes(paths, frozenset(read_only), min(renewals, default=None))
 
     async def renew(self, facts: PodFacts, folder: Callable[[str], Path]) -> float | None:
-        """Write the pod's tokens anew. Returns when to do so next. Raises VolumeError."""
+        """Renew the pod's tokens. Returns the Unix time of the next renewal. Raises VolumeError."""
         return (await self.prepare(facts, folder)).renew_at
 
     async def _claimed(self, name: str) -> Path:
@@ -109,7 +109,7 @@ class VolumeMaker:
         return _folder((source.get("hostPath") or source["local"])["path"])
 
     async def _files(self, volume: Object, facts: PodFacts) -> tuple[list[File], float | None]:
-        """The files of a volume made of API objects, and when they must be written anew."""
+        """Return the files of a volume made of API objects, and the Unix time at which to renew them (None: never)."""
         if source := volume.get("projected"):
             files: list[File] = []
             renewals: list[float] = []
@@ -137,7 +137,7 @@ class VolumeMaker:
 
 
 def object_files(source: Object, data: Mapping[str, bytes], mode: int | None = None) -> list[File]:
-    """The files of a ConfigMap or Secret volume source: all its keys, or those in `items`. Raises ConfigError."""
+    """Return the files of a ConfigMap or Secret volume source: all keys, or those in `items`. Raises ConfigError."""
     default = source.get("defaultMode", DEFAULT_MODE) if mode is None else mode
     if not source.get("items"):
         return [File(key, value, default) for key, value in data.items()]
@@ -151,7 +151,7 @@ def object_files(source: Object, data: Mapping[str, bytes], mode: int | None = N
 
 
 def downward_files(source: Object, facts: PodFacts, mode: int | None = None) -> list[File]:
-    """The files of a downwardAPI volume source. Raises ConfigError."""
+    """Return the files of a downwardAPI volume source. Raises ConfigError."""
     default = source.get("defaultMode", DEFAULT_MODE) if mode is None else mode
     spec = facts.pod["spec"]
     containers = {each["name"]: each for each in [*spec["containers"], *spec.get("initContainers", ())]}
@@ -167,7 +167,7 @@ def downward_files(source: Object, facts: PodFacts, mode: int | None = None) -> 
 
 
 def write_files(folder: Path, files: list[File]) -> None:
-    """Write a volume's files, each replaced whole. Raises OSError."""
+    """Write a volume's files, each replaced atomically. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     for file in files:
         target = folder / file.path
@@ -180,7 +180,10 @@ def write_files(folder: Path, files: list[File]) -> None:
 
 
 def container_mounts(container: Object, volumes: Volumes, env: Mapping[str, str]) -> list[Mount]:
-    """The bind mounts of a container's volumeMounts, outer paths first. Raises ConfigError where one leaves it."""
+    """Return the bind mounts of a container's volumeMounts, outer paths first.
+
+    Raises ConfigError if a subPath leads out of its volume.
+    """
     mounts = []
     for each in container.get("volumeMounts", ()):
         source = volumes.paths[each["name"]]
@@ -199,9 +202,9 @@ def _folder(path: str) -> Path:
 
 
 def uncovered(mounts: Iterable[Mount], folders: Iterable[Path]) -> list[Mount]:
-    """Mounts that bring those of `folders` back which a volume, mounted on a folder above, would hide.
+    """Return read-only mounts of those `folders` that a volume mounted on a parent folder would hide.
 
-    They are what an image would have brought: a checkout below /tmp must not vanish in a pod that mounts /tmp.
+    An image would have contained them: a checkout below /tmp must remain visible in a pod that mounts /tmp.
     """
     targets = [Path(each["target"]) for each in mounts]
     hidden = {folder for folder in folders for target in targets if target in folder.parents}
