@@ -1,8 +1,8 @@
 """Loopback addresses and ports of the clusters on this machine, so that no two clusters share one.
 
-Every cluster of this machine has a number of its own, and with it a range of Service addresses, a range of pod
-addresses and a block of ports. Who has which number is written down in one file under a lock; a number is free again
-when the cluster's folder is gone.
+Every cluster of this machine has its own number, which determines a range of Service addresses, a range of pod
+addresses and a block of ports. One file, protected by a lock, records the owner of each number; a number becomes free
+when its cluster's folder is deleted.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PODS = ipaddress.IPv4Network("127.64.0.0/12")
 CLUSTERS = 256
 """Maximum number of clusters at a time; each has 4096 Service addresses and 4096 pod addresses."""
 FIRST_PORT = 20000
-"""First port; it lies below the range of Linux's ephemeral ports (32768 and up)."""
+"""First port, chosen below the range of Linux's ephemeral ports (32768 and up)."""
 PORTS = (
     "etcd",
     "etcd-peer",
@@ -52,12 +52,12 @@ class Addresses:
 
     @property
     def services(self) -> ipaddress.IPv4Network:
-        """The range that Services get their clusterIP from."""
+        """The range from which Services get their clusterIP."""
         return _share(SERVICES, self.number)
 
     @property
     def pods(self) -> ipaddress.IPv4Network:
-        """The range that pods get their address from."""
+        """The range from which pods get their addresses."""
         return _share(PODS, self.number)
 
     @property
@@ -76,7 +76,7 @@ def _share(network: ipaddress.IPv4Network, number: int) -> ipaddress.IPv4Network
 def is_free(port: int) -> bool:
     """Return whether a server could listen on that loopback port now."""
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: closing connections do not count
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: ignores closing connections
         try:
             probe.bind(("127.0.0.1", port))
         except OSError:
@@ -85,7 +85,7 @@ def is_free(port: int) -> bool:
 
 
 def block(number: int) -> dict[str, int]:
-    """The ports of the cluster with that number."""
+    """Return the ports of the cluster with that number, by name."""
     return {name: FIRST_PORT + number * BLOCK + offset for offset, name in enumerate(PORTS)}
 
 
@@ -115,7 +115,7 @@ def claim(register: Path, folder: Path, number: int | None, free: Callable[[int]
 
 
 def moved(addresses: Addresses, taken: set[str], free: Callable[[int], bool] = is_free) -> Addresses:
-    """The same addresses with other ports for the names in `taken`, which foreign processes listen on."""
+    """Return `addresses` with new ports for the names in `taken`, on whose ports other programs listen."""
     usable = (port for port in range(FIRST_PORT + CLUSTERS * BLOCK, 32768) if free(port))
     in_use = set(addresses.ports.values())
     others = (port for port in usable if port not in in_use)

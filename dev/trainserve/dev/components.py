@@ -1,4 +1,4 @@
-"""The components of a cluster: their commands, their ports, and how their readiness is asked."""
+"""The components of a cluster: commands, ports and readiness checks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from trainserve.dev.prometheus.config import Surroundings
 from trainserve.dev.state import SYSTEM_NAMESPACE, kubeconfig, write
 
 STAGES = (("etcd",), ("apiserver",), ("controller-manager", "scheduler", "agent"), ("operator", "prometheus"))
-"""Components in the order in which they start; those of one stage start together."""
+"""Components in the order of starting; those of one stage start together."""
 STORE_SECRET = "trainserve-store"  # noqa: S105 (its name)
 """A Secret that a namespace may have, for training pods whose data needs credentials."""
 SHARES = {
@@ -47,7 +47,10 @@ PORTS = {
 
 
 def with_needs(components: Iterable[str]) -> list[str]:
-    """The components and what they need, in the order of starting: all need the API server, and that needs etcd."""
+    """Return the components and their dependencies, in the order of starting.
+
+    Every component but etcd needs the API server, which needs etcd.
+    """
     wanted = set(components)
     if wanted - {"etcd"}:
         wanted |= {"etcd", "apiserver"}
@@ -83,27 +86,27 @@ class Layout:
         return self.folder / "logs" / f"{component}.log"
 
     def kubeconfig_of(self, component: str) -> Path:
-        """The kubeconfig of a part of the control plane."""
+        """Return the path of a control plane component's kubeconfig."""
         return self.folder / "control-plane" / f"{component}.kubeconfig"
 
     @property
     def prometheus_config(self) -> Path:
-        """Return the path of Prometheus' configuration; its rule files lie beside it."""
+        """The path of Prometheus' configuration; its rule files are in the same folder."""
         return self.prometheus / "prometheus.yml"
 
     @property
     def prometheus_token(self) -> Path:
-        """Return the path of the bearer token that Prometheus sends to the API server."""
+        """The path of the bearer token that Prometheus sends to the API server."""
         return self.prometheus / "token"
 
     @property
     def scheduler_config(self) -> Path:
-        """The scheduler's settings."""
+        """The path of the scheduler's configuration."""
         return self.folder / "control-plane" / "scheduler.json"
 
 
 class Components:
-    """The components of one cluster with its addresses; writes the files that their commands name."""
+    """The components of one cluster; writes the files to which their commands refer."""
 
     def __init__(self, layout: Layout, addresses: Addresses, binaries: Binaries, simulated_gpus: int) -> None:
         self.layout, self.addresses, self.binaries = layout, addresses, binaries
@@ -188,7 +191,7 @@ class Components:
             "TRAINSERVE_METRICS_ADDRESS": f"127.0.0.1:{self.addresses.ports['metrics']}",
             "TRAINSERVE_LEASE_NAMESPACE": SYSTEM_NAMESPACE,
             "TRAINSERVE_POD_RESOURCES": json.dumps(SHARES),
-            # They are made, as anywhere; no network of this machine enforces them.
+            # NetworkPolicies are created as in any cluster, but this machine's network does not enforce them.
             "TRAINSERVE_NETWORK_POLICIES": json.dumps({"operator": [], "prometheus": []}),
         }
         return Component([*kopf, f"--liveness={liveness}"], lambda: get(liveness) is not None, environment)
@@ -210,7 +213,7 @@ class Components:
 
 
 def node_is_ready(nodes: bytes | None) -> bool:
-    """Return whether any node of the API server's answer, a NodeList in JSON, is ready for pods."""
+    """Return whether any node of `nodes`, a NodeList in JSON, is ready; False for None."""
     listed = json.loads(nodes)["items"] if nodes else []
     conditions = [each for node in listed for each in node["status"].get("conditions", [])]
     return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)

@@ -1,6 +1,6 @@
 """Command lines of the control plane's programs. Pure: addresses and files in, argument lists out.
 
-Every flag here is known to Kubernetes 1.20 up to the newest, but for the few that are chosen by version.
+Kubernetes 1.20 up to the newest release support every flag here, except for a few that are selected by version.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from trainserve.dev.pki import Pki
 
 LOOPBACK = "127.0.0.1"
 WITHOUT_INSECURE_PORT = (1, 24)
-"""The release that dropped --port from the controller manager and the scheduler; before it, that port was open."""
+"""The release that removed --port from the controller manager and the scheduler; earlier ones open that port."""
 SCHEDULER_CONFIG_V1 = (1, 25)
 SCHEDULER_CONFIG_V1BETA2 = (1, 22)
-"""The releases from which these versions of kubescheduler.config.k8s.io are served; before them it was v1beta1."""
+"""The first releases with these versions of kubescheduler.config.k8s.io; earlier releases have v1beta1."""
 DISABLED_CONTROLLERS = ("endpoint", "endpointslice", "endpointslicemirroring")
-"""Endpoints refuse loopback addresses, which pods have here: the node finds a Service's pods by itself."""
+"""Disabled because Endpoints refuse loopback addresses, which pods have here; the node itself finds Services' pods."""
 NODE_GRACE = "50s"
-"""Time without a heartbeat after which a node counts as lost: Kubernetes' default since 1.32. It exceeds the silence of
-every node that an outage of the API server causes, with the controllers' back-off after it."""
+"""Time without a heartbeat after which a node counts as lost: Kubernetes' default since 1.32. It is longer than the gap
+in every node's heartbeats during an outage of the API server and the controllers' back-off after it."""
 
 
 def etcd(binaries: Binaries, pki: Pki, addresses: Addresses, data: Path) -> list[str]:
-    """etcd as a single member, for clients with a certificate of this cluster only.
+    """Return the command of etcd as a single member, which accepts only clients with a certificate of this cluster.
 
-    Without fsync where it can be had: the page cache survives any killed process, and only a crash of the machine
-    could lose what a development cluster holds.
+    fsync is disabled if etcd supports that: the page cache survives the death of any process, so that only a crash of
+    the machine could lose a development cluster's data.
     """
     client, peer = f"https://{LOOPBACK}:{addresses.ports['etcd']}", f"https://{LOOPBACK}:{addresses.ports['etcd-peer']}"
     certificate, key = pki.certificate("etcd"), pki.key("etcd")
@@ -59,7 +59,7 @@ def etcd(binaries: Binaries, pki: Pki, addresses: Addresses, data: Path) -> list
 
 
 def apiserver(binaries: Binaries, pki: Pki, addresses: Addresses) -> list[str]:
-    """kube-apiserver with RBAC, static tokens for the control plane and signed ones for service accounts."""
+    """Return the command of kube-apiserver with RBAC, static control plane tokens and signed service account tokens."""
     return [
         str(binaries.program("kube-apiserver")),
         f"--bind-address={LOOPBACK}",
@@ -74,7 +74,7 @@ def apiserver(binaries: Binaries, pki: Pki, addresses: Addresses) -> list[str]:
         f"--tls-cert-file={pki.certificate('apiserver')}",
         f"--tls-private-key-file={pki.key('apiserver')}",
         f"--client-ca-file={pki.ca}",
-        # No proxy in front has such a certificate; without these, what else asks for them complains all the time.
+        # No front proxy has such a certificate, but without these flags their other readers keep logging errors.
         f"--requestheader-client-ca-file={pki.ca}",
         "--requestheader-allowed-names=trainserve-dev-front-proxy",
         "--requestheader-username-headers=X-Remote-User",
@@ -93,7 +93,7 @@ def apiserver(binaries: Binaries, pki: Pki, addresses: Addresses) -> list[str]:
 
 
 def controller_manager(binaries: Binaries, pki: Pki, addresses: Addresses, kubeconfig: Path) -> list[str]:
-    """kube-controller-manager without the controllers that cannot work on loopback."""
+    """Return the command of kube-controller-manager without the controllers that cannot work on loopback."""
     return [
         str(binaries.program("kube-controller-manager")),
         *_client("controller-manager", binaries, addresses, kubeconfig),
@@ -114,7 +114,7 @@ def controller_manager(binaries: Binaries, pki: Pki, addresses: Addresses, kubec
 
 
 def scheduler(binaries: Binaries, addresses: Addresses, kubeconfig: Path, config: Path) -> list[str]:
-    """kube-scheduler; the rest of its settings are in `config`, the file that holds `scheduler_config`."""
+    """Return the command of kube-scheduler; `config` is the file with the `scheduler_config`."""
     return [
         str(binaries.program("kube-scheduler")),
         *_client("scheduler", binaries, addresses, kubeconfig),
@@ -123,13 +123,13 @@ def scheduler(binaries: Binaries, addresses: Addresses, kubeconfig: Path, config
 
 
 def scheduler_config(version: tuple[int, int], addresses: Addresses, kubeconfig: Path) -> dict[str, Any]:
-    """The scheduler's KubeSchedulerConfiguration: fast towards the API, and quick to retry a pod that did not fit.
+    """Return the KubeSchedulerConfiguration: high API request rates, and quick retries of pods that did not fit.
 
-    Its fields: https://kubernetes.io/docs/reference/config-api/kube-scheduler-config.v1/ (the older ones besides).
+    Fields: https://kubernetes.io/docs/reference/config-api/kube-scheduler-config.v1/ (older versions likewise).
     """
     api, plain_http = "v1" if version >= SCHEDULER_CONFIG_V1 else "v1beta2", {}
     if version < SCHEDULER_CONFIG_V1BETA2:
-        # There these two cannot be turned off, and by default they listen on every address of the machine.
+        # These releases cannot disable the two listeners, which by default bind every address of the machine.
         address = f"{LOOPBACK}:{addresses.ports['scheduler-plain']}"
         api, plain_http = "v1beta1", {"healthzBindAddress": address, "metricsBindAddress": address}
     return {

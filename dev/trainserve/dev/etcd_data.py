@@ -1,4 +1,4 @@
-"""Explains why etcd ended on data that a newer etcd wrote; its own last line is one of a log's."""
+"""Explanation of etcd's exit on data that a newer etcd wrote; etcd itself leaves only a log line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _REFUSED = (
 
 
 def explained(last_words: str, program: str, data: Path) -> str | None:
-    """Say what to do if etcd ended because a newer release wrote its data; None if it ended for another reason."""
+    """Return advice if etcd ended because a newer release wrote its data, or None if it ended for another reason."""
     found = next((match for each in _REFUSED if (match := each.search(last_words))), None)
     if found is None:
         return None

@@ -1,6 +1,6 @@
-"""The ways to get the control plane's programs: a verified download, a build here, a Debian package unpacked.
+"""Ways to obtain the control plane's programs: a verified download, a local build, an unpacked Debian package.
 
-Each way writes to a partial name and renames, so that what has its final name is whole.
+Each writes to a temporary name and renames the file, so that a file with its final name is complete.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ BUILD_SCRIPT = Path(__file__).with_name("build_kubernetes.sh")
 BUILD_CACHE = "gopath/src/k8s.io/kubernetes/_output/local/go/cache"
 """Go's build cache below the build's scratch folder; Kubernetes' makefile puts it there."""
 BUILD_RESULTS = 5000
-"""Results in Go's build cache when the build is done: the bar's scale."""
+"""Number of results in Go's build cache when the build is done, as the total of the progress bar."""
 DEBIAN_KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-"""Keys of Debian's releases, from package debian-archive-keyring."""
+"""Signing keys of Debian's releases, from package debian-archive-keyring."""
 
 
 class FetchError(Exception):
-    """The programs cannot be got in this way here; the message says why."""
+    """The programs cannot be obtained in this way on this machine; the message says why."""
 
 
 def download_kubernetes(target: Path, version: str, programs: Sequence[str], task: Task, lock: int) -> None:
@@ -59,7 +59,7 @@ def download_kubernetes(target: Path, version: str, programs: Sequence[str], tas
 
 
 def download(url: str, path: Path, task: Task) -> str:
-    """Write what `url` serves to `path`; return its sha256 (hex). Raises OSError, also when it is cut short."""
+    """Download `url` to `path`; return the content's sha256 (hex). Raises OSError, also for an incomplete download."""
     digest = hashlib.sha256()
     with urllib.request.urlopen(url, timeout=SILENCE_SECONDS) as answer, path.open("wb") as file:  # noqa: S310
         total = int(answer.headers.get("Content-Length", 0))
@@ -73,7 +73,7 @@ def download(url: str, path: Path, task: Task) -> str:
 def build_kubernetes(target: Path, version: str, programs: Sequence[str], task: Task, lock: int) -> None:
     """Build the programs from Debian's source package into `target`. Raises FetchError.
 
-    The build inherits the descriptor `lock`, so a build that outlives its killed caller is waited for, not repeated.
+    The build inherits the descriptor `lock`, so that a later caller waits for a build that outlived its killed caller.
     """
     need("apt-get")
     log = target.parent / "build.log"
@@ -85,7 +85,7 @@ def build_kubernetes(target: Path, version: str, programs: Sequence[str], task: 
 
 
 def show_build(log: Path, compiled: Path, task: Task) -> None:
-    """Show the build's newest `step` line, and how much Go's build cache `compiled` has of what it will have."""
+    """Show the build's latest `step` line, and its progress by the number of results in Go's build cache `compiled`."""
     steps = [line for line in log.read_text(errors="replace").splitlines() if line.startswith("step ")]
     if steps:
         results = sum(1 for _ in compiled.glob("??/*-a"))
@@ -93,7 +93,7 @@ def show_build(log: Path, compiled: Path, task: Task) -> None:
 
 
 def unpack_etcd(target: Path, task: Task) -> None:
-    """Take etcd out of Debian's package etcd-server and put it into the folder `target`. Raises FetchError.
+    """Extract etcd from Debian's package etcd-server into the folder `target`. Raises FetchError.
 
     The package is not installed, because that would start and enable a service.
     """
@@ -108,10 +108,10 @@ def unpack_programs(
     options: Sequence[str] = (),
     update: Sequence[str] = ("apt-get", "update"),
 ) -> None:
-    """Take programs out of Debian's packages, which are not installed, into the folder `target`. Raises FetchError.
+    """Extract programs from Debian's packages, without installing these, into the folder `target`. Raises FetchError.
 
-    `packages`: program below usr/bin → the package that has it, unless the package of an earlier program had it too.
-    `options` are apt's; `update` is what brings package lists in when a package is not found.
+    `packages` maps each program below usr/bin to its package; that is not fetched if an earlier package contained the
+    program. `options` are apt's; `update` is the command that updates package lists if a package is not found.
     """
     need("apt-get")
     log = target / "fetch.log"
@@ -125,7 +125,7 @@ def unpack_programs(
                     run_logged(fetch, log, folder=scratch)
                 except FetchError:
                     task.update("updating Debian's package lists")
-                    with suppress(FetchError):  # one unreachable archive must not stop what the others can serve
+                    with suppress(FetchError):  # one unreachable archive must not block the others
                         run_logged(update, log)
                     run_logged(fetch, log, folder=scratch)
                 run_logged(["dpkg-deb", "-x", str(next(Path(scratch).glob(f"{package}_*.deb"))), scratch], log)
@@ -136,9 +136,9 @@ def unpack_programs(
 
 
 def release_options(folder: Path, release: str) -> list[str]:
-    """Return options that restrict apt to one release of Debian, with its lists and all other state in `folder`.
+    """Return options that restrict apt to one release of Debian, with package lists and all other state in `folder`.
 
-    The archive is the one in this machine's own sources. Raises FetchError if there is none.
+    The archive is that of this machine's own sources. Raises FetchError if they have none.
     """
     need("apt-get")
     asked = ["apt-get", "indextargets", "--format", "$(LABEL) $(REPO_URI)", "Created-By: Packages"]
@@ -179,7 +179,7 @@ def run_logged(
     keep_open: Sequence[int] = (),
     folder: str | None = None,
 ) -> None:
-    """Run `argv` with its output in `log`, calling `watch` twice a second. Raises FetchError on a bad status.
+    """Run `argv` with its output in `log`, calling `watch` twice a second. Raises FetchError on a nonzero exit status.
 
     The output goes to a file rather than a pipe, so that a command whose reader was killed can finish its work.
     """

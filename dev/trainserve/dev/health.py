@@ -1,4 +1,4 @@
-"""HTTP requests to a component over loopback, such as for its readiness."""
+"""HTTP requests to a component over loopback, for instance for its readiness."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ TIMEOUT_SECONDS = 2.0
 def get(
     url: str, *, authority: Path | None = None, certificate: tuple[Path, Path] | None = None, token: str = ""
 ) -> bytes | None:
-    """Return the body at `url`, None without an answer of status 200. Without `authority` no certificate is verified.
+    """Return the body at `url`, or None unless the response has status 200.
 
-    `certificate` is a client's certificate and key. Proxies of the environment are not used.
+    `authority` verifies the server's certificate; without it, no certificate is verified. `certificate` is the client's
+    certificate and key. Proxies of the environment are ignored.
     """
     parts = urlsplit(url)
     connection: http.client.HTTPConnection

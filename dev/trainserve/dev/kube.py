@@ -26,7 +26,7 @@ JSON = "application/json"
 MERGE = "application/merge-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
 CONNECTIONS = 32
-"""Number of connections that one client keeps."""
+"""Maximum number of connections that one client keeps open."""
 
 _RBAC = "rbac.authorization.k8s.io"
 KINDS = RESOURCES | {
@@ -63,7 +63,7 @@ GLOBAL = {
 
 
 def is_true(thing: Object, condition: str) -> bool:
-    """Return whether the object has that condition, with status True."""
+    """Return whether the object has a condition of type `condition` with status True."""
     return conditions.is_true((thing.get("status") or {}).get("conditions"), condition)
 
 
@@ -78,17 +78,17 @@ class Request(NamedTuple):
 
 
 class Client:
-    """One API server with one user's credentials; may be used by several threads.
+    """Client of one API server with one user's credentials. Thread-safe.
 
-    Every method raises ApiError or Refused for an answer that is a refusal, and ConnectionError where there is none
-    within `seconds`. An object without a namespace belongs to `namespace`.
+    Every method raises ApiError or Refused if the server refuses the request, and ConnectionError if it does not answer
+    within `seconds`. Objects without a namespace are in `namespace`.
     """
 
     def __init__(self, kubeconfig: Path, namespace: str = "default", seconds: float = 10.0) -> None:
-        # No proxy of the environment: these servers are on this machine, as a rule.
+        # Proxies of the environment are ignored, since the server is usually on this machine.
         config = Configuration(proxy="", no_proxy="", connection_pool_maxsize=CONNECTIONS)
-        config.retries = False  # the caller decides whether a retry is of use
-        # Not load_kube_config: it takes a colon in a path as a separator of two paths.
+        config.retries = False  # the caller decides whether a retry is useful
+        # Not load_kube_config, which treats a colon in a path as a separator of two paths.
         content = yaml.safe_load(kubeconfig.read_text(encoding="utf-8"))
         KubeConfigLoader(content, config_base_path=str(kubeconfig.absolute().parent)).load_and_set(config)
         self._rest, self._server, self._seconds = RESTClientObject(config), config.host, seconds
@@ -96,7 +96,7 @@ class Client:
         self.namespace = namespace
 
     def create(self, kind: str, wanted: Object, *, dry_run: bool = False) -> Object:
-        """Create the object; return it as the server has it."""
+        """Create the object; return it as stored by the server."""
         namespace = self._namespace(kind, wanted.get("metadata", {}).get("namespace"))
         query = {"dryRun": "All"} if dry_run else {}
         return self.send(Request("POST", KINDS[kind].path(namespace), KINDS[kind].typed(wanted), query))
@@ -106,7 +106,7 @@ class Client:
         return self.send(Request("GET", self._path(kind, name, namespace)))
 
     def find(self, kind: str, name: str, namespace: str | None = None) -> Object | None:
-        """Return the object, None if there is none."""
+        """Return the object, or None if it does not exist."""
         try:
             return self.get(kind, name, namespace)
         except ApiError as error:
@@ -115,11 +115,11 @@ class Client:
             raise
 
     def log(self, pod: str, namespace: str | None = None) -> list[str]:
-        """Return the lines that the pod's container printed."""
+        """Return the lines of the log of the pod's container."""
         return list(self._lines(Request("GET", self._path("Pod", pod, namespace, "log"))))
 
     def list(self, kind: str, namespace: str | None = None, selector: str = "") -> list[Object]:
-        """Return the objects of a namespace that have the labels of `selector`."""
+        """Return the objects of a namespace that match the label selector `selector`."""
         query = {"labelSelector": selector} if selector else {}
         path = KINDS[kind].path(self._namespace(kind, namespace))
         return list(self.send(Request("GET", path, query=query))["items"])
@@ -134,12 +134,12 @@ class Client:
         subresource: str | None = None,
         content_type: str = MERGE,
     ) -> Object:
-        """Change the object, or its status; return it as it is then."""
+        """Patch the object or its `subresource`; return the changed object."""
         path = self._path(kind, name, namespace, subresource)
         return self.send(Request("PATCH", path, change, content_type=content_type))
 
     def replace(self, kind: str, wanted: Object) -> Object:
-        """Replace the object; return it as the server has it."""
+        """Replace the object; return it as stored by the server."""
         metadata = wanted["metadata"]
         path = self._path(kind, metadata["name"], metadata.get("namespace"))
         return self.send(Request("PUT", path, KINDS[kind].typed(wanted)))
@@ -150,13 +150,13 @@ class Client:
         self.send(Request("DELETE", self._path(kind, name, namespace), options))
 
     def watch(self, kind: str, query: dict[str, str], namespace: str | None = None) -> Iterator[Object]:
-        """Yield the events of a kind's objects until the server ends the watch."""
+        """Yield watch events of a kind's objects until the server ends the watch."""
         path = KINDS[kind].path(self._namespace(kind, namespace))
         request = Request("GET", path, query={"watch": "true", **query})
         return (json.loads(line) for line in self._lines(request, limited=False))
 
     def send(self, request: Request) -> Object:
-        """Return the answer's object."""
+        """Send a request; return the object in the response."""
         found: Object = json.loads(self._read(self._open(request)))
         return found
 
@@ -177,7 +177,7 @@ class Client:
             yield line.decode().rstrip("\n")
 
     def _open(self, request: Request, *, limited: bool = True) -> RESTResponse:
-        """Send the request; without `limited` the answer may take more than `seconds`."""
+        """Send the request; without `limited`, the response may take longer than `seconds`."""
         method, path, body, query, content_type = request
         headers = {"Accept": JSON, "Content-Type": content_type, "User-Agent": "trainserve-dev"}
         if self._token:

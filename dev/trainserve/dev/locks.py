@@ -11,10 +11,10 @@ from pathlib import Path
 
 @contextmanager
 def held(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[int]:
-    """Hold the lock file `path` (created if absent) for the block; call `waiting` once if another holds it.
+    """Hold the lock file `path` (created if absent) for the block; call `waiting` once if another process holds it.
 
-    Yields the file descriptor: a child that inherits it keeps the lock held until it ends too (flock(2): the lock
-    belongs to the open file, not to the process), so work that outlives a killed parent is not begun a second time.
+    Yields the file descriptor: a child that inherits it holds the lock until it ends, too (flock(2): the lock belongs
+    to the open file, not to the process), so that work which outlives a killed parent is not started a second time.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -1,6 +1,7 @@
-"""The cluster's keys and certificates, made once: those of the authority, of servers and of clients, and the key that
-signs service account tokens. All keys are ECDSA on P-256, which Kubernetes accepts everywhere and which take a
-millisecond to make.
+"""The cluster's keys and certificates, created once.
+
+They are those of the authority, of servers and of clients, and the key that signs service account tokens. All keys are
+ECDSA on P-256, which Kubernetes accepts everywhere and which takes a millisecond to generate.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 ORGANIZATION = "trainserve-dev"
-"""Organization in certificates of users without a group; RBAC grants nothing to it."""
+"""Organization in certificates of users without a group; RBAC grants it no rights."""
 API_SERVER_NAMES = (
     "localhost",
     "kubernetes",
@@ -40,24 +41,24 @@ class Pki:
         self.tokens = folder / "tokens.csv"
 
     def certificate(self, name: str) -> Path:
-        """The certificate of `apiserver`, `etcd`, `kubelet` or `kubelet-client`."""
+        """Return the path of the certificate of `apiserver`, `etcd`, `kubelet` or `kubelet-client`."""
         return self.folder / f"{name}.crt"
 
     def key(self, name: str) -> Path:
-        """The private key that belongs to `certificate(name)`."""
+        """Return the path of the private key of `certificate(name)`."""
         return self.folder / f"{name}.key"
 
     def token(self, user: str) -> str:
-        """The static token of one of `USERS`."""
+        """Return the static token of one of `USERS`."""
         name = USERS[user][0]
         rows = (line.split(",") for line in self.tokens.read_text().splitlines())
         return next(row[0] for row in rows if row[1] == name)
 
 
 def ensure(folder: Path, service_address: str) -> Pki:
-    """The cluster's keys, made now if `folder` is absent; `service_address` is the clusterIP of Service `kubernetes`.
+    """Return the cluster's keys, created if `folder` is absent; `service_address` is Service `kubernetes`' clusterIP.
 
-    They are made in a temporary folder that is then renamed, so a kill leaves all of them or none.
+    They are created in a temporary folder that is then renamed, so that a kill leaves all of them or none.
     """
     if not folder.exists():
         partial = folder.with_name(f".{folder.name}.partial")
@@ -78,7 +79,7 @@ def _write_all(pki: Pki, service_address: str) -> None:
         ("apiserver", "kube-apiserver", "", [*API_SERVER_NAMES, *loopback, service_address]),
         ("etcd", "etcd", "", ["localhost", *loopback]),
         ("kubelet", "system:node:trainserve-dev", "system:nodes", ["localhost", *loopback]),
-        # Not a server's, but trustme marks the list of names critical, and Go refuses a critical list that is empty.
+        # A client needs no names, but trustme marks the list of names critical, and Go refuses an empty critical list.
         ("kubelet-client", "kube-apiserver-kubelet-client", "system:masters", ["kube-apiserver-kubelet-client"]),
     ):
         issued = authority.issue_cert(
@@ -91,7 +92,7 @@ def _write_all(pki: Pki, service_address: str) -> None:
 
 
 def _key() -> bytes:
-    """A key without a certificate, in PEM."""
+    """Return a new key without a certificate, in PEM."""
     return ec.generate_private_key(ec.SECP256R1()).private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
     )

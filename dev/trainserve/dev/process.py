@@ -1,4 +1,4 @@
-"""Programs that outlive their starter: started detached, known by pid and start time, stopped gently, then for good."""
+"""Programs that outlive their starter: started detached, identified by pid and start time, stopped by signals."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ import psutil
 
 GRACE_SECONDS = 10.0
 CLOCK_SECONDS = 2.0
-"""Tolerance in seconds between two readings of a start time: the kernel counts from boot, and the clock may be set."""
+"""Tolerance in seconds between two readings of a start time: it is relative to boot, and the clock may be adjusted."""
 MARK = "TRAINSERVE_DEV_COMPONENT"
-"""Environment variable that names a component's cluster and part: it finds one that was never written down."""
+"""Environment variable with a process' cluster and component, by which an unrecorded process can be found."""
 KILLED_SECONDS = 30.0
 POLL_SECONDS = 0.01
 _children: list[subprocess.Popen[bytes]] = []
-"""Processes that this process started: they stay zombies until it asks for their status."""
+"""Processes that this process started; they stay zombies until it polls them."""
 
 
 class StillRunning(Exception):
-    """A program that not even SIGKILL ends, as when it hangs in the kernel; the message names it."""
+    """A program that SIGKILL does not end, for instance because it hangs in the kernel; the message names it."""
 
 
 @dataclass(frozen=True)
 class Process:
-    """A started program. The pid alone does not identify it: the kernel reuses pids."""
+    """A started program. The pid alone does not identify it, because the kernel reuses pids."""
 
     pid: int
     started: float
-    """Seconds since the epoch, as the kernel gives it (psutil.Process.create_time)."""
+    """Start time in seconds since the epoch, as the kernel reports it (psutil.Process.create_time)."""
     command: tuple[str, ...]
 
     @property
     def alive(self) -> bool:
-        """Return whether this very program still runs."""
+        """Whether this program, not another with its pid, still runs."""
         for child in _children:
             child.poll()
         try:
@@ -50,7 +50,7 @@ class Process:
             return False
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal to this very program, if it still runs."""
+        """Send a signal to this program, if it still runs."""
         if self.alive:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, number)
@@ -59,7 +59,7 @@ class Process:
 def start(
     command: Sequence[str], *, mark: str, log: Path, environment: Mapping[str, str], folder: Path | None = None
 ) -> Process:
-    """Start a program in a session of its own, appending its output to `log`. Raises OSError."""
+    """Start a program in its own session, appending its output to `log`. Raises OSError."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         child = subprocess.Popen(
@@ -76,7 +76,10 @@ def start(
 
 
 def stop(processes: Iterable[Process], grace: float = GRACE_SECONDS) -> None:
-    """End programs together: SIGTERM, then SIGKILL for those that are left after `grace` seconds."""
+    """Stop programs together: SIGTERM, then SIGKILL for those that still run after `grace` seconds.
+
+    Raises StillRunning if any outlives SIGKILL by 30 s.
+    """
     left = [process for process in processes if process.alive]
     for number, seconds in ((signal.SIGTERM, grace), (signal.SIGKILL, KILLED_SECONDS)):
         if seconds > 0:
@@ -95,7 +98,7 @@ def _left_after(processes: list[Process], seconds: float) -> list[Process]:
 
 
 def marked(prefix: str) -> list[Process]:
-    """Return running programs whose mark begins with `prefix`: components, and children with their environment."""
+    """Return running programs whose mark begins with `prefix`: components, and children that inherited it."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -107,7 +110,7 @@ def marked(prefix: str) -> list[Process]:
 
 
 def last_words(log: Path) -> str:
-    """Return the last line of a log that is not empty, shortened to fit a message."""
+    """Return the last non-empty line of a log, at most 300 characters; empty if there is none."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - 8192))

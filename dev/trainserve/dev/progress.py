@@ -1,8 +1,8 @@
 """Progress of long steps: a bar on a terminal, plain lines anywhere else.
 
-A long-running function takes a `Progress` and opens a `task` for each thing that it waits for. On a terminal the task
-is a line with a spinner (or a bar, once a total is known) and becomes one line with its time when it is done. In a log
-every change of detail is a line of its own, so that a reader sees what is being waited for.
+A long-running function takes a `Progress` and opens a `task` for each step. On a terminal, the task is a line with a
+spinner (or a bar, once a total is known), replaced by one line with its duration when it is done. In a log, every
+change of detail is a separate line, so that a reader sees what the task waits for.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ class Progress(Protocol):
     """A display of tasks."""
 
     def task(self, name: str) -> AbstractContextManager[Task]:
-        """Show a task for as long as the block runs; its time is shown if the block ends well."""
+        """Show a task while the block runs, and its duration if the block raises no error."""
 
     def note(self, text: str) -> None:
-        """Show one line that belongs to no task."""
+        """Show a line outside any task."""
 
 
 class _Silent:
@@ -69,7 +69,7 @@ class _Bar:
 
 
 class ConsoleProgress:
-    """Progress on a rich console, which knows whether it is a terminal."""
+    """Progress on a rich console, which detects whether it is a terminal."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -80,7 +80,7 @@ class ConsoleProgress:
 
     @contextmanager
     def task(self, name: str) -> Iterator[Task]:
-        """Show `name` with what it waits for, then its time."""
+        """Show `name` with its current detail, then its duration."""
         started = time.monotonic()
         if self.console.is_terminal:
             with _columns(self.console) as bars:

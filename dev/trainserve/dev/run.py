@@ -1,4 +1,4 @@
-"""Starting the components of a cluster and waiting until each is ready."""
+"""Start of a cluster's components, and the wait until each is ready."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def mark(folder: Path, component: str) -> str:
 
 
 class Run:
-    """The work of one command on a cluster whose lock the caller holds."""
+    """One command's work on a cluster whose lock the caller holds."""
 
     def __init__(self, layout: Layout, current: State, binaries: Binaries, progress: Progress, task: Task) -> None:
         self.layout, self.state, self.progress, self.task = layout, current, progress, task
@@ -45,7 +45,7 @@ class Run:
         component = self.components.component(name)
         running = self.state.processes.get(name)
         if running and running.alive:
-            # A garbage collector that outlives its API server was seen to lose track of custom resources' children.
+            # A garbage collector that outlived its API server was observed to lose track of custom resources' children.
             outlived = name == "controller-manager" and "apiserver" in self.started
             if running.command == tuple(component.command) and not outlived:
                 return
@@ -63,7 +63,7 @@ class Run:
         state.save(self.layout.state, self.state)
 
     def await_ready(self, name: str, seconds: float = READY_SECONDS) -> None:
-        """Return once the component says that it is ready. Raises ClusterError when it ends or takes too long."""
+        """Return once the component reports that it is ready. Raises ClusterError if it ends or after `seconds`."""
         ready = self.components.component(name).ready
         started, log = self.state.processes[name], self.layout.log(name)
         self.task.update(f"waiting for {name}")
@@ -84,7 +84,7 @@ class Run:
         self.progress.note(f"{name}: {told} (pid {started.pid})")
 
     def bootstrap(self, chart: Path) -> None:
-        """Give the API server what TrainServe needs, and the operator its kubeconfig. Raises ClusterError."""
+        """Create TrainServe's objects in the API server, and write the operator's kubeconfig. Raises ClusterError."""
         from trainserve.dev import bootstrap, kube  # here, because Kubernetes' client takes a while to import
 
         self.task.update("applying CRDs and the operator's role")
@@ -97,9 +97,9 @@ class Run:
         self.components.write_kubeconfig(self.layout.operator_kubeconfig, bootstrap.OPERATOR, token)
 
     def configure_prometheus(self, chart: Path) -> None:
-        """Give Prometheus its account and the chart's scrape objects and rules. Raises ClusterError.
+        """Create Prometheus' account, and write its configuration from the chart. Raises ClusterError.
 
-        A Prometheus that runs with another configuration is stopped before its files change, and started again later.
+        If the configuration differs, a running Prometheus is stopped before its files change; the caller restarts it.
         """
         from trainserve.dev import bootstrap, kube
 

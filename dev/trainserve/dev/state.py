@@ -24,14 +24,14 @@ class State:
 
     addresses: Addresses
     processes: dict[str, Process] = field(default_factory=dict)
-    """Component → what was started for it; one that died is here until it is started again or taken down."""
+    """Processes by component; one that died stays here until it is restarted or `down` removes it."""
     starting: tuple[str, tuple[str, ...]] | None = None
-    """Component and command being started: set before and cleared after, so that a kill in between is noticed."""
+    """Component and command being started: set before and cleared after, so that a kill in between is detected."""
     simulated_gpus: int = DEFAULT_GPUS
 
 
 def load(path: Path) -> State | None:
-    """The state in `path`, or None if there is none."""
+    """Return the state in `path`, or None if the file does not exist."""
     try:
         content = json.loads(path.read_text())
     except FileNotFoundError:
@@ -49,7 +49,7 @@ def load(path: Path) -> State | None:
 
 
 def save(path: Path, state: State) -> None:
-    """Write `path`, whole or not at all."""
+    """Write the state to `path` atomically."""
     addresses = state.addresses
     content = {
         "number": addresses.number,
@@ -65,7 +65,7 @@ def save(path: Path, state: State) -> None:
 
 
 def kubeconfig(server: str, certificate_authority: bytes, user: str, token: str) -> dict[str, Any]:
-    """A kubeconfig (client-go's v1 Config) of one user, complete in itself."""
+    """Return a self-contained kubeconfig (client-go's v1 Config) of one user."""
     cluster = {"server": server, "certificate-authority-data": base64.b64encode(certificate_authority).decode()}
     return {
         "apiVersion": "v1",
@@ -78,7 +78,7 @@ def kubeconfig(server: str, certificate_authority: bytes, user: str, token: str)
 
 
 def write(path: Path, content: str) -> None:
-    """Write a file that only its owner may read, whole or not at all; a file with this content is left alone."""
+    """Write a file atomically, readable only by its owner; leave a file that already has this content untouched."""
     if path.exists() and path.read_text() == content:
         return
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""`python -m trainserve.dev.dashboards [FOLDER]`: writes the boards, or with `--check` says which differ."""
+"""`python -m trainserve.dev.dashboards [FOLDER]`: writes the boards, or with `--check` reports which differ."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All boards, as the text of the files that the chart carries."""
+"""All boards as the text of the chart's files."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from trainserve.dev.dashboards.boards import fleet, modelserve, operator, trainj
 from trainserve.dev.dashboards.layout import Board, assembled
 
 FOLDER = Path(__file__).parents[4] / "charts" / "trainserve" / "dashboards"
-"""Folder of the committed files."""
+"""Folder of the committed JSON files."""
 BOARDS: dict[str, Callable[[], Board]] = {
     "fleet": fleet.board,
     "trainjob": trainjob.board,
     "modelserve": modelserve.board,
     "operator": operator.board,
 }
-"""Boards by the name of the file."""
+"""Boards by file name without suffix."""
 
 
 def text(name: str) -> str:
-    """Return the JSON of one board; the same at every call, on every machine."""
+    """Return the JSON of one board; it is the same at every call and on every machine."""
     dashboard = assembled(BOARDS[name]())
     return json.dumps(dashboard, cls=JSONEncoder, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 

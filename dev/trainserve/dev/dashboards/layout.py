@@ -1,4 +1,4 @@
-"""A board from its sections: panels flow from left to right, 24 columns wide, under the titles of their sections."""
+"""Layout of a board: under each section's title, panels flow from left to right in rows of 24 columns."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trainserve.dev.dashboards.variables import Variable, datasource
 
 @dataclass(frozen=True)
 class Section:
-    """Panels under one title. Panels in one row are equally high, and together 24 columns wide."""
+    """Panels under one title. Panels in one row have the same height, and widths that add up to 24 columns."""
 
     title: str
     panels: Sequence[Panel]
@@ -35,7 +35,7 @@ class Board:
 
 
 def assembled(board: Board) -> Dashboard:
-    """Return the dashboard in Grafana's form."""
+    """Return the board as a Grafana dashboard."""
     title = links.TITLES[board.uid]
     made = builders.Dashboard(title).uid(board.uid).description(board.description).tags(["trainserve"])
     made.time(board.since, "now").refresh("30s").timezone("browser").tooltip(DashboardCursorSync.CROSSHAIR)

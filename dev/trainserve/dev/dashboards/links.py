@@ -1,4 +1,4 @@
-"""Links between the boards, and from a row of a table to the board of the object in it."""
+"""Links between the boards, and from a table's row to the board of its object."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """One colour for each meaning, on every board.
 
-All are names that Grafana resolves by theme, so that they read on the light one and on the dark one.
+All are colour names that Grafana resolves by theme, so that they are legible on the light and on the dark theme.
 """
 
 from __future__ import annotations
@@ -47,17 +47,17 @@ PHASES = {
 
 
 def fixed(colour: str) -> builders.FieldColor:
-    """Return a setting with one colour for all series."""
+    """Return a setting that gives all series one colour."""
     return builders.FieldColor().mode(FieldColorModeId.FIXED).fixed_color(colour)
 
 
 def by_threshold() -> builders.FieldColor:
-    """Return a setting with the colour of the threshold that the value has reached."""
+    """Return a setting that gives a value the colour of the threshold that it has reached."""
     return builders.FieldColor().mode(FieldColorModeId.THRESHOLDS)
 
 
 def in_turn() -> builders.FieldColor:
-    """Return a setting with Grafana's palette in its order: by name, the only series may be brown."""
+    """Return a setting that assigns Grafana's palette in order; assigned by name, a single series could be brown."""
     return builders.FieldColor().mode(FieldColorModeId.PALETTE_CLASSIC)
 
 
@@ -87,6 +87,6 @@ def phase_mapping() -> ValueMap:
 
 
 def texts(meanings: Mapping[str, tuple[str, str]]) -> ValueMap:
-    """Values as texts and colours: `{"1": ("leads", SUCCESS)}`."""
+    """Return a mapping of values to texts and colours; `meanings` is like `{"1": ("leads", SUCCESS)}`."""
     listed = enumerate(meanings.items())
     return ValueMap({value: ValueMappingResult(text, colour, index=at) for at, (value, (text, colour)) in listed})

@@ -1,4 +1,4 @@
-"""Builders of panels, with all that panels of one kind have in common."""
+"""Builders of panels, with the settings that panels of one kind have in common."""
 
 from __future__ import annotations
 
@@ -46,24 +46,24 @@ LEAST_TOP = {
     units.SECONDS: 0.01,
     units.PER_SECOND: 1,
 }
-"""Least upper end of an axis, by unit: Grafana's default for values of 0 is 100, which is 10,000 % for a ratio."""
+"""Minimum upper end of an axis, by unit: Grafana's default for values of 0 is 100, which is 10,000 % for a ratio."""
 Panel = timeseries.Panel | stat.Panel | table.Panel | heatmap.Panel
 
 
 @dataclass(frozen=True)
 class Query:
-    """One query of a panel. `colour` is that of all its series, which then have `legend` as their name."""
+    """One query of a panel. With `colour`, all its series have that colour and the name `legend`."""
 
     expr: str
     legend: str = ""
     colour: str | None = None
     dashed: bool = False
-    """Whether it is a limit, not a measurement."""
+    """Whether to draw a dashed line: the query is a limit, not a measurement."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a table: a label's, or the value of the query `value` (its place among the queries)."""
+    """One column of a table: the values of a label, or those of the query with index `value`."""
 
     title: str
     label: str = ""
@@ -74,7 +74,7 @@ class Column:
     properties: Sequence[DynamicConfigValue] = field(default_factory=tuple)
 
     def source(self, queries: int) -> str:
-        """Return the column's name before it is renamed, in a table of `queries` queries."""
+        """Return the column's name before renaming, in a table of `queries` queries."""
         return self.label if self.value is None else _value(self.value, queries)
 
 
@@ -94,7 +94,7 @@ def graph(
     empty: str = "no data",
     colours: dict[str, str] | None = None,
 ) -> timeseries.Panel:
-    """Build lines over time. `thresholds` are drawn as dashed lines; `colours` maps names of series to colours."""
+    """Build a time series panel. `thresholds` are drawn as dashed lines; `colours` maps names of series to colours."""
     panel = timeseries.Panel().title(title).id(_number(title)).description(description).datasource(DATASOURCE)
     panel.span(width).height(height).unit(unit).no_value(empty).color_scheme(palette.in_turn())
     panel.targets([_target(query, at) for at, query in enumerate(queries)])
@@ -141,7 +141,7 @@ def figure(
     both: bool = False,
     empty: str = "none",
 ) -> stat.Panel:
-    """Build one present figure. `names` shows the series' name instead; `both`, or several queries, shows it beside."""
+    """Build a stat panel of current values. `names` shows series' names instead; `both` or several queries, both."""
     panel = stat.Panel().title(title).id(_number(title)).description(description).datasource(DATASOURCE)
     panel.span(width).height(height).unit(unit).no_value(empty).color_scheme(palette.by_threshold())
     panel.targets([_target(query, at, instant=True) for at, query in enumerate(queries)])
@@ -172,7 +172,7 @@ def listing(
     descending: bool = False,
     empty: str = "none",
 ) -> table.Panel:
-    """Build a table of present values: the queries' series, joined by their common labels."""
+    """Build a table of current values: the queries' series, joined by their common labels."""
     panel = table.Panel().title(title).id(_number(title)).description(description).datasource(DATASOURCE)
     panel.span(width).height(height).no_value(empty)
     panel.targets([_target(Query(expr), at, instant=True, rows=True) for at, expr in enumerate(queries)])
@@ -208,7 +208,7 @@ def heat(
 
 
 def _value(at: int, queries: int) -> str:
-    """Return Grafana's name of the column with a query's values: it has no letter if there is only one query."""
+    """Return Grafana's name of the column with a query's values; it has no letter if there is only one query."""
     return f"Value #{ascii_uppercase[at]}" if queries > 1 else "Value"
 
 
@@ -227,7 +227,7 @@ def _target(query: Query, at: int, *, instant: bool = False, rows: bool = False)
 
 
 def _legend() -> common.VizLegendOptions:
-    # The SDK's default is a legend that is not shown.
+    # The SDK hides the legend by default.
     legend = common.VizLegendOptions().show_legend(True).display_mode(LegendDisplayMode.LIST)
     return legend.placement(LegendPlacement.BOTTOM).calcs([])
 

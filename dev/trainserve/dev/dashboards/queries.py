@@ -1,6 +1,6 @@
-"""The queries of a written board, as Grafana would send them: variables and intervals filled in.
+"""The queries of a written board as Grafana would send them, with variables and intervals substituted.
 
-For the tests against a live Prometheus, the preview and the benchmark: all of them ask what the committed files ask.
+They serve the tests against a live Prometheus, the preview and the benchmark, which thus run the committed queries.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ class Query:
     title: str
     kind: Kind
     expr: str
-    """PromQL; of a variable the series whose label `label` has its values."""
+    """PromQL; for a variable, the series whose label `label` provides its values."""
     instant: bool = False
-    """Whether the panel asks for now only, and not for the whole range."""
+    """Whether the panel queries the current value only, not the whole range."""
     label: str = ""
     source: str = ""
     """The query as written in the file."""
 
 
 def read(folder: Path) -> dict[str, dict[str, Any]]:
-    """The written boards by uid."""
+    """Return the written boards by uid."""
     boards = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
     return {board["uid"]: board for board in boards}
 
 
 def panels(board: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The panels of a board, those inside collapsed rows too, without the rows themselves."""
+    """Yield the panels of a board, including those inside collapsed rows, but not the rows themselves."""
     for panel in board["panels"]:
         if panel["type"] == "row":
             yield from panel.get("panels") or []
@@ -52,7 +52,7 @@ def panels(board: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def queries(board: Mapping[str, Any], values: Mapping[str, str]) -> Iterator[Query]:
-    """All queries of a board. `values` are those of its variables, and of intervals that differ from `INTERVALS`."""
+    """Yield all queries of a board. `values` are the values of its variables, and override those of `INTERVALS`."""
     filled = {**INTERVALS, **values}
     for variable in board["templating"]["list"]:
         if variable["type"] == "query":
@@ -68,7 +68,7 @@ def queries(board: Mapping[str, Any], values: Mapping[str, str]) -> Iterator[Que
 
 
 def substituted(text: str, values: Mapping[str, str]) -> str:
-    """The text with its variables filled in. Raises KeyError for one without a value."""
+    """Return the text with its variables substituted. Raises KeyError for a variable without a value."""
     return _VARIABLE.sub(lambda found: values[found[1] or found[2]], text)
 
 

@@ -9,7 +9,7 @@ from trainserve.dev.dashboards.panels import DATASOURCE
 
 Variable = builders.DatasourceVariable | builders.QueryVariable
 ANY = ".+"
-"""Value of the choice All: it keeps queries shorter than a list of a thousand names would."""
+"""Value of the choice All; it keeps queries shorter than a list of a thousand names would."""
 
 
 def datasource() -> Variable:
@@ -21,9 +21,9 @@ def datasource() -> Variable:
 def chosen(
     name: str, label: str, description: str, query: str, *, several: bool = False, hidden: bool = False
 ) -> Variable:
-    """Return a variable of a label's values. `several` allows more than one, or All, which is then the default."""
+    """Return a variable with a label's values. `several` allows several values or All, which is then the default."""
     variable = builders.QueryVariable(name).label(label).description(description).datasource(DATASOURCE)
-    # The form that Grafana's own editor writes: 1 stands for a query of label values.
+    # The form that Grafana's own editor writes; `qryType` 1 is a query for label values.
     variable.query({"qryType": 1, "query": query, "refId": "PrometheusVariableQueryEditor-VariableQuery"})
     variable.definition(query).sort(VariableSort.NATURAL_ASC).refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
     if several:

@@ -1,1 +1,1 @@
-"""`make demo`: the main job end to end, every step verified before the next one starts."""
+"""`make demo`: training and serving end to end, with every step verified before the next one starts."""

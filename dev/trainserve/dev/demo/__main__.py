@@ -1,7 +1,7 @@
-"""`python -m trainserve.dev.demo`: applies the digits example, watches it train and serve, and checks the answers.
+"""`python -m trainserve.dev.demo`: applies the digits example, follows training and serving, checks the predictions.
 
-Exit status 0 only if every step was verified: the run completed and published, the service became ready with exactly
-that version, and the served model's accuracy on the test images is the one that the training run reported.
+The exit status is 0 only if every step was verified: the run completed and published, the service became ready with
+that version, and the served model's accuracy on the test images equals the accuracy that the training run reported.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ EXPECTED = (
     OSError,
 )
 SHOWN = 10
-"""Rows of the table of predictions."""
+"""Number of rows in the table of predictions."""
 
 
 def kubectl(*arguments: str) -> None:
-    """Run kubectl as a user would, showing the command and what it prints."""
+    """Run kubectl as a user would, showing the command and its output. Raises DemoError if it fails."""
     click.echo(f"$ kubectl {' '.join(arguments)}")
     done = subprocess.run([binaries.kubectl(), *arguments], check=False)
     if done.returncode:
@@ -63,13 +63,13 @@ def kubectl(*arguments: str) -> None:
 
 
 def finished(job: Object) -> bool:
-    """Return whether a TrainJob has come to its end, good or bad."""
+    """Return whether a TrainJob was refused, has completed or has failed."""
     refused = conditions(job).get("Accepted", {}).get("status") == "False"
     return refused or is_true(job, "Complete") or is_true(job, "Failed")
 
 
 def serves(version: int) -> Any:
-    """Return a predicate of a ModelServe: whether it is ready and takes traffic with `version`."""
+    """Return a predicate on a ModelServe: whether it is ready and serves `version`."""
 
     def ready(serve: Object) -> bool:
         return is_true(serve, "Ready") and serve["status"].get("version") == version
@@ -78,7 +78,7 @@ def serves(version: int) -> Any:
 
 
 def train(console: Console, client: Client) -> Object:
-    """Apply the TrainJob and follow it to its end; return it. Raises DemoError unless it published a version."""
+    """Apply the TrainJob, follow it to its end and return it. Raises DemoError unless it published a version."""
     kubectl("delete", "tsj", "digits", "--ignore-not-found")  # the spec is immutable: a new run needs a new object
     kubectl("apply", "-f", str(EXAMPLE / "trainjob.yaml"))
     job = follow(console, client, "TrainJob", "digits", finished, 300)
@@ -96,7 +96,7 @@ def train(console: Console, client: Client) -> Object:
 
 
 def predictions(console: Console, answers: list[Answers], labels: Any) -> None:
-    """Print the first predictions against their labels, then accuracy and latency for each protocol."""
+    """Print the first predictions and their labels, then accuracy and latency for each protocol."""
     http, grpc = answers
     table = Table("image", "label", "HTTP", "gRPC", "probability", title="Predictions against labels")
     for row in range(SHOWN):
@@ -120,9 +120,9 @@ def predictions(console: Console, answers: list[Answers], labels: Any) -> None:
 
 
 def check_answers(console: Console, job: Object) -> int:
-    """Send the test split over HTTP and gRPC; return how many requests that took.
+    """Send the test split over HTTP and gRPC; return the number of requests.
 
-    Raises DemoError unless the answers of both are as accurate as the run reported.
+    Raises DemoError unless the accuracy over each protocol is the one that the run reported.
     """
     from trainserve.models.config import Dataset  # here, because scikit-learn takes a second to import
     from trainserve.models.data import load
@@ -142,7 +142,7 @@ def check_answers(console: Console, job: Object) -> int:
 
 
 def watch(console: Console, url: str, sent: int) -> None:
-    """Show that Prometheus scrapes the running pods and has counted the `sent` requests. Raises DemoError."""
+    """Show that Prometheus scrapes the running pods and has counted `sent` requests. Raises DemoError otherwise."""
     targets = Table("job", "target", "of", "state", title="What Prometheus scrapes")
     for target in sorted(monitoring.await_targets(url, 60), key=lambda each: str(each["labels"]["job"])):
         labels = target["labels"]
@@ -158,7 +158,7 @@ def watch(console: Console, url: str, sent: int) -> None:
 
 
 def next_steps(console: Console, client: Client, kubeconfig: Path, cluster: Cluster | None, watched: bool) -> None:
-    """Print suggestions for what to look at next."""
+    """Print commands to try next."""
     host = client.get("Service", "digits")["spec"].get("clusterIP", "")
     console.print("\nThe cluster is still up. Look around:", style="bold")
     lines = [
@@ -181,7 +181,7 @@ def next_steps(console: Console, client: Client, kubeconfig: Path, cluster: Clus
 
 
 def monitors(console: Console, progress: Progress) -> tuple[str, ...]:
-    """Return the component Prometheus, or nothing, with a line about it, if it is not available."""
+    """Return ("prometheus",), or () after printing the reason if Prometheus is not available."""
     try:
         prometheus.prepare_discovering(progress)
         helm(progress=progress)
@@ -192,7 +192,10 @@ def monitors(console: Console, progress: Progress) -> tuple[str, ...]:
 
 
 def connect(console: Console) -> tuple[Path, Cluster | None, bool]:
-    """The cluster that KUBECONFIG names, else the development cluster, brought up; and whether Prometheus runs."""
+    """Return the kubeconfig, the development cluster, and whether Prometheus runs.
+
+    With KUBECONFIG set, the cluster is that one (None, since it is not started here).
+    """
     if given := os.environ.get("KUBECONFIG"):
         click.echo(f"Using the cluster of KUBECONFIG={given}; nothing is started here.")
         return Path(given), None, False
@@ -204,10 +207,10 @@ def connect(console: Console) -> tuple[Path, Cluster | None, bool]:
 
 
 def demo(console: Console) -> None:
-    """Run all steps. Raises DemoError at the first that fails."""
+    """Run all steps. Raises DemoError at the first failure."""
     console.rule("1  a Kubernetes cluster and the operator")
     kubeconfig, cluster, watched = connect(console)
-    os.environ["KUBECONFIG"] = str(kubeconfig)  # for kubectl, here and behind the command line's own functions
+    os.environ["KUBECONFIG"] = str(kubeconfig)  # for kubectl, run here and by functions of the command line
     client = Client(kubeconfig, NAMESPACE)
     kubectl("get", "nodes", "-L", "nvidia.com/gpu.product,trainserve.io/gpu-simulated")
     kubectl("get", "crd", "trainjobs.trainserve.io", "modelserves.trainserve.io")

@@ -1,4 +1,4 @@
-"""Asks the development cluster's Prometheus whether it sees what the demo did."""
+"""Checks that the development cluster's Prometheus scrapes the pods and has counted the demo's requests."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from trainserve.dev.demo.watch import DemoError
 JOBS = ("trainserve-operator", "trainserve-probe", "trainserve-triton")
 """Scrape jobs with targets while a model is served and nothing trains."""
 TIMEOUT = 5.0
-"""Seconds for an answer of Prometheus."""
+"""Timeout of a request to Prometheus, in seconds."""
 Target = dict[str, Any]
 Found = TypeVar("Found")
 
 
 def await_targets(url: str, deadline: float) -> list[Target]:
-    """Return the targets once all JOBS have some and each answers. Raises DemoError after `deadline` seconds."""
+    """Return the targets once all JOBS have some and all are up. Raises DemoError after `deadline` seconds."""
 
     def look() -> list[Target] | None:
         targets: list[Target] = _ask(f"{url}/api/v1/targets?state=active")["activeTargets"]

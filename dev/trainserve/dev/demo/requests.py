@@ -1,4 +1,4 @@
-"""Sends test images to a served model, one image a request, with NVIDIA's tritonclient."""
+"""Sends test images to a served model with `trainserve.client`, one image per request."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trainserve.client import Client, Protocol
 
 @dataclass(frozen=True)
 class Answers:
-    """Answers for n images: predicted class, its probability, and duration of the request."""
+    """Responses for n images: predicted class, its probability, and latency of the request."""
 
     protocol: Protocol
     predictions: NDArray[np.int64]
@@ -22,16 +22,16 @@ class Answers:
     milliseconds: NDArray[np.float64]
 
     def accuracy(self, labels: NDArray[np.int64]) -> float:
-        """Share of right answers."""
+        """Return the share of correct predictions."""
         return float((self.predictions == labels).mean())
 
     def percentile(self, q: float) -> float:
-        """The q-th percentile of the requests' times, in milliseconds."""
+        """Return the q-th percentile (0 to 100) of the requests' latencies, in milliseconds."""
         return float(np.percentile(self.milliseconds, q))
 
 
 def ask(protocol: Protocol, address: str, model: str, images: NDArray[Any]) -> Answers:
-    """Ask for each of `images` (n, height, width, channels) alone, over `protocol`, at host:port."""
+    """Send each of `images` (n, height, width, channels) in its own request to `address` (host:port)."""
     probabilities, milliseconds = [], []
     with Client(address, protocol) as client:
         known = client.model(model)

@@ -1,4 +1,4 @@
-"""Follows one object until it reaches an end: a line per change of its conditions, a bar while it reports progress."""
+"""Follows an object to a final state, with a line per change of its conditions and a bar for reported progress."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from trainserve.dev.kube import Client, Object, Refused
 
 
 class DemoError(Exception):
-    """A step of the demo failed; the message says which and what was seen."""
+    """A step of the demo failed; the message names it and what was observed."""
 
 
 def conditions(thing: Object) -> dict[str, Object]:
-    """An object's conditions by type."""
+    """Return an object's conditions by type."""
     return {c["type"]: c for c in thing.get("status", {}).get("conditions") or []}
 
 
 def changes(before: dict[str, Object], now: dict[str, Object]) -> Iterator[str]:
-    """Describe each condition that is new or has another status or reason."""
+    """Yield a description of each condition that is new or whose status or reason changed."""
     for name, condition in now.items():
         old = before.get(name, {})
         if (old.get("status"), old.get("reason")) != (condition["status"], condition["reason"]):
@@ -37,7 +37,7 @@ def follow(
     ended: Callable[[Object], bool],
     deadline: float,
 ) -> Object:
-    """Report an object's changes until `ended` says so; return it then. Raises DemoError after `deadline` seconds."""
+    """Print an object's changes until `ended(object)`; return the object. Raises DemoError after `deadline` seconds."""
     label = f"{kind.lower()}/{name}"
     give_up = time.monotonic() + deadline
     seen: dict[str, Object] = {}
@@ -50,7 +50,7 @@ def follow(
                 thing = client.get(kind, name)
             except Refused as error:
                 raise DemoError(f"{label}: {error}") from error
-            except ConnectionError as error:  # the API server may be away for a while
+            except ConnectionError as error:  # the API server may be restarting
                 if time.monotonic() > give_up:
                     raise DemoError(f"{label}: {error}") from error
                 bar.update(task, note="waiting for the API server")
@@ -70,7 +70,7 @@ def follow(
                 )
             epoch = progress.get("epoch")
             if progress:
-                short = {key: value for key, value in progress.items() if key != "loss"}  # 80 columns hold no more
+                short = {key: value for key, value in progress.items() if key != "loss"}  # to fit 80 columns
                 bar.update(task, completed=progress.get("percent") or 0, note=describe(short))
             if ended(thing):
                 return thing

@@ -1,1 +1,1 @@
-"""docs/metrics.md, made of the definitions of all metrics and of a template with prose and queries."""
+"""docs/metrics.md, generated from the definitions of all metrics and a template with prose and queries."""

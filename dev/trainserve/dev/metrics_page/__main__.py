@@ -1,4 +1,4 @@
-"""`python -m trainserve.dev.metrics_page`: writes docs/metrics.md, or with `--check` says that it differs."""
+"""`python -m trainserve.dev.metrics_page`: writes docs/metrics.md, or with `--check` reports whether it differs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Markdown from definitions of metrics. Pure, but for the template that is read."""
+"""Markdown from definitions of metrics. Pure, except that it reads the template."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def page() -> str:
 
 
 def section(group: Group) -> str:
-    """Return the group's heading, the text for all of its metrics, and an entry for each of them."""
+    """Return the group's heading, the text about all of its metrics, and an entry for each metric."""
     lines = [f"## {group.title}", "", *_wrapped(group.text), ""]
     return "\n".join([*lines, *(line for metric in group.metrics for line in entry(metric))])
 
@@ -60,7 +60,7 @@ def _listed(labels: Iterable[str]) -> str:
 
 
 def _wrapped(text: str, indent: str = "") -> list[str]:
-    """Wrap to one column less than WIDTH, for the backslash that ends a line of Markdown."""
+    """Wrap to one column less than WIDTH, to leave room for the backslash that ends a line of Markdown."""
     hanging = " " * len(indent)
     return textwrap.wrap(
         text,

@@ -1,8 +1,8 @@
-"""Prometheus for the development cluster and the tests: its programs, and a configuration made from the chart.
+"""Prometheus for the development cluster and the tests: its programs, and a configuration derived from the chart.
 
-`prometheus()` and `promtool()` are the installed ones or those of Debian's package; `prepare_discovering()` is a folder
-with both that know how to find pods, for the cluster; `prometheus3()` and `promtool3()` are version 3. Each raises
-PrometheusUnavailable with the reason if it is not available; a test that needs one skips with that reason.
+`prometheus()` and `promtool()` return the installed programs or those of Debian's package; `prepare_discovering()`
+returns, for the cluster, a folder with programs that support Kubernetes' service discovery; `prometheus3()` and
+`promtool3()` return version 3. Each raises PrometheusUnavailable with a reason, with which a test that needs it skips.
 """
 
 from trainserve.dev.prometheus.programs import (

@@ -1,4 +1,4 @@
-"""The development cluster's configuration of Prometheus, made from the rendered chart. Pure, except for `rendered`."""
+"""The development cluster's Prometheus configuration, derived from the rendered chart. Pure, except for `rendered`."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from trainserve.dev.prometheus.scrape import Object, endpoint_labels, only, pod_
 from trainserve.dev.state import SYSTEM_NAMESPACE
 
 INTERVAL = "2s"
-"""Interval of scrapes and of rule evaluation; short, so that a user sees figures within seconds."""
+"""Interval of scrapes and of rule evaluation; short, so that metrics appear within seconds."""
 RELEASE = "trainserve"
 MONITORING = {"enabled": True, "interval": INTERVAL, "dashboards": {"enabled": False}}
 
 
 class ChartNotRendered(Exception):
-    """helm refused the chart; the message is helm's."""
+    """helm refused to render the chart; the message is helm's."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Surroundings:
     """The API server's address."""
     authority: Path
     token: Path
-    """File of the bearer token of Prometheus' own account."""
+    """File with the bearer token of Prometheus' own account."""
     operator: str
     """host:port at which the operator serves its metrics."""
 
@@ -48,7 +48,7 @@ def rendered(chart: Path) -> list[Object]:
 
 
 def files(objects: list[Object], around: Surroundings) -> dict[str, str]:
-    """Return contents by file name: `prometheus.yml`, and one for each PrometheusRule. Raises scrape.Untranslated."""
+    """Return contents by file name: `prometheus.yml`, and a file per PrometheusRule. Raises scrape.Untranslated."""
     rules = {f"{each['metadata']['name']}.rules.yml": _rules(each) for each in _of_kind(objects, "PrometheusRule")}
     configuration = {
         "global": {"scrape_interval": INTERVAL, "evaluation_interval": INTERVAL},
@@ -71,11 +71,11 @@ def _scrape_configs(objects: list[Object], around: Surroundings) -> list[Object]
 
 
 def _without_endpoints(config: Object, services: list[Object], operator: str) -> Object:
-    """The scrape_config of a ServiceMonitor with a fixed target instead of discovery by Endpoints.
+    """Return the scrape_config of a ServiceMonitor with a fixed target instead of discovery by Endpoints.
 
-    The one difference to a real cluster: there are no Endpoints here, because they refuse loopback addresses, and the
-    operator is no pod. The target has the labels that discovery would give the chart's own Service, so the monitor's
-    selector, port and relabelings are at work as they stand.
+    This is the only difference to a real cluster: there are no Endpoints here, because they refuse loopback addresses,
+    and the operator is not a pod. The target has the labels that discovery would give the chart's own Service, so that
+    the monitor's selector, port and relabelings apply unchanged.
     """
     targets = [
         {"targets": [operator], "labels": endpoint_labels(service, port["name"], service["metadata"]["name"])}
@@ -87,7 +87,7 @@ def _without_endpoints(config: Object, services: list[Object], operator: str) ->
 
 
 def _rules(rule: Object) -> Object:
-    """A rule file's content: the spec as it stands, for both are the same format."""
+    """Return a rule file's content, which is the spec unchanged, since both have the same format."""
     only(f"PrometheusRule {rule['metadata']['name']}", rule["spec"], "groups")
     return {"groups": rule["spec"]["groups"]}
 

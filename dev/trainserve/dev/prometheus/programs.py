@@ -1,9 +1,9 @@
 """Programs of Prometheus: from PATH, else from Debian's packages, unpacked into the cache and never installed.
 
-Installing one would start a service. Three of them are wanted: that of this machine's release, the oldest that our
-rules and dashboards are held to; one that discovers pods, which Debian 12's own cannot; and version 3, of Debian's
-unstable release. Those of other releases run on Debian 12's C library; apt reads their lists in a folder of its own,
-and the machine's sources stay as they are.
+Installing one would start a service. There are three versions: that of this machine's release, the oldest that our
+rules and dashboards support; one that discovers pods, which Debian 12's own cannot; and version 3, of Debian's unstable
+release. Those of other releases run on Debian 12's C library; apt keeps their package lists in a separate folder, and
+the machine's sources are not changed.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from trainserve.dev.locks import held
 from trainserve.dev.progress import SILENT, Progress, Task
 
 PACKAGES = {"prometheus": "prometheus", "promtool": "promtool"}
-"""Program → its package; up to Debian 12 the package prometheus has both."""
+"""Packages by program; up to Debian 12, the package prometheus contains both."""
 DISCOVERING = "trixie"
-"""Debian 13: the first release whose Prometheus is built with Kubernetes' service discovery again (2.53)."""
+"""Debian 13, the first release whose Prometheus is built with Kubernetes' service discovery again (2.53)."""
 UNSTABLE = "sid"
 Unpack = Callable[[Path, Mapping[str, str], Task], None]
 _DISCOVERY = "scrape_configs: [{job_name: pods, kubernetes_sd_configs: [{role: pod, api_server: 'https://127.0.0.1'}]}]"
@@ -35,29 +35,29 @@ class PrometheusUnavailable(Exception):
 
 
 def prometheus() -> Path:
-    """The path of Prometheus, fetched if it is missing. Raises PrometheusUnavailable."""
+    """Return the path of Prometheus, fetched if it is missing. Raises PrometheusUnavailable."""
     return prepare() / "prometheus"
 
 
 def promtool() -> Path:
-    """The path of promtool, fetched if it is missing. Raises PrometheusUnavailable."""
+    """Return the path of promtool, fetched if it is missing. Raises PrometheusUnavailable."""
     return prepare() / "promtool"
 
 
 def prometheus3() -> Path:
-    """The path of Prometheus 3, fetched if it is missing. Raises PrometheusUnavailable."""
+    """Return the path of Prometheus 3, fetched if it is missing. Raises PrometheusUnavailable."""
     return prepare3() / "prometheus"
 
 
 def promtool3() -> Path:
-    """The path of Prometheus 3's promtool, fetched if it is missing. Raises PrometheusUnavailable."""
+    """Return the path of Prometheus 3's promtool, fetched if it is missing. Raises PrometheusUnavailable."""
     return prepare3() / "promtool"
 
 
 def prepare(
     progress: Progress = SILENT, *, cache: Path | None = None, environment: Mapping[str, str] = os.environ
 ) -> Path:
-    """The folder of Prometheus and promtool, fetched if they are missing. Raises PrometheusUnavailable."""
+    """Return the folder of Prometheus and promtool, fetched if they are missing. Raises PrometheusUnavailable."""
     installed = next(filter(_complete, search_path(environment)), None)
     return installed or _cached((cache or default_cache()) / "prometheus", fetch.unpack_programs, progress)
 
@@ -65,13 +65,13 @@ def prepare(
 def prepare_discovering(
     progress: Progress = SILENT, *, cache: Path | None = None, environment: Mapping[str, str] = os.environ
 ) -> Path:
-    """The folder of a Prometheus that discovers pods, fetched if it is missing. Raises PrometheusUnavailable."""
+    """Return the folder of a Prometheus that discovers pods, fetched if missing. Raises PrometheusUnavailable."""
     own = prepare(progress, cache=cache, environment=environment)
     return own if discovers_pods(own) else _of_release(DISCOVERING, progress, cache)
 
 
 def prepare3(progress: Progress = SILENT, *, cache: Path | None = None) -> Path:
-    """The folder of Prometheus 3 and its promtool, fetched if they are missing. Raises PrometheusUnavailable."""
+    """Return the folder of Prometheus 3 and its promtool, fetched if missing. Raises PrometheusUnavailable."""
     folder = _of_release(UNSTABLE, progress, cache)
     if (found := version(folder / "prometheus"))[0] != 3:
         raise PrometheusUnavailable(f"Debian's unstable release has Prometheus {'.'.join(map(str, found))}, not 3")
@@ -79,9 +79,9 @@ def prepare3(progress: Progress = SILENT, *, cache: Path | None = None) -> Path:
 
 
 def version(program: Path) -> tuple[int, int]:
-    """The major and minor version that Prometheus or promtool prints. Raises PrometheusUnavailable if it does not run.
+    """Return the major and minor version of Prometheus or promtool. Raises PrometheusUnavailable if it does not run.
 
-    It prints `prometheus, version 2.42.0+ds (branch: …`, on stdout.
+    The program prints `prometheus, version 2.42.0+ds (branch: …` on stdout.
     """
     printed = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
     if not (found := re.search(r"version (\d+)\.(\d+)", printed.stdout)):
@@ -90,7 +90,7 @@ def version(program: Path) -> tuple[int, int]:
 
 
 def discovers_pods(folder: Path) -> bool:
-    """Return whether the Prometheus there was built with Kubernetes' service discovery, which its promtool says."""
+    """Return whether Prometheus in `folder` supports Kubernetes' service discovery, according to its promtool."""
     with tempfile.NamedTemporaryFile("w", suffix=".yml") as file:
         file.write(_DISCOVERY)
         file.flush()

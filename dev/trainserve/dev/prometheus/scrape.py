@@ -1,8 +1,8 @@
-"""Turns PodMonitors and ServiceMonitors into Prometheus' scrape_configs, as the Prometheus operator does.
+"""Translates PodMonitors and ServiceMonitors to Prometheus' scrape_configs, as the Prometheus operator does. Pure.
 
-Pure. It follows generatePodMonitorConfig and generateServiceMonitorConfig of github.com/prometheus-operator (v0.93,
-pkg/prometheus/promcfg.go), but for the relabelings with which several Prometheus share targets: there is one. A field
-that is not translated is an error that names it, so that nothing is in the chart that no test has seen at work.
+It follows generatePodMonitorConfig and generateServiceMonitorConfig of github.com/prometheus-operator (v0.93,
+pkg/prometheus/promcfg.go), except for the relabelings that shard targets among several Prometheus servers: there is
+only one. A field that is not translated raises an error that names it, so that tests cover every field in the chart.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _ENDPOINT = ("port", "path", "interval", "scrapeTimeout", "honorLabels", "relabe
 
 
 class Untranslated(Exception):
-    """A scrape object has a field that this translation does not know; the message names object and field."""
+    """A scrape object has a field that this translation does not support; the message names object and field."""
 
 
 def pod_monitor(monitor: Object, discovery: Object) -> list[Object]:
-    """The scrape_configs of a PodMonitor, one for each endpoint. Raises Untranslated.
+    """Return the scrape_configs of a PodMonitor, one per endpoint. Raises Untranslated.
 
-    `discovery` says how Prometheus reaches the API server: the part of kubernetes_sd_configs that no monitor contains.
+    `discovery` is the part of kubernetes_sd_configs that no monitor contains: how Prometheus reaches the API server.
     """
     where, spec = _named(monitor), monitor["spec"]
     only(where, spec, "selector", "namespaceSelector", "podMetricsEndpoints")
@@ -57,7 +57,7 @@ def pod_monitor(monitor: Object, discovery: Object) -> list[Object]:
 
 
 def service_monitor(monitor: Object, discovery: Object) -> list[Object]:
-    """The scrape_configs of a ServiceMonitor, one for each endpoint. Raises Untranslated."""
+    """Return the scrape_configs of a ServiceMonitor, one per endpoint. Raises Untranslated."""
     where, spec = _named(monitor), monitor["spec"]
     only(where, spec, "selector", "namespaceSelector", "endpoints")
     target = ["__meta_kubernetes_endpoint_address_target_kind", "__meta_kubernetes_endpoint_address_target_name"]
@@ -89,7 +89,7 @@ def service_monitor(monitor: Object, discovery: Object) -> list[Object]:
 
 
 def endpoint_labels(service: Object, port: str, pod: str) -> dict[str, str]:
-    """Return the labels that discovery by role `endpoints` gives a Service's port with that pod behind it."""
+    """Return the labels that discovery with role `endpoints` gives to a Service's port backed by that pod."""
     metadata = service["metadata"]
     labels = {_meta("service_label", name): value for name, value in metadata.get("labels", {}).items()}
     present = {_meta("service_labelpresent", name): "true" for name in metadata.get("labels", {})}
@@ -107,7 +107,7 @@ def endpoint_labels(service: Object, port: str, pod: str) -> dict[str, str]:
 
 
 def only(where: str, given: Mapping[str, Any], *known: str) -> None:
-    """Raise Untranslated if `given`, which stands at `where`, has a field that is not among the known ones."""
+    """Raise Untranslated, naming `where`, if `given` has a field that is not among the `known` ones."""
     if unknown := sorted(set(given) - set(known)):
         raise Untranslated(f"{where}: {', '.join(unknown)}: not translated")
 

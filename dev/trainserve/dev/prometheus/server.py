@@ -8,7 +8,7 @@ RETENTION = {"time": "2d", "size": "512MB"}
 
 
 def command(program: Path, configuration: Path, data: Path, port: int) -> list[str]:
-    """Return the command of Prometheus 2 or 3 on loopback; samples are in the folder `data`, old ones are deleted."""
+    """Return the command of Prometheus 2 or 3 on loopback, with its samples in the folder `data`."""
     return [
         str(program),
         f"--config.file={configuration}",
