@@ -55,7 +55,7 @@ def where_first_and(*positions: int) -> Rule:
     return rule
 
 
-# Row by row, if the rows lie along the first axis.
+# Row by row, if the rows are along the first axis.
 
 
 def first_axis(*positions: int) -> Rule:

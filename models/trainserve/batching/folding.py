@@ -18,7 +18,7 @@ LARGEST = 4096
 
 
 def fold(operator: str, attributes: Attributes, given: Sequence[Array | None], dtype: Any) -> Array | None:
-    """Computes the standard `operator` on known values; None if it is not listed below or cannot be computed.
+    """Compute the standard `operator` on known values; return None if it is not listed below or cannot be computed.
 
     `dtype`: numpy dtype of the output, None if shape inference does not know it.
     """

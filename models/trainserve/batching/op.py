@@ -1,4 +1,4 @@
-"""A node as rules see it, and the checks that rules share.
+"""A node as passed to rules, and the checks that rules share.
 
 A rule takes a node with its inputs' known values and returns the batch axis of each output, or raises NotRowwise with
 the reason. The walk checks the result against the inferred shapes.
@@ -62,7 +62,7 @@ class Op:
         return self.attributes.get(name, default)
 
     def axis(self, name: str, default: int, rank: int) -> int:
-        """The axis in attribute `name` as a number from 0, of a tensor of this `rank`."""
+        """Return the axis in attribute `name`, counted from 0, of a tensor of this `rank`."""
         axis = int(self.attribute(name, default))
         return axis + rank if axis < 0 else axis
 
@@ -83,7 +83,7 @@ class Op:
         return Rows(axis, self.sources(), self.outer())
 
     def expect_free(self, *positions: int, what: str = "its weights depend on the rows") -> None:
-        """Raises NotRowwise, with the reason `what`, if an input at `positions` depends on the rows."""
+        """Raise NotRowwise, with the reason `what`, if an input at `positions` depends on the rows."""
         for position in positions:
             if self.rows(position) is not None:
                 raise NotRowwise(what)
@@ -105,6 +105,6 @@ def first(op: Op, position: int = 0) -> Rows:
 
 
 def expect_other(axis: int, rank: int, axes: Sequence[int], what: str) -> None:
-    """Raises NotRowwise if the batch axis, `axis`, is one of `axes`; `what` begins the reason."""
+    """Raise NotRowwise if the batch axis, `axis`, is one of `axes`; `what` begins the reason."""
     if axis in {each + rank if each < 0 else each for each in axes}:
         raise NotRowwise(f"{what} axis {axis}, the batch axis: {MIXES}")

@@ -1,8 +1,8 @@
 """Proof that a graph's first axis is a batch axis: each row of the output depends on the same row of the input only.
 
 First, every input and output must have a first axis of variable length. Then the graph is walked with several batch
-sizes. Without a proof each request is run by itself: requests that are joined along an axis that is not the batch get
-each other's answers, without any error.
+sizes. Without a proof, each request runs by itself: requests joined along an axis other than the batch axis would get
+each other's results, without any error.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PROVEN = "every answer depends on its own row alone"
 
 @dataclass(frozen=True)
 class Batching:
-    """Whether requests may be joined along the first axis, and a reason for people to read."""
+    """Whether requests may be joined along the first axis, and a human-readable reason."""
 
     axis: str
     """`first`, or `none`."""
@@ -39,7 +39,7 @@ class Batching:
 
 
 def prove(model: onnx.ModelProto) -> Batching:
-    """Prove it for `model`, whose weights may be absent. Subgraphs are followed if their condition is a constant."""
+    """Try the proof for `model`, whose weights may be absent. Branches with a constant condition are followed."""
     weights = {each.name for each in model.graph.initializer}
     inputs = [each for each in model.graph.input if each.name not in weights]
     if why := _not_open(inputs, model.graph.output):
@@ -55,7 +55,7 @@ def prove(model: onnx.ModelProto) -> Batching:
 
 
 def _not_open(inputs: Sequence[onnx.ValueInfoProto], outputs: Sequence[onnx.ValueInfoProto]) -> str | None:
-    """Why the shapes of inputs and outputs alone rule out batching; None if they do not."""
+    """Return why the shapes of inputs and outputs alone rule out batching; None if they do not."""
     if not inputs:
         return "the graph has no inputs"
     for value in inputs:
@@ -66,7 +66,7 @@ def _not_open(inputs: Sequence[onnx.ValueInfoProto], outputs: Sequence[onnx.Valu
 
 
 def fixed_axis(inputs: Iterable[_Shape], outputs: Iterable[_Shape]) -> str | None:
-    """Why a tensor's shape rules out batching: it is a scalar, or its first axis is not -1; None if no shape does."""
+    """Return why a shape rules out batching: a scalar, or a first axis other than -1; None if no shape does."""
     for kind, tensors in (("input", inputs), ("output", outputs)):
         for name, shape in tensors:
             if not shape:
@@ -85,7 +85,7 @@ def _has_open(inputs: Sequence[onnx.ValueInfoProto]) -> bool:
 
 
 def _inlined(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with its local functions inlined, as a copy without larger weights; itself if it has none."""
+    """Return a copy of the model with its local functions inlined and no large weights; itself without functions."""
     if not model.functions:
         return model
     import onnx
@@ -118,7 +118,7 @@ _SMALL = 1 << 15
 
 
 def _walked(model: onnx.ModelProto, inputs: Sequence[onnx.ValueInfoProto], length: int) -> str | None:
-    """Why the proof fails with other variable axes of this `length`; None if it succeeds."""
+    """Return why the proof fails with other variable axes of this `length`; None if it succeeds."""
     opsets = {each.domain if each.domain != "ai.onnx" else "": int(each.version) for each in model.opset_import}
     walk, lengths = Walk(model, opsets), _Lengths(length)
     for value in inputs:
@@ -162,7 +162,7 @@ class _Lengths:
 
 
 def _apart(inputs: Sequence[onnx.ValueInfoProto], ties: Sequence[frozenset[str]]) -> str | None:
-    """Why the numbers of rows of two inputs may differ: neither a shared axis name nor an operator ties them."""
+    """Return why two inputs may differ in their number of rows; None if axis names or operators tie all inputs."""
     names: dict[str, str] = {each.name: each.type.tensor_type.shape.dim[0].dim_param for each in inputs}
     groups = list(_groups(names, ties))
     if len(groups) < 2:

@@ -20,7 +20,7 @@ def _each(rule: Rule, names: str) -> dict[str, Rule]:
 
 
 def refuse(words: str) -> Rule:
-    """A rule that always raises NotRowwise with the reason `words`."""
+    """Return a rule that always raises NotRowwise with the reason `words`."""
 
     def rule(op: Op) -> list[State]:
         raise NotRowwise(words)
@@ -163,7 +163,7 @@ SHAPES_ONLY: dict[str, tuple[int, ...]] = {
 
 
 def shape_of(op: Op, domain: str) -> Sequence[Shapes | None]:
-    """Output shapes of operators for which onnx has no shape inference; None if unknown."""
+    """Return output shapes, also of operators for which onnx has no shape inference; None for an unknown one."""
     if domain not in ("ai.onnx.ml", "com.microsoft") or not op.ins or op.ins[0] is None or op.ins[0].shapes is None:
         return op.outs
     given = op.ins[0].shapes
@@ -175,7 +175,7 @@ def shape_of(op: Op, domain: str) -> Sequence[Shapes | None]:
 
 
 def _scores(op: Op) -> int:
-    """Number of scores that a classifier returns: one per class, or one per pair of classes."""
+    """Return the number of scores that a classifier returns: one per class, or one per pair of classes."""
     classes = len(
         op.attribute("classlabels_int64s")
         or op.attribute("classlabels_strings")

@@ -1,7 +1,7 @@
-"""Trial whether rows get the same answers in a batch as alone: full batch, other order, concurrent callers.
+"""Trial whether rows get the same results in a batch as alone: full batch, other order, concurrent callers.
 
-The proof reads the graph; the trial asks what runs it, a server or onnxruntime, and so finds what the proof cannot: a
-wrong rule, an operator that the server replaced.
+The proof reads the graph; the trial queries what runs the graph, a server or onnxruntime, and so finds what the proof
+cannot: a wrong rule, or an operator that the server replaced.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ import numpy as np
 
 Arrays = Mapping[str, "np.ndarray[Any, Any]"]
 Ask = Callable[[Arrays], Arrays]
-"""One request, answered."""
+"""Sends one request; returns its outputs."""
 Together = Callable[[Sequence[Arrays]], Sequence[Arrays]]
-"""Several requests at once, each answered."""
+"""Sends several requests concurrently; returns the outputs of each."""
 
 ROWS = 8
-"""Largest number of different rows that are sent."""
+"""Maximum number of different rows that are sent."""
 SECONDS = 0.6
 """Approximate duration of a trial; a batch that would take longer is made smaller."""
 _LIKELY = 7 / 8
-"""Share of integers and strings that must be equal: of two classes with nearly equal scores either may win."""
+"""Share of integers and strings that must be equal: with nearly equal scores, either of two classes may win."""
 _RELATIVE = {"float16": 2e-2, "float32": 1e-3, "float64": 1e-3}
 """Tolerance relative to an output's largest value: a batch is summed in another order than a single row."""
 
@@ -40,10 +40,10 @@ class Bounds:
 def tried(
     rows: Arrays, largest: int, ask: Ask, together: Together, bounds: Bounds = Bounds(), seconds: float = SECONDS
 ) -> str:
-    """Why rows depend on one another, in words; empty if none does.
+    """Return a description of how rows depend on one another; empty if they do not.
 
-    `rows`: one or more for each input; `largest`: size of the full batch; `seconds`: approximate duration. Raises what
-    `ask` and `together` raise.
+    `rows`: one or more rows of each input; `largest`: size of the full batch; `seconds`: approximate duration. Raises
+    the errors of `ask` and `together`.
     """
     begun, alone = time.monotonic(), list[Arrays]()
     for row in range(min(ROWS, len(next(iter(rows.values()))))):
@@ -75,7 +75,7 @@ def _taken(rows: Arrays, order: Sequence[int]) -> Arrays:
 
 
 def _differs(alone: Sequence[Arrays], order: Sequence[int], got: Arrays, bounds: Bounds) -> str:
-    """Which output in `got` differs from the answers to the rows in `order` sent alone; empty if none."""
+    """Return which output in `got` differs from those of the rows in `order` sent alone; empty if none does."""
     for name, first in alone[0].items():
         answer = got.get(name)
         expected = [alone[row][name] for row in order]

@@ -57,7 +57,7 @@ State = Free | Sized | Rows | Mixed
 
 @dataclass(frozen=True)
 class Value:
-    """A tensor; `elem_type`: onnx's number of it; `shapes`: None if unknown."""
+    """A tensor; `elem_type`: onnx's TensorProto.DataType; `shapes`: None if unknown."""
 
     elem_type: int
     shapes: Shapes | None
@@ -73,7 +73,7 @@ class Value:
 
     @property
     def numbers(self) -> np.ndarray[Any, Any] | None:
-        """Its numbers if known and the same at every batch size, else None."""
+        """The tensor's numbers if known and the same at every batch size, else None."""
         if self.data is None or any(not np.array_equal(self.data[0], each) for each in self.data[1:]):
             return None
         return self.data[0]

@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 
 
 class Walk:
-    """One pass over a graph. `values`: known so far, by name; `ties`: sets of inputs that an operator combines row by
-    row, and that so have equally many."""
+    """One pass over a graph.
+
+    `values`: values known so far, by name; `ties`: sets of inputs that an operator combines row by row, and that hence
+    have the same number of rows.
+    """
 
     def __init__(self, model: onnx.ModelProto, opsets: Mapping[str, int]) -> None:
         self.values: dict[str, Value] = {}
@@ -131,7 +134,7 @@ class Walk:
 
 
 def constant(tensor: onnx.TensorProto) -> Value:
-    """A weight; its numbers are kept if they are few and in the model file itself."""
+    """Return a weight's value, with its numbers if they are few and in the model file itself."""
     import onnx
 
     shape = tuple(int(size) for size in tensor.dims)
@@ -187,7 +190,7 @@ def _alike(data: Data) -> bool:
 
 
 def _folded(node: onnx.NodeProto, attributes: Mapping[str, Any], given: Sequence[Value | None]) -> Data | None:
-    """The numbers of a single output if those of all inputs are known, else None."""
+    """Return the numbers of a node's single output if those of all inputs are known, else None."""
     import onnx
 
     if len(node.output) != 1 or not given or any(each is not None and each.data is None for each in given):
@@ -220,7 +223,7 @@ _TRUTH = frozenset(["Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual",
 
 
 def _checked(state: State, shapes: Shapes | None, called: str) -> State:
-    """`state` if the shapes agree with it (only the batch axis grows with the batch), else Mixed."""
+    """Return `state` if the shapes agree with it (only the batch axis grows with the batch), else Mixed."""
     if not isinstance(state, Rows):
         return state
     if shapes is None:

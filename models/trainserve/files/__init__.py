@@ -1,8 +1,8 @@
-"""Files that come from elsewhere, and files that others may read at any moment: archives, names that stay below their
+"""Handling of files from untrusted sources and of files with concurrent readers: archives, confinement of names to a
 folder, locks between processes, durable writes.
 
-What the data sets of a training pod and the models of a serving pod have in common. Imports nothing of ours; its errors
-are ValueErrors whose words the caller passes on under a name of its own.
+Shared by the data sets of training pods and the models of serving pods. Imports no other package of this project; its
+errors are ValueErrors, whose messages the caller reports in an error class of its own.
 """
 
 from trainserve.files.inside import EscapingName, inside, place_for

@@ -1,4 +1,4 @@
-"""Archives: .tar, compressed or not, and .zip. What is in them cannot leave its folder, and nothing is a link."""
+"""Safe unpacking of archives: .tar, compressed or not, and .zip. Links and names that leave the folder are refused."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class UnusableArchive(ValueError):
 
 @dataclass(frozen=True)
 class Bound:
-    """The bytes that an archive may unpack to, and `words` that say so to whoever made a larger one."""
+    """The maximum size in bytes of an unpacked archive, and `words` that name this limit in the error message."""
 
     bytes: int
     words: str
@@ -38,11 +38,11 @@ def unpack(
     reserve: Callable[[int], None] = lambda size: None,
     moved: Callable[[int], None] = lambda size: None,
 ) -> None:
-    """Fill `folder`, which is there, with the files of the archive at `path`.
+    """Unpack the archive at `path` into the existing `folder`.
 
-    `where` is what messages call the archive. `empty_folders`: whether members that are folders are made, too.
-    `reserve` is told how many bytes there will be in all before each file is written, `moved` how many were written.
-    Raises UnusableArchive, EscapingName, and OSError for `folder` alone.
+    `where` names the archive in messages. `empty_folders`: whether to create members that are folders, too. `reserve`
+    is called before each file with the total size in bytes including that file, `moved` after each write with the
+    number of bytes written. Raises UnusableArchive, EscapingName, and OSError (only for `folder`).
     """
     written = 0
     for name, content, size in _members(path, where):
@@ -65,7 +65,7 @@ def unpack(
 
 
 def _members(path: Path, where: object) -> Iterator[tuple[str, IO[bytes] | None, int]]:
-    """Name, content and size of each; a folder has no content."""
+    """Yield each member's name, content (None for a folder) and size in bytes. Raises UnusableArchive."""
     read = _zip if path.name.lower().endswith(".zip") else _tar
     members = read(path, where)
     while True:

@@ -1,4 +1,4 @@
-"""Writes that others see whole or not at all, and that outlive a loss of power: made aside, synced, renamed."""
+"""Atomic writes that survive a loss of power: written under a temporary name, synced, renamed."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ import secrets
 from pathlib import Path
 
 _MANY = 100
-"""Files above which it is faster to have all that a file system holds written than one after the other."""
+"""Number of files above which syncing the whole file system is faster than syncing them one by one."""
 
 
 def write(path: Path, content: bytes) -> None:
-    """Make `content` the file at `path`, in the place of what was there; its folder must be there. Raises OSError."""
+    """Write `content` to `path` durably and atomically, replacing an existing file. Raises OSError.
+
+    The folder of `path` must exist.
+    """
     aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         aside.write_bytes(content)
@@ -27,7 +30,10 @@ def write(path: Path, content: bytes) -> None:
 
 
 def appear(made: Path, final: Path) -> bool:
-    """Give the folder `made` the name `final`, in one step. False where something has it; `made` is then left."""
+    """Rename the folder `made` to `final` atomically and durably. Raises OSError.
+
+    Returns False, and leaves `made` unchanged, if `final` already exists.
+    """
     try:
         made.rename(final)
     except OSError as error:
@@ -39,7 +45,7 @@ def appear(made: Path, final: Path) -> bool:
 
 
 def sync_tree(folder: Path) -> None:
-    """Have a folder on the disk with all that is in it. Raises OSError."""
+    """Sync a folder and all its content to disk. Raises OSError."""
     paths = [Path(below, name) for below, _, files in os.walk(folder, topdown=False) for name in (*files, "")]
     if len(paths) > _MANY:
         _sync_all(folder)
@@ -49,7 +55,7 @@ def sync_tree(folder: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Have one file, or the names in one folder, on the disk. Raises OSError."""
+    """Sync one file, or the entries of one folder, to disk. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -61,7 +67,7 @@ def sync(path: Path) -> None:
 
 
 def _sync_all(folder: Path) -> None:
-    """The whole file system that the folder is on."""
+    """Sync the whole file system that contains `folder`. Raises OSError."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         if ctypes.CDLL(None, use_errno=True).syncfs(descriptor):

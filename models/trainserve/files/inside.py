@@ -1,4 +1,4 @@
-"""Names that come from elsewhere (archives, manifests, graphs, listings), as paths that stay below one folder."""
+"""Untrusted names (of archives, manifests, graphs, listings) as paths that are confined to a folder."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ class EscapingName(ValueError):
 
 
 def inside(folder: Path, name: str, confined: Path | None = None, where: object = None) -> Path:
-    """`folder`/`name`. Raises EscapingName when it is not below `folder`, or is a link out of `confined` (`folder`).
+    """Return `folder`/`name`. Raises EscapingName if it is not below `folder`, or is a link out of `confined`.
 
-    `where` is what messages call the place that the name comes from; `folder` unless it is given.
+    `confined` is `folder` by default. `where` names the origin of `name` in messages; by default, that is `folder`.
     """
     where = folder if where is None else where
     parts = PurePosixPath(name).parts
@@ -26,9 +26,9 @@ def inside(folder: Path, name: str, confined: Path | None = None, where: object 
 
 
 def place_for(folder: Path, name: str, where: object) -> Path:
-    """As `inside`, for a file that is about to be written: the folders above it are made.
+    """Return `folder`/`name` like `inside`, for a file to be written: its parent folders are created.
 
-    Raises EscapingName also for a name that lies below a file, and OSError where nothing can be made.
+    Raises EscapingName also for a name below a file, and OSError if a folder cannot be created.
     """
     path = inside(folder, name, where=where)
     try:

@@ -1,4 +1,4 @@
-"""Locks by name, between processes: flock, which the kernel releases when its holder dies, however it dies."""
+"""Named locks between processes: flock, which the kernel releases when its holder dies for any reason."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import IO
 
 
 class Locks:
-    """One file for each in `folder`, made when it is asked for. `waiting` is told when another process has it."""
+    """Named locks, each a file in `folder`, created on first use. `waiting` is called if another process holds one."""
 
     def __init__(self, folder: Path, waiting: Callable[[], None]) -> None:
         self._folder, self._waiting = folder, waiting
 
     def hold(self, name: str, how: int) -> IO[bytes]:
-        """The lock, fcntl.LOCK_SH or LOCK_EX, until what is returned is closed.
+        """Acquire a lock (`how`: fcntl.LOCK_SH or LOCK_EX), held until the returned file is closed.
 
-        Raises BlockingIOError where LOCK_NB is added and another has it.
+        Raises BlockingIOError if `how` includes LOCK_NB and another process holds the lock.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         while True:
@@ -37,14 +37,14 @@ class Locks:
             except BaseException:
                 lock.close()
                 raise
-            lock.close()  # forgotten by its last holder before it was ours
+            lock.close()  # its last holder removed the file before this process had the lock
 
     @contextlib.contextmanager
     def alone(self, name: str, how: int = 0) -> Iterator[None]:
-        """The lock for nobody else; LOCK_NB as in `hold`."""
+        """Hold a lock exclusively for the block; `how` may be LOCK_NB, as in `hold`."""
         with self.hold(name, fcntl.LOCK_EX | how):
             yield
 
     def forget(self, name: str) -> None:
-        """Remove its file; only for who has it alone."""
+        """Remove a lock's file; only its exclusive holder may call this."""
         (self._folder / name).unlink()

@@ -1,10 +1,10 @@
-"""Pictures as people have them, made upright and of 8 bits a channel: what is trained on and what is asked.
+"""Decoding of picture files to upright images with 8 bits per channel, for training and for requests.
 
-A training pod and the command line both decode with this module, so one file gives the same pixels to both. It needs
+Training pods and the command line both decode with this module, so that a file gives the same pixels in both. It needs
 Pillow, and is imported by those two only.
 
-Values are scaled by what they mean: 16 bits as 0..65535, floats as 0..1 or as 0..255; palettes and CMYK become RGB;
-what is transparent is laid on white; of several frames the first is taken.
+Values are scaled by their range: 16 bits as 0..65535, floats as 0..1 or 0..255. Palettes and CMYK become RGB;
+transparent pixels are blended with white; of several frames, the first is used.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from PIL import Image, ImageOps
 from trainserve.api import limits
 
 _PLUGINS = ("Png", "Jpeg", "WebP", "Gif", "Bmp", "Tiff", "Ppm", "Avif")
-"""Pillow's, each in a module of its own; left to itself it imports all forty when it meets the first WebP."""
+"""Pillow's plugins, each in its own module; by default, Pillow imports all forty for the first WebP."""
 for _name in _PLUGINS:
     with contextlib.suppress(ImportError):  # Avif: Pillow before 11.3
         importlib.import_module(f"PIL.{_name}ImagePlugin")
 FORMATS = [name for name in map(str.upper, _PLUGINS) if name in Image.OPEN]
-"""What is read, by Pillow's names; it is the content that tells, never the name."""
+"""Supported formats, by Pillow's names; they are detected by content, never by file name."""
 SUFFIXES = (
     ".avif", ".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp",
 )  # fmt: skip
-"""How names of such files end."""
+"""File name suffixes of the supported formats."""
 UNREADABLE = (".heic", ".heif", ".jp2", ".jxl")
-"""How names of pictures end that Pillow alone does not read."""
+"""File name suffixes of picture formats that Pillow alone cannot read."""
 
 Mode = Literal["L", "RGB"]
 Depth = Literal["", "16-bit", "32-bit", "float"]
@@ -47,12 +47,12 @@ _WORDS = {"L": "greyscale"}
 
 
 class BadPicture(ValueError):
-    """Says what is wrong with it; whoever knows the name puts that before."""
+    """A picture cannot be used; the message says why, and the caller prefixes the file's name."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """What a picture's header says. `deep` is how its values are kept where that is not 8 bits a channel."""
+    """Properties of a picture from its header. `deep` is the depth of its values if not 8 bits per channel."""
 
     grey: bool
     deep: Depth = ""
@@ -63,29 +63,29 @@ class Look:
 
 @dataclass(frozen=True)
 class Picture:
-    """Of mode L or RGB, upright. `done`: what was done to get there, each a few words."""
+    """An upright image of mode L or RGB. `done` describes each conversion in a few words."""
 
     image: Image.Image
     done: tuple[str, ...] = ()
 
 
 def is_named_picture(name: str) -> bool:
-    """Whether a file's name says that it is a picture, readable here or not."""
+    """Return whether a file name has the suffix of a picture, supported or not."""
     return name.lower().endswith(SUFFIXES + UNREADABLE)
 
 
 def look(file: IO[bytes]) -> Look:
-    """By the header alone; nothing is decoded. Raises BadPicture when it is no picture that can be read."""
+    """Read a picture's header without decoding pixels. Raises BadPicture if it is not a picture that can be read."""
     with _open(file) as image, _damage():
         alpha, turned, frames = _has_alpha(image), _is_turned(image), _has_frames(image)
         return Look(image.mode in _GREY, _depth(image), alpha, turned, frames)
 
 
 def decode(file: IO[bytes]) -> Picture:
-    """The first frame, upright, as L or RGB. Raises BadPicture."""
+    """Decode the first frame, upright, as L or RGB. Raises BadPicture."""
     with _open(file) as opened, _damage():
         done = ["took the first frame"] if _has_frames(opened) else []
-        turned = _is_turned(opened)  # a TIFF turns itself as it is loaded, and no longer says so
+        turned = _is_turned(opened)  # Pillow turns a TIFF upright on load, and drops its orientation
         opened.load()
         upright = opened
         if _is_turned(opened):
@@ -95,7 +95,7 @@ def decode(file: IO[bytes]) -> Picture:
 
 
 def fit(image: Image.Image, mode: Mode, size: tuple[int, int]) -> Picture:
-    """In that mode and of that size, (width, height): bilinear, smoothed where it shrinks."""
+    """Convert an image to `mode` and resize it to `size` (width, height): bilinear, with antialiasing if it shrinks."""
     done = []
     if image.mode != mode:
         done.append(f"converted {image.mode} to {_WORDS.get(mode, mode)}")
@@ -153,7 +153,7 @@ def _damage() -> Iterator[None]:
 
 
 def _has_frames(image: Image.Image) -> bool:
-    """A camera's JPEG may hold a second picture, a preview, and is none the less one picture."""
+    """Return whether the picture has several frames. A camera's JPEG with a preview as second image counts as one."""
     return image.format not in ("JPEG", "MPO") and bool(getattr(image, "is_animated", False))
 
 
@@ -162,7 +162,7 @@ def _has_alpha(image: Image.Image) -> bool:
 
 
 def _depth(image: Image.Image) -> Depth:
-    """PNG and PPM say that what Pillow opens as I has 16 bits; of a TIFF they are 32."""
+    """Return the depth of the values. What Pillow opens with mode I has 16 bits in a PNG or PPM, 32 in a TIFF."""
     if image.mode == "F":
         return "float"
     if not image.mode.startswith("I"):
@@ -171,16 +171,19 @@ def _depth(image: Image.Image) -> Depth:
 
 
 def _is_turned(image: Image.Image) -> bool:
-    """Whether EXIF or XMP says that it is stored on its side or mirrored. What is damaged in them says nothing."""
+    """Return whether EXIF or XMP marks the picture as rotated or mirrored; damaged metadata are ignored."""
     if image.format == "PNG" and image._im is None and not {"exif", "Raw profile type exif"} & image.info.keys():
-        return False  # Pillow would decode all of it, to look for EXIF behind the pixels
+        return False  # Pillow would decode the whole picture, to search for EXIF after the pixels
     with contextlib.suppress(Exception):
         return image.getexif().get(_ORIENTATION, 1) in range(2, 9)
     return False
 
 
 def _eight_bits(image: Image.Image, opened: Image.Image) -> tuple[Image.Image, list[str]]:
-    """`opened` knows the format, which an image that was turned has forgotten."""
+    """Convert an image to mode L or RGB; return it and descriptions of the conversions. Raises BadPicture.
+
+    `opened` is the image as opened, with the format, which a transposed image lacks.
+    """
     mode = image.mode
     if mode == "F":
         return _of_floats(image)
@@ -198,7 +201,7 @@ def _eight_bits(image: Image.Image, opened: Image.Image) -> tuple[Image.Image, l
 
 
 def _range(image: Image.Image) -> tuple[float, float]:
-    """Of an image of one channel."""
+    """Return the smallest and largest value of an image with one channel."""
     low, high = image.getextrema()
     assert isinstance(low, int | float) and isinstance(high, int | float)
     return low, high
@@ -207,7 +210,7 @@ def _range(image: Image.Image) -> tuple[float, float]:
 def _of_integers(image: Image.Image, opened: Image.Image) -> tuple[Image.Image, list[str]]:
     wide = image.convert("I")
     if _depth(opened) == "32-bit":
-        # Nothing says what 32 bits mean: taken for what the values fit.
+        # The range of 32-bit values is unspecified, so it is inferred from the values.
         low, high = _range(wide)
         if low < 0 or high > 65535:
             raise BadPicture(f"32-bit values {low}..{high}; must be 0..255 or 0..65535")
@@ -217,7 +220,7 @@ def _of_integers(image: Image.Image, opened: Image.Image) -> tuple[Image.Image, 
     tags: Any = getattr(opened, "tag_v2", {})
     bits = 12 if (tags.get(_BITS) or (16,))[0] == 12 else 16
     grey = _scaled(wide, 255 / (2**bits - 1))
-    # Pillow heeds this tag for 8 bits alone.
+    # Pillow respects this tag for 8 bits only.
     return ImageOps.invert(grey) if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO else grey, [f"scaled {bits} bits to 8"]
 
 
@@ -234,5 +237,5 @@ def _of_floats(image: Image.Image) -> tuple[Image.Image, list[str]]:
 
 
 def _scaled(image: Image.Image, by: float) -> Image.Image:
-    """Rounded: what follows cuts off."""
+    """Multiply values by `by` and convert to L, rounding, since the conversion truncates."""
     return image.point(lambda value: value * by + 0.5).convert("L")

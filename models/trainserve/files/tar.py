@@ -6,7 +6,7 @@ import tarfile
 from typing import Self
 
 _LONGEST = 1 << 20
-"""Most bytes of an extended header, which is read into memory as a whole."""
+"""Maximum size in bytes of an extended header, which is read into memory as a whole."""
 _SAYING = (
     tarfile.GNUTYPE_LONGNAME,
     tarfile.GNUTYPE_LONGLINK,
@@ -17,8 +17,10 @@ _SAYING = (
 
 
 class Whole(tarfile.TarInfo):
-    """A TarInfo that raises errors for damaged headers, which tarfile takes for the archive's end unless they are
-    first, and for extended headers that are too long, which tarfile would read."""
+    """A TarInfo that raises errors for damaged and for overlong headers.
+
+    tarfile treats a damaged header as the archive's end unless it is the first, and reads extended headers of any size.
+    """
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:

@@ -19,9 +19,9 @@ class TooLarge(ValueError):
 
 
 def check(file: Path | IO[bytes], most: int, where: str) -> None:
-    """Raise TooLarge if the arrays take more than `most` bytes in all; `where`: what messages call the file.
+    """Raise TooLarge if the arrays take more than `most` bytes in all; `where` names the file in messages.
 
-    A file that is not an .npz passes: its reader reports that.
+    A file that is not an .npz passes, since its reader reports that.
     """
     total = 0
     with contextlib.suppress(zipfile.BadZipFile), zipfile.ZipFile(file) as content:
@@ -40,7 +40,7 @@ def _compare(size: int, most: int, where: str) -> None:
 
 
 def _claimed(content: zipfile.ZipFile, info: zipfile.ZipInfo) -> int:
-    """Bytes of an array by its own header; 0 if that cannot be read."""
+    """Return the size in bytes of an array according to its own header; 0 if that cannot be read."""
     try:
         with content.open(info) as member:
             version = np.lib.format.read_magic(member)

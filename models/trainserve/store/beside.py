@@ -16,7 +16,7 @@ _EXTERNAL = 1
 
 
 def tensors(model: Any) -> Iterator[Any]:
-    """All tensors of a ModelProto, in any graph, function or attribute, whose values are in another file."""
+    """Yield all tensors of a ModelProto, in any graph, function or attribute, whose values are in another file."""
     waiting: list[Any] = [model]
     while waiting:
         message = waiting.pop()
@@ -30,6 +30,6 @@ def tensors(model: Any) -> Iterator[Any]:
 
 
 def location(tensor: Any) -> str:
-    """The tensor's file, relative to the model's folder; "" if none is named, bytes if the name is not UTF-8."""
+    """Return the tensor's file, relative to the model's folder; "" if none is named, bytes if it is not UTF-8."""
     named: str = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
     return named

@@ -11,14 +11,14 @@ from trainserve.api.reasons import Reason
 class StoreError(Exception):
     """The store cannot be read or written; the message names the path and the system's error.
 
-    `reason`: the reason in a pod's termination message says of it.
+    `reason` is the reason that a pod's termination message gives for it.
     """
 
     reason: ClassVar[Reason] = Reason.STORE_ERROR
 
     @classmethod
     def of(cls, doing: str, path: object, error: BaseException) -> StoreError:
-        """From an `error` of the file system or object store while `doing` something at `path`."""
+        """Return an error for an `error` of the file system or object store while `doing` something at `path`."""
         words = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
         return cls(f"cannot {doing} {path}: {words or type(error).__name__}")
 

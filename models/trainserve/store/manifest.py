@@ -185,9 +185,9 @@ class Manifest(ManifestDraft):
             raise VersionMismatch(f"{path}: the manifest of {found}, not of {asked}")
 
     def to_bytes(self) -> bytes:
-        """The bytes of manifest.json. Fields that earlier releases would refuse are omitted if None."""
+        """Return the bytes of manifest.json. Fields that earlier releases would refuse are omitted if None."""
         unknown = {name for name in ("curves", "batching") if getattr(self, name) is None}
-        # By way of pydantic's own JSON, in which NaN and infinities are null.
+        # Through pydantic's JSON, which writes NaN and infinities as null.
         content = json.loads(self.model_dump_json(by_alias=True, exclude=unknown))
         return json.dumps(content, sort_keys=True, indent=1, allow_nan=False).encode() + b"\n"
 
@@ -201,5 +201,5 @@ class Manifest(ManifestDraft):
 
 
 def digest(content: bytes) -> str:
-    """A version's digest, `sha256:<hex>` of its manifest.json, `content`."""
+    """Return a version's digest, `sha256:<hex>` of its manifest.json, `content`."""
     return f"sha256:{hashlib.sha256(content).hexdigest()}"

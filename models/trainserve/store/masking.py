@@ -20,9 +20,9 @@ from trainserve.api.pod import PodPath
 FOLDER = Path(PodPath.SECRETS)
 """The folder where Secrets are mounted, each value a file."""
 SHORTEST = 8
-"""Fewest characters of a masked value: shorter ones occur in harmless words."""
+"""Minimum length in characters of a masked value: shorter ones occur in harmless words."""
 LARGEST = 64 * 1024
-"""Most bytes of a file that is read: larger ones are bundles of certificates."""
+"""Maximum size in bytes of a file that is read: larger ones are bundles of certificates."""
 
 CREDENTIAL = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|(^|_)KEY($|_)", re.IGNORECASE)
 """Names of variables that hold a credential, whatever their source."""
@@ -34,7 +34,7 @@ _PLACE = re.compile(r"\w*(?:file|path|dir|folder)", re.IGNORECASE)
 
 
 def masked(told: Any) -> Any:
-    """`told` (a text, or JSON that holds texts) with every secret value replaced by its name."""
+    """Return `told` (a text, or JSON with texts) with every secret value replaced by its name."""
     if isinstance(told, str):
         return without(told, _here())
     if isinstance(told, dict):
@@ -46,12 +46,12 @@ def masked(told: Any) -> Any:
 
 @functools.cache
 def _here() -> Mapping[str, str]:
-    """The secret values of this process at the first call."""
+    """Return this process' secret values, as of the first call."""
     return values(os.environ, FOLDER)
 
 
 def values(environment: Mapping[str, str], folder: Path) -> dict[str, str]:
-    """Secret values with their names, longest first, in all forms in which programs print them."""
+    """Return secret values and their names, longest first, in all forms in which programs print them."""
     found: dict[str, str] = {}
 
     def add(name: str, value: str) -> None:
@@ -79,7 +79,7 @@ def _content(path: Path) -> str:
 
 
 def without(text: str, known: Mapping[str, str]) -> str:
-    """`text` with every value in `known` replaced by its name."""
+    """Return `text` with every value in `known` replaced by its name."""
     for value, name in known.items():
         if value in text:
             text = text.replace(value, f"<{name}>")

@@ -17,7 +17,7 @@ REPORT = "report.html"
 
 
 def is_label(value: str) -> bool:
-    """Whether `value` may name a namespace or a model."""
+    """Return whether `value` may name a namespace or a model."""
     return bool(_LABEL.fullmatch(value))
 
 
@@ -29,7 +29,7 @@ def label(what: str, value: str) -> str:
 
 
 def is_file(value: str) -> bool:
-    """Whether `value` may name a file of a version."""
+    """Return whether `value` may name a file of a version."""
     return bool(_FILE.fullmatch(value))
 
 
@@ -43,5 +43,5 @@ def file(value: str) -> str:
 
 
 def version(folder: str) -> int | None:
-    """The version number of a folder's name; None if it is not one."""
+    """Return the version number of a folder's name; None if it is not one."""
     return int(folder) if _VERSION.fullmatch(folder) else None

@@ -19,19 +19,19 @@ class Place(Protocol):
     """Reading below a root. Paths are relative to it, with '/'. Raises FileNotFoundError for a missing path."""
 
     def list(self, path: str) -> list[str]:
-        """Names of the folder's entries; empty without such a folder."""
+        """Return the names of the folder's entries; empty if it does not exist."""
         ...
 
     def exists(self, path: str) -> bool:
-        """Whether the file exists."""
+        """Return whether the file exists."""
         ...
 
     def read(self, path: str) -> bytes:
-        """The content of the file."""
+        """Return the content of the file."""
         ...
 
     def chunks(self, path: str) -> Iterator[bytes]:
-        """The content of the file in chunks of at most 1 MiB."""
+        """Yield the content of the file in chunks of at most 1 MiB."""
         ...
 
 
@@ -79,7 +79,7 @@ class RemotePlace(Place):
             raise InvalidAddress.of("open", url, error) from error
 
     def path(self, path: str) -> str:
-        """The full name of `path` in the file system."""
+        """Return the full name of `path` in the file system."""
         return f"{self.root.rstrip('/')}/{path}".rstrip("/")
 
     @override
@@ -126,7 +126,7 @@ class RemotePlace(Place):
 
 @contextlib.contextmanager
 def _errors_of_clients() -> Iterator[None]:
-    """Inside, the clients' own errors (no credentials, no such host) become OSError."""
+    """Convert the clients' own errors (no credentials, no such host) within the block to OSError."""
     try:
         yield
     except OSError:
@@ -136,7 +136,10 @@ def _errors_of_clients() -> Iterator[None]:
 
 
 def place(root: str | Path) -> LocalPlace | RemotePlace:
-    """The place of `root`: a path, `file:///abs/folder`, or another fsspec URL such as `s3://bucket/prefix`."""
+    """Return the place of `root`: a path, `file:///abs/folder`, or another fsspec URL such as `s3://bucket/prefix`.
+
+    Raises InvalidAddress.
+    """
     text = str(root)
     if "://" not in text:
         return LocalPlace(Path(text))

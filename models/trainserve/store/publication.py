@@ -33,7 +33,7 @@ class Publication:
         return f"{self.namespace}/{self.model}"
 
     def manifest(self, version: int) -> bytes:
-        """The bytes of manifest.json for this version number."""
+        """Return the bytes of manifest.json for this version number."""
         return Manifest(
             **dict(self.draft),
             namespace=self.namespace,
@@ -54,7 +54,7 @@ class Placed:
 
 
 def by_uid(at: Place, folder: str, uid: str | None, seen: Survey) -> Placed | None:
-    """The version in `seen` that the TrainJob `uid` published, if any. Raises OSError."""
+    """Return the version in `seen` that the TrainJob `uid` published, if any. Raises OSError."""
     number = seen.of_uid(uid)
     if number is None:
         return None

@@ -76,7 +76,7 @@ def expect_writable(root: str | Path, namespace: str, model: str) -> None:
 def published_by(
     root: str | Path, namespace: str, model: str, uid: str, public_root: str | None = None
 ) -> Published | None:
-    """The version that the TrainJob `uid` published under that name, if any. Raises StoreError."""
+    """Return the version that the TrainJob `uid` published under that name, if any. Raises StoreError."""
     at = place(root)
     try:
         folder = f"{names.label('namespace', namespace)}/{names.label('model', model)}"

@@ -1,8 +1,8 @@
-"""Publishing into a local folder: written under another name, synced, and renamed to the version number.
+"""Publishing into a local folder: written under a temporary name, synced, and renamed to the version number.
 
 A version appears by a single rename of its folder, which fails if the number is taken (rename(2): ENOTEMPTY), so that
 no kill, full disk or concurrent publisher leaves a partial version. A lock per model (flock, released by the kernel
-when its holder dies) serialises publishers; its holder knows that all unfinished folders are of dead ones.
+when its holder dies) serialises publishers, so that its holder can delete unfinished folders as those of dead ones.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def publish(at: LocalPlace, publication: Publication) -> Placed:
 
 @contextlib.contextmanager
 def _turn(folder: Path) -> Iterator[bool]:
-    """Hold the model's lock. Yields False if the file system has no locks; then only the rename decides."""
+    """Hold the model's lock. Yields False if the file system has no locks; then the rename alone prevents conflicts."""
     with (folder / ".lock").open("ab") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)

@@ -39,7 +39,7 @@ def publish(at: RemotePlace, publication: Publication) -> Placed:
 
 
 def _claim(at: RemotePlace, folder: str, number: int) -> int:
-    """Claim `number` or the first free one after it; returns it."""
+    """Claim `number` or the first free one after it, and return it."""
     while True:
         expect_a_number(number, at.path(folder))
         try:

@@ -29,12 +29,12 @@ class Resolved:
 
 
 def address(root: str, namespace: str, model: str, version: int) -> str:
-    """A version's address below `root`, for other readers the public root."""
+    """Return a version's address below `root`, which is the public root if others read the address."""
     return f"{root.rstrip('/')}/{namespace}/{model}/{version}"
 
 
 def models(root: str | Path, namespace: str) -> list[str]:
-    """Sorted names of the models in `namespace` with at least one published version."""
+    """Return the sorted names of the models in `namespace` with at least one published version."""
     names.label("namespace", namespace)
     at = place(root)
     try:
@@ -45,14 +45,14 @@ def models(root: str | Path, namespace: str) -> list[str]:
 
 
 def versions(root: str | Path, namespace: str, model: str) -> list[int]:
-    """Published versions, ascending: numbered folders whose manifest.json is of that version."""
+    """Return published versions, ascending: numbered folders whose manifest.json is of that version."""
     return sorted(survey(place(root), _folder(namespace, model)).published)
 
 
 def resolve(
     root: str | Path, namespace: str, model: str, version: int | None = None, public_root: str | None = None
 ) -> Resolved:
-    """The given `version`, by default the newest.
+    """Resolve the given `version`, by default the newest.
 
     Raises ModelNotFound or VersionNotFound naming what exists, StoreError if it cannot be read, VersionMismatch if its
     manifest is of another version.
@@ -74,7 +74,7 @@ def resolve(
 
 
 def _named(at: Place, folder: str, number: int) -> bytes:
-    """The bytes of a version's manifest; empty without one."""
+    """Return the bytes of a version's manifest; empty if it does not exist."""
     path = f"{folder}/{number}/{MANIFEST}"
     try:
         if not at.exists(path):
@@ -85,13 +85,13 @@ def _named(at: Place, folder: str, number: int) -> bytes:
 
 
 def manifest(root: str | Path, namespace: str, model: str, version: int) -> Manifest:
-    """A version's manifest. Raises VersionNotFound, or StoreError if it cannot be read."""
+    """Return a version's manifest. Raises VersionNotFound, or StoreError if it cannot be read."""
     at, folder = place(root), _version_folder(root, namespace, model, version)
     return _checked_manifest(at, folder)[0]
 
 
 def content(root: str | Path, namespace: str, model: str, version: int, name: str) -> bytes | None:
-    """The verified content of a version's file `name`; None if the version has no such file.
+    """Return the verified content of a version's file `name`; None if the version has no such file.
 
     Raises DigestMismatch, VersionNotFound, or StoreError.
     """

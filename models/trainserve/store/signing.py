@@ -1,8 +1,8 @@
 """Signatures of models: Ed25519 (RFC 8032), 64 raw bytes in a separate file, which openssl can verify, too.
 
-Signed are, of a version, the exact bytes of its manifest.json, which holds the digests of all other files; of anything
-else, the ASCII text of its digest, `sha256:<hex>`. Signatures are beside what they sign: `manifest.json.sig`,
-`<file>.onnx.sig`, and `repository.sig` in the folder of a complete Triton repository.
+For a version, the signed message is the exact content of its manifest.json, which contains the digests of all other
+files; for anything else, it is the ASCII text of its digest, `sha256:<hex>`. A signature is stored next to the signed
+file, as `manifest.json.sig` or `<file>.onnx.sig`, or as `repository.sig` in the folder of a complete Triton repository.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class PublicKey:
 
     @classmethod
     def of(cls, pem: bytes, where: str) -> PublicKey:
-        """Parse `pem`; `where`: what messages call it. Raises InvalidKey."""
+        """Parse `pem`; `where` names it in messages. Raises InvalidKey."""
         from cryptography.hazmat.primitives import serialization
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -103,7 +103,7 @@ class PrivateKey:
         return PublicKey(self._key.public_key())
 
     def sign(self, message: bytes) -> bytes:
-        """The signature's 64 bytes."""
+        """Return the signature of `message`, 64 bytes."""
         return self._key.sign(message)
 
 

@@ -17,7 +17,7 @@ from trainserve.store.places import Place
 _NEAR = 1000
 """Numbers of folders that are not versions are not reused up to this distance above the newest version."""
 _OF_ONE_FILE = (errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EIO)
-"""Errors of a single manifest; all others are of the store."""
+"""Errors that concern a single manifest; all others concern the whole store."""
 _TOLD = 3
 
 
@@ -36,19 +36,22 @@ class Found:
 
 @dataclass(frozen=True)
 class Survey:
-    """Published versions by number, each with the uid of its TrainJob, and other numbered folders, each with the reason
-    why it is not a version."""
+    """Content of a model's folder.
+
+    `published`: versions by number, each with the uid of its TrainJob; `passed_over`: other numbered folders, each with
+    the reason why it is not a version.
+    """
 
     published: dict[int, str | None]
     passed_over: dict[int, str]
 
     def of_uid(self, uid: str | None) -> int | None:
-        """The newest version that the TrainJob `uid` published."""
+        """Return the newest version that the TrainJob `uid` published, or None."""
         numbers = (number for number, found in self.published.items() if found is not None and found == uid)
         return max(numbers, default=None)
 
     def next(self) -> int:
-        """The next free number, ignoring numbers far above the newest version and the last possible one."""
+        """Return the next free number, ignoring numbers far above the newest version and the last possible one."""
         newest = max((number for number in self.published if number < LAST_VERSION), default=0)
         near = (number for number in self.passed_over if number <= newest + _NEAR)
         return 1 + max(newest, *near, 0)
@@ -62,7 +65,7 @@ def survey(at: Place, folder: str) -> Survey:
 
 
 def newest_first(at: Place, folder: str, passed_over: dict[int, str]) -> Iterator[Found]:
-    """Yields the versions in a model's folder, newest first; reasons for skipped folders go into `passed_over`.
+    """Yield the versions in a model's folder, newest first; add the reasons for skipped folders to `passed_over`.
 
     Raises StoreError if the store cannot be read.
     """
@@ -100,7 +103,7 @@ def read(at: Place, folder: str, number: int) -> Found:
 
 
 def told(passed_over: dict[int, str], version: int) -> tuple[str, ...]:
-    """Reasons for skipped folders with numbers above `version`, largest first; of many only the first few."""
+    """Return the reasons for skipped folders with numbers above `version`, largest first, at most 3 and a count."""
     words = [passed_over[number] for number in sorted(passed_over, reverse=True) if number > version]
     more = [f"and {len(words) - _TOLD} more"] if len(words) > _TOLD else []
     return (*words[:_TOLD], *more)
