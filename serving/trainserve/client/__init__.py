@@ -5,7 +5,7 @@
         seen.best, seen.probabilities              # ["7", …], float32 (n, 10)
 
 A client asks the server which inputs a model takes, and refuses arrays that do not fit before it sends anything. The
-package imports no other package of this project; of others it imports numpy, and aiohttp or tritonclient.
+package imports no other package of this project; it needs numpy, and aiohttp or tritonclient.
 """
 
 from trainserve.client.addresses import Protocol

@@ -86,17 +86,17 @@ def decode(content: bytes, header: int) -> dict[str, Array]:
 
 
 def headers(length: int) -> dict[str, str]:
-    """HTTP headers of a request whose JSON header is `length` bytes long."""
+    """Return the HTTP headers of a request whose JSON header is `length` bytes long."""
     return {"Content-Type": "application/octet-stream", _LENGTH: str(length)}
 
 
 def header_length(header: Callable[[str], str | None], content: bytes) -> int:
-    """How many bytes of a response's `content` are its JSON; `header` gives an HTTP header of it by name."""
+    """Return the length in bytes of the JSON in a response's `content`; `header` returns an HTTP header by name."""
     return int(header(_LENGTH) or len(content))
 
 
 def to_bytes(array: Array) -> bytes:
-    """A tensor's content as it goes over the wire, over HTTP and gRPC alike."""
+    """Return a tensor's content in wire format, which is the same over HTTP and gRPC."""
     if array.dtype != object:
         return np.ascontiguousarray(array).tobytes()
     return b"".join(struct.pack("<I", len(each)) + each for each in array.reshape(-1))

@@ -117,7 +117,7 @@ def _words(error: aiohttp.ClientError) -> str:
 
 
 def _reason(content: bytes) -> str:
-    """The error message in a response: that in Triton's JSON, or the beginning of a proxy's text."""
+    """Return the error message in a response: that in Triton's JSON, or the beginning of a proxy's text."""
     text = content[:1000].decode(errors="replace")
     try:
         return str(json.loads(content)["error"])
@@ -126,5 +126,5 @@ def _reason(content: bytes) -> str:
 
 
 def _seconds(retry_after: str | None) -> float:
-    """Retry-After in seconds (RFC 9110, 10.2.3); 0 for a date, which is ignored."""
+    """Return Retry-After in seconds (RFC 9110, 10.2.3); 0 for a date, which is ignored."""
     return float(retry_after) if retry_after and retry_after.isdecimal() else 0.0

@@ -33,7 +33,7 @@ class TensorInfo:
             )
 
     def fitted(self, array: Array) -> Array:
-        """`array` with the axis of 1 that a server requires around single numbers: (n,) to (n, 1), () to (1,)."""
+        """Return `array` with the axis of 1 that a server requires for single numbers: (n,) to (n, 1), () to (1,)."""
         alone = self.shape in ((-1, 1), (1,)) and array.ndim == len(self.shape) - 1
         return array[..., None] if alone else array
 
@@ -57,7 +57,7 @@ class ModelInfo:
             tensor.check(inputs[tensor.name])
 
     def named(self, inputs: Array | Mapping[str, Array]) -> Mapping[str, Array]:
-        """`inputs` by name, fitted; a single array is that of a model's only input. Raises BadInput."""
+        """Return `inputs` by name, fitted; a single array is that of a model's only input. Raises BadInput."""
         if isinstance(inputs, Mapping):
             return self.fitted(inputs)
         if len(self.inputs) != 1:
@@ -66,7 +66,7 @@ class ModelInfo:
         return self.fitted({self.inputs[0].name: inputs})
 
     def fitted(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """`inputs`, each with the axis that its tensor requires (TensorInfo.fitted)."""
+        """Return `inputs`, each with the axis that its tensor requires (TensorInfo.fitted)."""
         known = {tensor.name: tensor for tensor in self.inputs}
         return {name: known[name].fitted(array) if name in known else array for name, array in inputs.items()}
 
@@ -88,7 +88,7 @@ class ModelInfo:
             yield {name: array[start : start + self.max_batch] for name, array in inputs.items()}
 
     def scores(self) -> TensorInfo:
-        """The output of class probabilities: the first of shape [n, classes]. Raises BadInput if there is none.
+        """Return the output of class probabilities: the first of shape [n, classes]. Raises BadInput if there is none.
 
         Outputs of real numbers are preferred, and among them those of several values per row: a single one may be the
         number of the best class. Outputs of text are left out.
@@ -121,7 +121,7 @@ class Predictions:
         return [self.labels[index] for index in self.probabilities.argmax(axis=1)]
 
     def top(self, count: int) -> list[list[tuple[int, str, float]]]:
-        """For each row its `count` most probable classes as (index, label, probability), the most probable first."""
+        """Return each row's `count` most probable classes as (index, label, probability), the most probable first."""
         order = np.argsort(-self.probabilities, axis=1, kind="stable")[:, :count]
         return [
             [(int(index), self.labels[index], float(row[index])) for index in indexes]

@@ -1,8 +1,8 @@
 """Choice of the replica for the next request. Pure: the time is passed in, nothing is sent.
 
-The replica with the fewest outstanding requests is chosen, and those with equally many in turn. A replica that failed
-rests, twice as long after each further failure; then a single request tries it, and the first answer brings it back.
-When all replicas rest, they are chosen as if none did: trying is better than refusing, as with Envoy's panic threshold.
+The replica with the fewest outstanding requests is chosen; ties are resolved round-robin. A replica that failed rests,
+twice as long after each further failure; then a single request tries it, and the first answer brings it back. When all
+replicas rest, they are chosen as if none did: trying is better than refusing, as with Envoy's panic threshold.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ class Replica:
     turn: int = 0
 
     def usable(self, now: float) -> bool:
-        """Whether it may be chosen: it did not fail, or its rest is over and no request is trying it."""
+        """Return whether it may be chosen: it did not fail, or its rest is over and no request is trying it."""
         return not self.failures or (now >= self.resting_until and not self.outstanding)
 
     def answered(self) -> None:
-        """Record an answer, which may be an error."""
+        """Record an answer by the server, which may be an error."""
         self.failures, self.resting_until = 0, 0.0
 
     def failed(self, now: float) -> None:

@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 
 def pause(round_number: int, chance: float) -> float:
-    """Seconds to wait before round `round_number` of retries, from 0; `chance` is a random number from 0 to 1."""
+    """Return the seconds to wait before round `round_number` (from 0) of retries; `chance` is random from 0 to 1."""
     return float(min(FIRST_WAIT * 2.0 ** min(round_number, 30), LONGEST_WAIT)) * (0.5 + chance / 2)
 
 
@@ -94,7 +94,7 @@ class Call:
         return answer
 
     def late(self, timeout: float) -> DeadlineExceeded:
-        """The error to raise after the deadline, which was `timeout` seconds."""
+        """Return the error to raise after the deadline, which was `timeout` seconds."""
         where = f"{self._asked.address}: " if self._asked else ""
         last = f"; before that: {self._last}" if self._last else ""
         return DeadlineExceeded(f"{where}no answer within {timeout:g} s{last}")

@@ -1,6 +1,6 @@
-"""The synchronous client: the one for asyncio, in an event loop in a thread that all clients of a process share.
+"""The synchronous client: runs the asyncio client in an event loop, in a thread that all clients of a process share.
 
-So there is one implementation, and deadlines hold to the millisecond whatever a server does, which blocking sockets
+There is thus one implementation, and deadlines hold to the millisecond whatever a server does, which blocking sockets
 cannot guarantee: their timeouts apply to single reads.
 """
 
@@ -96,7 +96,7 @@ def _started() -> asyncio.AbstractEventLoop:
 
 
 def _loop() -> asyncio.AbstractEventLoop:
-    with _starting:  # concurrent first calls must not start a loop each
+    with _starting:  # concurrent first calls must not each start a loop
         return _started()
 
 
@@ -104,13 +104,13 @@ _starting = threading.Lock()
 
 
 def _part(loop: asyncio.AbstractEventLoop, selector: selectors.BaseSelector) -> None:
-    """Part a forked child from the parent's event loop, of which it has a copy without the thread.
+    """Detach a forked child from the parent's event loop, of which it has a copy without the thread.
 
-    Both share one epoll instance, from which closing a connection in the child would remove the parent's: the child
-    gets an instance of its own in its place.
+    Both share one epoll instance, and closing a connection in the child would remove the parent's connection from it;
+    so the child gets its own instance in its place.
     """
     _started.cache_clear()
-    # The parent's connections are rightly never closed here: asyncio must not warn about them.
+    # The child must never close the parent's connections, so asyncio must not warn about that.
     loop.set_exception_handler(lambda *_: None)
     if isinstance(selector, selectors.EpollSelector):
         with select.epoll() as another:
