@@ -1,7 +1,7 @@
-"""Wait of a neighbour: 1,500 TrainJobs at once in one namespace, then one in each of five others.
+"""Delay of other namespaces by a large one: 1,500 TrainJobs at once in one namespace, then one in each of five others.
 
-The API server is real, nothing runs beside it but the operator; figures are seconds from before a neighbour's create
-call until its first status can be read. All of them share this machine's cores with the API server.
+The API server is real, and only the operator runs besides it. Figures are seconds from before a neighbour's create call
+until its first status can be read. All processes share this machine's cores.
 
 Run with `python -m bench.neighbours`.
 """
@@ -22,7 +22,7 @@ GOAL = 1.0
 
 
 def main() -> None:
-    """Measure both, and how many jobs of the crowd had a status by then."""
+    """Measure and report the delays, and how many jobs of the crowd still had no status."""
     with api_server() as (client, kubeconfig):
         replicas = Replicas(kubeconfig, kubeconfig.parent)
         try:
@@ -46,13 +46,13 @@ def main() -> None:
 
 
 def create(client: Client, namespace: str, name: str) -> None:
-    """Create a TrainJob of a command."""
+    """Create a TrainJob that runs a command."""
     spec = {"model": {"image": "any", "command": ["true"]}}
     client.create("TrainJob", {"metadata": {"name": name, "namespace": namespace}, "spec": spec})
 
 
 def first_status(client: Client, namespace: str) -> float:
-    """Return the seconds until a job that is created now has a status."""
+    """Create a job, and return the seconds until it has a status."""
     began = time.monotonic()
     create(client, namespace, "one")
     while not told(client.get("TrainJob", "one", namespace)):

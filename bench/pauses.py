@@ -1,9 +1,8 @@
-"""Pauses of the leading one of two replicas of the operator, by SIGSTOP in the middle of its work: whether a job is
-lost or trained twice when it continues.
+"""Pauses of the leader of two operator replicas by SIGSTOP: checks that no job is lost or trained twice after SIGCONT.
 
-Ten rounds of ten TrainJobs. In each the holder of the Lease is stopped for 10 to 60 s while its jobs start, run and
-end, and is woken again. The API server is real; the pods' states are written as a kubelet would. A replica that ends is
-started anew, as its Deployment would.
+Ten rounds of ten TrainJobs. In each, the holder of the Lease is stopped for 10 to 60 s while its jobs start, run and
+end, and is then continued. The API server is real; this program writes the pods' states as a kubelet would. A replica
+that ends is restarted, as its Deployment would.
 
 Run with `python -m bench.pauses`.
 """
@@ -50,7 +49,7 @@ main()
 
 @dataclass
 class Replicas:
-    """Processes of the operator, of which one acts: `python` runs them. `times` replace constants of the Lease."""
+    """Processes of the operator, one of which leads. `python` runs them; `times` replaces constants of the Lease."""
 
     kubeconfig: Path
     folder: Path
@@ -62,13 +61,13 @@ class Replicas:
     """URL of the newest replica's metrics."""
 
     def keep(self, count: int = 2) -> None:
-        """Keep `count` replicas running, in place of those that ended."""
+        """Start replicas in place of those that ended, so that `count` run."""
         alive = [process for process in self.running if process.poll() is None]
         self.ended += len(self.running) - len(alive)
         self.running = alive + [self._start() for _ in range(count - len(alive))]
 
     def holder(self, client: Client) -> int | None:
-        """Return the process id of the replica that holds the Lease; None if none does, or it has ended."""
+        """Return the process id of the replica that holds the Lease; None if there is none or it has ended."""
         try:
             spec = client.get("Lease", LEASE, SYSTEM).get("spec") or {}
         except ApiError:
@@ -77,7 +76,7 @@ class Replicas:
         return pid if any(process.pid == pid and process.poll() is None for process in self.running) else None
 
     def stop(self) -> None:
-        """End the replicas, those stopped by a signal too."""
+        """Stop the replicas, including paused ones."""
         for process in self.running:
             process.send_signal(signal.SIGCONT)
             process.terminate()
@@ -100,7 +99,7 @@ class Replicas:
 
 
 class Kubelet(threading.Thread):
-    """Starts the pods of a namespace and ends them well, each after `seconds`; counts them by job."""
+    """Simulates a kubelet: starts the pods of a namespace, and lets each succeed after `seconds` (minimum, maximum)."""
 
     def __init__(self, client: Client, namespace: str, seconds: tuple[float, float]) -> None:
         super().__init__(daemon=True)
@@ -108,16 +107,16 @@ class Kubelet(threading.Thread):
         self._due: dict[str, float] = {}
         self._over = threading.Event()
         self.seen: dict[str, str] = {}
-        """Job by the pod's uid."""
+        """Job names by pod uid."""
 
     def run(self) -> None:
-        """Run pods until `stop` is called."""
+        """Simulate pods until `stop` is called."""
         while not self._over.wait(0.1):
             for pod in self._client.list("Pod", self._namespace):
                 self._act(pod)
 
     def stop(self) -> None:
-        """Stop running pods."""
+        """Stop the simulation."""
         self._over.set()
         self.join()
 
@@ -153,7 +152,7 @@ class Kubelet(threading.Thread):
 
 @dataclass
 class Counts:
-    """Outcomes of the jobs of all rounds."""
+    """Counts over the jobs of all rounds."""
 
     jobs: int = 0
     complete: int = 0
@@ -162,11 +161,11 @@ class Counts:
     again: int = 0
     """Number of jobs with a second attempt or a second pod."""
     told: list[str] = field(default_factory=list)
-    """Descriptions of what is wrong, by job."""
+    """Descriptions of the jobs for which something is wrong."""
 
 
 def play(client: Client, replicas: Replicas, jobs: int, pause: float, counts: Counts) -> None:
-    """Play one round in a namespace of its own."""
+    """Run one round in its own namespace, with a pause of `pause` seconds, and add its outcome to `counts`."""
     namespace = f"pauses-{counts.jobs}"
     make_namespace(client, namespace)
     wait(lambda: replicas.holder(client), "a replica holds the lease")
@@ -183,7 +182,7 @@ def play(client: Client, replicas: Replicas, jobs: int, pause: float, counts: Co
     os.kill(holder, signal.SIGSTOP)
     time.sleep(pause)
     os.kill(holder, signal.SIGCONT)
-    # The resumed replica notices or continues; what it then does is over within this time.
+    # Within this time, the resumed replica has either noticed its pause or done what it still does.
     time.sleep(5 * replicas.times.get("RETRY_EVERY", 1.0))
 
     def is_over() -> bool:
@@ -204,7 +203,7 @@ def make_namespace(client: Client, name: str) -> None:
 
 
 def going_on(client: Client, namespace: str) -> list[str]:
-    """Return the jobs that have not ended."""
+    """Return the names of the jobs that have not ended."""
     jobs = client.list("TrainJob", namespace)
     return [job["metadata"]["name"] for job in jobs if not _true(job) & {"Complete", "Failed"}]
 
@@ -228,7 +227,7 @@ def _true(job: Any) -> set[str]:
 
 
 def wait(until: Callable[[], Any], what: str) -> None:
-    """Wait until `until` holds. Raises SystemExit if it does not within the time."""
+    """Wait until `until` holds. Raises SystemExit after 180 s."""
     give_up = time.monotonic() + HANG
     while not until():
         if time.monotonic() > give_up:
@@ -238,7 +237,7 @@ def wait(until: Callable[[], Any], what: str) -> None:
 
 @contextlib.contextmanager
 def api_server() -> Iterator[tuple[Client, Path]]:
-    """Run an API server with TrainServe's kinds and no controllers; yield an administrator's client and kubeconfig."""
+    """Run an API server with TrainServe's CRDs and no controllers; yield an administrator's client and kubeconfig."""
     with tempfile.TemporaryDirectory(prefix="trainserve-bench-") as folder:
         cluster = Cluster(Path(folder))
         try:
@@ -253,7 +252,7 @@ def api_server() -> Iterator[tuple[Client, Path]]:
 
 
 def main() -> None:
-    """Play all rounds on an API server of its own."""
+    """Run all rounds on a new API server, and report."""
     random.seed(0)
     counts = Counts()
     with api_server() as (client, kubeconfig):

@@ -1,24 +1,24 @@
-"""A bad half hour: what is lost when parts are killed, stopped, cut off, put into another day or left without a disk?
+"""Fault injection for half an hour: processes are killed or paused, connections cut, clocks shifted, the store filled.
 
-20 TrainJobs with checkpoints train small networks, and publish five versions of each of four models; three ModelServes
-of two replicas each serve, under load, three of these models: two follow the newest version, one stays with the first.
-The first version of each is trained, and served, before the faults begin (faults.py: which, and within what bounds);
-when they are over, the jobs that are left train, and all settle. Then everything is counted, and deleted.
+20 TrainJobs with checkpoints train small networks and publish five versions of each of four models. Three ModelServes
+with two replicas each serve three of these models under load: two follow the newest version, one stays with the first.
+The first version of each model is trained and served before the faults begin (faults.py lists the faults and their
+bounds). After the faults, the remaining jobs train, and everything settles; then all is counted, and deleted.
 
 Nothing may be lost:
 
-- each job is Complete with one version: the number, the digest in the store, in the status and in the namespace's
-  record agree, every byte is read, no number is missing, and nothing half-written or half-trained is left;
-- each ModelServe is Ready and Verified, with the version it should have;
-- each request of the product's own client is answered, rightly (load.py). What other clients lose whose connection is
-  cut while they wait for an answer, is not promised, nor counted;
-- after all objects are deleted no other is left of them but the record of versions.
+- each job is Complete with one version: the number and the digest agree in the store, the status and the namespace's
+  record, every file is intact, no number is missing, and no partial version or checkpoint is left;
+- each ModelServe is Ready and Verified, with the expected version;
+- each request of the product's own client is answered, and correctly (load.py). Requests of other clients whose
+  connection is cut while they wait are neither guaranteed nor counted;
+- after all objects are deleted, only the record of versions is left of them.
 
-Not disturbed: the folders that pods write to beside the store, which lie on this machine's disk, and the parent of all
-container processes, which stands for containerd. Nor is this said of a machine that gives all of it no CPU for half a
-minute: five liveness probes in a row that nobody answers end a server, there as anywhere, and then every server.
+Not disturbed are the folders outside the store to which pods write, on this machine's disk, and the parent of all
+container processes, which corresponds to containerd. The guarantees do not cover a machine that gives all processes no
+CPU for half a minute: five failed liveness probes in a row end a server, as in any cluster, and here all of them.
 
-Run with `python -m bench.chaos [--minutes 30] [--seed N]`; it is no part of `make test` or `make bench`.
+Run with `python -m bench.chaos [--minutes 30] [--seed N]`; it is not part of `make test` or `make bench`.
 """
 
 from __future__ import annotations
@@ -46,22 +46,22 @@ from trainserve.dev.kube import ApiError
 from trainserve.operator import labels
 
 NETWORKS = {"plain": "convnet", "gated": "gru", "long": "lstm", "spare": "convnet"}
-"""Network by the name of the model that is published."""
+"""Networks by the name of the published model."""
 SERVED: dict[str, dict[str, Any]] = {
     "follows-plain": {"name": "plain"},
     "follows-gated": {"name": "gated"},
     "stays-long": {"name": "long", "version": 1},
 }
 JOBS, AT_ONCE = 20, 5
-"""Number of TrainJobs in all, and of those at a time."""
+"""Total number of TrainJobs, and maximum number at a time."""
 EPOCHS = (20, 80)
 SETTLE_SECONDS = 1800.0
 ENDING_SECONDS = 20.0
-"""Seconds after the end of a fault in which a loss may result from it."""
+"""Seconds after the end of a fault during which a loss is attributed to it."""
 
 
 def job_spec(model: str, epochs: int) -> dict[str, Any]:
-    """The spec of a TrainJob; those of one model share data set and seed, so that their samples are the same."""
+    """Return the spec of a TrainJob; jobs of one model share data set and seed, so that their samples are equal."""
     shape = {"samples": 100, "classes": 3, "shape": [8, 8, 1]}
     return {
         "model": {"name": NETWORKS[model]},
@@ -73,16 +73,16 @@ def job_spec(model: str, epochs: int) -> dict[str, Any]:
 
 
 def create(scene: Scene, kind: str, name: str, spec: dict[str, Any]) -> None:
-    """Create an object once, however often the API server is away."""
+    """Create an object exactly once, with retries while the API server is away."""
     try:
         scene.patiently(partial(scene.client.create, kind, {"metadata": {"name": name}, "spec": spec}))
     except ApiError as error:
-        if error.status != 409:  # an answer that never came: it had been created
+        if error.status != 409:  # already created by a request whose response was lost
             raise
 
 
 class Jobs(threading.Thread):
-    """Creates TrainJobs in turn over so many seconds, AT_ONCE at a time at most."""
+    """Creates the TrainJobs `numbers`, spread over `seconds`, with at most AT_ONCE running at a time."""
 
     def __init__(self, scene: Scene, numbers: range, seconds: float, seed: int) -> None:
         super().__init__(daemon=True)
@@ -90,7 +90,7 @@ class Jobs(threading.Thread):
         self.created = 0
 
     def run(self) -> None:
-        """Return when all are created."""
+        """Create all jobs."""
         began, models, chance = time.monotonic(), list(NETWORKS), random.Random(self._seed)
         for turn, number in enumerate(self._numbers):
             while time.monotonic() - began < turn * self._seconds / len(self._numbers):
@@ -104,7 +104,7 @@ class Jobs(threading.Thread):
 
 
 def wait(scene: Scene, until: Callable[[], bool], what: str, seconds: float = SETTLE_SECONDS) -> bool:
-    """Wait until `until` holds. Answers whether it did within so many seconds."""
+    """Wait until `until` holds, for at most `seconds`; return whether it does."""
     give_up = time.monotonic() + seconds
     while time.monotonic() < give_up:
         try:
@@ -118,7 +118,7 @@ def wait(scene: Scene, until: Callable[[], bool], what: str, seconds: float = SE
 
 
 def serving(scene: Scene, newest: dict[str, int]) -> list[str]:
-    """ModelServes that are Ready, Verified and whole, with the version that they should have."""
+    """Return the ModelServes that are Ready and Verified, with all replicas and the expected version."""
     found = []
     for serve in scene.client.list("ModelServe"):
         name, status = serve["metadata"]["name"], serve.get("status") or {}
@@ -131,7 +131,7 @@ def serving(scene: Scene, newest: dict[str, int]) -> list[str]:
 
 
 def remains(scene: Scene) -> list[str]:
-    """List what is left of the objects that were deleted."""
+    """List objects that remain after the deletion."""
     selectors = dict.fromkeys(("TrainJob", "ModelServe"), "")
     selectors |= dict.fromkeys(("Pod", "Service", "ConfigMap", "Deployment"), labels.SELECTOR)
     found = []
@@ -142,7 +142,7 @@ def remains(scene: Scene) -> list[str]:
 
 
 def during(loss: Loss, happened: list[Happened]) -> str:
-    """Name the faults from which the loss may come, in one line with the loss."""
+    """Describe a loss in one line, with the faults that may have caused it."""
     names = {
         f"{each.name} {each.victim}".strip()
         for each in happened
@@ -152,7 +152,7 @@ def during(loss: Loss, happened: list[Happened]) -> str:
 
 
 def play(scene: Scene, minutes: float, seed: int) -> bool:
-    """Play the whole half hour. Answers whether nothing was lost."""
+    """Run the whole scenario with `minutes` of faults; return whether nothing was lost."""
     scene.up()
     print(f"{scene.clock()} the cluster is up; store of its own: {scene.small}", flush=True)
     first = len(NETWORKS)
@@ -202,7 +202,7 @@ def tell(
     newest: dict[str, int],
     while_disturbed: int,
 ) -> bool:
-    """Count what was lost, delete everything, and write the report. Answers whether every goal was reached."""
+    """Count losses, delete everything and write the report; return whether every goal was reached."""
     client, patiently = scene.client, scene.patiently
     jobs = patiently(lambda: client.list("TrainJob"))
     record = tally.recorded(patiently(lambda: client.list("ConfigMap")))

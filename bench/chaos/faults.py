@@ -1,17 +1,17 @@
-"""The faults: kinds, durations, times, victims, and how each is undone.
+"""The faults: kinds, durations, times, targets, and how each is undone.
 
-The bounds are what the product promises to survive:
+The bounds are those that the product guarantees to survive:
 
 - the API server and etcd are away for 20 s (tests/cluster/test_faults.py); the node's agent and the controller manager
-  for 15 and 25 s, which is less than the 50 s after which a silent node is taken for lost and its pods for unready
-  (trainserve.dev.controlplane.NODE_GRACE); the operator, the scheduler and a training process are stopped for 40 s;
-- a server, its launcher or its probe is stopped for 8 s: five failed liveness probes in a row end the container, and a
-  caller's deadline is 30 s. One ModelServe is not hit twice within a minute, nor while one of its two pods is unready;
-- a training process that is killed uses up one of the 3 retries of its job, and so does a full store (`StoreError`);
-  the same error twice in a row, the second within a minute, ends the job (docs/contracts.md). So of one job a process
-  is killed once at most, and the store is not filled again while a job goes on which that has failed before.
+  for 15 and 25 s, less than the 50 s after which an unresponsive node counts as lost and its pods as unready
+  (trainserve.dev.controlplane.NODE_GRACE); the operator, the scheduler and a training process are paused for 40 s;
+- a server, its launcher or its probe is paused for 8 s: five failed liveness probes in a row end the container, and a
+  caller's deadline is 30 s. A ModelServe is not hit twice within a minute, nor while one of its two pods is unready;
+- the death of a training process uses up one of its job's 3 retries, and so does a full store (`StoreError`); the same
+  error twice in a row, the second within a minute, ends the job (docs/contracts.md). Therefore a process is killed at
+  most once per job, and the store is not filled while a job runs that has failed from a full store before.
 
-As a kubelet or systemd would, this module restarts whatever is killed or ends by itself.
+Like a kubelet or systemd, this module restarts every component that is killed or ends by itself.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ DAY = 86_400
 LIBRARY = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
 SUPERVISE_SECONDS, REST_SECONDS = 1.0, 60.0
 Bounds = tuple[float, float]
-"""Seconds: how long a fault lasts."""
+"""Minimum and maximum duration in seconds, of a fault or of a pause."""
 
 CONTROL: Mapping[str, Bounds] = {
     "kill operator": (0, 5),
@@ -77,22 +77,22 @@ LANES: tuple[tuple[Mapping[str, Bounds], Bounds], ...] = (
     (SERVERS, (5, 20)),
     (STORE, (40, 90)),
 )
-"""Lanes go on side by side; the faults of one lane come one after the other, with pauses within these bounds."""
+"""Lanes run concurrently; the faults of one lane run one after another, with pauses within these bounds."""
 KNOWN = tuple(name for bounds, _ in LANES for name in bounds)
 
 
 class Fault(NamedTuple):
-    """A fault that is to happen."""
+    """A fault to inject."""
 
     name: str
     seconds: float
     offset: int
-    """Error of the clock in seconds, for faults of the clock."""
+    """Shift of the clock in seconds, for faults of the clock."""
 
 
 @dataclass(frozen=True)
 class Happened:
-    """A fault that has happened, to whom, between which instants (monotonic)."""
+    """An injected fault: its target (`victim`), start and end (monotonic, in seconds)."""
 
     name: str
     victim: str
@@ -101,18 +101,18 @@ class Happened:
 
 
 class NobodyThere(Exception):
-    """The fault can happen to nobody now; the message says why."""
+    """The fault has no possible target now; the message says why."""
 
 
 def deck(chance: random.Random, bounds: Mapping[str, Bounds]) -> Iterator[Fault]:
-    """Yield faults without end, in a random order in which none comes much more often than another."""
+    """Yield faults endlessly, in a random order in which all occur about equally often."""
     while True:
         for name in chance.sample(sorted(bounds), len(bounds)):
             yield Fault(name, chance.uniform(*bounds[name]), chance.randint(-DAY, DAY))
 
 
 class Faults:
-    """Makes them happen, each lane in a thread, from `start` until `stop`."""
+    """Injects faults, each lane in a thread, from `start` until `stop`."""
 
     def __init__(self, scene: Scene, seed: int) -> None:
         self._scene, self._seed = scene, seed
@@ -122,7 +122,7 @@ class Faults:
         self.happened: list[Happened] = []
         self.skipped: Counter[str] = Counter()
         self.revived: Counter[str] = Counter()
-        """Components that ended by themselves and were restarted."""
+        """Number of restarts by component, of components that ended by themselves."""
         self._threads = [
             threading.Thread(target=self._lane, args=(number, bounds, gaps), daemon=True)
             for number, (bounds, gaps) in enumerate(LANES)
@@ -134,19 +134,19 @@ class Faults:
             thread.start()
 
     def stop(self) -> None:
-        """Stop all lanes. Returns when the last fault is undone and every component runs."""
+        """Stop all lanes. Returns once the last fault is undone and every component runs."""
         self._over.set()
         for thread in self._threads:
             thread.join()
         self.supervise()
 
     def supervise(self) -> None:
-        """Start what has ended, as a kubelet would."""
+        """Restart components that have ended, as a kubelet would."""
         for name, status in self._scene.cluster.status().items():
             if status.state == "died":
                 self.revived[name] += 1
                 print(f"{self._scene.clock()} {name} had ended", flush=True)
-                with contextlib.suppress(ClusterError, StillRunning):  # tried again a second later
+                with contextlib.suppress(ClusterError, StillRunning):  # retried a second later
                     self._scene.cluster.start(name)
 
     def _lane(self, number: int, bounds: Mapping[str, Bounds], gaps: Bounds) -> None:
@@ -161,14 +161,14 @@ class Faults:
                 self.skipped[fault.name] += 1
                 print(f"{self._scene.clock()} {fault.name}: not now: {error}"[:150], flush=True)
                 continue
-            except (ClusterError, StillRunning) as error:  # supervised from now on
+            except (ClusterError, StillRunning) as error:  # `supervise` restarts the component
                 print(f"{self._scene.clock()} {fault.name}: {error}", flush=True)
             self.happened.append(Happened(fault.name, victim, began, time.monotonic()))
             lasted = time.monotonic() - began
             print(f"{self._scene.clock()} {fault.name} {victim}, over after {lasted:.1f} s", flush=True)
 
     def _rest(self, seconds: float, *, supervising: bool) -> bool:
-        """Wait. Answers whether `stop` was called meanwhile."""
+        """Wait for `seconds`; return whether `stop` was called meanwhile."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0 and not self._over.wait(min(left, SUPERVISE_SECONDS)):
             if supervising:
@@ -176,7 +176,7 @@ class Faults:
         return self._over.is_set()
 
     def _happen(self, fault: Fault, chance: random.Random) -> str:
-        """Make the fault happen and undo it. Answers to whom it happened."""
+        """Inject the fault and undo it; return its target."""
         what, _, whom = fault.name.partition(" ")
         if fault.name == "clock of operator":
             return self._clock(fault)
@@ -243,7 +243,7 @@ class Faults:
         return ""
 
     def _trainer(self, what: str, chance: random.Random) -> tuple[psutil.Process, str]:
-        """Choose a training process that may be killed, or stopped."""
+        """Choose a training process that may be killed or paused; return it and its job. Raises NobodyThere."""
         jobs = {job["metadata"]["name"]: job for job in self._scene.jobs_going_on()}
         candidates = []
         for pod in self._scene.pods("trainjob"):
@@ -260,7 +260,7 @@ class Faults:
         return process, name
 
     def _server(self, whom: str, chance: random.Random) -> tuple[psutil.Process, str]:
-        """Choose a server, launcher or probe of a ModelServe with another pod that is ready."""
+        """Choose a server, launcher or probe of a ModelServe that has another ready pod. Raises NobodyThere."""
         now = time.monotonic()
         rested = [name for name in self._scene.serves if now - self._hit.get(name, 0.0) > REST_SECONDS]
         ready = {name: self._scene.ready_pods(name) for name in rested}
@@ -278,7 +278,7 @@ class Faults:
         return process, pod["metadata"]["name"]
 
     def _main(self, uid: str, container: str) -> psutil.Process:
-        """The first process of a container, as the node's agent wrote it down."""
+        """Return the main process of a container, as recorded by the node's agent. Raises NobodyThere."""
         folder = PodFolder(self._scene.cluster.directory / "pods" / uid)
         for attempt in reversed(folder.attempts(container)):
             if attempt.started_at() is not None and not attempt.ended():
@@ -297,7 +297,7 @@ def _counted(job: Mapping[str, Any]) -> int:
 
 
 def _fill_up(path: Path) -> None:
-    """Write until nothing is free."""
+    """Write to `path` until its file system is full."""
     with path.open("wb", buffering=0) as file:
         for size in (1 << 20, 1 << 12):
             try:
@@ -310,7 +310,7 @@ def _fill_up(path: Path) -> None:
 
 @contextlib.contextmanager
 def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Set these variables within the block only."""
+    """Set these environment variables within the block only."""
     os.environ.update(values)
     try:
         yield

@@ -1,7 +1,7 @@
-"""A proxy between callers and the servers behind an address, as kube-proxy is, which can cut every connection.
+"""A proxy between callers and the servers behind an address, like kube-proxy, which can cut every connection.
 
-The development cluster's own Services are proxied by its node's agent, and would go with it when that is killed; a
-kubelet's end takes no Service along.
+In the development cluster, the node's agent proxies the Services, so that killing the agent would end them; in a real
+cluster, the end of a kubelet does not affect Services.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 CONNECT_SECONDS = 2.0
 CHUNK = 1 << 16
 _AT_ONCE = struct.pack("ii", 1, 0)
-"""SO_LINGER: a socket that is closed resets its connection."""
+"""Value of SO_LINGER with which closing a socket resets its connection."""
 
 
 class Front:
-    """A listener on loopback that spreads connections over whatever `backends` names when they come."""
+    """A listener on loopback that spreads connections over the addresses that `backends` returns at that time."""
 
     def __init__(self, backends: Callable[[], Sequence[Address]]) -> None:
         self._backends = backends
@@ -33,12 +33,12 @@ class Front:
         self.port = 0
 
     async def listen(self) -> None:
-        """Take connections on a free port."""
+        """Start to accept connections on a free port."""
         server = await asyncio.start_server(self._accepted, "127.0.0.1", 0, backlog=512)
         self.port = server.sockets[0].getsockname()[1]
 
     def cut(self, seconds: float = 0.0) -> int:
-        """Reset all connections, and every new one for `seconds`. Returns the number of those that were open."""
+        """Reset all connections, and every new one for `seconds`. Returns the number of connections that were open."""
         self._closed_until = time.monotonic() + seconds
         cut = list(self._open)
         for writer in cut:

@@ -1,8 +1,9 @@
-"""Callers of the ModelServes: their requests, the answers, and whether these were right.
+"""Callers of the ModelServes: their requests, the answers, and whether these are correct.
 
-Each asks one request after another, a fixed pause after each answer, by the product's own client, whose retries are
-the documented ones (docs/serving.md): a request is lost when a call of it ends in an error. An answer is right when it
-is what one of the model's published versions recorded for that very input: during a rollout either of two may answer.
+Each sends one request after another, with a fixed pause after each answer, by the product's own client with its
+documented retries (docs/serving.md): a request is lost if the client's call raises an error. An answer is correct if it
+matches the outputs that any of the model's published versions recorded for the same input, since either of two versions
+may answer during a rollout.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ SAMPLES = 32
 
 @dataclass(frozen=True)
 class Loss:
-    """A request that was lost: between which instants (monotonic), and why."""
+    """A lost request: its start and end (monotonic, in seconds), and the error."""
 
     serve: str
     kind: Kind
@@ -48,12 +49,12 @@ class Count:
     answered: int = 0
     wrong: int = 0
     slowest: float = 0.0
-    """Seconds, of those that were answered."""
+    """Longest latency in seconds of an answered request."""
     losses: list[Loss] = field(default_factory=list)
 
 
 class Answers:
-    """The recorded answers of a model's versions, as far as these are published by now."""
+    """The recorded outputs of a model's versions that have been published so far."""
 
     def __init__(self, root: Path, namespace: str, model: str) -> None:
         self._root, self._namespace, self._model = root, namespace, model
@@ -61,7 +62,7 @@ class Answers:
         self._look()
 
     def _look(self) -> bool:
-        """Look for new versions; return whether there are any."""
+        """Load new versions; return whether there are any."""
         new = set(store.versions(self._root, self._namespace, self._model)) - set(self._versions)
         for version in new:
             folder = self._root / self._namespace / self._model / str(version)
@@ -69,11 +70,11 @@ class Answers:
         return bool(new)
 
     def sent(self, row: int) -> Arrays:
-        """The inputs of a sample, the same of every version: they have one data set and one seed."""
+        """Return the inputs of a sample; they are the same for every version, with one data set and one seed."""
         return self._versions[1].sent(np.asarray([row]))
 
     def right(self, got: Arrays, row: int) -> bool:
-        """Return whether any version recorded the answer `got` for this row."""
+        """Return whether any version recorded the outputs `got` for sample `row`."""
         return self._known(got, row) or (self._look() and self._known(got, row))
 
     def _known(self, got: Arrays, row: int) -> bool:
@@ -82,7 +83,7 @@ class Answers:
 
 
 class Caller:
-    """One kind of caller of one ModelServe, at an address of its own."""
+    """One kind of caller of one ModelServe."""
 
     def __init__(self, serve: str, kind: Kind, url: str, info: ModelInfo, answers: Answers) -> None:
         self.serve, self.kind, self.url, self.info, self.answers = serve, kind, url, info, answers
@@ -90,7 +91,7 @@ class Caller:
         self._chance = random.Random(f"{serve} {kind}")
 
     async def run(self, over: asyncio.Event) -> None:
-        """Ask until it is over."""
+        """Send requests until `over` is set."""
         async with AsyncClient(self.url) as client:
             while not over.is_set():
                 await self._ask(client)
@@ -106,7 +107,7 @@ class Caller:
                     got = await client.infer(self.info, inputs)
             else:
                 got = await kept.infer(self.info, inputs)
-        except Exception as failure:  # a caller would see no answer, whatever its kind
+        except Exception as failure:  # any error means that the caller gets no answer
             why = f"{type(failure).__name__}: {failure}"[:300]
             self.count.losses.append(Loss(self.serve, self.kind, began, time.monotonic(), why))
             return
@@ -118,7 +119,10 @@ class Caller:
 
 
 def callers(serves: Mapping[str, tuple[str, tuple[int, int]]], root: Path, namespace: str) -> list[Caller]:
-    """One of each kind for each ModelServe, by its name: the model that it serves, and its ports of HTTP and gRPC."""
+    """Return one caller of each kind for each ModelServe.
+
+    `serves` maps a ModelServe's name to the model that it serves and its ports for HTTP and gRPC.
+    """
     found = []
     for serve, (model, (http, grpc)) in serves.items():
         answers = Answers(root, namespace, model)

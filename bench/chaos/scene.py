@@ -1,5 +1,8 @@
-"""The scene: a development cluster whose operator reaches the API server through a proxy of ours, whose store is a
-small file system, and whose ModelServes are asked through proxies that know their ready pods."""
+"""The scene: a development cluster with proxies in front of its API server and its ModelServes.
+
+The operator reaches the API server, and callers the ready pods of the ModelServes, through proxies of this benchmark;
+the store is a small file system.
+"""
 
 from __future__ import annotations
 
@@ -31,14 +34,14 @@ AWAY = (Refused, OSError)
 
 
 class Scene:
-    """A development cluster between `up` and `down`."""
+    """The development cluster, which runs between `up` and `down`."""
 
     def __init__(self, serves: list[str]) -> None:
         self.serves = serves
         self.folder = Path(tempfile.mkdtemp(prefix="trainserve-chaos-"))
         self.cluster = Cluster(self.folder / "cluster")
         self.small = False
-        """Whether the store is a file system of its own."""
+        """Whether the store is a separate small file system."""
         self.began = time.monotonic()
         self.loop = asyncio.new_event_loop()
         self._ready: dict[str, list[str]] = {name: [] for name in serves}
@@ -46,7 +49,7 @@ class Scene:
         self._over = threading.Event()
 
     def up(self) -> None:
-        """Start everything but the operator; then the operator, through its front."""
+        """Start everything but the operator, then the operator, which connects through its front."""
         store = self.cluster.store
         store.mkdir(parents=True)
         mount = ["mount", "-t", "tmpfs", "-o", f"size={STORE_MIB}m", "tmpfs", str(store)]
@@ -62,14 +65,14 @@ class Scene:
         threading.Thread(target=self._watch, daemon=True).start()
 
     def down(self) -> None:
-        """Stop and unmount everything; the files stay."""
+        """Stop and unmount everything; the files are kept."""
         self._over.set()
         self.cluster.down()
         if self.small:
             subprocess.run(["umount", "-l", str(self.cluster.store)], check=False)
 
     def clock(self) -> str:
-        """Return the time since the start, as the beginning of a line."""
+        """Return the time since the start, formatted as a line's prefix."""
         return f"{time.monotonic() - self.began:6.0f} s"
 
     def ports(self, serve: str) -> tuple[int, int]:
@@ -78,7 +81,7 @@ class Scene:
         return http.port, grpc.port
 
     def cut_operator(self, seconds: float) -> int:
-        """Reset the operator's connections, and new ones for `seconds`. Returns the number of those that were open."""
+        """Reset the operator's connections, and new ones for `seconds`. Returns the number of open ones."""
         cut = self._in_loop(partial(self._operators.cut, seconds))
         time.sleep(seconds)
         return cut
@@ -93,15 +96,18 @@ class Scene:
         return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
 
     def ready_pods(self, serve: str) -> list[Object]:
-        """Return the pods of a ModelServe that take requests."""
+        """Return the ready server pods of a ModelServe."""
         return [pod for pod in self.pods("modelserve") if _serves(pod, serve)]
 
     def jobs_going_on(self) -> list[Object]:
-        """TrainJobs that are not over."""
+        """Return the TrainJobs that are neither Complete nor Failed."""
         return [job for job in self.client.list("TrainJob") if not over(job)]
 
     def patiently(self, call: Callable[[], T], seconds: float = 300.0) -> T:
-        """Repeat a call until the API server answers, and return the answer; 404 and 409 are answers."""
+        """Repeat a call until the API server answers, for at most `seconds`, and return the result.
+
+        Raises the last error after that, and ApiError with status 404 or 409 at once.
+        """
         give_up = time.monotonic() + seconds
         while True:
             try:
@@ -122,12 +128,12 @@ class Scene:
         return [(host, port) for host in self._ready[serve]]
 
     def _watch(self) -> None:
-        """Watch which pods are ready, as far as the API server is reachable."""
+        """Track which pods are ready, while the API server is reachable."""
         while not self._over.wait(0.5):
             try:
                 pods = self.pods("modelserve")
             except AWAY:
-                continue  # the last known pods stay
+                continue  # keep the last known pods
             for name in self.serves:
                 self._ready[name] = sorted(pod["status"]["podIP"] for pod in pods if _serves(pod, name))
 
@@ -137,7 +143,7 @@ class Scene:
         return url.hostname, url.port
 
     def _point_operator(self) -> None:
-        """Have the operator's kubeconfig name the front."""
+        """Set the server in the operator's kubeconfig to its front."""
         path = self.cluster.operator_kubeconfig
         config = yaml.safe_load(path.read_text())
         config["clusters"][0]["cluster"]["server"] = f"https://127.0.0.1:{self._operators.port}"
@@ -145,7 +151,7 @@ class Scene:
 
 
 def _serves(pod: Object, serve: str) -> bool:
-    """Return whether the pod is a server of that ModelServe, and ready."""
+    """Return whether the pod is a ready server of that ModelServe."""
     named = any(container["name"] == "triton" for container in pod["spec"]["containers"])
     conditions = pod.get("status", {}).get("conditions") or []
     ready = any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)

@@ -1,4 +1,4 @@
-"""Outcome of the jobs, their versions and the ModelServes. Pure: objects and the content of the store in."""
+"""Outcome of the jobs, their versions and the ModelServes, from objects and the store's content. Pure."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ Object = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Version:
-    """A version that the store has, all of whose bytes are as its manifest says (`whole`)."""
+    """A version in the store; `whole`: all its files have the content that its manifest states."""
 
     model: str
     number: int
     digest: str
     uid: str | None
-    """Uid of the TrainJob that its manifest names."""
+    """Uid of the TrainJob in its manifest."""
     whole: bool
 
 
 @dataclass
 class Jobs:
-    """Counts over all TrainJobs, and what is wrong in words."""
+    """Counts over all TrainJobs, and descriptions of what is wrong (`told`)."""
 
     complete: int = 0
     failed: int = 0
@@ -38,27 +38,27 @@ class Jobs:
     unpublished: int = 0
     """Number of Complete jobs without a version in the store."""
     verified: int = 0
-    """Number of Complete jobs with one version, whole, with the digest that the status and the record have."""
+    """Number of Complete jobs with one version, which is whole and has the digest in the status and in the record."""
     gaps: int = 0
-    """Number of gaps among the numbers of models' versions."""
+    """Number of missing version numbers, over all models."""
     attempts: Counter[str] = field(default_factory=Counter)
-    """Attempts by the reason with which they ended."""
+    """Number of attempts by the reason with which they ended."""
     told: list[str] = field(default_factory=list)
 
 
 def true_conditions(thing: Object) -> set[str]:
-    """Types of the conditions that are True."""
+    """Return the types of the conditions that are True."""
     known = (thing.get("status") or {}).get("conditions") or []
     return {each["type"] for each in known if each["status"] == "True"}
 
 
 def over(job: Object) -> bool:
-    """Return whether a job has ended, well or badly."""
+    """Return whether a job is Complete or Failed."""
     return bool(true_conditions(job) & {"Complete", "Failed"})
 
 
 def count(jobs: Iterable[Object], versions: Iterable[Version], recorded: Mapping[tuple[str, int], str]) -> Jobs:
-    """Count the outcomes of the jobs. `recorded` are the digests of the namespace's record, by model and number."""
+    """Count the outcomes of the jobs. `recorded` holds the digests in the namespace's record, by model and number."""
     found, by_uid = Jobs(), defaultdict[str | None, list[Version]](list)
     numbers = defaultdict[str, set[int]](set)
     for version in versions:
@@ -98,7 +98,7 @@ def _agree(version: Version, artifact: Object, recorded: Mapping[tuple[str, int]
 
 
 def recorded(config_maps: Iterable[Object]) -> dict[tuple[str, int], str]:
-    """The digests of the record's ConfigMaps."""
+    """Return the digests in the record's ConfigMaps, by model and number."""
     return {
         (each["metadata"]["labels"]["trainserve.io/model"], int(number)): digest
         for each in config_maps
@@ -108,7 +108,7 @@ def recorded(config_maps: Iterable[Object]) -> dict[tuple[str, int], str]:
 
 
 def published(root: Path, namespace: str) -> list[Version]:
-    """All versions that the store has, each read through."""
+    """Return all versions in the store, with all their files verified."""
     found = []
     for model in store.models(root, namespace):
         for number in store.versions(root, namespace, model):
@@ -124,7 +124,7 @@ def published(root: Path, namespace: str) -> list[Version]:
 
 
 def leftovers(root: Path, namespace: str) -> list[str]:
-    """List files among the versions that are no version or lock, and all checkpoints."""
+    """List entries of models' folders that are neither a version nor a lock, and all checkpoints."""
     models = [each for each in (root / namespace).iterdir() if each.is_dir()]
     among = [path for model in models for path in model.iterdir() if not path.name.isdigit() and path.name != ".lock"]
     checkpoints = (root / ".checkpoints" / namespace).glob("*")
