@@ -1,22 +1,22 @@
 """Speed of the committed dashboards at a user's scale: a Prometheus with a week of 1,000 TrainJobs.
 
-history   made up (bench/history): 7 days; 1,000 TrainJobs of 1 to 3 hours, none of them deleted; 50 ModelServes of
-          2 pods, each rolled out every few days; a GPU for every pod, seen by Triton, the training pod and
-          dcgm-exporter. Scraped every 60 s, and every 15 s in the last 6 hours, as the chart has it (15 s for the
-          week would be four times the text). promtool makes blocks of OpenMetrics text, of 18 hours each, as
-          Prometheus compacts to. The recording rules are backfilled by their own expressions, a point every half
-          hour and straight lines between (bench/history/recorded.py)
-queries   of every panel, variable and annotation of the committed boards, as Grafana would send them: a point for
-          each of 1,000 pixels, but none closer than scrapes are. TrainJob and ModelServe show an object that is there
-          at the end, Fleet shows all
+history   synthetic (bench/history): 7 days; 1,000 TrainJobs of 1 to 3 hours, none of them deleted; 50 ModelServes of
+          2 pods, each rolled out every few days; a GPU for every pod, in the metrics of Triton, the training pod and
+          dcgm-exporter. Scraped every 60 s, and in the last 6 hours every 15 s, the chart's interval (15 s for the
+          whole week would take four times the text). promtool creates blocks from OpenMetrics text, of 18 hours each,
+          the length to which Prometheus compacts. The recording rules are backfilled by their own expressions, with a
+          point every half hour and linear interpolation between them (bench/history/recorded.py)
+queries   those of every panel, variable and annotation of the committed boards, as Grafana would send them: one point
+          per pixel of 1,000, but no closer than scrapes. TrainJob and ModelServe show an object that exists at the
+          end, Fleet shows all
 cold      the first time, by a Prometheus that has just started; its files may be in the machine's page cache
 warm      again, 5 times
-board     all queries of a board, 6 at a time as a browser does, until the last is answered; the median of 3
+board     all queries of a board, 6 at a time like a browser, until the last is answered; the median of 3
 
 Prometheus is Debian's, with its own defaults. The history is kept in ~/.cache/trainserve/history (0.3 GB); the first
-run makes it, which takes half an hour on 2 cores, 7 GB of memory and 10 GB of disk. Run with
-`python -m bench.dashboards`; with `--trainjobs 50 --modelserves 5 --days 1` the figures are only printed. Figures of
-one run are comparable with one another; the machines are shared.
+run creates it, which takes half an hour on 2 cores, 7 GB of memory and 10 GB of disk. Run with
+`python -m bench.dashboards`; with `--trainjobs 50 --modelserves 5 --days 1` the figures are only printed. Compare only
+figures of the same run, since the machines are shared.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ BOARDS = CHART / "dashboards"
 TRAINJOBS, MODELSERVES, DAYS = 1000, 50, 7.0
 PIXELS, WARM, BOARD, CONNECTIONS, SLOWEST = 1000, 5, 3, 6, 12
 GOAL = 1.0
-"""Seconds that 95 of 100 queries over a board's default range may take."""
+"""Maximum seconds for 95 % of the queries over a board's default range."""
 RANGES: dict[str, int | None] = {"default": None, "24 h": DAY, "7 d": 7 * DAY}
-"""Range in seconds by name; None is the board's own."""
+"""Ranges in seconds by name; None is the board's default range."""
 UNITS = {"m": 60, "h": HOUR, "d": DAY}
 
 
@@ -70,37 +70,37 @@ class Timed:
 
 @dataclass(frozen=True)
 class Span:
-    """A time up to now, and how Grafana would ask for it."""
+    """A time range that ends now, with the parameters of Grafana's queries for it."""
 
     seconds: int
 
     @property
     def scrape(self) -> int:
-        """Seconds between two scrapes within it."""
+        """Seconds between two scrapes in this range."""
         clock = Clock(self.seconds)
         return clock.fine if self.seconds <= clock.recent else clock.coarse
 
     @property
     def step(self) -> int:
-        """Seconds between two points."""
+        """Seconds between two points of a query."""
         return max(self.scrape, -(-self.seconds // PIXELS))
 
     @property
     def intervals(self) -> dict[str, str]:
-        """Grafana's built-in variables."""
+        """Values of Grafana's built-in variables."""
         rate = max(self.step + self.scrape, 4 * self.scrape)
         intervals = {"__interval": self.step, "__rate_interval": rate, "__range": self.seconds}
         return {name: f"{seconds}s" for name, seconds in intervals.items()} | {"__range_s": str(self.seconds)}
 
 
 def since(text: str) -> int:
-    """The seconds of a board's default range, such as now-24h."""
+    """Return the seconds of a board's default range, such as now-24h."""
     amount, unit = text.removeprefix("now-")[:-1], text[-1]
     return int(amount) * UNITS[unit]
 
 
 def chosen(clock: Clock, trainjobs: int, modelserves: int) -> dict[str, dict[str, str]]:
-    """Board's uid → values of its variables."""
+    """Return the values of each board's variables, by the board's uid."""
     running = [job for job in jobs(clock, trainjobs) if job.began < clock.end < job.ended]
     job = min(running, key=lambda each: each.began)
     serve = next(each for each in reversed(serves(clock, modelserves)) if each.objective)
@@ -113,7 +113,7 @@ def chosen(clock: Clock, trainjobs: int, modelserves: int) -> dict[str, dict[str
 
 
 def send(server: Server, query: Query, span: Span) -> int:
-    """Ask for one query; return the number of series that came."""
+    """Send one query; return the number of series in the response."""
     first = END - span.seconds
     if query.kind == "variable":
         return len(server.labels(query.label, query.expr, first, END))
@@ -133,7 +133,7 @@ def seconds(server: Server, query: Query, span: Span) -> tuple[float, int]:
 
 
 def timed(server: Server, asked: Sequence[Query], span: Span) -> list[Timed]:
-    """Time each query alone: all of them for the first time, then again."""
+    """Time each query alone: first all of them cold, then again."""
     cold = [seconds(server, query, span) for query in asked]
     warm = [[seconds(server, query, span)[0] for query in asked] for _ in range(WARM)]
     return [
@@ -143,7 +143,7 @@ def timed(server: Server, asked: Sequence[Query], span: Span) -> list[Timed]:
 
 
 def at_once(server: Server, asked: Sequence[Query], span: Span) -> float:
-    """Seconds until a board is whole."""
+    """Return the seconds until all queries of a board are answered."""
 
     def once() -> float:
         began = time.perf_counter()
@@ -155,7 +155,7 @@ def at_once(server: Server, asked: Sequence[Query], span: Span) -> float:
 
 
 def p95(values: Sequence[float]) -> float:
-    """The 95th percentile."""
+    """Return the 95th percentile."""
     return float(np.percentile(values, 95))
 
 
@@ -172,7 +172,7 @@ def figures(name: str, found: Sequence[Timed]) -> list[Bar]:
 
 
 def slowest(name: str, found: Sequence[Timed]) -> list[dict[str, Any]]:
-    """The queries that take longest, printed and returned."""
+    """Print and return the slowest queries."""
     table = Table("ms", "cold", "series", "board", "panel", "query", title=f"Slowest over the {name} range")
     rows = []
     for each in sorted(found, key=lambda each: median(each.warm), reverse=True)[:SLOWEST]:
@@ -185,7 +185,7 @@ def slowest(name: str, found: Sequence[Timed]) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Make the history if it is not there, measure, report."""
+    """Create the history if it is missing, measure and report."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--trainjobs", type=int, default=TRAINJOBS)
     parser.add_argument("--modelserves", type=int, default=MODELSERVES)
@@ -200,7 +200,7 @@ def main() -> None:
     counted = 0
     empty: set[str] = set()
     for name, length in RANGES.items():
-        with running(data) as server:  # restarted for each, so that the first query is the first
+        with running(data) as server:  # restarted for each range, so that its first queries are cold
             found: list[Timed] = []
             for uid, board in queries.read(BOARDS).items():
                 span = Span(length or since(board["time"]["from"]))

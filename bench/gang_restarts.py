@@ -1,9 +1,9 @@
-"""Restarts of a gang that crashes 20 times: whether torchrun restarts it each time, and its weights end the same.
+"""Restarts of a gang that crashes 20 times: torchrun must restart it each time, and its final weights must be the same.
 
-One torchrun of 2 processes (gloo) trains the convnet on the digits for 42 epochs. In each of its first 20 lives, on
-alternate ranks, a process kills itself (SIGKILL) 3 steps after a checkpoint; torchrun starts both anew, they meet
-through the store that the dead ones used, and go on. At the end the weights are compared with those of a gang that
-never crashed.
+One torchrun with 2 processes (gloo) trains the convnet on the digits for 42 epochs. In each of its first 20 starts, on
+alternate ranks, a process kills itself (SIGKILL) 3 steps after a checkpoint; torchrun restarts both processes, which
+rendezvous through the store that the dead ones used, and resume. At the end, the weights are compared with those of a
+gang that never crashed.
 
 Run with `python -m bench.gang_restarts`.
 """
@@ -76,7 +76,7 @@ def _worker(folder: Path, crashes: int) -> None:
     per_epoch = -(-len(dataset.train_images) // 64)
 
     class Fatal(Interrupt):
-        """The loop asks once a step; the process dies `STEPS_AFTER` steps into its second epoch."""
+        """Called by the training loop once per step; kills the process `STEPS_AFTER` steps into its second epoch."""
 
         asked = 0
 

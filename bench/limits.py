@@ -1,8 +1,8 @@
-"""Limits of one core: its speed of multiplication and of copies, and the training steps that these allow.
+"""Limits of one core: its peak speed of multiplication and of copies, and the training steps that these allow.
 
-`arithmetic`: floating-point operations of forward and backward at the speed of the fastest large matrix product or
-convolution. `traffic`: bytes that the operators of a step read and write, each tensor counted once per operator, at the
-speed of a copy within the cache; operators fused further would need less. The smaller of the two is the bound.
+`arithmetic`: floating-point operations of forward and backward pass, at the speed of the fastest large matrix product
+or convolution. `traffic`: bytes that the operators of a step read and write, each tensor counted once per operator, at
+the speed of a copy within the cache; further fusion of operators would need less. The smaller limit is the bound.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Step:
 
 
 def core() -> Core:
-    """Measure a core; the best of a few tries counts, since other load on the machine is no limit of the core."""
+    """Measure a core; the best of several tries counts, to exclude the effect of other load on the machine."""
     return Core(
         fp32=max(_product(torch.float32), _convolution(torch.float32)),
         bf16=max(_product(torch.bfloat16), _convolution(torch.bfloat16)),

@@ -1,7 +1,8 @@
-"""Baseline of training: the usual loop of tutorials, and models as tutorials write them.
+"""Baseline of training: the usual loop of tutorials, with models as tutorials write them.
 
-The data are float tensors before the clock starts, which flatters it: a folder of images, or torchvision's transforms,
-would make each sample slower. Everything else is PyTorch's default: fp32, NCHW, Adam, `loss.item()` in every step.
+The data are converted to float tensors before the timed part, which favours the baseline: with a folder of images, or
+torchvision's transforms, each sample would take longer. Everything else is PyTorch's default: fp32, NCHW, Adam, and
+`loss.item()` in every step.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ from trainserve.models.torchvision import declare_operators
 
 @dataclass
 class Pace:
-    """Times at which numbers of images had been trained on; all before the end of the first step is left out, because
-    torch sets itself up in it."""
+    """Times at which numbers of images had been trained on, from the end of the first step on, which includes torch's
+    setup."""
 
     moments: list[tuple[float, int]] = field(default_factory=list)
 
     def reached(self, images: int) -> None:
-        """Note the total number of images until now."""
+        """Record the total number of images so far."""
         self.moments.append((time.perf_counter(), images))
 
     @property
@@ -89,7 +90,7 @@ def train(model: nn.Module, data: TensorDataset, epochs: int = 1, batch: int = 6
 
 @torch.inference_mode()
 def accuracy(model: nn.Module, data: TensorDataset) -> float:
-    """Share of right answers."""
+    """Return the share of correct predictions."""
     model.eval()
     right = 0
     for images, labels in DataLoader(data, batch_size=1000):
@@ -103,7 +104,7 @@ def installed(package: str) -> bool:
 
 
 def lightning(model: nn.Module, data: TensorDataset, batch: int = 64) -> Pace:
-    """Train with PyTorch Lightning's Trainer, everything switched off that only reports."""
+    """Train with PyTorch Lightning's Trainer, with logging, progress bar and other reporting disabled."""
     declare_operators()  # Lightning imports torchvision where there is one
     import lightning
 

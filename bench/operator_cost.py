@@ -1,9 +1,7 @@
-"""Cost of the operator of one checkout compared with another's: CPU time per reconcile, memory at rest and with 1,000
-TrainJobs.
+"""Cost of the operators of two checkouts: CPU time per reconcile, memory at rest and with 1,000 TrainJobs.
 
-Both take turns, each time on an API server of its own with nothing beside it but a stand-in for the kubelet, which ends
-every pod well. Each checkout's own `.venv` runs its operator; for the image's figures, one with the extra `operator`
-alone.
+Both take turns, each time on a new API server, together with only a simulated kubelet, under which every pod succeeds.
+Each checkout's own `.venv` runs its operator; for figures of the image, install only the extra `operator` in it.
 
 Run with `python -m bench.operator_cost BEFORE NOW`, the folders of both. Figures are medians over the turns.
 """
@@ -36,15 +34,15 @@ class Cost(NamedTuple):
     """Figures of one turn."""
 
     rest: float
-    """MiB before there is any job."""
+    """Memory in MiB before the first job."""
     loaded: float
-    """MiB when all jobs have ended."""
+    """Memory in MiB after all jobs have ended."""
     cpu: float
-    """Seconds for all jobs."""
+    """CPU seconds for all jobs."""
     reconciles: float
 
     def each(self) -> float:
-        """CPU milliseconds per reconcile."""
+        """Return the CPU milliseconds per reconcile."""
         return self.cpu / self.reconciles * 1e3
 
 
@@ -97,7 +95,7 @@ def _reconciles(address: str) -> float:
 
 
 def main() -> None:
-    """Take turns and report."""
+    """Run all turns and report."""
     order = dict(zip(("before", "now"), map(Path, sys.argv[1:]), strict=True))
     turns: dict[str, list[Cost]] = {"now": [], "before": []}
     for number in range(TURNS):

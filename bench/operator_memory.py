@@ -1,9 +1,8 @@
-"""Memory of the operator beside 5,000 TrainJobs with as many options as a spec may have, 64 KiB each.
+"""Memory of the operator with 5,000 TrainJobs whose options have the maximum size, 64 KiB each.
 
-Half of them hold texts and half lists of numbers, which take most room when they are parsed. All are there before the
-operator starts, so that it lists them all at once; none is to be trained (policy.suspend), so that what is measured
-are the objects and not pods. The peak (VmHWM) is read a minute after all are known, and must be under the limit of the
-chart.
+Half of them hold texts, and half lists of numbers, which take most memory when parsed. All exist before the operator
+starts, so that it lists them at once; all are suspended (policy.suspend), so that the figure covers objects and not
+pods. The peak (VmHWM) is read a minute after all are known, and must be below the chart's limit.
 
 Run with `python -m bench.operator_memory`.
 """
@@ -36,13 +35,13 @@ from trainserve.dev.cluster import CHART, Cluster
 
 COUNT = 5000
 DEADLINE = 3600.0
-"""Deadline in seconds until all are known."""
+"""Maximum seconds until the operator knows all TrainJobs."""
 WORKING = 60.0
-"""Seconds of work on them afterwards: each is read again, refused, and its status says so."""
+"""Seconds of further work on the TrainJobs: each is read again and refused, and its status is written."""
 
 
 def main() -> None:
-    """Create, start, wait, read."""
+    """Create the TrainJobs, start the operator, and report its memory."""
     limit = quantity.memory(
         yaml.safe_load((CHART / "values.yaml").read_text())["operator"]["resources"]["limits"]["memory"]
     )
@@ -69,7 +68,7 @@ def main() -> None:
 
 
 def _options() -> Iterator[dict[str, Any]]:
-    """Yield the options of one TrainJob after the other, each as large as allowed."""
+    """Yield options for one TrainJob after another, each of the maximum size."""
     rng = random.Random(0)
     while True:
         yield _filled("w" * (MAX_BYTES // MAX_FIELDS - 20), rng)
@@ -88,7 +87,7 @@ def _size(options: dict[str, Any]) -> int:
 
 
 def _store(folder: Path) -> None:
-    """Put the TrainJobs into etcd as the API server would, which would take half an hour."""
+    """Write the TrainJobs into etcd as the API server would, which would itself take half an hour."""
     pki, port = folder / "pki", json.loads((folder / "cluster.json").read_text())["ports"]["etcd"]
     verify = ssl.create_default_context(cafile=str(pki / "ca.crt"))
     verify.load_cert_chain(pki / "etcd.crt", pki / "etcd.key")

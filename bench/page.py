@@ -1,7 +1,7 @@
 """`python -m bench.page`: puts the figures of bench/results into docs/benchmarks.md, or with `--check` compares them.
 
-The page's prose is written by hand. Between `<!-- figures: NAME -->` and `<!-- end -->` stands the table of
-bench/results/NAME.json; `<!-- figures: NAME with a goal -->` leaves out the figures that are only reported.
+The page's prose is written by hand. The table of bench/results/NAME.json is put between `<!-- figures: NAME -->` and
+`<!-- end -->`; `<!-- figures: NAME with a goal -->` omits figures without a goal.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def filled(page: str, results: Path = RESULTS) -> str:
 
 
 def table(result: dict[str, Any], *, only_goals: bool = False) -> str:
-    """A line that names the machine and the repetitions, and a row for each figure: its value, its goal, `missed`."""
+    """Return a line with the machine and the repetitions, and a row per figure: its value, its goal, `missed`."""
     machine = result["machine"]
     where = f"{machine['cores']} cores of {machine['cpu'].replace('(R)', '')}, {machine['memoryGiB']} GiB"
     n = ", ".join(f"{what} = {count:,}" for what, count in result["n"].items())
@@ -47,13 +47,13 @@ def table(result: dict[str, Any], *, only_goals: bool = False) -> str:
 
 
 def amount(value: float, unit: str) -> str:
-    """Three significant digits, or all of a whole part that has more, and the unit."""
+    """Format a value with its unit, to three significant digits or, if there are more, all integer digits."""
     digits = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
     return f"{digits} {unit}".strip()
 
 
 def goal(bar: dict[str, Any]) -> str:
-    """The goal and on which side of it the figure should be; empty for a figure that is only reported."""
+    """Format the goal with its direction; empty for a figure without a goal."""
     if bar["goal"] is None:
         return ""
     below, above = ("≤ ", "≥ ") if bar["ok"] else ("≥ ", "≤ ")

@@ -1,13 +1,13 @@
-"""Speed of the main path, on a development cluster of its own with the operator under the chart's role.
+"""Speed of the main path, on a new development cluster with the operator under the chart's role.
 
-apply -> worker process started    n = 50 jobs, one after another; from before the API's create call until the worker's
-                                   own clock, which it prints as its first act
-last training step -> published    n = 3 digits runs; evaluation, export, parity, gates and the store's commit
-                                   in between; the pod's own clock
-ModelServe applied -> first answer n = 5; from before the create call until a request is answered with the right label
+apply -> worker process started    n = 50 jobs, one after another; from before the API's create call until the time that
+                                   the worker prints first, by its own clock
+last training step -> published    n = 3 digits runs; includes evaluation, export, parity, gates and the store's commit;
+                                   by the pod's own clock
+ModelServe applied -> first answer n = 5; from before the create call until a request is answered with the correct label
 1000 no-op TrainJobs               created 16 at a time; until all are Complete; operator's CPU seconds and peak RSS
 
-Run with `make bench`. Figures of one run are comparable with one another; the machines are shared.
+Run with `make bench`. Compare only figures of the same run, since the machines are shared.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ def wait(client: Client, kind: str, name: str, wanted: str) -> Object:
 
 
 def log(client: Client, job: str) -> list[str]:
-    """The lines that the job's first pod printed."""
+    """Return the lines that the job's first pod printed."""
     return client.log(f"{job}-1-0")
 
 
 def apply_to_process(client: Client) -> list[float]:
-    """Measure the milliseconds from create call to the worker's first act, for each of STARTS jobs."""
+    """Measure the milliseconds from create call to the worker's first statement, for each of STARTS jobs."""
     times = []
     for number in range(STARTS):
         name = f"start-{number}"
@@ -90,7 +90,7 @@ def step_to_published(client: Client) -> list[float]:
 
 
 def apply_to_answer(client: Client) -> list[float]:
-    """Measure the seconds from create call to the first right answer through the Service."""
+    """Measure the seconds from create call to the first correct answer through the Service."""
     from trainserve.models.config import Dataset
     from trainserve.models.data import load
 
@@ -142,7 +142,7 @@ def many(client: Client, operator: psutil.Process) -> tuple[float, float, float]
 
 
 def name_of(thing: Any) -> str:
-    """metadata.name."""
+    """Return an object's metadata.name."""
     return str(thing["metadata"]["name"])
 
 

@@ -18,7 +18,7 @@ RESULTS = Path(__file__).parent / "results"
 
 @dataclass(frozen=True)
 class Bar:
-    """A figure and its goal; `goal` is None for a figure that is only reported."""
+    """A figure and its goal, None for a figure that is only reported."""
 
     name: str
     value: float
@@ -45,7 +45,7 @@ def machine() -> dict[str, Any]:
 
 
 def versions(*packages: str) -> dict[str, str]:
-    """Python's version and those of `packages`."""
+    """Return the versions of Python and of `packages`."""
     found = {"python": platform.python_version()}
     for package in packages:
         try:
@@ -58,7 +58,7 @@ def versions(*packages: str) -> dict[str, str]:
 def report(
     name: str, bars: list[Bar], n: dict[str, int], used: dict[str, str], *, write: bool = True, **details: Any
 ) -> bool:
-    """Print the table, write bench/results/<name>.json if it is whole; return whether every goal is reached."""
+    """Print the table, and write bench/results/<name>.json if `write`; return whether every goal is reached."""
     console = Console()
     table = Table("figure", "value", "goal", "", title=name)
     for bar in bars:

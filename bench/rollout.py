@@ -1,12 +1,12 @@
-"""Requests that callers lose while pods of a ModelServe come and go; the goal is none.
+"""Number of requests that callers lose while pods of a ModelServe are replaced; the goal is 0.
 
-Three replicas on a development cluster. Callers ask one request after another through the Service and never twice:
-over gRPC with a kept channel, over HTTP with kept connections, and over HTTP with a new connection for each request.
-Meanwhile, in turn: another version, a changed setting, every pod evicted (as a drain does it), scaled to two and back,
-and another version with the API server away for 12 s in the middle of it; until each kind of caller has asked 100,000
-times, and each of these has happened.
+Three replicas run on a development cluster. Callers send one request after another through the Service, without
+retries: over gRPC with a persistent channel, over HTTP with persistent connections, and over HTTP with a new connection
+per request. Meanwhile, in turn, another version is rolled out, a setting is changed, every pod is evicted (as by a
+drain), the service is scaled to two and back, and another version is rolled out with an outage of the API server of
+12 s in the middle. This repeats until each kind of caller has sent 100,000 requests and each change has happened.
 
-Run with `python -m bench.rollout`; it takes a while (an hour at most), and is no part of `make bench`.
+Run with `python -m bench.rollout`; it takes up to an hour, and is not part of `make bench`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ HEADERS = {"Content-Type": "application/octet-stream", "Inference-Header-Content
 
 
 def over_grpc(host: str) -> Callable[[], None]:
-    """Return a function that sends one request over a kept channel."""
+    """Return a function that sends one request over a persistent channel."""
     import tritonclient.grpc as triton  # type: ignore[import-untyped]
 
     client = triton.InferenceServerClient(f"{host}:8001", channel_args=[("grpc.use_local_subchannel_pool", 1)])
@@ -56,7 +56,7 @@ def over_grpc(host: str) -> Callable[[], None]:
 
 
 def over_http(host: str, *, kept: bool) -> Callable[[], None]:
-    """Return a function that sends one request over a kept connection, or over a new one each time."""
+    """Return a function that sends one request, over a persistent connection if `kept`, else over a new one."""
     connection = http.client.HTTPConnection(host, 8000, timeout=30)
 
     def ask() -> None:
@@ -76,7 +76,7 @@ def over_http(host: str, *, kept: bool) -> Callable[[], None]:
 
 
 def call(kind: str, host: str, counted: Any, failures: Any, stop: Any) -> None:
-    """Call from one process, with all callers of one kind."""
+    """Run all callers of one kind, as the body of a process."""
     connect: Callable[[], Callable[[], None]] = {
         "grpc": lambda: over_grpc(host),
         "kept": lambda: over_http(host, kept=True),
@@ -113,7 +113,7 @@ class Disturbed:
         self.client.patch("ModelServe", NAME, {"spec": spec})
 
     def settled(self, replicas: int = 3, seconds: float = 240.0) -> None:
-        """Wait until all pods that are wanted serve the newest settings, and no others are left."""
+        """Wait until all wanted pods serve the newest settings, and no other pods are left."""
         give_up = time.monotonic() + seconds
         while time.monotonic() < give_up:
             try:
@@ -181,7 +181,7 @@ class Disturbed:
 
 
 def main() -> None:
-    """Serve, ask, disturb, count."""
+    """Run the benchmark and report."""
     with tempfile.TemporaryDirectory() as folder:
         cluster = Cluster(Path(folder) / "cluster")
         try:

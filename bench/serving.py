@@ -60,12 +60,12 @@ from trainserve.serving.sources.source import open_servable
 
 ROUNDS, SECONDS = 7, 1
 LARGE_SECONDS = 3
-"""Seconds of a load on ResNet-50, which answers a few dozen requests a second."""
+"""Seconds of a load on ResNet-50, which answers a few dozen requests per second."""
 PEERS = ("fastapi", "fastapi + uvloop", "kserve", "mlserver")
 
 
 class Loop:
-    """Plain onnxruntime in a loop in this process: the limit of every server."""
+    """Plain onnxruntime in a loop in this process: the upper bound for every server."""
 
     def __init__(self, model: str, threads: int) -> None:
         options = onnxruntime.SessionOptions()
@@ -74,7 +74,7 @@ class Loop:
         self._image = picture(model)
 
     def figures(self, batch: int, seconds: float) -> Figures:
-        """Return images per second, and the latency of a run."""
+        """Return images per second, and percentiles of a run's latency."""
         given = {"images": self._image.repeat(batch, axis=0)}
         self._session.run(None, given)
         times: list[float] = []
@@ -94,12 +94,15 @@ def processes(server: DevelopmentServer) -> list[psutil.Process]:
 
 
 def cpu_seconds(server: DevelopmentServer) -> float:
-    """Return the CPU seconds, user and system, of the server and its backends until now."""
+    """Return the CPU seconds, user and system, that the server and its backends have used so far."""
     return sum(sum(process.cpu_times()[:2]) for process in processes(server))
 
 
 def server_mib(folder: Path, model: str) -> tuple[float, float]:
-    """Resident and proportional set size of a server with one instance of one model, after a load of concurrency 8."""
+    """Return resident and proportional set size (MiB) of a server with one instance of one model.
+
+    They are read after a load of concurrency 8.
+    """
     entry = repository.Entry(model, open_servable(str(zoo.exported(model))), Settings())
     models = folder / f"only-{model}"
     repository.write([entry], models)
@@ -119,25 +122,25 @@ class Measured:
         self.values: dict[str, list[float]] = defaultdict(list)
 
     def rate(self, row: str) -> float:
-        """Median of a load's requests per second."""
+        """Return the median over the rounds of a load's requests per second."""
         return median(figures.rate for figures in self.loads[row])
 
     def p50(self, row: str) -> float:
-        """Median of a load's medians, ms."""
+        """Return the median over the rounds of a load's median latency, in ms."""
         return median(figures.p50 for figures in self.loads[row])
 
     def p99(self, row: str) -> float:
-        """Median of a load's 99th percentiles, ms."""
+        """Return the median over the rounds of a load's 99th percentile of latency, in ms."""
         return median(figures.p99 for figures in self.loads[row])
 
 
 def row(target: Target, concurrency: int) -> str:
-    """A load's name."""
+    """Return a load's name."""
     return f"{target.model} {target.system} {target.form} c={concurrency}"
 
 
 def measure(folder: Path, rounds: int, seconds: int) -> Measured:
-    """Measure `rounds` rounds; the first one warms up and is thrown away."""
+    """Measure `rounds` rounds after a warm-up round, which is discarded."""
     measured = Measured()
     small, large = Loop("convnet", 1), Loop("resnet50", os.cpu_count() or 1)
     with running(folder) as (ours, targets):
@@ -171,12 +174,12 @@ def _load(
 
 
 def goals(measured: Measured) -> list[Bar]:
-    """Return the figures with goals, those of issue 4, on two cores."""
+    """Return the figures with goals; the goals are those of issue 4, for two cores."""
     ours = "convnet triton binary c={}"
     peers = [name for name in measured.loads if name.startswith(tuple(f"convnet {peer} " for peer in PEERS))]
     peers = [name for name in peers if name.endswith(" c=32")]
     fastest, calmest = max(peers, key=measured.rate), min(peers, key=measured.p99)
-    # By medians of single requests: a second lost to somebody else on the machine is not the server's.
+    # By medians of single requests, so that a second lost to other load on the machine does not count.
     overhead = measured.p50("resnet50 triton binary c=1") / measured.p50("resnet50 in a loop, batch 1") - 1
     rate, p99 = measured.rate(ours.format(32)), measured.p99(ours.format(32))
     return [

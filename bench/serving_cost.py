@@ -1,7 +1,7 @@
-"""`trainserve serve` of one checkout compared with another's: requests per second and the time until it is ready.
+"""`trainserve serve` of two checkouts compared: requests per second, and time until the model is ready.
 
 Both serve the zoo's convnet, each from its own `.venv` with its own guard, and take turns in each round: a start, then
-wrk as the client (one image a request, binary form over HTTP) with 1 and with 32 connections on the same cores.
+wrk as the client (one image per request, binary form over HTTP) with 1 and with 32 connections on the same cores.
 
 Run with `python -m bench.serving_cost BEFORE NOW`, the folders of both. Figures are medians over the rounds.
 """
@@ -65,7 +65,7 @@ def round_of(checkout: Path, folder: Path) -> Cost:
 
 
 def main() -> None:
-    """Take turns and report."""
+    """Run all rounds and report."""
     install()
     order = dict(zip(("before", "now"), map(Path, sys.argv[1:]), strict=True))
     rounds: dict[str, list[Cost]] = {"now": [], "before": []}

@@ -1,4 +1,4 @@
-"""Targets of bench/serving.py: the servers, all up at once, and the client of each."""
+"""Targets of bench/serving.py: the servers, which all run at once, and the client of each."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ class TritonPythonModel:
         return [pb_utils.InferenceResponse([self.answer]) for _ in requests]
 """
 PROGRAMS = {"no-op": NOOP, "idle": IDLE}
-"""Models of the python backend. Neither looks at its input or computes anything. The first makes a tensor for each
-answer, as NVIDIA's examples do; the second does less than anything useful can: every answer is the same tensor."""
+"""Models of the python backend that neither read their input nor compute anything. The first creates a tensor for each
+response, as NVIDIA's examples do; the second returns the same tensor every time, less work than any useful model."""
 EMPTY = "empty-graph"
 CEILINGS = (*PROGRAMS, EMPTY)
 
@@ -73,7 +73,7 @@ class Target:
     often: bool = False
 
     def measure(self, concurrency: int, seconds: int, folder: Path) -> Figures:
-        """Load the server; its client is wrk over HTTP, trainserve.serving.load over gRPC."""
+        """Measure the server under load; the client is wrk over HTTP, trainserve.serving.load over gRPC."""
         image = picture(self.model)
         if self.form == "gRPC":
             asked = Prepared.inferences("grpc", self.model, [{"images": image}], ["probabilities"])
@@ -98,13 +98,13 @@ class Target:
 
 
 def picture(model: str) -> np.ndarray[Any, Any]:
-    """Return the image of all requests, (1, H, W, C) uint8."""
+    """Return the image that every request sends, (1, H, W, C) uint8."""
     shape, _ = zoo.SHAPES[model]
     return np.random.default_rng(0).integers(0, 256, (1, *shape), dtype=np.uint8)
 
 
 def empty_graph() -> onnx.ModelProto:
-    """The convnet's inputs and outputs, and nothing computed between them: ten pixels of each image come back."""
+    """Return a graph with the convnet's inputs and outputs that computes nothing: it returns ten pixels per image."""
     numbers = {"rows": [0, 784], "begin": [0], "end": [10], "axis": [1]}
     nodes = [
         helper.make_node("Reshape", ["images", "rows"], ["flat"]),
@@ -122,7 +122,7 @@ def empty_graph() -> onnx.ModelProto:
 
 
 def write_repository(folder: Path) -> Path:
-    """convnet, resnet50 (as many threads as cores) and those that do nothing, for Triton."""
+    """Write and return a Triton repository: convnet, resnet50 (as many threads as cores), and the trivial models."""
     threads = {"convnet": 1, "resnet50": os.cpu_count() or 1}
     models = {name: open_servable(str(zoo.exported(name))) for name in threads}
     entries = [repository.Entry(name, model, Settings(threads=threads[name])) for name, model in models.items()]
@@ -138,7 +138,7 @@ def write_repository(folder: Path) -> Path:
 
 @contextlib.contextmanager
 def running(folder: Path) -> Iterator[tuple[DevelopmentServer, list[Target]]]:
-    """Our server without its guard, and all targets while they run."""
+    """Run all servers; yield our server without its guard, and all targets."""
     command, models = runtime.install(), write_repository(folder)
     quick = "--disable-auto-complete-config"
     small, large = zoo.exported("convnet"), zoo.exported("resnet50")

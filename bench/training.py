@@ -1,20 +1,20 @@
-"""Speed of training on one thread of a CPU, beside the usual loop of tutorials (bench/naive.py).
+"""Speed of training on one CPU thread, compared with the usual loop of tutorials (bench/naive.py).
 
-limits    what one core multiplies and copies, and what that allows per second (bench/limits.py)
-convnet   28x28, batch 64: images/s of ours and of the naive loop; 12,800 images of Fashion-MNIST a round
-resnet18  32x32, batch 64: ours, the naive loop with the same network, with timm's, and Lightning's loop; 384 images.
-          Nearly all of it is convolutions, so the goal is within reach where bf16 is much more than twice as fast as
-          fp32 (AMX); with AVX512-BF16 it is twice, and the goal lies beyond what the core's peak allows
-fashion   all of Fashion-MNIST: ours (examples/fashion-mnist) to its accuracy on the test split, beside the naive
-          loop's 5 epochs; both are evaluated within the time
-start     the quickstart's run as a process: until its first step is done, and how long its export takes
+limits    a core's peak speed of multiplication and of copies, and the images/s that these allow (bench/limits.py)
+convnet   28x28, batch 64: images/s of ours and of the naive loop; 12,800 images of Fashion-MNIST per round
+resnet18  32x32, batch 64, 384 images: ours, the naive loop with the same network and with timm's, and Lightning's loop.
+          Nearly all time is spent in convolutions, so the goal is attainable only where bf16 is much more than twice as
+          fast as fp32 (AMX); with AVX512-BF16, it is twice as fast, and the core's peak is too low for the goal
+fashion   all of Fashion-MNIST: ours (examples/fashion-mnist) to its accuracy on the test split, compared with 5 epochs
+          of the naive loop; the times include both evaluations
+start     the quickstart's run as a process: time until its first step is done, and duration of its export
 memory    peak resident memory of a run over 1 GB of images from a file
 
-Ours is `trainserve.models.train` itself, or the whole command. Rounds are interleaved and the median of each is
-reported; an images/s leaves out the first step. timm and Lightning are measured where they are installed.
+Ours is `trainserve.models.train` itself, or the whole command. Rounds are interleaved, and the median of the rounds is
+reported; images/s exclude the first step. timm and Lightning are measured if they are installed.
 
-Run with `make bench`, or `python -m bench.training convnet start` for parts, whose figures are then only printed.
-Figures of one run are comparable with one another; the machines are shared.
+Run with `make bench`, or `python -m bench.training convnet start` for parts, whose figures are only printed. Compare
+only figures of the same run, since the machines are shared.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from __future__ import annotations
 import os
 import re
 
-os.environ["OMP_NUM_THREADS"] = "1"  # before torch is loaded, and for every process that is started here
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is loaded; child processes inherit it
 
 import json
 import subprocess
@@ -78,14 +78,14 @@ def section_limits() -> Section:
 
 
 def cost(model: str, shape: tuple[int, int, int]) -> limits.Step:
-    """Count the work of a training step as ours makes it."""
+    """Count the work of a training step of our trainer."""
     network = zoo.build(model, {}, shape, 10).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     images = torch.rand(64, shape[2], *shape[:2]).to(memory_format=torch.channels_last)
     return limits.step(network, images, torch.arange(64) % 10, bf16=True)
 
 
 def section_convnet() -> Section:
-    """The classic CNN."""
+    """Measure the classic CNN."""
     full = data.load(config.Dataset(name="fashion-mnist"), seed=0)
     dataset = replace(
         full, train_images=full.train_images[:CONVNET_IMAGES], train_targets=full.train_targets[:CONVNET_IMAGES]
@@ -99,7 +99,7 @@ def section_convnet() -> Section:
 
 
 def section_resnet18() -> Section:
-    """ResNet-18 with a stem for small images."""
+    """Measure ResNet-18 with a stem for small images."""
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (RESNET_IMAGES, 32, 32, 3), dtype=np.uint8)
     labels = np.arange(RESNET_IMAGES) % 10
@@ -148,7 +148,7 @@ def section_fashion() -> Section:
 
 
 def section_start() -> Section:
-    """Measure a whole process, from its start."""
+    """Measure a whole run from the start of its process."""
     rounds: dict[str, list[float]] = {"first step, s": [], "import torch, s": [], "export, s": []}
     wanted = {"model": {"name": "convnet"}, "dataset": {"name": "digits"}}
     for _ in range(ROUNDS["start"]):
@@ -168,7 +168,7 @@ def section_start() -> Section:
 
 
 def section_memory() -> Section:
-    """Peak RSS, which includes pages of mapped files."""
+    """Measure the peak RSS, which includes pages of mapped files."""
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (LARGE_IMAGES, 224, 224, 3), dtype=np.uint8)
     megabytes = images.nbytes / 1e6
@@ -243,7 +243,7 @@ def process(wanted: dict[str, Any], **environment: str) -> tuple[dict[str, float
 
 
 def _peak(pid: int) -> float:
-    """The process's peak RSS so far, in MB."""
+    """Return the process's peak RSS so far, in MB."""
     status = Path(f"/proc/{pid}/status").read_text()
     found = re.search(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)  # a process that has just ended has none
     return int(found[1]) * 1024 / 1e6 if found else 0.0
@@ -260,7 +260,7 @@ SECTIONS = {
 
 
 def main(asked: list[str]) -> None:
-    """Measure the sections asked for, all of them when none is, and report."""
+    """Measure and report the requested sections, by default all."""
     if unknown := set(asked) - set(SECTIONS):
         raise SystemExit(f"no section {', '.join(sorted(unknown))}; there are: {', '.join(SECTIONS)}")
     torch.set_num_threads(1)

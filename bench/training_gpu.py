@@ -1,13 +1,13 @@
-"""Speed of training on one NVIDIA GPU. Without one it is skipped, and figures of an earlier run stay as they are.
+"""Speed of training on one NVIDIA GPU. Skipped without a GPU; figures of an earlier run are then kept.
 
 resnet50  224x224, batch 256, 2,048 random images: ours (bf16, data on the device, the trainer's own speed trial before
-          the first step) beside a loop like torchvision's reference (fp32 with TF32 convolutions, NCHW, DataLoader
-          workers, SGD); images/s, and the share of the GPU's bf16 peak that the model's own arithmetic takes (MFU)
-resnet9   32x32, 50,000 random images, 10 epochs of batch 1,024 with crops and flips: seconds, beside the published time
-          of airbench94 for CIFAR-10. A time only: CIFAR-10 is not at hand, so nothing is said of accuracy here, and
-          airbench's net, optimizer and schedule are its own
+          the first step) compared with a loop like torchvision's reference (fp32 with TF32 convolutions, NCHW,
+          DataLoader workers, SGD); images/s, and model FLOP/s utilisation (MFU), the share of the GPU's bf16 peak
+resnet9   32x32, 50,000 random images, 10 epochs of batch 1,024 with crops and flips: seconds, compared with the
+          published time of airbench94 for CIFAR-10. CIFAR-10 is not available here, so only times are compared, not
+          accuracy; airbench uses a different network, optimizer and schedule
 
-Ours is `trainserve.models.train` itself. Rounds are interleaved and the median of each is reported.
+Ours is `trainserve.models.train` itself. Rounds are interleaved, and the median of the rounds is reported.
 
 Run with `make bench` or `python -m bench.training_gpu`.
 """
@@ -91,7 +91,7 @@ def reference(data: Data, steps: int) -> Pace:
 
 
 def large(gpu: torch.device) -> tuple[list[Bar], dict[str, Any]]:
-    """ResNet-50."""
+    """Measure ResNet-50."""
     data = random_images(LARGE_IMAGES, 224, 1000)
     trainer = {"epochs": LARGE_EPOCHS, "batchSize": LARGE_BATCH, "optimizer": "sgd", "learningRate": 0.1}
     uuid = devices.gpus(gpu)[0]
@@ -121,7 +121,7 @@ def large(gpu: torch.device) -> tuple[list[Bar], dict[str, Any]]:
 
 
 def small(gpu: torch.device) -> tuple[list[Bar], dict[str, Any]]:
-    """ResNet-9."""
+    """Measure ResNet-9."""
     data = random_images(SMALL_IMAGES, 32, 10)
     trainer = {"epochs": SMALL_EPOCHS, "batchSize": SMALL_BATCH, "optimizer": "sgd", "schedule": "onecycle"}
     rounds: dict[str, list[float]] = {"whole call, s": [], "from the first step, s": []}

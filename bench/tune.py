@@ -1,19 +1,19 @@
 """Quality of tuning, on the convnet and on ResNet-50 (random weights, 224x224), on this machine.
 
-held       each model is tuned twice in a row, nothing reused; the rate at which the choice holds the
-           objective, beside that of Triton's defaults (batches of 4, two instances, onnxruntime's threads) and of the
-           naive setting (no batching) in the same table. A reference that was confirmed at no rate counts with the
-           lowest at which it failed, which flatters it
-again      both choices and both references measured anew, in turns, on one server: p99 of the choice at the rate it was
-           said to hold, judged as the tuner did (as many rounds, each of a hundred requests or more; the upper bound
-           for the median of their p99), and the throughput of a closed loop, which also says how far the two choices
-           are apart
+held       each model is tuned twice, without reuse: the rate at which the choice meets the objective, compared with
+           Triton's defaults (batches of 4, two instances, onnxruntime's threads) and with the naive setting (no
+           batching) in the same table. A reference that was not confirmed at any rate counts with the lowest rate at
+           which it failed, which favours it
+again      both choices and both references measured again, in turns, on one server: p99 of the choice at the rate that
+           was reported for it, judged as by the tuner (as many rounds, each of a hundred requests or more; the upper
+           bound for the median of their p99), and the throughput of a closed loop, which also shows the difference
+           between the two choices
 
-A goal of 1 for beating a reference, because which settings are best is the machine's to say: where the naive setting is
-the best there is, as of ResNet-50 on few cores it may be, the choice can only equal it within noise.
+The goal relative to a reference is 1, because the best settings depend on the machine: if the naive setting is the
+best, as it may be for ResNet-50 on few cores, the choice can only equal it within noise.
 
-Run with `python -m bench.tune`, or `python -m bench.tune convnet` for a part, whose figures are then only printed. It
-takes about ten minutes, in which the machine should do nothing else. Figures of one run are comparable.
+Run with `python -m bench.tune`, or `python -m bench.tune convnet` for a part, whose figures are only printed. It takes
+about ten minutes, during which the machine should be idle otherwise. Compare only figures of the same run.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ from trainserve.serving.tune.search import ROUNDS
 from trainserve.serving.tune.trial import Candidate, Load, Measurement, Objective, Trial
 
 ALIKE = 0.1
-"""Two choices are within noise of each other when they differ by this share at most."""
+"""Maximum relative difference of two choices that counts as noise."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """A model to tune, the duration of a tuning, and that of a load when it is measured again."""
+    """A model to tune, the duration of its tuning, and that of a load (`window`) in the second measurement; seconds."""
 
     model: str
     objective: Objective
@@ -59,7 +59,7 @@ TASKS = (
 
 
 def measured(task: Task) -> tuple[list[Bar], dict[str, Any]]:
-    """Measure one model; return its figures and details. Raises SystemExit if nothing holds the objective."""
+    """Measure one model; return its figures and details. Raises SystemExit if no setting meets the objective."""
     model = open_servable(str(zoo.exported(task.model)))
     results = [tuner.tune(runtime.install(), model, task.objective, task.seconds) for _ in range(2)]
     rows = [result.choice for result in results]
@@ -102,7 +102,7 @@ def measured(task: Task) -> tuple[list[Bar], dict[str, Any]]:
 def measure_again(
     model: Servable, candidates: Sequence[Candidate], rates: dict[str, float], callers: int, window: float
 ) -> list[Measurement]:
-    """Measure rounds in turns: every candidate in the closed loop, and at its rate if it has one."""
+    """Measure every candidate in each round: in a closed loop, and at its rate if it has one."""
     found = []
     with tempfile.TemporaryDirectory(prefix="trainserve-bench-") as name:
         repository = Path(name) / "repository"

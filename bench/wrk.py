@@ -1,4 +1,4 @@
-"""wrk as the client of every HTTP server: one thread, `concurrency` connections, one request over and over."""
+"""wrk as the client of every HTTP server: one thread, `concurrency` connections, and the same request repeatedly."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def install() -> None:
 
 
 def wrk(url: str, headers: Mapping[str, str], body: bytes, concurrency: int, seconds: int, folder: Path) -> Figures:
-    """POSTs `body` for `seconds`. Every request must be answered with success."""
+    """POST `body` repeatedly for `seconds`. Every response must have a successful status."""
     (folder / "body").write_bytes(body)
     script = [
         f'local file = io.open("{folder}/body", "rb")',

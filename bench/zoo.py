@@ -1,4 +1,4 @@
-"""Models of the zoo with random weights, exported as a run exports them; made once, kept in ~/.cache/trainserve."""
+"""Models of the zoo with random weights, exported as by a run; created once and kept in ~/.cache/trainserve."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SHAPES = {"convnet": ((28, 28, 1), 10), "resnet50": ((224, 224, 3), 1000)}
 
 
 def exported(name: str) -> Path:
-    """<name>.onnx: uint8 images in, probabilities out."""
+    """Return the path of <name>.onnx, which maps uint8 images to probabilities; export it if it is missing."""
     path = CACHE / _sources() / f"{name}.onnx"
     if not path.is_file():
         for outdated in CACHE.glob("*"):
@@ -55,6 +55,6 @@ def _export(name: str, path: Path) -> None:
     data = Dataset("random", images, targets, images, targets, [f"class {number}" for number in range(classes)])
     body = build(name, {}, shape, classes)
     for module in body.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):  # the last of a block begins with 0: nothing to compute
+        if isinstance(module, torch.nn.BatchNorm2d):  # 0 in a block's last one would make the block a no-op
             torch.nn.init.ones_(module.weight)
     export(Graph(Network(data.normalisation(), body), signature(Export(), data)), data, 18, path)

@@ -1,7 +1,7 @@
-"""A made-up week of a large cluster's metrics, as blocks of a Prometheus: what dashboards and rules are timed on.
+"""A synthetic week of a large cluster's metrics as Prometheus blocks, on which dashboards and rules are timed.
 
-The names and labels are those of trainserve.api.metrics, Triton and dcgm-exporter; the figures are drawn from seeded
-random numbers, the same for every run. Objects come and go as they do: a TrainJob's pod has its series while it runs, a
-ModelServe's pods are replaced at every rollout, and the operator's series of an object stay until the end, since nobody
-deletes what is done.
+The names and labels are those of trainserve.api.metrics, Triton and dcgm-exporter; the values come from a seeded random
+generator and are the same for every run. Series have realistic lifetimes: those of a TrainJob's pod exist while it
+runs, a ModelServe's pods are replaced at every rollout, and the operator's series of an object last until the end,
+since finished objects are not deleted.
 """

@@ -1,4 +1,4 @@
-"""The made-up week as the data of a Prometheus, made once and kept in the cache."""
+"""The synthetic week as a Prometheus data folder, created once and kept in the cache."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ GENERATORS = (
 
 
 def data(trainjobs: int, modelserves: int, days: float) -> tuple[Path, dict[str, Any]]:
-    """The folder for a Prometheus, and what is in it: `series`, `samples`, what is recorded, `seconds` to make it."""
+    """Return the data folder, created if missing, and facts about it.
+
+    These are `series`, `samples`, the recorded ones, `rules`, and the `seconds` that its creation took.
+    """
     folder = default_cache() / "history" / f"{trainjobs}-{modelserves}-{days:g}"
     for left in folder.glob(".text-*"):  # left by a killed process
         shutil.rmtree(left)
@@ -80,7 +83,7 @@ def digest(paths: Iterable[Path]) -> str:
 
 
 def _noted(note: Path, by: str) -> dict[str, Any] | None:
-    """Return the note, if it was made from the same files."""
+    """Return the content of `note` if it was written for the digest `by`, else None."""
     told = dict(json.loads(note.read_text())) if note.exists() else {}
     return told if told.get("by") == by else None
 

@@ -1,8 +1,8 @@
-"""Series of the chart's recording rules: what they would have recorded, from the rules' own expressions.
+"""Series that the chart's recording rules would have recorded, computed from the rules' own expressions.
 
-Each rule is asked over the whole time, a point every half hour, rules of rules after those that they need; between two
-points the recorded series goes straight. So names, labels and lifetimes are those that Prometheus would have recorded,
-at the same number of samples as the rest, without the 10,000 evaluations of every rule that a week has.
+Each rule is queried over the whole time with a point every half hour, after the rules on which it depends; between two
+points, the recorded series is interpolated linearly. Names, labels and lifetimes are thus those that Prometheus would
+have recorded, with the same number of samples as other series, without the 10,000 evaluations of every rule in a week.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ class Rule:
     labels: Mapping[str, str]
 
     def needs(self, other: Rule) -> bool:
-        """Return whether its expression reads what `other` records."""
+        """Return whether this rule's expression reads the series that `other` records."""
         return other is not self and re.search(rf"(?<![\w:]){re.escape(other.record)}(?![\w:])", self.expr) is not None
 
 
 def read(folder: Path) -> list[Rule]:
-    """The recording rules of the rule files in `folder`."""
+    """Return the recording rules of the rule files in `folder`."""
     groups = [group for path in sorted(folder.glob("*.yaml")) for group in yaml.safe_load(path.read_text())["groups"]]
     rules = [rule for group in groups for rule in group["rules"] if "record" in rule]
     return [Rule(rule["record"], rule["expr"], rule.get("labels") or {}) for rule in rules]
 
 
 def levels(rules: Sequence[Rule]) -> list[list[Rule]]:
-    """The rules in groups, each of which needs only what those before it record. Raises ValueError for a circle."""
+    """Return the rules in groups, each of which depends only on earlier groups. Raises ValueError for a cycle."""
     found: list[list[Rule]] = []
     left = list(rules)
     while left:
@@ -58,7 +58,7 @@ def levels(rules: Sequence[Rule]) -> list[list[Rule]]:
 
 
 def ask(server: Server, rules: Sequence[Rule], clock: Clock, path: Path) -> int:
-    """Write what the rules record at every point to `path`; return the number of series."""
+    """Query the rules' values at every point, and write them to `path`; return the number of series."""
     answers = []
     for rule in rules:
         found = server.ask(
@@ -72,11 +72,11 @@ def ask(server: Server, rules: Sequence[Rule], clock: Clock, path: Path) -> int:
 
 
 def series(path: Path, clock: Clock) -> Iterator[Series]:
-    """The series of answers in `path`, at every scrape between the points."""
+    """Yield the series written to `path`, interpolated at every scrape between the points."""
     for name, labels, points in json.loads(path.read_text()):
         times = np.asarray([point[0] for point in points])
         values = np.asarray([float(point[1]) for point in points])
-        # A job that is over has no more points; one that comes back begins again.
+        # A series has no points after its job has ended; if points come back, a new stretch begins.
         for stretch in np.split(np.arange(len(times)), np.flatnonzero(np.diff(times) > EVERY) + 1):
             first, past = clock.index(times[stretch[0]]), clock.index(times[stretch[-1]] + EVERY)
             between = clock.times[first:past]

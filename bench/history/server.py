@@ -1,4 +1,4 @@
-"""A Prometheus over blocks that are there already; it scrapes nothing."""
+"""A Prometheus server over existing blocks; it scrapes nothing."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from typing import Any
 from trainserve.dev.prometheus import prometheus
 
 STARTED = 300.0
-"""Seconds in which a server has to be ready."""
+"""Maximum seconds until a server is ready."""
 MERGED = 1800.0
-"""Seconds in which it has to have merged blocks of the same time."""
+"""Maximum seconds until a server has merged overlapping blocks."""
 
 
 class Server:
-    """HTTP API of a Prometheus."""
+    """HTTP API of a Prometheus server."""
 
     def __init__(self, url: str, data: Path) -> None:
         self.url, self.data = url, data
 
     def ask(self, path: str, **parameters: str) -> Any:
-        """The `data` of an answer. Raises RuntimeError with the server's words if it refuses."""
+        """Return the `data` of a response. Raises RuntimeError with the server's message if it refuses."""
         body = urllib.parse.urlencode(parameters).encode()
         try:
             with urllib.request.urlopen(f"{self.url}/api/v1/{path}", body) as answer:
@@ -39,20 +39,20 @@ class Server:
             raise RuntimeError(f"{path} {parameters}: {error.read().decode()}") from error
 
     def labels(self, label: str, match: str, start: int, end: int) -> list[str]:
-        """The values of a label."""
+        """Return the values of a label."""
         query = urllib.parse.urlencode({"match[]": match, "start": start, "end": end})
         with urllib.request.urlopen(f"{self.url}/api/v1/label/{label}/values?{query}") as answer:
             return list(json.load(answer)["data"])
 
     def memory(self) -> int:
-        """Return its resident memory in bytes."""
+        """Return the server's resident memory in bytes."""
         with urllib.request.urlopen(f"{self.url}/metrics") as answer:
             lines = answer.read().decode().splitlines()
         (line,) = [line for line in lines if line.startswith("process_resident_memory_bytes ")]
         return round(float(line.split()[1]))
 
     def ready(self) -> bool:
-        """Return whether it answers queries."""
+        """Return whether the server answers queries."""
         try:
             with urllib.request.urlopen(f"{self.url}/-/ready", timeout=5) as answer:
                 return bool(answer.status == 200)
@@ -60,14 +60,14 @@ class Server:
             return False
 
     def merged(self) -> bool:
-        """Return whether no two of its blocks are of the same time."""
+        """Return whether no two blocks overlap in time."""
         spans = sorted(_span(meta) for meta in self.data.glob("*/meta.json"))
         return all(earlier[1] <= later[0] for earlier, later in pairwise(spans))
 
 
 @contextmanager
 def running(data: Path) -> Iterator[Server]:
-    """A server with Prometheus' own defaults over `data`, ready when it is given, ended afterwards."""
+    """Run a server with Prometheus' own defaults over `data`; yield it once it is ready, and stop it afterwards."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -87,13 +87,13 @@ def running(data: Path) -> Iterator[Server]:
 
 
 def merge(data: Path) -> None:
-    """Have a Prometheus merge blocks of the same time in `data`, as it does by itself a minute after its start."""
+    """Run a Prometheus until it has merged overlapping blocks in `data`, which it does a minute after its start."""
     with running(data) as server:
         until(server.merged, MERGED, f"the blocks in {data} are not merged")
 
 
 def until(holds: Any, seconds: float, otherwise: str, process: subprocess.Popen[bytes] | None = None) -> None:
-    """Wait until `holds()`. Raises RuntimeError after `seconds`, or when `process` has ended."""
+    """Wait until `holds()`. Raises RuntimeError after `seconds`, or once `process` has ended."""
     give_up = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > give_up or (process and process.poll() is not None):
@@ -104,6 +104,6 @@ def until(holds: Any, seconds: float, otherwise: str, process: subprocess.Popen[
 def _span(meta: Path) -> tuple[int, int]:
     try:
         found = json.loads(meta.read_text())
-    except FileNotFoundError:  # deleted meanwhile: what it was merged into is there
+    except FileNotFoundError:  # deleted meanwhile, after it was merged into another block
         return (0, 0)
     return found["minTime"], found["maxTime"]

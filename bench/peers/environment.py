@@ -21,13 +21,13 @@ START_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Peer:
-    """A server to compare with: its program in this folder, and the packages it needs."""
+    """A server to compare with; its program is `<name>_server.py` in this folder, `packages` are its requirements."""
 
     name: str
     packages: tuple[str, ...]
 
     def install(self) -> Path:
-        """Return its interpreter, in an environment with exactly its packages; a partial environment is built anew."""
+        """Return the interpreter of an environment with exactly its packages; a partial environment is rebuilt."""
         folder = CACHE / self.name
         stamp = folder / "stamp"
         wanted = "\n".join(self.packages)

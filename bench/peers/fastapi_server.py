@@ -1,4 +1,4 @@
-"""FastAPI + onnxruntime as one writes it oneself: raw bytes in and out, and the v2 protocol's JSON.
+"""FastAPI with onnxruntime as a user would write it: raw bytes in and out, and the v2 protocol's JSON.
 
 Options: `loop=` and `http=` are uvicorn's, `threads=` onnxruntime's. No gRPC.
 """

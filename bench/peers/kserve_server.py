@@ -1,4 +1,4 @@
-"""KServe's Python server with a predictor of one's own, as its documentation says ("Custom Predictor").
+"""KServe's Python server with a custom predictor, as in its documentation ("Custom Predictor").
 
 Options: `threads=` is onnxruntime's.
 """
@@ -19,7 +19,7 @@ class Onnx(Model):
     """A predictor of one graph."""
 
     def load(self) -> bool:
-        """As KServe asks."""
+        """Load the graph; called by KServe."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = int(given.get("threads", 1)), 1
         self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
@@ -33,7 +33,7 @@ class Onnx(Model):
         headers: dict[str, str] | None = None,
         response_headers: dict[str, str] | None = None,
     ) -> InferResponse:
-        """As KServe asks."""
+        """Run the graph on a request; called by KServe."""
         (answer,) = self.session.run(None, {self.taken.name: payload.inputs[0].as_numpy()})
         return get_predict_response(payload, answer, self.name)
 

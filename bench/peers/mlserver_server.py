@@ -1,4 +1,4 @@
-"""MLServer with a runtime of one's own, as its documentation says ("Custom Inference Runtimes").
+"""MLServer with a custom runtime, as in its documentation ("Custom Inference Runtimes").
 
 Options: `threads=` is onnxruntime's. Inference runs in the server's process (parallel_workers: 0), which is faster
 here than its default of one worker process; adaptive batching is off, which is its default.
@@ -21,7 +21,7 @@ class Onnx(MLModel):
     """A runtime of one graph."""
 
     async def load(self) -> bool:
-        """As MLServer asks."""
+        """Load the graph; called by MLServer."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = int(given.get("threads", 1)), 1
         self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
@@ -29,14 +29,14 @@ class Onnx(MLModel):
         return True
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
-        """As MLServer asks."""
+        """Run the graph on a request; called by MLServer."""
         images = NumpyCodec.decode_input(payload.inputs[0]).astype(np.uint8, copy=False)
         (answer,) = self.session.run(None, {self.taken.name: images})
         return InferenceResponse(model_name=self.name, outputs=[NumpyCodec.encode_output(self.answered.name, answer)])
 
 
 async def main() -> None:
-    """Serve until told to end."""
+    """Serve until the process is terminated."""
     server = MLServer(
         Settings(
             host="127.0.0.1",
