@@ -1,35 +1,35 @@
-"""Speed of requests: ours through Triton, beside models that do nothing (the server's ceiling), a plain onnxruntime
-loop (the limit), FastAPI + onnxruntime, MLServer and KServe's Python server.
+"""Speed of requests: ours through Triton, compared with trivial models (the server's ceiling), a plain onnxruntime loop
+(the upper bound), FastAPI + onnxruntime, MLServer and KServe's Python server.
 
-The models are the zoo's with random weights, exported as a run exports them: the convnet (28x28x1, one onnxruntime
-thread) and ResNet-50 (224x224x3, as many threads as cores). One image a request. Over HTTP wrk is the client of all;
-over gRPC it is trainserve.serving.load, serialized messages through grpcio. Clients run on the same cores. All servers
-are up at once and are asked in turn, round after round; the median of the rounds is reported. What the goals are about
-is measured in every round, the rest in every second one. `raw` is FastAPI's own fastest form: bytes without a header,
-once with uvicorn's asyncio and h11 and once with uvloop and httptools. The server's guard is left away but for the
-rows that tell its cost. Three models do nothing: the no-op, of the python backend as NVIDIA's examples are, looks at
-no input and makes a tensor for each answer; `idle` does not even that; the empty graph goes the convnet's own way.
+The models are the zoo's with random weights, exported as by a run: the convnet (28x28x1, one onnxruntime thread) and
+ResNet-50 (224x224x3, as many threads as cores). Each request has one image. The client is wrk for all HTTP servers, and
+trainserve.serving.load (serialized messages through grpcio) for gRPC; clients run on the same cores. All servers run at
+once and are measured in turn, round after round; the median of the rounds is reported. Loads with goals are measured in
+every round, others in every second one. `raw` is FastAPI's fastest form: bytes without a header, once with uvicorn's
+asyncio and h11, and once with uvloop and httptools. The server's guard is disabled except in the rows that show its
+cost. Three models do nothing: the no-op, of the python backend like NVIDIA's examples, ignores its input and creates a
+tensor for each response; `idle` does not even create one; the empty graph takes the same path as the convnet.
 
-Where a request's time goes at concurrency 32, in batches of 16 on 2 cores of a Xeon, us of CPU each: 27 Triton's HTTP
-thread, 4 its batcher's thread, 17 its instance's thread, 4 wrk. Of the instance's, nearly all is onnxruntime. Of the
-server's samples (perf) 35 % are onnxruntime's, 0.3 % this backend's, 6 % the core's and 37 % are the kernel's, whose
-HTTP thread is woken through a socket for each answer. So both cores are busy, and a graph that computes nothing is
-answered 1.07 to 1.25 times as often, by the hour. At concurrency 1 a request takes 290 us, 190 of them onnxruntime's,
-which takes 170 in a loop whose caches stay warm; a no-op takes 210 in a process of its own and an empty graph 100 in
-the server's. Tried without a gain, n = 5: two HTTP threads, two instances, both (5 to 35 % less at 8 and 32), the
-instance's thread on a core of its own (--host-policy: 22 % more at 1, 6 to 20 % less at 8 and 32).
+CPU time per request at concurrency 32, in batches of 16 on 2 cores of a Xeon, in us: 27 in Triton's HTTP thread, 4 in
+its batcher's thread, 17 in its instance's thread (nearly all of it onnxruntime), 4 in wrk. Of the server's samples
+(perf), 35 % are in onnxruntime, 0.3 % in this backend, 6 % in Triton's core, and 37 % in the kernel, which wakes the
+HTTP thread through a socket for each response. Both cores are thus busy, and a graph that computes nothing reaches 1.07
+to 1.25 times the rate, depending on the hour. At concurrency 1, a request takes 290 us, of which onnxruntime takes 190,
+compared with 170 in a loop with warm caches; a no-op takes 210 in its own process, and an empty graph 100 in the
+server's. Tried without gain, n = 5: two HTTP threads, two instances, both (5 to 35 % less at 8 and 32), and a dedicated
+core for the instance's thread (--host-policy: 22 % more at 1, 6 to 20 % less at 8 and 32).
 
-Until the backend was C++ in the server's own process (devserver/devserver/backend/onnxruntime) it was a program of the
-python backend. One run of both, interleaved, n = 4, requests/s at concurrency 1, 8, 32: 2,112, 7,833, 15,200 then and
-3,346, 17,051, 33,535 now. What went: shared memory that each tensor was copied through, Python's objects, and two
-wake-ups of one process by another for each batch, during which the cores idled for a third of the time.
-Tried then, without a gain that could be told from noise: io_binding, onnxruntime's arena, memory pattern and memory
-reuse switched off, its parallel mode, huge pages, malloc's tunables, Triton's PRIORITY_MAX. ResNet-50 whose threads do
-not spin takes 10 % longer through the server on two free cores, and a third as long where others use them too: the
-default stays. Images become planes before they are normalised (models/network.py), which saves 14 us each.
+Before the backend was C++ in the server's own process (devserver/devserver/backend/onnxruntime), it was a program of
+the python backend. In one interleaved run of both, n = 4, requests/s at concurrency 1, 8, 32 were 2,112, 7,833, 15,200
+before and 3,346, 17,051, 33,535 after. The change removed shared memory through which each tensor was copied, Python
+objects, and two wake-ups between processes per batch, during which the cores idled for a third of the time.
+Tried then, without a gain beyond noise: io_binding, onnxruntime's arena, memory pattern and memory reuse disabled, its
+parallel mode, huge pages, malloc's tunables, Triton's PRIORITY_MAX. Without spinning threads, ResNet-50 takes 10 %
+longer through the server on two free cores, but a third of the time if other processes use the cores, too; the default
+is kept. Images are converted to planes before they are normalised (models/network.py), which saves 14 us per image.
 
-Run with `make bench`; `python -m bench.serving --rounds 2 --seconds 1` for a look, which writes nothing.
-Figures of one run are comparable with one another; the machines are shared.
+Run with `make bench`, or with `python -m bench.serving --rounds 2 --seconds 1` for a quick run, which writes nothing.
+Compare only figures of the same run, since the machines are shared.
 """
 
 from __future__ import annotations
