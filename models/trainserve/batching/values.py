@@ -19,24 +19,24 @@ Data = tuple["np.ndarray[Any, Any]", ...]
 
 
 class NotRowwise(Exception):
-    """An operator mixes rows, or is not known not to; the message says why, without the operator's name."""
+    """An operator mixes rows, or may do so; the message says why, without the operator's name."""
 
 
 @dataclass(frozen=True)
 class Free:
-    """Independent of the batch."""
+    """State of a value that does not depend on the batch."""
 
 
 @dataclass(frozen=True)
 class Sized:
-    """Depends on the number of rows, not on their content."""
+    """State of a value that depends on the number of rows, but not on their content."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Batch axis `axis`: every row has the same number of entries along it, which depend on that row only.
+    """State of a value with batch axis `axis`, along which each row has equally many entries that depend only on it.
 
-    `sources`: the graph inputs that the rows come from. `outer`: how often the whole batch repeats along the axis: 1
+    `sources`: the graph inputs from which the rows come. `outer`: how often the whole batch repeats along the axis: 1
     if the entries of a row are adjacent, the number of time steps after (time, batch) were flattened into one axis.
     """
 
@@ -47,7 +47,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Mixed:
-    """Mixes rows, or is not known not to; `reason` names the operator."""
+    """State of a value that mixes rows, or may do so; `reason` names the operator."""
 
     reason: str
 
