@@ -1,4 +1,4 @@
-"""`python -m trainserve.dev.preview`: pictures of the committed dashboards, for README and for developers of them.
+"""`python -m trainserve.dev.preview`: pictures of the committed dashboards, for the README and dashboard developers.
 
 Without --prometheus a development cluster of its own trains and serves for a while first, and is taken down afterwards.
 """
@@ -63,7 +63,7 @@ def main(prometheus: str | None, minutes: float, since: str, out: Path) -> None:
 
 
 def staged(progress: Progress, folder: Path, scratch: Path, minutes: float, since: str, out: Path) -> list[Path]:
-    """Draw the pictures from a cluster that is brought up for them."""
+    """Draw the pictures from a temporary cluster that runs for `minutes`."""
     cluster = Cluster(scratch, simulated_gpus=GPUS, progress=progress)
     try:
         cluster.up(*DEFAULT, "operator", "prometheus")
@@ -75,9 +75,9 @@ def staged(progress: Progress, folder: Path, scratch: Path, minutes: float, sinc
 
 
 def draw(progress: Progress, folder: Path, prometheus: str, since: str, out: Path) -> list[Path]:
-    """Draw all pictures, from that Prometheus."""
+    """Draw all pictures with data from the Prometheus at the URL `prometheus`."""
     with progress.task("pictures"):
-        common = {"range": since, "scrape": SCRAPE, "now": f"{time.time() * 1000:.0f}"}  # now, however long it takes
+        common = {"range": since, "scrape": SCRAPE, "now": f"{time.time() * 1000:.0f}"}  # fixed for all pictures
         shots = [page.Shot(shot.file, shot.dashboard, {**common, **shot.parameters}) for shot in PICTURED]
         return page.shoot(folder, shots, prometheus, DASHBOARDS, out)
 

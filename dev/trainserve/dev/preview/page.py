@@ -1,4 +1,4 @@
-"""The page that draws boards: installed into the cache by npm, and photographed in headless Chromium."""
+"""The web page that draws boards: installed into the cache by npm, and captured in headless Chromium."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from trainserve.dev.progress import SILENT, Progress
 
 SOURCE = Path(__file__).parents[3] / "preview"
 NODE = (20, 19)
-"""The oldest Node that Vite runs on."""
+"""The oldest version of Node that Vite supports."""
 
 
 class PreviewError(Exception):
-    """The pictures cannot be drawn; the message says what is missing, or is the page's."""
+    """The pictures cannot be drawn; the message names what is missing, or is that of the page."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Shot:
 
 
 def install(progress: Progress = SILENT, cache: Path | None = None) -> Path:
-    """Return the folder of the page and its dependencies, a new one for each lock file. Raises PreviewError."""
+    """Return the folder of the page and its dependencies; each lock file has its own. Raises PreviewError."""
     check_node(node_version())
     lock = SOURCE / "package-lock.json"
     folder = (cache or default_cache()) / f"preview-{hashlib.sha256(lock.read_bytes()).hexdigest()[:12]}"
@@ -85,7 +85,7 @@ def chromium() -> Path:
 
 
 def node_version() -> str:
-    """Return what `node --version` prints; an empty string if there is no node."""
+    """Return the output of `node --version`; an empty string without node on PATH."""
     node = shutil.which("node")
     return subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout if node else ""
 

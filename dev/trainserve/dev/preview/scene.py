@@ -1,6 +1,6 @@
-"""Load on the cluster while the pictures' data is gathered: jobs with every outcome, and two services under load.
+"""Load on the cluster while data for the pictures is collected: jobs with every outcome, and two services under load.
 
-`digits-night` trains all the time and loses its pod once; `digits-weekly` publishes a second version, which both
+`digits-night` trains the whole time and loses its pod once; `digits-weekly` publishes a second version, which both
 services roll out; `digits-strict` misses its gate; `digits-large` waits for GPUs that no node has. The service `digits`
 has a latency objective.
 """
@@ -28,9 +28,9 @@ from trainserve.serving.load.requests import Prepared
 
 NAMESPACE = "default"
 NIGHT, SERVED = "digits-night", "digits"
-"""The TrainJob and the ModelServe of which pictures are taken."""
+"""The TrainJob and the ModelServe that the pictures show."""
 RATES = {"digits": (45.0, 0.5, 240.0), "digits-mobile": (12.0, 0.7, 150.0)}
-"""ModelServe → mean requests per second, amplitude as a share of it, and period in seconds."""
+"""By ModelServe: mean requests per second, amplitude as a share of the mean, and period in seconds."""
 SERVES: dict[str, dict[str, Any]] = {
     "digits": {"model": {"name": "digits"}, "slo": {"p99": "50ms", "measureSeconds": 10}, "resources": {"gpus": 1}},
     "digits-mobile": {"model": {"name": "digits"}, "replicas": 2},
@@ -38,35 +38,35 @@ SERVES: dict[str, dict[str, Any]] = {
 SAMPLES = 1437
 """Number of training samples of the digits."""
 LEARNT = 2e-3
-"""Learning rate times epochs, with which the loss falls for about as long as the run takes."""
+"""Product of learning rate and epochs with which the loss decreases for about the whole run."""
 ROWS = 4
 CHUNK = 5.0
-"""Seconds for which one rate holds."""
+"""Seconds during which the request rate is constant."""
 PATIENCE = 600.0
 SECOND_VERSION, LOST_POD = 0.15, 0.5
-"""Shares of the time after which a second version is published, and the long run's pod is taken away."""
+"""Shares of the time after which a second version is trained, and after which the long run's pod is deleted."""
 
 
 def job(epochs: int, **more: Any) -> dict[str, Any]:
-    """The spec of a TrainJob that trains on the digits and publishes."""
+    """Return the spec of a TrainJob that trains on the digits and publishes."""
     spec = {"model": {"name": "convnet"}, "dataset": {"name": "digits"}, "trainer": {"epochs": epochs}}
     return {**spec, "output": {"model": "digits"}, **more}
 
 
 def night(samples: float) -> dict[str, Any]:
-    """The spec of a TrainJob that trains for as long as so many samples take, and learns slowly enough to be seen."""
+    """Return the spec of a TrainJob that trains on `samples` samples, slowly enough for its progress to be visible."""
     epochs = max(2, round(samples / SAMPLES))
     trainer = {"epochs": epochs, "learningRate": min(1e-3, LEARNT / epochs), "seed": 0}
     return {**job(epochs, resources={"gpus": 1}, checkpoint={"everyEpochs": 1}), "trainer": trainer}
 
 
 def rate(mean: float, swing: float, period: float, seconds: float) -> float:
-    """Return the requests per second at a time: a wave about the mean."""
+    """Return the requests per second after `seconds`: a sine wave around `mean`."""
     return mean * (1 + swing * math.sin(2 * math.pi * seconds / period))
 
 
 def play(kubeconfig: Path, minutes: float, task: Task) -> None:
-    """Play everything up to the moment of the pictures. Raises PreviewError."""
+    """Run the scene up to the moment of the pictures. Raises PreviewError."""
     client = Client(kubeconfig, NAMESPACE)
     for name, spec in SERVES.items():
         _create(client, "ModelServe", name, spec)
@@ -79,7 +79,7 @@ def play(kubeconfig: Path, minutes: float, task: Task) -> None:
     speed = client.get("TrainJob", "digits-first")["status"]["progress"]["samplesPerSecond"]
     _create(
         client, "TrainJob", NIGHT, night(2 * speed * 60 * minutes)
-    )  # twice: so short a run hardly comes up to speed
+    )  # twice, because a run as short as the first hardly reaches full speed
     _create(client, "TrainJob", "digits-strict", job(1, gates={"minAccuracy": 0.999}))
     _create(client, "TrainJob", "digits-large", job(5, resources={"gpus": 8}))
     began = time.monotonic()
@@ -99,7 +99,7 @@ def play(kubeconfig: Path, minutes: float, task: Task) -> None:
 
 @contextmanager
 def under_load(client: Client) -> Iterator[None]:
-    """Send requests to both services for as long as the block runs."""
+    """Send requests to both services while the block runs."""
     over = threading.Event()
     addresses = {name: _address(client, name) for name in RATES}
     threads = [threading.Thread(target=_send, args=(*item, over), daemon=True) for item in addresses.items()]

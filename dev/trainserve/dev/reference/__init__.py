@@ -1,1 +1,1 @@
-"""docs/reference.md and the tables of docs/contracts.md, made of the types that operator and pods share."""
+"""docs/reference.md and the tables of docs/contracts.md, generated from the types that operator and pods share."""

@@ -1,6 +1,6 @@
 """`python -m trainserve.dev.reference`: writes docs/reference.md and the tables of docs/contracts.md.
 
-With `--check` it writes nothing, and fails if a page is not what would be written.
+With `--check` it writes nothing, and fails if a page differs from what it would write.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The tables of docs/contracts.md: what stands between `<!-- generated: NAME -->` and `<!-- end -->`."""
+"""The tables of docs/contracts.md: the text between `<!-- generated: NAME -->` and `<!-- end -->`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _REFERENCE = {
 
 
 def filled(text: str) -> str:
-    """Return the page with its tables as the code makes them. Raises KeyError for a table that nothing makes."""
+    """Return the page with its tables generated from the code. Raises KeyError for an unknown table."""
 
     def place(found: re.Match[str]) -> str:
         table_ = "\n".join(TABLES[found[2]]()).strip()
@@ -38,8 +38,8 @@ def filled(text: str) -> str:
 
 
 def configuration() -> Iterator[str]:
-    """Yield the fields of a training pod's configuration that a TrainJob's spec does not have, or has otherwise."""
-    from trainserve.models import config  # here, because the other tables need no portion but the API
+    """Yield the fields of a training pod's configuration that are missing from or differ in a TrainJob's spec."""
+    from trainserve.models import config  # here, because the other tables need only the API
 
     same = []
     for section in sections(config.Config, ""):
@@ -71,7 +71,7 @@ def message_fields() -> Iterator[str]:
 
 
 def reasons() -> list[str]:
-    """Return a row for each reason."""
+    """Return the lines of the table of reasons."""
     names = {by: str(by.name).lower() for by in By}
     return table(
         ("reason", "said by", "retry", "exit", "meaning"),
@@ -130,4 +130,4 @@ TABLES: Mapping[str, Callable[[], Iterable[str]]] = {
     "shared files": lambda: members(SharedFile),
     "variables": lambda: members(Variable),
 }
-"""What makes each table, by the name in its marker."""
+"""Generators of the tables, by the name in the marker."""

@@ -1,4 +1,4 @@
-"""The fields of a type, read from its JSON schema: what a reference says of each of them."""
+"""The fields of a type with the facts that a reference lists, read from the type's JSON schema."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _FORMS = {
 }
 """Patterns that are easier to read as words."""
 _LONGEST_PATTERN = 60
-"""Characters. A longer pattern explains less than the field's description and its example do."""
+"""Maximum length in characters of a pattern that is shown; a longer one says less than description and example."""
 
 
 @dataclass(frozen=True)
 class Field:
-    """One field that is no section of its own."""
+    """A field that is not an object with its own section."""
 
     path: str
     """Full path, such as spec.trainer.epochs; `[]` stands for each item of a list."""
@@ -42,7 +42,7 @@ class Field:
 
     @property
     def name(self) -> str:
-        """Last part of the path."""
+        """The last part of the path."""
         return self.path.rpartition(".")[2]
 
 
@@ -54,17 +54,17 @@ class Section:
     type: str
     """Name of the class that defines it."""
     facts: tuple[str, ...]
-    """How often it stands there, whether it must, how it is made up by default."""
+    """Whether it is an object or a list of objects, the list's bounds, and whether it is required or its default."""
     text: str
     rules: tuple[str, ...]
-    """What must hold between its fields."""
+    """Validation rules across its fields, as messages."""
     fields: tuple[Field, ...]
 
 
 def sections(model: type[BaseModel], path: str, mode: Mode = "validation") -> Iterator[Section]:
     """Yield the object of type `model` at `path`, then the objects in it, depth first.
 
-    With `mode` "serialization" as it is written: with computed fields, and without defaults.
+    `mode` "serialization" yields it as written, with computed fields and without defaults.
     """
     schema = model.model_json_schema(by_alias=True, mode=mode)
     yield from _Walk(schema.get("$defs", {}), mode).section({**schema, "title": model.__name__}, path, ())
@@ -94,7 +94,7 @@ class _Walk:
             yield from self.section(inner, place, state)
 
     def _state(self, name: str, raw: Node, required: Any) -> tuple[str, ...]:
-        """Return whether a field is required, or its default; nothing of a field that only the operator writes."""
+        """Return whether a field is required, or its default; nothing for a field that only the operator writes."""
         if self.mode == "serialization":
             return ()
         if name in required:
@@ -174,7 +174,7 @@ def _size(node: Node, of: str, unit: str) -> Iterator[str]:
 
 
 def _example(node: Node) -> Any:
-    """Return the example in the metadata, else another value than the default of a type that has few."""
+    """Return the example in the metadata, else, for an enum or boolean, a value other than the default."""
     if node.get("examples"):
         return node["examples"][0]
     if "enum" in node:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 WIDTH = 120
 _BARE = re.compile(r"(?<![`\w])([(']*)([^\s`(']*[<*{_][^\s`]*?)([,.;:)']*)(?=\s|$)")
-"""A word with a character that Markdown would take as markup, apart from the punctuation around it."""
+"""A word with a character that Markdown would treat as markup, without the punctuation around it."""
 
 
 def code(text: object) -> str:
@@ -22,7 +22,7 @@ def prose(text: str) -> str:
 
 
 def wrapped(text: str, indent: str = "") -> list[str]:
-    """Return the lines of a paragraph or, with `indent` "- ", of a list item; each has room for one more character."""
+    """Return the lines of a paragraph or, with `indent` "- ", of a list item, with room for one more character each."""
     hanging = " " * len(indent)
     return textwrap.wrap(
         text,
@@ -35,9 +35,9 @@ def wrapped(text: str, indent: str = "") -> list[str]:
 
 
 def item(*paragraphs: str, verbatim: str = "") -> list[str]:
-    """Return the lines of a list item in which each of `paragraphs` begins a line of its own.
+    """Return the lines of a list item in which each of `paragraphs` begins on a new line.
 
-    `verbatim` is its last line, which is not wrapped: a code span that is wrapped can no longer be copied.
+    `verbatim` is the last line and is not wrapped, because a wrapped code span could not be copied.
     """
     blocks = [wrapped(text, "  " if number else "- ") for number, text in enumerate(paragraphs)]
     blocks += [[f"  {verbatim}"]] if verbatim else []

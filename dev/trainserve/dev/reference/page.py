@@ -51,12 +51,12 @@ def page() -> str:
 
 
 def heading(chapter: str, section: Section) -> str:
-    """Return the title of a section; it is unique on the page."""
+    """Return the title of a section, which is unique on the page."""
     return section.path if chapter == BOTH else f"{chapter} {section.path}"
 
 
 def body(section: Section, limits: Iterable[Limit]) -> Iterator[str]:
-    """Yield the lines of a section: what the object is, each of its fields, the rules between them."""
+    """Yield the lines of a section: the object's description, each of its fields, the rules between them."""
     unsupported = {f"spec.{limit.field}": limit.supported for limit in limits if limit.where is None}
     if section.facts:
         yield from wrapped(f"*{', '.join(section.facts)}*")
@@ -70,7 +70,7 @@ def body(section: Section, limits: Iterable[Limit]) -> Iterator[str]:
 
 
 def entry(field: Field, supported: str | None = None) -> list[str]:
-    """Return the lines of a field, of whose values only the `supported` ones are acted on (None: all).
+    """Return the lines of a field; `supported` names the values that have an effect (None: all).
 
     Raises ValueError if its metadata has no description or no example.
     """
@@ -94,7 +94,7 @@ def in_one_line(value: dict[str, object]) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes a text of several lines as a block."""
+    """A dumper that writes a multi-line text as a block."""
 
 
 _Dumper.add_representer(

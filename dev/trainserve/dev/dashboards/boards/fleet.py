@@ -67,7 +67,7 @@ def _now() -> Section:
 
 
 def _count(title: str, description: str, kind: str, phases: str, colour: str) -> stat.Panel:
-    # The operator may be scraped twice.
+    # max, because the operator may be scraped twice.
     expr = f'sum(max by (namespace, phase) (trainserve_{kind}{{{SCOPE},phase=~"{phases}"}})) or vector(0)'
     return figure(title, description, Query(expr), unit=units.WHOLE, thresholds=[(1, colour)])
 
@@ -216,7 +216,7 @@ def _health() -> Section:
 
 
 def _energy() -> Section:
-    # Watts, means over 5 minutes, taken each 5 minutes: what the panel of the power shows, times its time.
+    # Mean watts over 5 minutes, sampled every 5 minutes: the integral over time of what the power panel shows.
     rates = f"trainjob:energy_joules:rate5m{{{SCOPE}}} or modelserve:energy_joules:rate5m{{{SCOPE}}}"
     hours = f"sum_over_time(sum({rates})[$__range:5m]) * 300 / 3.6e6"
     return Section(
@@ -266,7 +266,7 @@ def _versions() -> Section:
     version = f"trainserve_trainjob_published_version{{{SCOPE}}}"
     newest = f"({version} == on (namespace, model) group_left () max by (namespace, model) ({version}))"
     accuracy = f"max by (namespace, trainjob) (trainserve_trainjob_accuracy{{{SCOPE}}})"
-    # To the power of 0: the series with the value 1, so that the product is the accuracy.
+    # `^ 0` sets the series to 1, so that the product is the accuracy.
     accurate = f"{newest} ^ 0 * on (namespace, trainjob) group_left () {accuracy}"
     return Section(
         "Newest versions",

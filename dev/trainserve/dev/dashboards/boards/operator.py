@@ -1,4 +1,4 @@
-"""Operator: load, writes, and outcomes of the objects."""
+"""Operator: load, writes to the API server, and outcomes of objects."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from trainserve.dev.dashboards.panels import Query, figure, graph
 from trainserve.dev.dashboards.variables import chosen
 
 SCOPE = 'namespace="$namespace",job="trainserve-operator"'
-"""Label matchers by job: a Prometheus that also scrapes annotated pods scrapes the operator twice."""
+"""Label matchers that include the job, because a Prometheus that also scrapes annotated pods has the operator twice."""
 RATE = "[$__rate_interval]"
 OWN = f"and on (namespace, pod) trainserve_leading{{{SCOPE}}}"
-"""Keeps series of the operator's processes: others in its namespace export process_* too."""
+"""Keeps only series of the operator's processes, because others in its namespace export process_*, too."""
 
 
 def board() -> Board:
@@ -101,7 +101,7 @@ def _reconciles() -> Section:
             graph(
                 "Reconciles",
                 "How often objects are looked at, by kind and result. An error is tried again.",
-                # Errors below, where a line at 0 does not lie upon another's.
+                # Errors are stacked at the bottom, where a line at 0 does not overlap another line.
                 Query(failed, "{{kind}} error", palette.FAILURE),
                 Query(done, "{{kind}} success"),
                 unit=units.PER_SECOND,

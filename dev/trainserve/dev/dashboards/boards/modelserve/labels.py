@@ -5,6 +5,6 @@ from __future__ import annotations
 NAMESPACE = 'namespace="$namespace"'
 SERVE = f'{NAMESPACE},modelserve="$modelserve"'
 MODEL = f'{SERVE},model="$model"'
-"""The model that clients ask for: an ensemble counts itself and its steps, which are models of their own."""
+"""Label matchers of the model that clients request: for an ensemble, Triton also counts its steps, as other models."""
 RATE = "[$__rate_interval]"
 IDLE = "no requests"

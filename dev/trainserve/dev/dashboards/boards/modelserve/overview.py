@@ -76,7 +76,7 @@ def traffic() -> Section:
                 "Answered and failed, as the servers count them; the probe's own, one a second for each pod, among"
                 " them. REJECTED waited too long in the queue, CANCELED was given up by its client, BACKEND is the"
                 " model.",
-                # Failures below, where a line at 0 does not lie upon the other's.
+                # Failures are stacked at the bottom, where a line at 0 does not overlap the other line.
                 Query(f"sum by (reason) (rate(nv_inference_request_failure{{{MODEL}}}{RATE}))", "{{reason}}"),
                 Query(f"sum(rate(nv_inference_request_success{{{MODEL}}}{RATE}))", "answered", palette.SUCCESS),
                 unit=units.REQUESTS,
