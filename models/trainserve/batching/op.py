@@ -1,7 +1,7 @@
 """A node as passed to rules, and the checks that rules share.
 
 A rule takes a node with its inputs' known values and returns the batch axis of each output, or raises NotRowwise with
-the reason. The walk checks the result against the inferred shapes.
+the reason. A rule's docstring describes the operator. The walk checks the result against the inferred shapes.
 """
 
 from __future__ import annotations
