@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from google.protobuf import text_format
 
-from trainserve.serving.protocol.triton_types import UnservableModel
+from trainserve.client import binary
+from trainserve.serving.protocol.triton_types import DTYPES, UnservableModel
 from trainserve.serving.repository.model_config import config_text, model_config
 from trainserve.serving.repository.settings import InvalidSettings, Settings
 from trainserve.serving.sources.servable import Servable
@@ -19,6 +20,10 @@ from trainserve.store import Tensor
 @pytest.fixture(scope="module")
 def model(fetched: Path) -> Servable:
     return Servable.of_version(fetched / "version")
+
+
+def test_the_data_types_are_those_of_the_client() -> None:
+    assert {name: dtype.name for name, dtype in binary.TYPES.items()} == DTYPES
 
 
 def settings(**fields: Any) -> Settings:

@@ -16,9 +16,6 @@ import numpy as np
 from trainserve.client import binary
 
 Arrays = dict[str, np.ndarray[Any, Any]]
-DTYPES = {name: dtype.name for name, dtype in binary.TYPES.items()}
-"""numpy's dtype names by Triton's names; texts (BYTES) have dtype object."""
-NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
 class InferenceError(Exception):

@@ -7,11 +7,28 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from trainserve.serving.protocol.infer import DTYPES
 from trainserve.store import Tensor
 
+DTYPES = {
+    "BOOL": "bool",
+    "UINT8": "uint8",
+    "UINT16": "uint16",
+    "UINT32": "uint32",
+    "UINT64": "uint64",
+    "INT8": "int8",
+    "INT16": "int16",
+    "INT32": "int32",
+    "INT64": "int64",
+    "FP16": "float16",
+    "FP32": "float32",
+    "FP64": "float64",
+    "BYTES": "object",
+}
+"""numpy's dtype names by the protocol's names; strings (BYTES) have dtype object. Names only, because `trainserve
+--help` works without numpy."""
+NAMES = {dtype: name for name, dtype in DTYPES.items()}
 TYPES = {dtype: f"TYPE_{'STRING' if name == 'BYTES' else name}" for name, dtype in DTYPES.items()}
-"""Triton's data types by numpy's dtype names; strings have dtype object.
+"""Triton's data types by numpy's dtype names.
 
 (https://github.com/triton-inference-server/common/blob/main/protobuf/model_config.proto)
 """

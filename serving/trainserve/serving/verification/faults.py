@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from trainserve.serving.protocol.infer import NAMES
+from trainserve.serving.protocol.triton_types import NAMES
 from trainserve.serving.samples import normalisation
 from trainserve.serving.samples.ensemble_samples import LABELS
 from trainserve.serving.sources.servable import Servable

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from trainserve.client.binary import Wanted
-from trainserve.serving.protocol.infer import DTYPES, Arrays, InferenceError, ask
+from trainserve.serving.protocol.infer import Arrays, InferenceError, ask
+from trainserve.serving.protocol.triton_types import DTYPES
 from trainserve.serving.samples import load_inputs
 from trainserve.serving.verification.description import Described, Endpoint, NoServer
 

@@ -12,7 +12,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from trainserve.serving.protocol.infer import NAMES, Arrays
+from trainserve.serving.protocol.infer import Arrays
+from trainserve.serving.protocol.triton_types import NAMES
 from trainserve.serving.samples import load_inputs
 from trainserve.serving.samples.comparison import text
 from trainserve.serving.samples.recorded import Recorded
