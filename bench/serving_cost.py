@@ -1,9 +1,10 @@
-"""`trainserve serve` of two checkouts compared: requests per second, and time until the model is ready.
+"""`trainserve serve` of one checkout compared with another's: the time until it is ready, and requests per second.
 
-Both serve the zoo's convnet, each from its own `.venv` with its own guard, and take turns in each round: a start, then
-wrk as the client (one image per request, binary form over HTTP) with 1 and with 32 connections on the same cores.
+Both serve the zoo's convnet, each from its own `.venv` with its own guard. The starts take turns; then both servers are
+up at once and are loaded in turn, round after round, by wrk on the same cores: one image a request, binary form over
+HTTP, over 1 and 32 connections.
 
-Run with `python -m bench.serving_cost BEFORE NOW`, the folders of both. Figures are medians over the rounds.
+Run with `python -m bench.serving_cost BEFORE NOW`, the folders of both. Figures are medians.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
 
 from bench import zoo
 from bench.pauses import wait
@@ -25,65 +25,71 @@ from bench.targets import Target
 from bench.wrk import install
 from trainserve.serving.protocol.control import is_ready
 
-ROUNDS, SECONDS = 5, 4
-PORTS = (18600, 18601, 18602)
-
-
-class Cost(NamedTuple):
-    """Figures of one round."""
-
-    start: float
-    """Seconds until the model is ready."""
-    alone: float
-    """Requests per second over one connection."""
-    together: float
-    """Requests per second over 32 connections."""
+STARTS, ROUNDS, SECONDS = 5, 20, 2
+CONNECTIONS = (1, 32)
+PORTS = {"before": (18600, 18601, 18602), "now": (18610, 18611, 18612)}
 
 
 @contextlib.contextmanager
-def serving(checkout: Path, log: Path) -> Iterator[str]:
-    """Run `trainserve serve` of that checkout until the block ends; yields the address of its HTTP endpoint."""
+def started(name: str, checkout: Path, folder: Path) -> Iterator[str]:
+    """Run `trainserve serve` of that checkout until the block ends; yields its address once the model is ready."""
+    address, log = f"127.0.0.1:{PORTS[name][0]}", folder / name
     command = [str(checkout.absolute() / ".venv" / "bin" / "trainserve"), "serve", str(zoo.exported("convnet"))]
-    for name, port in zip(("http", "grpc", "metrics"), PORTS, strict=True):
-        command += [f"--{name}-port", str(port)]
+    for option, port in zip(("http", "grpc", "metrics"), PORTS[name], strict=True):
+        command += [f"--{option}-port", str(port)]
     with log.open("ab") as out, subprocess.Popen(command, stdout=out, stderr=out) as process:
         try:
-            yield f"127.0.0.1:{PORTS[0]}"
+            wait(lambda: is_ready(address, "convnet"), f"{checkout} serves; see {log}")
+            yield address
         finally:
             process.terminate()
 
 
-def round_of(checkout: Path, folder: Path) -> Cost:
-    """Start the server of that checkout and load it."""
+def seconds_to_start(name: str, checkout: Path, folder: Path) -> float:
+    """Start the server of that checkout twice; return the seconds until the second is ready.
+
+    The first start installs the checkout's ONNX backend in a cache that all checkouts share.
+    """
+    with started(name, checkout, folder):
+        pass
     begun = time.perf_counter()
-    with serving(checkout, folder / "log") as address:
-        wait(lambda: is_ready(address, "convnet"), f"{checkout} serves; see {folder / 'log'}")
-        start = time.perf_counter() - begun
-        target = Target("triton", "convnet", "binary", address)
-        target.measure(8, 1, folder)  # warms up
-        return Cost(start, *(target.measure(connections, SECONDS, folder).rate for connections in (1, 32)))
+    with started(name, checkout, folder):
+        return time.perf_counter() - begun
 
 
 def main() -> None:
-    """Run all rounds and report."""
+    """Take turns and report."""
     install()
-    order = dict(zip(("before", "now"), map(Path, sys.argv[1:]), strict=True))
-    rounds: dict[str, list[Cost]] = {"now": [], "before": []}
-    with tempfile.TemporaryDirectory() as folder:
-        for number in range(ROUNDS):
+    order = dict(zip(PORTS, map(Path, sys.argv[1:]), strict=True))
+    starts: dict[str, list[float]] = {name: [] for name in order}
+    rates: dict[tuple[str, int], list[float]] = {(name, many): [] for name in order for many in CONNECTIONS}
+    with tempfile.TemporaryDirectory() as told, contextlib.ExitStack() as stack:
+        folder = Path(told)
+        for number in range(STARTS):
             for name in order if number % 2 == 0 else reversed(order):
-                rounds[name].append(round_of(order[name], Path(folder)))
-                print(f"round {number + 1}, {name}: {rounds[name][-1]}", flush=True)
-    now, before = (Cost(*map(median, zip(*rounds[name], strict=True))) for name in ("now", "before"))
+                starts[name].append(seconds_to_start(name, order[name], folder))
+        addresses = {name: stack.enter_context(started(name, order[name], folder)) for name in order}
+        for number in range(ROUNDS + 1):  # the first warms up
+            for name in order if number % 2 == 0 else reversed(order):
+                for many in CONNECTIONS:
+                    seen = Target("triton", "convnet", "binary", addresses[name]).measure(many, SECONDS, folder)
+                    rates[name, many] += [seen.rate] if number else []
     bars = [
-        Bar("start until ready", now.start, "s"),
-        Bar("the same, as a part of the other checkout's", now.start / before.start, "of it", 1.1),
-        Bar("requests over one connection", now.alone, "/s"),
-        Bar("the same, as a part of the other checkout's", now.alone / before.alone, "of it", 0.95, "more"),
-        Bar("requests over 32 connections", now.together, "/s"),
-        Bar("the same, as a part of the other checkout's", now.together / before.together, "of it", 0.95, "more"),
+        Bar("start until ready", median(starts["now"]), "s"),
+        Bar(
+            "the same, as a part of the other checkout's",
+            median(starts["now"]) / median(starts["before"]),
+            "of it",
+            1.1,
+        ),
     ]
-    n = {"rounds": ROUNDS, "seconds": SECONDS}
+    for many in CONNECTIONS:
+        now, before = (median(rates[name, many]) for name in ("now", "before"))
+        bars += [
+            Bar(f"requests, connections: {many}", now, "/s"),
+            Bar("the same, as a part of the other checkout's", now / before, "of it", 0.95, "more"),
+        ]
+    n = {"starts": STARTS, "rounds": ROUNDS, "seconds": SECONDS}
     sys.exit(not report("serving_cost", bars, n, versions("onnxruntime", "numpy")))
 
 
