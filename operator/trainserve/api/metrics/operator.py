@@ -43,7 +43,7 @@ LEADING = Metric(
     "gauge",
     "0 or 1",
     "1 on the replica that holds the Lease and acts, else 0.",
-    "The sum over replicas is 1. 0 for minutes: nobody acts.",
+    "The sum over replicas is 1. If it is 0 for minutes, no replica acts.",
 )
 API_WRITES = Metric(
     "trainserve_api_writes_total",

@@ -41,7 +41,7 @@ def _now() -> Section:
             ),
             _count(
                 "TrainJobs failed",
-                "TrainJobs that failed or were refused, and that nobody has deleted yet.",
+                "TrainJobs that failed or were refused, and that have not been deleted yet.",
                 "trainjobs",
                 "Failed|Refused",
                 palette.FAILURE,
@@ -224,7 +224,7 @@ def _energy() -> Section:
         [
             graph(
                 "Power of the GPUs",
-                "Of whole boards, whoever else uses them, from their energy counters; absent under MIG.",
+                "Power of whole boards, including other users of them, from their energy counters; absent under MIG.",
                 Query(f"sum(trainjob:energy_joules:rate5m{{{SCOPE}}})", "training", palette.ACCENT),
                 Query(f"sum(modelserve:energy_joules:rate5m{{{SCOPE}}})", "serving", palette.SECOND),
                 unit=units.WATTS,
@@ -234,7 +234,7 @@ def _energy() -> Section:
             ),
             figure(
                 "Energy",
-                "Of training and serving over the time that is shown: the power beside it, times its time.",
+                "Energy of training and serving over the time that is shown: power multiplied by time.",
                 Query(hours),
                 unit=units.KILOWATT_HOURS,
                 decimals=2,

@@ -159,7 +159,7 @@ def _queue() -> Section:
             ),
             graph(
                 "Watch restarts per hour",
-                "Watches that had to list all objects anew. A few are ordinary; many are an API server that goes away.",
+                "Watches that had to list all objects again. A few are normal; many mean an API server that goes away.",
                 Query(f"sum by (kind) (increase(trainserve_watch_restarts_total{{{SCOPE}}}[1h]))", "{{kind}}"),
                 unit=units.COUNT,
                 width=8,
@@ -301,7 +301,7 @@ def _process() -> Section:
             ),
             graph(
                 "Restarts per hour",
-                "How often a replica's process began anew.",
+                "How often a replica's process was started again.",
                 Query(f"changes(process_start_time_seconds{{{SCOPE}}}[1h]) {OWN}", "{{pod}}"),
                 unit=units.WHOLE,
                 width=6,

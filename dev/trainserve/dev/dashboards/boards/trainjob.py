@@ -121,7 +121,7 @@ def _learning() -> Section:
             ),
             graph(
                 "Epoch",
-                "The running epoch, and how many there will be. Loss and accuracy begin anew with each.",
+                "The running epoch, and how many there will be. Loss and accuracy start again with each epoch.",
                 Query(f"max by (attempt) (trainserve_train_epoch{{{JOB}}})", ATTEMPT, palette.ACCENT),
                 Query(f"max(trainserve_train_epochs{{{JOB}}})", "of", palette.NEUTRAL, dashed=True),
                 unit=units.WHOLE,
