@@ -1,4 +1,4 @@
-"""What the operator reports during a run: progress in the status, metrics for Prometheus."""
+"""Reports of the operator during a run: progress in the status, metrics for Prometheus."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ class StatusType(ApiType):
 
 
 class Toleration(ApiType):
-    """As in a Pod's spec."""
+    """A toleration, as in a Pod's spec."""
 
     key: LabelKey | None = Field(None, description="Key of the taint. Unset: every taint.", examples=["nvidia.com/gpu"])
     operator: Literal["Exists", "Equal"] | None = Field(
@@ -158,7 +158,7 @@ class Gpu(ApiType):
 
 
 class Resources(ApiType):
-    """What one pod gets."""
+    """Resources of one pod."""
 
     gpus: int = Field(
         0,
@@ -216,7 +216,7 @@ class ContainerSecurity(ApiType):
 
 
 class PodTemplate(ApiType):
-    """What every pod of this object has beside what the operator gives it, in a Pod's own words."""
+    """Additions to every pod of this object, named as in a Pod."""
 
     labels: dict[UserLabelKey, LabelValue] | None = Field(
         None,

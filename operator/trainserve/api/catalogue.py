@@ -113,7 +113,7 @@ class ParquetOptions(ApiType):
 
 @dataclass(frozen=True)
 class BuiltIn:
-    """What may be asked of a data set that has a name: its tasks, and its options in each."""
+    """Tasks of a named data set, and its options in each."""
 
     tasks: tuple[Task, ...] = ("classification",)
     options: Mapping[Task, type[ApiType]] = field(default_factory=dict)

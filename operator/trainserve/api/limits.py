@@ -24,9 +24,9 @@ class Limits(ApiType):
     samples: Memory = "256Mi"
     """The arrays of a version's samples.npz, or of samples that are given, in all."""
     version: Memory = "20Gi"
-    """What a model's archive unpacks to."""
+    """Largest unpacked size of a model's archive."""
     dataset: Memory = "100Gi"
-    """What a data set's archive unpacks to, or its arrays or columns in all."""
+    """Largest unpacked size of a data set's archive, or total size of its arrays or columns."""
     picture: int = Field(64_000_000, ge=1)
     """Pixels of one picture: width times height."""
 

@@ -87,8 +87,8 @@ class Failed(Message):
     outcome: Literal["Failed"] = "Failed"
     reason: IfReadable[str] = Field(None, description="Why, in one word; see the table of reasons.")
     message: IfReadable[str] = Field(None, description="Why, in a sentence.")
-    progress: IfReadable[Progress] = Field(None, description="Of a run: how far it was.")
-    result: IfReadable[Result] = Field(None, description="Of a run: what it had measured.")
+    progress: IfReadable[Progress] = Field(None, description="Progress of the run so far.")
+    result: IfReadable[Result] = Field(None, description="Measurements of the run so far.")
 
 
 class Fetched(Message):
@@ -110,7 +110,7 @@ class Resolved(Message):
 
 
 class Tuned(Message):
-    """What the tuner measured: the settings that hold the objective, or what would be needed."""
+    """Result of the tuner: the settings that meet the objective, or what would be needed."""
 
     outcome: Literal["Tuned"] = "Tuned"
     held: bool = Field(description="Whether settings were found that hold the objective.")
@@ -138,7 +138,7 @@ class Batching(Said):
 
 
 class Report(Said):
-    """What the probe beside a server has found; its answer to `/report`."""
+    """Findings of the probe of a server; its answer to `/report`."""
 
     format_version: int = Field(FORMAT, ge=1, le=FORMAT)
     verified: IfReadable[bool] = Field(

@@ -23,7 +23,7 @@ OWN_VARIABLES = (
     r"^(TRAINSERVE_.*|PET_.*|TORCHELASTIC_.*|AWS_.*|NETRC|SSL_CERT_FILE|POD_IP|MASTER_ADDR|MASTER_PORT"
     r"|(GROUP_|ROLE_|LOCAL_)?(RANK|WORLD_SIZE))$"
 )
-"""What the operator, torchrun and the namespace's Secret say."""
+"""Variables that the operator, torchrun and the namespace's Secret set."""
 
 
 class Variable(ApiType):
@@ -79,7 +79,7 @@ ENV_ONCE = Rule(
 
 
 class ModelFields(ApiType):
-    """What is trained: a model by its name, or what the user's own file makes."""
+    """The model to train: one of the zoo by its name, or that of the user's own file."""
 
     name: str | None = Field(
         None,
@@ -120,7 +120,7 @@ class ModelFields(ApiType):
 
 
 class ModelSource(ModelFields):
-    """What is trained: a model of the zoo, or the user's own code. Exactly one of name, script and command."""
+    """The model to train: one of the zoo, or the user's own code. Exactly one of name, script and command."""
 
     image: str | None = Field(
         None,

@@ -55,7 +55,7 @@ class Samples(ApiType):
 
 
 class ModelRef(ApiType):
-    """What is served: name (newest version), name + version, trainJob (what that run published), or uri + digest."""
+    """The model to serve: name (newest version), name + version, trainJob (version of that run), or uri + digest."""
 
     name: ModelName | None = Field(
         None, description="Name of the model in the model store, in this namespace.", examples=["digits"]
@@ -160,7 +160,7 @@ class Slo(ApiType):
 
 
 class Verify(ApiType):
-    """How much is checked before a version takes traffic."""
+    """Verification of a version before it takes traffic."""
 
     samples: int = Field(
         64,
@@ -173,7 +173,7 @@ class Verify(ApiType):
 
 
 class Rollout(ApiType):
-    """How a new version replaces the old one."""
+    """Replacement of the old version by a new one."""
 
     strategy: Literal["BlueGreen", "Canary"] = Field(
         "BlueGreen",
@@ -219,7 +219,7 @@ class IpBlock(ApiType):
 
 
 class Peer(ApiType):
-    """Who may ask, in a NetworkPolicy's own words."""
+    """Allowed callers, written as a peer of a NetworkPolicy."""
 
     namespace_selector: Selector | None = Field(
         None, description="Namespaces of the clients; {}: all. Unset: this namespace, if podSelector is set."

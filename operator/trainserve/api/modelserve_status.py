@@ -16,7 +16,7 @@ class Replicas(StatusType):
 
 
 class Latency(StatusType):
-    """As the pods' own probes measured it: one inference at a time, milliseconds."""
+    """Latency that the pods' probes measured: one inference at a time, milliseconds."""
 
     p50_ms: Figure = Field(
         None, description="Median latency.", examples=[0.7], json_schema_extra={"unit": "milliseconds"}
@@ -27,7 +27,7 @@ class Latency(StatusType):
 
 
 class Tuning(StatusType):
-    """What was measured for the objective, and the settings that are served with because they hold it."""
+    """Measurements for the latency objective, and the settings in use because they meet it."""
 
     key: str | None = Field(
         None,
@@ -90,7 +90,7 @@ class ModelServeColumns(StatusType):
 
 
 class ModelServeStatus(StatusType):
-    """What the operator observed."""
+    """State of the service as the operator last observed it."""
 
     phase: str | None = Field(
         None,

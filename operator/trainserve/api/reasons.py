@@ -12,7 +12,7 @@ from trainserve.api.pod import ExitCode
 
 
 class Retry(StrEnum):
-    """What an attempt of a TrainJob that ended so is followed by."""
+    """Consequence for a TrainJob whose attempt ended for a reason."""
 
     NEVER = "never"
     """No further attempt: it would end the same way."""
@@ -23,7 +23,7 @@ class Retry(StrEnum):
 
 
 class By(Flag):
-    """Who says a reason."""
+    """Sources of a reason."""
 
     RUN = auto()
     """A training pod, of itself."""
@@ -51,7 +51,7 @@ class Reason(StrEnum):
     by: By
     sentence: str
     exit_code: ExitCode | None
-    """Of a training pod that says it."""
+    """Exit code of a training pod that reports it."""
 
     def __new__(cls, word: str, retry: Retry, by: By, sentence: str, exit_code: ExitCode | None = None) -> Self:
         """Make a member from one row of the table."""

@@ -25,7 +25,7 @@ class Said(StatusType):
 
 
 class Progress(Said):
-    """Where the run is, as the pod's rank 0 says."""
+    """Progress of the run, as reported by rank 0."""
 
     epoch: Count | None = Field(
         None, description="Epochs that are finished.", examples=[3], json_schema_extra={"unit": "epochs"}
@@ -99,7 +99,7 @@ class MeasuredEnergy(Said):
 
 
 class Result(Said):
-    """What the finished run measured, on the test split where it concerns the model."""
+    """Measurements of the finished run; those of the model are on the test split."""
 
     accuracy: Figure = Field(None, description="Share of correct predictions on the test split.", examples=[0.974])
     loss: Figure = Field(None, description="Mean loss on the test split.", examples=[0.09])

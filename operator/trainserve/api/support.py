@@ -22,7 +22,7 @@ class Limit:
     acted_on: Callable[[Any], bool]
     """Asked about the field's value as in the manifest, and only where the field is set."""
     supported: str
-    """What can be written instead."""
+    """Values that are supported."""
     where: Callable[[Any], bool] | None = None
     """The specs that the limit concerns; None: all."""
 

@@ -21,7 +21,7 @@ earlier releases know no such field."""
 
 
 class Split(ApiType):
-    """How samples are divided when the data set brings no test part of its own."""
+    """Split into training and test samples, for data sets without a test part."""
 
     test: float = Field(
         0.2,
@@ -34,7 +34,7 @@ class Split(ApiType):
 
 
 class Dataset(ApiType):
-    """Where the samples come from. Exactly one of name and uri."""
+    """Source of the samples. Exactly one of name and uri."""
 
     name: str | None = Field(
         None,
@@ -78,14 +78,14 @@ class Dataset(ApiType):
     )
     mode: Literal["rgb", "grey", "auto"] | None = Field(
         None,
-        description="What every image becomes: RGB or grey. auto: grey where all are grey, else RGB. Unset: auto.",
+        description="Colour mode of all images: RGB or grey. auto: grey if all are grey, else RGB. Unset: auto.",
     )
     task: Literal["classification", "regression"] = Field(
-        "classification", description="What the targets are; it decides the loss (cross-entropy, mean squared error)."
+        "classification", description="Type of the targets; it decides the loss (cross-entropy, mean squared error)."
     )
     split: Split | None = Field(
         None,
-        description="How samples are divided if the data set has no test part of its own. Unset: by its own test "
+        description="Split of the samples if the data set has no test part of its own. Unset: by its own test "
         "part, else a fifth of the samples is held out.",
     )
 
@@ -182,7 +182,7 @@ class Trainer(ApiType):
 
 
 class Checkpoint(ApiType):
-    """When the state of the run is saved, and how many are kept; a new attempt goes on from the newest."""
+    """Checkpoints of the run: how often one is saved and how many are kept. A new attempt resumes from the newest."""
 
     every_epochs: int = Field(
         1,
@@ -196,7 +196,7 @@ class Checkpoint(ApiType):
 
 
 class Parity(ApiType):
-    """How far onnxruntime's outputs may be from PyTorch's: |a - b| <= atol + rtol * |b|."""
+    """Largest difference of onnxruntime's outputs from PyTorch's: |a - b| <= atol + rtol * |b|."""
 
     rtol: float | None = Field(
         None, ge=0, le=1, description="Relative tolerance. Unset: by the precision, 1e-3 for fp32.", examples=[0.01]
@@ -210,7 +210,7 @@ Precision = Literal["fp32", "fp16", "int8"]
 
 
 class Export(ApiType):
-    """How the trained model becomes ONNX."""
+    """Export of the trained model to ONNX."""
 
     opset: int = Field(18, ge=18, le=20, description="Version of the ONNX operator set.", examples=[20])
     precision: Precision = Field("fp32", description="Number format of the weights.")
@@ -227,12 +227,12 @@ class Export(ApiType):
     )
     input: Literal["images", "tensor"] = Field(
         "images",
-        description="What the served model takes: raw images (N, H, W, C), or the normalised tensor (N, C, H, W).",
+        description="Input of the served model: raw images (N, H, W, C), or the normalised tensor (N, C, H, W).",
     )
 
 
 class Gates(ApiType):
-    """What must hold before anything is published; not met, the run fails with reason GateNotMet."""
+    """Conditions for publishing. If one is not met, the run fails with reason GateNotMet."""
 
     min_accuracy: float | None = Field(
         None, ge=0, le=1, description="Least share of correct predictions on the test split.", examples=[0.95]
@@ -248,7 +248,7 @@ class Gates(ApiType):
 
 
 class Energy(ApiType):
-    """What the measured energy is turned into."""
+    """Conversion of the measured energy to emissions."""
 
     grid_intensity: float | None = Field(
         None,
@@ -261,6 +261,6 @@ class Energy(ApiType):
 
 
 class Log(ApiType):
-    """What the pod writes while it trains."""
+    """Log of the pod."""
 
     format: Literal["auto", "json"] = Field("auto", description="json: one JSON object a line. auto: text.")

@@ -35,7 +35,7 @@ class Workers(ApiType):
 
 
 class Output(ApiType):
-    """Where the result goes in the model store."""
+    """Destination of the result in the model store."""
 
     model: ModelName = Field(
         description="Name in the model store; each success publishes the next version under it.", examples=["digits"]
@@ -43,7 +43,7 @@ class Output(ApiType):
 
 
 class Policy(ApiType):
-    """What happens around the run."""
+    """Retries, deadlines and clean-up."""
 
     retries: int = Field(
         3, ge=0, le=100, description="Further attempts after a failure of the training itself.", examples=[5]

@@ -54,7 +54,7 @@ class TrainJobColumns(StatusType):
 
 
 class TrainJobStatus(StatusType):
-    """What the operator observed."""
+    """State of the run as the operator last observed it."""
 
     phase: str | None = Field(
         None,

@@ -21,7 +21,7 @@ BatchAxis = Literal["auto", "first", "none"]
 
 
 class Queue(ApiType):
-    """How many requests may wait, and how long: one too many, or too late, is refused with 503 instead of making all
+    """Bounds of the queue: a request too many, or one that waited too long, is refused with 503 instead of making all
     others late."""
 
     size: int = Field(
@@ -41,7 +41,7 @@ class Queue(ApiType):
 
 
 class DynamicBatching(ApiType):
-    """How Triton gathers single requests into batches."""
+    """Gathering of single requests into batches by Triton."""
 
     max_batch: int = Field(
         64, ge=1, le=MAX_BATCH, description="Largest batch.", examples=[16], json_schema_extra={"unit": "samples"}
@@ -106,7 +106,7 @@ class TensorRt(ApiType):
 
 
 class RateLimiter(ApiType):
-    """What an instance holds while it runs, of resources that all instances share."""
+    """Shared resources that an instance holds while it runs."""
 
     resources: dict[ResourceName, Annotated[int, Field(ge=1, le=1_000_000)]] = Field(
         default_factory=dict,
@@ -135,7 +135,7 @@ class Ensemble(ApiType):
 
 
 class ServedModel(ApiType):
-    """How one model is served."""
+    """Serving settings of one model."""
 
     instances: int = Field(1, ge=1, le=64, description="Model instances per pod; with GPUs, per GPU.", examples=[2])
     threads: int = Field(

@@ -141,9 +141,9 @@ def _crd(kind: str, short_name: str, schema: Manifest, columns: list[Manifest]) 
 
 
 def main() -> None:
-    """Write the definitions into the folder given as the only argument."""
-    if len(sys.argv) != 2:
-        sys.exit("usage: python -m trainserve.operator.crds DIRECTORY")
+    """Write the definitions into the folder given as the only argument, which must exist."""
+    if len(sys.argv) != 2 or not Path(sys.argv[1]).is_dir():
+        sys.exit("usage: python -m trainserve.operator.crds DIRECTORY, which must exist")
     for path in write(Path(sys.argv[1])):
         print(path)
 

@@ -13,7 +13,7 @@ class Metric:
     """One metric: `help` says what it is, on the scrape too; `use` how it is read, and the trap in it."""
 
     name: str
-    """As it is scraped; of a histogram or a summary the family's name, without `_bucket`, `_sum` and `_count`."""
+    """Name as scraped; for a histogram or a summary the name of the family, without `_bucket`, `_sum` and `_count`."""
     kind: Kind
     unit: str
     help: str
@@ -22,9 +22,9 @@ class Metric:
     buckets: tuple[float, ...] = ()
     """Upper bounds of a histogram's buckets; `+Inf` is added to them."""
     only: str = ""
-    """Where it exists, if not everywhere: `GPU`, for example."""
+    """Condition under which it exists, if not everywhere, such as `GPU`."""
     since: str = ""
-    """Of Triton's: the first release that has it, if not every one has that is known here."""
+    """For Triton's metrics: the first release that has it, unless all known releases have it."""
 
 
 @dataclass(frozen=True)
@@ -33,5 +33,5 @@ class Group:
 
     title: str
     text: str
-    """Where they are exported and what holds for all of them."""
+    """Where they are exported, and facts that hold for all of them."""
     metrics: tuple[Metric, ...]
