@@ -1,6 +1,7 @@
 """Fetching from S3, HTTPS and files into the cache, completely or not at all."""
 
 import os
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -90,6 +91,15 @@ def test_a_server_that_nobody_vouches_for_is_refused(server: HttpsServer, monkey
     monkeypatch.delenv("SSL_CERT_FILE")
     with pytest.raises(DataError, match=r"cannot be read: .*certificate verify failed"):
         load(uri=server.uri("pets.npz"))
+
+
+def test_a_server_that_is_not_there_is_named_with_the_cause_alone() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        uri = f"https://127.0.0.1:{taken.getsockname()[1]}/pets.npz"
+    with pytest.raises(DataError) as failed:
+        load(uri=uri)
+    assert str(failed.value).startswith(f"{uri}: cannot be read: [Errno 111] Connect call failed")
+    assert "object at" not in str(failed.value)
 
 
 def test_https_that_leads_to_http_is_refused(server: HttpsServer, s3: Any) -> None:

@@ -77,7 +77,7 @@ def load(name: str, model: ModelInfo) -> Loaded:
     except OSError as error:
         raise BadInput(f"{name}: {error.strerror or error}") from error
     except (ValueError, EOFError, SyntaxError, BadZipFile, zlib.error) as error:  # raised for damaged files
-        raise BadInput(f"{name}: not a readable {kind[1:]} file: {error or type(error).__name__}") from error
+        raise BadInput(f"{name}: not a readable {kind[1:]} file: {str(error) or type(error).__name__}") from error
 
 
 def image_layout(tensor: TensorInfo) -> tuple[int, int, int, bool] | None:

@@ -114,4 +114,4 @@ def _read(content: IO[bytes], where: object) -> bytes:
 
 
 def _damaged(where: object, error: Exception) -> UnusableArchive:
-    return UnusableArchive(f"{where}: truncated, or not an archive: {error or type(error).__name__}")
+    return UnusableArchive(f"{where}: truncated, or not an archive: {str(error) or type(error).__name__}")

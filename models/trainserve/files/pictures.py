@@ -149,7 +149,7 @@ def _damage() -> Iterator[None]:
     except Image.DecompressionBombError as error:
         raise BadPicture(str(error)) from None
     except Exception as error:  # damaged bytes make the decoders raise nearly anything
-        raise BadPicture(f"truncated or damaged: {error or type(error).__name__}") from None
+        raise BadPicture(f"truncated or damaged: {str(error) or type(error).__name__}") from None
 
 
 def _has_frames(image: Image.Image) -> bool:

@@ -198,7 +198,7 @@ def _errors(path: Path) -> Iterator[None]:
         raise DataError(f"{path}: {error.strerror or error}") from None
     except Exception as error:
         # Damaged bytes make zipfile, zlib and numpy raise nearly anything (found by flipping bits).
-        raise DataError(f"{path}: cannot be read: {error or type(error).__name__}") from None
+        raise DataError(f"{path}: cannot be read: {str(error) or type(error).__name__}") from None
 
 
 def _part(path: Path, images: NDArray[Any], x: str, targets: Targets, y: str) -> Part:

@@ -101,7 +101,8 @@ class Remote:
         except Exception as error:
             # fsspec calls every failure of an HTTPS server "not found"; its cause has the real one.
             cause = error.__cause__ or error
-            words = " ".join(str(cause).split()) or type(cause).__name__
+            # aiohttp's own text shows its SSLContext, with an address that differs in each process.
+            words = " ".join(str(getattr(cause, "os_error", cause)).split()) or type(cause).__name__
             if isinstance(cause, FileNotFoundError):
                 words = "no such file or folder"
             elif not isinstance(cause, OSError):

@@ -43,7 +43,7 @@ class HttpConnection(Connection):
             return infer(self._connection, self._model, inputs, self._outputs)
         except OSError as error:
             self._connection.close()
-            raise InferenceError(f"{self._url}: {error.strerror or error or type(error).__name__}") from error
+            raise InferenceError(f"{self._url}: {error.strerror or str(error) or type(error).__name__}") from error
 
     @override
     def close(self) -> None:

@@ -139,7 +139,7 @@ class Endpoint:
         try:
             yield
         except OSError as error:
-            raise NoServer(f"{self.url}: {error.strerror or error or type(error).__name__}") from error
+            raise NoServer(f"{self.url}: {error.strerror or str(error) or type(error).__name__}") from error
         except http.client.HTTPException as error:
             raise NoServer(f"{self.url}: {type(error).__name__}: {error}") from error
 
